@@ -1,0 +1,34 @@
+import { Failure } from './errors.ts';
+import type { Context } from './model.ts';
+
+/** The same context with another signal besides its own. */
+export function withSignal(ctx: Context, signal: AbortSignal): Context {
+  return { ...ctx, signal: AbortSignal.any([ctx.signal, signal]) };
+}
+
+/**
+ * Runs `work` for at most `ms`; then aborts it and throws 'timeout' with `what`. The work must honour its signal.
+ */
+export async function withDeadline<T>(
+  ctx: Context,
+  ms: number,
+  what: string,
+  work: (ctx: Context) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  const timer = setTimeout(() => controller.abort(new Failure('timeout', `${what}: no end after ${ms} ms`)), ms);
+  try {
+    return await work(withSignal(ctx, controller.signal));
+  } catch (error) {
+    if (controller.signal.aborted && !ctx.signal.aborted) throw controller.signal.reason;
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What an aborted signal throws, as a Failure. */
+export function interruption(signal: AbortSignal): Failure {
+  const reason: unknown = signal.reason;
+  return reason instanceof Failure ? reason : new Failure('interrupted', 'stopped on request', { cause: reason });
+}

@@ -1,0 +1,108 @@
+// Inventories as parts: one JSON document a line, ordered by (kind, name), so that a million lines compare in one walk.
+
+import { z } from 'zod';
+import { batched, linesOf } from './bytes.ts';
+import { Failure } from './errors.ts';
+import type { Context, Finding, InventoryLine, InventoryReader, Part, Sink, Source } from './model.ts';
+
+export const INVENTORY_PART = 'inventory.ndjson';
+
+const lineSchema = z.object({
+  kind: z.string(),
+  name: z.string(),
+  count: z.number().nullable(),
+  digest: z.string().nullable(),
+  detail: z.json().optional(),
+});
+
+export function byKindAndName(a: InventoryLine, b: InventoryLine): number {
+  return compareText(a.kind, b.kind) || compareText(a.name, b.name);
+}
+
+export async function putInventory(
+  ctx: Context,
+  sink: Sink,
+  lines: AsyncIterable<InventoryLine> | Iterable<InventoryLine>,
+): Promise<Part> {
+  return await sink.put(ctx, INVENTORY_PART, batched(rendered(lines)));
+}
+
+/** The inventory that a captured component carries. */
+export function inventoryOf(source: Source): InventoryReader {
+  return {
+    async *lines(ctx) {
+      for await (const text of linesOf(source.get(ctx, INVENTORY_PART))) {
+        if (text !== '') yield parseLine(text, `${source.point}/${source.component}`);
+      }
+    },
+  };
+}
+
+export function inventoryFrom(lines: readonly InventoryLine[]): InventoryReader {
+  const sorted = lines.toSorted(byKindAndName);
+  return {
+    async *lines() {
+      yield* sorted;
+    },
+  };
+}
+
+/** Two lines of one (kind, name); one of them is absent where only the other inventory has it. */
+export interface LinePair {
+  readonly expected: InventoryLine | undefined;
+  readonly actual: InventoryLine | undefined;
+}
+
+/** Walks two inventories side by side. */
+export async function* paired(
+  ctx: Context,
+  expected: InventoryReader,
+  actual: InventoryReader,
+): AsyncIterable<LinePair> {
+  const left = expected.lines(ctx)[Symbol.asyncIterator]();
+  const right = actual.lines(ctx)[Symbol.asyncIterator]();
+  let [a, b] = await Promise.all([left.next(), right.next()]);
+  while (!a.done || !b.done) {
+    const order = a.done ? 1 : b.done ? -1 : byKindAndName(a.value, b.value);
+    yield { expected: a.done || order > 0 ? undefined : a.value, actual: b.done || order < 0 ? undefined : b.value };
+    [a, b] = [order <= 0 ? await left.next() : a, order >= 0 ? await right.next() : b];
+  }
+}
+
+/** The usual verdict on a pair: counts and digests agree; what was not digested is unknown, never a pass. */
+export function judge({ expected, actual }: LinePair, what: string): Finding {
+  const check = `${what} is the same`;
+  if (!expected) return { check, verdict: 'fail', detail: `it is there now and was not at the cut` };
+  if (!actual) return { check, verdict: 'fail', detail: 'it was there at the cut and is missing now' };
+  if (expected.count !== null && actual.count !== null && expected.count !== actual.count) {
+    return { check, verdict: 'fail', detail: `${expected.count} at the cut, ${actual.count} now` };
+  }
+  if (expected.digest === null || actual.digest === null) {
+    const counted = expected.count !== null && actual.count !== null;
+    return { check, verdict: 'unknown', detail: counted ? 'counted, not digested' : 'neither counted nor digested' };
+  }
+  if (expected.digest !== actual.digest) return { check, verdict: 'fail', detail: 'the digests differ' };
+  return {
+    check,
+    verdict: 'pass',
+    detail: expected.count === null ? 'equal digest' : `${expected.count}, equal digest`,
+  };
+}
+
+async function* rendered(lines: AsyncIterable<InventoryLine> | Iterable<InventoryLine>): AsyncIterable<string> {
+  for await (const { kind, name, count, digest, detail } of lines) {
+    yield `${JSON.stringify({ kind, name, count, digest, detail })}\n`;
+  }
+}
+
+function parseLine(text: string, where: string): InventoryLine {
+  try {
+    return lineSchema.parse(JSON.parse(text)) as InventoryLine;
+  } catch (cause) {
+    throw new Failure('malformed', `the inventory of ${where} has a line that is none`, { cause });
+  }
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

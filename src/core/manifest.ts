@@ -1,0 +1,124 @@
+// manifest.json: the fields that the old plans write stay, ours are added. docs/format.md is its contract.
+
+import { z } from 'zod';
+import { Failure } from './errors.ts';
+import type { CapturedComponent, RecoveryPoint } from './model.ts';
+
+export const MANIFEST_PART = 'manifest.json';
+/** However large the point is, its lists are parts of their own. */
+export const MANIFEST_BYTES_MAX = 1024 * 1024;
+const ID_PATTERN = /^\d{4}-\d{2}-\d{2}-\d{6}$/;
+
+const instant = z.iso.datetime({ offset: true });
+const componentSchema = z.object({
+  kind: z.string(),
+  error: z.object({ code: z.string(), message: z.string() }).nullable(),
+  server_version: z.string().nullable(),
+  identity: z.string().nullable(),
+  method: z.string().nullable(),
+  cut: z.object({ position: z.string(), at: instant }).nullable(),
+  inventory: z.object({
+    level: z.enum(['full', 'sample', 'counts']).nullable(),
+    totals: z.record(z.string(), z.number()),
+  }),
+  parts: z.object({ count: z.number().int(), bytes: z.number().int() }),
+  duration_ms: z.number(),
+  warnings: z.array(z.string()),
+});
+const manifestSchema = z.object({
+  format: z.literal(1),
+  id: z.string().regex(ID_PATTERN),
+  stack: z.string(),
+  plan: z.string().nullable(),
+  timestamp: instant,
+  started_at: instant,
+  finished_at: instant,
+  skew_ms: z.number(),
+  status: z.enum(['complete', 'partial']),
+  version: z.string().nullable(),
+  components: z.record(z.string(), componentSchema),
+});
+export type ManifestJson = z.input<typeof manifestSchema>;
+export type ComponentJson = z.input<typeof componentSchema>;
+
+export function manifestJson(point: RecoveryPoint): ManifestJson {
+  return {
+    format: point.format,
+    id: point.id,
+    stack: point.stack,
+    plan: point.plan,
+    timestamp: timeOfId(point.id).toISOString().replace('.000Z', 'Z'),
+    started_at: point.startedAt,
+    finished_at: point.finishedAt,
+    skew_ms: point.skewMs,
+    status: point.status,
+    version: point.version,
+    components: Object.fromEntries(Object.entries(point.components).map(([name, each]) => [name, componentJson(each)])),
+  };
+}
+
+/** Parses what a store holds. 'malformed' names the point and the field that is wrong. */
+export function parseManifest(text: string, where: string): RecoveryPoint {
+  let json: ManifestJson;
+  try {
+    json = manifestSchema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new Failure('malformed', `the manifest of ${where} is none`, { cause });
+  }
+  return {
+    format: json.format,
+    id: json.id,
+    stack: json.stack,
+    plan: json.plan,
+    startedAt: json.started_at,
+    finishedAt: json.finished_at,
+    skewMs: json.skew_ms,
+    status: json.status,
+    version: json.version,
+    components: Object.fromEntries(Object.entries(json.components).map(([name, each]) => [name, parseComponent(each)])),
+  };
+}
+
+/** The id of a point that starts (or whose slot is) at `at`: '2026-11-21-020000', UTC. */
+export function idOf(at: Date): string {
+  const text = at.toISOString();
+  return `${text.slice(0, 10)}-${text.slice(11, 19).replaceAll(':', '')}`;
+}
+export function isPointId(text: string): boolean {
+  return ID_PATTERN.test(text);
+}
+export function timeOfId(id: string): Date {
+  const [, day, h, m, s] = /^(\d{4}-\d{2}-\d{2})-(\d{2})(\d{2})(\d{2})$/.exec(id) ?? [];
+  return new Date(`${day}T${h}:${m}:${s}Z`);
+}
+
+function componentJson(each: CapturedComponent): ComponentJson {
+  return {
+    kind: each.kind,
+    error: each.error,
+    server_version: each.serverVersion,
+    identity: each.identity,
+    method: each.method,
+    cut: each.cut,
+    inventory: { level: each.inventoryLevel, totals: each.totals },
+    parts: each.parts,
+    duration_ms: each.durationMs,
+    warnings: [...each.warnings],
+  };
+}
+
+function parseComponent(json: ComponentJson): CapturedComponent {
+  return {
+    kind: json.kind,
+    error: json.error,
+    serverVersion: json.server_version,
+    identity: json.identity,
+    method: json.method,
+    cut: json.cut,
+    inventoryLevel: json.inventory.level,
+    totals: json.inventory.totals,
+    parts: json.parts,
+    durationMs: json.duration_ms,
+    warnings: json.warnings,
+  };
+}

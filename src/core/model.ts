@@ -1,0 +1,463 @@
+// The nouns of Lifeboat and the interfaces between its layers. Nothing here does any work, and nothing
+// here imports anything of ours. The words are those of docs/glossary.md.
+
+/** A stream of bytes. Chunks are borrowed: a consumer that keeps one past the next step copies it. */
+export type Bytes = AsyncIterable<Uint8Array>;
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
+export type Verdict = 'pass' | 'unknown' | 'fail';
+
+export interface Log {
+  debug(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  /** The operator should act. */
+  warn(message: string, fields?: LogFields): void;
+  /** We should act. */
+  error(message: string, fields?: LogFields): void;
+}
+export type LogFields = Readonly<Record<string, unknown>>;
+
+/** How far a piece of long work is. Figures only grow within one (task, phase). */
+export interface Progress {
+  readonly task: string; // a component, a store
+  readonly phase: string; // 'capture', 'restore', 'verify'
+  readonly bytes?: number;
+  readonly bytesTotal?: number;
+  readonly items?: number;
+  readonly itemsTotal?: number;
+}
+
+/** What every call that can wait is given first. Only cli/main.ts makes a real one; tests pass their own clock. */
+export interface Context {
+  readonly signal: AbortSignal;
+  now(): Date;
+  /** Milliseconds of a clock that never jumps; only differences mean anything. */
+  monotonicMs(): number;
+  /** Rejects as soon as the signal is aborted. */
+  sleep(ms: number): Promise<void>;
+  progress(event: Progress): void;
+  readonly log: Log;
+  /** The environment that child programs get (PATH, HOME, PGPASSFILE, AWS_…). */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** A directory for temporary files; everything made in it is removed by who made it. */
+  readonly scratch: string;
+}
+
+// ---- what is protected -------------------------------------------------------------------------------
+
+/** The position that a component was captured at, in the driver's own words, with its time. */
+export interface Cut {
+  readonly position: string; // an LSN, a replication offset
+  readonly at: string; // RFC 3339, the source server's clock
+}
+
+/** Modes and owners of a file, for stores that can keep them and for restores that set them. */
+export interface FileAttributes {
+  readonly mode: number; // permission bits
+  readonly uid: number;
+  readonly gid: number;
+  readonly mtime: string; // RFC 3339
+}
+
+/** One named stream of a component within a recovery point. */
+export interface Part {
+  /** '/'-separated; no empty, '.' or '..' segment; any other Unicode, at most 1024 bytes. */
+  readonly name: string;
+  readonly bytes: number;
+  /** Within one store, equal digests mean equal bytes: 'sha256:<hex>' or a store's own kind, 'blobs:<hex>'. */
+  readonly digest: string;
+  /** Where the bytes lie, for `Sink.keep`. */
+  readonly point: string;
+  readonly component: string;
+  readonly attributes?: FileAttributes;
+}
+
+/** How a part looks in a folder of plain files, for those who want files. Made by the driver, used by plain stores. */
+export interface Rendition {
+  /** The part's name in a plain store: 'databases/shop.sql' for 'databases/shop.dump'. */
+  readonly name: string;
+  /** The word that the file name begins with, and the folder in layout by-component: 'postgres'. */
+  readonly word: string;
+  /** What it is within the component: a database's name, 'globals'; null when there is nothing to tell apart. */
+  readonly item: string | null;
+  /** True when the component has this item only, so that the file's name need not tell it. */
+  readonly alone: boolean;
+  /** '.sql', '.rdb'; the store adds '.gz'. */
+  readonly suffix: string;
+  readonly gzip: boolean;
+  /** Turns the captured bytes into the plain form while they stream; absent when they are the same. */
+  readonly transform?: (ctx: Context, body: Bytes) => Bytes;
+}
+
+export interface PartMeta {
+  readonly attributes?: FileAttributes;
+  readonly rendition?: Rendition;
+}
+
+/** Read access to one component of one recovery point. */
+export interface Source {
+  readonly point: string;
+  readonly component: string;
+  /** In byte order of name. Never an array: there may be a million. */
+  parts(ctx: Context, prefix?: string): AsyncIterable<Part>;
+  /** A name that is not there is 'missing'. */
+  part(ctx: Context, name: string): Promise<Part>;
+  /** Checked while it is read: changed bytes end in 'checksum', never in a silent difference. */
+  get(ctx: Context, name: string, range?: ByteRange): Bytes;
+}
+export interface ByteRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Where a driver puts the parts of one component. Calls may run in parallel; the store bounds them. */
+export interface Sink {
+  /** Resolves when the part is accepted, not yet when it is durable: `receipt` waits for that. */
+  put(ctx: Context, name: string, body: Bytes, meta?: PartMeta): Promise<Part>;
+  /** The same bytes as a part of an earlier point of the same component: nothing is read again. */
+  keep(ctx: Context, name: string, from: Part, meta?: PartMeta): Promise<Part>;
+  /** Waits until everything put is durable and readable; the sink takes no more parts after it. */
+  receipt(ctx: Context): Promise<Receipt>;
+}
+
+/** What a store gives for the parts of a component. Serialisable, so that another process can commit them. */
+export interface Receipt {
+  readonly component: string;
+  readonly parts: number;
+  readonly bytes: number;
+  /** The store's own. */
+  readonly proof: Json;
+}
+
+/** One line of an inventory: what was in the component at the cut. */
+export interface InventoryLine {
+  readonly kind: string; // 'table', 'sequence', 'keys'
+  readonly name: string;
+  /** Rows, keys, bytes; null when it was not counted. */
+  readonly count: number | null;
+  /** Null when it was not digested: equality is then unknown. */
+  readonly digest: string | null;
+  readonly detail?: Json;
+}
+export interface InventoryReader {
+  /** Ordered by (kind, name) in code-unit order, so that two can be compared in one walk. */
+  lines(ctx: Context): AsyncIterable<InventoryLine>;
+}
+
+export interface Finding {
+  readonly check: string; // 'shop.orders has the same rows'
+  readonly verdict: Verdict;
+  readonly detail: string;
+  /** The next step, when there is one. */
+  readonly hint?: string;
+}
+
+/** What `probe` saw. */
+export interface Probe {
+  readonly version: string; // '16.14'
+  /** Tells this server from its copies: PostgreSQL's system identifier, Redis' run id. */
+  readonly identity: string;
+  readonly bytes: number | null;
+  /** Null when a restore would overwrite nothing; else what is there: '12 tables in database shop'. */
+  readonly holdsData: string | null;
+  /** Source clock minus ours; null when it can't be told. */
+  readonly clockSkewMs: number | null;
+  /** For doctor: privileges, programs, limits. */
+  readonly findings: readonly Finding[];
+}
+
+export interface Capture {
+  readonly cut: Cut;
+  readonly method: string; // 'logical', 'replica'
+  readonly serverVersion: string;
+  readonly identity: string;
+  readonly inventoryLevel: InventoryLevel;
+  /** Sums over the inventory: { databases: 1, tables: 12, rows: 500000 }. */
+  readonly totals: Readonly<Record<string, number>>;
+  readonly warnings: readonly string[];
+}
+export type InventoryLevel = 'full' | 'sample' | 'counts';
+
+/** A full capture; what followed it joins when journals exist. */
+export interface Chain {
+  readonly base: Source;
+}
+
+/** What part of a component is meant; each driver reads its own fields and refuses the others. */
+export interface Selection {
+  readonly database?: string;
+  readonly tables?: readonly string[];
+  readonly where?: string;
+  readonly keys?: readonly string[]; // glob patterns
+  readonly paths?: readonly string[];
+}
+export interface RestoreOptions {
+  readonly select?: Selection;
+  /** The target may hold data, which the restore replaces. Only set when the user asked for it by name. */
+  readonly replace?: boolean;
+  /** End sessions that stand in the way. */
+  readonly terminateConnections?: boolean;
+  /** Parallel jobs; the driver's default when absent. */
+  readonly jobs?: number;
+}
+export interface Restored {
+  readonly bytes: number;
+  /** 'master', 'restore-commands', 'logical' where a driver has several ways. */
+  readonly method: string;
+  readonly warnings: readonly string[];
+}
+
+/** Data restored beside the live data of the same server, not yet in its place. */
+export interface Staged extends AsyncDisposable {
+  /** What was restored, to be compared before it is published. */
+  readonly component: Component;
+  /** Swaps it in; the old data stays under `keptAs` until told otherwise. */
+  publish(ctx: Context, options: { terminateConnections: boolean }): Promise<{ keptAs: readonly string[] }>;
+}
+
+/** One row, key or file that `extract` brings back. */
+export interface Row {
+  /** Names it within its component: a primary key, a Redis key, a path. */
+  readonly key: string;
+  readonly value: Json;
+}
+export type MergeMode = 'preview' | 'missing-only' | 'overwrite';
+export interface Merged {
+  readonly missing: number; // not in the target: added unless previewed
+  readonly different: number; // there with another value: replaced by 'overwrite'
+  readonly same: number;
+  readonly applied: number;
+}
+
+/** One configured service that holds data. An ability is told by a method's presence. */
+export interface Component {
+  /** Changes nothing. */
+  probe(ctx: Context): Promise<Probe>;
+  /** All of it as of one cut, with an `inventory.ndjson` of exactly that cut. */
+  capture(ctx: Context, sink: Sink, previous?: Source): Promise<Capture>;
+  /** Into an empty target, or 'target-not-empty' with nothing changed. */
+  restore(ctx: Context, chain: Chain, options?: RestoreOptions): Promise<Restored>;
+  /** Of the live service as it is now, at the level the settings name. */
+  inventory(ctx: Context): Promise<InventoryReader>;
+  /** Runs the user's check against the live service; the answer is one number. */
+  measure?(ctx: Context, query: string): Promise<number>;
+  /** Restores beside the live data, for a comparison before the swap. */
+  stage?(ctx: Context, chain: Chain, id: string, options?: RestoreOptions): Promise<Staged>;
+  /** Forgets old data that in-place restores kept. Names what it removed. */
+  dropOld?(ctx: Context): Promise<readonly string[]>;
+  /** Rows of the point. `sandbox` gives an empty throw-away server of the point's version to those who need one. */
+  extract?(ctx: Context, chain: Chain, selection: Selection, sandbox: () => Promise<Component>): AsyncIterable<Row>;
+  /** Puts extracted rows into this live service. 'preview' only counts. */
+  merge?(ctx: Context, rows: AsyncIterable<Row>, selection: Selection, mode: MergeMode): Promise<Merged>;
+}
+
+/** The code for one kind of component. */
+export interface Driver {
+  readonly kind: string;
+  /** Checks settings and does no I/O; 'settings-invalid' otherwise. */
+  open(settings: unknown): Component;
+  /** What equal means for this kind. */
+  compare(ctx: Context, expected: InventoryReader, actual: InventoryReader): AsyncIterable<Finding>;
+  /** The settings of the same component at another place: '--to main-db=postgresql://…'. */
+  retarget?(settings: unknown, target: string): unknown;
+  /** A throw-away server, as data for a sandbox runner. 'program-missing' when this machine has none. */
+  serverSpec?(ctx: Context, need: SandboxNeed): Promise<ServerSpec>;
+  /** The plain forms of the parts of a capture, by part name. Parts it does not name stay as they are. */
+  renditions?(names: readonly string[], serverVersion: string): ReadonlyMap<string, Rendition>;
+  /** Recognises a file that the old scripts wrote: the part that it is, or null. */
+  recognise?(fileName: string): { readonly part: string; readonly stamp: string | null } | null;
+}
+
+// ---- sandboxes ---------------------------------------------------------------------------------------
+
+export interface SandboxNeed {
+  readonly version: string; // of the server that was captured
+  readonly dir: string; // empty, owned by the user that the server runs as
+  readonly port: number; // free on 127.0.0.1
+  readonly password: string; // fresh for this sandbox
+}
+/** A program to run: never through a shell, secrets only in `env`, `stdin` or files. */
+export interface Command {
+  readonly program: string; // a name looked up in PATH, or a path
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  /** Run as this user (only root can). */
+  readonly user?: { readonly uid: number; readonly gid: number };
+}
+/** It is ready as soon as `probe` of the component opened with `settings` answers. */
+export interface ServerSpec {
+  readonly files: readonly { readonly path: string; readonly content: string; readonly mode: number }[];
+  readonly prepare: readonly Command[];
+  readonly run: Command; // stays in the foreground
+  readonly settings: unknown; // for Driver.open
+  /** The server refuses to run as root. */
+  readonly unprivileged: boolean;
+  readonly stopSignal: 'SIGTERM' | 'SIGINT' | 'SIGQUIT';
+}
+export interface Sandbox extends AsyncDisposable {
+  readonly component: Component;
+  readonly dir: string;
+}
+export interface SandboxRunner {
+  readonly name: string;
+  /** A failure to start is never a failure of the point: it proves nothing. */
+  start(ctx: Context, driver: Driver, version: string): Promise<Sandbox>;
+}
+
+// ---- recovery points and stores ----------------------------------------------------------------------
+
+/** The manifest: one moment of the stack. Once committed it never changes. See docs/format.md. */
+export interface RecoveryPoint {
+  readonly format: 1;
+  readonly id: string; // '2026-11-21-020000', UTC
+  readonly stack: string;
+  readonly plan: string | null;
+  readonly startedAt: string;
+  readonly finishedAt: string;
+  readonly skewMs: number;
+  readonly status: 'complete' | 'partial';
+  /** The application's version, if the configuration names one. */
+  readonly version: string | null;
+  readonly components: Readonly<Record<string, CapturedComponent>>;
+}
+export interface CapturedComponent {
+  readonly kind: string;
+  /** Null when the capture succeeded; else the point has no parts of it. */
+  readonly error: { readonly code: string; readonly message: string } | null;
+  readonly serverVersion: string | null;
+  readonly identity: string | null;
+  readonly method: string | null;
+  readonly cut: Cut | null;
+  readonly inventoryLevel: InventoryLevel | null;
+  readonly totals: Readonly<Record<string, number>>;
+  readonly parts: { readonly count: number; readonly bytes: number };
+  readonly durationMs: number;
+  readonly warnings: readonly string[];
+}
+
+/** The components that a draft will hold, so that a plain store can choose file names. */
+export interface DraftPlan {
+  readonly stack: string;
+  readonly components: readonly { readonly name: string; readonly kind: string }[];
+}
+/** A recovery point being written. Disposed uncommitted, it leaves rubbish at most, never a point. */
+export interface Draft extends AsyncDisposable {
+  readonly id: string;
+  sink(component: string): Sink;
+}
+
+export interface CheckOptions {
+  /** The share of the data to read and hash, 0 (structure only) to 1. */
+  readonly readData: number;
+  /** Which part of the data a sampled check reads: bytes are split by their hash into 100 shares, from this one on. */
+  readonly from?: number;
+}
+export interface ReclaimOptions {
+  readonly apply: boolean;
+  /** What was found unreferenced at least this long ago may go. */
+  readonly graceMs: number;
+}
+export interface Reclaimed {
+  /** Freed now. */
+  readonly bytes: number;
+  readonly objects: number;
+  /** Found unreferenced, waiting out the grace. */
+  readonly pendingBytes: number;
+  readonly pendingObjects: number;
+}
+
+/** Small JSON documents of ours beside the points: proofs, evidence. Sealed where the store is encrypted. */
+export interface Records {
+  put(ctx: Context, kind: RecordKind, id: string, value: Json): Promise<void>;
+  /** 'missing' when there is none. */
+  get(ctx: Context, kind: RecordKind, id: string): Promise<unknown>;
+  list(ctx: Context, kind: RecordKind, prefix?: string): AsyncIterable<string>;
+  delete(ctx: Context, kind: RecordKind, id: string): Promise<void>;
+}
+export type RecordKind = 'owner' | 'proofs' | 'evidence' | 'coverage';
+
+export interface KeyInfo {
+  readonly id: string;
+  readonly created: string;
+  readonly username: string;
+  readonly hostname: string;
+  readonly current: boolean; // the one that opened this store
+}
+/** Several passwords for one repository. The last one can't be removed. */
+export interface KeyRing {
+  list(ctx: Context): Promise<readonly KeyInfo[]>;
+  add(ctx: Context, password: string): Promise<KeyInfo>;
+  remove(ctx: Context, id: string): Promise<void>;
+  /** Adds the new password, proves that it opens, then removes the one in use. */
+  change(ctx: Context, password: string): Promise<KeyInfo>;
+}
+
+/** How recovery points are written. Disposing releases workers, locks and memory. */
+export interface Store extends AsyncDisposable {
+  readonly url: string; // for messages; without secrets
+  /** 'exists' when the id is taken. */
+  begin(ctx: Context, id: string, plan: DraftPlan): Promise<Draft>;
+  /** Goes on with a draft of another process. 'missing' when there is none. */
+  resume(ctx: Context, id: string): Promise<Draft>;
+  /** Receipts that the store has kept for the draft, of this or another process. */
+  receipts(ctx: Context, id: string): Promise<readonly Receipt[]>;
+  /** The one instant at which the point is seen. */
+  commit(ctx: Context, draft: Draft, point: RecoveryPoint, receipts: readonly Receipt[]): Promise<RecoveryPoint>;
+  /** In order of id. A manifest that can't be read is logged and left out; `check` reports it. */
+  list(ctx: Context): AsyncIterable<RecoveryPoint>;
+  /** 'missing' when the point or the component is not there. */
+  open(ctx: Context, point: string, component: string): Promise<Source>;
+  /** The point is gone when this resolves; its space is freed by `reclaim`. A missing one is no error. */
+  remove(ctx: Context, ids: readonly string[]): Promise<void>;
+  /** Every damage that it finds, not only the first; nothing when all is well. */
+  check(ctx: Context, options: CheckOptions): AsyncIterable<Finding>;
+  /** Frees what no point needs, in two phases. Safe to interrupt and to repeat. */
+  reclaim(ctx: Context, options: ReclaimOptions): Promise<Reclaimed>;
+  /** Stored bytes of everything, after dedup and compression. */
+  bytes(ctx: Context): Promise<number>;
+  readonly records: Records;
+  readonly keys?: KeyRing;
+}
+export interface StoreFormat {
+  readonly format: string;
+  /** Makes a new store. 'exists' when anything is there already, 'unreachable' or 'denied' when that can't be told. */
+  create(ctx: Context, bucket: Bucket, settings: unknown): Promise<void>;
+  /** Never creates anything. 'missing' when there is no store, 'wrong-password', 'not-this-stack'. */
+  open(ctx: Context, bucket: Bucket, settings: unknown): Promise<Store>;
+}
+
+// ---- buckets -----------------------------------------------------------------------------------------
+
+export interface ObjectInfo {
+  readonly key: string;
+  readonly bytes: number;
+  readonly modifiedAt: Date;
+  /** In a storage class that must be thawed before it can be read (Glacier). */
+  readonly archived?: boolean;
+}
+export interface PutOptions {
+  /** 'exists' when the key is there already, where the bucket can tell. */
+  readonly ifAbsent?: boolean;
+  readonly contentType?: string;
+}
+/** Dumb, flat storage. Keys are '/'-separated UTF-8. Retry, throttling and fault injection wrap it; they are buckets too. */
+export interface Bucket {
+  readonly url: string; // for messages; without secrets
+  /** All of it or none: a body that breaks off leaves no object. Durable when it resolves. A buffer may be retried, a stream can't. */
+  put(ctx: Context, key: string, body: Bytes | Uint8Array, options?: PutOptions): Promise<ObjectInfo>;
+  /** A missing key is 'missing', an archived one 'archived'. A range past the end is 'missing' too. */
+  get(ctx: Context, key: string, range?: ByteRange): Bytes;
+  head(ctx: Context, key: string): Promise<ObjectInfo>;
+  /** In byte order of key. Unfinished puts are never listed. */
+  list(ctx: Context, prefix: string): AsyncIterable<ObjectInfo>;
+  /** The first segments of the keys below `prefix` (which ends in '/' or is ''), in order: 'a/', 'b/'. Plain keys are left out. */
+  folders(ctx: Context, prefix: string): AsyncIterable<string>;
+  /** A missing key is no error. */
+  delete(ctx: Context, key: string): Promise<void>;
+  /** Many at once; resolves to the keys that could not be deleted, each with why. */
+  deleteAll(ctx: Context, keys: readonly string[]): Promise<readonly { key: string; reason: string }[]>;
+  /** Asks for an archived object back; resolves when the request is accepted. Only where objects can be archived. */
+  thaw?(ctx: Context, key: string, request: { days: number; tier: 'Expedited' | 'Standard' | 'Bulk' }): Promise<void>;
+  /** Gives back connections and threads. */
+  close(): Promise<void>;
+}
