@@ -13,6 +13,7 @@ interface ErrorKind {
 }
 
 const TABLE = {
+  usage: { exit: 2, http: 400, retry: false, lost: false },
   'settings-invalid': { exit: 10, http: 422, retry: false, lost: false },
   missing: { exit: 11, http: 404, retry: false, lost: true },
   'target-not-empty': { exit: 12, http: 409, retry: false, lost: false },

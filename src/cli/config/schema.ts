@@ -1,0 +1,93 @@
+// What lifeboat.yaml holds besides the settings of drivers, buckets and store formats, which their owners declare.
+
+import { z } from 'zod';
+import { duration, size } from '../../core/settings.ts';
+
+const name = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'a name of letters, digits, dots, dashes and underscores');
+const cron = z.string().describe("five cron fields, such as '0 2 * * *'");
+
+export const checkSchema = z
+  .strictObject({
+    name: z.string().describe('what the check is called in evidence'),
+    sql: z.string().optional().describe('a query that answers one number (postgresql)'),
+    command: z.string().optional().describe('a reading command that answers one number (redis)'),
+    min: z.number().optional().describe('the least that is right'),
+    max: z.number().optional().describe('the most that is right'),
+    equals: z.number().optional().describe('exactly what is right'),
+  })
+  .refine((check) => (check.sql === undefined) !== (check.command === undefined), 'a check has either sql or command')
+  .refine(
+    (check) => check.min !== undefined || check.max !== undefined || check.equals !== undefined,
+    'a check needs min, max or equals',
+  );
+
+/** What every component has, whatever its kind. */
+export const componentCommon = z.object({
+  kind: z.string().describe('postgresql, redis or files'),
+  tier: z.string().optional().describe('the tier whose objectives hold for this component'),
+  restore_after: z.array(z.string()).default([]).describe('components that are restored before this one'),
+  checks: z.array(checkSchema).default([]).describe('what must hold after a restore and in drills'),
+});
+
+/** What every store has, whatever its format and bucket. */
+export const storeCommon = z.object({
+  format: z.string().describe('restic or plain'),
+  bucket: z.string().describe('a directory, or s3://BUCKET/PREFIX'),
+  rate_limit: size.optional().describe('bytes per second that may be sent and received'),
+});
+
+export const keepSchema = z
+  .strictObject({
+    last: z.number().int().positive().optional().describe('the newest N points'),
+    hourly: z
+      .number()
+      .int()
+      .positive()
+      .optional()
+      .describe('the newest point of each of the last N hours that have one'),
+    daily: z.number().int().positive().optional().describe('… of N days'),
+    weekly: z.number().int().positive().optional().describe('… of N weeks'),
+    monthly: z.number().int().positive().optional().describe('… of N months'),
+    yearly: z.number().int().positive().optional().describe('… of N years'),
+    within: duration.optional().describe('everything younger than this'),
+  })
+  .refine((keep) => Object.values(keep).some((value) => value !== undefined), 'a keep rule names at least one amount');
+export type Keep = z.output<typeof keepSchema>;
+
+export const planSchema = z.strictObject({
+  schedule: cron.optional(),
+  timezone: z.string().default('UTC').describe('of the schedule and of what counts as a day'),
+  components: z.union([z.literal('all'), z.array(name).min(1)]).default('all'),
+  to: z.array(name).min(1).optional().describe('the stores; all when left out'),
+  keep: z
+    .union([keepSchema, z.record(name, keepSchema)])
+    .optional()
+    .describe('one rule, or one for each store'),
+});
+
+export const drillSchema = z.strictObject({
+  schedule: cron.optional(),
+  timezone: z.string().default('UTC'),
+  point: z.string().default('latest'),
+  store: name.optional().describe('restore from this store; the first that holds the point when left out'),
+  components: z.union([z.literal('all'), z.array(name).min(1)]).default('all'),
+});
+
+export const tierSchema = z.strictObject({
+  rto: duration.optional().describe('recovered within'),
+  rpo: duration.optional().describe('at most this much lost'),
+});
+
+export const configSchema = z.strictObject({
+  stack: name.describe('what this stack is called; a store belongs to one stack'),
+  version: z.string().optional().describe("the application's version, kept in each manifest"),
+  stores: z.record(name, z.unknown()),
+  components: z.record(name, z.unknown()),
+  tiers: z.record(name, tierSchema).default({}),
+  plans: z.record(name, planSchema).default({}),
+  drills: z.record(name, drillSchema).default({}),
+  parallel: z.number().int().min(1).max(64).default(4).describe('components captured or restored at the same time'),
+  tmp: z.string().optional().describe('directory for temporary files'),
+});

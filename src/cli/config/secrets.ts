@@ -1,0 +1,77 @@
+// '${env:NAME}', '${file:/path}' and '${exec:command}' within strings of the configuration.
+
+import { readFile } from 'node:fs/promises';
+import { Failure, messageOf } from '../../core/errors.ts';
+import type { Context } from '../../core/model.ts';
+import { nearest } from '../../core/settings.ts';
+
+export const PLACEHOLDER = /\$\{([a-z-]+):([^}]*)\}/g;
+const SECRET_BYTES_MAX = 64 * 1024;
+const EXEC_DEADLINE_MS = 30_000;
+
+type Resolve = (ctx: Context, argument: string) => Promise<string>;
+const RESOLVERS: Readonly<Record<string, Resolve>> = { env: fromEnv, file: fromFile, exec: fromExec };
+
+/** A copy of `value` with every placeholder replaced. `path` names where it stands, for messages. */
+export async function resolveSecrets(ctx: Context, value: unknown, path: string): Promise<unknown> {
+  if (typeof value === 'string') return await resolveText(ctx, value, path);
+  if (Array.isArray(value)) {
+    return await Promise.all(value.map((each, index) => resolveSecrets(ctx, each, `${path}[${index}]`)));
+  }
+  if (typeof value !== 'object' || value === null) return value;
+  const entries = Object.entries(value).map(
+    async ([key, each]) => [key, await resolveSecrets(ctx, each, `${path}.${key}`)] as const,
+  );
+  return Object.fromEntries(await Promise.all(entries));
+}
+
+async function resolveText(ctx: Context, text: string, path: string): Promise<string> {
+  let result = '';
+  let end = 0;
+  for (const match of text.matchAll(PLACEHOLDER)) {
+    const [whole, scheme = '', argument = ''] = match;
+    const resolve = Object.hasOwn(RESOLVERS, scheme) ? RESOLVERS[scheme] : undefined;
+    if (!resolve) {
+      const near = nearest(scheme, Object.keys(RESOLVERS));
+      throw new Failure('settings-invalid', `${path}: \${${scheme}:…} is not known; known: env, file, exec`, {
+        hint: near ? `did you mean \${${near}:…}?` : undefined,
+      });
+    }
+    try {
+      result += text.slice(end, match.index) + (await resolve(ctx, argument));
+    } catch (cause) {
+      throw new Failure('settings-invalid', `${path}: ${messageOf(cause)}`, {
+        cause,
+        hint: cause instanceof Failure ? cause.hint : undefined,
+      });
+    }
+    end = match.index + whole.length;
+  }
+  return result + text.slice(end);
+}
+
+async function fromEnv(ctx: Context, name: string): Promise<string> {
+  const value = ctx.env[name];
+  if (value === undefined) {
+    const near = nearest(name, Object.keys(ctx.env));
+    throw new Failure('settings-invalid', `the variable ${name} is not set`, {
+      hint: near ? `did you mean ${near}?` : `export ${name}=…`,
+    });
+  }
+  return value;
+}
+
+async function fromFile(_ctx: Context, path: string): Promise<string> {
+  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
+    throw new Failure('settings-invalid', `the file ${path} can't be read`, { cause });
+  });
+  if (text.length > SECRET_BYTES_MAX)
+    throw new Failure('settings-invalid', `the file ${path} is too long for a secret`);
+  return text.replace(/\r?\n$/, '');
+}
+
+async function fromExec(ctx: Context, command: string): Promise<string> {
+  const { run } = await import('../../core/process.ts');
+  const text = await run(ctx, { program: 'sh', args: ['-c', command] }, { deadlineMs: EXEC_DEADLINE_MS });
+  return text.replace(/\r?\n$/, '');
+}

@@ -1,0 +1,231 @@
+// The only place that reads the environment, the clock and signals. Everything below is given a context.
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Command, CommanderError, Option } from 'commander';
+import { interruption } from '../core/context.ts';
+import { Failure } from '../core/errors.ts';
+import type { Context, Log } from '../core/model.ts';
+import type { Config } from './config/load.ts';
+import { jsonProgress, type ProgressView, silentProgress, terminalProgress } from './progress.ts';
+import {
+  type Action,
+  type CommandModule,
+  errorJson,
+  exitCodeOf,
+  type Globals,
+  type LogLevel,
+  type Session,
+} from './session.ts';
+import { VERSION } from './version.ts';
+
+/** Every command, with what `lifeboat --help` says of it. A module is loaded when its command is called. */
+const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<CommandModule> }>> = {
+  init: { summary: 'write lifeboat.yaml and create its stores', load: () => import('./commands/init.ts') },
+  doctor: {
+    summary: 'check every component and store, and what would go wrong',
+    load: () => import('./commands/doctor.ts'),
+  },
+  backup: { summary: 'take one recovery point', load: () => import('./commands/backup.ts') },
+  list: { summary: 'list recovery points', load: () => import('./commands/list.ts') },
+  show: { summary: 'show one recovery point', load: () => import('./commands/show.ts') },
+  status: {
+    summary: 'say what is protected, since when, and what is proved',
+    load: () => import('./commands/status.ts'),
+  },
+  verify: {
+    summary: 'check stored points: structure, checksums, all of the data',
+    load: () => import('./commands/verify.ts'),
+  },
+  restore: { summary: 'bring back the stack, or a part of it', load: () => import('./commands/restore.ts') },
+  extract: { summary: 'bring back single rows, keys or files', load: () => import('./commands/extract.ts') },
+  drill: { summary: 'rehearse a recovery in sandboxes and measure it', load: () => import('./commands/drill.ts') },
+  prune: { summary: 'remove points that the keep rules no longer want', load: () => import('./commands/prune.ts') },
+  copy: { summary: 'copy points from one store to another', load: () => import('./commands/copy.ts') },
+  import: { summary: 'read the folders that older scripts wrote', load: () => import('./commands/import.ts') },
+  keys: { summary: 'list, add, remove or change passwords of a store', load: () => import('./commands/keys.ts') },
+  schedule: { summary: 'print the schedules for cron or systemd', load: () => import('./commands/schedule.ts') },
+  config: { summary: 'show the configuration or its JSON Schema', load: () => import('./commands/config.ts') },
+  completion: { summary: 'print a completion script for a shell', load: () => import('./commands/completion.ts') },
+};
+
+const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
+
+async function main(argv: readonly string[]): Promise<number> {
+  const state: { globals: Globals } = { globals: { json: argv.includes('--json'), logLevel: 'warn' } };
+  try {
+    return await dispatch(argv, (globals) => void (state.globals = globals));
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    const shown = error instanceof CommanderError ? usageFailure(error) : error;
+    report(shown, state.globals);
+    return exitCodeOf(shown);
+  }
+}
+
+async function dispatch(argv: readonly string[], onGlobals: (globals: Globals) => void): Promise<number> {
+  let exitCode = 0;
+  const program = withGlobals(new Command('lifeboat'))
+    .description('Disaster recovery for self-hosted stacks: backups that prove themselves.')
+    .version(VERSION, '-V, --version')
+    .showSuggestionAfterError(true)
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined })
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 done, 2 usage, 3 incomplete or with findings, 10 and up: see docs/errors.md',
+    );
+  const wanted = argv.find((word) => Object.hasOwn(COMMANDS, word));
+  for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
+    const command = withGlobals(new Command(name)).description(summary).exitOverride().showSuggestionAfterError(true);
+    program.addCommand(command.copyInheritedSettings(program));
+    if (name !== wanted) continue;
+    const { define } = await load();
+    define(command, (target, action) => {
+      for (const each of [target, ...target.commands]) withGlobals(each).copyInheritedSettings(program);
+      target.action(async () => {
+        const globals = target.optsWithGlobals() as Globals;
+        onGlobals(globals);
+        exitCode = await perform(globals, (session) =>
+          (action as Action<unknown>)(session, target.opts(), target.args),
+        );
+      });
+    });
+  }
+  await program.parseAsync([...argv], { from: 'user' });
+  return exitCode;
+}
+
+function withGlobals(command: Command): Command {
+  if (command.options.some(({ long }) => long === '--json')) return command;
+  return command
+    .option('--config <file>', 'the configuration (default: ./lifeboat.yaml, then /etc/lifeboat/lifeboat.yaml)')
+    .option('--json', 'print one JSON document, failures included', false)
+    .addOption(new Option('--log-level <level>', 'what goes to the log').choices(LEVELS).default('warn'))
+    .addOption(new Option('--progress <form>', 'progress on standard error').choices(['json', 'none']));
+}
+
+/** Runs an action with a real context; Ctrl-C aborts it once and kills it when pressed again. */
+async function perform(globals: Globals, action: (session: Session) => Promise<number>): Promise<number> {
+  const controller = new AbortController();
+  const view = progressView(globals);
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (controller.signal.aborted) process.exit(130);
+    view.clear();
+    if (!globals.json) process.stderr.write(`\n${signal}: stopping cleanly; once more to stop at once\n`);
+    controller.abort(
+      new Failure('interrupted', `stopped by ${signal}`, { hint: 'run the same command again to go on' }),
+    );
+  };
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  const scratch = mkdtempSync(join(process.env.TMPDIR ?? tmpdir(), 'lifeboat-'));
+  const ctx = realContext(controller.signal, scratch, view, globals);
+  try {
+    return await action(session(ctx, globals, view));
+  } catch (error) {
+    throw controller.signal.aborted ? interruption(controller.signal) : error;
+  } finally {
+    view.clear();
+    rmSync(scratch, { recursive: true, force: true });
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+  }
+}
+
+function realContext(signal: AbortSignal, scratch: string, view: ProgressView, globals: Globals): Context {
+  return {
+    signal,
+    now: () => new Date(),
+    monotonicMs: () => performance.now(),
+    sleep: async (ms) => {
+      await delay(ms, undefined, { signal }).catch(() => {
+        throw interruption(signal);
+      });
+    },
+    progress: (event) => view.show(event),
+    log: logger(globals, view),
+    env: process.env,
+    scratch,
+  };
+}
+
+function session(ctx: Context, globals: Globals, view: ProgressView): Session {
+  let loaded: Promise<Config> | undefined;
+  return {
+    ctx,
+    globals,
+    interactive: process.stdin.isTTY === true && process.stderr.isTTY === true && !globals.json,
+    config() {
+      loaded ??= import('./config/load.ts').then(({ loadConfig }) => loadConfig(ctx, globals.config));
+      return loaded;
+    },
+    print(json, text) {
+      view.clear();
+      const rendered = globals.json ? JSON.stringify(json, null, 2) : typeof text === 'string' ? text : text();
+      process.stdout.write(`${rendered}\n`);
+    },
+    note(text) {
+      if (globals.json) return;
+      view.clear();
+      process.stderr.write(`${text}\n`);
+    },
+  };
+}
+
+function progressView(globals: Globals): ProgressView {
+  if (globals.progress === 'json')
+    return jsonProgress(
+      (text) => void process.stderr.write(text),
+      () => new Date(),
+    );
+  if (globals.progress === 'none' || globals.json || !process.stderr.isTTY) return silentProgress;
+  return terminalProgress(process.stderr, () => performance.now());
+}
+
+function logger(globals: Globals, view: ProgressView): Log {
+  const least = LEVELS.indexOf(globals.logLevel);
+  const writer =
+    (level: LogLevel) =>
+    (message: string, fields: Readonly<Record<string, unknown>> = {}) => {
+      if (LEVELS.indexOf(level) < least) return;
+      view.clear();
+      const line = globals.json
+        ? JSON.stringify({ time: new Date().toISOString(), level, message, ...fields })
+        : `${level}: ${message}${Object.entries(fields)
+            .map(([key, value]) => ` ${key}=${fieldText(value)}`)
+            .join('')}`;
+      process.stderr.write(`${line}\n`);
+    };
+  return { debug: writer('debug'), info: writer('info'), warn: writer('warn'), error: writer('error') };
+}
+
+function fieldText(value: unknown): string {
+  return typeof value === 'string' && /^[\w./:@-]+$/.test(value) ? value : JSON.stringify(value);
+}
+
+function usageFailure(error: CommanderError): Failure {
+  const [message = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
+  const suggestion = rest.join(' ').replace(/^\((.*)\)$/, '$1');
+  return new Failure('usage', message.trim(), {
+    hint: suggestion === '' ? 'run lifeboat --help' : suggestion.charAt(0).toLowerCase() + suggestion.slice(1),
+  });
+}
+
+function report(error: unknown, globals: Globals): void {
+  if (globals.json) {
+    process.stdout.write(`${JSON.stringify(errorJson(error))}\n`);
+    return;
+  }
+  const { code, message, hint } = errorJson(error).error;
+  process.stderr.write(`lifeboat: ${message}\n`);
+  if (hint) process.stderr.write(`  ${hint}\n`);
+  if (code === 'internal')
+    process.stderr.write(`${error instanceof Error ? error.stack : ''}\n  this is a defect of Lifeboat\n`);
+}
+
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0); // the reader has seen enough: `lifeboat list | head`
+  throw error;
+});
+process.exitCode = await main(process.argv.slice(2));
