@@ -109,7 +109,7 @@ export interface ByteRange {
   readonly length: number;
 }
 
-/** Where a driver puts the parts of one component. Calls may run in parallel; the store bounds them. */
+/** Where a driver puts the parts of one component. Calls may run in parallel; the store bounds them, first come first served. */
 export interface Sink {
   /** Resolves when the part is accepted, not yet when it is durable: `receipt` waits for that. */
   put(ctx: Context, name: string, body: Bytes, meta?: PartMeta): Promise<Part>;
@@ -374,7 +374,11 @@ export interface Records {
   list(ctx: Context, kind: RecordKind, prefix?: string): AsyncIterable<string>;
   delete(ctx: Context, kind: RecordKind, id: string): Promise<void>;
 }
-export type RecordKind = 'owner' | 'proofs' | 'evidence' | 'coverage';
+/**
+ * 'captures': what is known of a draft's finished components, so that another process can commit them.
+ * 'owed': points that another store of the same run still lacks.
+ */
+export type RecordKind = 'owner' | 'proofs' | 'evidence' | 'coverage' | 'captures' | 'owed';
 
 export interface KeyInfo {
   readonly id: string;
