@@ -3,7 +3,7 @@
 import { Failure } from '../core/errors.ts';
 
 const DAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'] as const;
-const MONTHS = ['JAN', 'FEB', 'MAR', 'APR', 'MAY', 'JUN', 'JUL', 'AUG', 'SEP', 'OCT', 'NOV', 'DEC'] as const;
+const MONTHS: readonly string[] = ['JAN', 'FEB', 'MAR', 'APR', 'MAY', 'JUN', 'JUL', 'AUG', 'SEP', 'OCT', 'NOV', 'DEC'];
 
 /** One expression, or two where cron means "this day of the month or that day of the week". */
 export function calendarOf(cron: string): readonly string[] {
@@ -12,7 +12,7 @@ export function calendarOf(cron: string): readonly string[] {
   if (fields.length !== 5 || !minute || !hour || !day || !month || !weekday) {
     throw new Failure('settings-invalid', `${cron} has not the five fields of a schedule`);
   }
-  const months = expand(month.toUpperCase(), 1, 12, (word) => MONTHS.findIndex((each) => each === word) + 1);
+  const months = expand(month.toUpperCase(), 1, 12, (word) => MONTHS.indexOf(word) + 1);
   const time = `${expand(hour, 0, 23)}:${expand(minute, 0, 59)}:00`;
   const onDay = `*-${months}-${expand(day, 1, 31)} ${time}`;
   if (weekday === '*') return [onDay];
@@ -42,9 +42,9 @@ function valuesOf(field: string, min: number, max: number, named: (word: string)
   for (const item of field.split(',')) {
     const [range = '', stepText] = item.split('/');
     const [fromText = '', toText] = range === '*' ? [String(min), String(max)] : range.split('-');
-    const valueOf = (word: string): number => (/^\d+$/.test(word) ? Number(word) : named(word));
-    const from = valueOf(fromText);
-    const to = toText !== undefined ? valueOf(toText) : stepText === undefined ? from : max;
+    const numberOf = (word: string): number => (/^\d+$/.test(word) ? Number(word) : named(word));
+    const from = numberOf(fromText);
+    const to = toText !== undefined ? numberOf(toText) : stepText === undefined ? from : max;
     const step = stepText === undefined ? 1 : Number(stepText);
     if (!(from >= min && to <= max && from <= to && step >= 1)) {
       throw new Failure('settings-invalid', `${field} is no field of a schedule between ${min} and ${max}`);

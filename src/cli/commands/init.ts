@@ -1,0 +1,138 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { basename, dirname, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { Failure, isFailure, systemCode } from '../../core/errors.ts';
+import type { Context } from '../../core/model.ts';
+import { CONFIG_FILES, type Config, loadConfig, parseConfig } from '../config/load.ts';
+import { type Found, fromCompose, fromEnvironment } from '../init/detect.ts';
+import { configText, type InitChoice, recoveryKit } from '../init/template.ts';
+import type { Bind, Session } from '../session.ts';
+import { openBucket } from '../stack.ts';
+import { table } from '../terminal.ts';
+
+interface Options {
+  readonly from?: string;
+  readonly fromEnv?: true;
+  readonly yes?: true;
+  readonly stack?: string;
+  readonly store?: string;
+  readonly endpoint?: string;
+  readonly passwordFile?: string;
+}
+
+export function define(command: Command, bind: Bind): void {
+  command
+    .option('--from <compose-file>', 'take the components from a docker-compose file')
+    .option('--from-env', 'take the components from variables such as DATABASE_URL, POSTGRES_HOST and REDIS_URL')
+    .option('--yes', 'ask nothing; take what was found')
+    .option('--stack <name>', 'what the stack is called')
+    .option('--store <place>', 'where recovery points go: a directory, or s3://BUCKET/PREFIX')
+    .option('--endpoint <url>', 'the S3 server, when it is not AWS')
+    .option('--password-file <file>', "the store's password; made when it is not there")
+    .addHelpText(
+      'after',
+      `
+Examples:
+  lifeboat init                                        asks
+  lifeboat init --from docker-compose.yml --yes --store /backup/lifeboat
+  lifeboat init                                        with a lifeboat.yaml already there: only creates its stores`,
+    );
+  bind<Options>(command, async (session, options) => {
+    const file = session.globals.config ?? CONFIG_FILES[0];
+    const present = existsSync(file) || (session.globals.config === undefined && existsSync(CONFIG_FILES[1]));
+    const config = present ? await session.config() : await writeConfig(session, options, file);
+    const created = await createStores(session.ctx, config);
+    const kit = recoveryKit(config.stack, config.stores, resolve(config.file));
+    const json = {
+      config: config.file,
+      written: !present,
+      stores: created,
+      components: config.components.map(({ name }) => name),
+      recovery_kit: kit,
+    };
+    session.print(json, () => {
+      const rows = created.map(({ name, url, state }) => [name, url, state]);
+      const stores = table([{ title: 'store' }, { title: 'place' }, { title: 'state' }], rows);
+      return `${present ? 'read' : 'wrote'} ${config.file}\n\n${stores}\n\n${kit}\n\nnext: lifeboat doctor, then lifeboat backup`;
+    });
+    return 0;
+  });
+}
+
+async function writeConfig(session: Session, options: Options, file: string): Promise<Config> {
+  const choice = await choose(session, options);
+  const text = configText(choice);
+  await parseConfig(session.ctx, text, file); // never leave a file behind that we would not read
+  await ensurePassword(choice.passwordFile);
+  await mkdir(dirname(resolve(file)), { recursive: true });
+  await writeFile(file, text, { mode: 0o600, flag: 'wx' });
+  return await loadConfig(session.ctx, file);
+}
+
+async function choose(session: Session, options: Options): Promise<InitChoice> {
+  const found = await detect(session.ctx, options);
+  const defaults = {
+    stack: options.stack ?? (basename(resolve('.')).replaceAll(/[^A-Za-z0-9._-]/g, '-') || 'stack'),
+    storeUrl: storePlace(options.store ?? './lifeboat-store'),
+    passwordFile: resolve(options.passwordFile ?? './lifeboat.password'),
+  };
+  if (options.yes || !session.interactive) {
+    if (!options.yes) {
+      throw new Failure('usage', 'init has questions and there is no terminal', {
+        hint: 'add --yes, with --from docker-compose.yml or --from-env, and --store PLACE',
+      });
+    }
+    if (found.length === 0) {
+      throw new Failure('settings-invalid', 'nothing to protect was found', {
+        hint: 'set DATABASE_URL or REDIS_URL and add --from-env, or name a compose file with --from',
+      });
+    }
+    return { ...defaults, endpoint: options.endpoint, components: found };
+  }
+  const { ask } = await import('../init/ask.ts');
+  return await ask({ ...defaults, endpoint: options.endpoint, components: found });
+}
+
+async function detect(ctx: Context, options: Options): Promise<readonly Found[]> {
+  if (options.from === undefined) return fromEnvironment(ctx.env);
+  const file = options.from;
+  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
+    throw new Failure('usage', `${file} can't be read (${systemCode(cause)})`, { cause });
+  });
+  return [...fromCompose(text, file), ...(options.fromEnv ? fromEnvironment(ctx.env) : [])];
+}
+
+function storePlace(place: string): string {
+  return place.startsWith('s3://') ? place : resolve(place);
+}
+
+async function ensurePassword(file: string): Promise<void> {
+  if (existsSync(file)) return;
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(file, `${randomBytes(24).toString('base64url')}\n`, { mode: 0o600, flag: 'wx' });
+}
+
+/** Creates what is not there. A store that is already there is left as it is, once it is known to open. */
+async function createStores(ctx: Context, config: Config): Promise<{ name: string; url: string; state: string }[]> {
+  const results: { name: string; url: string; state: string }[] = [];
+  for (const each of config.stores) {
+    const bucket = await openBucket(ctx, each);
+    const { format: settings } = await each.settings(ctx);
+    try {
+      const state = await each.format.create(ctx, bucket, settings).then(
+        () => 'created',
+        async (error: unknown) => {
+          if (!isFailure(error, 'exists')) throw error;
+          await using _opened = await each.format.open(ctx, bucket, settings);
+          return 'already there';
+        },
+      );
+      results.push({ name: each.name, url: each.url, state });
+    } finally {
+      await bucket.close();
+    }
+  }
+  return results;
+}

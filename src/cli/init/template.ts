@@ -1,0 +1,64 @@
+import { stringify } from 'yaml';
+import type { Found } from './detect.ts';
+
+export interface InitChoice {
+  readonly stack: string;
+  readonly storeUrl: string;
+  readonly endpoint: string | undefined;
+  readonly passwordFile: string;
+  readonly components: readonly Found[];
+}
+
+/** The first lifeboat.yaml: complete, commented, and without a secret in it. */
+export function configText(choice: InitChoice): string {
+  const store = {
+    format: 'restic',
+    bucket: choice.storeUrl,
+    ...(choice.endpoint === undefined ? {} : { endpoint: choice.endpoint, path_style: true }),
+    password: `\${file:${choice.passwordFile}}`,
+  };
+  const components = choice.components.map(({ name, kind, settings, from }) => {
+    return `  # seen in ${from}\n${indented({ [name]: { kind, ...settings } })}`;
+  });
+  return `# Lifeboat's configuration. Every key: lifeboat config schema. Secrets are references, never values:
+# \${env:NAME}, \${file:/path} or \${exec:command}.
+stack: ${choice.stack}
+
+# Where recovery points lie. A second store at another place is what saves you when this one burns.
+stores:
+${indented({ main: store })}
+# What is protected.
+components:
+${components.join('')}
+# When, and how long points are kept. lifeboat schedule print --format cron|systemd puts it to work.
+plans:
+  nightly:
+    schedule: "0 2 * * *"
+    timezone: UTC
+    components: all
+    keep: { daily: 14, weekly: 8, monthly: 12 }
+
+# A backup that nobody has restored is a hope. This restores it into sandboxes and compares.
+drills:
+  weekly:
+    schedule: "0 1 * * 0"
+    point: latest
+`;
+}
+
+/** What must survive the loss of this machine, to be printed and kept elsewhere. */
+export function recoveryKit(stack: string, stores: readonly { name: string; url: string }[], file: string): string {
+  const places = stores.map(({ name, url }) => `  ${name}: ${url}`).join('\n');
+  return `Recovery kit of stack ${stack}: keep these three things away from this machine.
+1. The password of the store. Without it nobody can read the backups, you included.
+2. The configuration, ${file}.
+3. Where the stores are:
+${places}
+With them, on any machine: lifeboat restore latest
+Without Lifeboat: restic -r STORE restore latest --target DIR, then pg_restore and redis-server
+(docs/recover-without-lifeboat.md has each step).`;
+}
+
+function indented(value: unknown): string {
+  return stringify(value, { lineWidth: 120 }).replaceAll(/^(?=.)/gm, '  ');
+}
