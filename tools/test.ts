@@ -1,0 +1,37 @@
+// npm test: installs the real servers that tests need, then runs Node's own test runner over them all, or over the
+// files that are named. `--slow` takes those that are slow by nature instead.
+
+import { spawnSync } from 'node:child_process';
+import { availableParallelism } from 'node:os';
+import { installed, serverNames } from '../test/servers/install.ts';
+
+const SUITES = {
+  quick: { files: ['src/**/*.test.ts', 'test/**/*.test.ts'], timeoutMs: 300_000 },
+  slow: { files: ['src/**/*.slow.ts', 'test/**/*.slow.ts'], timeoutMs: 3_600_000 },
+};
+
+const args = process.argv.slice(2);
+const suite = args.includes('--slow') ? SUITES.slow : SUITES.quick;
+const given = args.filter((arg) => arg !== '--slow');
+if (given.length === 0) await installServers();
+
+// Tests wait for servers as much as they compute, so two files at once even on one processor.
+const concurrency = Math.max(2, availableParallelism());
+const options = ['--disable-warning=ExperimentalWarning', `--test-concurrency=${concurrency}`];
+const runner = spawnSync(
+  process.execPath,
+  ['--test', ...options, `--test-timeout=${suite.timeoutMs}`, ...(given.length > 0 ? given : suite.files)],
+  { stdio: 'inherit' },
+);
+process.exitCode = runner.status ?? 1;
+
+/** What can't be had is told here once; the tests that need it are skipped, or fail with REQUIRE_SERVERS=all. */
+async function installServers(): Promise<void> {
+  for (const name of serverNames) {
+    try {
+      await installed(name);
+    } catch (error) {
+      console.error(`without ${name}: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+}
