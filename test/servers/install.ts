@@ -155,7 +155,7 @@ async function makeExecutable(path: string): Promise<void> {
   for (const file of files) await chmod(file, 0o755);
 }
 
-/** One installation at a time on this machine: pip and apt do not like company. The lock of a dead process is broken. */
+/** One installation at a time on this machine: pip and apt want no company. The lock of a dead process is broken. */
 async function withLock(work: () => Promise<void>): Promise<void> {
   await mkdir(join(cacheDir, 'bin'), { recursive: true, mode: 0o755 });
   const lock = join(cacheDir, '.lock');
