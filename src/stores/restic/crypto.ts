@@ -1,0 +1,133 @@
+// How everything in a restic repository is sealed: iv(16) ‖ AES-256-CTR ‖ Poly1305-AES(16). docs/format.md has the whole.
+
+import {
+  type Cipheriv,
+  createCipheriv,
+  createDecipheriv,
+  getRandomValues,
+  hash,
+  randomBytes,
+  timingSafeEqual,
+} from 'node:crypto';
+import { createRequire } from 'node:module';
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { poly1305 } from '@noble/ciphers/_poly1305.js';
+import { Failure, systemCode } from '../../core/errors.ts';
+
+export interface MasterKey {
+  readonly encrypt: Buffer; // 32 bytes, AES-256
+  readonly macK: Buffer; // 16 bytes, AES-128
+  readonly macR: Buffer; // 16 bytes, masked
+}
+
+const IV_BYTES = 16;
+const MAC_BYTES = 16;
+/** What a sealed thing is longer than its content. */
+export const SEAL_BYTES = IV_BYTES + MAC_BYTES;
+/** Encrypting in slices keeps the data in the processor's cache until its MAC is made. */
+const SLICE_BYTES = 64 * 1024;
+const CHUNK_BYTES_MIN = 64;
+const CHUNK_BYTES_MAX = 16 * 1024 * 1024;
+const R_MASK = Buffer.from('ffffff0ffcffff0ffcffff0ffcffff0f', 'hex');
+
+type OneTimeMac = (target: Uint8Array, message: Uint8Array, key: Uint8Array) => void;
+const oneTimeMac = loadMac();
+
+export function freshKey(): MasterKey {
+  return { encrypt: randomBytes(32), macK: randomBytes(16), macR: masked(randomBytes(16)) };
+}
+
+/** The bits that Poly1305 wants to be zero, when a key is made and when one is read. */
+export function masked(r: Uint8Array): Buffer {
+  return Buffer.from(r.map((byte, i) => byte & (R_MASK[i] ?? 0)));
+}
+
+export function seal(key: MasterKey, plain: Uint8Array): Buffer {
+  const sealed = Buffer.allocUnsafe(plain.length + SEAL_BYTES);
+  sealInto(key, plain, sealed, 0);
+  return sealed;
+}
+
+/** Seals into `target` at `at`, and returns the length: that of `plain` and 32. */
+export function sealInto(key: MasterKey, plain: Uint8Array, target: Buffer, at: number): number {
+  const iv = target.subarray(at, at + IV_BYTES);
+  getRandomValues(iv);
+  const bodyAt = at + IV_BYTES;
+  cryptSlices(createCipheriv('aes-256-ctr', key.encrypt, iv), plain, target, bodyAt);
+  const macAt = bodyAt + plain.length;
+  oneTimeMac(target.subarray(macAt, macAt + MAC_BYTES), target.subarray(bodyAt, macAt), macKey(key, iv));
+  return plain.length + SEAL_BYTES;
+}
+
+/** Throws 'checksum' when a single bit differs from what was sealed with this key. */
+export function open(key: MasterKey, sealed: Uint8Array): Buffer {
+  const plain = Buffer.allocUnsafe(Math.max(0, sealed.length - SEAL_BYTES));
+  openInto(key, sealed, plain, 0);
+  return plain;
+}
+
+/** Opens into `target` at `at`, and returns the length of what was sealed. */
+export function openInto(key: MasterKey, sealed: Uint8Array, target: Buffer, at: number): number {
+  if (sealed.length < SEAL_BYTES) throw new Failure('checksum', `${sealed.length} bytes are too few to be sealed`);
+  const iv = sealed.subarray(0, IV_BYTES);
+  const body = sealed.subarray(IV_BYTES, sealed.length - MAC_BYTES);
+  const mac = Buffer.allocUnsafe(MAC_BYTES);
+  oneTimeMac(mac, body, macKey(key, iv));
+  if (!timingSafeEqual(mac, sealed.subarray(sealed.length - MAC_BYTES))) {
+    throw new Failure('checksum', 'the seal is broken: the data was changed, or another key made it');
+  }
+  cryptSlices(createDecipheriv('aes-256-ctr', key.encrypt, iv), body, target, at);
+  return body.length;
+}
+
+export function sha256(data: Uint8Array): Buffer {
+  return hash('sha256', data, 'buffer');
+}
+
+export function compress(data: Uint8Array, level: number): Buffer {
+  // One output buffer a little over the input: the default of 16 KiB pieces costs more than the compression.
+  const chunkSize = data.length + (data.length >> 8) + 1024;
+  return zstdCompressSync(data, { chunkSize, params: { [constants.ZSTD_c_compressionLevel]: level } });
+}
+
+/** Throws 'checksum' when it is no zstd or more than `bytesMax` come out: what a bomb must not do is fill the memory. */
+export function decompress(data: Uint8Array, bytesMax: number): Buffer {
+  try {
+    return zstdDecompressSync(data, {
+      maxOutputLength: Math.max(1, bytesMax),
+      chunkSize: Math.min(bytesMax + CHUNK_BYTES_MIN, CHUNK_BYTES_MAX),
+    });
+  } catch (cause) {
+    const why =
+      systemCode(cause) === 'ERR_BUFFER_TOO_LARGE' ? `it holds more than ${bytesMax} bytes` : 'it is not valid';
+    throw new Failure('checksum', `zstd data can't be decompressed: ${why}`, { cause });
+  }
+}
+
+function cryptSlices(cipher: Cipheriv, from: Uint8Array, target: Buffer, at: number): void {
+  for (let done = 0; done < from.length; done += SLICE_BYTES) {
+    target.set(cipher.update(from.subarray(done, done + SLICE_BYTES)), at + done);
+  }
+}
+
+const nonceCiphers = new WeakMap<MasterKey, Cipheriv>();
+
+/** r ‖ AES-128_k(iv): a key that is used once. */
+function macKey(key: MasterKey, iv: Uint8Array): Buffer {
+  let cipher = nonceCiphers.get(key);
+  if (!cipher) {
+    cipher = createCipheriv('aes-128-ecb', key.macK, null).setAutoPadding(false);
+    nonceCiphers.set(key, cipher);
+  }
+  return Buffer.concat([key.macR, cipher.update(iv)]);
+}
+
+/** libsodium is ten times as fast; where it does not load, the portable one makes the same bytes. */
+function loadMac(): OneTimeMac {
+  try {
+    const sodium: { crypto_onetimeauth: OneTimeMac } = createRequire(import.meta.url)('sodium-native');
+    return sodium.crypto_onetimeauth;
+  } catch {
+    return (target, message, key) => target.set(poly1305(message, key));
+  }
+}

@@ -1,0 +1,193 @@
+// Where each blob lies, for millions of blobs: 48 bytes each in typed arrays and 4 to 8 in the table that finds them.
+
+export interface BlobPlace {
+  readonly pack: string; // hex
+  readonly tree: boolean;
+  readonly offset: number;
+  /** Of the sealed blob. */
+  readonly length: number;
+  /** 0: stored as it is. */
+  readonly uncompressedLength: number;
+}
+export interface PackedBlob {
+  readonly id: Uint8Array; // SHA-256 of the plain bytes
+  readonly tree: boolean;
+  readonly offset: number;
+  readonly length: number;
+  readonly uncompressedLength: number;
+}
+
+export interface BlobIndex {
+  /** Entries; a blob that lies in two packs counts twice. Numbers of entries are below it. */
+  readonly size: number;
+  /** Enters what a pack holds. What is known of it already is not entered again. */
+  add(pack: string, blobs: readonly PackedBlob[]): void;
+  /** A place of the blob in a pack that was not forgotten. The same bytes can be a tree and data: `tree` chooses. */
+  find(id: Uint8Array, tree?: boolean): BlobPlace | undefined;
+  has(id: Uint8Array, tree?: boolean): boolean;
+  /** The number of the entry that `find` would answer with, -1 when there is none. */
+  entryOf(id: Uint8Array, tree?: boolean): number;
+  idAt(entry: number): Uint8Array;
+  placeAt(entry: number): BlobPlace;
+  /** The pack is missing or damaged: its blobs are looked for elsewhere, and written again when they come by. */
+  forget(pack: string): void;
+  hasPack(pack: string): boolean;
+  /** Those that were not forgotten. */
+  packs(): Iterable<string>;
+  /** Entries of a pack, in the order they were added. */
+  entriesOf(pack: string): Iterable<number>;
+}
+
+interface Pack {
+  readonly hex: string;
+  /** Entries come in runs: first entry and number of them, in turn. */
+  readonly runs: number[];
+  gone: boolean;
+}
+
+export function blobIndex(): BlobIndex {
+  const entries = entryTable();
+  const packs: Pack[] = [];
+  const packNumbers = new Map<string, number>();
+
+  function packOf(hex: string): Pack | undefined {
+    return packs[packNumbers.get(hex) ?? -1];
+  }
+  function packNumberOf(hex: string): number {
+    const known = packNumbers.get(hex);
+    if (known !== undefined) return known;
+    packs.push({ hex, runs: [], gone: false });
+    packNumbers.set(hex, packs.length - 1);
+    return packs.length - 1;
+  }
+  function entryOf(id: Uint8Array, tree?: boolean): number {
+    return entries.find(id, (pack, isTree) => packs[pack]?.gone === false && (tree === undefined || tree === isTree));
+  }
+  function placeAt(entry: number): BlobPlace {
+    const { pack, ...place } = entries.at(entry);
+    return { pack: packs[pack]?.hex ?? '', ...place };
+  }
+
+  return {
+    get size() {
+      return entries.size();
+    },
+    add(hex, blobs) {
+      const number = packNumberOf(hex);
+      const pack = packs[number];
+      if (!pack) throw new RangeError(`there is no pack ${number}`);
+      const known = pack.runs.length > 0;
+      const before = entries.size();
+      pack.gone = false;
+      for (const blob of blobs) {
+        const twice = known && entries.find(blob.id, (other, tree) => other === number && tree === blob.tree) >= 0;
+        if (!twice) entries.append(number, blob);
+      }
+      if (entries.size() > before) pack.runs.push(before, entries.size() - before);
+    },
+    entryOf,
+    placeAt,
+    find(id, tree) {
+      const entry = entryOf(id, tree);
+      return entry < 0 ? undefined : placeAt(entry);
+    },
+    has: (id, tree) => entryOf(id, tree) >= 0,
+    idAt: (entry) => entries.idAt(entry),
+    forget(hex) {
+      const pack = packOf(hex);
+      if (pack) pack.gone = true;
+    },
+    hasPack: (hex) => packOf(hex)?.gone === false,
+    *packs() {
+      for (const pack of packs) if (!pack.gone) yield pack.hex;
+    },
+    *entriesOf(hex) {
+      const runs = packOf(hex)?.runs ?? [];
+      for (let i = 0; i < runs.length; i += 2) {
+        const first = runs[i] ?? 0;
+        for (let entry = first; entry < first + (runs[i + 1] ?? 0); entry++) yield entry;
+      }
+    },
+  };
+}
+
+interface EntryTable {
+  size(): number;
+  append(pack: number, blob: PackedBlob): void;
+  /** The first entry of this id that `wanted` agrees to, or -1. */
+  find(id: Uint8Array, wanted: (pack: number, tree: boolean) => boolean): number;
+  idAt(entry: number): Uint8Array;
+  at(entry: number): Omit<BlobPlace, 'pack'> & { pack: number };
+}
+
+const SEGMENT_ENTRIES = 16_384;
+const ID_WORDS = 8;
+const ENTRY_WORDS = ID_WORDS + 4; // pack and kind, offset, length, uncompressed length
+
+/** Entries in segments, so that growing copies none of them, and an open hash table of their numbers. */
+function entryTable(): EntryTable {
+  const segments: Uint32Array[] = [];
+  const probed = new Uint32Array(ID_WORDS);
+  let size = 0;
+  let slots = new Uint32Array(1 << 14); // entry + 1
+
+  function segmentOf(entry: number): Uint32Array {
+    const segment = segments[Math.floor(entry / SEGMENT_ENTRIES)];
+    if (!segment) throw new RangeError(`there is no entry ${entry}`);
+    return segment;
+  }
+  const startOf = (entry: number): number => (entry % SEGMENT_ENTRIES) * ENTRY_WORDS;
+
+  function isProbed(entry: number): boolean {
+    const segment = segmentOf(entry);
+    const at = startOf(entry);
+    for (let i = 0; i < ID_WORDS; i++) if (segment[at + i] !== probed[i]) return false;
+    return true;
+  }
+  function enter(firstWord: number, entry: number): void {
+    const mask = slots.length - 1;
+    let slot = firstWord & mask; // ids are hashes already
+    while (slots[slot] !== 0) slot = (slot + 1) & mask;
+    slots[slot] = entry + 1;
+  }
+  function grow(): void {
+    slots = new Uint32Array(slots.length * 2);
+    for (let entry = 0; entry < size; entry++) enter(segmentOf(entry)[startOf(entry)] ?? 0, entry);
+  }
+
+  return {
+    size: () => size,
+    append(pack, { id, tree, offset, length, uncompressedLength }) {
+      if (size * 3 > slots.length * 2) grow();
+      if (size % SEGMENT_ENTRIES === 0) segments.push(new Uint32Array(SEGMENT_ENTRIES * ENTRY_WORDS));
+      toWords(id, probed);
+      const segment = segmentOf(size);
+      segment.set(probed, startOf(size));
+      segment.set([pack * 2 + (tree ? 1 : 0), offset, length, uncompressedLength], startOf(size) + ID_WORDS);
+      enter(probed[0] ?? 0, size);
+      size += 1;
+    },
+    find(id, wanted) {
+      toWords(id, probed);
+      const mask = slots.length - 1;
+      for (let slot = (probed[0] ?? 0) & mask; ; slot = (slot + 1) & mask) {
+        const entry = (slots[slot] ?? 0) - 1;
+        if (entry < 0) return -1;
+        if (!isProbed(entry)) continue;
+        const word = segmentOf(entry)[startOf(entry) + ID_WORDS] ?? 0;
+        if (wanted(word >>> 1, (word & 1) === 1)) return entry;
+      }
+    },
+    idAt: (entry) => Buffer.copyBytesFrom(segmentOf(entry), startOf(entry), ID_WORDS),
+    at(entry) {
+      const at = startOf(entry) + ID_WORDS;
+      const [word = 0, offset = 0, length = 0, uncompressedLength = 0] = segmentOf(entry).subarray(at, at + 4);
+      return { pack: word >>> 1, tree: (word & 1) === 1, offset, length, uncompressedLength };
+    },
+  };
+}
+
+/** The id as it lies in the arrays: in this machine's byte order, which never leaves it. */
+function toWords(id: Uint8Array, words: Uint32Array): void {
+  new Uint8Array(words.buffer).set(id);
+}
