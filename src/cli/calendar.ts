@@ -21,7 +21,7 @@ export function calendarOf(cron: string): readonly string[] {
 }
 
 /** '*', or every value that the field means: systemd's own steps and ranges differ from cron's. */
-function expand(field: string, min: number, max: number, named: (word: string) => number = () => 0): string {
+function expand(field: string, min: number, max: number, named: (word: string) => number = () => Number.NaN): string {
   if (field === '*') return '*';
   return valuesOf(field, min, max, named)
     .map((value) => String(value).padStart(2, '0'))

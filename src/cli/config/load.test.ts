@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { z } from 'zod';
+import { isFailure } from '../../core/errors.ts';
+import type { Context } from '../../core/model.ts';
+import { testContext } from '../../core/testing.ts';
+import { configText } from '../init/template.ts';
+import { type Config, loadConfig, parseConfig } from './load.ts';
+
+const GOOD = `stack: shop
+stores:
+  local: { format: restic, bucket: /backup/a, password: "\${env:STORE_PASSWORD}" }
+  dated: { format: plain, layout: dated, bucket: s3://shop-backups/prod, region: us-east-1 }
+components:
+  main-db: { kind: postgresql, host: db, user: backup, databases: [shop], tier: critical }
+  cache: { kind: redis, url: redis://cache:6379, restore_after: [main-db] }
+tiers:
+  critical: { rto: 1h, rpo: 15m }
+plans:
+  nightly: { schedule: "0 2 * * *", to: [local], keep: { local: { within: 30d } } }
+`;
+
+async function passwordOf(ctx: Context, config: Config): Promise<unknown> {
+  const settings = await config.stores[0]?.settings(ctx);
+  const format = z.object({ password: z.string() }).parse(settings?.format);
+  return format.password;
+}
+
+test('a right configuration becomes exact types', async () => {
+  const ctx = testContext({ env: { STORE_PASSWORD: 'sesame' } });
+  const config = await parseConfig(ctx, GOOD, 'lifeboat.yaml');
+  assert.deepEqual(
+    config.stores.map(({ name }) => name),
+    ['local', 'dated'],
+  );
+  assert.deepEqual(config.tiers.critical, { rto: 3_600_000, rpo: 900_000 });
+  assert.equal(await passwordOf(ctx, config), 'sesame');
+});
+
+test('a secret is asked for only when its store is used', async () => {
+  const ctx = testContext({ env: { STORE_PASSWORT: 'x' } });
+  const config = await parseConfig(ctx, GOOD, 'lifeboat.yaml');
+  await assert.rejects(
+    async () => await config.stores[0]?.settings(ctx),
+    (error) => {
+      assert.ok(isFailure(error, 'settings-invalid'));
+      assert.match(error.message, /stores\.local\.password: the variable STORE_PASSWORD is not set/);
+      assert.equal(error.hint, 'did you mean STORE_PASSWORT?');
+      return true;
+    },
+  );
+});
+
+const WRONG: readonly [title: string, change: (text: string) => string, message: RegExp, hint?: RegExp][] = [
+  [
+    'YAML that is none, with its line',
+    (t) => t.replace('stack: shop', 'stack: [shop'),
+    /lifeboat\.yaml:\d+:\d+: [\s\S]*\d \| /,
+  ],
+  [
+    'two components of one name',
+    (t) => t.replace('cache:', 'main-db:'),
+    /lifeboat\.yaml:7:.*two entries have this name/,
+  ],
+  [
+    'an unknown key',
+    (t) => t.replace('stack: shop', 'stack: shop\nplanz: {}'),
+    /:2: planz: this key is not known/,
+    /plans/,
+  ],
+  ['an unknown key of a component', (t) => t.replace('host: db', 'hots: db'), /:6: components\.main-db\.hots/, /host/],
+  ['an unknown key of a store', (t) => t.replace('password:', 'pasword:'), /:3: stores\.local\.pasword/, /password/],
+  ['an unknown key of a plan', (t) => t.replace('schedule:', 'shedule:'), /:11: plans\.nightly\.shedule/, /schedule/],
+  ['a wrong type', (t) => t.replace('databases: [shop]', 'databases: 7'), /:6: components\.main-db\.databases/],
+  ['a kind that is none', (t) => t.replace('kind: redis', 'kind: reddis'), /:7: components\.cache\.kind/, /redis/],
+  [
+    'a format that is none',
+    (t) => t.replace('format: restic', 'format: rustic'),
+    /:3: stores\.local\.format/,
+    /restic/,
+  ],
+  ['a duration that is none', (t) => t.replace('rto: 1h', 'rto: soon'), /:9: tiers\.critical\.rto: a duration such as/],
+  ['a plan without components', (t) => t.replace('to: [local]', 'components: []'), /:11: plans\.nightly\.components/],
+  ['a store that is not there', (t) => t.replace('to: [local]', 'to: [lokal]'), /there is no store lokal/, /local/],
+  [
+    'a component that is not there',
+    (t) => t.replace('[main-db]', '[main-dp]'),
+    /there is no component main-dp/,
+    /main-db/,
+  ],
+  ['a tier that is not there', (t) => t.replace('tier: critical', 'tier: crit'), /there is no tier crit/],
+  [
+    'a circle',
+    (t) => t.replace('tier: critical', 'restore_after: [cache]'),
+    /a circle: main-db after cache after main-db/,
+  ],
+  [
+    "a store in another store's folder",
+    (t) => t.replace('s3://shop-backups/prod', '/backup/a/b'),
+    /lies within store local/,
+  ],
+  [
+    'two stores at one place',
+    (t) => t.replace('s3://shop-backups/prod, region: us-east-1', '/backup/a/'),
+    /is the same place as store/,
+  ],
+  ['a secret of an unknown kind', (t) => t.replace('host: db', `host: "\${evn:X}"`), /\$\{evn:…\} is not known/, /env/],
+];
+
+for (const [title, change, message, hint] of WRONG) {
+  test(`${title} is a clear error`, async () => {
+    const ctx = testContext({ env: {} });
+    const text = change(GOOD);
+    assert.notEqual(text, GOOD);
+    const use = async (): Promise<unknown> => {
+      const config = await parseConfig(ctx, text, 'lifeboat.yaml');
+      return await config.components[0]?.settings(ctx);
+    };
+    await assert.rejects(use, (error) => {
+      assert.ok(isFailure(error, 'settings-invalid'), String(error));
+      assert.match(error.message, message);
+      if (hint) assert.match(error.hint ?? '', hint);
+      return true;
+    });
+  });
+}
+
+test('a missing configuration says where it was looked for and what to do', async () => {
+  const ctx = testContext();
+  const file = join(ctx.scratch, 'none.yaml');
+  await assert.rejects(loadConfig(ctx, file), {
+    code: 'settings-invalid',
+    message: `there is no configuration at ${file}`,
+  });
+});
+
+test('what init writes is a right configuration', async () => {
+  const ctx = testContext({ env: { DATABASE_URL: 'postgresql://u@db/shop' } });
+  const passwordFile = join(ctx.scratch, 'password');
+  writeFileSync(passwordFile, 'sesame\n');
+  const text = configText({
+    stack: 'shop',
+    storeUrl: '/backup/lifeboat',
+    endpoint: undefined,
+    passwordFile,
+    components: [
+      { name: 'main-db', kind: 'postgresql', settings: { url: `\${env:DATABASE_URL}` }, from: 'DATABASE_URL' },
+    ],
+  });
+  const config = await parseConfig(ctx, text, 'lifeboat.yaml');
+  assert.deepEqual(await config.components[0]?.settings(ctx), { url: 'postgresql://u@db/shop' });
+  assert.equal(await passwordOf(ctx, config), 'sesame');
+});

@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { fromCompose, fromEnvironment } from './detect.ts';
+
+test('an environment names its servers, and no secret is taken out of it', () => {
+  const env = {
+    DATABASE_URL: 'postgresql://u:hush@db/shop',
+    REDIS_HOST: 'cache',
+    REDIS_PORT: '6380',
+    REDIS_PASSWORD: 'hush',
+  };
+  const found = fromEnvironment(env);
+  assert.deepEqual(
+    found.map(({ kind, settings }) => ({ kind, settings })),
+    [
+      { kind: 'postgresql', settings: { url: `\${env:DATABASE_URL}` } },
+      { kind: 'redis', settings: { host: 'cache', port: 6380, password: `\${env:REDIS_PASSWORD}` } },
+    ],
+  );
+  assert.ok(!JSON.stringify(found).includes('hush'));
+});
+
+test("the variables of PostgreSQL's own programs are understood", () => {
+  const [found] = fromEnvironment({ PGHOST: 'db', PGUSER: 'backup', PGDATABASE: 'core', PGPORT: '5433' });
+  assert.deepEqual(found?.settings, { host: 'db', port: 5433, user: 'backup', databases: ['core'] });
+});
+
+test('a compose file names its servers with the ports that it publishes', () => {
+  const text = `
+services:
+  ait-postgres:
+    image: docker.io/library/postgres:16-alpine
+    environment: [POSTGRES_USER=aitcore, POSTGRES_DB=soriano_core, POSTGRES_PASSWORD=hush]
+    ports: ["127.0.0.1:15432:5432"]
+  ait-redis: { image: "redis:7", ports: ["6380:6379/tcp"] }
+  web: { image: "nginx" }
+`;
+  const found = fromCompose(text, 'docker-compose.yml');
+  assert.deepEqual(
+    found.map(({ name, settings }) => [name, settings.host, settings.port]),
+    [
+      ['ait-postgres', 'localhost', 15432],
+      ['ait-redis', 'localhost', 6380],
+    ],
+  );
+  assert.ok(!JSON.stringify(found).includes('hush'));
+  assert.throws(() => fromCompose('services: 7', 'x.yml'), { code: 'settings-invalid' });
+});
