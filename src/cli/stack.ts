@@ -1,14 +1,31 @@
 // Opens what the configuration names: buckets with their decorators, stores, components.
 
 import { throttledBucket } from '../buckets/throttled.ts';
-import { Failure, isFailure } from '../core/errors.ts';
-import type { Bucket, Component, Context, Store } from '../core/model.ts';
+import { Failure, isFailure, messageOf } from '../core/errors.ts';
+import type { Bucket, Context } from '../core/model.ts';
 import { nearest } from '../core/settings.ts';
+import type { NamedStore, StackComponent } from '../engine/model.ts';
 import type { ComponentConfig, Config, StoreConfig } from './config/load.ts';
 
-export interface OpenStore extends AsyncDisposable {
-  readonly name: string;
-  readonly store: Store;
+export interface OpenStore extends AsyncDisposable, NamedStore {}
+
+export interface OpenStack extends AsyncDisposable {
+  readonly stores: readonly OpenStore[];
+  /** Stores that could not be opened; never all of them. */
+  readonly failed: readonly { readonly name: string; readonly error: unknown }[];
+  readonly components: readonly StackComponent[];
+}
+
+/** The stores and components of a command. Throws when no store opens, or a component's settings are wrong. */
+export async function openStack(
+  ctx: Context,
+  config: Config,
+  choice: { stores?: readonly string[] | undefined; components?: readonly string[] | 'all' | undefined },
+): Promise<OpenStack> {
+  const chosen = pickComponents(config, choice.components ?? 'all');
+  const components = await Promise.all(chosen.map((each) => openStackComponent(ctx, config, each)));
+  const stores = await openStores(ctx, pickStores(config, choice.stores));
+  return { ...stores, components };
 }
 
 /** The stores by name, all when none is named, in the order of the configuration. */
@@ -60,33 +77,41 @@ export async function openStore(ctx: Context, config: StoreConfig): Promise<Open
 }
 
 /** Opens each store; one that can't be opened is reported and left out, unless none is left. */
-export async function openStores(
-  ctx: Context,
-  configs: readonly StoreConfig[],
-): Promise<{ open: readonly OpenStore[]; failed: readonly { name: string; error: unknown }[] } & AsyncDisposable> {
+async function openStores(ctx: Context, configs: readonly StoreConfig[]): Promise<Omit<OpenStack, 'components'>> {
   const settled = await Promise.allSettled(configs.map((config) => openStore(ctx, config)));
-  const open: OpenStore[] = [];
+  const stores: OpenStore[] = [];
   const failed: { name: string; error: unknown }[] = [];
   for (const [at, result] of settled.entries()) {
-    if (result.status === 'fulfilled') open.push(result.value);
+    if (result.status === 'fulfilled') stores.push(result.value);
     else failed.push({ name: configs[at]?.name ?? '', error: result.reason });
   }
   const [first] = failed;
-  if (open.length === 0 && first) throw first.error;
+  if (stores.length === 0 && first) throw first.error;
   for (const { name, error } of failed) {
-    ctx.log.warn('store left out', { store: name, reason: error instanceof Error ? error.message : String(error) });
+    ctx.log.warn('store left out', { store: name, reason: messageOf(error) });
   }
   return {
-    open,
+    stores,
     failed,
     async [Symbol.asyncDispose]() {
-      await Promise.all(open.map((each) => each[Symbol.asyncDispose]()));
+      await Promise.all(stores.map((each) => each[Symbol.asyncDispose]()));
     },
   };
 }
 
-export async function openComponent(ctx: Context, config: ComponentConfig): Promise<Component> {
-  return config.driver.open(await config.settings(ctx));
+async function openStackComponent(ctx: Context, config: Config, each: ComponentConfig): Promise<StackComponent> {
+  const settings = await each.settings(ctx);
+  const tier = each.common.tier === undefined ? undefined : config.tiers[each.common.tier];
+  return {
+    name: each.name,
+    kind: each.driver.kind,
+    driver: each.driver,
+    component: each.driver.open(settings),
+    settings,
+    restoreAfter: each.common.restore_after,
+    checks: each.common.checks,
+    objective: tier && { rtoMs: tier.rto, rpoMs: tier.rpo },
+  };
 }
 
 function unknown(name: string, what: string, all: readonly { readonly name: string }[]): Failure {

@@ -39,6 +39,7 @@ const TABLE = {
   'lease-lost': { exit: 32, http: 409, retry: true, lost: false },
   different: { exit: 33, http: 409, retry: false, lost: false },
   'not-confirmed': { exit: 34, http: 409, retry: false, lost: false },
+  'nothing-captured': { exit: 1, http: 500, retry: true, lost: false },
   interrupted: { exit: 130, http: 499, retry: true, lost: false },
 } as const satisfies Record<string, ErrorKind>;
 

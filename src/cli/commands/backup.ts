@@ -1,0 +1,149 @@
+import type { Command } from 'commander';
+import { Failure, isFailure, messageOf } from '../../core/errors.ts';
+import { manifestJson } from '../../core/manifest.ts';
+import type { Context, RecoveryPoint } from '../../core/model.ts';
+import { nearest } from '../../core/settings.ts';
+import { type BackedUp, backUp } from '../../engine/backup.ts';
+import type { NamedStore } from '../../engine/model.ts';
+import type { Config } from '../config/load.ts';
+import { type Bind, errorJson } from '../session.ts';
+import { lastSlot } from '../slots.ts';
+import { openStack } from '../stack.ts';
+import { bytesText, durationText, plural } from '../terminal.ts';
+import { componentTable } from '../views.ts';
+
+interface Options {
+  readonly plan?: string;
+  readonly to?: readonly string[];
+  readonly test?: true;
+  readonly scheduled?: true;
+}
+
+export function define(command: Command, bind: Bind): void {
+  command
+    .argument('[components...]', 'only these components')
+    .option('--plan <name>', 'the components and stores that this plan of the configuration names')
+    .option('--to <stores...>', 'only to these stores')
+    .option('--test', 'do everything but keep the point')
+    .option('--scheduled', "give the point the id of the plan's last scheduled time")
+    .addHelpText(
+      'after',
+      `
+Examples:
+  lifeboat backup                      everything, to every store
+  lifeboat backup --plan nightly       as the plan says
+  lifeboat backup main-db --to local   one component, one store`,
+    );
+  bind<Options>(command, async (session, options, components) => {
+    const { ctx } = session;
+    const config = await session.config();
+    const wish = wishOf(ctx, config, options, components);
+    await using stack = await openStack(ctx, config, wish);
+    const before = await storedBytes(ctx, stack.stores);
+    const done = await backUp(ctx, {
+      stack: config.stack,
+      plan: options.plan ?? null,
+      version: config.version ?? null,
+      components: stack.components,
+      stores: stack.stores,
+      unopened: stack.failed,
+      slot: wish.slot,
+      test: options.test,
+      parallel: config.parallel,
+    });
+    const { point } = done;
+    if (point === null) throw nothingCaptured(done);
+    const after = await storedBytes(ctx, stack.stores);
+    const added = new Map([...after].map(([name, bytes]) => [name, Math.max(0, bytes - (before.get(name) ?? 0))]));
+    session.print(toJson(done, point, added), () => toText(done, point, added));
+    return done.complete ? 0 : 3;
+  });
+}
+
+interface Wish {
+  readonly components: readonly string[] | 'all';
+  readonly stores: readonly string[] | undefined;
+  readonly slot: Date | undefined;
+}
+
+function wishOf(ctx: Context, config: Config, options: Options, components: readonly string[]): Wish {
+  if (options.plan === undefined) {
+    if (options.scheduled) throw new Failure('usage', '--scheduled needs --plan');
+    return { components: components.length === 0 ? 'all' : components, stores: options.to, slot: undefined };
+  }
+  const plan = Object.hasOwn(config.plans, options.plan) ? config.plans[options.plan] : undefined;
+  if (!plan) {
+    const near = nearest(options.plan, Object.keys(config.plans));
+    const hint = near ? `did you mean ${near}?` : `plans: ${Object.keys(config.plans).join(', ') || 'none'}`;
+    throw new Failure('usage', `there is no plan ${options.plan}`, { hint });
+  }
+  if (options.scheduled && plan.schedule === undefined) {
+    throw new Failure('usage', `plan ${options.plan} has no schedule`);
+  }
+  const slot = options.scheduled && plan.schedule ? lastSlot(plan.schedule, plan.timezone, ctx.now()) : undefined;
+  return { components: components.length === 0 ? plan.components : components, stores: options.to ?? plan.to, slot };
+}
+
+async function storedBytes(ctx: Context, stores: readonly NamedStore[]): Promise<ReadonlyMap<string, number>> {
+  return new Map(await Promise.all(stores.map(async ({ name, store }) => [name, await store.bytes(ctx)] as const)));
+}
+
+function nothingCaptured({ failures }: BackedUp): Failure {
+  const list = failures.map(({ component, error }) => {
+    return `${component}: ${isFailure(error) ? `${error.code}: ` : ''}${messageOf(error)}`;
+  });
+  const hint = failures
+    .map(({ error }) => (isFailure(error) ? error.hint : undefined))
+    .find((each) => each !== undefined);
+  return new Failure(
+    'nothing-captured',
+    `no component could be captured, so there is no point\n  ${list.join('\n  ')}`,
+    {
+      hint: hint ?? 'run lifeboat doctor',
+    },
+  );
+}
+
+function toJson(done: BackedUp, point: RecoveryPoint, added: ReadonlyMap<string, number>): object {
+  return {
+    point: manifestJson(point),
+    kept: done.kept,
+    complete: done.complete,
+    stores: done.stores.map(({ name, error }) => ({
+      name,
+      stored_bytes: added.get(name) ?? 0,
+      ...(error === null ? {} : errorJson(error)),
+    })),
+    copied: done.copied.map(({ error, ...each }) => ({ ...each, ...(error === null ? {} : errorJson(error)) })),
+    warnings: done.warnings,
+  };
+}
+
+function toText(done: BackedUp, point: RecoveryPoint, added: ReadonlyMap<string, number>): string {
+  const took = durationText(Date.parse(point.finishedAt) - Date.parse(point.startedAt));
+  const lines = [
+    `${done.kept ? 'recovery point' : 'tested, not kept:'} ${point.id}, ${point.status}, in ${took}, skew ${durationText(point.skewMs)}`,
+    '',
+    componentTable(point),
+    '',
+  ];
+  for (const { name, error } of done.stores) {
+    const read = Object.values(point.components).reduce((sum, { parts }) => sum + parts.bytes, 0);
+    const text = `${bytesText(added.get(name) ?? 0)} stored of ${bytesText(read)} read`;
+    lines.push(error === null ? `${name}: ${text}` : `${name}: FAILED: ${messageOf(error)}`);
+  }
+  for (const { point: id, to, error } of done.copied) {
+    lines.push(
+      error === null
+        ? `${to}: ${id} copied, it was missing there`
+        : `${to}: ${id} is still missing: ${messageOf(error)}`,
+    );
+  }
+  const warnings = [
+    ...done.warnings,
+    ...Object.entries(point.components).flatMap(([name, each]) => each.warnings.map((text) => `${name}: ${text}`)),
+  ];
+  if (warnings.length > 0) lines.push('', plural(warnings.length, 'warning'), ...warnings.map((text) => `  ${text}`));
+  if (!done.complete) lines.push('', 'INCOMPLETE: what is marked above is missing');
+  return lines.join('\n');
+}
