@@ -1,0 +1,256 @@
+// One coordinated recovery point of the stack, in all its stores from one read.
+
+import { interruption } from '../core/context.ts';
+import { ERRORS, isFailure, messageOf } from '../core/errors.ts';
+import { timeOfId } from '../core/manifest.ts';
+import type { Capture, CapturedComponent, Context, RecoveryPoint, Source } from '../core/model.ts';
+import { mapBounded } from '../core/parallel.ts';
+import { type Captured, finishedCaptures, forgetCaptures, noteCapture } from './captures.ts';
+import { alive, componentSink, type Lane, needLane, onEach, type StreamGate, streamGate } from './fan-out.ts';
+import { beginLanes, type Lanes, resumeLanes, type StoreError } from './lanes.ts';
+import { type NamedStore, PARALLEL_DEFAULT, type StackComponent } from './model.ts';
+import { copyOwed, type OwedCopy, oweCommits, settleOwed } from './owed.ts';
+import { type Earlier, earlierPoints, previousSources } from './previous.ts';
+
+/** Points further ahead than this mean that a clock is wrong. */
+export const AHEAD_MS_MAX = 5 * 60_000;
+
+export interface BackUpRequest {
+  readonly stack: string;
+  readonly plan: string | null;
+  /** The application's version. */
+  readonly version?: string | null | undefined;
+  readonly components: readonly StackComponent[];
+  readonly stores: readonly NamedStore[];
+  /** Stores of the plan that could not even be opened: they are owed the point. */
+  readonly unopened?: readonly StoreError[] | undefined;
+  /** The scheduled time, whose id the point gets. */
+  readonly slot?: Date | undefined;
+  /** Does everything but keep the point. */
+  readonly test?: boolean | undefined;
+  /** Goes on with the draft of an interrupted run. The caller has made sure that its process is gone. */
+  readonly resume?: string | undefined;
+  readonly parallel?: number | undefined;
+}
+
+export interface BackedUp {
+  /** Null when every component failed: then no store holds anything of the run. */
+  readonly point: RecoveryPoint | null;
+  /** False for a test, and when there is no point. */
+  readonly kept: boolean;
+  readonly failures: readonly { readonly component: string; readonly error: unknown }[];
+  /** Every store of the run; `error` is null for those that hold the point. */
+  readonly stores: readonly StoreError[];
+  /** Points of earlier runs that a store lacked. */
+  readonly copied: readonly OwedCopy[];
+  readonly warnings: readonly string[];
+  /** Everything that was asked for was done. */
+  readonly complete: boolean;
+}
+
+/**
+ * Captures all components at the same time into one point. A component that fails makes it partial, a store that fails
+ * gets it from the others at the next run. Throws when no store is left.
+ */
+export async function backUp(ctx: Context, request: BackUpRequest): Promise<BackedUp> {
+  if (request.components.length === 0) throw new Error('a backup of no component');
+  const startedAt = ctx.now();
+  const startedMs = ctx.monotonicMs();
+  await using run = await openRun(ctx, request, startedAt);
+  const header = headerOf(request, run.id, startedAt);
+  const earlier = await earlierPoints(ctx, run.lanes, request.stack);
+  const captured = await captureAll(ctx, request, run, header, earlier);
+  if (ctx.signal.aborted) throw interruption(ctx.signal);
+  needLane(run.lanes);
+
+  const failures = captured.flatMap(({ name, thrown }) =>
+    thrown === undefined ? [] : [{ component: name, error: thrown }],
+  );
+  const warnings = clockWarnings(earlier, startedAt);
+  if (failures.length === captured.length) {
+    await forgetCaptures(ctx, run.lanes, run.id);
+    return { ...outcomeOf(request, run), point: null, kept: false, failures, copied: [], warnings, complete: false };
+  }
+  const point = pointOf(header, captured, new Date(startedAt.getTime() + ctx.monotonicMs() - startedMs));
+  if (!request.test) await commitAll(ctx, request, run, point, captured);
+  await forgetCaptures(ctx, run.lanes, run.id);
+  const stores = request.stores.filter(({ name }) => alive(run.lanes).some((lane) => lane.name === name));
+  const drivers = new Map(request.components.map(({ kind, driver }) => [kind, driver]));
+  const copied = request.test ? [] : await copyOwed(ctx, stores, drivers);
+  const outcome = outcomeOf(request, run);
+  const complete =
+    failures.length === 0 &&
+    outcome.stores.every(({ error }) => error === null) &&
+    copied.every(({ error }) => error === null);
+  return { ...outcome, point, kept: !request.test, failures, copied, warnings, complete };
+}
+
+async function openRun(ctx: Context, request: BackUpRequest, startedAt: Date): Promise<Lanes> {
+  if (request.resume !== undefined) return await resumeLanes(ctx, request.stores, request.resume);
+  const components = request.components.map(({ name, kind }) => ({ name, kind }));
+  return await beginLanes(ctx, request.stores, request.slot ?? startedAt, { stack: request.stack, components });
+}
+
+type Header = Omit<RecoveryPoint, 'components'>;
+
+function headerOf(request: BackUpRequest, id: string, startedAt: Date): Header {
+  const since = (request.resume === undefined ? startedAt : timeOfId(id)).toISOString();
+  return {
+    format: 1,
+    id,
+    stack: request.stack,
+    plan: request.plan,
+    startedAt: since,
+    finishedAt: since,
+    skewMs: 0,
+    status: 'partial',
+    version: request.version ?? null,
+  };
+}
+
+async function captureAll(
+  ctx: Context,
+  request: BackUpRequest,
+  run: Lanes,
+  header: Header,
+  earlier: Earlier,
+): Promise<readonly Captured[]> {
+  const finished = request.resume === undefined ? new Map() : await finishedCaptures(ctx, run.lanes, run.id);
+  const streams = streamGate();
+  return await mapBounded(request.components, request.parallel ?? PARALLEL_DEFAULT, async (each) => {
+    const done: Captured | undefined = finished.get(each.name);
+    if (done) return done;
+    const captured = await captureOne(ctx, run.lanes, streams, earlier, each);
+    if (captured.thrown === undefined) await noteCapture(ctx, run.lanes, header, captured);
+    return captured;
+  });
+}
+
+async function captureOne(
+  ctx: Context,
+  lanes: readonly Lane[],
+  streams: StreamGate,
+  earlier: Earlier,
+  each: StackComponent,
+): Promise<Captured> {
+  const startedMs = ctx.monotonicMs();
+  const previous = await previousSources(ctx, lanes, earlier, each);
+  try {
+    return await capture(ctx, lanes, streams, previous, each);
+  } catch (error) {
+    if (ctx.signal.aborted) throw interruption(ctx.signal);
+    needLane(lanes);
+    if (previous.size === 0 || !isFailure(error) || !ERRORS[error.code].lost) {
+      return failedCapture(ctx, each, error, startedMs);
+    }
+    // The earlier point may be the damaged one, and must not stop every backup from now on.
+    ctx.log.warn('capture repeated without the earlier point', { component: each.name, reason: error.message });
+  }
+  try {
+    return await capture(ctx, lanes, streams, new Map(), each);
+  } catch (error) {
+    if (ctx.signal.aborted) throw interruption(ctx.signal);
+    needLane(lanes);
+    return failedCapture(ctx, each, error, startedMs);
+  }
+}
+
+async function capture(
+  ctx: Context,
+  lanes: readonly Lane[],
+  streams: StreamGate,
+  previous: ReadonlyMap<Lane, Source>,
+  { name, kind, component }: StackComponent,
+): Promise<Captured> {
+  const startedMs = ctx.monotonicMs();
+  await using outlet = componentSink(ctx, name, alive(lanes), streams, previous);
+  const [source] = previous.values();
+  const made = await component.capture(ctx, outlet.sink, source);
+  const parts = outlet.totals();
+  const receipts = await outlet.finish(ctx);
+  return { name, component: described(kind, made, parts, ctx.monotonicMs() - startedMs), receipts };
+}
+
+function described(
+  kind: string,
+  made: Capture,
+  parts: { readonly count: number; readonly bytes: number },
+  durationMs: number,
+): CapturedComponent {
+  const { serverVersion, identity, method, cut, inventoryLevel, totals, warnings } = made;
+  const elapsed = Math.round(durationMs);
+  return {
+    kind,
+    error: null,
+    serverVersion,
+    identity,
+    method,
+    cut,
+    inventoryLevel,
+    totals,
+    parts,
+    durationMs: elapsed,
+    warnings,
+  };
+}
+
+function failedCapture(ctx: Context, { name, kind }: StackComponent, thrown: unknown, startedMs: number): Captured {
+  const code = isFailure(thrown) ? thrown.code : 'internal';
+  ctx.log.warn('component not captured', { component: name, code, reason: messageOf(thrown) });
+  const component: CapturedComponent = {
+    kind,
+    error: { code, message: messageOf(thrown) },
+    serverVersion: null,
+    identity: null,
+    method: null,
+    cut: null,
+    inventoryLevel: null,
+    totals: {},
+    parts: { count: 0, bytes: 0 },
+    durationMs: Math.round(ctx.monotonicMs() - startedMs),
+    warnings: [],
+  };
+  return { name, component, receipts: new Map(), thrown };
+}
+
+function pointOf(header: Header, captured: readonly Captured[], finishedAt: Date): RecoveryPoint {
+  const cuts = captured.flatMap(({ component }) => (component.cut ? [Date.parse(component.cut.at)] : []));
+  return {
+    ...header,
+    finishedAt: finishedAt.toISOString(),
+    skewMs: cuts.length === 0 ? 0 : Math.max(...cuts) - Math.min(...cuts),
+    status: captured.every(({ component }) => component.error === null) ? 'complete' : 'partial',
+    components: Object.fromEntries(captured.map(({ name, component }) => [name, component])),
+  };
+}
+
+/** Each store is owed the point by the others before the first commit, so that dying in between is no loss. */
+async function commitAll(
+  ctx: Context,
+  request: BackUpRequest,
+  run: Lanes,
+  point: RecoveryPoint,
+  captured: readonly Captured[],
+): Promise<void> {
+  const names = [...request.stores, ...(request.unopened ?? [])].map(({ name }) => name);
+  await oweCommits(ctx, run.lanes, point.id, names);
+  await onEach(ctx, run.lanes, async (lane) => {
+    const receipts = captured.flatMap((each) => each.receipts.get(lane) ?? []);
+    await lane.store.commit(ctx, lane.draft, point, receipts);
+  });
+  await settleOwed(ctx, run.lanes, point.id);
+}
+
+function clockWarnings(earlier: Earlier, now: Date): readonly string[] {
+  const [newest] = earlier.points;
+  if (!newest || timeOfId(newest.id).getTime() <= now.getTime() + AHEAD_MS_MAX) return [];
+  return [
+    `point ${newest.id} lies ahead of this machine's clock: 'latest' means that one until the clock has passed it`,
+  ];
+}
+
+function outcomeOf(request: BackUpRequest, run: Lanes): { readonly stores: readonly StoreError[] } {
+  const left = [...run.failed, ...(request.unopened ?? [])];
+  const lanes = run.lanes.map(({ name, failed }) => ({ name, error: failed ? failed.error : null }));
+  return { stores: [...lanes, ...left] };
+}

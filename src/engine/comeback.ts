@@ -1,0 +1,177 @@
+// One component coming back from a store: read, restored, timed, and compared with what it was at the cut.
+
+import { ERRORS, isFailure, messageOf } from '../core/errors.ts';
+import { inventoryOf } from '../core/inventory.ts';
+import type {
+  CapturedComponent,
+  Component,
+  Context,
+  Driver,
+  Finding,
+  Restored,
+  RestoreOptions,
+  Source,
+} from '../core/model.ts';
+import type { FindingsBook } from './findings.ts';
+import type { Check } from './model.ts';
+
+/** Where the time of a recovery goes, in milliseconds. They follow one another, so their sum is the whole. */
+export interface Phases {
+  /** Until there is a server to restore into, known to be empty. */
+  readonly provision: number;
+  /** The part of the restore in which nothing was to be done but wait for the store. */
+  readonly fetch: number;
+  readonly restore: number;
+  /** Until the restored service answered. */
+  readonly start: number;
+  readonly verify: number;
+}
+export const PHASES = ['provision', 'fetch', 'restore', 'start', 'verify'] as const satisfies (keyof Phases)[];
+
+export function phasesFrom(known: Partial<Phases>): Phases {
+  return { provision: 0, fetch: 0, restore: 0, start: 0, verify: 0, ...known };
+}
+
+export function sumOf(phases: Phases): number {
+  return PHASES.reduce((sum, each) => sum + phases[each], 0);
+}
+
+/** A source that tells how long it was waited for, and whether it broke. */
+export interface Watched {
+  readonly source: Source;
+  fetchMs(): number;
+  bytes(): number;
+  /** It threw: the point or the way to it is bad, not the target. */
+  broke(): boolean;
+}
+
+export function watched(ctx: Context, inner: Source, bytesTotal: number): Watched {
+  let [waiting, sinceMs, waitedMs, bytes, broken] = [0, 0, 0, 0, false];
+  async function timed<T>(work: () => Promise<T>): Promise<T> {
+    if (waiting++ === 0) sinceMs = ctx.monotonicMs();
+    try {
+      return await work();
+    } catch (error) {
+      broken = true;
+      throw error;
+    } finally {
+      if (--waiting === 0) waitedMs += ctx.monotonicMs() - sinceMs;
+    }
+  }
+  const source: Source = {
+    point: inner.point,
+    component: inner.component,
+    parts: (partsCtx, prefix) => inner.parts(partsCtx, prefix),
+    part: (partCtx, name) => timed(() => inner.part(partCtx, name)),
+    async *get(getCtx, name, range) {
+      const body = inner.get(getCtx, name, range)[Symbol.asyncIterator]();
+      try {
+        for (;;) {
+          const chunk = await timed(() => body.next());
+          if (chunk.done) return;
+          bytes += chunk.value.length;
+          ctx.progress({ task: inner.component, phase: 'restore', bytes: Math.min(bytes, bytesTotal), bytesTotal });
+          yield chunk.value;
+        }
+      } finally {
+        await body.return?.();
+      }
+    },
+  };
+  return { source, fetchMs: () => waitedMs, bytes: () => bytes, broke: () => broken };
+}
+
+/** Restores into `target`; the time splits into waiting for the store and the rest. */
+export async function bringBack(
+  ctx: Context,
+  target: Component,
+  from: Watched,
+  options: RestoreOptions,
+): Promise<{ readonly restored: Restored; readonly phases: Phases }> {
+  const [startedMs, fetchedMs] = [ctx.monotonicMs(), from.fetchMs()];
+  const restored = await target.restore(ctx, { base: from.source }, options);
+  const doneMs = ctx.monotonicMs();
+  const fetch = from.fetchMs() - fetchedMs;
+  await target.probe(ctx); // it answers
+  const start = ctx.monotonicMs() - doneMs;
+  return { restored, phases: phasesFrom({ fetch, restore: Math.max(0, doneMs - startedMs - fetch), start }) };
+}
+
+/** Compares what came back with the point, and asks the owner's own questions. Whatever goes wrong is a finding. */
+export async function prove(
+  ctx: Context,
+  what: {
+    readonly name: string;
+    readonly driver: Driver;
+    readonly captured: CapturedComponent;
+    readonly from: Watched;
+    readonly target: Component;
+    readonly checks: readonly Check[];
+  },
+  book: FindingsBook,
+): Promise<void> {
+  await compareAll(ctx, what, book);
+  for (const check of what.checks) book.add(await ask(ctx, what.name, what.target, check));
+}
+
+/** A damaged point is a failure; whatever else went wrong has shown nothing about it. */
+export function verdictOf(error: unknown, from: Watched | null): 'fail' | 'unknown' {
+  if (!isFailure(error) || !ERRORS[error.code].lost) return 'unknown';
+  // Something may be missing at the target as well.
+  return error.code === 'missing' && from && !from.broke() ? 'unknown' : 'fail';
+}
+
+async function compareAll(
+  ctx: Context,
+  { name, driver, captured, from, target }: Parameters<typeof prove>[1],
+  book: FindingsBook,
+): Promise<void> {
+  const check = `${name} is what it was at the cut`;
+  if (captured.inventoryLevel === null) {
+    book.add({ check, verdict: 'unknown', detail: 'the point has no inventory, so nothing can be compared' });
+    return;
+  }
+  let compared = 0;
+  try {
+    const actual = await target.inventory(ctx);
+    for await (const finding of driver.compare(ctx, inventoryOf(from.source), actual)) {
+      compared += 1;
+      book.add({ ...finding, check: `${name}: ${finding.check}` });
+      ctx.progress({ task: name, phase: 'verify', items: compared });
+    }
+  } catch (error) {
+    if (ctx.signal.aborted) throw error;
+    book.add({ check, verdict: verdictOf(error, from), detail: messageOf(error), ...hintOf(error) });
+    return;
+  }
+  if (compared === 0) book.add({ check, verdict: 'unknown', detail: 'nothing was compared: the inventory is empty' });
+}
+
+async function ask(ctx: Context, name: string, target: Component, check: Check): Promise<Finding> {
+  const title = `${name}: ${check.name}`;
+  const query = check.sql ?? check.command;
+  if (!target.measure || query === undefined) {
+    return { check: title, verdict: 'unknown', detail: 'this kind of component can not be asked' };
+  }
+  try {
+    const value = await target.measure(ctx, query);
+    const wrong = unmet(check, value);
+    return { check: title, verdict: wrong === null ? 'pass' : 'fail', detail: wrong ?? String(value) };
+  } catch (error) {
+    if (ctx.signal.aborted) throw error;
+    return { check: title, verdict: 'unknown', detail: messageOf(error) };
+  }
+}
+
+/** What `value` should have been, or null when it is right. A number that is none is never right. */
+function unmet({ min, max, equals }: Check, value: number): string | null {
+  if (!Number.isFinite(value)) return `${value} is no number`;
+  if (equals !== undefined && value !== equals) return `${value}, expected ${equals}`;
+  if (min !== undefined && value < min) return `${value}, expected at least ${min}`;
+  if (max !== undefined && value > max) return `${value}, expected at most ${max}`;
+  return null;
+}
+
+function hintOf(error: unknown): { hint?: string } {
+  return isFailure(error) && error.hint !== undefined ? { hint: error.hint } : {};
+}

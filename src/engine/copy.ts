@@ -1,0 +1,165 @@
+// From store to store, without touching the services that were captured.
+
+import { interruption } from '../core/context.ts';
+import { Failure, isFailure } from '../core/errors.ts';
+import { manifestJson } from '../core/manifest.ts';
+import type {
+  Bytes,
+  Context,
+  Draft,
+  Driver,
+  Part,
+  PartMeta,
+  Receipt,
+  RecoveryPoint,
+  Rendition,
+  Source,
+  Store,
+} from '../core/model.ts';
+import { mapBounded } from '../core/parallel.ts';
+import { heldBy, type NamedStore } from './model.ts';
+import { notePart, PARTS_PART, putPartList } from './parts.ts';
+import { proofsOf, provedAt, putProof } from './proofs.ts';
+import { spool } from './spool.ts';
+
+/** Parts of one component that travel at the same time. */
+const PARTS_AT_ONCE = 8;
+
+/** By kind. A kind without a driver is copied as it lies. */
+export type Drivers = ReadonlyMap<string, Driver>;
+
+export interface Copied {
+  readonly point: string;
+  /** Null when the point is there now. */
+  readonly error: unknown;
+  /** False when the destination held the same point already. */
+  readonly moved: boolean;
+}
+
+/** Brings `ids` (all that `from` holds when left out) into `to`, oldest first. One that fails does not stop the others. */
+export async function copyPoints(
+  ctx: Context,
+  request: {
+    readonly from: NamedStore;
+    readonly to: NamedStore;
+    readonly points?: readonly string[] | undefined;
+    readonly drivers: Drivers;
+  },
+): Promise<readonly Copied[]> {
+  const { from, to } = request;
+  const [held, there] = await Promise.all([byId(ctx, from.store), byId(ctx, to.store)]);
+  const results: Copied[] = [];
+  for (const id of request.points ?? held.keys()) {
+    const point = held.get(id);
+    if (!point) throw new Failure('missing', `store ${from.name} has no point ${id}`);
+    try {
+      const moved = await copyPoint(ctx, { from, to, point, there: there.get(id), drivers: request.drivers });
+      results.push({ point: id, error: null, moved });
+    } catch (error) {
+      if (ctx.signal.aborted) throw interruption(ctx.signal);
+      results.push({ point: id, error, moved: false });
+    }
+  }
+  return results;
+}
+
+/** False when `there`, the destination's point of that id, is the same one already. */
+export async function copyPoint(
+  ctx: Context,
+  request: {
+    readonly from: NamedStore;
+    readonly to: NamedStore;
+    readonly point: RecoveryPoint;
+    readonly there: RecoveryPoint | undefined;
+    readonly drivers: Drivers;
+  },
+): Promise<boolean> {
+  const { from, to, point, there } = request;
+  if (there) {
+    if (same(point, there)) return false;
+    throw new Failure('exists', `store ${to.name} holds another point ${point.id} than store ${from.name}`);
+  }
+  const names = heldBy(point);
+  const components = names.map((name) => ({ name, kind: point.components[name]?.kind ?? '' }));
+  await using draft = await to.store.begin(ctx, point.id, { stack: point.stack, components });
+  const receipts: Receipt[] = [];
+  for (const { name, kind } of components) {
+    receipts.push(await copyComponent(ctx, from.store, draft, point, name, request.drivers.get(kind)));
+  }
+  await to.store.commit(ctx, draft, point, receipts);
+  const proofs = (await proofsOf(ctx, from.store, point.id)).get(point.id) ?? [];
+  if (provedAt(point, proofs) !== null) {
+    await putProof(ctx, to.store, { point: point.id, how: 'copy', components: [...names], source: from.name });
+  }
+  return true;
+}
+
+async function copyComponent(
+  ctx: Context,
+  from: Store,
+  draft: Draft,
+  point: RecoveryPoint,
+  name: string,
+  driver: Driver | undefined,
+): Promise<Receipt> {
+  const source = await from.open(ctx, point.id, name);
+  const renditions = await renditionsOf(ctx, source, point, driver);
+  const sink = draft.sink(name);
+  await using list = spool(ctx);
+  let bytes = 0;
+  const total = point.components[name]?.parts.bytes;
+  await mapBounded(source.parts(ctx), PARTS_AT_ONCE, async (part) => {
+    if (part.name === PARTS_PART) return; // written anew: digests are each store's own
+    const body = counted(source.get(ctx, part.name), (more) => {
+      bytes += more;
+      ctx.progress({ task: name, phase: 'copy', bytes, ...(total === undefined ? {} : { bytesTotal: total }) });
+    });
+    await notePart(list, await sink.put(ctx, part.name, body, metaOf(part, renditions.get(part.name))));
+  });
+  // A point that the old scripts made has no part list, and gets none: it would vouch for what nobody saw.
+  if (await hasPartList(ctx, source)) await putPartList(ctx, sink, list);
+  return await sink.receipt(ctx);
+}
+
+async function renditionsOf(
+  ctx: Context,
+  source: Source,
+  point: RecoveryPoint,
+  driver: Driver | undefined,
+): Promise<ReadonlyMap<string, Rendition>> {
+  if (!driver?.renditions) return new Map();
+  const names: string[] = [];
+  for await (const { name } of source.parts(ctx)) names.push(name);
+  return driver.renditions(names, point.components[source.component]?.serverVersion ?? '');
+}
+
+function metaOf({ attributes }: Part, rendition: Rendition | undefined): PartMeta {
+  return { ...(attributes ? { attributes } : {}), ...(rendition ? { rendition } : {}) };
+}
+
+async function hasPartList(ctx: Context, source: Source): Promise<boolean> {
+  try {
+    await source.part(ctx, PARTS_PART);
+    return true;
+  } catch (error) {
+    if (isFailure(error, 'missing')) return false;
+    throw error;
+  }
+}
+
+async function byId(ctx: Context, store: Store): Promise<ReadonlyMap<string, RecoveryPoint>> {
+  const points = new Map<string, RecoveryPoint>();
+  for await (const point of store.list(ctx)) points.set(point.id, point);
+  return points;
+}
+
+function same(a: RecoveryPoint, b: RecoveryPoint): boolean {
+  return JSON.stringify(manifestJson(a)) === JSON.stringify(manifestJson(b));
+}
+
+async function* counted(body: Bytes, count: (bytes: number) => void): Bytes {
+  for await (const chunk of body) {
+    count(chunk.length);
+    yield chunk;
+  }
+}

@@ -1,0 +1,242 @@
+// What a driver puts goes to all stores of the run from one read. A store that fails is dropped and the others finish;
+// only when none is left does the capture fail.
+
+import { interruption } from '../core/context.ts';
+import { Failure } from '../core/errors.ts';
+import type { Bytes, Context, Draft, Part, PartMeta, Receipt, Sink, Source, Store } from '../core/model.ts';
+import { gate } from '../core/parallel.ts';
+import { notePart, putPartList } from './parts.ts';
+import { split } from './split.ts';
+import { type Spool, spool } from './spool.ts';
+
+/** A body up to this size is read once and given to each store by itself, so no store waits for another. */
+const SMALL_BYTES_MAX = 256 * 1024;
+/** Streams that go to several stores in step at a time. Low, so that no store's own bound can make two of them wait for each other. */
+const STREAMS_MAX = 4;
+
+/** One store of a run. */
+export interface Lane {
+  readonly name: string;
+  readonly store: Store;
+  readonly draft: Draft;
+  /** Set once, when it is dropped. */
+  failed: { readonly error: unknown } | undefined;
+}
+
+export interface ComponentSink extends AsyncDisposable {
+  /** For the driver. */
+  readonly sink: Sink;
+  /** Adds the part list and waits until everything is durable; the receipts of the stores that are still there. */
+  finish(ctx: Context): Promise<ReadonlyMap<Lane, Receipt>>;
+  /** What the driver put, as it put it. */
+  totals(): { readonly count: number; readonly bytes: number };
+}
+
+/** The bound on streams in step, shared by the components of a run. */
+export type StreamGate = ReturnType<typeof gate>;
+export function streamGate(): StreamGate {
+  return gate(STREAMS_MAX);
+}
+
+export function alive(lanes: readonly Lane[]): readonly Lane[] {
+  return lanes.filter(({ failed }) => failed === undefined);
+}
+
+/** Throws why the last store was dropped when none is left. */
+export function needLane(lanes: readonly Lane[]): void {
+  if (alive(lanes).length > 0) return;
+  throw lanes.findLast(({ failed }) => failed)?.failed?.error ?? new Failure('missing', 'no store to write to');
+}
+
+/** Runs `work` for each store that is left; those where it fails are dropped. */
+export async function onEach<R>(
+  ctx: Context,
+  lanes: readonly Lane[],
+  work: (lane: Lane) => Promise<R>,
+): Promise<ReadonlyMap<Lane, R>> {
+  const live = alive(lanes);
+  const settled = await Promise.allSettled(live.map(work));
+  if (ctx.signal.aborted) throw interruption(ctx.signal);
+  const results = new Map<Lane, R>();
+  for (const [at, lane] of live.entries()) {
+    const result = settled[at];
+    if (result?.status === 'fulfilled') results.set(lane, result.value);
+    else drop(ctx, lane, result?.reason);
+  }
+  needLane(lanes);
+  return results;
+}
+
+/** `previous` are the same earlier point's sources by store, for what is kept without being read again. */
+export function componentSink(
+  ctx: Context,
+  component: string,
+  lanes: readonly Lane[],
+  streams: StreamGate,
+  previous: ReadonlyMap<Lane, Source>,
+): ComponentSink {
+  const outlets = new Map<Lane, Outlet>(
+    lanes.map((lane) => [lane, { sink: lane.draft.sink(component), parts: spool(ctx) }]),
+  );
+  let [count, bytes] = [0, 0];
+
+  async function accepted(parts: ReadonlyMap<Lane, Part>, added: number): Promise<Part> {
+    for (const [lane, part] of parts) await notePart(outletOf(outlets, lane).parts, part);
+    count += 1;
+    bytes += added;
+    ctx.progress({ task: component, phase: 'capture', bytes, items: count });
+    return first(parts);
+  }
+
+  const sink: Sink = {
+    async put(putCtx, name, body, meta) {
+      let read = 0;
+      const counted = counting(body, (more) => {
+        read += more;
+        ctx.progress({ task: component, phase: 'capture', bytes: bytes + read });
+      });
+      const parts = await putOnEach(putCtx, lanes, streams, counted, (lane, branch) =>
+        outletOf(outlets, lane).sink.put(putCtx, name, branch, meta),
+      );
+      return await accepted(parts, read);
+    },
+    async keep(putCtx, name, from, meta) {
+      const parts = await onEach(putCtx, lanes, async (lane) => {
+        const own = await ownPart(putCtx, previous.get(lane), from, meta);
+        return await outletOf(outlets, lane).sink.keep(putCtx, name, own, meta);
+      });
+      return await accepted(parts, from.bytes);
+    },
+    receipt: () => Promise.reject(new Error('the engine takes the receipt, not the driver')),
+  };
+
+  return {
+    sink,
+    async finish(finishCtx) {
+      return await onEach(finishCtx, lanes, async (lane) => {
+        const outlet = outletOf(outlets, lane);
+        await putPartList(finishCtx, outlet.sink, outlet.parts);
+        return await outlet.sink.receipt(finishCtx);
+      });
+    },
+    totals: () => ({ count, bytes }),
+    async [Symbol.asyncDispose]() {
+      for (const { parts } of outlets.values()) await parts[Symbol.asyncDispose]();
+    },
+  };
+}
+
+interface Outlet {
+  readonly sink: Sink;
+  /** What this store took: digests are its own. */
+  readonly parts: Spool;
+}
+
+function outletOf(outlets: ReadonlyMap<Lane, Outlet>, lane: Lane): Outlet {
+  const outlet = outlets.get(lane);
+  if (!outlet) throw new Error(`${lane.name} is no store of this run`);
+  return outlet;
+}
+
+/** Gives `body` to each store that is left. What the body itself throws is thrown, and drops no store. */
+async function putOnEach(
+  ctx: Context,
+  lanes: readonly Lane[],
+  streams: StreamGate,
+  body: Bytes,
+  put: (lane: Lane, branch: Bytes) => Promise<Part>,
+): Promise<ReadonlyMap<Lane, Part>> {
+  needLane(lanes);
+  if (alive(lanes).length === 1) return await inStep(ctx, lanes, body, put);
+  const { head, rest } = await headOf(body, SMALL_BYTES_MAX);
+  if (!rest) return await onEach(ctx, lanes, (lane) => put(lane, once(head)));
+  return await streams.run(() => inStep(ctx, lanes, joined(head, rest), put));
+}
+
+async function inStep(
+  ctx: Context,
+  lanes: readonly Lane[],
+  body: Bytes,
+  put: (lane: Lane, branch: Bytes) => Promise<Part>,
+): Promise<ReadonlyMap<Lane, Part>> {
+  needLane(lanes);
+  const live = alive(lanes);
+  const stream = split(body, live.length);
+  const settled = await Promise.allSettled(
+    live.map(async (lane, at) => {
+      try {
+        return await put(lane, stream.branches[at] ?? once(Buffer.alloc(0)));
+      } finally {
+        stream.leave(at);
+      }
+    }),
+  );
+  if (ctx.signal.aborted) throw interruption(ctx.signal);
+  const broken = stream.broken();
+  if (broken) throw broken.error;
+  const parts = new Map<Lane, Part>();
+  for (const [at, lane] of live.entries()) {
+    const result = settled[at];
+    if (result?.status === 'fulfilled') parts.set(lane, result.value);
+    else drop(ctx, lane, result?.reason);
+  }
+  needLane(lanes);
+  return parts;
+}
+
+function drop(ctx: Context, lane: Lane, error: unknown): void {
+  if (lane.failed) return;
+  lane.failed = { error };
+  ctx.log.warn('store dropped from this run', {
+    store: lane.name,
+    reason: error instanceof Error ? error.message : String(error),
+  });
+}
+
+/** The same part as `from` in another store's copy of the point: there it may have another digest, or a plain name. */
+async function ownPart(
+  ctx: Context,
+  source: Source | undefined,
+  from: Part,
+  meta: PartMeta | undefined,
+): Promise<Part> {
+  if (!source) throw new Failure('missing', `${from.point}/${from.component}/${from.name} is not in every store`);
+  return await source.part(ctx, meta?.rendition?.name ?? from.name);
+}
+
+function first(parts: ReadonlyMap<Lane, Part>): Part {
+  const [part] = parts.values();
+  if (!part) throw new Error('a part that no store took');
+  return part;
+}
+
+async function* counting(body: Bytes, count: (bytes: number) => void): Bytes {
+  for await (const chunk of body) {
+    count(chunk.length);
+    yield chunk;
+  }
+}
+
+/** Reads up to `bytesMax`; `rest` is undefined when that was all. */
+async function headOf(body: Bytes, bytesMax: number): Promise<{ head: Buffer; rest: Bytes | undefined }> {
+  const iterator = body[Symbol.asyncIterator]();
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for (;;) {
+    const result = await iterator.next();
+    if (result.done) return { head: Buffer.concat(chunks, bytes), rest: undefined };
+    chunks.push(Buffer.from(result.value)); // copies: chunks are borrowed
+    bytes += result.value.length;
+    if (bytes > bytesMax)
+      return { head: Buffer.concat(chunks, bytes), rest: { [Symbol.asyncIterator]: () => iterator } };
+  }
+}
+
+async function* once(data: Uint8Array): Bytes {
+  if (data.length > 0) yield data;
+}
+
+async function* joined(head: Uint8Array, rest: Bytes): Bytes {
+  yield head;
+  yield* rest;
+}

@@ -1,0 +1,51 @@
+// Findings counted and held within limits: ten thousand equal tables need no ten thousand lines of evidence.
+
+import type { Finding, Verdict } from '../core/model.ts';
+import { worst } from '../core/verdict.ts';
+
+const PASSES_KEPT = 100;
+const OTHERS_KEPT = 1000;
+
+export interface Tally {
+  readonly pass: number;
+  readonly unknown: number;
+  readonly fail: number;
+}
+
+export interface Findings {
+  readonly verdict: Verdict;
+  readonly tally: Tally;
+  /** The first ones; those that did not pass come first. */
+  readonly kept: readonly Finding[];
+  readonly omitted: number;
+}
+
+export interface FindingsBook {
+  add(finding: Finding): void;
+  sum(): Findings;
+}
+
+export function findingsBook(): FindingsBook {
+  const tally: Record<Verdict, number> = { pass: 0, unknown: 0, fail: 0 };
+  const [passes, unknowns, fails]: [Finding[], Finding[], Finding[]] = [[], [], []];
+  return {
+    add(finding) {
+      tally[finding.verdict] += 1;
+      const [list, most] =
+        finding.verdict === 'pass'
+          ? [passes, PASSES_KEPT]
+          : [finding.verdict === 'fail' ? fails : unknowns, OTHERS_KEPT];
+      if (list.length < most) list.push(finding);
+    },
+    sum() {
+      const kept = [...fails, ...unknowns, ...passes];
+      const seen = (['pass', 'unknown', 'fail'] as const).filter((verdict) => tally[verdict] > 0);
+      return {
+        verdict: worst(seen),
+        tally: { ...tally },
+        kept,
+        omitted: tally.pass + tally.unknown + tally.fail - kept.length,
+      };
+    },
+  };
+}

@@ -1,0 +1,48 @@
+// What the use cases are given: opened components and stores, and what their owner promised for them.
+
+import type { CapturedComponent, Component, Driver, RecoveryPoint, Store } from '../core/model.ts';
+
+/** How many components are captured, restored or rehearsed at the same time unless told otherwise. */
+export const PARALLEL_DEFAULT = 4;
+
+/** A question to a restored service whose answer is one number, and what the answer must be. */
+export interface Check {
+  readonly name: string;
+  readonly sql?: string | undefined;
+  readonly command?: string | undefined;
+  readonly min?: number | undefined;
+  readonly max?: number | undefined;
+  readonly equals?: number | undefined;
+}
+
+/** What the owner promises: recovered within, at most this much lost. */
+export interface Objective {
+  readonly rtoMs?: number | undefined;
+  readonly rpoMs?: number | undefined;
+}
+
+export interface StackComponent {
+  readonly name: string;
+  readonly kind: string;
+  readonly driver: Driver;
+  readonly component: Component;
+  /** What `component` was opened with; another target of a restore is derived from it. */
+  readonly settings: unknown;
+  readonly restoreAfter: readonly string[];
+  readonly checks: readonly Check[];
+  readonly objective?: Objective | undefined;
+}
+
+export interface NamedStore {
+  readonly name: string;
+  readonly store: Store;
+}
+
+/** The components that the point holds data of. */
+export function heldBy(point: RecoveryPoint): readonly string[] {
+  return Object.keys(point.components).filter((name) => isHeld(point.components[name]));
+}
+
+export function isHeld(captured: CapturedComponent | undefined): captured is CapturedComponent {
+  return captured !== undefined && captured.error === null;
+}

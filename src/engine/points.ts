@@ -1,0 +1,149 @@
+// Recovery points with what is known of them, and the words by which people name one.
+
+import { Failure } from '../core/errors.ts';
+import { timeOfId } from '../core/manifest.ts';
+import type { Context, RecoveryPoint } from '../core/model.ts';
+import { heldBy, type NamedStore } from './model.ts';
+import { isCopyOfProved, type Proof, proofsOf, provedAt } from './proofs.ts';
+
+/** How many candidates a failure names. */
+const CANDIDATES_MAX = 5;
+
+export interface PointView {
+  readonly point: RecoveryPoint;
+  /** In this store. */
+  readonly proofs: readonly Proof[];
+  /** When all that it holds was last proved from this store. */
+  readonly provedAt: string | null;
+  /** Its bytes equal those of a proved point of another store. */
+  readonly copyOfProved: boolean;
+}
+
+/** All points of one store, of whatever stack, oldest first. */
+export async function listPoints(ctx: Context, { store }: NamedStore): Promise<readonly PointView[]> {
+  const [points, proofs] = await Promise.all([Array.fromAsync(store.list(ctx)), proofsOf(ctx, store)]);
+  return points.map((point) => {
+    const own = proofs.get(point.id) ?? [];
+    return { point, proofs: own, provedAt: provedAt(point, own), copyOfProved: isCopyOfProved(own) };
+  });
+}
+
+export interface Wanted {
+  /** 'latest', 'latest-proved', an id or a unique prefix of one. */
+  readonly word?: string | undefined;
+  /** The newest point whose every cut lies at or before this time. */
+  readonly at?: Date | undefined;
+  /** The components it is wanted for: words and times choose among the points that hold the most of them. */
+  readonly components?: readonly string[] | undefined;
+}
+export interface Chosen extends PointView {
+  /** Ids of newer points that fit, but lack some of the wanted components. */
+  readonly passedOver: readonly string[];
+}
+
+/** 'missing' when none fits, 'ambiguous' with the candidates when several do, 'not-this-stack' for another stack's point. */
+export function choosePoint(views: readonly PointView[], stack: string, wanted: Wanted): Chosen {
+  const own = views.filter(({ point }) => point.stack === stack);
+  if (wanted.at) return chooseAt(own, stack, wanted.at, wanted.components);
+  const word = wanted.word ?? 'latest';
+  if (word === 'latest') return newest(own, wanted.components, () => none(stack, views));
+  if (word === 'latest-proved') {
+    const proved = own.filter((view) => view.provedAt !== null);
+    return newest(proved, wanted.components, () => noneProved(stack, own));
+  }
+  return { ...chooseById(views, own, stack, word), passedOver: [] };
+}
+
+function chooseById(views: readonly PointView[], own: readonly PointView[], stack: string, word: string): PointView {
+  const exact = views.find(({ point }) => point.id === word);
+  if (exact) {
+    if (exact.point.stack === stack) return exact;
+    throw new Failure('not-this-stack', `point ${word} belongs to stack ${exact.point.stack}, not to ${stack}`);
+  }
+  const found = word === '' ? [] : own.filter(({ point }) => point.id.startsWith(word));
+  const [first] = found;
+  if (first && found.length === 1) return first;
+  if (found.length > 1) {
+    throw new Failure('ambiguous', `${found.length} points begin with ${word}`, { hint: candidates(found) });
+  }
+  throw new Failure('missing', `there is no point ${word}`, {
+    hint: own.length === 0 ? none(stack, views).message : candidates(own),
+  });
+}
+
+function chooseAt(
+  own: readonly PointView[],
+  stack: string,
+  at: Date,
+  components: readonly string[] | undefined,
+): Chosen {
+  const before = own.filter(({ point }) => lastCut(point) <= at.getTime());
+  return newest(before, components, () => {
+    const [earliest] = own;
+    const when = at.toISOString();
+    if (!earliest) return none(stack, own);
+    return new Failure('missing', `${when} lies before the first point of stack ${stack}`, {
+      hint: `the earliest moment is ${new Date(lastCut(earliest.point)).toISOString()} (${earliest.point.id})`,
+    });
+  });
+}
+
+/** The newest of those that hold the most of `components`: a point of the cache alone is not the stack's latest. */
+function newest(
+  views: readonly PointView[],
+  components: readonly string[] | undefined,
+  otherwise: () => Failure,
+): Chosen {
+  let best: PointView | undefined;
+  let most = -1;
+  for (const view of views) {
+    const held = heldBy(view.point);
+    const holds = components === undefined ? 0 : components.filter((name) => held.includes(name)).length;
+    if (holds < most || (best && holds === most && view.point.id < best.point.id)) continue;
+    [best, most] = [view, holds];
+  }
+  if (!best || (most === 0 && components !== undefined && components.length > 0))
+    throw lacking(views, components, otherwise);
+  const { id } = best.point;
+  return { ...best, passedOver: views.filter(({ point }) => point.id > id).map(({ point }) => point.id) };
+}
+
+function lacking(
+  views: readonly PointView[],
+  components: readonly string[] | undefined,
+  otherwise: () => Failure,
+): Failure {
+  if (views.length === 0 || components === undefined) return otherwise();
+  return new Failure('missing', `no point holds ${components.join(', ')}`, { hint: candidates(views) });
+}
+
+/** The moment from which on the point stands for the stack: its last cut. */
+export function lastCut(point: RecoveryPoint): number {
+  const cuts = Object.values(point.components).flatMap(({ cut }) => (cut ? [Date.parse(cut.at)] : []));
+  return cuts.length === 0 ? timeOfId(point.id).getTime() : Math.max(...cuts);
+}
+
+/** The moment up to which nothing is lost when the point is restored: its first cut. */
+export function firstCut(point: RecoveryPoint): number {
+  const cuts = Object.values(point.components).flatMap(({ cut }) => (cut ? [Date.parse(cut.at)] : []));
+  return cuts.length === 0 ? timeOfId(point.id).getTime() : Math.min(...cuts);
+}
+
+function none(stack: string, views: readonly PointView[]): Failure {
+  const others = [...new Set(views.map(({ point }) => point.stack))].filter((each) => each !== stack);
+  const hint = others.length === 0 ? 'run lifeboat backup' : `it holds points of ${others.join(', ')}`;
+  return new Failure('missing', `the store holds no point of stack ${stack}`, { hint });
+}
+
+function noneProved(stack: string, own: readonly PointView[]): Failure {
+  if (own.length === 0) return none(stack, own);
+  return new Failure('missing', `no point of stack ${stack} has been proved`, {
+    hint: 'run lifeboat drill, or name a point',
+  });
+}
+
+function candidates(views: readonly PointView[]): string {
+  const ids = views.map(({ point }) => point.id).toReversed();
+  const shown = ids.slice(0, CANDIDATES_MAX).join(', ');
+  return ids.length > CANDIDATES_MAX ? `points: ${shown} and ${ids.length - CANDIDATES_MAX} more` : `points: ${shown}`;
+}
