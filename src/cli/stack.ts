@@ -39,7 +39,7 @@ export function pickStores(config: Config, names: readonly string[] | undefined)
 }
 
 export function pickComponents(config: Config, names: readonly string[] | 'all'): readonly ComponentConfig[] {
-  if (names === 'all' || names.length === 0) return config.components;
+  if (names === 'all') return config.components;
   for (const name of names) {
     if (config.components.some((each) => each.name === name)) continue;
     throw unknown(name, 'component', config.components);
@@ -47,9 +47,10 @@ export function pickComponents(config: Config, names: readonly string[] | 'all')
   return config.components.filter(({ name }) => names.includes(name));
 }
 
-export async function openBucket(ctx: Context, config: StoreConfig): Promise<Bucket> {
+/** The bucket of a store, or a folder of it. */
+export async function openBucket(ctx: Context, config: StoreConfig, folder = ''): Promise<Bucket> {
   const { bucket: settings } = await config.settings(ctx);
-  const bucket = config.bucket.open(ctx, config.url, settings);
+  const bucket = config.bucket.open(ctx, config.url.replace(/\/*$/, folder), settings);
   return config.rateLimit === undefined ? bucket : throttledBucket(bucket, { bytesPerSecond: config.rateLimit });
 }
 

@@ -34,3 +34,7 @@ export function totalsText({ totals }: CapturedComponent): string {
     .map(([what, count]) => (what === 'bytes' ? bytesText(count) : `${countText(count)} ${what.replaceAll('_', ' ')}`))
     .join(', ');
 }
+
+export function pointBytes(point: RecoveryPoint): number {
+  return Object.values(point.components).reduce((sum, { parts }) => sum + parts.bytes, 0);
+}

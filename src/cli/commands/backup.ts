@@ -10,7 +10,7 @@ import { type Bind, errorJson } from '../session.ts';
 import { lastSlot } from '../slots.ts';
 import { openStack } from '../stack.ts';
 import { bytesText, durationText, plural } from '../terminal.ts';
-import { componentTable } from '../views.ts';
+import { componentTable, pointBytes } from '../views.ts';
 
 interface Options {
   readonly plan?: string;
@@ -128,8 +128,7 @@ function toText(done: BackedUp, point: RecoveryPoint, added: ReadonlyMap<string,
     '',
   ];
   for (const { name, error } of done.stores) {
-    const read = Object.values(point.components).reduce((sum, { parts }) => sum + parts.bytes, 0);
-    const text = `${bytesText(added.get(name) ?? 0)} stored of ${bytesText(read)} read`;
+    const text = `${bytesText(added.get(name) ?? 0)} stored of ${bytesText(pointBytes(point))} read`;
     lines.push(error === null ? `${name}: ${text}` : `${name}: FAILED: ${messageOf(error)}`);
   }
   for (const { point: id, to, error } of done.copied) {

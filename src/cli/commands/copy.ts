@@ -1,0 +1,51 @@
+import type { Command } from 'commander';
+import { Failure, messageOf } from '../../core/errors.ts';
+import { copyPoints } from '../../engine/copy.ts';
+import { choosePoint, listPoints } from '../../engine/points.ts';
+import { driverNames, driverPlugin } from '../plugins.ts';
+import { type Bind, errorJson } from '../session.ts';
+import { openStack } from '../stack.ts';
+import { plural } from '../terminal.ts';
+
+interface Options {
+  readonly from: string;
+  readonly to: string;
+}
+
+export function define(command: Command, bind: Bind): void {
+  command
+    .argument('[points...]', 'only these points; all that are missing there when left out')
+    .requiredOption('--from <store>', 'the store that has them')
+    .requiredOption('--to <store>', 'the store that shall have them')
+    .addHelpText('after', '\nExample: lifeboat copy --from local --to offsite');
+  bind<Options>(command, async (session, options, words) => {
+    const { ctx } = session;
+    const config = await session.config();
+    if (options.from === options.to) throw new Failure('usage', '--from and --to name the same store');
+    await using stack = await openStack(ctx, config, { stores: [options.from, options.to], components: [] });
+    const [lost] = stack.failed;
+    if (lost) throw lost.error;
+    const storeOf = (name: string) => stack.stores.find((each) => each.name === name);
+    const [from, to] = [storeOf(options.from), storeOf(options.to)];
+    if (!from || !to) throw new Error('both stores are open');
+    const views = await listPoints(ctx, from);
+    const points = words.map((word) => choosePoint(views, config.stack, { word }).point.id);
+    const kinds = await Promise.all(
+      driverNames().map(async (kind) => [kind, (await driverPlugin(kind)).driver] as const),
+    );
+    const drivers = new Map(kinds);
+    const copied = await copyPoints(ctx, { from, to, drivers, ...(words.length === 0 ? {} : { points }) });
+    const failed = copied.filter(({ error }) => error !== null);
+    const json = copied.map(({ error, ...each }) => ({ ...each, ...(error === null ? {} : errorJson(error)) }));
+    session.print({ from: from.name, to: to.name, points: json }, () => {
+      const moved = copied.filter((each) => each.moved).length;
+      const lines = failed.map(({ point, error }) => `${point}: FAILED: ${messageOf(error)}`);
+      const there = copied.length - moved - failed.length;
+      return [
+        `${plural(moved, 'point')} copied from ${from.name} to ${to.name}, ${there} there already`,
+        ...lines,
+      ].join('\n');
+    });
+    return failed.length === 0 ? 0 : 3;
+  });
+}

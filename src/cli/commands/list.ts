@@ -1,0 +1,53 @@
+import type { Command } from 'commander';
+import { manifestJson } from '../../core/manifest.ts';
+import { heldBy } from '../../engine/model.ts';
+import { listEverywhere, provedText } from '../across.ts';
+import type { Bind } from '../session.ts';
+import { openStack } from '../stack.ts';
+import { bytesText, plural, table } from '../terminal.ts';
+import { pointBytes } from '../views.ts';
+
+export function define(command: Command, bind: Bind): void {
+  command.option('--store <names...>', 'only these stores').addHelpText(
+    'after',
+    `
+Examples:
+  lifeboat list
+  lifeboat list --json | jq -r '.points[-1].id'`,
+  );
+  bind<{ store?: readonly string[] }>(command, async (session, { store }) => {
+    const config = await session.config();
+    await using stack = await openStack(session.ctx, config, { stores: store, components: [] });
+    const points = await listEverywhere(session.ctx, stack.stores);
+    const json = {
+      points: points.map((each) => ({
+        ...manifestJson(each.point),
+        stores: each.in.map(({ store: name, view }) => ({
+          name,
+          proved_at: view.provedAt,
+          copy_of_proved: view.copyOfProved,
+        })),
+      })),
+      unreadable_stores: stack.failed.map(({ name }) => name),
+    };
+    session.print(json, () => {
+      if (points.length === 0) return 'no recovery points yet: run lifeboat backup';
+      const rows = points.map((each) => [
+        each.point.id,
+        each.point.status,
+        heldBy(each.point).join(', '),
+        bytesText(pointBytes(each.point)),
+        each.in.map(({ store: name }) => name).join(', '),
+        provedText(each),
+      ]);
+      const titles = ['point (UTC)', 'status', 'components', 'size', 'stores', 'proved'];
+      return table(
+        titles.map((title) => ({ title, right: title === 'size' })),
+        rows,
+      );
+    });
+    for (const { name } of stack.failed) session.note(`store ${name} could not be read: its points are not shown`);
+    session.note(points.length === 0 ? '' : plural(points.length, 'point'));
+    return stack.failed.length === 0 ? 0 : 3;
+  });
+}
