@@ -288,7 +288,8 @@ export interface Command {
 export interface ServerSpec {
   readonly files: readonly { readonly path: string; readonly content: string; readonly mode: number }[];
   readonly prepare: readonly Command[];
-  readonly run: Command; // stays in the foreground
+  /** Stays in the foreground. Null when a directory is all that it takes. */
+  readonly run: Command | null;
   readonly settings: unknown; // for Driver.open
   /** The server refuses to run as root. */
   readonly unprivileged: boolean;

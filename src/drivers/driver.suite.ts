@@ -313,7 +313,7 @@ async function sandboxSecret(ctx: Context, driver: Driver, version: string): Pro
   const password = 'canary of the sandbox';
   if (!driver.serverSpec) return [];
   const spec = await driver.serverSpec(ctx, { version, dir: ctx.scratch, port: 1, password });
-  for (const { program, args } of [...spec.prepare, spec.run]) {
+  for (const { program, args } of [...spec.prepare, spec.run ?? []].flat()) {
     assert.ok(!args.some((arg) => arg.includes(password)), `${program} is given a password as an argument`);
   }
   return [password];

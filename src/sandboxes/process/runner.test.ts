@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { identityOf } from '../../core/liveness.ts';
+import { liveContext } from '../../core/testing.ts';
+import { sandboxSuite } from '../sandbox.suite.ts';
+import { tinyDriver } from '../testing.ts';
+import { processSandboxes } from './runner.ts';
+
+const parent = mkdtempSync(join(tmpdir(), 'lifeboat-runner-'));
+after(() => rmSync(parent, { recursive: true, force: true }));
+
+sandboxSuite({
+  runner: (readyMs) => processSandboxes({ parent, readyMs }),
+  leftovers: () => readdirSync(parent),
+});
+
+test('a server that refuses root runs as somebody else', {
+  skip: process.getuid?.() === 0 ? false : 'only root can become somebody else',
+}, async () => {
+  const ctx = liveContext();
+  await using sandbox = await processSandboxes().start(ctx, tinyDriver, 'unprivileged');
+  const [, uid] = (await sandbox.component.probe(ctx)).identity.split(' ');
+  assert.notEqual(Number(uid), 0);
+});
+
+test('a port that somebody else took meanwhile is no failure', async () => {
+  const ctx = liveContext();
+  let attempts = 0;
+  const unlucky = {
+    ...tinyDriver,
+    serverSpec: async (...[c, need]: Parameters<typeof tinyDriver.serverSpec>) => {
+      attempts += 1;
+      const taken = await tinyDriver.serverSpec(c, need);
+      if (attempts > 1) return taken;
+      const words = "console.error('Address already in use'); process.exit(1)";
+      return { ...taken, run: { program: process.execPath, args: ['-e', words] } };
+    },
+  };
+  await using second = await processSandboxes({ parent }).start(ctx, unlucky, 'second');
+  assert.equal(attempts, 2);
+  assert.equal((await second.component.probe(ctx)).version, 'second');
+});
+
+test('what a killed Lifeboat left behind is removed by the next start', {
+  skip: existsSync('/proc/self') ? false : 'without /proc nothing is proved',
+}, async () => {
+  const script = `
+    import { liveContext } from '${import.meta.resolve('../../core/testing.ts')}';
+    import { tinyDriver } from '${import.meta.resolve('../testing.ts')}';
+    import { processSandboxes } from '${import.meta.resolve('./runner.ts')}';
+    const ctx = liveContext();
+    const { component, dir } = await processSandboxes({ parent: ${JSON.stringify(parent)} }).start(ctx, tinyDriver, 'left');
+    console.log(JSON.stringify([dir, (await component.probe(ctx)).identity]));
+    setInterval(() => {}, 1000);
+  `;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const [line] = await once(child.stdout, 'data');
+  const [dir, identity] = JSON.parse(String(line)) as [string, string];
+  const pid = Number(identity.split(' ')[0]);
+  const ctx = liveContext();
+  const runner = processSandboxes({ parent });
+  {
+    await using _ = await runner.start(ctx, tinyDriver, 'beside');
+    assert.ok(existsSync(dir), 'its owner lives, so it stays');
+  }
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  assert.notEqual(await identityOf(pid), null, 'the server runs on');
+  await using _ = await runner.start(ctx, tinyDriver, 'next');
+  assert.ok(!existsSync(dir));
+  assert.equal(await identityOf(pid), null);
+});

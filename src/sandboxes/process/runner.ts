@@ -1,0 +1,155 @@
+// Sandboxes as plain processes of this machine: a server in a fresh private directory, on a free port of 127.0.0.1.
+
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
+import { interruption, withSignal } from '../../core/context.ts';
+import { Failure, messageOf } from '../../core/errors.ts';
+import type {
+  Command,
+  Component,
+  Context,
+  Driver,
+  Sandbox,
+  SandboxNeed,
+  SandboxRunner,
+  ServerSpec,
+} from '../../core/model.ts';
+import { type Running, run, start } from '../../core/process.ts';
+import { removeLeftovers, SANDBOX_PREFIX, writeOwner } from './leftovers.ts';
+
+const HOST = '127.0.0.1';
+const POLL_MS = 50;
+const PREPARE_MS = 120_000;
+/** Between our look for a free port and the server's own, somebody else may take it. */
+const PORT_ATTEMPTS = 5;
+
+export interface ProcessSandboxOptions {
+  /** Where sandboxes lie; the system's directory for temporary files unless told otherwise. */
+  readonly parent?: string;
+  /** How long a server may take until it answers. */
+  readonly readyMs?: number;
+}
+type User = NonNullable<Command['user']>;
+
+export function processSandboxes({ parent = tmpdir(), readyMs = 60_000 }: ProcessSandboxOptions = {}): SandboxRunner {
+  return {
+    name: 'process',
+    async start(ctx, driver, version) {
+      await removeLeftovers(ctx, parent);
+      for (let attempt = 1; ; attempt++) {
+        try {
+          return await startOnce(ctx, driver, { parent, readyMs, version });
+        } catch (error) {
+          if (attempt === PORT_ATTEMPTS || !/address already in use|could not bind/i.test(messageOf(error)))
+            throw error;
+        }
+      }
+    },
+  };
+}
+
+async function startOnce(
+  ctx: Context,
+  driver: Driver,
+  { parent, readyMs, version }: { parent: string; readyMs: number; version: string },
+): Promise<Sandbox> {
+  if (!driver.serverSpec) throw new Failure('program-missing', `${driver.kind} has nothing that a sandbox could run`);
+  await using undo = new AsyncDisposableStack();
+  // The outer directory stays ours and is open to pass through; the server owns the inner one only.
+  const home = await mkdtemp(join(parent, SANDBOX_PREFIX));
+  undo.defer(() => rm(home, { recursive: true, force: true, maxRetries: 3 }));
+  await writeOwner(home, null);
+  await chmod(home, 0o711);
+  const dir = join(home, 'server');
+  await mkdir(dir, { mode: 0o700 });
+  const need: SandboxNeed = { version, dir, port: await freePort(), password: randomBytes(24).toString('base64url') };
+  const spec = await driver.serverSpec(ctx, need);
+  const user = spec.unprivileged ? await unprivilegedUser() : null;
+  if (user) await chown(dir, user.uid, user.gid);
+  await writeFiles(spec, dir, user);
+  for (const command of spec.prepare) await run(ctx, placed(command, dir, user), { deadlineMs: PREPARE_MS });
+  const component = driver.open(spec.settings);
+  if (spec.run) {
+    const running = start(ctx, placed(spec.run, dir, user));
+    undo.defer(() => running.stop(spec.stopSignal));
+    await writeOwner(home, running.pid);
+    void discard(running);
+    await untilReady(ctx, driver, { component, running, readyMs });
+  }
+  const owned = undo.move();
+  return { component, dir, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+/** Polls the component; ends early, with the server's last words, when that dies. */
+async function untilReady(
+  ctx: Context,
+  driver: Driver,
+  { component, running, readyMs }: { component: Component; running: Running; readyMs: number },
+): Promise<void> {
+  const what = `the sandbox for ${driver.kind}`;
+  const died = new AbortController();
+  void running.succeeded().then(
+    () => died.abort(new Failure('program-failed', `${what} ended before it answered`)),
+    (error: unknown) => died.abort(error),
+  );
+  const watched = withSignal(ctx, died.signal);
+  const deadline = ctx.monotonicMs() + readyMs;
+  for (;;) {
+    try {
+      await component.probe(watched);
+      return;
+    } catch (cause) {
+      if (ctx.signal.aborted) throw interruption(ctx.signal);
+      if (died.signal.aborted) throw died.signal.reason;
+      if (ctx.monotonicMs() > deadline) {
+        throw new Failure('timeout', `${what} gave no answer in ${readyMs} ms: ${messageOf(cause)}`, { cause });
+      }
+    }
+    await ctx.sleep(POLL_MS);
+  }
+}
+
+function placed(command: Command, dir: string, user: User | null): Command {
+  return { cwd: dir, ...command, ...(user ? { user } : {}) };
+}
+
+async function writeFiles(spec: ServerSpec, dir: string, user: User | null): Promise<void> {
+  for (const { path, content, mode } of spec.files) {
+    const file = resolve(dir, path);
+    const inside = relative(dir, file);
+    assert(inside !== '' && !isAbsolute(inside) && !inside.startsWith('..'), 'a sandbox writes within its directory');
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, content, { mode });
+    if (user) await chown(file, user.uid, user.gid);
+  }
+}
+
+/** What it prints is of no use, but a full pipe would stop it. */
+async function discard(running: Running): Promise<void> {
+  for await (const _ of running.stdout);
+}
+
+async function freePort(): Promise<number> {
+  await using server = createServer();
+  await new Promise<void>((done, failed) => server.once('error', failed).listen(0, HOST, done));
+  const address = server.address();
+  assert(typeof address === 'object' && address !== null, 'a TCP server has an address');
+  return address.port;
+}
+
+/** For servers that refuse to run as root: theirs if there is one, else nobody. Null when we are not root ourselves. */
+async function unprivilegedUser(): Promise<User | null> {
+  if (process.getuid?.() !== 0) return null;
+  const users = (await readFile('/etc/passwd', 'utf8')).split('\n').map((line) => line.split(':'));
+  const [, , uid, gid] = users.find(([name]) => name === 'postgres') ?? users.find(([name]) => name === 'nobody') ?? [];
+  if (!uid || !gid) {
+    throw new Failure('program-missing', 'a sandbox must not run as root, and there is no user postgres or nobody', {
+      hint: 'run Lifeboat as another user, or create the user postgres',
+    });
+  }
+  return { uid: Number(uid), gid: Number(gid) };
+}
