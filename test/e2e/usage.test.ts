@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { VERSION } from '../../src/cli/version.ts';
+import { expectExit } from './lifeboat.ts';
+
+const cwd = mkdtempSync(join(tmpdir(), 'lifeboat-usage-'));
+after(() => rmSync(cwd, { recursive: true, force: true }));
+
+test('it says its version and its commands', async () => {
+  assert.equal((await expectExit(0, ['--version'])).stdout, `${VERSION}\n`);
+  const help = await expectExit(0, ['--help']);
+  for (const word of ['backup', 'restore', 'drill', 'Exit codes']) assert.match(help.stdout, new RegExp(word));
+});
+
+test('every command has help with an example', async () => {
+  const { stdout } = await expectExit(0, ['completion', 'bash']);
+  const [, names = ''] = /compgen -W "([a-z ]+)" -- "\$word"/.exec(stdout) ?? [];
+  const commands = names.split(' ').filter((name) => name !== 'help');
+  assert.ok(commands.length >= 15, names);
+  for (const command of commands) {
+    const help = await expectExit(0, [command, '--help'], { cwd });
+    assert.match(help.stdout, command === 'config' ? /schema/ : /Examples?:|print/, command);
+  }
+});
+
+test('an unknown command names the nearest one', async () => {
+  const ran = await expectExit(2, ['bakcup'], { cwd });
+  assert.match(ran.stderr, /unknown command 'bakcup'/);
+  assert.match(ran.stderr, /did you mean backup\?/i);
+});
+
+test('failures are JSON too when JSON was asked for', async () => {
+  const unknown = await expectExit(2, ['bakcup', '--json'], { cwd });
+  assert.equal((unknown.json() as { error: { code: string } }).error.code, 'usage');
+  const missing = await expectExit(10, ['list', '--json', '--config', 'none.yaml'], { cwd });
+  assert.deepEqual(missing.json(), {
+    error: {
+      code: 'settings-invalid',
+      message: 'there is no configuration at none.yaml',
+      hint: 'run lifeboat init, or name the file with --config',
+    },
+  });
+});
+
+test('the configuration has a JSON Schema, and a wrong configuration a line', async () => {
+  const schema = (await expectExit(0, ['config', 'schema'], { cwd })).json() as { properties: Record<string, unknown> };
+  for (const key of ['stack', 'stores', 'components', 'plans', 'drills', 'tiers'])
+    assert.ok(key in schema.properties, key);
+  const file = join(cwd, 'wrong.yaml');
+  writeFileSync(file, 'stack: a\nstores: {}\ncomponents: {}\nplan: {}\n');
+  const ran = await expectExit(10, ['config', 'check', '--config', file], { cwd });
+  assert.match(ran.stderr, /wrong\.yaml:4: plan: this key is not known\n {2}did you mean plans\?/);
+});
+
+test('schedules become cron lines and systemd timers', async () => {
+  const file = join(cwd, 'plans.yaml');
+  writeFileSync(
+    file,
+    `stack: a
+stores: { s: { format: plain, layout: dated, bucket: ${join(cwd, 'store')} } }
+components: { f: { kind: files, paths: [/srv] } }
+plans: { nightly: { schedule: "0 2 * * *", timezone: Europe/Berlin } }
+drills: { weekly: { schedule: "0 1 * * 0" } }
+`,
+  );
+  const cron = await expectExit(0, ['schedule', 'print', '--config', file], { cwd });
+  assert.match(
+    cron.stdout,
+    /^CRON_TZ=Europe\/Berlin\n0 2 \* \* \* root lifeboat --config \S+ backup --plan nightly --scheduled$/m,
+  );
+  const systemd = await expectExit(0, ['schedule', 'print', '--format', 'systemd', '--config', file], { cwd });
+  assert.match(systemd.stdout, /^OnCalendar=\*-\*-\* 02:00:00 Europe\/Berlin$/m);
+  assert.match(systemd.stdout, /^OnCalendar=Sun \*-\*-\* 01:00:00 UTC$/m);
+});
