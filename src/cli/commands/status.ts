@@ -1,0 +1,102 @@
+import type { Command } from 'commander';
+import type { Context } from '../../core/model.ts';
+import { heldBy } from '../../engine/model.ts';
+import { type Everywhere, listEverywhere } from '../across.ts';
+import type { Config } from '../config/load.ts';
+import type { Bind } from '../session.ts';
+import { openStack } from '../stack.ts';
+import { bytesText, durationText, table } from '../terminal.ts';
+
+interface ComponentStatus {
+  readonly name: string;
+  /** The newest point that holds it. */
+  readonly point: string | null;
+  /** What would be lost if it were gone now. */
+  readonly ageMs: number | null;
+  readonly rpoMs: number | null;
+  readonly provedAt: string | null;
+  readonly stores: readonly string[];
+  /** 'late' when its objective is broken now, 'unprotected' when no point holds it. */
+  readonly state: 'protected' | 'late' | 'unprotected';
+}
+
+export function define(command: Command, bind: Bind): void {
+  command.addHelpText('after', '\nExample: lifeboat status || notify-someone    (exit code 3: late or unprotected)');
+  bind(command, async (session) => {
+    const { ctx } = session;
+    const config = await session.config();
+    await using stack = await openStack(ctx, config, { components: [] });
+    const points = await listEverywhere(ctx, stack.stores);
+    const components = config.components.map(({ name }) => statusOf(ctx, config, points, name));
+    const stores = await Promise.all(
+      stack.stores.map(async ({ name, store }) => ({
+        name,
+        url: store.url,
+        points: points.filter((each) => each.in.some((one) => one.store === name)).length,
+        bytes: await store.bytes(ctx),
+      })),
+    );
+    const unreadable = stack.failed.map(({ name }) => name);
+    const well = components.every(({ state }) => state === 'protected') && unreadable.length === 0;
+    session.print(
+      { stack: config.stack, well, components: components.map(toJson), stores, unreadable_stores: unreadable },
+      () =>
+        [
+          componentText(components),
+          table(
+            [
+              { title: 'store' },
+              { title: 'place' },
+              { title: 'points', right: true },
+              { title: 'stored', right: true },
+            ],
+            stores.map((each) => [each.name, each.url, String(each.points), bytesText(each.bytes)]),
+          ),
+          ...unreadable.map((name) => `store ${name} could not be read`),
+        ].join('\n\n'),
+    );
+    return well ? 0 : 3;
+  });
+}
+
+function statusOf(ctx: Context, config: Config, points: readonly Everywhere[], name: string): ComponentStatus {
+  const holding = points.filter(({ point }) => point.stack === config.stack && heldBy(point).includes(name));
+  const newest = holding.at(-1);
+  const cut = newest?.point.components[name]?.cut;
+  const ageMs = cut ? ctx.now().getTime() - Date.parse(cut.at) : null;
+  const tier = config.components.find((each) => each.name === name)?.common.tier;
+  const rpoMs = (tier === undefined ? undefined : config.tiers[tier]?.rpo) ?? null;
+  const proofs = holding.flatMap((each) =>
+    each.in.flatMap(({ view }) =>
+      view.proofs.filter(({ how, components }) => how !== 'copy' && components.includes(name)).map(({ at }) => at),
+    ),
+  );
+  return {
+    name,
+    point: newest?.point.id ?? null,
+    ageMs,
+    rpoMs,
+    provedAt: proofs.sort().at(-1) ?? null,
+    stores: newest?.in.map(({ store }) => store) ?? [],
+    state: ageMs === null ? 'unprotected' : rpoMs !== null && ageMs > rpoMs ? 'late' : 'protected',
+  };
+}
+
+function toJson({ name, point, ageMs, rpoMs, provedAt, stores, state }: ComponentStatus): object {
+  return { name, state, point, age_ms: ageMs, rpo_ms: rpoMs, proved_at: provedAt, stores };
+}
+
+function componentText(components: readonly ComponentStatus[]): string {
+  return table(
+    ['component', 'state', 'newest point', 'would lose', 'may lose', 'last proved', 'in'].map((title) => ({ title })),
+    components.map((each) => [
+      each.name,
+      each.state,
+      each.point ?? 'none',
+      each.ageMs === null ? 'everything' : durationText(each.ageMs),
+      each.rpoMs === null ? '' : durationText(each.rpoMs),
+      each.provedAt?.slice(0, 16).replace('T', ' ') ?? 'never',
+      each.stores.join(', '),
+    ]),
+  );
+}
