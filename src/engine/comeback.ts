@@ -3,6 +3,7 @@
 import { ERRORS, isFailure, messageOf } from '../core/errors.ts';
 import { inventoryOf } from '../core/inventory.ts';
 import type {
+  Bytes,
   CapturedComponent,
   Component,
   Context,
@@ -32,20 +33,17 @@ export function phasesFrom(known: Partial<Phases>): Phases {
   return { provision: 0, fetch: 0, restore: 0, start: 0, verify: 0, ...known };
 }
 
-export function sumOf(phases: Phases): number {
-  return PHASES.reduce((sum, each) => sum + phases[each], 0);
-}
-
-/** A source that tells how long it was waited for, and whether it broke. */
-export interface Watched {
-  readonly source: Source;
+/** Watches what is read of a point: how long it was waited for, and whether it broke. */
+export interface Watch {
+  /** The source that is watched; opening it counts. */
+  open(source: () => Promise<Source>): Promise<Source>;
   fetchMs(): number;
   bytes(): number;
-  /** It threw: the point or the way to it is bad, not the target. */
+  /** Reading threw: the point or the way to it is bad, not the target. */
   broke(): boolean;
 }
 
-export function watched(ctx: Context, inner: Source, bytesTotal: number): Watched {
+export function watch(ctx: Context, bytesTotal: number): Watch {
   let [waiting, sinceMs, waitedMs, bytes, broken] = [0, 0, 0, 0, false];
   async function timed<T>(work: () => Promise<T>): Promise<T> {
     if (waiting++ === 0) sinceMs = ctx.monotonicMs();
@@ -58,43 +56,52 @@ export function watched(ctx: Context, inner: Source, bytesTotal: number): Watche
       if (--waiting === 0) waitedMs += ctx.monotonicMs() - sinceMs;
     }
   }
-  const source: Source = {
-    point: inner.point,
-    component: inner.component,
-    parts: (partsCtx, prefix) => inner.parts(partsCtx, prefix),
-    part: (partCtx, name) => timed(() => inner.part(partCtx, name)),
-    async *get(getCtx, name, range) {
-      const body = inner.get(getCtx, name, range)[Symbol.asyncIterator]();
-      try {
-        for (;;) {
-          const chunk = await timed(() => body.next());
-          if (chunk.done) return;
-          bytes += chunk.value.length;
-          ctx.progress({ task: inner.component, phase: 'restore', bytes: Math.min(bytes, bytesTotal), bytesTotal });
-          yield chunk.value;
-        }
-      } finally {
-        await body.return?.();
+  async function* read(task: string, body: Bytes): Bytes {
+    const chunks = body[Symbol.asyncIterator]();
+    try {
+      for (;;) {
+        const chunk = await timed(() => chunks.next());
+        if (chunk.done) return;
+        bytes += chunk.value.length;
+        ctx.progress({ task, phase: 'restore', bytes: Math.min(bytes, bytesTotal), bytesTotal });
+        yield chunk.value;
       }
+    } finally {
+      await chunks.return?.();
+    }
+  }
+  return {
+    async open(source) {
+      const inner = await timed(source);
+      return {
+        point: inner.point,
+        component: inner.component,
+        parts: (partsCtx, prefix) => inner.parts(partsCtx, prefix),
+        part: (partCtx, name) => timed(() => inner.part(partCtx, name)),
+        get: (getCtx, name, range) => read(inner.component, inner.get(getCtx, name, range)),
+      };
     },
+    fetchMs: () => waitedMs,
+    bytes: () => bytes,
+    broke: () => broken,
   };
-  return { source, fetchMs: () => waitedMs, bytes: () => bytes, broke: () => broken };
 }
 
 /** Restores into `target`; the time splits into waiting for the store and the rest. */
 export async function bringBack(
   ctx: Context,
   target: Component,
-  from: Watched,
+  from: { readonly watch: Watch; readonly open: () => Promise<Source> },
   options: RestoreOptions,
-): Promise<{ readonly restored: Restored; readonly phases: Phases }> {
-  const [startedMs, fetchedMs] = [ctx.monotonicMs(), from.fetchMs()];
-  const restored = await target.restore(ctx, { base: from.source }, options);
+): Promise<{ readonly source: Source; readonly restored: Restored; readonly phases: Phases }> {
+  const startedMs = ctx.monotonicMs();
+  const source = await from.watch.open(from.open);
+  const restored = await target.restore(ctx, { base: source }, options);
   const doneMs = ctx.monotonicMs();
-  const fetch = from.fetchMs() - fetchedMs;
+  const fetch = from.watch.fetchMs();
   await target.probe(ctx); // it answers
   const start = ctx.monotonicMs() - doneMs;
-  return { restored, phases: phasesFrom({ fetch, restore: Math.max(0, doneMs - startedMs - fetch), start }) };
+  return { source, restored, phases: phasesFrom({ fetch, restore: Math.max(0, doneMs - startedMs - fetch), start }) };
 }
 
 /** Compares what came back with the point, and asks the owner's own questions. Whatever goes wrong is a finding. */
@@ -104,7 +111,8 @@ export async function prove(
     readonly name: string;
     readonly driver: Driver;
     readonly captured: CapturedComponent;
-    readonly from: Watched;
+    readonly source: Source;
+    readonly watch: Watch;
     readonly target: Component;
     readonly checks: readonly Check[];
   },
@@ -114,16 +122,16 @@ export async function prove(
   for (const check of what.checks) book.add(await ask(ctx, what.name, what.target, check));
 }
 
-/** A damaged point is a failure; whatever else went wrong has shown nothing about it. */
-export function verdictOf(error: unknown, from: Watched | null): 'fail' | 'unknown' {
-  if (!isFailure(error) || !ERRORS[error.code].lost) return 'unknown';
+/** A damaged point is a failure; whatever else went wrong has shown nothing about it. No watch: nothing was read yet. */
+export function verdictOf(error: unknown, watch: Watch | null): 'fail' | 'unknown' {
+  if (!watch || !isFailure(error) || !ERRORS[error.code].lost) return 'unknown';
   // Something may be missing at the target as well.
-  return error.code === 'missing' && from && !from.broke() ? 'unknown' : 'fail';
+  return error.code === 'missing' && !watch.broke() ? 'unknown' : 'fail';
 }
 
 async function compareAll(
   ctx: Context,
-  { name, driver, captured, from, target }: Parameters<typeof prove>[1],
+  { name, driver, captured, source, watch, target }: Parameters<typeof prove>[1],
   book: FindingsBook,
 ): Promise<void> {
   const check = `${name} is what it was at the cut`;
@@ -134,14 +142,14 @@ async function compareAll(
   let compared = 0;
   try {
     const actual = await target.inventory(ctx);
-    for await (const finding of driver.compare(ctx, inventoryOf(from.source), actual)) {
+    for await (const finding of driver.compare(ctx, inventoryOf(source), actual)) {
       compared += 1;
       book.add({ ...finding, check: `${name}: ${finding.check}` });
       ctx.progress({ task: name, phase: 'verify', items: compared });
     }
   } catch (error) {
     if (ctx.signal.aborted) throw error;
-    book.add({ check, verdict: verdictOf(error, from), detail: messageOf(error), ...hintOf(error) });
+    book.add({ check, verdict: verdictOf(error, watch), detail: messageOf(error), ...hintOf(error) });
     return;
   }
   if (compared === 0) book.add({ check, verdict: 'unknown', detail: 'nothing was compared: the inventory is empty' });

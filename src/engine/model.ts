@@ -5,6 +5,9 @@ import type { CapturedComponent, Component, Driver, RecoveryPoint, Store } from 
 /** How many components are captured, restored or rehearsed at the same time unless told otherwise. */
 export const PARALLEL_DEFAULT = 4;
 
+/** The plan of the points taken just before an in-place restore replaces data. Only their id names them. */
+export const SAFETY_PLAN = 'safety';
+
 /** A question to a restored service whose answer is one number, and what the answer must be. */
 export interface Check {
   readonly name: string;
@@ -40,9 +43,11 @@ export interface NamedStore {
 
 /** The components that the point holds data of. */
 export function heldBy(point: RecoveryPoint): readonly string[] {
-  return Object.keys(point.components).filter((name) => isHeld(point.components[name]));
+  return Object.keys(point.components).filter((name) => heldIn(point, name) !== undefined);
 }
 
-export function isHeld(captured: CapturedComponent | undefined): captured is CapturedComponent {
-  return captured !== undefined && captured.error === null;
+/** Undefined when the point does not know the component, or its capture failed. */
+export function heldIn(point: RecoveryPoint, name: string): CapturedComponent | undefined {
+  const captured = Object.hasOwn(point.components, name) ? point.components[name] : undefined;
+  return captured?.error === null ? captured : undefined;
 }

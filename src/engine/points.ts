@@ -3,7 +3,7 @@
 import { Failure } from '../core/errors.ts';
 import { timeOfId } from '../core/manifest.ts';
 import type { Context, RecoveryPoint } from '../core/model.ts';
-import { heldBy, type NamedStore } from './model.ts';
+import { heldBy, type NamedStore, SAFETY_PLAN } from './model.ts';
 import { isCopyOfProved, type Proof, proofsOf, provedAt } from './proofs.ts';
 
 /** How many candidates a failure names. */
@@ -44,12 +44,14 @@ export interface Chosen extends PointView {
 /** 'missing' when none fits, 'ambiguous' with the candidates when several do, 'not-this-stack' for another stack's point. */
 export function choosePoint(views: readonly PointView[], stack: string, wanted: Wanted): Chosen {
   const own = views.filter(({ point }) => point.stack === stack);
-  if (wanted.at) return chooseAt(own, stack, wanted.at, wanted.components);
   const word = wanted.word ?? 'latest';
-  if (word === 'latest') return newest(own, wanted.components, () => none(stack, views));
+  // What was taken as a way back from a restore holds the very data that somebody wanted to be rid of.
+  const taken = own.filter(({ point }) => point.plan !== SAFETY_PLAN);
+  if (wanted.at) return chooseAt(taken, stack, wanted.at, wanted.components);
+  if (word === 'latest') return newest(taken, wanted.components, () => none(stack, views));
   if (word === 'latest-proved') {
-    const proved = own.filter((view) => view.provedAt !== null);
-    return newest(proved, wanted.components, () => noneProved(stack, own));
+    const proved = taken.filter((view) => view.provedAt !== null);
+    return newest(proved, wanted.components, () => noneProved(stack, taken));
   }
   return { ...chooseById(views, own, stack, word), passedOver: [] };
 }

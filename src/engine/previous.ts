@@ -2,7 +2,7 @@
 
 import type { Context, RecoveryPoint, Source } from '../core/model.ts';
 import { alive, type Lane, onEach } from './fan-out.ts';
-import { isHeld, type StackComponent } from './model.ts';
+import { heldIn, type StackComponent } from './model.ts';
 
 export interface Earlier {
   /** Newest first; held by every store of the run. */
@@ -28,7 +28,7 @@ export async function previousSources(
   { name, kind }: StackComponent,
 ): Promise<ReadonlyMap<Lane, Source>> {
   const live = alive(lanes);
-  const point = earlier.points.find(({ components }) => isHeld(components[name]) && components[name].kind === kind);
+  const point = earlier.points.find((each) => heldIn(each, name)?.kind === kind);
   if (!point) return new Map();
   try {
     const sources = await Promise.all(live.map(({ store }) => store.open(ctx, point.id, name)));

@@ -1,0 +1,229 @@
+// The rehearsal: a point is restored into throw-away servers, compared, asked, and timed. A verdict says what was
+// shown, not what was hoped: what could not be tried is unknown, and only a damaged or different point fails.
+
+import { interruption } from '../core/context.ts';
+import { messageOf } from '../core/errors.ts';
+import { idOf } from '../core/manifest.ts';
+import type { CapturedComponent, Context, RecoveryPoint, SandboxRunner } from '../core/model.ts';
+import { worst } from '../core/verdict.ts';
+import { bringBack, phasesFrom, prove, verdictOf, type Watch, watch } from './comeback.ts';
+import { criticalPhases, type Timed } from './critical-path.ts';
+import { type ComponentEvidence, type Evidence, findingsJson, putEvidence } from './evidence.ts';
+import { type FindingsBook, findingsBook } from './findings.ts';
+import { type NamedStore, type Objective, PARALLEL_DEFAULT, type StackComponent } from './model.ts';
+import { dependencies, inOrder } from './order.ts';
+import { firstCut } from './points.ts';
+import { freeRecordId, putProof } from './proofs.ts';
+
+export interface DrillRequest {
+  readonly from: NamedStore;
+  readonly point: RecoveryPoint;
+  readonly components: readonly StackComponent[];
+  readonly only?: readonly string[] | undefined;
+  readonly sandboxes: SandboxRunner;
+  readonly scenario?: string | null | undefined;
+  /** How long it took to open the store and choose the point. */
+  readonly chooseMs?: number | undefined;
+  readonly parallel?: number | undefined;
+}
+
+export interface Drilled {
+  readonly evidence: Evidence;
+  /** The components that the point counts as proved for. */
+  readonly proved: readonly string[];
+  /** Why the store keeps no record of the drill; null when it does. */
+  readonly unrecorded: unknown;
+}
+
+export async function drillPoint(ctx: Context, request: DrillRequest): Promise<Drilled> {
+  const [startedAt, startedMs] = [ctx.now(), ctx.monotonicMs()];
+  const { from, point } = request;
+  const names = request.only ?? Object.keys(point.components);
+  const all = request.components.map(({ name, restoreAfter }) => ({ name, restoreAfter }));
+  const trials = await inOrder<Trial>(dependencies(all, names), request.parallel ?? PARALLEL_DEFAULT, (name, earlier) =>
+    tryOne(ctx, request, name, [...earlier.keys()], startedMs),
+  );
+  if (ctx.signal.aborted) throw interruption(ctx.signal);
+  const found = [...trials.values()];
+  const chooseMs = request.chooseMs ?? 0;
+  const components = found.map((trial) => componentEvidence(point, trial, startedAt, chooseMs));
+  const known: Omit<Evidence, 'drill'> = {
+    format: 1,
+    scenario: request.scenario ?? null,
+    stack: point.stack,
+    point: point.id,
+    store: from.name,
+    sandboxes: request.sandboxes.name,
+    started_at: startedAt.toISOString(),
+    finished_at: new Date(startedAt.getTime() + ctx.monotonicMs() - startedMs).toISOString(),
+    verdict: worst(components.map(({ verdict }) => verdict)),
+    rto_ms: wholeRto(components),
+    rpo_ms: startedAt.getTime() - firstCut(point),
+    objectives_met: allMet(components),
+    phases: { choose: chooseMs, ...criticalPhases(trials) },
+    components,
+  };
+  const proved = components.filter(({ verdict }) => verdict === 'pass').map(({ name }) => name);
+  return await record(ctx, request, startedAt, known, proved);
+}
+
+interface Trial extends Timed {
+  readonly name: string;
+  readonly kind: string;
+  readonly captured: CapturedComponent | null;
+  readonly objective: Objective;
+  readonly book: FindingsBook;
+  readonly method: string | null;
+  readonly bytes: number;
+  readonly warnings: readonly string[];
+  /** It came back, whatever the comparison then said. */
+  readonly back: boolean;
+}
+
+async function tryOne(
+  ctx: Context,
+  request: DrillRequest,
+  name: string,
+  after: readonly string[],
+  originMs: number,
+): Promise<Trial> {
+  const startedMs = ctx.monotonicMs();
+  const book = findingsBook();
+  const captured = Object.hasOwn(request.point.components, name) ? (request.point.components[name] ?? null) : null;
+  const item = request.components.find((each) => each.name === name);
+  const attempt: Attempt = { item, captured, book, watch: null };
+  let done = NOTHING_DONE;
+  try {
+    done = await attemptOne(ctx, request, name, attempt);
+  } catch (error) {
+    book.add({ check: `${name} comes back`, verdict: verdictOf(error, attempt.watch), detail: messageOf(error) });
+  }
+  return {
+    name,
+    kind: captured?.kind ?? item?.kind ?? '',
+    captured,
+    objective: item?.objective ?? {},
+    book,
+    bytes: attempt.watch?.bytes() ?? 0,
+    ...done,
+    startedMs: startedMs - originMs,
+    endedMs: ctx.monotonicMs() - originMs,
+    after,
+  };
+}
+
+interface Attempt {
+  readonly item: StackComponent | undefined;
+  readonly captured: CapturedComponent | null;
+  readonly book: FindingsBook;
+  watch: Watch | null;
+}
+type Done = Pick<Trial, 'method' | 'warnings' | 'phases' | 'back'>;
+const NOTHING_DONE: Done = { method: null, warnings: [], phases: phasesFrom({}), back: false };
+
+async function attemptOne(ctx: Context, request: DrillRequest, name: string, attempt: Attempt): Promise<Done> {
+  if (ctx.signal.aborted) throw interruption(ctx.signal);
+  const { item, captured, book } = attempt;
+  if (!item || captured?.error !== null || !item.driver.serverSpec) {
+    book.add({ check: `${name} comes back`, verdict: 'unknown', detail: whyNotTried(item, captured) });
+    return NOTHING_DONE;
+  }
+  const startedMs = ctx.monotonicMs();
+  const version = captured.serverVersion ?? (await item.component.probe(ctx)).version;
+  // What goes wrong up to here was thrown before anything of the point was read: it proves nothing about the point.
+  await using box = await request.sandboxes.start(ctx, item.driver, version);
+  const provision = ctx.monotonicMs() - startedMs;
+  const watching = watch(ctx, captured.parts.bytes);
+  attempt.watch = watching;
+  const from = { watch: watching, open: () => request.from.store.open(ctx, request.point.id, name) };
+  const { source, restored, phases } = await bringBack(ctx, box.component, from, {});
+  const verifyMs = ctx.monotonicMs();
+  const { driver, checks } = item;
+  await prove(ctx, { name, driver, captured, source, watch: watching, target: box.component, checks }, book);
+  const { method, warnings } = restored;
+  return { method, warnings, phases: { ...phases, provision, verify: ctx.monotonicMs() - verifyMs }, back: true };
+}
+
+function whyNotTried(item: StackComponent | undefined, captured: CapturedComponent | null): string {
+  if (!captured) return 'the point does not hold it';
+  if (captured.error) return `its capture failed: ${captured.error.message}`;
+  if (!item) return 'it is no longer in the configuration';
+  return `there are no throw-away servers of kind ${item.kind}`;
+}
+
+function componentEvidence(point: RecoveryPoint, trial: Trial, startedAt: Date, chooseMs: number): ComponentEvidence {
+  const findings = trial.book.sum();
+  const rtoMs = trial.back ? chooseMs + trial.endedMs : null;
+  const cut = trial.captured?.cut ?? null;
+  const held = trial.captured !== null && trial.captured.error === null;
+  const rpoMs = held ? startedAt.getTime() - (cut ? Date.parse(cut.at) : firstCut(point)) : null;
+  return {
+    name: trial.name,
+    kind: trial.kind,
+    verdict: findings.verdict,
+    server_version: trial.captured?.serverVersion ?? null,
+    method: trial.method,
+    cut,
+    bytes: trial.bytes,
+    rto_ms: rtoMs,
+    rpo_ms: rpoMs,
+    objective: {
+      rto_ms: trial.objective.rtoMs ?? null,
+      rpo_ms: trial.objective.rpoMs ?? null,
+      rto_met: met(trial.objective.rtoMs, rtoMs),
+      rpo_met: met(trial.objective.rpoMs, rpoMs),
+    },
+    phases: trial.phases,
+    findings: findingsJson(findings),
+    warnings: [...trial.warnings],
+  };
+}
+
+/** Null where nothing was promised, or nothing could be measured. */
+function met(limitMs: number | undefined, measuredMs: number | null): boolean | null {
+  return limitMs === undefined || measuredMs === null ? null : measuredMs <= limitMs;
+}
+
+/** Null unless everything came back: half a recovery has no recovery time. */
+function wholeRto(components: readonly ComponentEvidence[]): number | null {
+  let whole: number | null = null;
+  for (const { rto_ms: each } of components) {
+    if (each === null) return null;
+    whole = Math.max(whole ?? 0, each);
+  }
+  return whole;
+}
+
+/** One that was missed is enough; else one that could not be measured leaves it open. */
+function allMet(components: readonly ComponentEvidence[]): boolean | null {
+  const judged = components.flatMap(({ objective }) => [
+    ...(objective.rto_ms === null ? [] : [objective.rto_met]),
+    ...(objective.rpo_ms === null ? [] : [objective.rpo_met]),
+  ]);
+  if (judged.includes(false)) return false;
+  return judged.length === 0 || judged.includes(null) ? null : true;
+}
+
+/** Evidence first: a proof points at it. */
+async function record(
+  ctx: Context,
+  { from, point }: DrillRequest,
+  startedAt: Date,
+  known: Omit<Evidence, 'drill'>,
+  proved: readonly string[],
+): Promise<Drilled> {
+  const { store } = from;
+  let evidence: Evidence = { ...known, drill: idOf(startedAt) };
+  try {
+    const drill = await freeRecordId(ctx, store, 'evidence', startedAt, (stamp) => stamp);
+    evidence = { ...known, drill };
+    await putEvidence(ctx, store, evidence);
+    if (proved.length > 0) {
+      await putProof(ctx, store, { point: point.id, how: 'drill', components: [...proved], source: drill });
+    }
+    return { evidence, proved, unrecorded: null };
+  } catch (error) {
+    if (ctx.signal.aborted) throw interruption(ctx.signal);
+    return { evidence, proved: [], unrecorded: error };
+  }
+}

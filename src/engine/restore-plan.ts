@@ -1,0 +1,213 @@
+// What a restore would do, told before anything is touched.
+
+import { Failure, messageOf } from '../core/errors.ts';
+import type { CapturedComponent, Context, Probe, RecoveryPoint, Selection } from '../core/model.ts';
+import { mapBounded } from '../core/parallel.ts';
+import { type Estimator, estimator } from './estimate.ts';
+import { heldBy, heldIn, type NamedStore, PARALLEL_DEFAULT, type StackComponent } from './model.ts';
+import { dependencies, waves } from './order.ts';
+
+export interface RestoreRequest {
+  readonly from: NamedStore;
+  readonly point: RecoveryPoint;
+  /** All that is configured: the order of the chosen ones may go through others. */
+  readonly components: readonly StackComponent[];
+  /** All that the point holds when left out. */
+  readonly only?: readonly string[] | undefined;
+  /** Other targets by component. */
+  readonly to?: Readonly<Record<string, string>> | undefined;
+  readonly select?: Selection | undefined;
+  /** The targets' data is to be replaced. The caller has had this confirmed. */
+  readonly inPlace?: boolean | undefined;
+  readonly terminateConnections?: boolean | undefined;
+  /** Where the safety point of data that is replaced goes; the store that is restored from when left out. */
+  readonly safety?: readonly NamedStore[] | undefined;
+  readonly jobs?: number | undefined;
+  readonly parallel?: number | undefined;
+}
+
+/**
+ * empty: into a target without data. beside: beside the live data, compared, then swapped in; the old data stays.
+ * replace: over the live data, after a safety point of it.
+ */
+export type RestoreWay = 'empty' | 'beside' | 'replace';
+
+export interface RestoreStep {
+  readonly name: string;
+  readonly kind: string;
+  readonly way: RestoreWay;
+  /** Null for the configured place. */
+  readonly target: string | null;
+  readonly captured: CapturedComponent;
+  /** Null when the target can't be probed; `problem` says why. */
+  readonly targetVersion: string | null;
+  /** What the target holds now, null when nothing. */
+  readonly targetHolds: string | null;
+  readonly bytes: number;
+  readonly estimatedMs: number | null;
+  /** Why this component can't be restored as things are. */
+  readonly problem: unknown;
+  readonly item: StackComponent;
+}
+
+export interface RestorePlan {
+  readonly point: RecoveryPoint;
+  readonly steps: readonly RestoreStep[];
+  /** Names in groups, each restored after the ones before it. */
+  readonly order: readonly (readonly string[])[];
+  readonly before: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly bytes: number;
+  /** Null where no drill has measured what it takes. */
+  readonly estimatedMs: number | null;
+  readonly warnings: readonly string[];
+}
+
+/** Probes every target and changes nothing. A target that can't be restored into is a `problem` of its step. */
+export async function planRestore(ctx: Context, request: RestoreRequest): Promise<RestorePlan> {
+  if (request.inPlace && request.select) {
+    throw new Failure('usage', 'a selection is not restored in place: it would put the rest at risk', {
+      hint: 'restore it into another target with --to, or bring rows back with lifeboat extract',
+    });
+  }
+  const { chosen, warnings } = choose(request);
+  const before = dependencies(
+    request.components,
+    chosen.map(({ name }) => name),
+  );
+  const estimate = await estimator(ctx, request.from.store);
+  const steps = await mapBounded(chosen, request.parallel ?? PARALLEL_DEFAULT, (item) =>
+    planStep(ctx, request, estimate, item),
+  );
+  const order = waves(before);
+  return {
+    point: request.point,
+    steps,
+    order,
+    before,
+    bytes: steps.reduce((sum, { bytes }) => sum + bytes, 0),
+    estimatedMs: totalMs(order, steps),
+    warnings,
+  };
+}
+
+/** The chosen components, opened at the place they go to. */
+function choose(request: RestoreRequest): { chosen: readonly StackComponent[]; warnings: readonly string[] } {
+  const { point, components, only, to = {} } = request;
+  const held = heldBy(point);
+  const names = only ?? held.filter((name) => components.some((each) => each.name === name));
+  for (const name of Object.keys(to)) {
+    if (!names.includes(name)) throw new Failure('usage', `${name} has a target but is not restored`);
+  }
+  const chosen = names.map((name) => {
+    const item = components.find((each) => each.name === name);
+    if (!item) throw new Failure('missing', `there is no component ${name} in the configuration`);
+    needHeld(point, item);
+    const target = Object.hasOwn(to, name) ? to[name] : undefined;
+    return target === undefined ? item : retargeted(item, target);
+  });
+  if (chosen.length === 0) {
+    throw new Failure('missing', `point ${point.id} holds nothing that is configured`, {
+      hint: `it holds ${held.join(', ') || 'nothing'}`,
+    });
+  }
+  return { chosen, warnings: only ? [] : leftOut(point, components) };
+}
+
+function needHeld(point: RecoveryPoint, { name, kind }: StackComponent): void {
+  const captured = heldIn(point, name);
+  if (!captured) {
+    const error = Object.hasOwn(point.components, name) ? point.components[name]?.error : undefined;
+    const why = error ? `: its capture failed (${error.message})` : '';
+    const held = heldBy(point).join(', ');
+    throw new Failure('missing', `point ${point.id} does not hold ${name}${why}`, { hint: `it holds ${held}` });
+  }
+  if (captured.kind === kind) return;
+  throw new Failure('settings-invalid', `${name} is of kind ${kind}, but ${captured.kind} in point ${point.id}`);
+}
+
+function retargeted(item: StackComponent, target: string): StackComponent {
+  if (!item.driver.retarget) {
+    throw new Failure('usage', `${item.name}: a component of kind ${item.kind} can't be restored to another target`);
+  }
+  const settings = item.driver.retarget(item.settings, target);
+  return { ...item, settings, component: item.driver.open(settings) };
+}
+
+function leftOut(point: RecoveryPoint, components: readonly StackComponent[]): readonly string[] {
+  const warnings: string[] = [];
+  for (const [name, { error }] of Object.entries(point.components)) {
+    if (error) warnings.push(`${name} is not in the point: its capture failed (${error.message})`);
+    else if (!components.some((each) => each.name === name)) warnings.push(`${name} is no longer in the configuration`);
+  }
+  for (const { name } of components) {
+    if (!Object.hasOwn(point.components, name)) warnings.push(`${name} is not in the point`);
+  }
+  return warnings;
+}
+
+async function planStep(
+  ctx: Context,
+  request: RestoreRequest,
+  estimate: Estimator,
+  item: StackComponent,
+): Promise<RestoreStep> {
+  const { point, to = {}, inPlace = false } = request;
+  const captured = heldIn(point, item.name);
+  if (!captured) throw new Error(`${item.name} was chosen and is not held`);
+  const probed = await probe(ctx, item);
+  const way: RestoreWay = !inPlace ? 'empty' : item.component.stage ? 'beside' : 'replace';
+  const holds = probed.probe?.holdsData ?? null;
+  return {
+    name: item.name,
+    kind: item.kind,
+    way,
+    target: Object.hasOwn(to, item.name) ? (to[item.name] ?? null) : null,
+    captured,
+    targetVersion: probed.probe?.version ?? null,
+    targetHolds: holds,
+    bytes: captured.parts.bytes,
+    estimatedMs: estimate(item.name, captured.parts.bytes),
+    problem: way === 'empty' && holds !== null ? notEmpty(item.name, holds) : way === 'beside' ? null : probed.error,
+    item,
+  };
+}
+
+async function probe(ctx: Context, { component }: StackComponent): Promise<{ probe: Probe | null; error: unknown }> {
+  try {
+    return { probe: await component.probe(ctx), error: null };
+  } catch (error) {
+    if (ctx.signal.aborted) throw error;
+    return { probe: null, error };
+  }
+}
+
+function notEmpty(name: string, holds: string): Failure {
+  return new Failure('target-not-empty', `the target of ${name} holds data: ${holds}`, {
+    hint: 'name another target with --to, or replace it with --in-place',
+  });
+}
+
+/** Groups follow one another, and a group takes as long as its slowest. */
+function totalMs(order: RestorePlan['order'], steps: readonly RestoreStep[]): number | null {
+  let sum = 0;
+  for (const group of order) {
+    let slowest = 0;
+    for (const { estimatedMs } of steps.filter(({ name }) => group.includes(name))) {
+      if (estimatedMs === null) return null;
+      slowest = Math.max(slowest, estimatedMs);
+    }
+    sum += slowest;
+  }
+  return sum;
+}
+
+/** Throws before anything is touched when a target holds data that nobody asked to replace. */
+export function refuseFullTargets(steps: readonly RestoreStep[]): void {
+  const full = steps.filter(({ problem }) => problem instanceof Failure && problem.code === 'target-not-empty');
+  const [first] = full;
+  if (!first) return;
+  if (full.length === 1 && first.problem instanceof Failure) throw first.problem;
+  throw new Failure('target-not-empty', full.map(({ problem }) => messageOf(problem)).join('; '), {
+    hint: 'name other targets with --to, or replace them with --in-place; nothing was touched',
+  });
+}

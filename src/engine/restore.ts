@@ -1,0 +1,248 @@
+// Brings components of a point back: into empty targets, beside live data, or over it.
+
+import { interruption } from '../core/context.ts';
+import { Failure, isFailure, messageOf } from '../core/errors.ts';
+import type { Component, Context, RecoveryPoint, RestoreOptions, Source, Verdict } from '../core/model.ts';
+import { worst } from '../core/verdict.ts';
+import { backUp } from './backup.ts';
+import { bringBack, type Phases, phasesFrom, prove, verdictOf, type Watch, watch } from './comeback.ts';
+import { criticalPhases, type Timed } from './critical-path.ts';
+import { type Findings, type FindingsBook, findingsBook } from './findings.ts';
+import { PARALLEL_DEFAULT, SAFETY_PLAN } from './model.ts';
+import { inOrder } from './order.ts';
+import { putProof } from './proofs.ts';
+import {
+  planRestore,
+  type RestorePlan,
+  type RestoreRequest,
+  type RestoreStep,
+  refuseFullTargets,
+} from './restore-plan.ts';
+
+export interface RestoreOutcome extends Timed {
+  readonly name: string;
+  readonly step: RestoreStep;
+  /** What was shown about the data that came back. */
+  readonly verdict: Verdict;
+  readonly findings: Findings;
+  readonly bytes: number;
+  readonly method: string | null;
+  readonly warnings: readonly string[];
+  /** Names under which the old data was kept. */
+  readonly keptAs: readonly string[];
+  /** Why it did not come back; null when it did. */
+  readonly error: unknown;
+}
+
+export interface RestoredPoint {
+  readonly point: RecoveryPoint;
+  readonly outcomes: readonly RestoreOutcome[];
+  /** Over all that was asked for; what did not come back counts as a failure. */
+  readonly verdict: Verdict;
+  /** The point of the data that was replaced, when there was any. */
+  readonly safety: { readonly point: string | null; readonly error: unknown } | null;
+  /** The point counts as proved by this restore, for the components that came back equal. */
+  readonly proved: readonly string[];
+  readonly rtoMs: number;
+  readonly phases: Phases;
+  readonly warnings: readonly string[];
+  /** Everything came back and was shown to be equal. */
+  readonly complete: boolean;
+}
+
+/**
+ * 'target-not-empty' before anything is touched when a target holds data and this is not in place. A component that
+ * fails does not stop those that need it not; throws only when none came back.
+ */
+export async function restorePoint(ctx: Context, request: RestoreRequest): Promise<RestoredPoint> {
+  const startedMs = ctx.monotonicMs();
+  const plan = await planRestore(ctx, request);
+  refuseFullTargets(plan.steps);
+  const safety = await takeSafety(ctx, request, plan);
+  const steps = new Map(plan.steps.map((step) => [step.name, step]));
+  const outcomes = await inOrder<RestoreOutcome>(plan.before, request.parallel ?? PARALLEL_DEFAULT, (name, earlier) => {
+    const step = steps.get(name);
+    if (!step) throw new Error(`no step for ${name}`);
+    return restoreStep(ctx, request, step, earlier, startedMs);
+  });
+  if (ctx.signal.aborted) throw interruption(ctx.signal);
+  const all = [...outcomes.values()];
+  const failed = all.filter(({ error }) => error !== null);
+  if (failed.length === all.length) throw firstCause(failed);
+  const proved = request.select ? [] : all.filter(({ verdict }) => verdict === 'pass').map(({ name }) => name);
+  const warnings = [...plan.warnings, ...(await recordProof(ctx, request, proved))];
+  const verdict = worst(all.map((each) => (each.error === null ? each.verdict : 'fail')));
+  return {
+    point: request.point,
+    outcomes: all,
+    verdict,
+    safety,
+    proved,
+    rtoMs: ctx.monotonicMs() - startedMs,
+    phases: criticalPhases(outcomes),
+    warnings,
+    complete: verdict === 'pass' || (request.select !== undefined && failed.length === 0 && verdict !== 'fail'),
+  };
+}
+
+/** What is about to be replaced becomes a point, if it can: data that can't be captured must not stand in the way. */
+async function takeSafety(ctx: Context, request: RestoreRequest, plan: RestorePlan): Promise<RestoredPoint['safety']> {
+  const replaced = plan.steps.filter(({ way, targetHolds }) => way === 'replace' && targetHolds !== null);
+  if (replaced.length === 0) return null;
+  try {
+    const done = await backUp(ctx, {
+      stack: request.point.stack,
+      plan: SAFETY_PLAN,
+      components: replaced.map(({ item }) => item),
+      stores: request.safety ?? [request.from],
+      parallel: request.parallel,
+    });
+    return { point: done.point?.id ?? null, error: done.failures[0]?.error ?? null };
+  } catch (error) {
+    if (ctx.signal.aborted) throw interruption(ctx.signal);
+    ctx.log.warn('no safety point', { reason: messageOf(error) });
+    return { point: null, error };
+  }
+}
+
+async function restoreStep(
+  ctx: Context,
+  request: RestoreRequest,
+  step: RestoreStep,
+  earlier: ReadonlyMap<string, RestoreOutcome>,
+  originMs: number,
+): Promise<RestoreOutcome> {
+  const startMs = ctx.monotonicMs();
+  const book = findingsBook();
+  const attempt: Attempt = { ctx, request, step, book, watch: null };
+  let done: Done | { readonly error: unknown };
+  try {
+    needEarlier(step, earlier);
+    if (step.problem !== null) throw step.problem;
+    done = await attemptStep(attempt);
+  } catch (error) {
+    const verdict = verdictOf(error, attempt.watch);
+    book.add({ check: `${step.name} comes back`, verdict, detail: messageOf(error) });
+    done = { error };
+  }
+  const findings = book.sum();
+  return {
+    name: step.name,
+    step,
+    verdict: findings.verdict,
+    findings,
+    bytes: attempt.watch?.bytes() ?? 0,
+    method: null,
+    warnings: [],
+    keptAs: [],
+    error: null,
+    ...done,
+    phases: 'phases' in done ? done.phases : phasesFrom({ restore: ctx.monotonicMs() - startMs }),
+    startedMs: startMs - originMs,
+    endedMs: ctx.monotonicMs() - originMs,
+    after: [...earlier.keys()],
+  };
+}
+
+interface Attempt {
+  readonly ctx: Context;
+  readonly request: RestoreRequest;
+  readonly step: RestoreStep;
+  readonly book: FindingsBook;
+  watch: Watch | null;
+}
+interface Done {
+  readonly method: string;
+  readonly warnings: readonly string[];
+  readonly keptAs: readonly string[];
+  readonly phases: Phases;
+}
+
+async function attemptStep(attempt: Attempt): Promise<Done> {
+  const { ctx, request, step } = attempt;
+  if (ctx.signal.aborted) throw interruption(ctx.signal);
+  const watching = watch(ctx, step.bytes);
+  attempt.watch = watching;
+  const from = { watch: watching, open: () => request.from.store.open(ctx, request.point.id, step.name) };
+  const options: RestoreOptions = {
+    ...(request.select ? { select: request.select } : {}),
+    ...(step.way === 'replace' ? { replace: true } : {}),
+    ...(request.terminateConnections ? { terminateConnections: true } : {}),
+    ...(request.jobs === undefined ? {} : { jobs: request.jobs }),
+  };
+  if (step.way === 'beside') return await restoreBeside(attempt, from, options);
+  const { source, restored, phases } = await bringBack(ctx, step.item.component, from, options);
+  const verify = await compareWith(attempt, source, watching, step.item.component);
+  return { method: restored.method, warnings: restored.warnings, keptAs: [], phases: { ...phases, verify } };
+}
+
+/** The live data is touched only after what came back was found not to differ. */
+async function restoreBeside(
+  attempt: Attempt,
+  from: { readonly watch: Watch; readonly open: () => Promise<Source> },
+  options: RestoreOptions,
+): Promise<Done> {
+  const { ctx, request, step, book } = attempt;
+  const { component } = step.item;
+  if (!component.stage) throw new Error(`${step.name} was planned beside and can't be staged`);
+  const startedMs = ctx.monotonicMs();
+  const source = await from.watch.open(from.open);
+  await using staged = await component.stage(ctx, { base: source }, request.point.id, options);
+  const fetch = from.watch.fetchMs();
+  const restore = Math.max(0, ctx.monotonicMs() - startedMs - fetch);
+  const verify = await compareWith(attempt, source, from.watch, staged.component);
+  if (book.sum().verdict === 'fail') {
+    const what = `${step.name}: what came back is not what was captured, or fails a check`;
+    throw new Failure('different', `${what}; the live data was not touched`, {
+      hint: 'run lifeboat verify with --read-data, and restore another point',
+    });
+  }
+  const swapMs = ctx.monotonicMs();
+  const { keptAs } = await staged.publish(ctx, { terminateConnections: request.terminateConnections ?? false });
+  const start = ctx.monotonicMs() - swapMs;
+  return { method: 'beside', warnings: [], keptAs, phases: phasesFrom({ fetch, restore, start, verify }) };
+}
+
+/** Milliseconds that it took. A selection is not compared: the inventory is that of the whole. */
+async function compareWith(attempt: Attempt, source: Source, watching: Watch, target: Component): Promise<number> {
+  const { ctx, request, step, book } = attempt;
+  const startedMs = ctx.monotonicMs();
+  if (request.select) {
+    const check = `${step.name} is what it was at the cut`;
+    book.add({ check, verdict: 'unknown', detail: 'only a selection was restored, so the whole can not be compared' });
+    return 0;
+  }
+  const { name, driver, checks } = step.item;
+  await prove(ctx, { name, driver, captured: step.captured, source, watch: watching, target, checks }, book);
+  return ctx.monotonicMs() - startedMs;
+}
+
+function needEarlier({ name }: RestoreStep, earlier: ReadonlyMap<string, RestoreOutcome>): void {
+  for (const [other, { error }] of earlier) {
+    if (error === null) continue;
+    throw new Failure('blocked', `${name} is restored after ${other}, which did not come back`, {
+      cause: error,
+      hint: `restore ${other} first, then this one with --only ${name}`,
+    });
+  }
+}
+
+/** Of all that failed, the one that says why: not one that only waited for another. */
+function firstCause(failed: readonly RestoreOutcome[]): unknown {
+  return (failed.find(({ error }) => !isFailure(error, 'blocked')) ?? failed[0])?.error;
+}
+
+async function recordProof(
+  ctx: Context,
+  { from, point }: RestoreRequest,
+  components: readonly string[],
+): Promise<readonly string[]> {
+  if (components.length === 0) return [];
+  try {
+    await putProof(ctx, from.store, { point: point.id, how: 'restore', components: [...components], source: null });
+    return [];
+  } catch (error) {
+    if (ctx.signal.aborted) throw interruption(ctx.signal);
+    return [`store ${from.name} could not record that the point was proved: ${messageOf(error)}`];
+  }
+}
