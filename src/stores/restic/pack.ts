@@ -1,0 +1,163 @@
+// A pack: sealed blobs one after another, then the sealed list of them, then that list's length. docs/format.md.
+
+import { Failure, messageOf } from '../../core/errors.ts';
+import { CHUNK_BYTES_MAX } from './chunker.ts';
+import { decompress, type MasterKey, openInto, SEAL_BYTES, sha256 } from './crypto.ts';
+import type { BlobPlace, PackedBlob } from './index.ts';
+
+/** A pack is closed as soon as it has grown to this. */
+export const PACK_BYTES_TARGET = 16 * 1024 * 1024;
+/** A blob is held in memory whole. Stock restic's largest data is 8 MiB; a tree grows with the entries of its folder. */
+export const BLOB_BYTES_MAX = 128 * 1024 * 1024;
+
+/** Room that a pack of target size keeps for one more of the largest chunks. */
+export const CHUNK_ROOM_BYTES = CHUNK_BYTES_MAX + SEAL_BYTES;
+
+const LENGTH_BYTES = 4; // of the sealed header, at the very end
+const STORED_BYTES = 37; // type, length, id
+const COMPRESSED_BYTES = 41; // type, length, uncompressed length, id
+const COMPRESSED_TYPE = 2; // 0 data, 1 tree, and 2 more when compressed
+/** What a blob adds to its pack at most, beside its sealed bytes. */
+export const HEADER_ENTRY_BYTES = COMPRESSED_BYTES;
+/** What every pack has beside its blobs and their entries. */
+export const PACK_FRAME_BYTES = SEAL_BYTES + LENGTH_BYTES;
+
+export function packKey(pack: string): string {
+  return `data/${pack.slice(0, 2)}/${pack}`;
+}
+
+export function plainLength(blob: Pick<BlobPlace, 'length' | 'uncompressedLength'>): number {
+  return blob.uncompressedLength || blob.length - SEAL_BYTES;
+}
+
+/** The list of blobs as it is sealed into the pack. */
+export function encodeHeader(blobs: readonly PackedBlob[]): Buffer {
+  const header = Buffer.allocUnsafe(blobs.length * COMPRESSED_BYTES);
+  let at = 0;
+  for (const blob of blobs) {
+    const compressed = blob.uncompressedLength > 0;
+    header[at] = (blob.tree ? 1 : 0) + (compressed ? COMPRESSED_TYPE : 0);
+    header.writeUInt32LE(blob.length, at + 1);
+    if (compressed) header.writeUInt32LE(blob.uncompressedLength, at + 5);
+    header.set(blob.id, at + (compressed ? 9 : 5));
+    at += compressed ? COMPRESSED_BYTES : STORED_BYTES;
+  }
+  return header.subarray(0, at);
+}
+
+export function decodeHeader(plain: Uint8Array): PackedBlob[] {
+  const header = Buffer.from(plain.buffer, plain.byteOffset, plain.length);
+  const blobs: PackedBlob[] = [];
+  let offset = 0;
+  for (let at = 0; at < header.length; ) {
+    const type = header[at] ?? 0;
+    const compressed = type >= COMPRESSED_TYPE;
+    const end = at + (compressed ? COMPRESSED_BYTES : STORED_BYTES);
+    if (type > 3 || end > header.length) throw new Failure('checksum', 'the header of a pack is no list of blobs');
+    const length = header.readUInt32LE(at + 1);
+    const uncompressedLength = compressed ? header.readUInt32LE(at + 5) : 0;
+    if (length < SEAL_BYTES || (compressed && uncompressedLength === 0)) {
+      throw new Failure('checksum', 'the header of a pack lists a blob of an impossible length');
+    }
+    const id = Buffer.from(header.subarray(end - 32, end));
+    blobs.push({ id, tree: type % 2 === 1, offset, length, uncompressedLength });
+    offset += length;
+    at = end;
+  }
+  return blobs;
+}
+
+/** How many of a pack's last bytes its header takes, said by the last four of them. */
+export function headerBytes(packEnd: Uint8Array): number {
+  const end = Buffer.from(packEnd.buffer, packEnd.byteOffset, packEnd.length);
+  if (end.length < LENGTH_BYTES) throw new Failure('checksum', `a pack of ${end.length} bytes has no header`);
+  return end.readUInt32LE(end.length - LENGTH_BYTES) + LENGTH_BYTES;
+}
+
+/** The blobs of a pack of `packBytes`, from its last `headerBytes` or more. */
+export function openHeader(key: MasterKey, packEnd: Uint8Array, packBytes: number): PackedBlob[] {
+  const tail = headerBytes(packEnd);
+  if (tail < PACK_FRAME_BYTES || tail > packEnd.length) {
+    throw new Failure('checksum', `the header of a pack would be ${tail} of its ${packBytes} bytes`);
+  }
+  const sealed = packEnd.subarray(packEnd.length - tail, packEnd.length - LENGTH_BYTES);
+  const header = Buffer.allocUnsafe(sealed.length - SEAL_BYTES);
+  openInto(key, sealed, header, 0);
+  const blobs = decodeHeader(header);
+  const last = blobs.at(-1);
+  if ((last ? last.offset + last.length : 0) !== packBytes - tail) {
+    throw new Failure('checksum', 'the blobs that the header of a pack lists do not fill it');
+  }
+  return blobs;
+}
+
+/**
+ * Puts the plain bytes of a sealed blob into `target` at `at` after every check there is (seal, zstd, SHA-256), and
+ * returns their length. The lengths come from an index that may be hostile: no more than `BLOB_BYTES_MAX` come out.
+ */
+export function openBlob(
+  key: MasterKey,
+  sealed: Uint8Array,
+  blob: { readonly id: Uint8Array; readonly uncompressedLength: number },
+  target: Buffer,
+  at: number,
+): number {
+  const bytes = plainLength({ length: sealed.length, uncompressedLength: blob.uncompressedLength });
+  if (bytes > BLOB_BYTES_MAX) throw new Failure('checksum', `a blob of ${bytes} bytes is more than is ever written`);
+  if (blob.uncompressedLength === 0) {
+    openInto(key, sealed, target, at);
+  } else {
+    const packed = scratchOf(sealed.length);
+    const packedBytes = openInto(key, sealed, packed, 0);
+    const plain = decompress(packed.subarray(0, packedBytes), bytes);
+    if (plain.length !== bytes) throw new Failure('checksum', `${plain.length} bytes came out, not ${bytes}`);
+    target.set(plain, at);
+  }
+  if (!sha256(target.subarray(at, at + bytes)).equals(blob.id)) {
+    throw new Failure('checksum', 'the bytes are not those that the id was made of');
+  }
+  return bytes;
+}
+
+export interface PackDamage {
+  /** The blob, or null when it is the pack: its name, its header. */
+  readonly blob: PackedBlob | null;
+  readonly reason: string;
+}
+export interface PackCheck {
+  /** What the pack's header lists; nothing when that can't be read. */
+  readonly blobs: readonly PackedBlob[];
+  readonly damages: readonly PackDamage[];
+}
+/** Everything that is wrong with a whole pack; nothing when all of it can be read. */
+export function checkPack(key: MasterKey, pack: Uint8Array, id: Uint8Array): PackCheck {
+  const damages: PackDamage[] = [];
+  if (!sha256(pack).equals(id)) damages.push({ blob: null, reason: 'its bytes are not those that it is named after' });
+  let blobs: PackedBlob[] = [];
+  try {
+    blobs = openHeader(key, pack, pack.length);
+  } catch (error) {
+    damages.push({ blob: null, reason: messageOf(error) });
+  }
+  for (const blob of blobs) {
+    try {
+      const sealed = pack.subarray(blob.offset, blob.offset + blob.length);
+      openBlob(key, sealed, blob, plainScratchOf(Math.min(plainLength(blob), BLOB_BYTES_MAX)), 0);
+    } catch (error) {
+      damages.push({ blob, reason: messageOf(error) });
+    }
+  }
+  return { blobs, damages };
+}
+
+// Each thread has two buffers that it uses again for every blob: fresh ones would cost more than the decryption.
+let scratch = Buffer.alloc(0);
+let plainScratch = Buffer.alloc(0);
+function scratchOf(bytes: number): Buffer {
+  if (scratch.length < bytes) scratch = Buffer.allocUnsafeSlow(bytes);
+  return scratch;
+}
+function plainScratchOf(bytes: number): Buffer {
+  if (plainScratch.length < bytes) plainScratch = Buffer.allocUnsafeSlow(bytes);
+  return plainScratch;
+}

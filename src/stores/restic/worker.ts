@@ -1,0 +1,162 @@
+// The thread that hashes, compresses, seals and opens. It does one job at a time, keeps the packs that it is filling,
+// and reads and writes nothing but memory: buffers are handed over with a job and handed back with its answer.
+
+import { parentPort, workerData } from 'node:worker_threads';
+import { type ErrorCode, isFailure, messageOf } from '../../core/errors.ts';
+import { type MasterKey, sha256 } from './crypto.ts';
+import { checkPack, openBlob, type PackCheck, plainLength } from './pack.ts';
+import { type FinishedPack, type PackBuilder, packBuilder } from './pack-builder.ts';
+
+/** Some pieces of a buffer. `ids` are theirs, 32 bytes each. */
+export interface Pieces {
+  readonly buffer: ArrayBuffer;
+  /** Offset and length of each. */
+  readonly spans: Uint32Array;
+}
+/** What each kind of job is given and answers with. */
+export interface Jobs {
+  /** The ids of pieces. */
+  readonly hash: { readonly job: Pieces; readonly answer: { buffer: ArrayBuffer; ids: Uint8Array } };
+  /** Puts pieces into this thread's open pack. `spare` is the buffer of a pack that was stored, to be used again. */
+  readonly pack: {
+    readonly job: Pieces & {
+      readonly ids: Uint8Array;
+      readonly tree: boolean;
+      readonly spare: ArrayBuffer | undefined;
+    };
+    readonly answer: { buffer: ArrayBuffer; packs: FinishedPack[] };
+  };
+  /** Closes this thread's open packs. */
+  readonly finish: { readonly job: null; readonly answer: { packs: FinishedPack[] } };
+  /** Opens sealed blobs into `plain`, one after another. */
+  readonly open: {
+    readonly job: Pieces & {
+      readonly ids: Uint8Array;
+      readonly uncompressed: Uint32Array;
+      readonly plain: ArrayBuffer;
+    };
+    /** `damages`: what is wrong, by number of the piece. Its bytes in `plain` mean nothing. */
+    readonly answer: { buffer: ArrayBuffer; plain: ArrayBuffer; damages: ReadonlyMap<number, string> };
+  };
+  /** Reads a whole pack, the first `bytes` of the buffer. */
+  readonly check: {
+    readonly job: { readonly buffer: ArrayBuffer; readonly bytes: number; readonly id: Uint8Array };
+    readonly answer: { buffer: ArrayBuffer } & PackCheck;
+  };
+}
+export type JobKind = keyof Jobs;
+export type Job = {
+  [K in JobKind]: { readonly kind: K; readonly number: number; readonly job: Jobs[K]['job'] };
+}[JobKind];
+export type Answer =
+  | { readonly number: number; readonly answer: Jobs[JobKind]['answer'] }
+  | {
+      readonly number: number;
+      readonly error: unknown;
+      readonly code: ErrorCode | null;
+      readonly hint: string | undefined;
+    };
+export interface WorkerSettings {
+  readonly key: { readonly encrypt: Uint8Array; readonly macK: Uint8Array; readonly macR: Uint8Array };
+  readonly compressionLevel: number;
+}
+
+const port = parentPort;
+if (port) {
+  const work = worker(workerData);
+  port.on('message', (job: Job) => {
+    try {
+      const answer = work(job);
+      port.postMessage({ number: job.number, answer } satisfies Answer, buffersOf(answer));
+    } catch (error) {
+      const known = isFailure(error) ? { code: error.code, hint: error.hint } : { code: null, hint: undefined };
+      port.postMessage({ number: job.number, error, ...known } satisfies Answer);
+    }
+  });
+}
+
+function worker(settings: WorkerSettings): (job: Job) => Jobs[JobKind]['answer'] {
+  const key = {
+    encrypt: Buffer.from(settings.key.encrypt),
+    macK: Buffer.from(settings.key.macK),
+    macR: Buffer.from(settings.key.macR),
+  };
+  let spare: ArrayBuffer | undefined;
+  const builderOf = (tree: boolean): PackBuilder =>
+    packBuilder({ key, tree, compressionLevel: settings.compressionLevel, spare: takeSpare });
+  function takeSpare(): ArrayBuffer | undefined {
+    const taken = spare;
+    spare = undefined;
+    return taken;
+  }
+  const builders = { data: builderOf(false), tree: builderOf(true) };
+  return ({ kind, job }) => {
+    switch (kind) {
+      case 'hash':
+        return { buffer: job.buffer, ids: hashPieces(job) };
+      case 'pack':
+        spare = job.spare ?? spare;
+        return { buffer: job.buffer, packs: packPieces(job.tree ? builders.tree : builders.data, job) };
+      case 'finish':
+        return { packs: [builders.data.finish(), builders.tree.finish()].filter((pack) => pack !== undefined) };
+      case 'open':
+        return { buffer: job.buffer, plain: job.plain, damages: openPieces(key, job) };
+      case 'check':
+        return { buffer: job.buffer, ...checkPack(key, Buffer.from(job.buffer, 0, job.bytes), job.id) };
+    }
+  };
+}
+
+function* piecesOf({ buffer, spans }: Pieces): Iterable<Buffer> {
+  for (let i = 0; i < spans.length; i += 2) yield Buffer.from(buffer, spans[i], spans[i + 1]);
+}
+
+function hashPieces(pieces: Pieces): Uint8Array {
+  const ids = new Uint8Array((pieces.spans.length / 2) * 32);
+  let at = 0;
+  for (const piece of piecesOf(pieces)) {
+    ids.set(sha256(piece), at);
+    at += 32;
+  }
+  return ids;
+}
+
+function packPieces(builder: PackBuilder, job: Jobs['pack']['job']): FinishedPack[] {
+  const packs: FinishedPack[] = [];
+  let at = 0;
+  for (const piece of piecesOf(job)) {
+    const closed = builder.add(job.ids.slice(at, at + 32), piece);
+    if (closed) packs.push(closed);
+    at += 32;
+  }
+  return packs;
+}
+
+function openPieces(key: MasterKey, job: Jobs['open']['job']): Map<number, string> {
+  const damages = new Map<number, string>();
+  const plain = Buffer.from(job.plain);
+  let at = 0;
+  let number = 0;
+  for (const sealed of piecesOf(job)) {
+    const blob = {
+      id: job.ids.subarray(number * 32, number * 32 + 32),
+      uncompressedLength: job.uncompressed[number] ?? 0,
+    };
+    try {
+      openBlob(key, sealed, blob, plain, at);
+    } catch (error) {
+      damages.set(number, messageOf(error));
+    }
+    at += plainLength({ length: sealed.length, uncompressedLength: blob.uncompressedLength });
+    number += 1;
+  }
+  return damages;
+}
+
+/** Large buffers change hands instead of being copied. */
+function buffersOf(answer: Jobs[JobKind]['answer']): ArrayBuffer[] {
+  const buffers = 'packs' in answer ? answer.packs.map((pack) => pack.buffer) : [];
+  if ('buffer' in answer) buffers.push(answer.buffer);
+  if ('plain' in answer) buffers.push(answer.plain);
+  return buffers;
+}

@@ -1,0 +1,185 @@
+// The half of the writer that knows no streams: what is new goes to the workers, and the packs that come back go to
+// the bucket. It owns the budgets, the buffers, and the one failure that ends everything.
+
+import { Failure } from '../../core/errors.ts';
+import type { Bucket, Context } from '../../core/model.ts';
+import { CHUNK_BYTES_MAX } from './chunker.ts';
+import type { MasterKey } from './crypto.ts';
+import type { BlobIndex, PackedBlob } from './index.ts';
+import { decodeHeader, packKey } from './pack.ts';
+import type { FinishedPack } from './pack-builder.ts';
+import { openPool } from './pool.ts';
+import { type Budget, budget } from './pool-budget.ts';
+import { type Buffers, buffers, release } from './pool-buffers.ts';
+import { sharedTasks, type Tasks } from './writer-tasks.ts';
+
+export interface StoredPack {
+  readonly id: string; // hex
+  readonly blobs: readonly PackedBlob[];
+  readonly bytes: number;
+}
+export interface PackingOptions {
+  readonly bucket: Bucket;
+  readonly key: MasterKey;
+  /** Asked for what is known already, and told of every pack that was stored. */
+  readonly index: BlobIndex;
+  /** zstd's; 0 stores data as it is. */
+  readonly compressionLevel: number;
+  /** The pack is stored and the index knows it. A failure here is a failure of the writer. */
+  onPack(pack: StoredPack): void | Promise<void>;
+  /** Threads; as many as the machine has processors, at most 4, when absent. */
+  readonly workers?: number;
+}
+
+/** Pieces that were claimed, with the ids of each. */
+export interface NewPieces {
+  readonly buffer: ArrayBuffer;
+  readonly spans: Uint32Array; // offset and length of each
+  readonly ids: Uint8Array;
+  readonly tree: boolean;
+  readonly bytes: number;
+}
+
+export interface Packing extends AsyncDisposable {
+  readonly buffers: Buffers;
+  /** Throws the failure that ended the writer, or that `ctx` was aborted. */
+  assertAlive(ctx?: Context): void;
+  /** True for the one who has to add the blob: it is neither stored nor on its way. */
+  claim(id: Uint8Array, tree: boolean): boolean;
+  /** Waits until the workers can take so much more, which `addChunk` then does. */
+  room(bytes: number): Promise<void>;
+  /** Takes the buffer over. Resolves to the chunk's id as soon as that is known; storing goes on behind. */
+  addChunk(buffer: ArrayBuffer, bytes: number): Promise<Uint8Array>;
+  /** Takes the buffer over at once, and resolves when there was room for it; storing goes on behind. */
+  add(pieces: NewPieces): Promise<void>;
+  /** Resolves when all that was added before is stored. */
+  flush(): Promise<void>;
+}
+
+const BUFFER_BYTES = CHUNK_BYTES_MAX + 256 * 1024;
+const BUFFERS_KEPT = 16;
+/** For each worker: what is in its hands and on the way to it. */
+const AHEAD_BYTES = 8 * 1024 * 1024;
+/** Packs on their way to the bucket. */
+const PUTS_MAX = 4;
+const SPARES_MAX = 2;
+/** Trees are few: one thread packs them all, so that they end in few packs. */
+const TREE_THREAD = 0;
+
+export function startPacking(outer: Context, options: PackingOptions): Packing {
+  const pool = openPool(options);
+  const input = budget(AHEAD_BYTES * pool.size);
+  const puts = budget(PUTS_MAX);
+  const free = buffers(BUFFER_BYTES, BUFFERS_KEPT);
+  const tasks = sharedTasks(outer, (error) => {
+    input.fail(error);
+    puts.fail(error);
+  });
+
+  const claims = openClaims(options.index);
+  const { store, takeSpare } = packStorage({ ...options, claims, tasks, puts });
+
+  async function pack({ buffer, spans, ids, tree, bytes }: NewPieces): Promise<void> {
+    await puts.take(0);
+    const spare = takeSpare();
+    const answer = await pool.run(
+      'pack',
+      { buffer, spans, ids, tree, spare },
+      { transfer: spare ? [buffer, spare] : [buffer], cost: bytes, ...(tree ? { thread: TREE_THREAD } : {}) },
+    );
+    free.give(answer.buffer);
+    input.give(bytes);
+    for (const finished of answer.packs) tasks.run(store(finished));
+  }
+
+  async function hashAndPack(buffer: ArrayBuffer, bytes: number): Promise<Uint8Array> {
+    const spans = Uint32Array.of(0, bytes);
+    const hashed = await pool.run('hash', { buffer, spans }, { transfer: [buffer], cost: bytes });
+    if (claims.claim(hashed.ids, false)) {
+      tasks.run(pack({ buffer: hashed.buffer, spans, ids: hashed.ids, tree: false, bytes }));
+    } else {
+      free.give(hashed.buffer);
+      input.give(bytes);
+    }
+    return hashed.ids;
+  }
+
+  async function finishThread(thread: number): Promise<void> {
+    const { packs } = await pool.run('finish', null, { transfer: [], cost: 0, thread });
+    await Promise.all(packs.map(store));
+  }
+
+  return {
+    buffers: free,
+    claim: claims.claim,
+    room: input.take,
+    assertAlive: tasks.assertAlive,
+    addChunk(buffer, bytes) {
+      const hashed = hashAndPack(buffer, bytes);
+      tasks.run(hashed.then(() => {}));
+      return hashed;
+    },
+    add(pieces) {
+      const admitted = input.take(pieces.bytes);
+      tasks.run(admitted.then(() => pack(pieces)));
+      return admitted;
+    },
+    async flush() {
+      await tasks.settled(); // a task ends with its buffers in the hands of the next, which is running already
+      for (const thread of pool.started()) tasks.run(finishThread(thread));
+      await tasks.settled();
+    },
+    async [Symbol.asyncDispose]() {
+      tasks.fail(new Failure('interrupted', 'the writer was closed'));
+      await pool[Symbol.asyncDispose]();
+      await tasks[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Sends finished packs to the bucket, and keeps their buffers for the next ones. */
+function packStorage(options: PackingOptions & { claims: Claims; tasks: Tasks; puts: Budget }): {
+  store(pack: FinishedPack): Promise<void>;
+  takeSpare(): ArrayBuffer | undefined;
+} {
+  const { bucket, index, claims, tasks, puts } = options;
+  const spares: ArrayBuffer[] = [];
+  return {
+    async store({ id, buffer, bytes, header }) {
+      puts.add(1);
+      await bucket.put(tasks.ctx, packKey(id), new Uint8Array(buffer, 0, bytes));
+      puts.give(1);
+      if (spares.length < SPARES_MAX) spares.push(buffer);
+      else release(buffer);
+      const blobs = decodeHeader(header);
+      index.add(id, blobs);
+      claims.settle(blobs);
+      await options.onPack({ id, blobs, bytes });
+    },
+    takeSpare: () => spares.pop(),
+  };
+}
+
+interface Claims {
+  claim: Packing['claim'];
+  /** The index knows them now. */
+  settle(blobs: readonly PackedBlob[]): void;
+}
+
+/** The blobs on their way: as many as fit into the packs that are open or being stored. */
+function openClaims(index: BlobIndex): Claims {
+  const claimed = new Set<string>();
+  const nameOf = (id: Uint8Array, tree: boolean): string =>
+    (tree ? 't' : 'd') + Buffer.from(id.buffer, id.byteOffset, id.length).toString('latin1');
+  return {
+    claim(id, tree) {
+      const name = nameOf(id, tree);
+      if (claimed.has(name) || index.has(id, tree)) return false;
+      claimed.add(name);
+      return true;
+    },
+    settle(blobs) {
+      for (const { id, tree } of blobs) claimed.delete(nameOf(id, tree));
+    },
+  };
+}

@@ -1,0 +1,170 @@
+// Turns streams into packs. This thread cuts the streams and decides what is new; worker threads do what costs time.
+// Memory is bounded by budgets that only workers and the bucket have to pay back, never by another stream: a caller
+// that feeds two streams in lockstep can't block itself.
+
+import { Failure } from '../../core/errors.ts';
+import type { Bytes, Context } from '../../core/model.ts';
+import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, chunker, gearTable } from './chunker.ts';
+import { sha256 } from './crypto.ts';
+import { BLOB_BYTES_MAX } from './pack.ts';
+import { type Packing, type PackingOptions, startPacking } from './writer-packing.ts';
+
+export interface WriterOptions extends PackingOptions {
+  /** With the key it decides the borders of chunks: the same for ever within a repository. */
+  readonly chunkerSeed: string;
+}
+
+/** The first failure is final: every call from then on, and every one that waits, rejects with it. */
+export interface Writer extends AsyncDisposable {
+  /** Resolves when all of it was read and its ids are known, not yet when it is stored: `flush` waits for that. */
+  addStream(ctx: Context, body: Bytes): Promise<{ readonly ids: Buffer; readonly bytes: number }>;
+  /** The bytes are the caller's again when it resolves to their id. More than a blob may have is 'value-too-large'. */
+  addBlob(ctx: Context, kind: 'tree' | 'data', plain: Uint8Array): Promise<Buffer>;
+  /** Resolves when everything added before is stored, was read back, and went to `onPack`. */
+  flush(ctx: Context): Promise<void>;
+}
+
+/** Streams are copied in pieces of at most this, so that little lies behind a border. */
+const STEP_BYTES = 256 * 1024;
+/** Blobs below the least chunk go to the workers together. */
+const BATCH_BYTES = 1024 * 1024;
+const ID_BYTES = 32;
+
+interface Batch {
+  readonly buffer: ArrayBuffer;
+  readonly ids: Uint8Array[];
+  readonly spans: number[];
+  bytes: number;
+}
+
+export async function openWriter(ctx: Context, options: WriterOptions): Promise<Writer> {
+  const packing = startPacking(ctx, options);
+  const table = gearTable(options.key, options.chunkerSeed);
+  const batches = new Map<'tree' | 'data', Batch>();
+
+  /** Resolves when there is room for more. */
+  async function append(kind: 'tree' | 'data', id: Uint8Array, plain: Uint8Array): Promise<void> {
+    let batch = batches.get(kind);
+    const full = batch && batch.bytes + plain.length > BATCH_BYTES ? batch : undefined;
+    if (!batch || full) {
+      batch = { buffer: packing.buffers.take(plain.length), ids: [], spans: [], bytes: 0 };
+      batches.set(kind, batch);
+    }
+    new Uint8Array(batch.buffer, batch.bytes).set(plain);
+    batch.ids.push(id);
+    batch.spans.push(batch.bytes, plain.length);
+    batch.bytes += plain.length;
+    if (full) await send(kind, full);
+  }
+
+  function send(kind: 'tree' | 'data', { buffer, ids, spans, bytes }: Batch): Promise<void> {
+    return packing.add({
+      buffer,
+      spans: Uint32Array.from(spans),
+      ids: Buffer.concat(ids),
+      tree: kind === 'tree',
+      bytes,
+    });
+  }
+
+  async function addBlob(kind: 'tree' | 'data', plain: Uint8Array): Promise<Buffer> {
+    const id = sha256(plain);
+    if (packing.claim(id, kind === 'tree')) await append(kind, id, plain);
+    return id;
+  }
+
+  return {
+    async addStream(ctx, body) {
+      await using stream = chunkedStream(packing, table);
+      let bytes = 0;
+      // What ends before it could be cut is one blob, and never gets a buffer of its own.
+      let held: Uint8Array[] = [];
+      for await (const chunk of body) {
+        packing.assertAlive(ctx);
+        bytes += chunk.length;
+        if (bytes < CHUNK_BYTES_MIN) {
+          held.push(Buffer.from(chunk));
+          continue;
+        }
+        for (const early of held) await stream.feed(early);
+        held = [];
+        await stream.feed(chunk);
+      }
+      if (bytes >= CHUNK_BYTES_MIN) return { ids: await stream.end(), bytes };
+      return { ids: bytes === 0 ? Buffer.alloc(0) : await addBlob('data', Buffer.concat(held)), bytes };
+    },
+    async addBlob(ctx, kind, plain) {
+      packing.assertAlive(ctx);
+      if (plain.length > BLOB_BYTES_MAX) {
+        throw new Failure('value-too-large', `a blob of ${plain.length} bytes is more than ${BLOB_BYTES_MAX}`);
+      }
+      return await addBlob(kind, plain);
+    },
+    async flush(ctx) {
+      packing.assertAlive(ctx);
+      const open = [...batches];
+      batches.clear();
+      await Promise.all(open.map(([kind, batch]) => send(kind, batch)));
+      await packing.flush();
+    },
+    [Symbol.asyncDispose]: () => packing[Symbol.asyncDispose](),
+  };
+}
+
+interface ChunkedStream extends AsyncDisposable {
+  /** Copies the piece; waits while the workers have enough to do. */
+  feed(piece: Uint8Array): Promise<void>;
+  /** The rest becomes the last chunk. Resolves to the ids of all, in order. */
+  end(): Promise<Buffer>;
+}
+
+function chunkedStream(packing: Packing, table: Int32Array): ChunkedStream {
+  const { cut } = chunker(table);
+  const hashing = new Set<Promise<void>>();
+  let ids = Buffer.alloc(0);
+  let count = 0;
+  let data: Uint8Array<ArrayBuffer> | undefined;
+  let filled = 0;
+
+  /** Hands over the first `length` bytes; what lies behind them begins the next buffer. */
+  async function submit(full: Uint8Array<ArrayBuffer>, length: number): Promise<void> {
+    await packing.room(length);
+    const rest = full.subarray(length, filled);
+    data = rest.length > 0 ? new Uint8Array(packing.buffers.take(CHUNK_BYTES_MAX + STEP_BYTES)) : undefined;
+    data?.set(rest);
+    filled = rest.length;
+    const at = count++ * ID_BYTES;
+    if (ids.length < count * ID_BYTES) ids = Buffer.concat([ids, Buffer.alloc(Math.max(ID_BYTES, ids.length))]);
+    const job: Promise<void> = packing.addChunk(full.buffer, length).then(
+      (id) => void ids.set(id, at),
+      () => {}, // the writer has failed with it, and says so at the next call
+    );
+    hashing.add(job);
+    void job.then(() => hashing.delete(job));
+  }
+
+  return {
+    async feed(piece) {
+      for (let from = 0; from < piece.length; ) {
+        data ??= new Uint8Array(packing.buffers.take(CHUNK_BYTES_MAX + STEP_BYTES));
+        const step = piece.subarray(from, from + Math.min(STEP_BYTES, data.length - filled));
+        data.set(step, filled);
+        filled += step.length;
+        from += step.length;
+        const length = cut(data, filled);
+        if (length > 0) await submit(data, length);
+      }
+    },
+    async end() {
+      if (data && filled > 0) await submit(data, filled);
+      await Promise.all(hashing);
+      packing.assertAlive();
+      return ids.subarray(0, count * ID_BYTES);
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all(hashing);
+      if (data) packing.buffers.give(data.buffer);
+      data = undefined;
+    },
+  };
+}
