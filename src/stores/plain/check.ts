@@ -1,0 +1,122 @@
+// Looks for damage: each manifest, each part list, each stored object, and as much of the data as was asked for.
+
+import { createHash } from 'node:crypto';
+import { isFailure, messageOf } from '../../core/errors.ts';
+import type { Bucket, CheckOptions, Context, Finding } from '../../core/model.ts';
+import type { Entry } from './entries.ts';
+import { openIndex, type PartIndex } from './index.ts';
+import { manifestDigestKey } from './keys.ts';
+import { type PlainPoint, contentOf as storedDocument } from './manifest.ts';
+import { contentOf } from './source.ts';
+
+const OBJECTS_AT_ONCE = 16;
+const SHARES = 100;
+const COPY_HINT = 'restore from another store, or copy the point from there again';
+
+/** All damage to one committed point. */
+export async function* checkPoint(
+  ctx: Context,
+  bucket: Bucket,
+  plain: PlainPoint,
+  options: CheckOptions,
+): AsyncIterable<Finding> {
+  const { id } = plain.place;
+  yield* checkManifest(ctx, bucket, plain);
+  for (const [component, { error, parts }] of Object.entries(plain.point.components)) {
+    if (error) continue;
+    const where = `${id}/${component}`;
+    let index: PartIndex;
+    try {
+      index = await openIndex(
+        ctx,
+        bucket,
+        { point: id, component },
+        plain.index(component) ?? { bytes: 0, sha256: '' },
+      );
+    } catch (problem) {
+      yield damaged(`the part list of ${where} is whole`, problem);
+      continue;
+    }
+    yield* checkParts(ctx, bucket, where, index, options);
+    ctx.progress({ task: where, phase: 'verify', items: parts.count });
+  }
+}
+
+/** A point whose manifest can't be read. */
+export function unreadable(id: string, problem: unknown): Finding {
+  return damaged(`the manifest of ${id} can be read`, problem);
+}
+
+async function* checkManifest(ctx: Context, bucket: Bucket, { place, sha256 }: PlainPoint): AsyncIterable<Finding> {
+  const check = `the manifest of ${place.id} is the one that was committed`;
+  const kept = await storedDocument(ctx, bucket, manifestDigestKey(place.id));
+  if (kept === null) yield { check, verdict: 'unknown', detail: 'its checksum is missing' };
+  else if (kept.toString('utf8').trim() !== sha256) {
+    yield { check, verdict: 'fail', detail: 'its checksum differs', hint: COPY_HINT };
+  }
+}
+
+async function* checkParts(
+  ctx: Context,
+  bucket: Bucket,
+  where: string,
+  index: PartIndex,
+  options: CheckOptions,
+): AsyncIterable<Finding> {
+  let batch: Entry[] = [];
+  const flush = async (): Promise<readonly (Finding | null)[]> => {
+    const entries = batch;
+    batch = [];
+    return await Promise.all(entries.map((entry) => checkPart(ctx, bucket, `${where}/${entry.name}`, entry, options)));
+  };
+  for await (const entry of index.entries(ctx)) {
+    batch.push(entry);
+    if (batch.length >= OBJECTS_AT_ONCE) yield* present(await flush());
+  }
+  yield* present(await flush());
+}
+
+async function checkPart(
+  ctx: Context,
+  bucket: Bucket,
+  what: string,
+  entry: Entry,
+  options: CheckOptions,
+): Promise<Finding | null> {
+  const check = `${what} is whole`;
+  try {
+    if (isInShare(entry, options)) {
+      for await (const _ of contentOf(ctx, bucket, entry, what)) ctx.signal.throwIfAborted();
+      return null;
+    }
+    const { bytes, archived } = await bucket.head(ctx, entry.key);
+    if (archived) return { check, verdict: 'unknown', detail: `${entry.key} is archived and can't be read now` };
+    if (bytes === entry.stored.bytes) return null;
+    return {
+      check,
+      verdict: 'fail',
+      detail: `${entry.key} has ${bytes} bytes, not ${entry.stored.bytes}`,
+      hint: COPY_HINT,
+    };
+  } catch (problem) {
+    return damaged(check, problem);
+  }
+}
+
+/** What shows damage is a fail; what only kept us from looking is unknown; a stop is a stop. */
+function damaged(check: string, problem: unknown): Finding {
+  if (isFailure(problem, 'interrupted') || !isFailure(problem)) throw problem;
+  const lost = isFailure(problem, 'checksum') || isFailure(problem, 'missing') || isFailure(problem, 'malformed');
+  const detail = messageOf(problem);
+  return lost ? { check, verdict: 'fail', detail, hint: COPY_HINT } : { check, verdict: 'unknown', detail };
+}
+
+/** Parts are split by the hash of their bytes and their key into 100 shares; the check reads some of them, going round. */
+function isInShare({ key, sha256 }: Entry, { readData, from = 0 }: CheckOptions): boolean {
+  const share = createHash('sha256').update(sha256).update(key).digest().readUInt32LE(0) % SHARES;
+  return (share - from + SHARES) % SHARES < readData * SHARES;
+}
+
+function* present(findings: readonly (Finding | null)[]): Iterable<Finding> {
+  for (const each of findings) if (each) yield each;
+}

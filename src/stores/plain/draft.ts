@@ -1,0 +1,192 @@
+// A point being written. Files of the plain layout are announced before they are written, so that what a dead process
+// left can be told from files of other programs.
+
+import assert from 'node:assert/strict';
+import { z } from 'zod';
+import { measured } from '../../core/bytes.ts';
+import { Failure } from '../../core/errors.ts';
+import type { Bucket, Bytes, Context, Draft, DraftPlan, Part, PartMeta, Receipt, Sink } from '../../core/model.ts';
+import { type Gate, gate } from '../../core/parallel.ts';
+import { type Entry, entrySpool, partOf } from './entries.ts';
+import { gzipped } from './gzip.ts';
+import {
+  announcedKey,
+  announcedPrefix,
+  DRAFTS,
+  fileKey,
+  INDEXES,
+  indexKey,
+  PARTS,
+  partKey,
+  receiptKey,
+} from './keys.ts';
+import type { PlainFile, Proof } from './manifest.ts';
+import { deleteKeys, getJson, keysBelow, putBody, putJson } from './objects.ts';
+import type { Layout } from './settings.ts';
+
+const PUTS_AT_ONCE = 16;
+const CLEANUP_MS_MAX = 30_000;
+
+export const planSchema = z.object({
+  stack: z.string(),
+  components: z.array(z.object({ name: z.string(), kind: z.string() })),
+});
+const announcedSchema = z.object({ file: z.string() });
+
+/** What a draft needs of its store. */
+export interface DraftStore {
+  readonly bucket: Bucket;
+  readonly layout: Layout;
+  /** The entry of a part of a committed point. */
+  entry(ctx: Context, point: string, component: string, name: string): Promise<Entry>;
+}
+export interface PlainDraft extends Draft {
+  /** From now on its files may belong to a point: giving it up deletes nothing any more. */
+  committing(): void;
+}
+
+/** `owned` by who began it: given up in order, it leaves nothing. One that was resumed is left to whoever began it. */
+export function openDraft(ctx: Context, store: DraftStore, id: string, plan: DraftPlan, owned: boolean): PlainDraft {
+  const puts = gate(PUTS_AT_ONCE);
+  let deletes = owned;
+  const sinks: OpenSink[] = [];
+  return {
+    id,
+    sink(component) {
+      const sink = openSink(ctx, store, { id, plan, component, puts });
+      sinks.push(sink);
+      return sink;
+    },
+    committing() {
+      deletes = false;
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all(sinks.map((sink) => sink[Symbol.asyncDispose]()));
+      if (!deletes) return;
+      const last = { ...ctx, signal: AbortSignal.timeout(CLEANUP_MS_MAX) };
+      await deleteDraft(last, store.bucket, id).catch(() => undefined); // rubbish at most, and `reclaim` finds it
+    },
+  };
+}
+
+/** Deletes all that a draft has written; its own description goes last, so that a crash in between is made good later. */
+export async function deleteDraft(ctx: Context, bucket: Bucket, id: string): Promise<void> {
+  await deleteKeys(ctx, bucket, announcedFiles(ctx, bucket, id));
+  await deleteFolders(ctx, bucket, id);
+}
+
+/** All that lies under 0-lifeboat/ for an id, besides a manifest. */
+export async function deleteFolders(ctx: Context, bucket: Bucket, id: string): Promise<void> {
+  for (const folder of [PARTS, INDEXES, DRAFTS]) {
+    await deleteKeys(ctx, bucket, keysBelow(ctx, bucket, `${folder}${id}/`));
+  }
+}
+
+/** Files that were written, or were about to be. */
+export async function* announcedFiles(ctx: Context, bucket: Bucket, id: string): AsyncIterable<string> {
+  for await (const key of keysBelow(ctx, bucket, announcedPrefix(id))) {
+    yield announcedSchema.parse(await getJson(ctx, bucket, key)).file;
+  }
+}
+
+type Written = Pick<Entry, 'bytes' | 'sha256' | 'gzip' | 'stored'>;
+type Write = (key: string) => Promise<Written>;
+interface OpenSink extends Sink, AsyncDisposable {}
+
+function openSink(
+  ctx: Context,
+  { bucket, layout, entry }: DraftStore,
+  { id, plan, component, puts }: { id: string; plan: DraftPlan; component: string; puts: Gate },
+): OpenSink {
+  const planned = plan.components.find(({ name }) => name === component);
+  assert(planned, `component ${component} is part of the plan of ${id}`);
+  const onlyOfKind = plan.components.filter(({ kind }) => kind === planned.kind).length === 1;
+  const spool = entrySpool(ctx);
+  const files: PlainFile[] = [];
+  const claimed = new Set<string>();
+  const running = new Set<Promise<unknown>>();
+  const totals = { parts: 0, bytes: 0 };
+  let closed = false;
+
+  /** Announces a file in its plain form, and refuses the name of another part. */
+  async function announce(putCtx: Context, file: string): Promise<string> {
+    if (claimed.has(file))
+      throw new Failure('exists', `two parts of ${id}/${component} would both be the file ${file}`);
+    claimed.add(file);
+    await putJson(putCtx, bucket, announcedKey(id, file), { file });
+    return file;
+  }
+  async function putOne(putCtx: Context, given: string, meta: PartMeta | undefined, write: Write): Promise<Part> {
+    putCtx.signal.throwIfAborted();
+    const { rendition, attributes } = meta ?? {};
+    const name = rendition?.name ?? given;
+    const file = rendition && fileKey(layout, id, { name: component, onlyOfKind }, rendition);
+    const key = file === undefined ? partKey(id, component, name) : await announce(putCtx, file);
+    try {
+      const made = { ...(await write(key)), name, key, ...(attributes ? { attributes } : {}) };
+      await spool.add(made);
+      if (file !== undefined) files.push({ file, size: made.stored.bytes });
+      totals.parts += 1;
+      totals.bytes += made.bytes;
+      return partOf(made, id, component);
+    } catch (error) {
+      if (file !== undefined) claimed.delete(file);
+      throw error;
+    }
+  }
+  /** Through the gate; the receipt waits for it. */
+  function put(putCtx: Context, name: string, meta: PartMeta | undefined, write: Write): Promise<Part> {
+    assert(!closed, `${id}/${component} takes no more parts after its receipt`);
+    const job = puts.run(() => putOne(putCtx, name, meta, write));
+    const settled: Promise<unknown> = job
+      .catch(() => undefined) // its caller has it
+      .finally(() => running.delete(settled));
+    running.add(settled);
+    return job;
+  }
+  return {
+    put: (putCtx, name, body, meta) => put(putCtx, name, meta, (key) => store(putCtx, bucket, key, body, meta)),
+    keep: (putCtx, name, from, meta) =>
+      put(putCtx, name, meta, async (key) => {
+        const { attributes: _, ...old } = await entry(putCtx, from.point, from.component, from.name);
+        await putBody(putCtx, bucket, key, unchanged(bucket.get(putCtx, old.key), old, from));
+        return old;
+      }),
+    async receipt(putCtx) {
+      while (running.size > 0) await Promise.all(running);
+      closed = true;
+      const list = measured(spool.lines());
+      await putBody(putCtx, bucket, indexKey(id, component), list.body);
+      const proof: Proof = { index: list.sum(), files: files.sort((a, b) => (a.file < b.file ? -1 : 1)) };
+      const receipt: Receipt = { component, ...totals, proof };
+      await putJson(putCtx, bucket, receiptKey(id, component), { ...receipt });
+      return receipt;
+    },
+    [Symbol.asyncDispose]: () => spool[Symbol.asyncDispose](),
+  };
+}
+
+async function store(
+  ctx: Context,
+  bucket: Bucket,
+  key: string,
+  body: Bytes,
+  meta: PartMeta | undefined,
+): Promise<Written> {
+  const { transform, gzip = false } = meta?.rendition ?? {};
+  const content = measured(transform ? transform(ctx, body) : body);
+  const packed = gzip ? measured(gzipped(content.body)) : null;
+  await putBody(ctx, bucket, key, packed?.body ?? content.body);
+  const sum = content.sum();
+  return { ...sum, gzip, stored: packed?.sum() ?? sum };
+}
+
+/** Passes stored bytes on, and breaks off at their end when they are not what was written once. */
+async function* unchanged(body: Bytes, { stored }: Entry, from: Part): Bytes {
+  const copy = measured(body);
+  yield* copy.body;
+  const { bytes, sha256 } = copy.sum();
+  if (bytes !== stored.bytes || sha256 !== stored.sha256) {
+    throw new Failure('checksum', `${from.point}/${from.component}/${from.name} was changed in the store`);
+  }
+}

@@ -1,0 +1,102 @@
+// Where everything lies in a plain store. Directly below its prefix are dated folders only (or one folder for each
+// kind): scripts find the newest backup with `aws s3 ls PREFIX/ | sort -r | head -1`. All else is under 0-lifeboat/.
+
+import { createHash } from 'node:crypto';
+import type { Rendition } from '../../core/model.ts';
+import type { Layout } from './settings.ts';
+
+export const OWN = '0-lifeboat/';
+export const OWNER_KEY = `${OWN}owner.json`;
+export const MANIFESTS = `${OWN}manifests/`;
+export const DRAFTS = `${OWN}drafts/`;
+export const PENDING = `${OWN}pending-delete/`;
+export const INDEXES = `${OWN}index/`;
+export const PARTS = `${OWN}points/`;
+
+/** A file system's limit is 255 bytes. */
+const SEGMENT_BYTES_MAX = 200;
+/** Of a bucket's 1024: what is left for a part when the folders before it are counted. */
+const NAME_BYTES_MAX = 700;
+
+/** The manifest of a point in the dated layout. */
+export function datedManifestKey(id: string): string {
+  return `${id}/manifest.json`;
+}
+/** The manifest of any other point: by component, or adopted from other programs. */
+export function ownManifestKey(id: string): string {
+  return `${MANIFESTS}${id}.json`;
+}
+export function manifestDigestKey(id: string): string {
+  return `${INDEXES}${id}/manifest.sha256`;
+}
+export function indexKey(id: string, component: string): string {
+  return `${INDEXES}${id}/${segment(component)}.ndjson`;
+}
+export function draftKey(id: string): string {
+  return `${DRAFTS}${id}/draft.json`;
+}
+export function receiptsPrefix(id: string): string {
+  return `${DRAFTS}${id}/receipts/`;
+}
+export function receiptKey(id: string, component: string): string {
+  return `${receiptsPrefix(id)}${segment(component)}.json`;
+}
+export function announcedPrefix(id: string): string {
+  return `${DRAFTS}${id}/files/`;
+}
+export function announcedKey(id: string, file: string): string {
+  return `${announcedPrefix(id)}${sha256(file)}.json`;
+}
+export function pendingKey(id: string): string {
+  return `${PENDING}${id}.json`;
+}
+
+/** A part that has no plain form of its own. */
+export function partKey(id: string, component: string, name: string): string {
+  const path = name.split('/').map(segment).join('/');
+  const short = path.length > NAME_BYTES_MAX ? `%long/${sha256(name)}` : path;
+  return `${PARTS}${id}/${segment(component)}/${short}`;
+}
+
+/** The file of a part in its plain form. `onlyOfKind`: the point has no other component of that kind. */
+export function fileKey(
+  layout: Layout,
+  id: string,
+  component: { readonly name: string; readonly onlyOfKind: boolean },
+  { word, item, alone, suffix, gzip }: Rendition,
+): string {
+  const end = `${suffix}${gzip ? '.gz' : ''}`;
+  const name = segment(component.name);
+  const within = item === null ? null : segment(item);
+  if (layout === 'by-component') {
+    const stem = [component.onlyOfKind ? word : name, ...(within === null ? [] : [within]), stampOf(id)];
+    return `${word}/${stem.join('_')}${end}`;
+  }
+  const stem = component.onlyOfKind && alone ? [word] : within === null ? [name] : [name, within];
+  return `${id}/${[...stem, id].join('-')}${end}`;
+}
+
+/** '20260128_120000' of '2026-01-28-120000'. */
+export function stampOf(id: string): string {
+  return `${id.slice(0, 10).replaceAll('-', '')}_${id.slice(11)}`;
+}
+
+/** Other bytes than letters, digits, dots, dashes and underscores as %XX; what is too long for a file system is cut. */
+export function segment(text: string): string {
+  const safe = encodeSegment(text);
+  return safe.length <= SEGMENT_BYTES_MAX ? safe : `${safe.slice(0, 100)}%cut-${sha256(text)}`;
+}
+
+export function encodeSegment(text: string): string {
+  return text.replace(/[^A-Za-z0-9._-]+/gu, (odd) =>
+    Array.from(Buffer.from(odd), (byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join(''),
+  );
+}
+
+export function decodeSegment(text: string): string {
+  return decodeURIComponent(text);
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}

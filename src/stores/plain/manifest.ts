@@ -1,0 +1,133 @@
+// The manifest of a plain point: what core/manifest.ts says, with the file names that the old plans' scripts read.
+
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { readAll } from '../../core/bytes.ts';
+import { Failure, isFailure } from '../../core/errors.ts';
+import { MANIFEST_BYTES_MAX, manifestJson, parseManifest } from '../../core/manifest.ts';
+import type { Bucket, Context, RecoveryPoint } from '../../core/model.ts';
+import type { IndexProof } from './index.ts';
+import { datedManifestKey, manifestDigestKey, ownManifestKey } from './keys.ts';
+import type { Layout } from './settings.ts';
+
+const indexSchema = z.object({ bytes: z.number().int().nonnegative(), sha256: z.string().length(64) });
+const fileSchema = z.object({ file: z.string(), size: z.number().int().nonnegative() });
+/** What a receipt of this store carries. */
+export const proofSchema = z.object({ index: indexSchema, files: z.array(fileSchema) });
+export type Proof = z.output<typeof proofSchema>;
+/** A file in its plain form: its key and its stored bytes. */
+export type PlainFile = z.output<typeof fileSchema>;
+
+const plainSchema = z.object({
+  components: z.record(
+    z.string(),
+    z.object({ files: z.array(fileSchema).default([]), index: indexSchema.nullable().default(null) }),
+  ),
+});
+
+/** Where a point's manifest lies; the names of its files are below `dir`. */
+export interface Place {
+  readonly id: string;
+  readonly manifest: string;
+  readonly dir: string;
+}
+export interface PlainPoint {
+  readonly place: Place;
+  readonly point: RecoveryPoint;
+  /** Of the manifest as it is stored. */
+  readonly sha256: string;
+  index(component: string): IndexProof | null;
+  /** Keys of the files in their plain form. */
+  files(): readonly PlainFile[];
+}
+
+/** Where a point of this layout is committed. */
+export function placeOf(layout: Layout, id: string): Place {
+  return layout === 'dated'
+    ? { id, manifest: datedManifestKey(id), dir: `${id}/` }
+    : { id, manifest: ownManifestKey(id), dir: '' };
+}
+/** Where the description of files that others wrote lies. */
+export function adoptedPlaceOf(id: string): Place {
+  return placeOf('by-component', id);
+}
+
+export function renderManifest(place: Place, point: RecoveryPoint, proofs: ReadonlyMap<string, Proof>): Buffer {
+  const json = manifestJson(point);
+  const components = Object.entries(json.components).map(([name, each]) => {
+    const proof = proofs.get(name);
+    if (!proof) return [name, each] as const;
+    const files = proof.files.map(({ file, size }) => ({ file: file.slice(place.dir.length), size }));
+    return [name, { ...files[0], ...each, ...(files.length > 0 ? { files } : {}), index: proof.index }] as const;
+  });
+  const text = `${JSON.stringify({ ...json, components: Object.fromEntries(components) }, null, 2)}\n`;
+  const bytes = Buffer.from(text);
+  if (bytes.length > MANIFEST_BYTES_MAX) {
+    throw new Failure('value-too-large', `the manifest of ${point.id} would have ${bytes.length} bytes`);
+  }
+  return bytes;
+}
+
+/** The committed point of that id in either place, or null. A damaged manifest is 'malformed'. */
+export async function findPoint(ctx: Context, bucket: Bucket, layout: Layout, id: string): Promise<PlainPoint | null> {
+  const places = layout === 'dated' ? [placeOf(layout, id), adoptedPlaceOf(id)] : [adoptedPlaceOf(id)];
+  for (const place of places) {
+    const point = await readPoint(ctx, bucket, place);
+    if (point) return point;
+  }
+  return null;
+}
+
+/** Null when there is no manifest, or one of other programs, which know neither our format nor our digests. */
+async function readPoint(ctx: Context, bucket: Bucket, place: Place): Promise<PlainPoint | null> {
+  const bytes = await contentOf(ctx, bucket, place.manifest);
+  if (!bytes) return null;
+  const text = bytes.toString('utf8');
+  if (!mentionsFormat(text) && !(await isThere(ctx, bucket, manifestDigestKey(place.id)))) return null;
+  const point = parseManifest(text, place.id);
+  const plain = plainSchema.safeParse(JSON.parse(text));
+  if (!plain.success || point.id !== place.id) {
+    throw new Failure('malformed', `the manifest of ${place.id} is none of a plain store`, { cause: plain.error });
+  }
+  const { components } = plain.data;
+  return {
+    place,
+    point,
+    sha256: createHash('sha256').update(bytes).digest('hex'),
+    index: (component) => (Object.hasOwn(components, component) ? (components[component]?.index ?? null) : null),
+    files: () =>
+      Object.values(components).flatMap((each) =>
+        each.files.map(({ file, size }) => ({ file: `${place.dir}${file}`, size })),
+      ),
+  };
+}
+
+/** Null when there is no such object. */
+export async function contentOf(ctx: Context, bucket: Bucket, key: string): Promise<Buffer | null> {
+  try {
+    return await readAll(bucket.get(ctx, key), MANIFEST_BYTES_MAX);
+  } catch (error) {
+    if (isFailure(error, 'missing')) return null;
+    if (!(error instanceof RangeError)) throw error;
+    throw new Failure('malformed', `${key} is longer than ${MANIFEST_BYTES_MAX} bytes`, { cause: error });
+  }
+}
+
+export async function isThere(ctx: Context, bucket: Bucket, key: string): Promise<boolean> {
+  try {
+    await bucket.head(ctx, key);
+    return true;
+  } catch (error) {
+    if (isFailure(error, 'missing')) return false;
+    throw error;
+  }
+}
+
+function mentionsFormat(text: string): boolean {
+  try {
+    const json: unknown = JSON.parse(text);
+    return typeof json === 'object' && json !== null && 'format' in json;
+  } catch {
+    return false; // a manifest of ours that is cut has its digest beside it
+  }
+}

@@ -1,0 +1,69 @@
+// Small things that are done with buckets everywhere in this store.
+
+import { readAll } from '../../core/bytes.ts';
+import { Failure } from '../../core/errors.ts';
+import type { Bucket, Bytes, Context, Json, ObjectInfo } from '../../core/model.ts';
+
+/** A body up to this size is put as a buffer, which a bucket can send again when a connection breaks. */
+const BUFFERED_BYTES_MAX = 1024 * 1024;
+const KEYS_PER_DELETION = 1000;
+const DOCUMENT_BYTES_MAX = 16 * 1024 * 1024;
+
+export async function putBody(ctx: Context, bucket: Bucket, key: string, body: Bytes): Promise<ObjectInfo> {
+  const iterator = body[Symbol.asyncIterator]();
+  const head: Buffer[] = [];
+  let bytes = 0;
+  while (bytes <= BUFFERED_BYTES_MAX) {
+    const next = await iterator.next();
+    if (next.done) return await bucket.put(ctx, key, Buffer.concat(head, bytes));
+    head.push(Buffer.from(next.value));
+    bytes += next.value.length;
+  }
+  return await bucket.put(ctx, key, joined(head, iterator));
+}
+
+async function* joined(head: readonly Buffer[], rest: AsyncIterator<Uint8Array>): Bytes {
+  try {
+    yield* head;
+    for (let next = await rest.next(); !next.done; next = await rest.next()) yield next.value;
+  } finally {
+    await rest.return?.();
+  }
+}
+
+export async function putJson(ctx: Context, bucket: Bucket, key: string, value: Json, ifAbsent = false): Promise<void> {
+  await bucket.put(ctx, key, Buffer.from(`${JSON.stringify(value)}\n`), { ifAbsent, contentType: 'application/json' });
+}
+
+export async function getJson(ctx: Context, bucket: Bucket, key: string): Promise<unknown> {
+  const text = (await readAll(bucket.get(ctx, key), DOCUMENT_BYTES_MAX)).toString('utf8');
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new Failure('malformed', `${bucket.url}: ${key} is no JSON document`, { cause });
+  }
+}
+
+export async function deleteKeys(
+  ctx: Context,
+  bucket: Bucket,
+  keys: AsyncIterable<string> | Iterable<string>,
+): Promise<void> {
+  let batch: string[] = [];
+  for await (const key of keys) {
+    batch.push(key);
+    if (batch.length < KEYS_PER_DELETION) continue;
+    await deleteBatch(ctx, bucket, batch);
+    batch = [];
+  }
+  if (batch.length > 0) await deleteBatch(ctx, bucket, batch);
+}
+
+async function deleteBatch(ctx: Context, bucket: Bucket, batch: readonly string[]): Promise<void> {
+  const [failed] = await bucket.deleteAll(ctx, batch);
+  if (failed) throw new Failure('denied', `${bucket.url}: ${failed.key} could not be deleted: ${failed.reason}`);
+}
+
+export async function* keysBelow(ctx: Context, bucket: Bucket, prefix: string): AsyncIterable<string> {
+  for await (const { key } of bucket.list(ctx, prefix)) yield key;
+}

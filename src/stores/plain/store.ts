@@ -1,0 +1,302 @@
+// The plain store: points as dated files that `gunzip` and `psql` restore. docs/format.md is its contract.
+
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { Failure, isFailure, messageOf } from '../../core/errors.ts';
+import { isPointId } from '../../core/manifest.ts';
+import type {
+  Bucket,
+  Context,
+  Draft,
+  DraftPlan,
+  Receipt,
+  RecoveryPoint,
+  Store,
+  StoreFormat,
+} from '../../core/model.ts';
+import { parseSettings } from '../../core/settings.ts';
+import { checkPoint, unreadable } from './check.ts';
+import { announcedFiles, type DraftStore, openDraft, type PlainDraft, planSchema } from './draft.ts';
+import { openIndex, type PartIndex } from './index.ts';
+import {
+  DRAFTS,
+  draftKey,
+  indexKey,
+  MANIFESTS,
+  manifestDigestKey,
+  OWN,
+  OWNER_KEY,
+  PARTS,
+  pendingKey,
+  receiptsPrefix,
+  segment,
+} from './keys.ts';
+import {
+  contentOf,
+  findPoint,
+  isThere,
+  type PlainPoint,
+  type Proof,
+  placeOf,
+  proofSchema,
+  renderManifest,
+} from './manifest.ts';
+import { deleteKeys, getJson, keysBelow, putJson } from './objects.ts';
+import { reclaim, removePoint } from './reclaim.ts';
+import { plainRecords } from './records.ts';
+import { type Layout, type PlainSettings, plainSettings } from './settings.ts';
+import { findEntry, openSource } from './source.ts';
+
+const MANIFESTS_AT_ONCE = 32;
+const SPACE_FOR_SCRIPTS = 'config'; // where a restic repository has its own
+
+const ownerSchema = z.object({ format: z.literal(1), stack: z.string(), layout: z.enum(['dated', 'by-component']) });
+const receiptSchema = z.object({ component: z.string(), parts: z.number(), bytes: z.number(), proof: proofSchema });
+
+export const plainFormat = {
+  format: 'plain',
+  async create(ctx, bucket, settings) {
+    const { stack, layout } = parse(settings);
+    await refuseOccupied(ctx, bucket);
+    const owner = { format: 1, stack, layout, created_at: ctx.now().toISOString() };
+    await putJson(ctx, bucket, OWNER_KEY, owner, true);
+  },
+  async open(ctx, bucket, settings) {
+    const { stack, layout } = parse(settings);
+    const owner = await readOwner(ctx, bucket);
+    if (owner.stack !== stack) {
+      throw new Failure('not-this-stack', `the store at ${bucket.url} belongs to stack ${owner.stack}, not ${stack}`);
+    }
+    if (owner.layout !== layout) {
+      throw new Failure('settings-invalid', `the store at ${bucket.url} has layout ${owner.layout}, not ${layout}`);
+    }
+    return plainStore(bucket, layout);
+  },
+} satisfies StoreFormat;
+
+function parse(settings: unknown): PlainSettings {
+  return parseSettings(plainSettings, settings, 'plain store');
+}
+
+/** Files of the old scripts may be there: they can be imported. Another store may not. */
+async function refuseOccupied(ctx: Context, bucket: Bucket): Promise<void> {
+  for await (const key of keysBelow(ctx, bucket, OWN)) {
+    throw new Failure('exists', `there is a store at ${bucket.url} already: it has ${key}`);
+  }
+  if (await isThere(ctx, bucket, SPACE_FOR_SCRIPTS)) {
+    throw new Failure('exists', `there is a restic repository at ${bucket.url}`);
+  }
+}
+
+async function readOwner(ctx: Context, bucket: Bucket): Promise<z.output<typeof ownerSchema>> {
+  const text = await contentOf(ctx, bucket, OWNER_KEY);
+  if (!text) throw new Failure('missing', `there is no store at ${bucket.url}`, { hint: 'run lifeboat init' });
+  try {
+    return ownerSchema.parse(JSON.parse(text.toString('utf8')));
+  } catch (cause) {
+    throw new Failure('malformed', `${bucket.url}: ${OWNER_KEY} does not say whose store this is`, { cause });
+  }
+}
+
+function plainStore(bucket: Bucket, layout: Layout): Store {
+  const find = (ctx: Context, id: string): Promise<PlainPoint | null> => findPoint(ctx, bucket, layout, id);
+  const drafts: DraftStore = {
+    bucket,
+    layout,
+    async entry(ctx, point, component, name) {
+      return await findEntry(
+        ctx,
+        await indexOf(ctx, bucket, await find(ctx, point), point, component),
+        point,
+        component,
+        name,
+      );
+    },
+  };
+  return {
+    url: bucket.url,
+    records: plainRecords(bucket),
+    begin: (ctx, id, plan) => begin(ctx, drafts, id, plan),
+    async resume(ctx, id) {
+      const text = await contentOf(ctx, bucket, draftKey(id));
+      if (!text) throw new Failure('missing', `${bucket.url} has no draft ${id}`);
+      return openDraft(ctx, drafts, id, planSchema.parse(JSON.parse(text.toString('utf8'))), false);
+    },
+    receipts: (ctx, id) => readReceipts(ctx, bucket, id),
+    commit: (ctx, draft, point, receipts) => commit(ctx, drafts, draft, point, receipts),
+    async *list(ctx) {
+      for await (const { id, plain, problem } of points(ctx, bucket, layout)) {
+        if (plain) yield plain.point;
+        else ctx.log.warn('manifest left out of the list', { point: id, reason: messageOf(problem) });
+      }
+    },
+    async open(ctx, point, component) {
+      return openSource(bucket, point, component, await indexOf(ctx, bucket, await find(ctx, point), point, component));
+    },
+    async remove(ctx, ids) {
+      for (const id of ids) {
+        const plain = await find(ctx, id);
+        if (plain) await removePoint(ctx, bucket, plain);
+      }
+    },
+    async *check(ctx, options) {
+      for await (const { id, plain, problem } of points(ctx, bucket, layout)) {
+        if (plain) yield* checkPoint(ctx, bucket, plain, options);
+        else yield unreadable(id, problem);
+      }
+    },
+    reclaim: (ctx, options) => reclaim(ctx, bucket, async (id) => await exists(ctx, drafts, id), options),
+    async bytes(ctx) {
+      let sum = 0;
+      for await (const { plain } of points(ctx, bucket, layout))
+        for (const { size } of plain?.files() ?? []) sum += size;
+      for await (const each of bucket.list(ctx, OWN)) sum += each.bytes;
+      return sum;
+    },
+    async [Symbol.asyncDispose]() {}, // the bucket is its opener's
+  };
+}
+
+async function begin(ctx: Context, store: DraftStore, id: string, plan: DraftPlan): Promise<Draft> {
+  const { bucket, layout } = store;
+  assert(isPointId(id), `${id} is the id of a point`);
+  const folder = placeOf(layout, id).dir;
+  for await (const key of folder === '' ? [] : keysBelow(ctx, bucket, folder)) {
+    throw new Failure('exists', `${bucket.url} has ${key} already`);
+  }
+  for (const key of [placeOf('by-component', id).manifest, draftKey(id), pendingKey(id)]) {
+    if (await isThere(ctx, bucket, key)) throw new Failure('exists', `${bucket.url} has ${key} already`);
+  }
+  const components = plan.components.map(({ name, kind }) => ({ name, kind }));
+  await putJson(ctx, bucket, draftKey(id), { stack: plan.stack, components }, true);
+  return openDraft(ctx, store, id, plan, true);
+}
+
+async function readReceipts(ctx: Context, bucket: Bucket, id: string): Promise<readonly Receipt[]> {
+  const receipts: Receipt[] = [];
+  for await (const key of keysBelow(ctx, bucket, receiptsPrefix(id))) {
+    receipts.push(receiptSchema.parse(await getJson(ctx, bucket, key)));
+  }
+  return receipts;
+}
+
+/** The manifest is the last thing that is written: a point exists exactly when its manifest does. */
+async function commit(
+  ctx: Context,
+  store: DraftStore,
+  draft: Draft,
+  point: RecoveryPoint,
+  receipts: readonly Receipt[],
+): Promise<RecoveryPoint> {
+  const { bucket, layout } = store;
+  assert(draft.id === point.id, 'a draft becomes the point of its own id');
+  const place = placeOf(layout, point.id);
+  const proofs = await proofsOf(ctx, bucket, point, receipts);
+  await dropUnused(ctx, bucket, point, proofs);
+  const manifest = renderManifest(place, point, proofs);
+  const sha256 = createHash('sha256').update(manifest).digest('hex');
+  if (await exists(ctx, store, point.id)) throw new Failure('exists', `${bucket.url} has a point ${point.id} already`);
+  await bucket.put(ctx, manifestDigestKey(point.id), Buffer.from(`${sha256}\n`));
+  (draft as PlainDraft).committing();
+  await bucket.put(ctx, place.manifest, manifest, { ifAbsent: true, contentType: 'application/json' });
+  // It is committed: what the draft leaves is rubbish, which `reclaim` finds.
+  await deleteKeys(ctx, bucket, keysBelow(ctx, bucket, `${DRAFTS}${point.id}/`)).catch(() => undefined);
+  return point;
+}
+
+/** Each component that was captured has a receipt, whose part list lies where it was put. */
+async function proofsOf(
+  ctx: Context,
+  bucket: Bucket,
+  point: RecoveryPoint,
+  receipts: readonly Receipt[],
+): Promise<ReadonlyMap<string, Proof>> {
+  const proofs = new Map(receipts.map((each) => [each.component, receiptSchema.parse(each).proof]));
+  for (const [component, { error }] of Object.entries(point.components)) {
+    if (error) proofs.delete(component);
+    else {
+      const proof = proofs.get(component);
+      assert(proof, `component ${component} of ${point.id} has a receipt`);
+      const { bytes } = await bucket.head(ctx, indexKey(point.id, component));
+      if (bytes !== proof.index.bytes) {
+        throw new Failure('checksum', `the part list of ${point.id}/${component} is not the one of its receipt`);
+      }
+    }
+  }
+  return proofs;
+}
+
+/** Files of components that failed, or of an earlier try, are no part of the point. */
+async function dropUnused(
+  ctx: Context,
+  bucket: Bucket,
+  point: RecoveryPoint,
+  proofs: ReadonlyMap<string, Proof>,
+): Promise<void> {
+  const used = new Set([...proofs.values()].flatMap(({ files }) => files.map(({ file }) => file)));
+  for await (const file of announcedFiles(ctx, bucket, point.id)) if (!used.has(file)) await bucket.delete(ctx, file);
+  const kept = new Set([...proofs.keys()].map((component) => `${segment(component)}/`));
+  const parts = `${PARTS}${point.id}/`;
+  for await (const folder of bucket.folders(ctx, parts)) {
+    if (!kept.has(folder)) await deleteKeys(ctx, bucket, keysBelow(ctx, bucket, `${parts}${folder}`));
+  }
+}
+
+/** Also when its manifest is damaged. */
+async function exists(ctx: Context, { bucket, layout }: DraftStore, id: string): Promise<boolean> {
+  try {
+    return (await findPoint(ctx, bucket, layout, id)) !== null;
+  } catch (error) {
+    if (isFailure(error, 'malformed')) return true;
+    throw error;
+  }
+}
+
+async function indexOf(
+  ctx: Context,
+  bucket: Bucket,
+  plain: PlainPoint | null,
+  point: string,
+  component: string,
+): Promise<PartIndex> {
+  const proof = plain?.index(component);
+  if (!proof) {
+    const what = plain ? `point ${point} holds no component ${component}` : `there is no point ${point}`;
+    throw new Failure('missing', `${bucket.url}: ${what}`);
+  }
+  return await openIndex(ctx, bucket, { point, component }, proof);
+}
+
+interface Listed {
+  readonly id: string;
+  readonly plain: PlainPoint | null;
+  readonly problem: unknown;
+}
+
+/** Every id that has a manifest of ours, in order; `plain` is null where it can't be read. */
+async function* points(ctx: Context, bucket: Bucket, layout: Layout): AsyncIterable<Listed> {
+  const ids = await pointIds(ctx, bucket, layout);
+  for (let at = 0; at < ids.length; at += MANIFESTS_AT_ONCE) {
+    const batch = ids.slice(at, at + MANIFESTS_AT_ONCE);
+    const found = await Promise.all(
+      batch.map(async (id): Promise<Listed | null> => {
+        try {
+          const plain = await findPoint(ctx, bucket, layout, id);
+          return plain && { id, plain, problem: undefined };
+        } catch (problem) {
+          if (!isFailure(problem, 'malformed')) throw problem;
+          return { id, plain: null, problem };
+        }
+      }),
+    );
+    for (const each of found) if (each) yield each;
+  }
+}
+
+async function pointIds(ctx: Context, bucket: Bucket, layout: Layout): Promise<readonly string[]> {
+  const ids = new Set<string>();
+  if (layout === 'dated') for await (const folder of bucket.folders(ctx, '')) ids.add(folder.slice(0, -1));
+  for await (const key of keysBelow(ctx, bucket, MANIFESTS)) ids.add(key.slice(MANIFESTS.length, -'.json'.length));
+  return [...ids].filter(isPointId).sort();
+}
