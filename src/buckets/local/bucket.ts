@@ -1,0 +1,206 @@
+import { constants } from 'node:fs';
+import { type FileHandle, link, lstat, open, opendir, rename, rmdir, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemCode } from '../../core/errors.ts';
+import type { Bucket, Bytes, Context, ObjectInfo } from '../../core/model.ts';
+import { checkKey, checkPrefix, checkRange, missing, missingRange, sortByBytes, taken, UNFINISHED } from '../keys.ts';
+import { startDraft, tidyOnce, writeBody } from './draft.ts';
+import { failureOf, isGone } from './failures.ts';
+import { openRoot, type Root, syncFolder } from './root.ts';
+
+const READ_BYTES = 1024 * 1024;
+const STATS_AHEAD = 64;
+const DIR_ENTRIES_AHEAD = 1024;
+const PUBLISH_ATTEMPTS = 16;
+const NO_FOLLOW_READ = constants.O_RDONLY | constants.O_NOFOLLOW;
+
+/** Objects as files of one directory, readable by their owner only. The directory is made by the first put. */
+export function localBucket(dir: string): Bucket {
+  const root = openRoot(dir);
+  const { url } = root;
+  return {
+    url,
+    async put(ctx, key, body, options) {
+      checkKey(key);
+      ctx.signal.throwIfAborted();
+      await using draft = await startDraft(root);
+      await tidyOnce(root, draft);
+      await writeBody(ctx, draft.file, body, url);
+      const { size, mtime } = await draft.sync();
+      await publish(root, draft.path, key, options?.ifAbsent ?? false);
+      return { key, bytes: size, modifiedAt: mtime };
+    },
+    async *get(ctx, key, range): Bytes {
+      checkKey(key);
+      checkRange(range);
+      await using file = await openObject(root, key);
+      const stats = await file.stat();
+      if (!stats.isFile()) throw missing(url, key);
+      const { size } = stats;
+      const { offset, length } = range ?? { offset: 0, length: size };
+      if (offset + length > size) throw missingRange(url, key, range);
+      for (let at = offset; at < offset + length; ) {
+        ctx.signal.throwIfAborted();
+        const chunk = Buffer.allocUnsafe(Math.min(READ_BYTES, offset + length - at));
+        const { bytesRead } = await file.read(chunk, 0, chunk.length, at).catch((error: unknown) => {
+          throw failureOf(error, `reading ${key}`, url);
+        });
+        if (bytesRead === 0) throw missingRange(url, key, { offset: at, length: chunk.length });
+        yield chunk.subarray(0, bytesRead);
+        at += bytesRead;
+      }
+    },
+    async head(_ctx, key) {
+      checkKey(key);
+      const info = await infoOf(root, key);
+      if (info) return info;
+      await root.mustBeThere();
+      throw missing(url, key);
+    },
+    list: (ctx, prefix) => list(ctx, root, prefix),
+    async *folders(_ctx, prefix) {
+      checkPrefix(prefix);
+      for (const name of await entriesOf(root, prefix)) if (name.endsWith('/')) yield name;
+    },
+    async delete(_ctx, key) {
+      checkKey(key);
+      const folder = await remove(root, key);
+      if (folder !== null) await settle(root, folder);
+    },
+    deleteAll: (ctx, keys) => deleteAll(ctx, root, keys),
+    async close() {},
+  };
+}
+
+/** Gives the draft its name. Until then nobody sees it; afterwards it is durable. */
+async function publish(root: Root, draft: string, key: string, ifAbsent: boolean): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    const folder = await root.makeFolder(key);
+    const path = join(folder, nameOf(key));
+    try {
+      if (ifAbsent) await renameIfAbsent(draft, path);
+      else await rename(draft, path);
+      return await syncFolder(folder);
+    } catch (error) {
+      if (['EEXIST', 'EISDIR', 'ENOTEMPTY'].includes(systemCode(error))) throw taken(root.url, key, error);
+      // A deletion removes folders that it leaves empty, this one perhaps a moment ago.
+      if (systemCode(error) === 'ENOENT' && attempt < PUBLISH_ATTEMPTS) continue;
+      throw failureOf(error, `writing ${key}`, root.url);
+    }
+  }
+}
+
+async function renameIfAbsent(from: string, to: string): Promise<void> {
+  try {
+    await link(from, to); // fails when it is there, which rename does not
+    await unlink(from);
+  } catch (error) {
+    if (!['EPERM', 'ENOTSUP', 'ENOSYS'].includes(systemCode(error))) throw error;
+    // A file system without hard links: as good as it can tell.
+    if (await lstat(to).catch(() => null)) throw Object.assign(new Error('it is there'), { code: 'EEXIST' });
+    await rename(from, to);
+  }
+}
+
+async function openObject(root: Root, key: string): Promise<FileHandle> {
+  try {
+    return await open(join(await root.folderOf(key), nameOf(key)), NO_FOLLOW_READ);
+  } catch (error) {
+    if (!isGone(error)) throw failureOf(error, `reading ${key}`, root.url);
+    await root.mustBeThere();
+    throw missing(root.url, key, error);
+  }
+}
+
+async function infoOf(root: Root, key: string): Promise<ObjectInfo | null> {
+  try {
+    const stats = await lstat(join(await root.folderOf(key), nameOf(key)));
+    return stats.isFile() ? { key, bytes: stats.size, modifiedAt: stats.mtime } : null;
+  } catch (error) {
+    if (isGone(error)) return null;
+    throw failureOf(error, `looking at ${key}`, root.url);
+  }
+}
+
+async function* list(ctx: Context, root: Root, prefix: string): AsyncIterable<ObjectInfo> {
+  checkPrefix(prefix);
+  const folder = prefix.slice(0, prefix.lastIndexOf('/') + 1);
+  const names = (await entriesOf(root, folder)).filter((name) => (folder + name).startsWith(prefix));
+  for (let at = 0; at < names.length; at += STATS_AHEAD) {
+    ctx.signal.throwIfAborted();
+    const some = names.slice(at, at + STATS_AHEAD).map((name) => folder + name);
+    const infos = await Promise.all(some.map((key) => (key.endsWith('/') ? null : infoOf(root, key))));
+    for (const [i, key] of some.entries()) {
+      const info = infos[i];
+      if (info) yield info;
+      else if (key.endsWith('/')) yield* list(ctx, root, key);
+    }
+  }
+}
+
+/** The names in a folder in the order of the keys they lead to: folders end in '/'. Links are neither. */
+async function entriesOf(root: Root, folder: string): Promise<string[]> {
+  const names: string[] = [];
+  try {
+    const entries = await opendir(await root.folderOf(folder), { bufferSize: DIR_ENTRIES_AHEAD });
+    for await (const entry of entries) {
+      if (folder === '' && entry.name.startsWith(UNFINISHED)) continue;
+      if (entry.isFile()) names.push(entry.name);
+      else if (entry.isDirectory()) names.push(`${entry.name}/`);
+    }
+  } catch (error) {
+    if (!isGone(error)) throw failureOf(error, `listing ${folder}`, root.url);
+    await root.mustBeThere();
+  }
+  return sortByBytes(names, (name) => name);
+}
+
+/** Resolves to the folder that the object was in, null when there was none. */
+async function remove(root: Root, key: string): Promise<string | null> {
+  try {
+    const folder = await root.folderOf(key);
+    await unlink(join(folder, nameOf(key)));
+    return folder;
+  } catch (error) {
+    if (!isGone(error) && systemCode(error) !== 'EISDIR') throw failureOf(error, `deleting ${key}`, root.url);
+    await root.mustBeThere();
+    return null;
+  }
+}
+
+/** Makes deletions in a folder durable, and removes it when they left it empty. */
+async function settle(root: Root, folder: string): Promise<void> {
+  await syncFolder(folder);
+  for (let at = folder; at !== root.path(); at = join(at, '..')) {
+    try {
+      await rmdir(at);
+    } catch {
+      return; // it holds something, or may not go: an empty folder harms nobody
+    }
+  }
+}
+
+async function deleteAll(
+  ctx: Context,
+  root: Root,
+  keys: readonly string[],
+): Promise<{ key: string; reason: string }[]> {
+  for (const key of keys) checkKey(key);
+  const failed: { key: string; reason: string }[] = [];
+  const folders = new Set<string>();
+  for (const key of keys) {
+    ctx.signal.throwIfAborted();
+    try {
+      const folder = await remove(root, key);
+      if (folder !== null) folders.add(folder);
+    } catch (error) {
+      failed.push({ key, reason: error instanceof Error ? error.message : String(error) });
+    }
+  }
+  for (const folder of folders) await settle(root, folder);
+  return failed;
+}
+
+function nameOf(key: string): string {
+  return key.slice(key.lastIndexOf('/') + 1);
+}

@@ -1,0 +1,88 @@
+import { mkdir, open, realpath, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { Failure, systemCode } from '../../core/errors.ts';
+import { failureOf, isGone } from './failures.ts';
+
+/** The directory that holds a bucket. No link below it is followed. */
+export interface Root {
+  readonly url: string;
+  /** Its real path, once it has been seen. */
+  path(): string;
+  /** The folder of a key or a prefix. ENOENT when it is not there. */
+  folderOf(key: string): Promise<string>;
+  /** The same, made when it is not there; durable. */
+  makeFolder(key: string): Promise<string>;
+  /** Something was not found: throws 'unreachable' when that is because the directory itself went away. */
+  mustBeThere(): Promise<void>;
+}
+
+const FOLDER_MODE = 0o700;
+const MAKE_ATTEMPTS = 16;
+
+export function openRoot(dir: string): Root {
+  const url = resolve(dir);
+  let seen: { path: string; dev: number; ino: number } | undefined;
+
+  async function look(): Promise<string> {
+    if (!seen) {
+      const path = await realpath(url);
+      const { dev, ino } = await stat(path);
+      seen = { path, dev, ino };
+    }
+    return seen.path;
+  }
+  async function mustBeThere(): Promise<void> {
+    if (!seen) return;
+    const now = await stat(seen.path).catch(() => null);
+    if (now?.dev === seen.dev && now.ino === seen.ino) return;
+    throw new Failure('unreachable', `${url} is not the directory any more that it was`, {
+      hint: 'is its disk still mounted?',
+    });
+  }
+  async function folderOf(key: string): Promise<string> {
+    const path = join(await look(), key.slice(0, key.lastIndexOf('/') + 1));
+    const folder = path.endsWith('/') ? path.slice(0, -1) : path;
+    if ((await realpath(folder)) === folder) return folder;
+    throw new Failure('denied', `a link in ${url} stands where the folder of ${key} should be`);
+  }
+  return {
+    url,
+    path: () => seen?.path ?? url,
+    folderOf,
+    mustBeThere,
+    async makeFolder(key) {
+      for (let attempt = 1; ; attempt++) {
+        try {
+          return await folderOf(key);
+        } catch (error) {
+          if (!isGone(error) || attempt === MAKE_ATTEMPTS) throw failureOf(error, `opening the folder of ${key}`, url);
+        }
+        // Never the directory itself once it was seen: without its disk the mount point would be filled instead.
+        await mustBeThere();
+        await makeDurably(join(seen?.path ?? url, key.slice(0, key.lastIndexOf('/') + 1)), url);
+      }
+    },
+  };
+}
+
+async function makeDurably(path: string, url: string): Promise<void> {
+  try {
+    const folder = resolve(path);
+    const first = await mkdir(folder, { recursive: true, mode: FOLDER_MODE });
+    if (first === undefined) return;
+    for (let made = folder; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made));
+  } catch (error) {
+    // A deletion removes the folders that it leaves empty, one of these perhaps: tried again.
+    if (systemCode(error) !== 'ENOENT') throw failureOf(error, 'making a folder', url);
+  }
+}
+
+/** What was named in it, or deleted from it, stays so through a loss of power. */
+export async function syncFolder(folder: string): Promise<void> {
+  try {
+    await using handle = await open(folder, 'r');
+    await handle.sync();
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error; // gone with all that was in it
+  }
+}

@@ -1,0 +1,167 @@
+import { readAll } from '../core/bytes.ts';
+import { type ErrorCode, type Failure, isFailure } from '../core/errors.ts';
+import type { Bucket, ByteRange, Bytes, Context, ObjectInfo, PutOptions } from '../core/model.ts';
+import { compareBytes } from './keys.ts';
+
+export interface RetryOptions {
+  /** How long to go on after the first failure. */
+  readonly patienceMs?: number | ((failure: Failure) => number);
+}
+
+const PATIENCE_MS = 15 * 60_000;
+const DELAY_MIN_MS = 200;
+const DELAY_MAX_MS = 30_000;
+const COMPARE_BYTES_MAX = 256 * 1024 * 1024;
+const PASSING: readonly ErrorCode[] = ['unreachable', 'timeout', 'clock-skew'];
+/** What was tried long enough already, so that retries within retries do not multiply. */
+const exhausted = new WeakSet<Failure>();
+
+/** True of what may go away by itself. Missing, denied, full and the like are answers, not accidents. */
+export function isPassing(error: unknown): error is Failure {
+  return isFailure(error) && PASSING.includes(error.code) && !exhausted.has(error);
+}
+
+/** Repeats `work` until it succeeds, fails for good, or patience is at an end. `attempt` counts from 1. */
+export async function retried<T>(
+  ctx: Context,
+  options: RetryOptions,
+  work: (attempt: number) => Promise<T>,
+): Promise<T> {
+  const wait = patience(ctx, options);
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work(attempt);
+    } catch (error) {
+      await wait(error);
+    }
+  }
+}
+
+/** Repeats what may go away by itself: puts of buffers, reads from where they broke off, listings, deletions. */
+export function retryingBucket(inner: Bucket, options: RetryOptions = {}): Bucket {
+  const bucket: Bucket = {
+    ...inner,
+    put: (ctx, key, body, putOptions) => put(ctx, inner, options, key, body, putOptions),
+    get: (ctx, key, range) => get(ctx, inner, options, key, range),
+    head: (ctx, key) => retried(ctx, options, () => inner.head(ctx, key)),
+    list: (ctx, prefix) =>
+      resumed(
+        ctx,
+        options,
+        () => inner.list(ctx, prefix),
+        (info) => info.key,
+      ),
+    folders: (ctx, prefix) =>
+      resumed(
+        ctx,
+        options,
+        () => inner.folders(ctx, prefix),
+        (name) => name,
+      ),
+    delete: (ctx, key) => retried(ctx, options, () => inner.delete(ctx, key)),
+    deleteAll: (ctx, keys) => retried(ctx, options, () => inner.deleteAll(ctx, keys)),
+  };
+  const { thaw } = inner;
+  return thaw
+    ? { ...bucket, thaw: (ctx, key, request) => retried(ctx, options, () => thaw(ctx, key, request)) }
+    : bucket;
+}
+
+/** Sleeps after a failure that may pass, longer each time; throws any other, and the last one. */
+function patience(ctx: Context, { patienceMs = PATIENCE_MS }: RetryOptions): (error: unknown) => Promise<void> {
+  let delayMs = DELAY_MIN_MS;
+  let startedMs: number | undefined;
+  return async (error) => {
+    if (!isPassing(error) || ctx.signal.aborted) throw error;
+    startedMs ??= ctx.monotonicMs();
+    const leftMs = startedMs + (typeof patienceMs === 'number' ? patienceMs : patienceMs(error)) - ctx.monotonicMs();
+    if (leftMs <= 0) {
+      exhausted.add(error);
+      throw error;
+    }
+    ctx.log.debug('storage failed, will try again', { reason: error.message, code: error.code });
+    // Jitter, so that those who were refused together do not come back together.
+    await ctx.sleep(Math.min(leftMs, delayMs * (0.5 + Math.random())));
+    delayMs = Math.min(DELAY_MAX_MS, delayMs * 2);
+  };
+}
+
+async function put(
+  ctx: Context,
+  inner: Bucket,
+  options: RetryOptions,
+  key: string,
+  body: Bytes | Uint8Array,
+  putOptions: PutOptions | undefined,
+): Promise<ObjectInfo> {
+  if (!(body instanceof Uint8Array)) return await inner.put(ctx, key, body, putOptions);
+  return await retried(ctx, options, async (attempt) => {
+    try {
+      return await inner.put(ctx, key, body, putOptions);
+    } catch (error) {
+      // The object that stands in the way may be the one that an attempt without a reply has written.
+      if (attempt > 1 && isFailure(error, 'exists') && (await isSame(ctx, inner, key, body))) {
+        return await inner.head(ctx, key);
+      }
+      throw error;
+    }
+  });
+}
+
+async function isSame(ctx: Context, bucket: Bucket, key: string, body: Uint8Array): Promise<boolean> {
+  if ((await bucket.head(ctx, key)).bytes !== body.length) return false;
+  return (await readAll(bucket.get(ctx, key), COMPARE_BYTES_MAX)).equals(body);
+}
+
+/** Goes on where it broke off. Objects are not changed while they are read, and what is read is checked above. */
+async function* get(ctx: Context, inner: Bucket, options: RetryOptions, key: string, range?: ByteRange): Bytes {
+  let wait = patience(ctx, options);
+  let rest = range;
+  let bytes = 0;
+  for (;;) {
+    try {
+      for await (const chunk of inner.get(ctx, key, rest)) {
+        bytes += chunk.length;
+        rest &&= { offset: rest.offset + chunk.length, length: rest.length - chunk.length };
+        wait = patience(ctx, options); // something came: patience begins anew
+        yield chunk;
+      }
+      return;
+    } catch (error) {
+      await wait(error);
+      if (bytes > 0) rest ??= await restOf(ctx, inner, options, key, bytes);
+      if (rest?.length === 0) return;
+    }
+  }
+}
+
+async function restOf(ctx: Context, inner: Bucket, options: RetryOptions, key: string, offset: number) {
+  const { bytes } = await retried(ctx, options, () => inner.head(ctx, key));
+  return { offset, length: bytes - offset };
+}
+
+/** Begins anew and leaves out what was given already, which is known by the order of the listing. */
+async function* resumed<T>(
+  ctx: Context,
+  options: RetryOptions,
+  begin: () => AsyncIterable<T>,
+  keyOf: (item: T) => string,
+): AsyncIterable<T> {
+  const wait = patience(ctx, options);
+  let last: string | undefined;
+  for (;;) {
+    let given = last; // until the listing has passed it
+    try {
+      for await (const item of begin()) {
+        const key = keyOf(item);
+        if (given !== undefined && compareBytes(key, given) <= 0) continue;
+        given = undefined;
+        last = key;
+        yield item;
+      }
+      return;
+    } catch (error) {
+      await wait(error);
+    }
+  }
+}

@@ -1,0 +1,28 @@
+import type { Bucket, Bytes, Context } from '../core/model.ts';
+
+/** Lets so many bytes a second through on average, both ways together, however many calls run at once. */
+export function throttledBucket(inner: Bucket, options: { readonly bytesPerSecond: number }): Bucket {
+  let freeAtMs = Number.NEGATIVE_INFINITY;
+  /** First come, first served: each call books the line behind the ones before it. */
+  async function pass(ctx: Context, bytes: number): Promise<void> {
+    const now = ctx.monotonicMs();
+    const startMs = Math.max(now, freeAtMs);
+    freeAtMs = startMs + (bytes * 1000) / options.bytesPerSecond;
+    if (startMs > now) await ctx.sleep(startMs - now);
+  }
+  async function* paced(ctx: Context, body: Bytes): Bytes {
+    for await (const chunk of body) {
+      await pass(ctx, chunk.length);
+      yield chunk;
+    }
+  }
+  return {
+    ...inner,
+    async put(ctx, key, body, options) {
+      if (!(body instanceof Uint8Array)) return await inner.put(ctx, key, paced(ctx, body), options);
+      await pass(ctx, body.length);
+      return await inner.put(ctx, key, body, options);
+    },
+    get: (ctx, key, range) => paced(ctx, inner.get(ctx, key, range)),
+  };
+}
