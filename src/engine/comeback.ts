@@ -33,6 +33,10 @@ export function phasesFrom(known: Partial<Phases>): Phases {
   return { provision: 0, fetch: 0, restore: 0, start: 0, verify: 0, ...known };
 }
 
+export function sumOf(phases: Phases): number {
+  return PHASES.reduce((sum, each) => sum + phases[each], 0);
+}
+
 /** Watches what is read of a point: how long it was waited for, and whether it broke. */
 export interface Watch {
   /** The source that is watched; opening it counts. */

@@ -87,8 +87,8 @@ export async function copyPoint(
     receipts.push(await copyComponent(ctx, from.store, draft, point, name, request.drivers.get(kind)));
   }
   await to.store.commit(ctx, draft, point, receipts);
-  const proofs = (await proofsOf(ctx, from.store, point.id)).get(point.id) ?? [];
-  if (provedAt(point, proofs) !== null) {
+  const proofs = (await proofsOf(ctx, from.store, point.id)).get(point.id);
+  if (proofs && provedAt(point, proofs.read) !== null) {
     await putProof(ctx, to.store, { point: point.id, how: 'copy', components: [...names], source: from.name });
   }
   return true;

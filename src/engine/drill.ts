@@ -6,7 +6,7 @@ import { messageOf } from '../core/errors.ts';
 import { idOf } from '../core/manifest.ts';
 import type { CapturedComponent, Context, RecoveryPoint, SandboxRunner } from '../core/model.ts';
 import { worst } from '../core/verdict.ts';
-import { bringBack, phasesFrom, prove, verdictOf, type Watch, watch } from './comeback.ts';
+import { bringBack, phasesFrom, prove, sumOf, verdictOf, type Watch, watch } from './comeback.ts';
 import { criticalPhases, type Timed } from './critical-path.ts';
 import { type ComponentEvidence, type Evidence, findingsJson, putEvidence } from './evidence.ts';
 import { type FindingsBook, findingsBook } from './findings.ts';
@@ -98,6 +98,7 @@ async function tryOne(
   } catch (error) {
     book.add({ check: `${name} comes back`, verdict: verdictOf(error, attempt.watch), detail: messageOf(error) });
   }
+  const begunMs = startedMs - originMs;
   return {
     name,
     kind: captured?.kind ?? item?.kind ?? '',
@@ -106,8 +107,8 @@ async function tryOne(
     book,
     bytes: attempt.watch?.bytes() ?? 0,
     ...done,
-    startedMs: startedMs - originMs,
-    endedMs: ctx.monotonicMs() - originMs,
+    startedMs: begunMs,
+    endedMs: begunMs + sumOf(done.phases), // taking the sandbox down is no part of a recovery
     after,
   };
 }

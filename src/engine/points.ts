@@ -4,7 +4,7 @@ import { Failure } from '../core/errors.ts';
 import { timeOfId } from '../core/manifest.ts';
 import type { Context, RecoveryPoint } from '../core/model.ts';
 import { heldBy, type NamedStore, SAFETY_PLAN } from './model.ts';
-import { isCopyOfProved, type Proof, proofsOf, provedAt } from './proofs.ts';
+import { isCopyOfProved, NO_PROOFS, type Proof, proofsOf, provedAt } from './proofs.ts';
 
 /** How many candidates a failure names. */
 const CANDIDATES_MAX = 5;
@@ -13,6 +13,8 @@ export interface PointView {
   readonly point: RecoveryPoint;
   /** In this store. */
   readonly proofs: readonly Proof[];
+  /** It has others that can't be read. */
+  readonly unreadableProofs: boolean;
   /** When all that it holds was last proved from this store. */
   readonly provedAt: string | null;
   /** Its bytes equal those of a proved point of another store. */
@@ -23,8 +25,14 @@ export interface PointView {
 export async function listPoints(ctx: Context, { store }: NamedStore): Promise<readonly PointView[]> {
   const [points, proofs] = await Promise.all([Array.fromAsync(store.list(ctx)), proofsOf(ctx, store)]);
   return points.map((point) => {
-    const own = proofs.get(point.id) ?? [];
-    return { point, proofs: own, provedAt: provedAt(point, own), copyOfProved: isCopyOfProved(own) };
+    const own = proofs.get(point.id) ?? NO_PROOFS;
+    return {
+      point,
+      proofs: own.read,
+      unreadableProofs: own.unreadable,
+      provedAt: provedAt(point, own.read),
+      copyOfProved: isCopyOfProved(own.read),
+    };
   });
 }
 

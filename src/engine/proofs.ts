@@ -30,18 +30,28 @@ export async function putProof(ctx: Context, store: Store, proof: Omit<Proof, 'f
   await store.records.put(ctx, 'proofs', id, { format: 1, at: at.toISOString(), ...proof });
 }
 
-/** All proofs of a store by point, oldest first. A proof that can't be parsed proves nothing and is 'malformed'. */
-export async function proofsOf(ctx: Context, store: Store, point?: string): Promise<ReadonlyMap<string, Proof[]>> {
+export interface Proofs {
+  /** Oldest first. */
+  readonly read: readonly Proof[];
+  /** There are others that can't be read: they prove nothing, and let nothing be removed. */
+  readonly unreadable: boolean;
+}
+export const NO_PROOFS: Proofs = { read: [], unreadable: false };
+
+/** All proofs of a store by point, or those of one point. */
+export async function proofsOf(ctx: Context, store: Store, point?: string): Promise<ReadonlyMap<string, Proofs>> {
   const ids = store.records.list(ctx, 'proofs', point === undefined ? '' : `${point}/`);
-  const proofs = await mapBounded(ids, READS_MAX, async (id) => await readProof(ctx, store, id));
-  const byPoint = new Map<string, Proof[]>();
-  for (const proof of proofs) {
-    if (!proof) continue;
-    const known = byPoint.get(proof.point);
-    if (known) known.push(proof);
-    else byPoint.set(proof.point, [proof]);
-  }
-  for (const each of byPoint.values()) each.sort((a, b) => (a.at < b.at ? -1 : 1));
+  const byPoint = new Map<string, { read: Proof[]; unreadable: boolean }>();
+  await mapBounded(ids, READS_MAX, async (id) => {
+    const of = id.split('/')[0] ?? id;
+    const proof = await readProof(ctx, store, id);
+    if (proof === 'gone') return;
+    const known = byPoint.get(of) ?? { read: [], unreadable: false };
+    byPoint.set(of, known);
+    if (proof === 'unreadable') known.unreadable = true;
+    else known.read.push(proof);
+  });
+  for (const { read } of byPoint.values()) read.sort((a, b) => (a.at < b.at ? -1 : 1));
   return byPoint;
 }
 
@@ -81,15 +91,17 @@ export async function freeRecordId(
   throw new Failure('exists', `no free name for a record of ${kind} at ${idOf(at)}`);
 }
 
-async function readProof(ctx: Context, store: Store, id: string): Promise<Proof | null> {
-  let value: unknown;
+async function readProof(ctx: Context, store: Store, id: string): Promise<Proof | 'gone' | 'unreadable'> {
+  let reason: unknown;
   try {
-    value = await store.records.get(ctx, 'proofs', id);
+    const parsed = proofSchema.safeParse(await store.records.get(ctx, 'proofs', id));
+    if (parsed.success && id.startsWith(`${parsed.data.point}/`)) return parsed.data;
+    reason = 'it has another shape';
   } catch (error) {
-    if (isFailure(error, 'missing')) return null; // removed since it was listed
-    throw error;
+    if (isFailure(error, 'missing')) return 'gone'; // removed since it was listed
+    if (!isFailure(error, 'checksum') && !isFailure(error, 'malformed')) throw error;
+    reason = error.message;
   }
-  const parsed = proofSchema.safeParse(value);
-  if (parsed.success && id.startsWith(`${parsed.data.point}/`)) return parsed.data;
-  throw new Failure('malformed', `proof ${id} of ${store.url} is none`, { cause: parsed.error });
+  ctx.log.warn('proof can not be read', { store: store.url, proof: id, reason });
+  return 'unreadable';
 }

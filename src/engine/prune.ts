@@ -1,0 +1,90 @@
+// Removes the points that no rule keeps, then frees their space. A preview unless told to apply.
+
+import { Failure, isFailure } from '../core/errors.ts';
+import { isPointId, timeOfId } from '../core/manifest.ts';
+import type { Context, Reclaimed, Store } from '../core/model.ts';
+import { AHEAD_MS_MAX } from './backup.ts';
+import { type Decision, decide, type RulesOf } from './keep.ts';
+import type { NamedStore } from './model.ts';
+import { listPoints } from './points.ts';
+
+/** What was found unreferenced may go after this long: a backup that runs meanwhile may still need it. */
+export const GRACE_MS = 24 * 3_600_000;
+
+export interface PruneRequest {
+  readonly in: NamedStore;
+  readonly stack: string;
+  readonly rulesOf: RulesOf;
+  readonly apply: boolean;
+  /** Goes on where a clock or a rule looks wrong: the user has said so. */
+  readonly allowMany?: boolean | undefined;
+  readonly graceMs?: number | undefined;
+}
+
+export interface Pruned {
+  /** Every point of the stack, oldest first, with why it is kept. */
+  readonly decisions: readonly Decision[];
+  /** Ids that no rule keeps; gone when applied. */
+  readonly removed: readonly string[];
+  readonly applied: boolean;
+  /** Why it would not be applied; null when nothing stands in the way. */
+  readonly refusal: Failure | null;
+  readonly reclaimed: Reclaimed;
+}
+
+/** With `apply`: 'clock-skew' when the newest point lies ahead, 'not-confirmed' when over half of all would go. */
+export async function prunePoints(ctx: Context, request: PruneRequest): Promise<Pruned> {
+  const { store } = request.in;
+  const views = (await listPoints(ctx, request.in)).filter(({ point }) => point.stack === request.stack);
+  const now = ctx.now();
+  const decisions = decide(views, request.rulesOf, now);
+  const removed = decisions.filter(({ reasons }) => reasons.length === 0).map(({ point }) => point.id);
+  const refusal = request.allowMany ? null : refusalOf(decisions, removed, now);
+  if (request.apply && refusal) throw refusal;
+  if (request.apply && removed.length > 0) {
+    await store.remove(ctx, removed);
+    await forgetProofs(ctx, store, removed);
+  }
+  if (request.apply) await forgetInterrupted(ctx, store, now);
+  const graceMs = request.graceMs ?? GRACE_MS;
+  const reclaimed = await store.reclaim(ctx, { apply: request.apply, graceMs });
+  return { decisions, removed, applied: request.apply, refusal, reclaimed };
+}
+
+function refusalOf(decisions: readonly Decision[], removed: readonly string[], now: Date): Failure | null {
+  if (removed.length === 0) return null;
+  const hint = 'look at the list, then say --allow-many';
+  const newest = decisions.at(-1)?.point.id;
+  if (newest !== undefined && timeOfId(newest).getTime() > now.getTime() + AHEAD_MS_MAX) {
+    return new Failure(
+      'clock-skew',
+      `nothing is removed: point ${newest} lies ahead of the clock (${now.toISOString()})`,
+      {
+        hint: `set the clock right; if it is, ${hint}`,
+      },
+    );
+  }
+  if (removed.length * 2 <= decisions.length) return null;
+  const what = `${removed.length} of ${decisions.length} points would go, which is over half`;
+  return new Failure('not-confirmed', `nothing is removed: ${what}`, { hint });
+}
+
+/** A proof without its point would speak for the next one of that id. */
+async function forgetProofs(ctx: Context, store: Store, points: readonly string[]): Promise<void> {
+  for (const point of points) {
+    const ids = await Array.fromAsync(store.records.list(ctx, 'proofs', `${point}/`));
+    for (const id of ids) await store.records.delete(ctx, 'proofs', id);
+  }
+}
+
+/** Notes of runs that nobody went on with. */
+async function forgetInterrupted(ctx: Context, store: Store, now: Date): Promise<void> {
+  const notes = await Array.fromAsync(store.records.list(ctx, 'captures'));
+  for (const note of notes) {
+    const id = note.split('/')[0] ?? note;
+    if (isPointId(id) && now.getTime() - timeOfId(id).getTime() < GRACE_MS) continue;
+    await store.records.delete(ctx, 'captures', note).catch((error: unknown) => {
+      if (!isFailure(error, 'denied')) throw error; // it is never read again
+    });
+  }
+}

@@ -1,0 +1,253 @@
+// Is what the store holds what was put there? Structure always, the data itself as far as is asked for. Every damage is
+// listed, not only the first.
+
+import { createHash } from 'node:crypto';
+import { isFailure, messageOf } from '../core/errors.ts';
+import { byKindAndName, INVENTORY_PART, inventoryOf } from '../core/inventory.ts';
+import type { CapturedComponent, Context, Finding, InventoryLine, Part, RecoveryPoint, Source } from '../core/model.ts';
+import { mapBounded } from '../core/parallel.ts';
+import { type Coverage, nextTurn, noteTurn } from './coverage.ts';
+import { type Findings, type FindingsBook, findingsBook } from './findings.ts';
+import { heldBy, type NamedStore } from './model.ts';
+import { type ListedPart, PARTS_PART, readPartList } from './parts.ts';
+import { byteOrder } from './spool.ts';
+
+/** Parts that are read at the same time. */
+const READS_AT_ONCE = 4;
+const REPAIR =
+  'run lifeboat verify --all --read-data to see all damage, then lifeboat backup, which stores again what it can';
+
+export interface VerifyRequest {
+  readonly in: NamedStore;
+  /** The whole store when left out. */
+  readonly points?: readonly RecoveryPoint[] | undefined;
+  /** The share of the data that is read and hashed, 0 to 1. */
+  readonly readData?: number | undefined;
+  /** Called with every finding as it comes; the result holds the first thousand. */
+  readonly found?: ((finding: Finding) => void) | undefined;
+}
+
+export interface Verified {
+  readonly points: number;
+  readonly findings: Findings;
+  /** What has been read when; only when a whole store's data was read. */
+  readonly coverage: Coverage | null;
+}
+
+export async function verifyPoints(ctx: Context, request: VerifyRequest): Promise<Verified> {
+  const { store } = request.in;
+  const book = announced(findingsBook(), request.found);
+  const share = Math.min(1, Math.max(0, request.readData ?? 0));
+  let coverage: Coverage | null = null;
+  if (!request.points) coverage = await checkStore(ctx, request.in, share, book);
+  let points = 0;
+  for await (const point of request.points ?? store.list(ctx)) {
+    points += 1;
+    ctx.progress({ task: request.in.name, phase: 'verify', items: points });
+    await verifyPoint(ctx, request.in, point, request.points ? share : 0, book);
+  }
+  if (points === 0) {
+    book.add({ check: `store ${request.in.name} holds points`, verdict: 'unknown', detail: 'it holds none' });
+  }
+  return { points, findings: book.sum(), coverage };
+}
+
+/** The store's own check: what only it knows of its files. */
+async function checkStore(
+  ctx: Context,
+  { name, store }: NamedStore,
+  share: number,
+  book: FindingsBook,
+): Promise<Coverage | null> {
+  const turn = share > 0 ? await nextTurn(ctx, store, share) : null;
+  const options = { readData: share, ...(turn ? { from: turn.from } : {}) };
+  let found = 0;
+  for await (const finding of store.check(ctx, options)) {
+    book.add(finding);
+    found += 1;
+  }
+  if (found === 0) {
+    const read = share === 0 ? 'structure only' : `structure and ${Math.round(share * 100)} % of the data`;
+    book.add({ check: `store ${name} is undamaged`, verdict: 'pass', detail: read });
+  }
+  return turn ? await noteTurn(ctx, store, turn) : null;
+}
+
+async function verifyPoint(
+  ctx: Context,
+  { store }: NamedStore,
+  point: RecoveryPoint,
+  share: number,
+  book: FindingsBook,
+): Promise<void> {
+  for (const name of heldBy(point)) {
+    const captured = point.components[name];
+    if (!captured) continue;
+    const where = `${point.id}/${name}`;
+    try {
+      const source = await store.open(ctx, point.id, name);
+      const parts = await verifyParts(ctx, source, captured, where, book);
+      const lines = await verifyInventory(ctx, source, captured, where, book);
+      if (share > 0) await readParts(ctx, source, share, where, book);
+      if (parts !== null && lines !== null) {
+        const detail = `${parts} parts, ${lines} inventory lines`;
+        book.add({ check: `${where} is complete`, verdict: 'pass', detail });
+      }
+    } catch (error) {
+      if (ctx.signal.aborted) throw error;
+      // A point may be pruned while it is looked at.
+      if (isFailure(error, 'missing') && !(await isListed(ctx, store, point.id))) return;
+      book.add(damage(`${where} can be read`, error));
+    }
+  }
+}
+
+/** How many parts there are, or null after a finding. */
+async function verifyParts(
+  ctx: Context,
+  source: Source,
+  captured: CapturedComponent,
+  where: string,
+  book: FindingsBook,
+): Promise<number | null> {
+  const check = `${where} has the parts that were captured`;
+  if (!(await holds(ctx, source, PARTS_PART))) {
+    const verdict = captured.inventoryLevel === null ? 'unknown' : 'fail';
+    book.add({ check, verdict, detail: 'it has no list of its parts', hint: REPAIR });
+    return null;
+  }
+  let [listed, wrong] = [0, 0];
+  for await (const { expected, actual } of partPairs(ctx, source)) {
+    if (expected) listed += 1;
+    const detail = partProblem(expected, actual);
+    if (detail === null) continue;
+    wrong += 1;
+    book.add({ check: `${where}/${(expected ?? actual)?.name} is there`, verdict: 'fail', detail, hint: REPAIR });
+  }
+  if (listed !== captured.parts.count) {
+    wrong += 1;
+    const detail = `the manifest counts ${captured.parts.count}, the list ${listed}`;
+    book.add({ check, verdict: 'fail', detail, hint: REPAIR });
+  }
+  return wrong === 0 ? listed : null;
+}
+
+interface PartPair {
+  readonly expected: ListedPart | undefined;
+  readonly actual: Part | undefined;
+}
+
+/** Walks the list and the store's own side by side: both are in byte order of name. */
+async function* partPairs(ctx: Context, source: Source): AsyncIterable<PartPair> {
+  const left = readPartList(ctx, source)[Symbol.asyncIterator]();
+  const right = source.parts(ctx)[Symbol.asyncIterator]();
+  let [a, b] = [await left.next(), await right.next()];
+  while (!a.done || !b.done) {
+    if (!b.done && b.value.name === PARTS_PART) {
+      b = await right.next();
+      continue;
+    }
+    const order = a.done ? 1 : b.done ? -1 : byteOrder(a.value.name, b.value.name);
+    yield { expected: a.done || order > 0 ? undefined : a.value, actual: b.done || order < 0 ? undefined : b.value };
+    if (order <= 0) a = await left.next();
+    if (order >= 0) b = await right.next();
+  }
+}
+
+function partProblem(expected: ListedPart | undefined, actual: Part | undefined): string | null {
+  if (!actual) return 'it was captured and is missing';
+  if (!expected) return 'it is there and was not captured';
+  if (expected.bytes !== actual.bytes) return `${expected.bytes} bytes were captured, ${actual.bytes} are there`;
+  return expected.digest === actual.digest ? null : 'its digest is another than when it was captured';
+}
+
+/** How many lines it has, or null after a finding. */
+async function verifyInventory(
+  ctx: Context,
+  source: Source,
+  captured: CapturedComponent,
+  where: string,
+  book: FindingsBook,
+): Promise<number | null> {
+  const check = `${where} has its inventory`;
+  if (!(await holds(ctx, source, INVENTORY_PART))) {
+    const verdict = captured.inventoryLevel === null ? 'unknown' : 'fail';
+    book.add({ check, verdict, detail: 'it has none, so a restore of it can not be compared' });
+    return null;
+  }
+  let lines = 0;
+  let before: InventoryLine | undefined;
+  try {
+    for await (const line of inventoryOf(source).lines(ctx)) {
+      if (before && byKindAndName(before, line) >= 0) {
+        book.add({ check, verdict: 'fail', detail: `${line.kind} ${line.name} is out of order`, hint: REPAIR });
+        return null;
+      }
+      before = line;
+      lines += 1;
+    }
+  } catch (error) {
+    if (ctx.signal.aborted) throw error;
+    book.add(damage(check, error));
+    return null;
+  }
+  return lines;
+}
+
+/** Reads whole parts, for only the whole of a part can be hashed; which ones is told by their names. */
+async function readParts(
+  ctx: Context,
+  source: Source,
+  share: number,
+  where: string,
+  book: FindingsBook,
+): Promise<void> {
+  let bytes = 0;
+  await mapBounded(source.parts(ctx), READS_AT_ONCE, async ({ name }) => {
+    if (shareOf(name) >= share) return;
+    try {
+      for await (const chunk of source.get(ctx, name)) {
+        bytes += chunk.length;
+        ctx.progress({ task: where, phase: 'verify', bytes });
+      }
+    } catch (error) {
+      if (ctx.signal.aborted) throw error;
+      book.add(damage(`${where}/${name} reads as it was captured`, error));
+    }
+  });
+}
+
+/** From 0 to 1, the same for the same name. */
+function shareOf(name: string): number {
+  return createHash('sha256').update(name).digest().readUInt32BE(0) / 2 ** 32;
+}
+
+function damage(check: string, error: unknown): Finding {
+  const lost = isFailure(error, 'checksum') || isFailure(error, 'missing') || isFailure(error, 'malformed');
+  return { check, verdict: lost ? 'fail' : 'unknown', detail: messageOf(error), hint: REPAIR };
+}
+
+async function holds(ctx: Context, source: Source, name: string): Promise<boolean> {
+  try {
+    await source.part(ctx, name);
+    return true;
+  } catch (error) {
+    if (isFailure(error, 'missing')) return false;
+    throw error;
+  }
+}
+
+async function isListed(ctx: Context, store: NamedStore['store'], id: string): Promise<boolean> {
+  for await (const point of store.list(ctx)) if (point.id === id) return true;
+  return false;
+}
+
+function announced(book: FindingsBook, found: VerifyRequest['found']): FindingsBook {
+  return {
+    add(finding) {
+      book.add(finding);
+      found?.(finding);
+    },
+    sum: () => book.sum(),
+  };
+}
