@@ -102,7 +102,7 @@ function openSink(
   assert(planned, `component ${component} is part of the plan of ${id}`);
   const onlyOfKind = plan.components.filter(({ kind }) => kind === planned.kind).length === 1;
   const spool = entrySpool(ctx);
-  const files: PlainFile[] = [];
+  const files: (PlainFile & { readonly item: string | null })[] = [];
   const claimed = new Set<string>();
   const running = new Set<Promise<unknown>>();
   const totals = { parts: 0, bytes: 0 };
@@ -125,7 +125,7 @@ function openSink(
     try {
       const made = { ...(await write(key)), name, key, ...(attributes ? { attributes } : {}) };
       await spool.add(made);
-      if (file !== undefined) files.push({ file, size: made.stored.bytes });
+      if (rendition) files.push({ file: key, size: made.stored.bytes, item: rendition.item });
       totals.parts += 1;
       totals.bytes += made.bytes;
       return partOf(made, id, component);
@@ -157,7 +157,7 @@ function openSink(
       closed = true;
       const list = measured(spool.lines());
       await putBody(putCtx, bucket, indexKey(id, component), list.body);
-      const proof: Proof = { index: list.sum(), files: files.sort((a, b) => (a.file < b.file ? -1 : 1)) };
+      const proof: Proof = { index: list.sum(), files: inOrder(files) };
       const receipt: Receipt = { component, ...totals, proof };
       await putJson(putCtx, bucket, receiptKey(id, component), { ...receipt });
       return receipt;
@@ -189,4 +189,10 @@ async function* unchanged(body: Bytes, { stored }: Entry, from: Part): Bytes {
   if (bytes !== stored.bytes || sha256 !== stored.sha256) {
     throw new Failure('checksum', `${from.point}/${from.component}/${from.name} was changed in the store`);
   }
+}
+
+/** What has a name of its own comes first: of a database and its globals, `file` in the manifest is the database. */
+function inOrder(files: readonly (PlainFile & { readonly item: string | null })[]): PlainFile[] {
+  const rank = ({ item, file }: { item: string | null; file: string }): string => `${item === null ? 1 : 0}${file}`;
+  return files.toSorted((a, b) => (rank(a) < rank(b) ? -1 : 1)).map(({ file, size }) => ({ file, size }));
 }
