@@ -1,7 +1,11 @@
 // How recovery points look to people, in one place.
 
 import type { CapturedComponent, RecoveryPoint } from '../core/model.ts';
+import type { Findings } from '../engine/findings.ts';
 import { bytesText, countText, durationText, table } from './terminal.ts';
+
+/** A person reads the first ones. */
+const FINDINGS_SHOWN = 20;
 
 /** One line for each component: what it is, what it held, how large, how long. */
 export function componentTable(point: RecoveryPoint): string {
@@ -37,4 +41,14 @@ export function totalsText({ totals }: CapturedComponent): string {
 
 export function pointBytes(point: RecoveryPoint): number {
   return Object.values(point.components).reduce((sum, { parts }) => sum + parts.bytes, 0);
+}
+
+/** What did not pass, with the next step where there is one. */
+export function findingLines({ kept, omitted }: Findings): string[] {
+  const notable = kept.filter(({ verdict }) => verdict !== 'pass');
+  const lines = notable.slice(0, FINDINGS_SHOWN).map(({ verdict, check, detail, hint }) => {
+    return `${verdict}: ${check}: ${detail}${hint ? `\n  ${hint}` : ''}`;
+  });
+  const left = notable.length - lines.length + omitted;
+  return left > 0 ? [...lines, `… and ${left} more: --json shows them`] : lines;
 }

@@ -1,0 +1,124 @@
+import { writeFile } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { Failure, messageOf } from '../../core/errors.ts';
+import { nearest } from '../../core/settings.ts';
+import { drillPoint } from '../../engine/drill.ts';
+import { drillIds, type Evidence, evidenceMarkdown, readEvidence } from '../../engine/evidence.ts';
+import { processSandboxes } from '../../sandboxes/process/runner.ts';
+import { chooseEverywhere } from '../across.ts';
+import type { Config } from '../config/load.ts';
+import { type Bind, errorJson, type Session } from '../session.ts';
+import { openStack, pickComponents } from '../stack.ts';
+import { durationText, table } from '../terminal.ts';
+
+interface Options {
+  readonly point?: string;
+  readonly store?: readonly string[];
+  readonly only?: readonly string[];
+  readonly evidence?: string;
+}
+
+/** Drills of the history that are shown. */
+const SHOWN_MAX = 50;
+
+export function define(command: Command, bind: Bind): void {
+  command
+    .argument('[scenario]', "a drill of the configuration, or 'history'")
+    .option('--point <point>', "'latest', 'latest-proved', an id or the beginning of one")
+    .option('--store <names...>', 'only from these stores')
+    .option('--only <components...>', 'only these components')
+    .option('--evidence <file>', 'write the evidence there too: .json or .md')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  lifeboat drill                    the latest point, everything
+  lifeboat drill weekly             as the configuration says
+  lifeboat drill --only main-db --evidence drill.md
+  lifeboat drill history`,
+    );
+  bind<Options>(command, async (session, options, [word]) => {
+    if (word === 'history') return await history(session, options);
+    const config = await session.config();
+    const wish = wishOf(config, options, word);
+    const startedMs = session.ctx.monotonicMs();
+    await using stack = await openStack(session.ctx, config, { stores: wish.stores });
+    const wanted = { word: wish.point, components: wish.only };
+    const { store, chosen } = await chooseEverywhere(session.ctx, stack.stores, config.stack, wanted);
+    const { evidence, proved, unrecorded } = await drillPoint(session.ctx, {
+      from: store,
+      point: chosen.point,
+      components: stack.components,
+      only: wish.only,
+      sandboxes: processSandboxes(),
+      scenario: word ?? null,
+      chooseMs: session.ctx.monotonicMs() - startedMs,
+      parallel: config.parallel,
+    });
+    if (options.evidence !== undefined) await save(options.evidence, evidence);
+    const unrecordedJson = unrecorded === null ? {} : { unrecorded: errorJson(unrecorded).error };
+    session.print({ evidence, proved, ...unrecordedJson }, () => {
+      const lost =
+        unrecorded === null ? '' : `\nwarning: the store keeps no record of this drill: ${messageOf(unrecorded)}`;
+      return `${evidenceMarkdown(evidence).trimEnd()}${lost}`;
+    });
+    return evidence.verdict === 'pass' && evidence.objectives_met !== false && unrecorded === null ? 0 : 3;
+  });
+}
+
+interface Wish {
+  readonly point: string;
+  readonly stores: readonly string[] | undefined;
+  readonly only: readonly string[] | undefined;
+}
+
+function wishOf(config: Config, options: Options, name: string | undefined): Wish {
+  const scenario = name === undefined ? undefined : config.drills[name];
+  if (name !== undefined && (!scenario || !Object.hasOwn(config.drills, name))) {
+    const known = [...Object.keys(config.drills), 'history'];
+    const near = nearest(name, known);
+    throw new Failure('usage', `there is no drill ${name}`, {
+      hint: near ? `did you mean ${near}?` : `drills: ${known.join(', ')}`,
+    });
+  }
+  if (options.only) pickComponents(config, options.only);
+  const planned = scenario && scenario.components !== 'all' ? scenario.components : undefined;
+  return {
+    point: options.point ?? scenario?.point ?? 'latest',
+    stores: options.store ?? (scenario?.store === undefined ? undefined : [scenario.store]),
+    only: options.only ?? planned,
+  };
+}
+
+async function save(file: string, evidence: Evidence): Promise<void> {
+  const text = file.endsWith('.md') ? evidenceMarkdown(evidence) : `${JSON.stringify(evidence, null, 2)}\n`;
+  await writeFile(file, text);
+}
+
+async function history(session: Session, options: Options): Promise<0> {
+  const config = await session.config();
+  await using stack = await openStack(session.ctx, config, { stores: options.store, components: [] });
+  const found: Evidence[] = [];
+  for (const { store } of stack.stores) {
+    for (const id of (await drillIds(session.ctx, store)).slice(0, SHOWN_MAX)) {
+      found.push(await readEvidence(session.ctx, store, id));
+    }
+  }
+  found.sort((a, b) => (a.started_at < b.started_at ? 1 : -1));
+  session.print({ drills: found }, () => {
+    if (found.length === 0) return 'no drill yet: run lifeboat drill';
+    const rows = found.map((each) => [
+      each.drill,
+      each.verdict,
+      each.point,
+      each.store,
+      each.rto_ms === null ? 'not recovered' : durationText(each.rto_ms),
+      durationText(each.rpo_ms),
+    ]);
+    return table(
+      ['drill', 'verdict', 'point', 'store', 'took', 'would lose'].map((title) => ({ title })),
+      rows,
+    );
+  });
+  return 0;
+}

@@ -1,0 +1,272 @@
+import type { Command } from 'commander';
+import { Failure, isFailure, messageOf } from '../../core/errors.ts';
+import type { Selection } from '../../core/model.ts';
+import { type RestoredPoint, type RestoreOutcome, restorePoint } from '../../engine/restore.ts';
+import { planRestore, type RestorePlan, type RestoreRequest } from '../../engine/restore-plan.ts';
+import { chooseEverywhere } from '../across.ts';
+import { confirm } from '../confirm.ts';
+import { type Bind, errorJson, type Session } from '../session.ts';
+import { type OpenStack, openStack } from '../stack.ts';
+import { bytesText, durationText, table } from '../terminal.ts';
+import { parseTime } from '../times.ts';
+import { findingLines } from '../views.ts';
+
+interface Options {
+  readonly at?: string;
+  readonly only?: readonly string[];
+  readonly to?: readonly string[];
+  readonly select?: readonly string[];
+  readonly store?: readonly string[];
+  readonly preview?: true;
+  readonly inPlace?: true;
+  readonly terminateConnections?: true;
+  readonly dropOld?: true;
+  readonly yes?: true;
+  readonly jobs?: string;
+}
+
+export function define(command: Command, bind: Bind): void {
+  command
+    .argument('[point]', "'latest', 'latest-proved', an id or the beginning of one")
+    .option('--at <time>', "the newest point before this time: '2026-11-21T14:03:27Z' or '15m ago'")
+    .option('--only <components...>', 'only these components')
+    .option('--to <component=target...>', 'into other targets, such as main-db=postgresql://staging/shop')
+    .option('--select <what=name...>', 'a part: database=, table=, keys= (a pattern), path=')
+    .option('--store <names...>', 'only from these stores')
+    .option('--preview', 'show what would happen; change nothing')
+    .option('--in-place', 'replace the data that is there, once what comes back was compared')
+    .option('--terminate-connections', 'end sessions that stand in the way of a swap')
+    .option('--drop-old', 'restore nothing; remove the old data that restores in place have kept')
+    .option('--jobs <n>', 'parallel jobs within a component')
+    .option('--yes', 'do not ask')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  lifeboat restore latest --preview
+  lifeboat restore latest --yes
+  lifeboat restore --at '2h ago' --only main-db --to main-db=postgresql://staging.internal/shop
+  lifeboat restore latest --in-place --only main-db      the old database is kept beside it
+  lifeboat restore --drop-old --only main-db             … until you say so`,
+    );
+  bind<Options>(command, async (session, options, [word]) => {
+    const config = await session.config();
+    await using stack = await openStack(session.ctx, config, { stores: options.store });
+    if (options.dropOld) return await dropOld(session, stack, options);
+    if (word === undefined && options.at === undefined) {
+      throw new Failure('usage', 'which point? none was named', { hint: 'lifeboat restore latest, or --at TIME' });
+    }
+    const at = options.at === undefined ? undefined : parseTime(options.at, session.ctx.now());
+    const wanted = { word, at, components: options.only };
+    const { store, chosen } = await chooseEverywhere(session.ctx, stack.stores, config.stack, wanted);
+    const request = requestOf(options, stack, store, chosen.point, config.parallel);
+    for (const id of chosen.passedOver) session.note(`point ${id} is newer but lacks some of the components`);
+    const plan = await planRestore(session.ctx, request);
+    if (options.preview) {
+      session.print(planJson(plan, store.name), () => planText(plan, store.name));
+      return plan.steps.some(({ problem }) => problem !== null) ? 3 : 0;
+    }
+    session.note(planText(plan, store.name));
+    await confirmRestore(session, plan, options);
+    const restored = await restorePoint(session.ctx, request);
+    session.print(restoredJson(restored, store.name), () => restoredText(restored));
+    return restored.complete ? 0 : 3;
+  });
+}
+
+function requestOf(
+  options: Options,
+  stack: OpenStack,
+  from: RestoreRequest['from'],
+  point: RestoreRequest['point'],
+  parallel: number,
+): RestoreRequest {
+  return {
+    from,
+    point,
+    components: stack.components,
+    only: options.only,
+    to: options.to && targetsOf(options.to),
+    select: options.select && selectionOf(options.select),
+    inPlace: options.inPlace,
+    terminateConnections: options.terminateConnections,
+    safety: stack.stores,
+    jobs: options.jobs === undefined ? undefined : jobsOf(options.jobs),
+    parallel,
+  };
+}
+
+function jobsOf(text: string): number {
+  const jobs = Number(text);
+  if (Number.isInteger(jobs) && jobs >= 1 && jobs <= 64) return jobs;
+  throw new Failure('usage', `--jobs ${text} is no number from 1 to 64`);
+}
+
+function targetsOf(pairs: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    pairs.map((pair) => {
+      const at = pair.indexOf('=');
+      if (at <= 0) throw new Failure('usage', `--to ${pair} is not COMPONENT=TARGET`);
+      return [pair.slice(0, at), pair.slice(at + 1)];
+    }),
+  );
+}
+
+function selectionOf(pairs: readonly string[]): Selection {
+  const found: { database?: string; tables?: string[]; keys?: string[]; paths?: string[] } = {};
+  for (const pair of pairs) {
+    const at = pair.indexOf('=');
+    const [what, name] = [pair.slice(0, at), pair.slice(at + 1)];
+    if (what === 'database') found.database = name;
+    else if (what === 'table') (found.tables ??= []).push(name);
+    else if (what === 'keys') (found.keys ??= []).push(name);
+    else if (what === 'path') (found.paths ??= []).push(name);
+    else throw new Failure('usage', `--select ${pair}: database=, table=, keys= or path= is meant`);
+  }
+  return found;
+}
+
+async function dropOld(session: Session, stack: OpenStack, options: Options): Promise<0> {
+  const chosen = stack.components.filter(({ name }) => options.only === undefined || options.only.includes(name));
+  await confirm(session, options.yes === true, 'Old data that restores in place have kept is removed for good', 'drop');
+  const dropped: { component: string; removed: readonly string[] }[] = [];
+  for (const { name, component } of chosen) {
+    if (component.dropOld) dropped.push({ component: name, removed: await component.dropOld(session.ctx) });
+  }
+  session.print({ dropped }, () => {
+    const lines = dropped.flatMap(({ component, removed }) => removed.map((each) => `${component}: ${each} removed`));
+    return lines.join('\n') || 'nothing was kept, so nothing was removed';
+  });
+  return 0;
+}
+
+/** Over data, its name is typed; into empty targets a yes is enough. */
+async function confirmRestore(session: Session, plan: RestorePlan, options: Options): Promise<void> {
+  const replaced = plan.steps.filter(({ way, targetHolds }) => way !== 'empty' && targetHolds !== null);
+  const names = replaced.map(({ name }) => name).join(' ');
+  const what = names === '' ? 'This restores as shown above' : `This replaces the data of ${names} as shown above`;
+  await confirm(session, options.yes === true, what, names === '' ? 'yes' : names);
+}
+
+const WAYS = { empty: 'into an empty target', beside: 'beside, compared, swapped in', replace: 'over the data there' };
+
+function planText(plan: RestorePlan, store: string): string {
+  const rows = plan.steps.map((step) => [
+    step.name,
+    step.target === null ? 'as configured' : withoutPassword(step.target),
+    step.targetHolds ?? (step.problem ? '?' : 'nothing'),
+    WAYS[step.way],
+    bytesText(step.bytes),
+    step.estimatedMs === null ? 'unknown' : durationText(step.estimatedMs),
+  ]);
+  const titles = ['component', 'target', 'which holds', 'how', 'size', 'estimated'];
+  const problems = plan.steps.flatMap(({ name, problem }) =>
+    problem === null
+      ? []
+      : [`PROBLEM: ${name}: ${messageOf(problem)}${isFailure(problem) && problem.hint ? `\n  ${problem.hint}` : ''}`],
+  );
+  return [
+    `point ${plan.point.id} from store ${store}: ${bytesText(plan.bytes)}, ${
+      plan.estimatedMs === null
+        ? 'time unknown until a drill has measured it'
+        : `about ${durationText(plan.estimatedMs)}`
+    }`,
+    `order: ${plan.order.map((group) => group.join(' and ')).join(', then ')}`,
+    '',
+    table(
+      titles.map((title) => ({ title })),
+      rows,
+    ),
+    ...problems,
+    ...plan.warnings.map((text) => `warning: ${text}`),
+  ].join('\n');
+}
+
+function planJson(plan: RestorePlan, store: string): object {
+  return {
+    point: plan.point.id,
+    store,
+    bytes: plan.bytes,
+    estimated_ms: plan.estimatedMs,
+    order: plan.order,
+    components: plan.steps.map((step) => ({
+      name: step.name,
+      kind: step.kind,
+      way: step.way,
+      target: step.target === null ? null : withoutPassword(step.target),
+      target_version: step.targetVersion,
+      target_holds: step.targetHolds,
+      bytes: step.bytes,
+      estimated_ms: step.estimatedMs,
+      ...(step.problem === null ? {} : errorJson(step.problem)),
+    })),
+    warnings: plan.warnings,
+  };
+}
+
+function restoredJson(restored: RestoredPoint, store: string): object {
+  return {
+    point: restored.point.id,
+    store,
+    verdict: restored.verdict,
+    complete: restored.complete,
+    proved: restored.proved,
+    rto_ms: restored.rtoMs,
+    phases: restored.phases,
+    safety: restored.safety && {
+      point: restored.safety.point,
+      ...(restored.safety.error === null ? {} : errorJson(restored.safety.error)),
+    },
+    components: restored.outcomes.map((each) => ({
+      name: each.name,
+      verdict: each.verdict,
+      bytes: each.bytes,
+      method: each.method,
+      phases: each.phases,
+      kept_as: each.keptAs,
+      findings: each.findings,
+      warnings: each.warnings,
+      ...(each.error === null ? {} : errorJson(each.error)),
+    })),
+    warnings: restored.warnings,
+  };
+}
+
+function restoredText(restored: RestoredPoint): string {
+  const rows = restored.outcomes.map((each) => [
+    each.name,
+    each.error === null ? (each.verdict === 'pass' ? 'back, proved equal' : `back, ${each.verdict}`) : 'NOT BACK',
+    each.method ?? '',
+    bytesText(each.bytes),
+    durationText(each.endedMs - each.startedMs),
+  ]);
+  return [
+    `point ${restored.point.id}: ${restored.verdict}, in ${durationText(restored.rtoMs)}`,
+    '',
+    table(
+      ['component', 'result', 'method', 'read', 'took'].map((title) => ({ title })),
+      rows,
+    ),
+    ...restored.outcomes.flatMap(outcomeLines),
+    ...safetyLines(restored),
+    ...restored.warnings.map((text) => `warning: ${text}`),
+  ].join('\n');
+}
+
+function outcomeLines(each: RestoreOutcome): string[] {
+  const kept = each.keptAs.map(
+    (name) => `${each.name}: the old data is kept as ${name} until lifeboat restore --drop-old`,
+  );
+  const warnings = each.warnings.map((text) => `warning: ${each.name}: ${text}`);
+  return [...findingLines(each.findings), ...kept, ...warnings];
+}
+
+function safetyLines({ safety }: RestoredPoint): string[] {
+  if (safety === null) return [];
+  if (safety.point !== null) return [`what was replaced is point ${safety.point}`];
+  return [`warning: what was replaced could not be captured first: ${messageOf(safety.error)}`];
+}
+
+function withoutPassword(target: string): string {
+  return target.replace(/^([a-z+]+:\/\/[^:/@]*):[^@]*@/, '$1@');
+}

@@ -1,0 +1,20 @@
+import { createInterface } from 'node:readline/promises';
+import { Failure } from '../core/errors.ts';
+import type { Session } from './session.ts';
+
+/** Asks a person to type `word`; anything else stops with 'not-confirmed'. Without a terminal only --yes goes on. */
+export async function confirm(session: Session, yes: boolean, what: string, word: string): Promise<void> {
+  if (yes) return;
+  if (!session.interactive) {
+    throw new Failure('not-confirmed', `${what}, and there is no terminal to ask at`, {
+      hint: 'look at it with --preview, then add --yes',
+    });
+  }
+  const prompt = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    const answer = await prompt.question(`${what}.\nType ${word} to go on: `, { signal: session.ctx.signal });
+    if (answer.trim() !== word) throw new Failure('not-confirmed', 'not confirmed; nothing was touched');
+  } finally {
+    prompt.close();
+  }
+}
