@@ -83,6 +83,11 @@ const WRONG: readonly [title: string, change: (text: string) => string, message:
   ],
   ['a duration that is none', (t) => t.replace('rto: 1h', 'rto: soon'), /:9: tiers\.critical\.rto: a duration such as/],
   ['a plan without components', (t) => t.replace('to: [local]', 'components: []'), /:11: plans\.nightly\.components/],
+  [
+    'a schedule that is none',
+    (t) => t.replace('0 2 * * *', '0 26 * * *'),
+    /:11: plans\.nightly\.schedule: the schedule/,
+  ],
   ['a store that is not there', (t) => t.replace('to: [local]', 'to: [lokal]'), /there is no store lokal/, /local/],
   [
     'a component that is not there',

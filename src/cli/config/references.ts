@@ -1,6 +1,7 @@
 import { relative, resolve } from 'node:path';
-import type { Failure } from '../../core/errors.ts';
+import { type Failure, messageOf } from '../../core/errors.ts';
 import { nearest } from '../../core/settings.ts';
+import { parseSchedule } from '../slots.ts';
 import type { Config } from './load.ts';
 
 type Problem = (path: readonly (string | number)[], message: string, hint?: string) => Failure;
@@ -35,6 +36,7 @@ export function checkReferences(config: Config, problem: Problem): void {
     }
     if (drill.store !== undefined) known(['drills', name, 'store'], drill.store, stores, 'store');
   }
+  checkSchedules(config, problem);
   checkCircles(config, problem);
   checkNesting(config, problem);
 }
@@ -45,6 +47,18 @@ const KEEP_FIELDS: readonly string[] = ['last', 'hourly', 'daily', 'weekly', 'mo
 export function perStoreKeep(keep: Config['plans'][string]['keep']): readonly string[] {
   const keys = Object.keys(keep ?? {});
   return keys.some((key) => KEEP_FIELDS.includes(key)) ? [] : keys;
+}
+
+function checkSchedules(config: Config, problem: Problem): void {
+  for (const part of ['plans', 'drills'] as const) {
+    for (const [name, { schedule, timezone }] of Object.entries(config[part])) {
+      try {
+        parseSchedule(schedule ?? '0 0 * * *', timezone);
+      } catch (error) {
+        throw problem([part, name, schedule === undefined ? 'timezone' : 'schedule'], messageOf(error));
+      }
+    }
+  }
 }
 
 function checkCircles(config: Config, problem: Problem): void {
