@@ -1,0 +1,108 @@
+import type { Command } from 'commander';
+import { Failure, messageOf } from '../../core/errors.ts';
+import { parseDuration } from '../../core/settings.ts';
+import type { KeepRules, RulesOf } from '../../engine/keep.ts';
+import { type Pruned, prunePoints } from '../../engine/prune.ts';
+import type { Config } from '../config/load.ts';
+import { perStoreKeep } from '../config/references.ts';
+import { type Bind, errorJson } from '../session.ts';
+import { openStack } from '../stack.ts';
+import { bytesText, plural, table } from '../terminal.ts';
+
+interface Options {
+  readonly apply?: true;
+  readonly allowMany?: true;
+  readonly store?: readonly string[];
+  readonly grace?: string;
+}
+
+export function define(command: Command, bind: Bind): void {
+  command
+    .option('--apply', 'remove them; without it this is a preview')
+    .option('--allow-many', 'go on although over half would go, or a clock looks wrong')
+    .option('--store <names...>', 'only these stores')
+    .option('--grace <duration>', 'space is freed this long after it was found unused', '24h')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  lifeboat prune            which points would go, and why the others stay
+  lifeboat prune --apply`,
+    );
+  bind<Options>(command, async (session, options) => {
+    const { ctx } = session;
+    const config = await session.config();
+    const graceMs = parseDuration(options.grace ?? '');
+    if (graceMs === null) throw new Failure('usage', `--grace ${options.grace} is no duration such as 24h`);
+    await using stack = await openStack(ctx, config, { stores: options.store, components: [] });
+    const results: { store: string; pruned: Pruned | null; error: unknown }[] = [];
+    for (const store of stack.stores) {
+      const request = {
+        in: store,
+        stack: config.stack,
+        rulesOf: rulesFor(config, store.name),
+        apply: options.apply === true,
+        allowMany: options.allowMany,
+        graceMs,
+      };
+      try {
+        results.push({ store: store.name, pruned: await prunePoints(ctx, request), error: null });
+      } catch (error) {
+        if (ctx.signal.aborted || stack.stores.length === 1) throw error;
+        results.push({ store: store.name, pruned: null, error });
+      }
+    }
+    session.print({ applied: options.apply === true, stores: results.map(toJson) }, () =>
+      results.map(toText).join('\n\n'),
+    );
+    const whole = stack.failed.length === 0 && results.every(({ error }) => error === null);
+    return whole ? 0 : 3;
+  });
+}
+
+function rulesFor(config: Config, store: string): RulesOf {
+  return (plan) => {
+    const found = plan === null || !Object.hasOwn(config.plans, plan) ? undefined : config.plans[plan];
+    if (!found?.keep) return null;
+    const rules: Readonly<Record<string, unknown>> = found.keep;
+    const own = perStoreKeep(found.keep).length === 0 ? rules : rules[store];
+    return own === undefined ? null : { keep: own as KeepRules, timezone: found.timezone };
+  };
+}
+
+function toJson({ store, pruned, error }: { store: string; pruned: Pruned | null; error: unknown }): object {
+  if (!pruned) return { store, ...errorJson(error) };
+  return {
+    store,
+    points: pruned.decisions.map(({ point, reasons }) => ({ id: point.id, keep: reasons.length > 0, reasons })),
+    removed: pruned.removed,
+    ...(pruned.refusal === null ? {} : { refusal: errorJson(pruned.refusal).error }),
+    freed_bytes: pruned.reclaimed.bytes,
+    freed_objects: pruned.reclaimed.objects,
+    pending_bytes: pruned.reclaimed.pendingBytes,
+    pending_objects: pruned.reclaimed.pendingObjects,
+  };
+}
+
+function toText({ store, pruned, error }: { store: string; pruned: Pruned | null; error: unknown }): string {
+  if (!pruned) return `${store}: FAILED: ${messageOf(error)}`;
+  const { decisions, removed, applied, refusal, reclaimed } = pruned;
+  const rows = decisions.map(({ point, reasons }) => [
+    point.id,
+    reasons.length > 0 ? 'keep' : applied ? 'removed' : 'would go',
+    point.plan ?? '',
+    reasons.join(', '),
+  ]);
+  const lines = [
+    `${store}: ${plural(decisions.length, 'point')}, ${removed.length} ${applied ? 'removed' : 'would go'}`,
+    table(
+      ['point', '', 'plan', 'because'].map((title) => ({ title })),
+      rows,
+    ),
+  ];
+  if (applied) lines.push(`freed ${bytesText(reclaimed.bytes)}`);
+  if (reclaimed.pendingBytes > 0) lines.push(`${bytesText(reclaimed.pendingBytes)} are unused and wait out the grace`);
+  if (refusal) lines.push(`would be refused: ${refusal.message}`);
+  if (!applied && removed.length > 0) lines.push('this is a preview: add --apply');
+  return lines.join('\n');
+}
