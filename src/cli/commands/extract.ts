@@ -131,7 +131,8 @@ async function merge(
     mode,
     async confirm(found) {
       const text = `${differenceText(found)}; ${mode === 'overwrite' ? 'the missing ones are added, the different ones replaced' : 'the missing ones are added'}`;
-      if (session.interactive && !options.yes) await confirm(session, false, text, 'yes');
+      // What is only added can be removed again; what is replaced without a person watching needs a word.
+      if (mode === 'overwrite' || session.interactive) await confirm(session, options.yes === true, text, 'yes');
       else session.note(text);
       return true;
     },
