@@ -397,6 +397,29 @@ export interface KeyRing {
   change(ctx: Context, password: string): Promise<KeyInfo>;
 }
 
+export interface AdoptOptions {
+  readonly stack: string;
+  /** Whose files they may be, each with its driver's `recognise`. */
+  readonly components: readonly {
+    readonly name: string;
+    readonly kind: string;
+    readonly recognise: NonNullable<Driver['recognise']>;
+  }[];
+  /** The zone that stamps in file names were written in; dated folders are UTC. */
+  readonly timeZone: string;
+  /** Only the point of this id. */
+  readonly id?: string;
+}
+/** One moment that files of other programs lie there for. */
+export interface Adopted {
+  readonly id: string;
+  /** Null when no file of it could be used. */
+  readonly point: RecoveryPoint | null;
+  readonly files: readonly string[];
+  /** Files that are damaged or can't be told. */
+  readonly findings: readonly Finding[];
+}
+
 /** How recovery points are written. Disposing releases workers, locks and memory. */
 export interface Store extends AsyncDisposable {
   readonly url: string; // for messages; without secrets
@@ -420,6 +443,8 @@ export interface Store extends AsyncDisposable {
   reclaim(ctx: Context, options: ReclaimOptions): Promise<Reclaimed>;
   /** Stored bytes of everything, after dedup and compression. */
   bytes(ctx: Context): Promise<number>;
+  /** Describes files that other programs left here as recovery points. Reads each of them once and changes none. */
+  adopt?(ctx: Context, options: AdoptOptions): AsyncIterable<Adopted>;
   readonly records: Records;
   readonly keys?: KeyRing;
 }

@@ -5,7 +5,6 @@ import { isFailure, messageOf } from '../../core/errors.ts';
 import type { Bucket, CheckOptions, Context, Finding } from '../../core/model.ts';
 import type { Entry } from './entries.ts';
 import { openIndex, type PartIndex } from './index.ts';
-import { manifestDigestKey } from './keys.ts';
 import { type PlainPoint, contentOf as storedDocument } from './manifest.ts';
 import { contentOf } from './source.ts';
 
@@ -49,7 +48,7 @@ export function unreadable(id: string, problem: unknown): Finding {
 
 async function* checkManifest(ctx: Context, bucket: Bucket, { place, sha256 }: PlainPoint): AsyncIterable<Finding> {
   const check = `the manifest of ${place.id} is the one that was committed`;
-  const kept = await storedDocument(ctx, bucket, manifestDigestKey(place.id));
+  const kept = await storedDocument(ctx, bucket, place.digest);
   if (kept === null) yield { check, verdict: 'unknown', detail: 'its checksum is missing' };
   else if (kept.toString('utf8').trim() !== sha256) {
     yield { check, verdict: 'fail', detail: 'its checksum differs', hint: COPY_HINT };

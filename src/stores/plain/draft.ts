@@ -16,6 +16,7 @@ import {
   fileKey,
   INDEXES,
   indexKey,
+  ownDigestKey,
   PARTS,
   partKey,
   receiptKey,
@@ -75,11 +76,12 @@ export async function deleteDraft(ctx: Context, bucket: Bucket, id: string): Pro
   await deleteFolders(ctx, bucket, id);
 }
 
-/** All that lies under 0-lifeboat/ for an id, besides a manifest. */
+/** All that lies under 0-lifeboat/ for an id that has no manifest. */
 export async function deleteFolders(ctx: Context, bucket: Bucket, id: string): Promise<void> {
   for (const folder of [PARTS, INDEXES, DRAFTS]) {
     await deleteKeys(ctx, bucket, keysBelow(ctx, bucket, `${folder}${id}/`));
   }
+  await bucket.delete(ctx, ownDigestKey(id));
 }
 
 /** Files that were written, or were about to be. */

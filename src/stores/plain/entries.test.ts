@@ -19,7 +19,7 @@ function entry(name: string): Entry {
 test('a part list larger than memory allows is sorted on disk, and a name is found in it', async () => {
   const ctx = testContext();
   const bucket = memoryBucket();
-  const count = 120_000;
+  const count = 60_000;
   let sum: { bytes: number; sha256: string };
   {
     await using spool = entrySpool(ctx);
@@ -33,12 +33,12 @@ test('a part list larger than memory allows is sorted on disk, and a name is fou
   let at = 0;
   for await (const { name } of index.entries(ctx)) assert.equal(name, nameOf(at++));
   assert.equal(at, count);
-  for (const i of [0, 255, 256, 257, 77_777, count - 1]) {
+  for (const i of [0, 255, 256, 257, 47_777, count - 1]) {
     assert.equal((await index.find(ctx, nameOf(i)))?.name, nameOf(i));
     const [first] = await Array.fromAsync(firstOf(index.entries(ctx, nameOf(i))));
     assert.equal(first?.name, nameOf(i));
   }
-  for (const none of ['', 'part-', 'part-077777x', 'zzz']) assert.equal(await index.find(ctx, none), null);
+  for (const none of ['', 'part-', 'part-007777x', 'zzz']) assert.equal(await index.find(ctx, none), null);
 });
 
 test('names are in the order of their bytes, also beyond the first plane of Unicode', async () => {

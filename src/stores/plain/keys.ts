@@ -26,8 +26,12 @@ export function datedManifestKey(id: string): string {
 export function ownManifestKey(id: string): string {
   return `${MANIFESTS}${id}.json`;
 }
-export function manifestDigestKey(id: string): string {
+/** The checksum of a manifest lies apart from it: what has one is ours, however damaged. */
+export function datedDigestKey(id: string): string {
   return `${INDEXES}${id}/manifest.sha256`;
+}
+export function ownDigestKey(id: string): string {
+  return `${MANIFESTS}${id}.sha256`;
 }
 export function indexKey(id: string, component: string): string {
   return `${INDEXES}${id}/${segment(component)}.ndjson`;

@@ -7,7 +7,7 @@ import { Failure, isFailure } from '../../core/errors.ts';
 import { MANIFEST_BYTES_MAX, manifestJson, parseManifest } from '../../core/manifest.ts';
 import type { Bucket, Context, RecoveryPoint } from '../../core/model.ts';
 import type { IndexProof } from './index.ts';
-import { datedManifestKey, manifestDigestKey, ownManifestKey } from './keys.ts';
+import { datedDigestKey, datedManifestKey, ownDigestKey, ownManifestKey } from './keys.ts';
 import type { Layout } from './settings.ts';
 
 const indexSchema = z.object({ bytes: z.number().int().nonnegative(), sha256: z.string().length(64) });
@@ -29,6 +29,8 @@ const plainSchema = z.object({
 export interface Place {
   readonly id: string;
   readonly manifest: string;
+  /** Where the SHA-256 of the manifest lies. */
+  readonly digest: string;
   readonly dir: string;
 }
 export interface PlainPoint {
@@ -44,8 +46,8 @@ export interface PlainPoint {
 /** Where a point of this layout is committed. */
 export function placeOf(layout: Layout, id: string): Place {
   return layout === 'dated'
-    ? { id, manifest: datedManifestKey(id), dir: `${id}/` }
-    : { id, manifest: ownManifestKey(id), dir: '' };
+    ? { id, manifest: datedManifestKey(id), digest: datedDigestKey(id), dir: `${id}/` }
+    : { id, manifest: ownManifestKey(id), digest: ownDigestKey(id), dir: '' };
 }
 /** Where the description of files that others wrote lies. */
 export function adoptedPlaceOf(id: string): Place {
@@ -83,7 +85,7 @@ async function readPoint(ctx: Context, bucket: Bucket, place: Place): Promise<Pl
   const bytes = await contentOf(ctx, bucket, place.manifest);
   if (!bytes) return null;
   const text = bytes.toString('utf8');
-  if (!mentionsFormat(text) && !(await isThere(ctx, bucket, manifestDigestKey(place.id)))) return null;
+  if (!mentionsFormat(text) && !(await isThere(ctx, bucket, place.digest))) return null;
   const point = parseManifest(text, place.id);
   const plain = plainSchema.safeParse(JSON.parse(text));
   if (!plain.success || point.id !== place.id) {

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { isPointId } from '../../core/manifest.ts';
 import type { Bucket, Context, Reclaimed, ReclaimOptions } from '../../core/model.ts';
 import { announcedFiles, deleteDraft, deleteFolders } from './draft.ts';
-import { DRAFTS, INDEXES, OWN, PARTS, PENDING, pendingKey } from './keys.ts';
+import { DRAFTS, datedManifestKey, INDEXES, OWN, PARTS, PENDING, pendingKey } from './keys.ts';
 import type { PlainPoint } from './manifest.ts';
 import { deleteKeys, getJson, keysBelow, putJson } from './objects.ts';
 
@@ -15,6 +15,9 @@ const CLOCK_KEY = `${OWN}clock`;
 export async function removePoint(ctx: Context, bucket: Bucket, plain: PlainPoint): Promise<void> {
   const { id, manifest } = plain.place;
   const files = plain.files().map(({ file }) => file);
+  // An imported folder has the manifest of its maker, which describes nothing any more.
+  if (manifest !== datedManifestKey(id) && files.some((file) => file.startsWith(`${id}/`)))
+    files.push(datedManifestKey(id));
   await putJson(ctx, bucket, pendingKey(id), { files });
   await bucket.delete(ctx, manifest);
   await finishRemoval(ctx, bucket, id, files);

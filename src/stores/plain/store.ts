@@ -16,6 +16,7 @@ import type {
   StoreFormat,
 } from '../../core/model.ts';
 import { parseSettings } from '../../core/settings.ts';
+import { adopt } from './adopt.ts';
 import { checkPoint, unreadable } from './check.ts';
 import { announcedFiles, type DraftStore, openDraft, type PlainDraft, planSchema } from './draft.ts';
 import { openIndex, type PartIndex } from './index.ts';
@@ -24,7 +25,6 @@ import {
   draftKey,
   indexKey,
   MANIFESTS,
-  manifestDigestKey,
   OWN,
   OWNER_KEY,
   PARTS,
@@ -49,7 +49,8 @@ import { type Layout, type PlainSettings, plainSettings } from './settings.ts';
 import { findEntry, openSource } from './source.ts';
 
 const MANIFESTS_AT_ONCE = 32;
-const SPACE_FOR_SCRIPTS = 'config'; // where a restic repository has its own
+const RESTIC_CONFIG = 'config';
+const END = '.json';
 
 const ownerSchema = z.object({ format: z.literal(1), stack: z.string(), layout: z.enum(['dated', 'by-component']) });
 const receiptSchema = z.object({ component: z.string(), parts: z.number(), bytes: z.number(), proof: proofSchema });
@@ -84,7 +85,7 @@ async function refuseOccupied(ctx: Context, bucket: Bucket): Promise<void> {
   for await (const key of keysBelow(ctx, bucket, OWN)) {
     throw new Failure('exists', `there is a store at ${bucket.url} already: it has ${key}`);
   }
-  if (await isThere(ctx, bucket, SPACE_FOR_SCRIPTS)) {
+  if (await isThere(ctx, bucket, RESTIC_CONFIG)) {
     throw new Failure('exists', `there is a restic repository at ${bucket.url}`);
   }
 }
@@ -154,6 +155,14 @@ function plainStore(bucket: Bucket, layout: Layout): Store {
       for await (const each of bucket.list(ctx, OWN)) sum += each.bytes;
       return sum;
     },
+    adopt: (ctx, options) =>
+      adopt(
+        ctx,
+        bucket,
+        layout,
+        options,
+        async (id) => (await exists(ctx, drafts, id)) || isThere(ctx, bucket, draftKey(id)),
+      ),
     async [Symbol.asyncDispose]() {}, // the bucket is its opener's
   };
 }
@@ -197,7 +206,7 @@ async function commit(
   const manifest = renderManifest(place, point, proofs);
   const sha256 = createHash('sha256').update(manifest).digest('hex');
   if (await exists(ctx, store, point.id)) throw new Failure('exists', `${bucket.url} has a point ${point.id} already`);
-  await bucket.put(ctx, manifestDigestKey(point.id), Buffer.from(`${sha256}\n`));
+  await bucket.put(ctx, place.digest, Buffer.from(`${sha256}\n`));
   (draft as PlainDraft).committing();
   await bucket.put(ctx, place.manifest, manifest, { ifAbsent: true, contentType: 'application/json' });
   // It is committed: what the draft leaves is rubbish, which `reclaim` finds.
@@ -297,6 +306,7 @@ async function* points(ctx: Context, bucket: Bucket, layout: Layout): AsyncItera
 async function pointIds(ctx: Context, bucket: Bucket, layout: Layout): Promise<readonly string[]> {
   const ids = new Set<string>();
   if (layout === 'dated') for await (const folder of bucket.folders(ctx, '')) ids.add(folder.slice(0, -1));
-  for await (const key of keysBelow(ctx, bucket, MANIFESTS)) ids.add(key.slice(MANIFESTS.length, -'.json'.length));
+  for await (const key of keysBelow(ctx, bucket, MANIFESTS))
+    if (key.endsWith(END)) ids.add(key.slice(MANIFESTS.length, -END.length));
   return [...ids].filter(isPointId).sort();
 }

@@ -1,0 +1,35 @@
+// Makes recovery points of the folders that older scripts wrote. Their files stay as they are.
+
+import { Failure } from '../core/errors.ts';
+import type { Adopted, Context } from '../core/model.ts';
+import type { NamedStore, StackComponent } from './model.ts';
+
+export interface ImportRequest {
+  readonly stack: string;
+  readonly store: NamedStore;
+  /** Whose files are looked for. */
+  readonly components: readonly StackComponent[];
+  /** The zone of the stamps in file names; dated folders are in UTC. */
+  readonly timeZone: string;
+  /** Only the point of this id. */
+  readonly id?: string;
+}
+
+/** Each moment that files lie there for, oldest first; those that are points already are left out. */
+export async function* importFolders(ctx: Context, request: ImportRequest): AsyncIterable<Adopted> {
+  const { store, name } = request.store;
+  if (!store.adopt) {
+    throw new Failure('settings-invalid', `store ${name} holds no files of other programs`, {
+      hint: 'import into a store of format plain whose bucket is the folder of the old backups',
+    });
+  }
+  const components = request.components.flatMap((each) => {
+    const { recognise } = each.driver;
+    return recognise ? [{ name: each.name, kind: each.kind, recognise }] : [];
+  });
+  if (components.length === 0) {
+    throw new Failure('settings-invalid', 'none of the components is of a kind that older scripts backed up');
+  }
+  const { stack, timeZone, id } = request;
+  yield* store.adopt(ctx, { stack, components, timeZone, ...(id === undefined ? {} : { id }) });
+}

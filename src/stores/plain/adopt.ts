@@ -1,0 +1,278 @@
+// Files that older scripts left here, described as recovery points. Each is read once, to its end: what can't be
+// unpacked is refused now and not at three in the morning. No file is changed.
+
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { bytesOf, measured } from '../../core/bytes.ts';
+import { Failure, isFailure, messageOf } from '../../core/errors.ts';
+import { idOf, isPointId, timeOfId } from '../../core/manifest.ts';
+import type {
+  Adopted,
+  AdoptOptions,
+  Bucket,
+  CapturedComponent,
+  Context,
+  Finding,
+  RecoveryPoint,
+} from '../../core/model.ts';
+import { compareBytes, type Entry } from './entries.ts';
+import { gunzipped } from './gzip.ts';
+import { datedManifestKey, indexKey, OWN } from './keys.ts';
+import { adoptedPlaceOf, contentOf, type Proof, renderManifest } from './manifest.ts';
+import type { Layout } from './settings.ts';
+
+const GZIP_END = '.gz';
+const DAY_MS = 86_400_000;
+const NOTE = 'made by other programs: it has no inventory, and checksums only since it was imported';
+
+const oldManifestSchema = z.object({
+  version: z.string().nullish(),
+  components: z.record(z.string(), z.object({ file: z.string(), size: z.number() })).default({}),
+});
+type OldManifest = z.output<typeof oldManifestSchema>;
+
+/** A file whose name a driver knows. */
+interface Found {
+  readonly key: string;
+  readonly bytes: number;
+  readonly component: string;
+  readonly part: string;
+}
+
+/** One point after another, oldest first. `isTaken`: there is a point of that id, or a draft. */
+export async function* adopt(
+  ctx: Context,
+  bucket: Bucket,
+  layout: Layout,
+  options: AdoptOptions,
+  isTaken: (id: string) => Promise<boolean>,
+): AsyncIterable<Adopted> {
+  const moments = layout === 'dated' ? datedFolders(ctx, bucket, options) : datedNames(ctx, bucket, options);
+  for await (const { id, found, unclear } of moments) {
+    if ((options.id !== undefined && options.id !== id) || (await isTaken(id))) continue;
+    if (found.length === 0 && unclear.length === 0) continue;
+    yield await adoptOne(ctx, bucket, options, { id, found, unclear });
+  }
+}
+
+interface Moment {
+  readonly id: string;
+  readonly found: readonly Found[];
+  /** Files that several components claim. */
+  readonly unclear: readonly Finding[];
+}
+
+/** 'PREFIX/2024-02-23-020000/…': the folder is the moment, in UTC. */
+async function* datedFolders(ctx: Context, bucket: Bucket, options: AdoptOptions): AsyncIterable<Moment> {
+  for await (const folder of bucket.folders(ctx, '')) {
+    const id = folder.slice(0, -1);
+    if (!isPointId(id)) continue;
+    const moment = { id, found: [] as Found[], unclear: [] as Finding[] };
+    for await (const { key, bytes } of bucket.list(ctx, folder)) {
+      sortIn(moment, key, bytes, recognised(key, options));
+    }
+    yield moment;
+  }
+}
+
+/** 'PREFIX/postgres/postgres_DB_20260128_120000.sql.gz': the moment is in the name, in some time zone. */
+async function* datedNames(ctx: Context, bucket: Bucket, options: AdoptOptions): AsyncIterable<Moment> {
+  const moments = new Map<string, { id: string; found: Found[]; unclear: Finding[] }>();
+  const instant = zonedClock(options.timeZone);
+  for await (const folder of bucket.folders(ctx, '')) {
+    if (folder === OWN) continue;
+    for await (const { key, bytes } of bucket.list(ctx, folder)) {
+      if (key.indexOf('/', folder.length) >= 0) continue;
+      const claims = recognised(key, options);
+      const id = idOfStamp(claims.find(({ stamp }) => stamp !== null)?.stamp ?? null, instant);
+      if (id === null) continue;
+      const moment = moments.get(id) ?? { id, found: [], unclear: [] };
+      moments.set(id, moment);
+      sortIn(moment, key, bytes, claims);
+    }
+  }
+  yield* [...moments.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+interface Claim {
+  readonly component: string;
+  readonly part: string;
+  readonly stamp: string | null;
+}
+
+function recognised(key: string, { components }: AdoptOptions): readonly Claim[] {
+  const fileName = key.slice(key.lastIndexOf('/') + 1);
+  return components.flatMap(({ name, recognise }) => {
+    const claim = recognise(fileName);
+    return claim ? [{ component: name, ...claim }] : [];
+  });
+}
+
+function sortIn(
+  moment: { readonly found: Found[]; readonly unclear: Finding[] },
+  key: string,
+  bytes: number,
+  claims: readonly Claim[],
+): void {
+  const [claim, ...others] = claims;
+  if (!claim) return;
+  if (others.length === 0) moment.found.push({ key, bytes, component: claim.component, part: claim.part });
+  else {
+    const names = claims.map(({ component }) => component).join(' and ');
+    const hint = 'name the component that it belongs to';
+    moment.unclear.push({ check: `${key} can be told`, verdict: 'unknown', detail: `it fits ${names}`, hint });
+  }
+}
+
+async function adoptOne(ctx: Context, bucket: Bucket, options: AdoptOptions, moment: Moment): Promise<Adopted> {
+  const { id, found } = moment;
+  const old = await oldManifest(ctx, bucket, id);
+  const findings = [...moment.unclear];
+  const entries = new Map<string, Entry[]>();
+  for (const file of found) {
+    ctx.progress({ task: id, phase: 'import' });
+    const read = await readFile(ctx, bucket, file, old);
+    const others = entries.get(file.component) ?? [];
+    const same = others.find(({ name }) => name === file.part);
+    if (!('key' in read)) findings.push(read);
+    else if (same)
+      findings.push({ check: `${file.key} can be told`, verdict: 'unknown', detail: `${same.key} is the same part` });
+    else entries.set(file.component, [...others, read]);
+  }
+  const files = found.map(({ key }) => key);
+  if (entries.size === 0) return { id, point: null, files, findings };
+  const proofs = new Map<string, Proof>();
+  for (const [component, parts] of entries) proofs.set(component, await putIndex(ctx, bucket, id, component, parts));
+  const point = describe(id, options, old, entries, findings.length === 0);
+  await putManifest(ctx, bucket, point, proofs);
+  return { id, point, files, findings };
+}
+
+/** Its index entry, or what is wrong with it. */
+async function readFile(
+  ctx: Context,
+  bucket: Bucket,
+  { key, bytes, part }: Found,
+  old: OldManifest | null,
+): Promise<Entry | Finding> {
+  const check = `${key} is whole`;
+  const promised = Object.values(old?.components ?? {}).find(({ file }) => key.endsWith(`/${file}`))?.size;
+  if (promised !== undefined && promised !== bytes) {
+    return { check, verdict: 'fail', detail: `it has ${bytes} bytes and its manifest says ${promised}` };
+  }
+  const gzip = key.endsWith(GZIP_END);
+  const stored = measured(bucket.get(ctx, key));
+  const content = gzip ? measured(gunzipped(stored.body, key)) : null;
+  try {
+    for await (const _ of content?.body ?? stored.body) ctx.signal.throwIfAborted();
+  } catch (error) {
+    if (!isFailure(error, 'checksum') && !isFailure(error, 'archived')) throw error;
+    return { check, verdict: error.code === 'archived' ? 'unknown' : 'fail', detail: messageOf(error) };
+  }
+  const sum = stored.sum();
+  if (sum.bytes === 0) return { check, verdict: 'fail', detail: 'it is empty' };
+  return { ...(content?.sum() ?? sum), name: part, key, gzip, stored: sum };
+}
+
+async function oldManifest(ctx: Context, bucket: Bucket, id: string): Promise<OldManifest | null> {
+  const text = await contentOf(ctx, bucket, datedManifestKey(id));
+  if (!text) return null;
+  try {
+    const parsed = oldManifestSchema.safeParse(JSON.parse(text.toString('utf8')));
+    return parsed.success ? parsed.data : null;
+  } catch {
+    return null; // it is not ours, and nothing depends on it
+  }
+}
+
+async function putIndex(
+  ctx: Context,
+  bucket: Bucket,
+  id: string,
+  component: string,
+  entries: readonly Entry[],
+): Promise<Proof> {
+  const sorted = entries.toSorted((a, b) => compareBytes(a.name, b.name));
+  const list = measured(bytesOf(sorted.map((entry) => `${JSON.stringify(entry)}\n`).join('')));
+  await bucket.put(ctx, indexKey(id, component), list.body);
+  return { index: list.sum(), files: sorted.map(({ key, stored }) => ({ file: key, size: stored.bytes })) };
+}
+
+async function putManifest(
+  ctx: Context,
+  bucket: Bucket,
+  point: RecoveryPoint,
+  proofs: ReadonlyMap<string, Proof>,
+): Promise<void> {
+  const place = adoptedPlaceOf(point.id);
+  const manifest = renderManifest(place, point, proofs);
+  const sha256 = createHash('sha256').update(manifest).digest('hex');
+  await bucket.put(ctx, place.digest, Buffer.from(`${sha256}\n`));
+  await bucket.put(ctx, place.manifest, manifest, { ifAbsent: true, contentType: 'application/json' });
+}
+
+function describe(
+  id: string,
+  { stack, components }: AdoptOptions,
+  old: OldManifest | null,
+  entries: ReadonlyMap<string, readonly Entry[]>,
+  whole: boolean,
+): RecoveryPoint {
+  const at = timeOfId(id).toISOString();
+  const captured = [...entries].map(([name, parts]): [string, CapturedComponent] => {
+    const bytes = parts.reduce((sum, part) => sum + part.bytes, 0);
+    return [
+      name,
+      {
+        kind: components.find((each) => each.name === name)?.kind ?? '',
+        error: null,
+        serverVersion: null,
+        identity: null,
+        method: 'import',
+        cut: null,
+        inventoryLevel: null,
+        totals: {},
+        parts: { count: parts.length, bytes },
+        durationMs: 0,
+        warnings: [NOTE],
+      },
+    ];
+  });
+  return {
+    format: 1,
+    id,
+    stack,
+    plan: null,
+    startedAt: at,
+    finishedAt: at,
+    skewMs: 0,
+    status: whole ? 'complete' : 'partial',
+    version: old?.version ?? null,
+    components: Object.fromEntries(captured),
+  };
+}
+
+/** '20260128_120000' or '2026-01-28-120000' as the id of that moment in UTC; null when it is none. */
+function idOfStamp(stamp: string | null, instant: (wallClock: Date) => Date): string | null {
+  const [, y, mo, d, h, mi, s] = /^(\d{4})-?(\d\d)-?(\d\d)[-_T]?(\d\d)(\d\d)(\d\d)$/.exec(stamp ?? '') ?? [];
+  const wallClock = new Date(`${y}-${mo}-${d}T${h}:${mi}:${s}Z`);
+  return Number.isNaN(wallClock.getTime()) ? null : idOf(instant(wallClock));
+}
+
+/** Turns what a clock on the wall showed (written as if it were UTC) into the moment it showed it; the earlier of two. */
+export function zonedClock(timeZone: string): (wallClock: Date) => Date {
+  let format: Intl.DateTimeFormat;
+  try {
+    format = new Intl.DateTimeFormat('sv-SE', { timeZone, dateStyle: 'short', timeStyle: 'medium' });
+  } catch (cause) {
+    throw new Failure('settings-invalid', `${timeZone} is no time zone`, { cause, hint: "such as 'Europe/Madrid'" });
+  }
+  const offset = (at: number): number => Date.parse(`${format.format(at).replace(' ', 'T')}Z`) - at;
+  return (wallClock) => {
+    const wall = wallClock.getTime();
+    // The offsets on either side of any change nearby; the larger one is the earlier moment.
+    const offsets = [offset(wall - DAY_MS), offset(wall + DAY_MS)].sort((a, b) => b - a);
+    const fits = offsets.find((each) => offset(wall - each) === each);
+    return new Date(wall - (fits ?? offsets[1] ?? 0));
+  };
+}
