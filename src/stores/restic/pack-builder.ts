@@ -3,23 +3,16 @@
 import { Failure } from '../../core/errors.ts';
 import { compress, type MasterKey, SEAL_BYTES, sealInto, sha256 } from './crypto.ts';
 import type { PackedBlob } from './index.ts';
-import {
-  CHUNK_ROOM_BYTES,
-  checkPack,
-  encodeHeader,
-  HEADER_ENTRY_BYTES,
-  PACK_BYTES_TARGET,
-  PACK_FRAME_BYTES,
-} from './pack.ts';
+import { checkBlobs, encodeHeader, HEADER_ENTRY_BYTES, PACK_BYTES_MAX, PACK_FRAME_BYTES } from './pack.ts';
+import { releaseLarge } from './pool-buffers.ts';
 
 /** Bounds what a pack's header and its entries in memory take when blobs are tiny. */
 const BLOBS_MAX = 8192;
-const PACK_BYTES_CAPACITY = PACK_BYTES_TARGET + CHUNK_ROOM_BYTES + BLOBS_MAX * HEADER_ENTRY_BYTES + PACK_FRAME_BYTES;
 /** Compression that saves less than this share is not worth decompressing. */
 const SAVING_MIN = 0.02;
 const TREE_LEVEL_MIN = 1;
 
-/** A closed pack that was read back. Its bytes are the first of `buffer`, which is large enough to be used again. */
+/** A closed pack that was read back: the first `bytes` of a buffer. */
 export interface FinishedPack {
   readonly buffer: ArrayBuffer;
   readonly bytes: number;
@@ -29,18 +22,13 @@ export interface FinishedPack {
 
 export interface PackBuilder {
   /** Gives the pack that this closed, if any. */
-  add(id: Uint8Array, plain: Uint8Array): FinishedPack | undefined;
+  add(id: Uint8Array, plain: Buffer): FinishedPack | undefined;
   /** Closes the pack that is open, if any. */
   finish(): FinishedPack | undefined;
 }
 
-/** `compressionLevel` 0 stores data as it is. `spare` gives a buffer back that a finished pack has left, if any. */
-export function packBuilder(options: {
-  key: MasterKey;
-  tree: boolean;
-  compressionLevel: number;
-  spare(): ArrayBuffer | undefined;
-}): PackBuilder {
+/** `compressionLevel` 0 stores data as it is. */
+export function packBuilder(options: { key: MasterKey; tree: boolean; compressionLevel: number }): PackBuilder {
   const { key, tree } = options;
   const level = tree ? Math.max(options.compressionLevel, TREE_LEVEL_MIN) : options.compressionLevel;
   let pack = Buffer.alloc(0);
@@ -50,11 +38,9 @@ export function packBuilder(options: {
   /** Makes room for a blob; an open pack that has none is closed first. */
   function reserve(bytes: number): FinishedPack | undefined {
     const needed = bytes + (blobs.length + 1) * HEADER_ENTRY_BYTES + PACK_FRAME_BYTES;
-    const closed = used > 0 && used + needed > pack.length ? finish() : undefined;
-    if (used === 0 && needed > pack.length) {
-      const spare = options.spare();
-      pack = Buffer.from(spare && spare.byteLength >= needed ? spare : freshBuffer(needed));
-    }
+    const full = used + needed > pack.length || blobs.length === BLOBS_MAX;
+    const closed = full ? finish() : undefined;
+    if (needed > pack.length) pack = Buffer.allocUnsafeSlow(Math.max(needed, PACK_BYTES_MAX));
     return closed;
   }
 
@@ -64,9 +50,8 @@ export function packBuilder(options: {
     const sealedBytes = sealInto(key, header, pack, used);
     const bytes = pack.writeUInt32LE(sealedBytes, used + sealedBytes);
     const whole = pack.subarray(0, bytes);
-    const id = sha256(whole);
-    readBack(key, whole, id, blobs);
-    const finished = { buffer: pack.buffer as ArrayBuffer, bytes, id: id.toString('hex'), header };
+    readBack(key, whole, blobs);
+    const finished = { buffer: pack.buffer as ArrayBuffer, bytes, id: sha256(whole).toString('hex'), header };
     pack = Buffer.alloc(0);
     used = 0;
     blobs = [];
@@ -83,21 +68,15 @@ export function packBuilder(options: {
       const length = sealInto(key, body, pack, used);
       blobs.push({ id, tree, offset: used, length, uncompressedLength: compressed ? plain.length : 0 });
       used += length;
-      // A pack closed for lack of room leaves a new one with a single blob, so both never happen at once but for a
-      // blob as large as a pack; that one waits for the next call.
-      if (closed) return closed;
-      return used >= PACK_BYTES_TARGET || blobs.length >= BLOBS_MAX ? finish() : undefined;
+      if (packed !== plain) releaseLarge(packed);
+      return closed;
     },
   };
 }
 
-function freshBuffer(needed: number): ArrayBuffer {
-  return new ArrayBuffer(Math.max(needed, PACK_BYTES_CAPACITY));
-}
-
 /** What the compressor, the memory or a library has spoiled is found here, while the source can still be read again. */
-function readBack(key: MasterKey, pack: Buffer, id: Buffer, written: readonly PackedBlob[]): void {
-  const { blobs, damages } = checkPack(key, pack, id);
+function readBack(key: MasterKey, pack: Buffer, written: readonly PackedBlob[]): void {
+  const { blobs, damages } = checkBlobs(key, pack);
   const same =
     blobs.length === written.length && blobs.every((blob, i) => Buffer.compare(blob.id, written[i]?.id ?? pack) === 0);
   if (damages.length === 0 && same) return;

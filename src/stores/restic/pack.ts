@@ -1,17 +1,14 @@
 // A pack: sealed blobs one after another, then the sealed list of them, then that list's length. docs/format.md.
 
 import { Failure, messageOf } from '../../core/errors.ts';
-import { CHUNK_BYTES_MAX } from './chunker.ts';
 import { decompress, type MasterKey, openInto, SEAL_BYTES, sha256 } from './crypto.ts';
 import type { BlobPlace, PackedBlob } from './index.ts';
+import { releaseLarge } from './pool-buffers.ts';
 
-/** A pack is closed as soon as it has grown to this. */
-export const PACK_BYTES_TARGET = 16 * 1024 * 1024;
+/** A pack is closed before it would grow over this, unless a single blob does. */
+export const PACK_BYTES_MAX = 16 * 1024 * 1024;
 /** A blob is held in memory whole. Stock restic's largest data is 8 MiB; a tree grows with the entries of its folder. */
 export const BLOB_BYTES_MAX = 128 * 1024 * 1024;
-
-/** Room that a pack of target size keeps for one more of the largest chunks. */
-export const CHUNK_ROOM_BYTES = CHUNK_BYTES_MAX + SEAL_BYTES;
 
 const LENGTH_BYTES = 4; // of the sealed header, at the very end
 const STORED_BYTES = 37; // type, length, id
@@ -92,31 +89,32 @@ export function openHeader(key: MasterKey, packEnd: Uint8Array, packBytes: numbe
 }
 
 /**
- * Puts the plain bytes of a sealed blob into `target` at `at` after every check there is (seal, zstd, SHA-256), and
- * returns their length. The lengths come from an index that may be hostile: no more than `BLOB_BYTES_MAX` come out.
+ * Gives the plain bytes of a sealed blob to `use` after every check there is (seal, zstd, SHA-256); they are valid
+ * until it returns. The lengths come from an index that may be hostile: no more than `BLOB_BYTES_MAX` come out.
  */
-export function openBlob(
+export function openBlob<T>(
   key: MasterKey,
   sealed: Uint8Array,
   blob: { readonly id: Uint8Array; readonly uncompressedLength: number },
-  target: Buffer,
-  at: number,
-): number {
+  use: (plain: Buffer) => T,
+): T {
   const bytes = plainLength({ length: sealed.length, uncompressedLength: blob.uncompressedLength });
   if (bytes > BLOB_BYTES_MAX) throw new Failure('checksum', `a blob of ${bytes} bytes is more than is ever written`);
-  if (blob.uncompressedLength === 0) {
-    openInto(key, sealed, target, at);
-  } else {
-    const packed = scratchOf(sealed.length);
-    const packedBytes = openInto(key, sealed, packed, 0);
-    const plain = decompress(packed.subarray(0, packedBytes), bytes);
+  const scratch = scratchOf(sealed.length);
+  const opened = scratch.subarray(0, openInto(key, sealed, scratch, 0));
+  if (blob.uncompressedLength === 0) return use(checked(opened));
+  const plain = decompress(opened, bytes);
+  try {
     if (plain.length !== bytes) throw new Failure('checksum', `${plain.length} bytes came out, not ${bytes}`);
-    target.set(plain, at);
+    return use(checked(plain));
+  } finally {
+    releaseLarge(plain);
   }
-  if (!sha256(target.subarray(at, at + bytes)).equals(blob.id)) {
+
+  function checked(content: Buffer): Buffer {
+    if (sha256(content).equals(blob.id)) return content;
     throw new Failure('checksum', 'the bytes are not those that the id was made of');
   }
-  return bytes;
 }
 
 export interface PackDamage {
@@ -131,18 +129,23 @@ export interface PackCheck {
 }
 /** Everything that is wrong with a whole pack; nothing when all of it can be read. */
 export function checkPack(key: MasterKey, pack: Uint8Array, id: Uint8Array): PackCheck {
-  const damages: PackDamage[] = [];
-  if (!sha256(pack).equals(id)) damages.push({ blob: null, reason: 'its bytes are not those that it is named after' });
-  let blobs: PackedBlob[] = [];
+  const { blobs, damages } = checkBlobs(key, pack);
+  if (sha256(pack).equals(id)) return { blobs, damages };
+  return { blobs, damages: [{ blob: null, reason: 'its bytes are not those that it is named after' }, ...damages] };
+}
+
+/** The same but for its name, which is made of it. */
+export function checkBlobs(key: MasterKey, pack: Uint8Array): PackCheck {
+  let blobs: PackedBlob[];
   try {
     blobs = openHeader(key, pack, pack.length);
   } catch (error) {
-    damages.push({ blob: null, reason: messageOf(error) });
+    return { blobs: [], damages: [{ blob: null, reason: messageOf(error) }] };
   }
+  const damages: PackDamage[] = [];
   for (const blob of blobs) {
     try {
-      const sealed = pack.subarray(blob.offset, blob.offset + blob.length);
-      openBlob(key, sealed, blob, plainScratchOf(Math.min(plainLength(blob), BLOB_BYTES_MAX)), 0);
+      openBlob(key, pack.subarray(blob.offset, blob.offset + blob.length), blob, () => {});
     } catch (error) {
       damages.push({ blob, reason: messageOf(error) });
     }
@@ -150,14 +153,9 @@ export function checkPack(key: MasterKey, pack: Uint8Array, id: Uint8Array): Pac
   return { blobs, damages };
 }
 
-// Each thread has two buffers that it uses again for every blob: fresh ones would cost more than the decryption.
-let scratch = Buffer.alloc(0);
-let plainScratch = Buffer.alloc(0);
+// Each thread decrypts into a buffer of its own: fresh ones would cost more than the decryption.
+let threadScratch = Buffer.alloc(0);
 function scratchOf(bytes: number): Buffer {
-  if (scratch.length < bytes) scratch = Buffer.allocUnsafeSlow(bytes);
-  return scratch;
-}
-function plainScratchOf(bytes: number): Buffer {
-  if (plainScratch.length < bytes) plainScratch = Buffer.allocUnsafeSlow(bytes);
-  return plainScratch;
+  if (threadScratch.length < bytes) threadScratch = Buffer.allocUnsafeSlow(bytes);
+  return threadScratch;
 }

@@ -1,23 +1,29 @@
-/** Buffers that are used again: fresh memory costs more than what is done to it. */
+// Memory that threads share. It is used again, as fresh memory costs more than what is done to it; and it is no
+// thread's own, so that it passes between them without work for the collector. One thread has it at a time.
+
 export interface Buffers {
   /** At least so large; what it holds means nothing. */
-  take(bytes: number): ArrayBuffer;
-  give(buffer: ArrayBuffer): void;
+  take(bytes: number): SharedArrayBuffer;
+  give(buffer: SharedArrayBuffer): void;
 }
 
-/** All are of `size` but for those that have to be larger, which are not kept; nor are more than `keptMax`. */
-export function buffers(size: number, keptMax: number): Buffers {
-  const kept: ArrayBuffer[] = [];
+/** All are of `size` but for those that have to be larger, which are not kept. */
+export function buffers(size: number): Buffers {
+  const kept: SharedArrayBuffer[] = [];
   return {
-    take: (bytes) => (bytes <= size ? kept.pop() : undefined) ?? new ArrayBuffer(Math.max(bytes, size)),
+    take: (bytes) => (bytes <= size ? kept.pop() : undefined) ?? new SharedArrayBuffer(Math.max(bytes, size)),
     give(buffer) {
-      if (buffer.byteLength === size && kept.length < keptMax) kept.push(buffer);
-      else release(buffer);
+      if (buffer.byteLength === size) kept.push(buffer);
     },
   };
 }
 
-/** Frees the memory now; the collector would take its time. */
-export function release(buffer: ArrayBuffer): void {
-  buffer.transfer(0);
+/** Frees memory now, where the collector would let a hundred MiB of it lie. */
+export function release(buffer: ArrayBufferLike): void {
+  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
+}
+
+/** The same for what zlib returned. Small results share their memory with others. */
+export function releaseLarge(data: Buffer): void {
+  if (data.buffer.byteLength > Buffer.poolSize) release(data.buffer);
 }

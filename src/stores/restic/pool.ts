@@ -11,14 +11,13 @@ const WORKERS_MAX = 4;
 export interface Pool extends AsyncDisposable {
   readonly size: number;
   /**
-   * Rejects with the Failure of the job, or with why its thread has died. The `transfer` buffers are the thread's
-   * until the answer brings them back; a failed job loses them. `cost` is in bytes to go through: the thread that has
-   * the least before it gets the job, unless `thread` names one.
+   * Rejects with the Failure of the job, or with why its thread has died. `cost` is in bytes to go through: the thread
+   * that has the least before it gets the job, unless `thread` names one.
    */
   run<K extends JobKind>(
     kind: K,
     job: Jobs[K]['job'],
-    options: { readonly transfer: readonly ArrayBuffer[]; readonly cost: number; readonly thread?: number },
+    options: { readonly cost: number; readonly thread?: number },
   ): Promise<Jobs[K]['answer']>;
   /** The numbers of the threads that had a job so far. */
   started(): Iterable<number>;
@@ -57,7 +56,7 @@ export function openPool(options: { key: MasterKey; compressionLevel: number; wo
 
   return {
     size,
-    async run(kind, job, { transfer, cost, thread: wanted }) {
+    async run(kind, job, { cost, thread: wanted }) {
       if (closed) throw closed;
       const thread = threadAt(wanted ?? leastBusy());
       const number = jobs++;
@@ -66,7 +65,7 @@ export function openPool(options: { key: MasterKey; compressionLevel: number; wo
         thread.cost += cost;
         // A thread keeps the process alive while it has work, and no longer.
         thread.worker.ref();
-        thread.worker.postMessage({ kind, number, job } as Job, transfer);
+        thread.worker.postMessage({ kind, number, job } as Job);
       });
       if ('error' in answer) throw errorOf(answer);
       return answer.answer as Jobs[typeof kind]['answer'];

@@ -1,5 +1,5 @@
 // The thread that hashes, compresses, seals and opens. It does one job at a time, keeps the packs that it is filling,
-// and reads and writes nothing but memory: buffers are handed over with a job and handed back with its answer.
+// and reads and writes nothing but memory.
 
 import { parentPort, workerData } from 'node:worker_threads';
 import { type ErrorCode, isFailure, messageOf } from '../../core/errors.ts';
@@ -7,24 +7,20 @@ import { type MasterKey, sha256 } from './crypto.ts';
 import { checkPack, openBlob, type PackCheck, plainLength } from './pack.ts';
 import { type FinishedPack, type PackBuilder, packBuilder } from './pack-builder.ts';
 
-/** Some pieces of a buffer. `ids` are theirs, 32 bytes each. */
+/** Some pieces of a buffer, which is the thread's until its answer. `ids` are theirs, 32 bytes each. */
 export interface Pieces {
-  readonly buffer: ArrayBuffer;
+  readonly buffer: SharedArrayBuffer;
   /** Offset and length of each. */
   readonly spans: Uint32Array;
 }
 /** What each kind of job is given and answers with. */
 export interface Jobs {
   /** The ids of pieces. */
-  readonly hash: { readonly job: Pieces; readonly answer: { buffer: ArrayBuffer; ids: Uint8Array } };
-  /** Puts pieces into this thread's open pack. `spare` is the buffer of a pack that was stored, to be used again. */
+  readonly hash: { readonly job: Pieces; readonly answer: { ids: Uint8Array } };
+  /** Puts pieces into this thread's open pack. */
   readonly pack: {
-    readonly job: Pieces & {
-      readonly ids: Uint8Array;
-      readonly tree: boolean;
-      readonly spare: ArrayBuffer | undefined;
-    };
-    readonly answer: { buffer: ArrayBuffer; packs: FinishedPack[] };
+    readonly job: Pieces & { readonly ids: Uint8Array; readonly tree: boolean };
+    readonly answer: { packs: FinishedPack[] };
   };
   /** Closes this thread's open packs. */
   readonly finish: { readonly job: null; readonly answer: { packs: FinishedPack[] } };
@@ -33,15 +29,15 @@ export interface Jobs {
     readonly job: Pieces & {
       readonly ids: Uint8Array;
       readonly uncompressed: Uint32Array;
-      readonly plain: ArrayBuffer;
+      readonly plain: SharedArrayBuffer;
     };
     /** `damages`: what is wrong, by number of the piece. Its bytes in `plain` mean nothing. */
-    readonly answer: { buffer: ArrayBuffer; plain: ArrayBuffer; damages: ReadonlyMap<number, string> };
+    readonly answer: { damages: ReadonlyMap<number, string> };
   };
   /** Reads a whole pack, the first `bytes` of the buffer. */
   readonly check: {
-    readonly job: { readonly buffer: ArrayBuffer; readonly bytes: number; readonly id: Uint8Array };
-    readonly answer: { buffer: ArrayBuffer } & PackCheck;
+    readonly job: { readonly buffer: SharedArrayBuffer; readonly bytes: number; readonly id: Uint8Array };
+    readonly answer: PackCheck;
   };
 }
 export type JobKind = keyof Jobs;
@@ -67,7 +63,11 @@ if (port) {
   port.on('message', (job: Job) => {
     try {
       const answer = work(job);
-      port.postMessage({ number: job.number, answer } satisfies Answer, buffersOf(answer));
+      const packs = 'packs' in answer ? answer.packs : []; // their memory is handed over, not copied
+      port.postMessage(
+        { number: job.number, answer } satisfies Answer,
+        packs.map((pack) => pack.buffer),
+      );
     } catch (error) {
       const known = isFailure(error) ? { code: error.code, hint: error.hint } : { code: null, hint: undefined };
       port.postMessage({ number: job.number, error, ...known } satisfies Answer);
@@ -81,28 +81,21 @@ function worker(settings: WorkerSettings): (job: Job) => Jobs[JobKind]['answer']
     macK: Buffer.from(settings.key.macK),
     macR: Buffer.from(settings.key.macR),
   };
-  let spare: ArrayBuffer | undefined;
   const builderOf = (tree: boolean): PackBuilder =>
-    packBuilder({ key, tree, compressionLevel: settings.compressionLevel, spare: takeSpare });
-  function takeSpare(): ArrayBuffer | undefined {
-    const taken = spare;
-    spare = undefined;
-    return taken;
-  }
+    packBuilder({ key, tree, compressionLevel: settings.compressionLevel });
   const builders = { data: builderOf(false), tree: builderOf(true) };
   return ({ kind, job }) => {
     switch (kind) {
       case 'hash':
-        return { buffer: job.buffer, ids: hashPieces(job) };
+        return { ids: hashPieces(job) };
       case 'pack':
-        spare = job.spare ?? spare;
-        return { buffer: job.buffer, packs: packPieces(job.tree ? builders.tree : builders.data, job) };
+        return { packs: packPieces(job.tree ? builders.tree : builders.data, job) };
       case 'finish':
         return { packs: [builders.data.finish(), builders.tree.finish()].filter((pack) => pack !== undefined) };
       case 'open':
-        return { buffer: job.buffer, plain: job.plain, damages: openPieces(key, job) };
+        return { damages: openPieces(key, job) };
       case 'check':
-        return { buffer: job.buffer, ...checkPack(key, Buffer.from(job.buffer, 0, job.bytes), job.id) };
+        return checkPack(key, Buffer.from(job.buffer, 0, job.bytes), job.id);
     }
   };
 }
@@ -143,7 +136,7 @@ function openPieces(key: MasterKey, job: Jobs['open']['job']): Map<number, strin
       uncompressedLength: job.uncompressed[number] ?? 0,
     };
     try {
-      openBlob(key, sealed, blob, plain, at);
+      openBlob(key, sealed, blob, (opened) => plain.set(opened, at));
     } catch (error) {
       damages.set(number, messageOf(error));
     }
@@ -151,12 +144,4 @@ function openPieces(key: MasterKey, job: Jobs['open']['job']): Map<number, strin
     number += 1;
   }
   return damages;
-}
-
-/** Large buffers change hands instead of being copied. */
-function buffersOf(answer: Jobs[JobKind]['answer']): ArrayBuffer[] {
-  const buffers = 'packs' in answer ? answer.packs.map((pack) => pack.buffer) : [];
-  if ('buffer' in answer) buffers.push(answer.buffer);
-  if ('plain' in answer) buffers.push(answer.plain);
-  return buffers;
 }

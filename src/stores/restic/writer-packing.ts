@@ -33,7 +33,7 @@ export interface PackingOptions {
 
 /** Pieces that were claimed, with the ids of each. */
 export interface NewPieces {
-  readonly buffer: ArrayBuffer;
+  readonly buffer: SharedArrayBuffer;
   readonly spans: Uint32Array; // offset and length of each
   readonly ids: Uint8Array;
   readonly tree: boolean;
@@ -49,7 +49,7 @@ export interface Packing extends AsyncDisposable {
   /** Waits until the workers can take so much more, which `addChunk` then does. */
   room(bytes: number): Promise<void>;
   /** Takes the buffer over. Resolves to the chunk's id as soon as that is known; storing goes on behind. */
-  addChunk(buffer: ArrayBuffer, bytes: number): Promise<Uint8Array>;
+  addChunk(buffer: SharedArrayBuffer, bytes: number): Promise<Uint8Array>;
   /** Takes the buffer over at once, and resolves when there was room for it; storing goes on behind. */
   add(pieces: NewPieces): Promise<void>;
   /** Resolves when all that was added before is stored. */
@@ -57,12 +57,10 @@ export interface Packing extends AsyncDisposable {
 }
 
 const BUFFER_BYTES = CHUNK_BYTES_MAX + 256 * 1024;
-const BUFFERS_KEPT = 16;
 /** For each worker: what is in its hands and on the way to it. */
-const AHEAD_BYTES = 8 * 1024 * 1024;
+const AHEAD_BYTES = 4 * 1024 * 1024;
 /** Packs on their way to the bucket. */
-const PUTS_MAX = 4;
-const SPARES_MAX = 2;
+const PUTS_MAX = 3;
 /** Trees are few: one thread packs them all, so that they end in few packs. */
 const TREE_THREAD = 0;
 
@@ -70,42 +68,38 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
   const pool = openPool(options);
   const input = budget(AHEAD_BYTES * pool.size);
   const puts = budget(PUTS_MAX);
-  const free = buffers(BUFFER_BYTES, BUFFERS_KEPT);
+  const free = buffers(BUFFER_BYTES);
   const tasks = sharedTasks(outer, (error) => {
     input.fail(error);
     puts.fail(error);
   });
 
   const claims = openClaims(options.index);
-  const { store, takeSpare } = packStorage({ ...options, claims, tasks, puts });
+  const store = packStorage({ ...options, claims, tasks, puts });
 
   async function pack({ buffer, spans, ids, tree, bytes }: NewPieces): Promise<void> {
     await puts.take(0);
-    const spare = takeSpare();
-    const answer = await pool.run(
-      'pack',
-      { buffer, spans, ids, tree, spare },
-      { transfer: spare ? [buffer, spare] : [buffer], cost: bytes, ...(tree ? { thread: TREE_THREAD } : {}) },
-    );
-    free.give(answer.buffer);
+    const where = tree ? { thread: TREE_THREAD } : {};
+    const { packs } = await pool.run('pack', { buffer, spans, ids, tree }, { cost: bytes, ...where });
+    free.give(buffer);
     input.give(bytes);
-    for (const finished of answer.packs) tasks.run(store(finished));
+    for (const finished of packs) tasks.run(store(finished));
   }
 
-  async function hashAndPack(buffer: ArrayBuffer, bytes: number): Promise<Uint8Array> {
+  async function hashAndPack(buffer: SharedArrayBuffer, bytes: number): Promise<Uint8Array> {
     const spans = Uint32Array.of(0, bytes);
-    const hashed = await pool.run('hash', { buffer, spans }, { transfer: [buffer], cost: bytes });
-    if (claims.claim(hashed.ids, false)) {
-      tasks.run(pack({ buffer: hashed.buffer, spans, ids: hashed.ids, tree: false, bytes }));
+    const { ids } = await pool.run('hash', { buffer, spans }, { cost: bytes });
+    if (claims.claim(ids, false)) {
+      tasks.run(pack({ buffer, spans, ids, tree: false, bytes }));
     } else {
-      free.give(hashed.buffer);
+      free.give(buffer);
       input.give(bytes);
     }
-    return hashed.ids;
+    return ids;
   }
 
   async function finishThread(thread: number): Promise<void> {
-    const { packs } = await pool.run('finish', null, { transfer: [], cost: 0, thread });
+    const { packs } = await pool.run('finish', null, { cost: 0, thread });
     await Promise.all(packs.map(store));
   }
 
@@ -137,26 +131,20 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
   };
 }
 
-/** Sends finished packs to the bucket, and keeps their buffers for the next ones. */
-function packStorage(options: PackingOptions & { claims: Claims; tasks: Tasks; puts: Budget }): {
-  store(pack: FinishedPack): Promise<void>;
-  takeSpare(): ArrayBuffer | undefined;
-} {
+/** Sends finished packs to the bucket. */
+function packStorage(
+  options: PackingOptions & { claims: Claims; tasks: Tasks; puts: Budget },
+): (pack: FinishedPack) => Promise<void> {
   const { bucket, index, claims, tasks, puts } = options;
-  const spares: ArrayBuffer[] = [];
-  return {
-    async store({ id, buffer, bytes, header }) {
-      puts.add(1);
-      await bucket.put(tasks.ctx, packKey(id), new Uint8Array(buffer, 0, bytes));
-      puts.give(1);
-      if (spares.length < SPARES_MAX) spares.push(buffer);
-      else release(buffer);
-      const blobs = decodeHeader(header);
-      index.add(id, blobs);
-      claims.settle(blobs);
-      await options.onPack({ id, blobs, bytes });
-    },
-    takeSpare: () => spares.pop(),
+  return async ({ id, buffer, bytes, header }) => {
+    puts.add(1);
+    await bucket.put(tasks.ctx, packKey(id), new Uint8Array(buffer, 0, bytes));
+    puts.give(1);
+    release(buffer);
+    const blobs = decodeHeader(header);
+    index.add(id, blobs);
+    claims.settle(blobs);
+    await options.onPack({ id, blobs, bytes });
   };
 }
 

@@ -31,7 +31,7 @@ const BATCH_BYTES = 1024 * 1024;
 const ID_BYTES = 32;
 
 interface Batch {
-  readonly buffer: ArrayBuffer;
+  readonly buffer: SharedArrayBuffer;
   readonly ids: Uint8Array[];
   readonly spans: number[];
   bytes: number;
@@ -123,11 +123,11 @@ function chunkedStream(packing: Packing, table: Int32Array): ChunkedStream {
   const hashing = new Set<Promise<void>>();
   let ids = Buffer.alloc(0);
   let count = 0;
-  let data: Uint8Array<ArrayBuffer> | undefined;
+  let data: Uint8Array<SharedArrayBuffer> | undefined;
   let filled = 0;
 
   /** Hands over the first `length` bytes; what lies behind them begins the next buffer. */
-  async function submit(full: Uint8Array<ArrayBuffer>, length: number): Promise<void> {
+  async function submit(full: Uint8Array<SharedArrayBuffer>, length: number): Promise<void> {
     await packing.room(length);
     const rest = full.subarray(length, filled);
     data = rest.length > 0 ? new Uint8Array(packing.buffers.take(CHUNK_BYTES_MAX + STEP_BYTES)) : undefined;
