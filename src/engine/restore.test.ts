@@ -1,0 +1,308 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { Failure, isFailure } from '../core/errors.ts';
+import type { RecoveryPoint } from '../core/model.ts';
+import { type TestContext, testContext } from '../core/testing.ts';
+import { backUp } from './backup.ts';
+import { drillPoint } from './drill.ts';
+import type { StackComponent } from './model.ts';
+import { choosePoint, listPoints } from './points.ts';
+import { restorePoint } from './restore.ts';
+import { planRestore } from './restore-plan.ts';
+import { type Disk, damage, disk, kv, kvDriver, kvSandboxes, kvServer, named, stagingDriver } from './testing.ts';
+
+async function taken(ctx: TestContext, on: Disk, components: readonly StackComponent[]): Promise<RecoveryPoint> {
+  const { point } = await backUp(ctx, { stack: 'shop', plan: 'nightly', components, stores: [named('a', on)] });
+  assert.ok(point);
+  return point;
+}
+
+describe('a restore', () => {
+  test('brings back what was there, compares it, and is a proof of the point', async () => {
+    const [ctx, on, from] = [testContext(), disk(), named('a', disk())];
+    const server = kvServer({ a: '1', b: '22' });
+    const components = [kv('db', server)];
+    const point = await taken(ctx, on, components);
+    server.data.clear();
+    const done = await restorePoint(ctx, { from: named('a', on), point, components });
+    assert.deepEqual([...server.data], [['a', '1'], ['b', '22']]); // biome-ignore format: short
+    assert.equal(done.verdict, 'pass');
+    assert.equal(done.complete, true);
+    assert.deepEqual(done.proved, ['db']);
+    const [view] = await listPoints(ctx, named('a', on));
+    assert.equal(view?.proofs[0]?.how, 'restore');
+    assert.notEqual(view?.provedAt, null);
+    assert.equal((await listPoints(ctx, from)).length, 0);
+  });
+
+  test('touches no target when one of them holds data', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const [db, cache, log] = [kvServer({ a: '1' }), kvServer({ c: '3' }), kvServer({ d: '4' })];
+    const components = [kv('db', db), kv('cache', cache), kv('log', log)];
+    const point = await taken(ctx, on, components);
+    db.data.clear();
+    const restore = restorePoint(ctx, { from: named('a', on), point, components });
+    await assert.rejects(restore, (error) => {
+      assert.ok(isFailure(error, 'target-not-empty'));
+      assert.match(error.message, /cache.*1 keys.*log/);
+      return true;
+    });
+    assert.equal(db.data.size, 0);
+    assert.deepEqual([...cache.data], [['c', '3']]);
+  });
+
+  test('keeps the order of restore_after, also through a component that is not restored', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const order: string[] = [];
+    const servers = { app: kvServer({ a: '1' }), queue: kvServer({ q: '1' }), db: kvServer({ d: '1' }) };
+    const components = [
+      kv('app', servers.app, { restoreAfter: ['queue'] }),
+      kv('queue', servers.queue, { restoreAfter: ['db'] }),
+      kv('db', servers.db),
+    ];
+    const point = await taken(ctx, on, components);
+    for (const [name, server] of Object.entries(servers)) {
+      server.data.clear();
+      server.fault = (step) => void (step === 'restore' && order.push(name));
+    }
+    const done = await restorePoint(ctx, { from: named('a', on), point, components, only: ['app', 'db'] });
+    assert.deepEqual(order, ['db', 'app']);
+    assert.equal(done.verdict, 'pass');
+    assert.equal(servers.queue.data.size, 0);
+    const plan = await planRestore(ctx, { from: named('a', on), point, components });
+    assert.deepEqual(plan.order, [['db'], ['queue'], ['app']]);
+  });
+
+  test('refuses an order that goes in a circle', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const components = [
+      kv('a', kvServer({ x: '1' }), { restoreAfter: ['b'] }),
+      kv('b', kvServer({ y: '1' }), { restoreAfter: ['a'] }),
+    ];
+    const point = await taken(ctx, on, components);
+    await assert.rejects(planRestore(ctx, { from: named('a', on), point, components }), (error) => {
+      assert.ok(isFailure(error, 'settings-invalid'));
+      assert.match(error.message, /a after b after a/);
+      return true;
+    });
+  });
+
+  test('goes on with the others when one fails, and holds back what comes after that one', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const [db, app, cache] = [kvServer({ a: '1' }), kvServer({ b: '2' }), kvServer({ c: '3' })];
+    const components = [kv('db', db), kv('app', app, { restoreAfter: ['db'] }), kv('cache', cache)];
+    const point = await taken(ctx, on, components);
+    for (const each of [db, app, cache]) each.data.clear();
+    db.fault = (step) => {
+      if (step === 'restore') throw new Failure('no-space', 'the disk is full');
+    };
+    const done = await restorePoint(ctx, { from: named('a', on), point, components });
+    assert.equal(done.complete, false);
+    assert.equal(done.verdict, 'fail');
+    const errors = done.outcomes.map(({ name, error }) => [name, isFailure(error) ? error.code : error]);
+    assert.deepEqual(errors, [['db', 'no-space'], ['app', 'blocked'], ['cache', null]]); // biome-ignore format: short
+    assert.deepEqual([app.data.size, cache.data.size], [0, 1]);
+    assert.deepEqual(done.proved, ['cache']);
+    const blocked = done.outcomes[1]?.error;
+    assert.ok(isFailure(blocked) && blocked.hint?.includes('--only app'));
+  });
+
+  test('that fails for every component throws the reason', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const db = kvServer({ a: '1' });
+    const components = [kv('db', db)];
+    const point = await taken(ctx, on, components);
+    db.fault = () => {
+      throw new Failure('unreachable', 'no answer');
+    };
+    const restore = restorePoint(ctx, { from: named('a', on), point, components });
+    await assert.rejects(restore, (error) => isFailure(error, 'unreachable'));
+  });
+
+  test('goes to another target when told so, and leaves the first one alone', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const [live, other] = [kvServer({ a: '1' }), kvServer()];
+    const driver = { ...kvDriver, retarget: () => other };
+    const components = [kv('db', live, { driver })];
+    const point = await taken(ctx, on, components);
+    live.data.set('a', 'changed since');
+    const request = { from: named('a', on), point, components, to: { db: 'kv://other' } };
+    const done = await restorePoint(ctx, request);
+    assert.equal(done.verdict, 'pass');
+    assert.deepEqual([...other.data], [['a', '1']]);
+    assert.deepEqual([...live.data], [['a', 'changed since']]);
+    const elsewhere = { ...request, to: { cache: 'kv://other' } };
+    await assert.rejects(restorePoint(ctx, elsewhere), (error) => isFailure(error, 'usage'));
+  });
+
+  test('of a selection brings back that alone, and claims nothing about the whole', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const server = kvServer({ a: '1', b: '2' });
+    const components = [kv('db', server)];
+    const point = await taken(ctx, on, components);
+    server.data.clear();
+    const request = { from: named('a', on), point, components, select: { keys: ['b'] } };
+    const done = await restorePoint(ctx, request);
+    assert.deepEqual([...server.data], [['b', '2']]);
+    assert.equal(done.verdict, 'unknown');
+    assert.equal(done.complete, true);
+    assert.deepEqual(done.proved, []);
+    await assert.rejects(restorePoint(ctx, { ...request, inPlace: true }), (error) => isFailure(error, 'usage'));
+  });
+
+  test('of a component that the point does not hold says why, and what it holds', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const [db, cache] = [kvServer({ a: '1' }), kvServer({ c: '3' })];
+    const components = [kv('db', db), kv('cache', cache)];
+    db.fault = () => {
+      throw new Failure('unreachable', 'no answer');
+    };
+    const point = await taken(ctx, on, components);
+    const request = { from: named('a', on), point, components };
+    await assert.rejects(restorePoint(ctx, { ...request, only: ['db'] }), (error) => {
+      assert.ok(isFailure(error, 'missing'));
+      assert.match(`${error.message} ${error.hint}`, /its capture failed \(no answer\).*it holds cache/);
+      return true;
+    });
+    db.fault = () => undefined;
+    cache.data.clear();
+    const rest = await restorePoint(ctx, request);
+    assert.match(rest.warnings[0] ?? '', /db is not in the point: its capture failed/);
+  });
+
+  test('that comes back different is a failure and no proof', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const server = kvServer({ a: '1' });
+    const components = [kv('db', server, { checks: [{ name: 'rows', sql: 'count', min: 1 }] })];
+    const point = await taken(ctx, on, components);
+    server.data.clear();
+    server.fault = (step) => void (step === 'inventory' && server.data.set('intruder', 'x'));
+    const done = await restorePoint(ctx, { from: named('a', on), point, components });
+    assert.equal(done.verdict, 'fail');
+    assert.equal(done.complete, false);
+    assert.deepEqual(done.proved, []);
+    assert.equal(on.records.size, 0);
+  });
+
+  test('tells the store apart when it cannot keep the proof', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const server = kvServer({ a: '1' });
+    const components = [kv('db', server)];
+    const point = await taken(ctx, on, components);
+    server.data.clear();
+    on.fault = (step) => {
+      if (step.startsWith('record proofs')) throw new Failure('denied', 'read only');
+    };
+    const done = await restorePoint(ctx, { from: named('a', on), point, components });
+    assert.equal(done.verdict, 'pass');
+    assert.match(done.warnings[0] ?? '', /could not record that the point was proved: read only/);
+  });
+});
+
+describe('a preview', () => {
+  test('tells the order, the sizes, what the targets hold and how long it takes, and changes nothing', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const [db, cache] = [kvServer({ a: '1' }), kvServer({ c: '3' })];
+    const components = [kv('db', db), kv('cache', cache, { restoreAfter: ['db'] })];
+    const point = await taken(ctx, on, components);
+    cache.data.clear();
+    const request = { from: named('a', on), point, components };
+    const before = await planRestore(ctx, request);
+    assert.equal(before.estimatedMs, null, 'nobody has measured it yet');
+    assert.deepEqual(
+      before.steps.map(({ name, targetHolds, way }) => [name, targetHolds, way]),
+      [['db', '1 keys', 'empty'], ['cache', null, 'empty']], // biome-ignore format: a table
+    );
+    assert.ok(isFailure(before.steps[0]?.problem, 'target-not-empty'));
+    assert.equal(before.bytes, (point.components.db?.parts.bytes ?? 0) + (point.components.cache?.parts.bytes ?? 0));
+    await drillPoint(ctx, { ...request, sandboxes: kvSandboxes() });
+    const after = await planRestore(ctx, request);
+    assert.ok(after.estimatedMs !== null && after.estimatedMs >= 0);
+    assert.deepEqual([...db.data, ...cache.data], [['a', '1']]);
+  });
+
+  test('shows a target that does not answer', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const db = kvServer({ a: '1' });
+    const components = [kv('db', db)];
+    const point = await taken(ctx, on, components);
+    db.fault = () => {
+      throw new Failure('unreachable', 'no answer');
+    };
+    const plan = await planRestore(ctx, { from: named('a', on), point, components });
+    assert.ok(isFailure(plan.steps[0]?.problem, 'unreachable'));
+  });
+});
+
+describe('in place', () => {
+  test('what can be restored beside is compared before it is swapped in, and the old data stays', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const server = kvServer({ a: '1' });
+    const components = [kv('db', server, { driver: stagingDriver })];
+    const point = await taken(ctx, on, components);
+    server.data.set('a', 'corrupt');
+    const done = await restorePoint(ctx, { from: named('a', on), point, components, inPlace: true });
+    assert.deepEqual([...server.data], [['a', '1']]);
+    assert.deepEqual(done.outcomes[0]?.keptAs, [`kv__lifeboat_${point.id}`]);
+    assert.equal(done.verdict, 'pass');
+    assert.equal(done.safety, null, 'the old data is the safety point');
+    assert.equal(on.points.size, 1);
+  });
+
+  test('a difference leaves the live data as it was', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const server = kvServer({ a: '1' });
+    const components = [kv('db', server, { driver: stagingDriver, checks: [{ name: 'b', sql: 'b', equals: 5 }] })];
+    server.data.set('b', '4');
+    const point = await taken(ctx, on, components);
+    server.data.set('a', 'live');
+    const restore = restorePoint(ctx, { from: named('a', on), point, components, inPlace: true });
+    await assert.rejects(restore, (error) => isFailure(error, 'different'));
+    assert.equal(server.data.get('a'), 'live');
+  });
+
+  test('what is replaced becomes a safety point first, which is never the latest', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const server = kvServer({ a: '1' });
+    const components = [kv('cache', server)];
+    const point = await taken(ctx, on, components);
+    server.data.set('a', 'wrong');
+    const done = await restorePoint(ctx, { from: named('a', on), point, components, inPlace: true });
+    assert.deepEqual([...server.data], [['a', '1']]);
+    assert.notEqual(done.safety?.point, null);
+    assert.equal(on.points.get(done.safety?.point ?? '')?.point.plan, 'safety');
+    assert.equal(choosePoint(await listPoints(ctx, named('a', on)), 'shop', {}).point.id, point.id);
+    const back = on.points.get(done.safety?.point ?? '')?.point;
+    assert.ok(back);
+    await restorePoint(ctx, { from: named('a', on), point: back, components, inPlace: true });
+    assert.deepEqual([...server.data], [['a', 'wrong']]);
+  });
+
+  test('data that can not be captured is no obstacle, and that is said', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const server = kvServer({ a: '1' });
+    const components = [kv('cache', server)];
+    const point = await taken(ctx, on, components);
+    server.data.set('a', 'wrong');
+    server.fault = (step) => {
+      if (step === 'capture') throw new Failure('malformed', 'the dump is corrupt');
+    };
+    const done = await restorePoint(ctx, { from: named('a', on), point, components, inPlace: true });
+    assert.deepEqual([...server.data], [['a', '1']]);
+    assert.equal(done.safety?.point, null);
+    assert.ok(isFailure(done.safety?.error, 'malformed'));
+    assert.equal(done.verdict, 'pass');
+  });
+
+  test('a damaged point is found out before the live data is touched', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const server = kvServer({ a: '1' });
+    const components = [kv('db', server, { driver: stagingDriver })];
+    const point = await taken(ctx, on, components);
+    damage(on, point.id, 'db', 'keys/a', '2');
+    server.data.set('a', 'live');
+    const restore = restorePoint(ctx, { from: named('a', on), point, components, inPlace: true });
+    await assert.rejects(restore, (error) => isFailure(error, 'checksum'));
+    assert.equal(server.data.get('a'), 'live');
+  });
+});

@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { Finding } from '../core/model.ts';
+import { testContext } from '../core/testing.ts';
+import { backUp } from './backup.ts';
+import { damage, disk, kv, kvServer, named } from './testing.ts';
+import { verifyPoints } from './verify.ts';
+
+async function filled() {
+  const [ctx, on] = [testContext(), disk()];
+  const components = [kv('db', kvServer({ a: '1', b: '2', c: '3' })), kv('cache', kvServer({ d: '4' }))];
+  const { point } = await backUp(ctx, { stack: 'shop', plan: null, components, stores: [named('a', on)] });
+  assert.ok(point);
+  return { ctx, on, point, store: named('a', on) };
+}
+const failed = ({ kept }: { kept: readonly Finding[] }) => kept.filter(({ verdict }) => verdict === 'fail');
+
+describe('verify', () => {
+  test('passes what is whole, and says what it looked at', async () => {
+    const { ctx, store, point } = await filled();
+    const done = await verifyPoints(ctx, { in: store });
+    assert.deepEqual([done.points, done.findings.verdict], [1, 'pass']);
+    assert.match(done.findings.kept[0]?.detail ?? '', /structure only/);
+    assert.ok(done.findings.kept.some(({ detail }) => detail === '4 parts, 3 inventory lines'));
+    const one = await verifyPoints(ctx, { in: store, points: [point], readData: 1 });
+    assert.equal(one.findings.verdict, 'pass');
+  });
+
+  test('an empty store has shown nothing', async () => {
+    const done = await verifyPoints(testContext(), { in: named('a', disk()) });
+    assert.equal(done.findings.verdict, 'unknown');
+  });
+
+  test('lists every damage, not only the first', async () => {
+    const { ctx, on, store, point } = await filled();
+    damage(on, point.id, 'db', 'keys/a', null);
+    damage(on, point.id, 'db', 'keys/b', 'longer than it was');
+    damage(on, point.id, 'db', 'keys/c', '8');
+    damage(on, point.id, 'cache', 'inventory.ndjson', '');
+    const seen: Finding[] = [];
+    const done = await verifyPoints(ctx, { in: store, points: [point], readData: 1, found: (each) => seen.push(each) });
+    const checks = failed(done.findings).map(({ check }) => check.replace(`${point.id}/`, ''));
+    assert.deepEqual(checks.toSorted(), [
+      'cache has its inventory',
+      'cache/inventory.ndjson is there',
+      'cache/inventory.ndjson reads as it was captured',
+      'db/keys/a is there',
+      'db/keys/b is there',
+      'db/keys/b reads as it was captured',
+      'db/keys/c reads as it was captured',
+    ]);
+    assert.equal(seen.length, done.findings.kept.length);
+  });
+
+  test('finds a part too many, a list too short, and lines out of order', async () => {
+    const { ctx, on, store, point } = await filled();
+    const parts = on.points.get(point.id)?.components.get('db');
+    const a = parts?.get('keys/a');
+    assert.ok(parts && a);
+    parts.set('keys/zz', a);
+    const extra = await verifyPoints(ctx, { in: store, points: [point] });
+    assert.match(failed(extra.findings)[0]?.detail ?? '', /there and was not captured/);
+    parts.delete('keys/zz');
+    for (const component of Object.values(on.points.get(point.id)?.point.components ?? {})) {
+      Object.assign(component.parts, { count: 9 });
+    }
+    const short = await verifyPoints(ctx, { in: store });
+    assert.match(failed(short.findings)[0]?.detail ?? '', /the manifest counts 9, the list 4/);
+  });
+
+  test('a component that is gone from the store fails; one whose capture failed was never promised', async () => {
+    const { ctx, on, store, point } = await filled();
+    on.points.get(point.id)?.components.delete('db');
+    const done = await verifyPoints(ctx, { in: store });
+    assert.equal(failed(done.findings).length, 1);
+    const { cache } = point.components;
+    assert.ok(cache);
+    const error = { code: 'unreachable', message: 'no answer' };
+    const partial = { ...point, components: { cache, db: { ...cache, error } } };
+    assert.equal((await verifyPoints(ctx, { in: store, points: [partial] })).findings.verdict, 'pass');
+  });
+
+  test('a point that is pruned meanwhile is no damage', async () => {
+    const { ctx, on, store, point } = await filled();
+    on.fault = (step) => void (step.startsWith('open') && on.points.delete(point.id));
+    const done = await verifyPoints(ctx, { in: store });
+    assert.equal(failed(done.findings).length, 0);
+  });
+
+  test('a point of the old scripts, without lists, is unknown', async () => {
+    const { ctx, on, store, point } = await filled();
+    for (const name of ['db', 'cache']) {
+      for (const part of ['parts.ndjson', 'inventory.ndjson']) damage(on, point.id, name, part, null);
+    }
+    const components = Object.fromEntries(
+      Object.entries(point.components).map(([name, each]) => [name, { ...each, inventoryLevel: null }]),
+    );
+    const done = await verifyPoints(ctx, { in: store, points: [{ ...point, components }] });
+    assert.equal(done.findings.verdict, 'unknown');
+  });
+});
+
+describe('reading a share of the data', () => {
+  test('goes on where the last run stopped, until all of it has been read', async () => {
+    const { ctx, store } = await filled();
+    const turns: unknown[] = [];
+    const spied = {
+      ...store,
+      store: {
+        ...store.store,
+        check: (_ctx: unknown, options: unknown) => {
+          turns.push(options);
+          return store.store.check(ctx, { readData: 1 });
+        },
+      },
+    };
+    const sums: unknown[] = [];
+    for (let run = 0; run < 4; run++) {
+      const { coverage } = await verifyPoints(ctx, { in: spied, readData: 0.3 });
+      sums.push([coverage?.turn.from, coverage?.sharesRead, coverage?.allReadSince !== null, coverage?.runsForAll]);
+    }
+    assert.deepEqual(
+      turns,
+      [0, 30, 60, 90].map((from) => ({ readData: 0.3, from })),
+    );
+    assert.deepEqual(sums, [[0, 30, false, 4], [30, 60, false, 4], [60, 90, false, 4], [90, 100, true, 4]]); // biome-ignore format: a table
+    const all = await verifyPoints(ctx, { in: spied, readData: 1 });
+    assert.equal(all.coverage?.runsForAll, 1);
+  });
+
+  test('begins anew when the record of it can not be read', async () => {
+    const { ctx, store } = await filled();
+    await store.store.records.put(ctx, 'coverage', 'read-data', { next: 1e9 });
+    const { coverage } = await verifyPoints(ctx, { in: store, readData: 0.5 });
+    assert.deepEqual(coverage?.turn, { from: 0, shares: 50 });
+  });
+});
