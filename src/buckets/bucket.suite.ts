@@ -1,4 +1,4 @@
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import type { Bucket, Context } from '../core/model.ts';
 import { testContext } from '../core/testing.ts';
 import { bucketChecks } from './checks.ts';
@@ -6,16 +6,16 @@ import { bucketChecks } from './checks.ts';
 /** Runs every check against a fresh bucket. `except` names the checks one cannot pass, each with its reason. */
 export function bucketSuite(
   name: string,
-  make: (t: TestContext) => Bucket | Promise<Bucket>,
-  options: { except?: Readonly<Record<string, string>>; ctx?: () => Context } = {},
+  make: () => Bucket | Promise<Bucket>,
+  options: { except?: Readonly<Record<string, string>>; ctx?: () => Context; skip?: string | false } = {},
 ): void {
   const titles = new Set(bucketChecks.map((each) => each.title));
   for (const title of Object.keys(options.except ?? {})) {
     if (!titles.has(title)) throw new Error(`no check is called '${title}'`);
   }
   for (const { title, run } of bucketChecks) {
-    test(`${name}: ${title}`, { skip: options.except?.[title] ?? false }, async (t) => {
-      const bucket = await make(t);
+    test(`${name}: ${title}`, { skip: options.except?.[title] ?? options.skip ?? false }, async () => {
+      const bucket = await make();
       try {
         await run(options.ctx?.() ?? testContext(), bucket);
       } finally {

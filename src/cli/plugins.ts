@@ -80,7 +80,7 @@ export async function bucketPlugin(url: string): Promise<BucketPlugin> {
       import('../buckets/s3/bucket.ts'),
       import('../buckets/s3/settings.ts'),
     ]);
-    return { settings: s3BucketSettings, open: (ctx, at, settings) => s3Bucket(ctx, at, settings) };
+    return { settings: s3BucketSettings, open: (_ctx, at, settings) => s3Bucket(at, settings) };
   }
   if (/^[a-z][a-z0-9+.-]*:\/\//.test(url)) {
     throw new Failure('settings-invalid', `bucket ${url}: only s3://… and directories are known`);

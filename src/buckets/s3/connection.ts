@@ -1,0 +1,118 @@
+import type { S3, S3ClientConfig } from '@aws-sdk/client-s3';
+import { interruption } from '../../core/context.ts';
+import type { Context } from '../../core/model.ts';
+import { gate } from '../../core/parallel.ts';
+import type { RetryOptions } from '../retrying.ts';
+import { credentialsOf } from './credentials.ts';
+import { failureOf, statusOf } from './failures.ts';
+import { parseS3Url, type S3Settings } from './settings.ts';
+
+const CONNECT_MS = 10_000;
+/** A request on which nothing moves for so long is cut off; the SDK counts from the last byte either way. */
+const STUCK_MS = 2 * 60_000;
+const PATIENCE_MS = 15 * 60_000;
+/** A server that never gave an answer is rather misspelt than overloaded. */
+const PATIENCE_UNSEEN_MS = 60_000;
+
+/** What goes with each call of the SDK. */
+interface CallOptions {
+  readonly abortSignal: AbortSignal;
+}
+/** One bucket of one S3 server. The SDK is loaded and connected at the first call. */
+export interface Connection {
+  readonly url: string;
+  readonly bucket: string;
+  readonly prefix: string;
+  readonly settings: S3Settings;
+  readonly retry: RetryOptions;
+  /** One request; every way it can fail comes out as a Failure that says `what` was attempted. */
+  call<T>(ctx: Context, what: string, work: (s3: S3, options: CallOptions) => Promise<T>): Promise<T>;
+  /** The server's clock when it last answered. */
+  answeredAt(): Date | undefined;
+  close(): Promise<void>;
+}
+
+export function connect(url: string, settings: S3Settings): Connection {
+  const requests = gate(settings.connections);
+  let client: Promise<S3> | undefined;
+  let answered = false;
+  let answeredAt: Date | undefined;
+
+  async function open(ctx: Context): Promise<S3> {
+    const { S3 } = await import('@aws-sdk/client-s3');
+    const s3 = new S3(await configOf(ctx, settings));
+    onBuilt(s3, settings, (date) => (answeredAt = date));
+    return s3;
+  }
+  return {
+    url,
+    ...parseS3Url(url),
+    settings,
+    retry: { patienceMs: () => (answered ? PATIENCE_MS : PATIENCE_UNSEEN_MS) },
+    async call(ctx, what, work) {
+      return await requests.run(async () => {
+        ctx.signal.throwIfAborted();
+        try {
+          const result = await work(await (client ??= open(ctx)), { abortSignal: ctx.signal });
+          answered = true;
+          return result;
+        } catch (error) {
+          if (ctx.signal.aborted) throw interruption(ctx.signal);
+          answered ||= statusOf(error) > 0;
+          throw failureOf(error, what, url);
+        }
+      });
+    },
+    answeredAt: () => answeredAt,
+    async close() {
+      (await client)?.destroy();
+    },
+  };
+}
+
+/** Nothing is left to be read from the environment by the SDK itself. */
+async function configOf(ctx: Context, settings: S3Settings): Promise<S3ClientConfig> {
+  const { env } = ctx;
+  const endpoint = settings.endpoint ?? env.AWS_ENDPOINT_URL_S3 ?? env.AWS_ENDPOINT_URL;
+  const agent = { keepAlive: true, maxSockets: Number.POSITIVE_INFINITY, maxFreeSockets: settings.connections };
+  return {
+    ...(endpoint ? { endpoint } : {}),
+    region: settings.region ?? env.AWS_REGION ?? env.AWS_DEFAULT_REGION ?? 'us-east-1',
+    credentials: await credentialsOf(ctx, settings),
+    forcePathStyle: settings.path_style ?? endpoint !== undefined,
+    maxAttempts: 1,
+    retryMode: 'standard',
+    defaultsMode: 'standard',
+    useFipsEndpoint: false,
+    useDualstackEndpoint: false,
+    useArnRegion: false,
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    expectContinueHeader: false, // it would cost a connection for each request
+    requestHandler: {
+      connectionTimeout: CONNECT_MS,
+      socketTimeout: STUCK_MS,
+      socketAcquisitionWarningTimeout: STUCK_MS,
+      httpAgent: agent,
+      httpsAgent: agent,
+    },
+  };
+}
+
+/** Signs a body by the SHA-256 that we know already, so that it is hashed once, and notes the server's clock. */
+function onBuilt(s3: S3, settings: S3Settings, onDate: (date: Date) => void): void {
+  s3.middlewareStack.add(
+    (next) => async (args) => {
+      const { headers } = args.request as { headers: Record<string, string> };
+      const sum = headers['x-amz-checksum-sha256'];
+      if (sum !== undefined) headers['x-amz-content-sha256'] = Buffer.from(sum, 'base64').toString('hex');
+      if (!settings.checksums) delete headers['x-amz-checksum-sha256'];
+      const result = await next(args);
+      const { headers: answer } = result.response as { headers?: Record<string, string> };
+      const date = new Date(answer?.date ?? '');
+      if (!Number.isNaN(date.getTime())) onDate(date);
+      return result;
+    },
+    { step: 'build', priority: 'low', name: 'lifeboatKnownHash' },
+  );
+}

@@ -1,0 +1,167 @@
+// Single requests for single objects.
+
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
+import type { HeadObjectOutput, PutObjectRequest } from '@aws-sdk/client-s3';
+import { Failure, isFailure } from '../../core/errors.ts';
+import type { Bucket, ByteRange, Bytes, Context, ObjectInfo, PutOptions } from '../../core/model.ts';
+import { missing, missingRange, taken } from '../keys.ts';
+import type { Connection } from './connection.ts';
+import { failureOf } from './failures.ts';
+
+const ARCHIVES = ['GLACIER', 'DEEP_ARCHIVE'];
+
+/** Where an object goes and what is kept with it. */
+export function objectOptions(
+  { bucket, prefix, settings }: Connection,
+  key: string,
+  options: PutOptions | undefined,
+): Pick<PutObjectRequest, 'Bucket' | 'Key' | 'ContentType' | 'StorageClass' | 'ServerSideEncryption' | 'SSEKMSKeyId'> {
+  return {
+    Bucket: bucket,
+    Key: prefix + key,
+    ...(options?.contentType === undefined ? {} : { ContentType: options.contentType }),
+    ...(settings.storage_class === undefined
+      ? {}
+      : { StorageClass: settings.storage_class as NonNullable<PutObjectRequest['StorageClass']> }),
+    ...(settings.encryption === undefined ? {} : { ServerSideEncryption: settings.encryption }),
+    ...(settings.kms_key === undefined ? {} : { SSEKMSKeyId: settings.kms_key }),
+  };
+}
+
+/** One request, whose body may be sent again. */
+export async function putWhole(
+  ctx: Context,
+  connection: Connection,
+  key: string,
+  body: { readonly bytes: number; readonly sha256: string; open(): Uint8Array | Readable },
+  options: PutOptions | undefined,
+): Promise<ObjectInfo> {
+  const { settings, url } = connection;
+  if (options?.ifAbsent && !settings.conditional_writes) await mustBeAbsent(ctx, connection, key);
+  const conditional = options?.ifAbsent && settings.conditional_writes;
+  try {
+    const { ETag } = await connection.call(ctx, `writing ${key}`, (s3, callOptions) =>
+      s3.putObject(
+        {
+          ...objectOptions(connection, key, options),
+          Body: body.open(),
+          ContentLength: body.bytes,
+          ChecksumSHA256: body.sha256,
+          ...(conditional ? { IfNoneMatch: '*' } : {}),
+        },
+        callOptions,
+      ),
+    );
+    if (ETag === undefined) throw new Failure('unreachable', `writing ${key} in ${url}: the answer was none of S3`);
+  } catch (error) {
+    throw isFailure(error, 'exists') ? taken(url, key, error) : error;
+  }
+  return { key, bytes: body.bytes, modifiedAt: connection.answeredAt() ?? ctx.now() };
+}
+
+export function sha256Of(data: Uint8Array): string {
+  return createHash('sha256').update(data).digest('base64');
+}
+
+export async function* getObject(ctx: Context, connection: Connection, key: string, range?: ByteRange): Bytes {
+  if (range?.length === 0) return;
+  const { bucket, prefix, url } = connection;
+  const what = `reading ${key}`;
+  const { Body, ContentLength } = await connection
+    .call(ctx, what, (s3, options) => {
+      const Range = range && `bytes=${range.offset}-${range.offset + range.length - 1}`;
+      return s3.getObject({ Bucket: bucket, Key: prefix + key, ...(Range ? { Range } : {}) }, options);
+    })
+    .catch((error: unknown) => {
+      throw isFailure(error, 'missing') ? absence(error, url, key, range) : error;
+    });
+  if (!(Body instanceof Readable)) throw new Error('the SDK gives streams');
+  try {
+    if (range && ContentLength !== range.length) throw missingRange(url, key, range);
+    let bytes = 0;
+    for await (const chunk of Body as Bytes) {
+      bytes += chunk.length;
+      yield chunk;
+    }
+    if (ContentLength !== undefined && bytes !== ContentLength) {
+      throw new Failure('unreachable', `${what} in ${url}: ${bytes} of ${ContentLength} bytes came`);
+    }
+  } catch (error) {
+    if (ctx.signal.aborted) throw ctx.signal.reason;
+    throw failureOf(error, what, url);
+  } finally {
+    Body.destroy();
+  }
+}
+
+/** With the value that its metadata has under `token`. */
+export async function headOf(
+  ctx: Context,
+  connection: Connection,
+  key: string,
+  token = '',
+): Promise<{ info: ObjectInfo; token: string | undefined }> {
+  const { bucket, prefix, url } = connection;
+  const head = await connection
+    .call(ctx, `looking at ${key}`, (s3, options) => s3.headObject({ Bucket: bucket, Key: prefix + key }, options))
+    .catch((error: unknown) => {
+      throw isFailure(error, 'missing') ? missing(url, key, error) : error;
+    });
+  const { ContentLength: bytes, LastModified: modifiedAt } = head;
+  if (bytes === undefined || modifiedAt === undefined) {
+    throw new Failure('unreachable', `looking at ${key} in ${url}: the answer was none of S3`);
+  }
+  const archived = isArchived(head);
+  return { info: { key, bytes, modifiedAt, ...(archived ? { archived } : {}) }, token: head.Metadata?.[token] };
+}
+
+export type ThawTier = Parameters<NonNullable<Bucket['thaw']>>[2]['tier'];
+
+export async function thaw(
+  ctx: Context,
+  { bucket, prefix, call }: Connection,
+  key: string,
+  days: number,
+  tier: ThawTier,
+): Promise<void> {
+  try {
+    await call(ctx, `asking for ${key}`, (s3, options) =>
+      s3.restoreObject(
+        {
+          Bucket: bucket,
+          Key: prefix + key,
+          RestoreRequest: { Days: days, GlacierJobParameters: { Tier: tier } },
+        },
+        options,
+      ),
+    );
+  } catch (error) {
+    const name = isFailure(error) && error.cause instanceof Error ? error.cause.name : '';
+    if (name !== 'RestoreAlreadyInProgress') throw error;
+  }
+}
+
+export function isArchivedClass(storageClass: string | undefined): boolean {
+  return storageClass !== undefined && ARCHIVES.includes(storageClass);
+}
+
+function isArchived({ StorageClass, ArchiveStatus, Restore }: HeadObjectOutput): boolean {
+  const thawed = Restore?.includes('ongoing-request="false"') ?? false;
+  return (isArchivedClass(StorageClass) || ArchiveStatus !== undefined) && !thawed;
+}
+
+async function mustBeAbsent(ctx: Context, connection: Connection, key: string): Promise<void> {
+  try {
+    await headOf(ctx, connection, key);
+  } catch (error) {
+    if (isFailure(error, 'missing')) return;
+    throw error;
+  }
+  throw taken(connection.url, key);
+}
+
+function absence(error: Failure, url: string, key: string, range: ByteRange | undefined): Failure {
+  const outside = error.cause instanceof Error && /range/i.test(error.cause.name + error.cause.message);
+  return range && outside ? missingRange(url, key, range, error) : missing(url, key, error);
+}
