@@ -164,10 +164,10 @@ describe('several stores', () => {
       const done = await backUp(ctx, request({ components, stores }));
       assert.equal(done.complete, false);
       assert.equal(done.point?.status, 'complete');
-      assert.deepEqual(
-        done.stores.map(({ name, error }) => [name, isFailure(error) ? error.code : error]).toSorted(),
-        [['a', null], ['b', 'no-space']], // biome-ignore format: a table
-      );
+      assert.deepEqual(done.stores.map(({ name, error }) => [name, isFailure(error) ? error.code : error]).toSorted(), [
+        ['a', null],
+        ['b', 'no-space'],
+      ]);
       assert.deepEqual([a.points.size, b.points.size], [1, 0]);
 
       b.fault = () => undefined;
@@ -251,7 +251,10 @@ describe('several stores', () => {
     }
     const components = [kv('db', server, { component: breaking }), kv('cache', kvServer({ c: '3' }))];
     const done = await backUp(ctx, request({ components, stores: [named('a', a), named('b', b)] }));
-    assert.deepEqual(done.stores, [{ name: 'a', error: null }, { name: 'b', error: null }]); // biome-ignore format: short
+    assert.deepEqual(done.stores, [
+      { name: 'a', error: null },
+      { name: 'b', error: null },
+    ]);
     assert.ok(isFailure(done.failures[0]?.error, 'program-failed'));
     assert.equal(done.point?.status, 'partial');
   });

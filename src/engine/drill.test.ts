@@ -60,7 +60,10 @@ describe('a drill', () => {
     assert.ok(evidence.phases.fetch >= 200, 'the waits for the store are told apart');
     assert.deepEqual(
       evidence.components.map(({ objective }) => [objective.rto_met, objective.rpo_met]),
-      [[true, false], [null, null]], // biome-ignore format: a table
+      [
+        [true, false],
+        [null, null],
+      ],
     );
     assert.equal(evidence.objectives_met, false);
     assert.ok(evidence.rpo_ms > 0);

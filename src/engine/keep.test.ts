@@ -307,7 +307,7 @@ describe('prune', () => {
       how: 'copy',
       at: '',
       components: ['db'],
-      source: 'b', // biome-ignore format: short
+      source: 'b',
     });
     await request.in.store.records.put(ctx, 'captures', '2026-01-01-000000/db', {});
     assert.equal((await listPoints(ctx, request.in))[0]?.copyOfProved, true);

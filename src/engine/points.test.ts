@@ -87,7 +87,7 @@ test('one proof that can not be read blocks no list', async () => {
     how: 'drill',
     at: '',
     components: ['db'],
-    source: null, // biome-ignore format: short
+    source: null,
   });
   const [view] = await listPoints(ctx, store);
   assert.deepEqual([view?.provedAt, view?.unreadableProofs], [null, true]);

@@ -25,7 +25,13 @@ describe('a restore', () => {
     const point = await taken(ctx, on, components);
     server.data.clear();
     const done = await restorePoint(ctx, { from: named('a', on), point, components });
-    assert.deepEqual([...server.data], [['a', '1'], ['b', '22']]); // biome-ignore format: short
+    assert.deepEqual(
+      [...server.data],
+      [
+        ['a', '1'],
+        ['b', '22'],
+      ],
+    );
     assert.equal(done.verdict, 'pass');
     assert.equal(done.complete, true);
     assert.deepEqual(done.proved, ['db']);
@@ -100,7 +106,11 @@ describe('a restore', () => {
     assert.equal(done.complete, false);
     assert.equal(done.verdict, 'fail');
     const errors = done.outcomes.map(({ name, error }) => [name, isFailure(error) ? error.code : error]);
-    assert.deepEqual(errors, [['db', 'no-space'], ['app', 'blocked'], ['cache', null]]); // biome-ignore format: short
+    assert.deepEqual(errors, [
+      ['db', 'no-space'],
+      ['app', 'blocked'],
+      ['cache', null],
+    ]);
     assert.deepEqual([app.data.size, cache.data.size], [0, 1]);
     assert.deepEqual(done.proved, ['cache']);
     const blocked = done.outcomes[1]?.error;
@@ -211,7 +221,10 @@ describe('a preview', () => {
     assert.equal(before.estimatedMs, null, 'nobody has measured it yet');
     assert.deepEqual(
       before.steps.map(({ name, targetHolds, way }) => [name, targetHolds, way]),
-      [['db', '1 keys', 'empty'], ['cache', null, 'empty']], // biome-ignore format: a table
+      [
+        ['db', '1 keys', 'empty'],
+        ['cache', null, 'empty'],
+      ],
     );
     assert.ok(isFailure(before.steps[0]?.problem, 'target-not-empty'));
     assert.equal(before.bytes, (point.components.db?.parts.bytes ?? 0) + (point.components.cache?.parts.bytes ?? 0));

@@ -123,7 +123,12 @@ describe('reading a share of the data', () => {
       turns,
       [0, 30, 60, 90].map((from) => ({ readData: 0.3, from })),
     );
-    assert.deepEqual(sums, [[0, 30, false, 4], [30, 60, false, 4], [60, 90, false, 4], [90, 100, true, 4]]); // biome-ignore format: a table
+    assert.deepEqual(sums, [
+      [0, 30, false, 4],
+      [30, 60, false, 4],
+      [60, 90, false, 4],
+      [90, 100, true, 4],
+    ]);
     const all = await verifyPoints(ctx, { in: spied, readData: 1 });
     assert.equal(all.coverage?.runsForAll, 1);
   });

@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { testContext } from '../core/testing.ts';
+import { dependencies, inOrder, waves } from './order.ts';
+import { byteOrder, spool } from './spool.ts';
+
+const left = (dir: string): string[] => readdirSync(dir).filter((name) => name.startsWith('spool-'));
+
+describe('a long list', () => {
+  test('comes back in byte order of name, from as many files as it took, and leaves none', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.uniqueArray(fc.string({ unit: 'binary', minLength: 1, maxLength: 8 }), { maxLength: 60 }),
+        fc.integer({ min: 1, max: 20 }),
+        async (names, entriesMax) => {
+          const ctx = testContext();
+          {
+            await using list = spool(ctx, entriesMax);
+            await Promise.all(names.map((name, at) => list.add(name, { at })));
+            assert.equal(list.count, names.length);
+            const read = await Array.fromAsync(list.sorted());
+            assert.deepEqual(
+              read.map(({ name }) => name),
+              names.toSorted(byteOrder),
+            );
+            for (const { name, line } of read) assert.equal(names[JSON.parse(line).at], name);
+          }
+          assert.deepEqual(left(ctx.scratch), []);
+        },
+      ),
+      { numRuns: 40 },
+    );
+  });
+
+  test('that is not read to its end leaves nothing open', async () => {
+    const ctx = testContext();
+    {
+      await using list = spool(ctx, 2);
+      for (const name of ['c', 'a', 'b', 'd', 'e']) await list.add(name, name);
+      for await (const { name } of list.sorted()) {
+        assert.equal(name, 'a');
+        break;
+      }
+    }
+    assert.deepEqual(left(ctx.scratch), []);
+  });
+});
+
+describe('an order', () => {
+  const all = [
+    { name: 'web', restoreAfter: ['app', 'cache'] },
+    { name: 'app', restoreAfter: ['db'] },
+    { name: 'cache', restoreAfter: [] },
+    { name: 'db', restoreAfter: [] },
+  ];
+
+  test('runs each after what it needs and otherwise at the same time, within the limit', async () => {
+    const before = dependencies(all, ['web', 'app', 'cache', 'db']);
+    assert.deepEqual(waves(before), [['cache', 'db'], ['app'], ['web']]);
+    for (const limit of [1, 2, 9]) {
+      const done: string[] = [];
+      let [running, most] = [0, 0];
+      const results = await inOrder<number>(before, limit, async (name, earlier) => {
+        most = Math.max(most, ++running);
+        for (const each of before.get(name) ?? []) assert.ok(done.includes(each) && earlier.has(each));
+        await new Promise((resolve) => setImmediate(resolve));
+        done.push(name);
+        running -= 1;
+        return name.length;
+      });
+      assert.deepEqual(
+        [...results],
+        [
+          ['web', 3],
+          ['app', 3],
+          ['cache', 5],
+          ['db', 2],
+        ],
+      );
+      assert.equal(most, Math.min(limit, 2));
+    }
+  });
+
+  test('of one that follows itself is refused', () => {
+    assert.throws(() => dependencies([{ name: 'a', restoreAfter: ['a'] }], ['a']), /a after a/);
+  });
+});
