@@ -113,7 +113,10 @@ export interface ByteRange {
 export interface Sink {
   /** Resolves when the part is accepted, not yet when it is durable: `receipt` waits for that. */
   put(ctx: Context, name: string, body: Bytes, meta?: PartMeta): Promise<Part>;
-  /** The same bytes as a part of an earlier point of the same component: nothing is read again. */
+  /**
+   * The same bytes as a part of an earlier point of the same component: nothing is read again. 'missing' or 'checksum'
+   * when that part is damaged: then it is `put`.
+   */
   keep(ctx: Context, name: string, from: Part, meta?: PartMeta): Promise<Part>;
   /** Waits until everything put is durable and readable; the sink takes no more parts after it. */
   receipt(ctx: Context): Promise<Receipt>;
@@ -344,6 +347,7 @@ export interface DraftPlan {
 /** A recovery point being written. Disposed uncommitted, it leaves rubbish at most, never a point. */
 export interface Draft extends AsyncDisposable {
   readonly id: string;
+  /** Asked for again, it starts the component over: only what the last sink was given counts. */
   sink(component: string): Sink;
 }
 
@@ -407,8 +411,14 @@ export interface AdoptOptions {
   }[];
   /** The zone that stamps in file names were written in; dated folders are UTC. */
   readonly timeZone: string;
+  /** The plan whose keep rules hold for the points; null keeps them until somebody removes them. */
+  readonly plan: string | null;
   /** Only the point of this id. */
   readonly id?: string;
+  /** Only points later than this id. */
+  readonly after?: string;
+  /** The newest first, for those who stop at the first that they can use; else the oldest. */
+  readonly newestFirst?: boolean;
 }
 /** One moment that files of other programs lie there for. */
 export interface Adopted {

@@ -11,11 +11,17 @@ export interface ImportRequest {
   readonly components: readonly StackComponent[];
   /** The zone of the stamps in file names; dated folders are in UTC. */
   readonly timeZone: string;
+  /** The plan whose keep rules hold for the points; null keeps them until somebody removes them. */
+  readonly plan: string | null;
   /** Only the point of this id. */
-  readonly id?: string;
+  readonly id?: string | undefined;
+  /** Only points later than this id. */
+  readonly after?: string | undefined;
+  /** For those who stop at the first that they can use. */
+  readonly newestFirst?: boolean | undefined;
 }
 
-/** Each moment that files lie there for, oldest first; those that are points already are left out. */
+/** Each moment that files lie there for; those that are points already are left out. */
 export async function* importFolders(ctx: Context, request: ImportRequest): AsyncIterable<Adopted> {
   const { store, name } = request.store;
   if (!store.adopt) {
@@ -30,6 +36,7 @@ export async function* importFolders(ctx: Context, request: ImportRequest): Asyn
   if (components.length === 0) {
     throw new Failure('settings-invalid', 'none of the components is of a kind that older scripts backed up');
   }
-  const { stack, timeZone, id } = request;
-  yield* store.adopt(ctx, { stack, components, timeZone, ...(id === undefined ? {} : { id }) });
+  const { stack, timeZone, plan, id, after, newestFirst = false } = request;
+  const range = { ...(id === undefined ? {} : { id }), ...(after === undefined ? {} : { after }), newestFirst };
+  yield* store.adopt(ctx, { stack, components, timeZone, plan, ...range });
 }

@@ -70,6 +70,19 @@ test('only the point that is asked for is read', async () => {
   );
 });
 
+test('whoever needs the newest point reads that one only', async () => {
+  const ctx = testContext();
+  const { store } = await opened(ctx, 'by-component', BY_COMPONENT);
+  assert.ok(store.adopt);
+  const all = { stack: 's', components: COMPONENTS, timeZone: 'UTC', plan: 'daily', newestFirst: true };
+  for await (const { id, point } of store.adopt(ctx, all)) {
+    assert.deepEqual([id, point?.plan], ['2026-07-28-120000', 'daily']);
+    break;
+  }
+  assert.deepEqual(await Array.fromAsync(store.list(ctx), ({ id }) => id), ['2026-07-28-120000']);
+  assert.deepEqual(await adoptAll(ctx, store, { after: '2026-07-28-120000' }), []);
+});
+
 test('the stamps of dated names are read in the time zone they were written in', async () => {
   const ctx = testContext();
   const { store } = await opened(ctx, 'by-component', BY_COMPONENT);
@@ -195,7 +208,9 @@ async function opened(
 
 async function adoptAll(ctx: Context, store: Store, options: Partial<AdoptOptions> = {}): Promise<Adopted[]> {
   assert.ok(store.adopt);
-  return await Array.fromAsync(store.adopt(ctx, { stack: 's', components: COMPONENTS, timeZone: 'UTC', ...options }));
+  return await Array.fromAsync(
+    store.adopt(ctx, { stack: 's', components: COMPONENTS, timeZone: 'UTC', plan: null, ...options }),
+  );
 }
 
 async function contents(ctx: Context, bucket: Bucket): Promise<[string, string][]> {

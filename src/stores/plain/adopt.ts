@@ -39,7 +39,7 @@ interface Found {
   readonly part: string;
 }
 
-/** One point after another, oldest first. `isTaken`: there is a point of that id, or a draft. */
+/** One point after another. `isTaken`: there is a point of that id, or a draft. */
 export async function* adopt(
   ctx: Context,
   bucket: Bucket,
@@ -47,13 +47,23 @@ export async function* adopt(
   options: AdoptOptions,
   isTaken: (id: string) => Promise<boolean>,
 ): AsyncIterable<Adopted> {
-  const moments = layout === 'dated' ? datedFolders(ctx, bucket, options) : datedNames(ctx, bucket, options);
-  for await (const { id, found, unclear } of moments) {
-    if ((options.id !== undefined && options.id !== id) || (await isTaken(id))) continue;
-    if (found.length === 0 && unclear.length === 0) continue;
-    yield await adoptOne(ctx, bucket, options, { id, found, unclear });
+  const moments =
+    layout === 'dated' ? await datedFolders(ctx, bucket, options) : await datedNames(ctx, bucket, options);
+  const ids = [...moments.keys()].filter((id) => isWanted(id, options)).sort();
+  for (const id of options.newestFirst ? ids.reverse() : ids) {
+    if (await isTaken(id)) continue;
+    const moment = await moments.get(id)?.();
+    if (!moment || moment.found.length + moment.unclear.length === 0) continue;
+    yield await adoptOne(ctx, bucket, options, moment);
   }
 }
+
+function isWanted(id: string, { id: only, after }: AdoptOptions): boolean {
+  return (only === undefined || id === only) && (after === undefined || id > after);
+}
+
+/** Id → its files. Each folder is listed when it is needed. */
+type Moments = ReadonlyMap<string, () => Promise<Moment>>;
 
 interface Moment {
   readonly id: string;
@@ -63,20 +73,24 @@ interface Moment {
 }
 
 /** 'PREFIX/2024-02-23-020000/…': the folder is the moment, in UTC. */
-async function* datedFolders(ctx: Context, bucket: Bucket, options: AdoptOptions): AsyncIterable<Moment> {
+async function datedFolders(ctx: Context, bucket: Bucket, options: AdoptOptions): Promise<Moments> {
+  const moments = new Map<string, () => Promise<Moment>>();
   for await (const folder of bucket.folders(ctx, '')) {
     const id = folder.slice(0, -1);
     if (!isPointId(id)) continue;
-    const moment = { id, found: [] as Found[], unclear: [] as Finding[] };
-    for await (const { key, bytes } of bucket.list(ctx, folder)) {
-      sortIn(moment, key, bytes, recognised(key, options));
-    }
-    yield moment;
+    moments.set(id, async () => {
+      const moment = { id, found: [] as Found[], unclear: [] as Finding[] };
+      for await (const { key, bytes } of bucket.list(ctx, folder)) {
+        sortIn(moment, key, bytes, recognised(key, options));
+      }
+      return moment;
+    });
   }
+  return moments;
 }
 
 /** 'PREFIX/postgres/postgres_DB_20260128_120000.sql.gz': the moment is in the name, in some time zone. */
-async function* datedNames(ctx: Context, bucket: Bucket, options: AdoptOptions): AsyncIterable<Moment> {
+async function datedNames(ctx: Context, bucket: Bucket, options: AdoptOptions): Promise<Moments> {
   const moments = new Map<string, { id: string; found: Found[]; unclear: Finding[] }>();
   const instant = zonedClock(options.timeZone);
   for await (const folder of bucket.folders(ctx, '')) {
@@ -91,7 +105,7 @@ async function* datedNames(ctx: Context, bucket: Bucket, options: AdoptOptions):
       sortIn(moment, key, bytes, claims);
     }
   }
-  yield* [...moments.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+  return new Map([...moments].map(([id, moment]) => [id, async () => moment]));
 }
 
 interface Claim {
@@ -213,7 +227,7 @@ async function putManifest(
 
 function describe(
   id: string,
-  { stack, components }: AdoptOptions,
+  { stack, plan, components }: AdoptOptions,
   old: OldManifest | null,
   entries: ReadonlyMap<string, readonly Entry[]>,
   whole: boolean,
@@ -242,7 +256,7 @@ function describe(
     format: 1,
     id,
     stack,
-    plan: null,
+    plan,
     startedAt: at,
     finishedAt: at,
     skewMs: 0,
