@@ -115,7 +115,7 @@ export interface Sink {
   put(ctx: Context, name: string, body: Bytes, meta?: PartMeta): Promise<Part>;
   /**
    * The same bytes as a part of an earlier point of the same component: nothing is read again. 'missing' or 'checksum'
-   * when that part is damaged: then it is `put`.
+   * when that part is damaged: the engine then captures the component anew, without the earlier point.
    */
   keep(ctx: Context, name: string, from: Part, meta?: PartMeta): Promise<Part>;
   /** Waits until everything put is durable and readable; the sink takes no more parts after it. */

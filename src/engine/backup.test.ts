@@ -152,6 +152,27 @@ describe('what did not change', () => {
   });
 });
 
+for (const stores of [1, 2]) {
+  test(`a damaged earlier point in one of ${stores} stores fails no run and drops no store`, async () => {
+    const [ctx, disks, server] = [testContext(), [disk(), disk()].slice(0, stores), kvServer({ a: '1', b: '2' })];
+    const components = [kv('db', server)];
+    const all = disks.map((on, at) => named(`s${at}`, on));
+    const first = await backUp(ctx, request({ components, stores: all }));
+    const last = disks.at(-1);
+    assert.ok(last);
+    last.fault = (step) => {
+      if (step === 'keep db/keys/b') throw new Failure('checksum', `${first.point?.id} is damaged`);
+    };
+    const second = await backUp(ctx, request({ components, stores: all }));
+    assert.equal(second.complete, true);
+    assert.equal(server.kept, 0);
+    const points = second.point ? [second.point] : [];
+    for (const each of all) {
+      assert.equal((await verifyPoints(ctx, { in: each, points, readData: 1 })).findings.verdict, 'pass');
+    }
+  });
+}
+
 describe('several stores', () => {
   for (const step of ['begin', 'list', 'put db/keys/b', 'receipt db', 'commit', 'record captures', 'record owed']) {
     test(`one that fails at '${step}' is dropped, the others finish, and the next run brings it up to date`, async () => {

@@ -2,7 +2,7 @@
 // only when none is left does the capture fail.
 
 import { interruption } from '../core/context.ts';
-import { Failure } from '../core/errors.ts';
+import { ERRORS, Failure, isFailure } from '../core/errors.ts';
 import type { Bytes, Context, Draft, Part, PartMeta, Receipt, Sink, Source, Store } from '../core/model.ts';
 import { gate } from '../core/parallel.ts';
 import { notePart, putPartList } from './parts.ts';
@@ -80,8 +80,8 @@ export function componentSink(
   );
   let [count, bytes] = [0, 0];
 
-  async function accepted(parts: ReadonlyMap<Lane, Part>, added: number): Promise<Part> {
-    for (const [lane, part] of parts) await notePart(outletOf(outlets, lane).parts, part);
+  async function accepted(parts: ReadonlyMap<Lane, Part | undefined>, added: number): Promise<Part> {
+    for (const [lane, part] of parts) if (part) await notePart(outletOf(outlets, lane).parts, part);
     count += 1;
     bytes += added;
     ctx.progress({ task: component, phase: 'capture', bytes, items: count });
@@ -101,10 +101,19 @@ export function componentSink(
       return await accepted(parts, read);
     },
     async keep(putCtx, name, from, meta) {
+      let damaged: Failure | undefined;
       const parts = await onEach(putCtx, lanes, async (lane) => {
-        const own = await ownPart(putCtx, previous.get(lane), from, meta);
-        return await outletOf(outlets, lane).sink.keep(putCtx, name, own, meta);
+        try {
+          const own = await ownPart(putCtx, previous.get(lane), from, meta);
+          return await outletOf(outlets, lane).sink.keep(putCtx, name, own, meta);
+        } catch (error) {
+          if (!isFailure(error) || !ERRORS[error.code].lost) throw error;
+          damaged ??= error;
+          return undefined;
+        }
       });
+      // It is the earlier point that is damaged, and not the store that is down.
+      if (damaged) throw damaged;
       return await accepted(parts, from.bytes);
     },
     receipt: () => Promise.reject(new Error('the engine takes the receipt, not the driver')),
@@ -204,7 +213,7 @@ async function ownPart(
   return await source.part(ctx, meta?.rendition?.name ?? from.name);
 }
 
-function first(parts: ReadonlyMap<Lane, Part>): Part {
+function first(parts: ReadonlyMap<Lane, Part | undefined>): Part {
   const [part] = parts.values();
   if (!part) throw new Error('a part that no store took');
   return part;
