@@ -95,7 +95,14 @@ export const bucketChecks: readonly BucketCheck[] = [
     await bucket.delete(ctx, `${folder}a/b`);
     await fails('missing', 'reading what was deleted', () => text(ctx, bucket, `${folder}a/b`));
     same(await keys(ctx, bucket, folder), [], 'what is left');
-    same(await Array.fromAsync(bucket.folders(ctx, folder)), [], 'the folders that are left');
+  }),
+  check('a folder is gone with its last key', async (ctx, bucket, folder) => {
+    for (const name of ['a/b/1', 'a/b/2', 'a/c', 'd/e']) await bucket.put(ctx, folder + name, Buffer.from('x'));
+    await bucket.delete(ctx, `${folder}a/c`);
+    await bucket.delete(ctx, `${folder}d/e`);
+    same(await Array.fromAsync(bucket.folders(ctx, folder)), ['a/'], 'the folders after some deletions');
+    await bucket.deleteAll(ctx, [`${folder}a/b/1`, `${folder}a/b/2`]);
+    same(await Array.fromAsync(bucket.folders(ctx, folder)), [], 'the folders after all deletions');
   }),
   check('a range gives exactly its bytes', async (ctx, bucket, folder) => {
     await bucket.put(ctx, `${folder}a`, Buffer.from('0123456789'));
@@ -147,9 +154,15 @@ export const bucketChecks: readonly BucketCheck[] = [
     same(await Array.fromAsync(bucket.folders(ctx, `${folder}none/`)), [], 'folders of none');
   }),
   check('a listing has more than a thousand keys, each once', async (ctx, bucket, folder) => {
-    const names = Array.from({ length: MANY }, (_, i) => `${i % 3}/${String(i).padStart(5, '0')}`);
+    const names = Array.from({ length: MANY }, (_, i) => `${['a', 'a-b', 'b'][i % 3]}/${String(i).padStart(5, '0')}`);
     await mapBounded(names, PARALLEL, (name) => bucket.put(ctx, folder + name, Buffer.from('x')));
     same(await keys(ctx, bucket, folder), names.toSorted(), 'all keys');
+    const some = names.filter((name) => name.startsWith('a-b/'));
+    same(
+      await keys(ctx, bucket, `${folder}a-`),
+      some.map((name) => name.slice(2)),
+      'keys below a-',
+    );
   }),
   check('many are deleted at once, those that are missing too', async (ctx, bucket, folder) => {
     const names = Array.from({ length: 25 }, (_, i) => `${i}`);
@@ -244,7 +257,7 @@ export const bucketChecks: readonly BucketCheck[] = [
     for (const offset of [border - 5_000_000, LARGE_BYTES - 5_000_000]) {
       const range = { offset, length: 5_000_000 };
       const got = await readAll(bucket.get(ctx, key, range));
-      expect(got.equals(await generatedRange(range.offset, range.length)), `bytes from ${offset} on are others`);
+      expect(got.equals(generatedRange(range.offset, range.length)), `bytes from ${offset} on are others`);
     }
   }),
   check('the same objects can be put, read, listed and deleted at once', async (ctx, bucket, folder) => {
@@ -284,13 +297,19 @@ function check(title: string, run: (ctx: Context, bucket: Bucket, folder: string
       const folder = `lifeboat-check-${randomUUID()}/`;
       try {
         await run(ctx, bucket, folder);
-      } finally {
-        const left = await Array.fromAsync(bucket.list(ctx, folder), (info) => info.key);
-        const failed = await bucket.deleteAll(ctx, left);
-        expect(failed.length === 0, `${failed[0]?.key} could not be deleted: ${failed[0]?.reason}`);
+      } catch (error) {
+        await clear(ctx, bucket, folder).catch(() => undefined); // what failed first says more
+        throw error;
       }
+      await clear(ctx, bucket, folder);
     },
   };
+}
+
+async function clear(ctx: Context, bucket: Bucket, folder: string): Promise<void> {
+  const left = await Array.fromAsync(bucket.list(ctx, folder), (info) => info.key);
+  const [failed] = await bucket.deleteAll(ctx, left);
+  expect(failed === undefined, `${failed?.key} could not be deleted: ${failed?.reason}`);
 }
 
 function expect(condition: boolean, otherwise: string): void {
@@ -336,7 +355,7 @@ async function* generated(bytes: number): Bytes {
   const chunk = Buffer.alloc(LARGE_CHUNK_BYTES);
   for (let at = 0; at < bytes; at += chunk.length) yield fill(chunk, at).subarray(0, bytes - at);
 }
-async function generatedRange(offset: number, length: number): Promise<Buffer> {
+function generatedRange(offset: number, length: number): Buffer {
   const first = Math.floor(offset / LARGE_CHUNK_BYTES) * LARGE_CHUNK_BYTES;
   const chunks: Buffer[] = [];
   for (let at = first; at < offset + length; at += LARGE_CHUNK_BYTES) {

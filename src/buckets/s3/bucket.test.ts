@@ -6,6 +6,10 @@ import { liveContext } from '../../core/testing.ts';
 import { bucketSuite } from '../bucket.suite.ts';
 import { s3Bucket } from './bucket.ts';
 
+const EXCEPT: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  seaweedfs: { 'a folder is gone with its last key': 'SeaweedFS clears empty folders away some time later' },
+};
+
 for (const name of ['seaweedfs', 'versitygw', 'minio'] as const) {
   let server: Promise<S3Server> | undefined;
   after(async () => await (await server)?.[Symbol.asyncDispose]());
@@ -14,5 +18,6 @@ for (const name of ['seaweedfs', 'versitygw', 'minio'] as const) {
     const settings = { endpoint, region, access_key: accessKey, secret_key: secretKey };
     return s3Bucket(`s3://${bucket}/a folder/${randomUUID()}`, settings);
   };
-  bucketSuite(`s3 on ${name}`, make, { ctx: liveContext, skip: await missing(name) });
+  const except = EXCEPT[name] ?? {};
+  bucketSuite(`s3 on ${name}`, make, { ctx: liveContext, skip: await missing(name), except });
 }

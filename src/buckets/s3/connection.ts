@@ -29,6 +29,8 @@ export interface Connection {
   call<T>(ctx: Context, what: string, work: (s3: S3, options: CallOptions) => Promise<T>): Promise<T>;
   /** The server's clock when it last answered. */
   answeredAt(): Date | undefined;
+  /** Lists folder by folder, so that 'a/b' comes before 'a-b': SeaweedFS, as it calls itself in its answers. */
+  ordersByFolder(): boolean;
   close(): Promise<void>;
 }
 
@@ -37,11 +39,16 @@ export function connect(url: string, settings: S3Settings): Connection {
   let client: Promise<S3> | undefined;
   let answered = false;
   let answeredAt: Date | undefined;
+  let server = '';
 
   async function open(ctx: Context): Promise<S3> {
     const { S3 } = await import('@aws-sdk/client-s3');
     const s3 = new S3(await configOf(ctx, settings));
-    onBuilt(s3, settings, (date) => (answeredAt = date));
+    onAnswer(s3, settings, (headers) => {
+      const date = new Date(headers.date ?? '');
+      if (!Number.isNaN(date.getTime())) answeredAt = date;
+      server = headers.server ?? server;
+    });
     return s3;
   }
   return {
@@ -64,6 +71,7 @@ export function connect(url: string, settings: S3Settings): Connection {
       });
     },
     answeredAt: () => answeredAt,
+    ordersByFolder: () => /seaweedfs/i.test(server),
     async close() {
       (await client)?.destroy();
     },
@@ -99,8 +107,10 @@ async function configOf(ctx: Context, settings: S3Settings): Promise<S3ClientCon
   };
 }
 
-/** Signs a body by the SHA-256 that we know already, so that it is hashed once, and notes the server's clock. */
-function onBuilt(s3: S3, settings: S3Settings, onDate: (date: Date) => void): void {
+type Headers = Readonly<Record<string, string | undefined>>;
+
+/** Signs a body by the SHA-256 that we know already, so that it is hashed once, and hears what the server says of itself. */
+function onAnswer(s3: S3, settings: S3Settings, hear: (headers: Headers) => void): void {
   s3.middlewareStack.add(
     (next) => async (args) => {
       const { headers } = args.request as { headers: Record<string, string> };
@@ -108,9 +118,7 @@ function onBuilt(s3: S3, settings: S3Settings, onDate: (date: Date) => void): vo
       if (sum !== undefined) headers['x-amz-content-sha256'] = Buffer.from(sum, 'base64').toString('hex');
       if (!settings.checksums) delete headers['x-amz-checksum-sha256'];
       const result = await next(args);
-      const { headers: answer } = result.response as { headers?: Record<string, string> };
-      const date = new Date(answer?.date ?? '');
-      if (!Number.isNaN(date.getTime())) onDate(date);
+      hear((result.response as { headers?: Headers }).headers ?? {});
       return result;
     },
     { step: 'build', priority: 'low', name: 'lifeboatKnownHash' },

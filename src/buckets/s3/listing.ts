@@ -1,57 +1,86 @@
 import type { ListObjectsV2Output } from '@aws-sdk/client-s3';
 import { Failure } from '../../core/errors.ts';
 import type { Context, ObjectInfo } from '../../core/model.ts';
+import { compareBytes, sortByBytes } from '../keys.ts';
 import { retried } from '../retrying.ts';
 import type { Connection } from './connection.ts';
 import { isArchivedClass } from './objects.ts';
 
+/** In byte order, whatever the server's own is, as long as it is known how it differs. */
 export async function* listObjects(ctx: Context, connection: Connection, prefix: string): AsyncIterable<ObjectInfo> {
-  for await (const { page, text } of pages(ctx, connection, prefix, undefined)) {
-    for (const { Key, Size: bytes, LastModified: modifiedAt, StorageClass, RestoreStatus } of page.Contents ?? []) {
-      if (Key === undefined || bytes === undefined || modifiedAt === undefined) throw noListing(connection, prefix);
-      const key = text(Key).slice(connection.prefix.length);
-      if (key === '' || key.endsWith('/')) continue; // a console's mark for an empty folder
-      const thawed = RestoreStatus?.RestoreExpiryDate !== undefined;
-      yield { key, bytes, modifiedAt, ...(isArchivedClass(StorageClass) && !thawed ? { archived: true } : {}) };
+  let last: string | undefined;
+  for await (const page of pages(ctx, connection, prefix, undefined)) {
+    if (!page.more && last === undefined) return yield* sortByBytes(page.objects, ({ key }) => key);
+    if (connection.ordersByFolder()) return yield* walk(ctx, connection, prefix);
+    for (const info of page.objects) {
+      if (last !== undefined && compareBytes(info.key, last) <= 0) throw outOfOrder(connection, info.key, last);
+      last = info.key;
+      yield info;
     }
   }
 }
 
 export async function* listFolders(ctx: Context, connection: Connection, prefix: string): AsyncIterable<string> {
-  for await (const { page, text } of pages(ctx, connection, prefix, '/')) {
-    for (const { Prefix = '' } of page.CommonPrefixes ?? []) {
-      yield text(Prefix).slice(connection.prefix.length + prefix.length);
-    }
+  const names: string[] = [];
+  for await (const { folders } of pages(ctx, connection, prefix, '/')) names.push(...folders);
+  yield* sortByBytes(names, (name) => name).map((name) => name.slice(prefix.length));
+}
+
+/** Folder by folder, each sorted by itself. */
+async function* walk(ctx: Context, connection: Connection, prefix: string): AsyncIterable<ObjectInfo> {
+  const level: (ObjectInfo | { readonly key: string; readonly bytes: null })[] = [];
+  for await (const { objects, folders } of pages(ctx, connection, prefix, '/')) {
+    level.push(...objects, ...folders.map((key) => ({ key, bytes: null })));
+  }
+  for (const entry of sortByBytes(level, ({ key }) => key)) {
+    if (entry.bytes === null) yield* walk(ctx, connection, entry.key);
+    else yield entry;
   }
 }
 
 interface Page {
-  readonly page: ListObjectsV2Output;
-  /** Names come encoded, because XML can't hold all that a key may. */
-  text(encoded: string): string;
+  readonly objects: ObjectInfo[];
+  readonly folders: readonly string[];
+  readonly more: boolean;
 }
 
 async function* pages(
   ctx: Context,
   connection: Connection,
   prefix: string,
-  delimiter: string | undefined,
+  delimiter: '/' | undefined,
 ): AsyncIterable<Page> {
   let next: string | undefined;
   do {
     const page = await retried(ctx, connection.retry, () => onePage(ctx, connection, prefix, delimiter, next));
-    const encoded = page.EncodingType === 'url';
-    yield { page, text: (name) => (encoded ? decodeURIComponent(name.replaceAll('+', ' ')) : name) };
     if (page.IsTruncated && page.NextContinuationToken === undefined) throw noListing(connection, prefix);
     next = page.IsTruncated ? page.NextContinuationToken : undefined;
+    yield parsePage(page, connection, prefix, next !== undefined);
   } while (next !== undefined);
+}
+
+/** Names come encoded, because XML can't hold all that a key may. */
+function parsePage(page: ListObjectsV2Output, connection: Connection, prefix: string, more: boolean): Page {
+  const keyOf = (name: string): string => {
+    const text = page.EncodingType === 'url' ? decodeURIComponent(name.replaceAll('+', ' ')) : name;
+    return text.slice(connection.prefix.length);
+  };
+  const objects: ObjectInfo[] = [];
+  for (const { Key, Size: bytes, LastModified: modifiedAt, StorageClass, RestoreStatus } of page.Contents ?? []) {
+    if (Key === undefined || bytes === undefined || modifiedAt === undefined) throw noListing(connection, prefix);
+    const key = keyOf(Key);
+    if (key === '' || key.endsWith('/')) continue; // a console's mark for an empty folder
+    const archived = isArchivedClass(StorageClass) && RestoreStatus?.RestoreExpiryDate === undefined;
+    objects.push({ key, bytes, modifiedAt, ...(archived ? { archived } : {}) });
+  }
+  return { objects, folders: (page.CommonPrefixes ?? []).map(({ Prefix = '' }) => keyOf(Prefix)), more };
 }
 
 async function onePage(
   ctx: Context,
   connection: Connection,
   prefix: string,
-  delimiter: string | undefined,
+  delimiter: '/' | undefined,
   token: string | undefined,
 ): Promise<ListObjectsV2Output> {
   const page = await connection.call(ctx, `listing ${prefix}`, (s3, options) =>
@@ -74,4 +103,8 @@ async function onePage(
 
 function noListing({ url }: Connection, prefix: string): Failure {
   return new Failure('unreachable', `listing ${prefix} in ${url}: the answer was no listing of S3`);
+}
+
+function outOfOrder({ url }: Connection, key: string, last: string): Failure {
+  return new Failure('malformed', `${url} lists ${key} after ${last}: this server does not list in the order of S3`);
 }
