@@ -1,0 +1,215 @@
+// The use cases over real stores in a bucket, with faults.
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { faultyBucket } from '../buckets/faulty.ts';
+import { memoryBucket } from '../buckets/memory/bucket.ts';
+import { bytesOf, readAll } from '../core/bytes.ts';
+import { Failure, isFailure } from '../core/errors.ts';
+import { putInventory } from '../core/inventory.ts';
+import type { Bucket, Bytes, Component, Context, Driver, Rendition, StoreFormat } from '../core/model.ts';
+import { testContext } from '../core/testing.ts';
+import { plainFormat } from '../stores/plain/store.ts';
+import { backUp } from './backup.ts';
+import { copyPoints } from './copy.ts';
+import { drillPoint } from './drill.ts';
+import type { NamedStore, StackComponent } from './model.ts';
+import { listPoints } from './points.ts';
+import { prunePoints } from './prune.ts';
+import { restorePoint } from './restore.ts';
+import { type KvServer, kv, kvDriver, kvSandboxes, kvServer } from './testing.ts';
+import { verifyPoints } from './verify.ts';
+
+interface Kind {
+  readonly title: string;
+  readonly format: StoreFormat;
+  readonly settings: unknown;
+}
+const KINDS: readonly Kind[] = [
+  { title: 'plain, dated', format: plainFormat, settings: { stack: 'shop', layout: 'dated' } },
+  { title: 'plain, by component', format: plainFormat, settings: { stack: 'shop', layout: 'by-component' } },
+];
+
+async function made(ctx: Context, kind: Kind, bucket: Bucket = memoryBucket()): Promise<Bucket> {
+  await kind.format.create(ctx, bucket, kind.settings);
+  return bucket;
+}
+async function opened(ctx: Context, kind: Kind, bucket: Bucket, name = 'a'): Promise<NamedStore & AsyncDisposable> {
+  const store = await kind.format.open(ctx, bucket, kind.settings);
+  return { name, store, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() };
+}
+
+/** As PostgreSQL's: one dump, which a plain store keeps as text. */
+const RENDITION: Rendition = {
+  name: 'dump.txt',
+  word: 'kv',
+  item: null,
+  alone: true,
+  suffix: '.txt',
+  gzip: true,
+  async *transform(_ctx, body): Bytes {
+    const entries = Object.entries(JSON.parse((await readAll(body)).toString()) as Record<string, string>);
+    yield Buffer.from(entries.map(([key, value]) => `${key}=${value}\n`).join(''));
+  },
+};
+const dumpDriver = {
+  ...kvDriver,
+  kind: 'dump-kv',
+  renditions: () => new Map([['dump.json', RENDITION]]),
+  open(settings: unknown): Component {
+    const server = settings as KvServer;
+    const inner = kvDriver.open(server);
+    return {
+      ...inner,
+      async capture(ctx, sink) {
+        const data = JSON.stringify(Object.fromEntries(server.data));
+        await sink.put(ctx, 'dump.json', bytesOf(data), { rendition: RENDITION });
+        const lines = await Array.fromAsync((await inner.inventory(ctx)).lines(ctx));
+        await putInventory(ctx, sink, lines);
+        const cut = { position: '1', at: '2026-01-01T00:00:00Z' };
+        const told = { serverVersion: '1', identity: 'i', inventoryLevel: 'full' as const, totals: {}, warnings: [] };
+        return { cut, method: 'dump', ...told };
+      },
+      async restore(ctx, { base }) {
+        if (server.data.size > 0) throw new Failure('target-not-empty', 'the server holds data');
+        const names = await Array.fromAsync(base.parts(ctx, 'dump.'), ({ name }) => name);
+        const text = (await readAll(base.get(ctx, names[0] ?? ''))).toString();
+        const entries = names[0] === 'dump.json' ? Object.entries(JSON.parse(text)) : pairsOf(text);
+        for (const [key, value] of entries) server.data.set(key, String(value));
+        return { bytes: text.length, method: names[0] ?? '', warnings: [] };
+      },
+    };
+  },
+} satisfies Driver;
+
+function pairsOf(text: string): [string, string][] {
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]);
+}
+
+function stack(): { components: StackComponent[]; servers: KvServer[] } {
+  const [keys, dump] = [kvServer({ a: '1', 'odd/ñame': 'x'.repeat(70_000) }), kvServer({ c: '3', d: '4' })];
+  return { components: [kv('keys', keys), kv('dump', dump, { driver: dumpDriver })], servers: [keys, dump] };
+}
+const drivers = new Map<string, Driver>([
+  ['kv', kvDriver],
+  ['dump-kv', dumpDriver],
+]);
+
+for (const kind of KINDS) {
+  describe(`over a store that is ${kind.title}`, () => {
+    test('what was backed up verifies, is drilled, restored, copied and pruned', async () => {
+      const ctx = testContext();
+      const { components, servers } = stack();
+      await using store = await opened(ctx, kind, await made(ctx, kind));
+      const request = { stack: 'shop', plan: 'nightly', components, stores: [store] };
+      const first = await backUp(ctx, request);
+      servers[0]?.data.set('b', '2');
+      const { point } = await backUp(ctx, request);
+      assert.ok(first.complete && point);
+      assert.equal(servers[0]?.kept, 2, 'what did not change was kept');
+      const verified = await verifyPoints(ctx, { in: store, readData: 1 });
+      assert.equal(verified.findings.verdict, 'pass', JSON.stringify(verified.findings.kept));
+      const drilled = await drillPoint(ctx, { from: store, point, components, sandboxes: kvSandboxes() });
+      assert.equal(drilled.evidence.verdict, 'pass', JSON.stringify(drilled.evidence.components));
+      for (const server of servers) server.data.clear();
+      const restored = await restorePoint(ctx, { from: store, point, components });
+      assert.equal(restored.verdict, 'pass');
+      assert.equal(servers[0]?.data.get('odd/ñame')?.length, 70_000);
+
+      const rulesOf = () => ({ keep: { last: 1 }, timezone: 'UTC' });
+      const pruned = await prunePoints(ctx, { in: store, stack: 'shop', rulesOf, apply: true });
+      assert.deepEqual(pruned.removed, [first.point?.id]);
+      const [left] = await listPoints(ctx, store);
+      assert.notEqual(left?.provedAt, null);
+      const after = await verifyPoints(ctx, { in: store, readData: 1 });
+      assert.equal(after.findings.verdict, 'pass', JSON.stringify(after.findings.kept));
+    });
+
+    for (const other of KINDS.filter((each) => each !== kind)) {
+      test(`a point copied to one that is ${other.title} restores as well, and back again`, async () => {
+        const ctx = testContext();
+        const { components, servers } = stack();
+        await using from = await opened(ctx, kind, await made(ctx, kind), 'from');
+        await using to = await opened(ctx, other, await made(ctx, other), 'to');
+        await using back = await opened(ctx, kind, await made(ctx, kind), 'back');
+        const { point } = await backUp(ctx, { stack: 'shop', plan: null, components, stores: [from] });
+        assert.ok(point);
+        for (const [source, target] of [
+          [from, to],
+          [to, back],
+        ] as const) {
+          const [copied] = await copyPoints(ctx, { from: source, to: target, drivers });
+          assert.equal(copied?.error, null);
+          for (const server of servers) server.data.clear();
+          const restored = await restorePoint(ctx, { from: target, point, components });
+          assert.equal(restored.verdict, 'pass');
+          const verified = await verifyPoints(ctx, { in: target, readData: 1 });
+          assert.equal(verified.findings.verdict, 'pass', JSON.stringify(verified.findings.kept));
+        }
+      });
+    }
+
+    test('dying at any change of a backup or a prune leaves only whole points, and the next run is well', async () => {
+      for (let changesMax = 0; ; changesMax++) {
+        const ctx = testContext();
+        const { components, servers } = stack();
+        const disk = await made(ctx, kind);
+        const died = await lifeUntil(ctx, kind, faultyBucket(disk, { changesMax }), components, servers);
+        await using store = await opened(ctx, kind, disk);
+        for (const { point } of await listPoints(ctx, store)) {
+          const whole = await verifyPoints(ctx, { in: store, points: [point], readData: 1 });
+          assert.equal(whole.findings.verdict, 'pass', `died at ${changesMax}: ${JSON.stringify(whole.findings.kept)}`);
+        }
+        const next = await backUp(ctx, { stack: 'shop', plan: 'nightly', components, stores: [store] });
+        assert.equal(next.complete, true, `after dying at ${changesMax}`);
+        const all = await verifyPoints(ctx, { in: store, readData: 1 });
+        const wrong = all.findings.kept.filter(({ verdict }) => verdict === 'fail');
+        assert.deepEqual(wrong, [], `after dying at ${changesMax}`);
+        if (!died) break;
+      }
+    });
+  });
+}
+
+/** Two backups and a prune; false when nothing died on the way. */
+async function lifeUntil(
+  ctx: Context,
+  kind: Kind,
+  bucket: Bucket,
+  components: readonly StackComponent[],
+  servers: readonly KvServer[],
+): Promise<boolean> {
+  try {
+    await using store = await opened(ctx, kind, bucket);
+    const request = { stack: 'shop', plan: 'nightly', components, stores: [store] };
+    for (const value of ['1', '2']) {
+      servers[0]?.data.set('b', value);
+      await backUp(ctx, request);
+    }
+    const rulesOf = () => ({ keep: { last: 1 }, timezone: 'UTC' });
+    await prunePoints(ctx, { in: store, stack: 'shop', rulesOf, apply: true, graceMs: 0 });
+    return false;
+  } catch (error) {
+    if (!isFailure(error, 'unreachable')) throw error;
+    return true;
+  }
+}
+
+test('stores of different formats get one point from one read', async () => {
+  const ctx = testContext();
+  const { components, servers } = stack();
+  const stores: (NamedStore & AsyncDisposable)[] = [];
+  for (const [at, kind] of KINDS.entries()) stores.push(await opened(ctx, kind, await made(ctx, kind), `s${at}`));
+  const { point, complete } = await backUp(ctx, { stack: 'shop', plan: null, components, stores });
+  assert.ok(point && complete);
+  for (const from of stores) {
+    for (const server of servers) server.data.clear();
+    assert.equal((await restorePoint(ctx, { from, point, components })).verdict, 'pass');
+    const [view] = await listPoints(ctx, from);
+    assert.deepEqual(view?.point, point, 'the manifest is the same in each');
+    await from[Symbol.asyncDispose]();
+  }
+});
