@@ -49,3 +49,24 @@ export function gate(limit: number): Gate {
     },
   };
 }
+
+/** As `mapBounded`, for more results than fit into memory: they are handed on in order while later ones are made. */
+export async function* mapOrdered<T, R>(
+  items: AsyncIterable<T>,
+  limit: number,
+  work: (item: T) => Promise<R>,
+): AsyncIterable<R> {
+  const running: Promise<R>[] = [];
+  try {
+    for await (const item of items) {
+      const job = work(item);
+      job.catch(() => undefined); // thrown below when its turn comes
+      running.push(job);
+      if (running.length < limit) continue;
+      yield await (running.shift() as Promise<R>);
+    }
+    while (running.length > 0) yield await (running.shift() as Promise<R>);
+  } finally {
+    await Promise.allSettled(running);
+  }
+}

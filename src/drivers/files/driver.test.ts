@@ -1,0 +1,467 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  lutimesSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { bytesOf, readAll } from '../../core/bytes.ts';
+import { inventoryOf } from '../../core/inventory.ts';
+import type { Sink, Source } from '../../core/model.ts';
+import { liveContext, memoryParts, type TestContext } from '../../core/testing.ts';
+import { driverSuite } from '../driver.suite.ts';
+import { filesDriver } from './driver.ts';
+import { ENTRIES_PART } from './entries.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'lifeboat-files-'));
+after(() => rmSync(scratch, { recursive: true, force: true }));
+let made = 0;
+function freshDir(): string {
+  const dir = join(scratch, String((made += 1)));
+  mkdirSync(dir);
+  return dir;
+}
+const asRoot = process.getuid?.() === 0;
+
+/** Holds /app with some of everything, and the single file /hosts. */
+function filledRoot(): string {
+  const root = freshDir();
+  mkdirSync(join(root, 'app/conf.d/empty'), { recursive: true });
+  writeFileSync(join(root, 'hosts'), '127.0.0.1 localhost\n');
+  writeFileSync(join(root, 'app/main.conf'), 'workers = 4\n', { mode: 0o640 });
+  writeFileSync(join(root, 'app/conf.d-disabled'), 'sorts before the files of conf.d\n');
+  writeFileSync(join(root, 'app/conf.d/tls.conf'), 'certificate = here\n');
+  writeFileSync(join(root, 'app/empty'), '');
+  writeFileSync(join(root, 'app/large.bin'), Buffer.alloc(3 * 1024 * 1024 + 17, 'lifeboat '));
+  symlinkSync('main.conf', join(root, 'app/current'));
+  symlinkSync('/nowhere/at/all', join(root, 'app/broken'));
+  linkSync(join(root, 'app/main.conf'), join(root, 'app/zz-same'));
+  return root;
+}
+
+const paths = ['/app', '/hosts'];
+
+driverSuite({
+  driver: filesDriver,
+  async filled() {
+    const root = filledRoot();
+    return {
+      settings: { root, paths },
+      change: async () => appendFileSync(join(root, 'app/main.conf'), 'workers = 5\n'),
+      extract: {
+        selection: { paths: ['/app/conf.d', '/hosts', '/app/current', '/app/empty'] },
+        keys: ['/app/conf.d/tls.conf', '/hosts', '/app/current', '/app/empty'],
+        damage: async () => {
+          unlinkSync(join(root, 'app/conf.d/tls.conf'));
+          writeFileSync(join(root, 'hosts'), 'mistaken\n');
+        },
+      },
+      [Symbol.asyncDispose]: async () => rmSync(root, { recursive: true }),
+    };
+  },
+  async empty() {
+    const root = freshDir();
+    return { settings: { root, paths }, [Symbol.asyncDispose]: async () => rmSync(root, { recursive: true }) };
+  },
+});
+
+async function captured(root: string, settings: object = {}): Promise<{ ctx: TestContext; source: Source }> {
+  const ctx = liveContext();
+  const { sink, source } = memoryParts();
+  await filesDriver.open({ root, paths: ['/'], ...settings }).capture(ctx, sink);
+  return { ctx, source };
+}
+
+async function verdicts(ctx: TestContext, source: Source, root: string): Promise<string[]> {
+  const actual = await filesDriver.open({ root, paths: ['/'] }).inventory(ctx);
+  return (await Array.fromAsync(filesDriver.compare(ctx, inventoryOf(source), actual))).map(
+    ({ verdict, detail }) => `${verdict}: ${detail}`,
+  );
+}
+
+test('modes, owners, times, links, holes and odd names come back', async () => {
+  const root = filledRoot();
+  const odd = Buffer.concat([Buffer.from(join(root, 'app/')), Buffer.from([0x66, 0xff, 0x25, 0x34, 0x31, 0x0a])]);
+  writeFileSync(odd, 'a name that is not UTF-8');
+  for (const name of ['100%41.txt', 'two\nlines', ' ', 'ｆｕｌｌ', '😀', '"quoted"', '-rf', '*', 'x'.repeat(255)]) {
+    writeFileSync(join(root, 'app', name), name);
+  }
+  mkdirSync(join(root, 'app', ...Array.from({ length: 5 }, () => 'ü'.repeat(120))), { recursive: true });
+  writeFileSync(join(root, 'app', ...Array.from({ length: 5 }, () => 'ü'.repeat(120)), 'deep'), 'a long way down');
+  chmodSync(join(root, 'app/main.conf'), 0o4751);
+  chmodSync(join(root, 'app/conf.d'), 0o1777);
+  if (asRoot) chownSync(join(root, 'app/empty'), 1234, 4321);
+  truncateSync(join(root, 'app/large.bin'), 64 * 1024 * 1024);
+  lutimesSync(join(root, 'app/broken'), 1_000_000_000, 1_000_000_000);
+  utimesSync(join(root, 'app/empty'), 1_100_000_000.25, 1_100_000_000.25);
+  utimesSync(join(root, 'app/conf.d'), 1_200_000_000, 1_200_000_000);
+  const { ctx, source } = await captured(root);
+
+  const target = freshDir();
+  await filesDriver.open({ root: target, paths: ['/'] }).restore(ctx, { base: source });
+  assert.deepEqual(
+    execFileSync('find', [target, '-printf', '%P %m %U:%G %y %n %l\n']).toString().split('\n').sort(),
+    execFileSync('find', [root, '-printf', '%P %m %U:%G %y %n %l\n']).toString().split('\n').sort(),
+  );
+  execFileSync('diff', ['-r', '--no-dereference', root, target]);
+  assert.equal(lstatSync(join(target, 'app/broken')).mtimeMs, 1_000_000_000_000);
+  assert.equal(statSync(join(target, 'app/empty')).mtimeMs, 1_100_000_000_250);
+  assert.equal(statSync(join(target, 'app/conf.d')).mtimeMs, 1_200_000_000_000);
+  assert.ok(statSync(join(target, 'app/large.bin')).blocks * 512 < 16 * 1024 * 1024, 'a hole stays a hole');
+  assert.equal(statSync(join(target, 'app/zz-same')).ino, statSync(join(target, 'app/main.conf')).ino);
+});
+
+test('unchanged files are kept unread, changed ones are read', async () => {
+  const root = freshDir();
+  mkdirSync(join(root, 'd'));
+  const names = ['d/a', 'd/b', 'd-c', 'ｄ', '😀', 'e'];
+  for (const name of names) writeFileSync(join(root, name), name);
+  // Time passes: a file that changed a moment ago is read again, because it may change without a trace.
+  const ctx = liveContext({ now: () => new Date(Date.now() + 60_000) });
+  const component = filesDriver.open({ root, paths: ['/'] });
+  const first = memoryParts();
+  await component.capture(ctx, first.sink);
+  const again = async (before: Source) => {
+    const calls: string[] = [];
+    const { sink, source } = memoryParts();
+    const noting: Sink = {
+      ...sink,
+      put: async (c, name, body, meta) => {
+        if (name.startsWith('data/')) calls.push(`put ${name}`);
+        return await sink.put(c, name, body, meta);
+      },
+      keep: async (c, name, from, meta) => {
+        calls.push(`keep ${from.name}`);
+        return await sink.put(c, name, before.get(c, from.name), meta);
+      },
+    };
+    await component.capture(ctx, noting, before);
+    return { calls: calls.sort(), source };
+  };
+  const unchanged = await again(first.source);
+  assert.deepEqual(unchanged.calls, names.map((name) => `keep data/${name}`).sort());
+  writeFileSync(join(root, 'd/b'), 'B!!');
+  chmodSync(join(root, 'e'), 0o600);
+  writeFileSync(join(root, 'd/new'), 'new');
+  unlinkSync(join(root, 'd-c'));
+  const { calls, source } = await again(unchanged.source);
+  assert.deepEqual(
+    calls.filter((call) => call.startsWith('put')),
+    ['put data/d/b', 'put data/d/new', 'put data/e'],
+  );
+  assert.deepEqual(calls.filter((call) => call.startsWith('keep')).length, 3);
+  assert.deepEqual(await verdicts(ctx, source, root), ['pass: 8 paths, equal digests']);
+});
+
+test('a file that was changed a moment ago is read again', async () => {
+  const root = freshDir();
+  writeFileSync(join(root, 'a'), 'just written');
+  const { ctx, source } = await captured(root);
+  const { sink } = memoryParts();
+  const keep: Sink['keep'] = () => Promise.reject(new Error('it might have changed'));
+  await filesDriver.open({ root, paths: ['/'] }).capture(ctx, { ...sink, keep }, source);
+});
+
+test('what is excluded is neither captured nor compared', async () => {
+  const root = filledRoot();
+  mkdirSync(join(root, 'app/cache/deep'), { recursive: true });
+  writeFileSync(join(root, 'app/cache/deep/x'), 'x');
+  writeFileSync(join(root, 'app/conf.d/old.tmp'), 'x');
+  const exclude = ['*.tmp', '/app/cache/', '/app/*.bin', 'hosts'];
+  const { ctx, source } = await captured(root, { exclude });
+  const lines = await Array.fromAsync(inventoryOf(source).lines(ctx));
+  assert.deepEqual(
+    lines.map(({ name }) => name).filter((name) => /tmp|cache|bin|hosts/.test(name)),
+    [],
+  );
+  assert.ok(lines.some(({ name }) => name === '/app/conf.d/tls.conf'));
+});
+
+test('a file that changes or vanishes while it is read is a warning', async () => {
+  const root = freshDir();
+  writeFileSync(join(root, 'log'), Buffer.alloc(5 * 1024 * 1024, 1));
+  for (const dir of ['dir-a', 'dir-b']) mkdirSync(join(root, dir));
+  // More than are in flight at once, so that the walk has not come to the last one yet.
+  for (let i = 0; i < 100; i++) writeFileSync(join(root, 'dir-a', i === 0 ? 'first' : `of-many-${i}`), '');
+  writeFileSync(join(root, 'dir-b/x'), 'x');
+  const ctx = liveContext();
+  const { sink, source } = memoryParts();
+  const meddling: Sink = {
+    ...sink,
+    put: async (c, name, body, meta) => {
+      if (name === 'data/log') truncateSync(join(root, 'log'), 2 * 1024 * 1024 + 5);
+      if (name === 'data/dir-a/first') rmSync(join(root, 'dir-b'), { recursive: true });
+      return await sink.put(c, name, body, meta);
+    },
+  };
+  const { warnings } = await filesDriver.open({ root, paths: ['/'] }).capture(ctx, meddling);
+  assert.deepEqual(warnings.toSorted(), ['/dir-b/ vanished while it was captured', '/log changed while it was read']);
+  const line = (await Array.fromAsync(inventoryOf(source).lines(ctx))).find(({ name }) => name === '/log');
+  assert.equal(line?.count, (await source.part(ctx, 'data/log')).bytes, 'the inventory tells what was read');
+});
+
+test('sockets and pipes are noted, not read', async () => {
+  const root = freshDir();
+  execFileSync('mkfifo', [join(root, 'pipe')]);
+  const server = createServer();
+  await new Promise<void>((done) => server.listen(join(root, 'socket'), done));
+  try {
+    const ctx = liveContext();
+    const { sink, source } = memoryParts();
+    const { warnings, totals } = await filesDriver.open({ root, paths: ['/'] }).capture(ctx, sink);
+    assert.deepEqual([totals.others, warnings.length], [2, 1]);
+    const target = freshDir();
+    const restored = await filesDriver.open({ root: target, paths: ['/'] }).restore(ctx, { base: source });
+    assert.equal(restored.warnings.length, 1);
+    assert.deepEqual(readdirSync(target), []);
+  } finally {
+    server.close();
+  }
+});
+
+test('a missing path, or one behind a link, is refused', async () => {
+  const root = filledRoot();
+  symlinkSync('app', join(root, 'link'));
+  await assert.rejects(captured(root, { paths: ['/no'] }), { code: 'missing' });
+  await assert.rejects(captured(root, { paths: ['/link/conf.d'] }), { code: 'settings-invalid', hint: /app\/conf\.d/ });
+});
+
+test('an unreadable file fails the capture by name', {
+  skip: asRoot ? 'root may read everything' : false,
+}, async () => {
+  const root = filledRoot();
+  chmodSync(join(root, 'app/main.conf'), 0);
+  await assert.rejects(captured(root), { code: 'denied', message: /main\.conf/ });
+});
+
+test('chosen files are restored beside others, and never over them unless told', async () => {
+  const root = filledRoot();
+  const { ctx, source } = await captured(root);
+  const target = freshDir();
+  mkdirSync(join(target, 'app'));
+  writeFileSync(join(target, 'app/mine'), 'mine');
+  const component = filesDriver.open({ root: target, paths: ['/'] });
+  const select = { paths: ['/app/zz-same', '/app/conf.d'] };
+  await component.restore(ctx, { base: source }, { select });
+  assert.deepEqual(readdirSync(join(target, 'app')).sort(), ['conf.d', 'mine', 'zz-same']);
+  assert.equal(readFileSync(join(target, 'app/zz-same'), 'utf8'), 'workers = 4\n');
+  writeFileSync(join(target, 'app/zz-same'), 'changed');
+  await assert.rejects(component.restore(ctx, { base: source }, { select }), { code: 'target-not-empty' });
+  await component.restore(ctx, { base: source }, { select, replace: true });
+  assert.equal(readFileSync(join(target, 'app/zz-same'), 'utf8'), 'workers = 4\n');
+  await assert.rejects(component.restore(ctx, { base: source }, { select: { tables: ['x'] } }), {
+    code: 'settings-invalid',
+  });
+});
+
+test('what is replaced is kept aside until it is dropped', async () => {
+  const root = filledRoot();
+  const { ctx, source } = await captured(root, { paths });
+  writeFileSync(join(root, 'app/main.conf'), 'broken');
+  writeFileSync(join(root, 'hosts'), 'broken');
+  const component = filesDriver.open({ root, paths });
+  await component.restore(ctx, { base: source }, { replace: true });
+  assert.equal(readFileSync(join(root, 'hosts'), 'utf8'), '127.0.0.1 localhost\n');
+  const [aside] = readdirSync(join(root, 'app')).filter((name) => name.startsWith('.lifeboat-'));
+  assert.equal(readFileSync(join(root, 'app', aside ?? '', 'main.conf'), 'utf8'), 'broken');
+  const dropped = (await component.dropOld?.(ctx)) ?? [];
+  assert.equal(dropped.length, 2);
+  assert.ok(dropped.every((path) => !existsSync(path)));
+});
+
+test('fault 22: a target without space is refused before anything is written', async () => {
+  const { ctx, source } = await captured(filledRoot());
+  const target = join(freshDir(), 'new');
+  const huge = await altered(ctx, source, (entry) =>
+    entry.name === '/app/large.bin' ? { ...entry, bytes: 2 ** 52 } : entry,
+  );
+  await assert.rejects(filesDriver.open({ root: target, paths: ['/'] }).restore(ctx, { base: huge }), {
+    code: 'no-space',
+  });
+  assert.ok(!existsSync(target));
+});
+
+test('fault 22: a restore that broke off leaves a mark, and its target is refused', async () => {
+  const { ctx, source } = await captured(filledRoot());
+  const target = freshDir();
+  const component = filesDriver.open({ root: target, paths: ['/'] });
+  const broken: Source = {
+    ...source,
+    get: (c, name, range) => (name === 'data/hosts' ? bytesOf('other bytes') : source.get(c, name, range)),
+  };
+  await assert.rejects(component.restore(ctx, { base: broken }), { code: 'checksum' });
+  assert.ok(existsSync(join(target, '.lifeboat-incomplete')));
+  assert.ok(!existsSync(join(target, 'hosts')));
+  await assert.rejects(component.restore(ctx, { base: source }), { code: 'target-not-empty', message: /unfinished/ });
+  await assert.rejects(component.capture(ctx, memoryParts().sink), { code: 'blocked' });
+  await component.restore(ctx, { base: source }, { replace: true });
+  assert.deepEqual(await verdicts(ctx, source, target), ['pass: 13 paths, equal digests']);
+});
+
+// ---- fault 24: hostile points ------------------------------------------------------------------------
+
+interface LooseEntry {
+  name: string;
+  [field: string]: unknown;
+}
+
+/** The same point with other entries. */
+async function altered(ctx: TestContext, source: Source, change: (entry: LooseEntry) => LooseEntry): Promise<Source> {
+  const text = (await readAll(source.get(ctx, ENTRIES_PART))).toString();
+  const entries = text
+    .trim()
+    .split('\n')
+    .map((line) => change(JSON.parse(line)));
+  return withEntries(source, entries);
+}
+
+function withEntries(source: Source, entries: readonly LooseEntry[]): Source {
+  const text = entries.map((entry) => `${JSON.stringify(entry)}\n`).join('');
+  return { ...source, get: (c, name, range) => (name === ENTRIES_PART ? bytesOf(text) : source.get(c, name, range)) };
+}
+
+const common = { mode: 0o644, uid: 0, gid: 0, mtime_ns: '0' };
+/** A point of one file 'x' whose entries are those given. */
+async function hostile(
+  ...entries: (Partial<LooseEntry> & { name: string })[]
+): Promise<{ ctx: TestContext; point: Source }> {
+  const root = freshDir();
+  writeFileSync(join(root, 'x'), 'x');
+  const { ctx, source } = await captured(root);
+  const [, file] = (await readAll(source.get(ctx, ENTRIES_PART))).toString().trim().split('\n');
+  const { bytes, sha256 } = JSON.parse(file ?? '') as LooseEntry;
+  const content: Source = { ...source, get: (c, name) => source.get(c, name.startsWith('data/') ? 'data/x' : name) };
+  const whole = entries.map((entry) => ({ ...common, ...(entry.type === 'file' ? { bytes, sha256 } : {}), ...entry }));
+  return { ctx, point: withEntries(content, whole) };
+}
+
+for (const name of ['/../x', '/a/../../x', '/./x', '//x', '/%2E%2E/x', '/a%2Fb', '/a%00', '/a%zz', 'x', '']) {
+  test(`fault 24: the name ${JSON.stringify(name)} is refused before anything is written`, async () => {
+    const { ctx, point } = await hostile({ name, type: 'file' });
+    const target = join(freshDir(), 'new');
+    await assert.rejects(filesDriver.open({ root: target, paths: ['/'] }).restore(ctx, { base: point }), {
+      code: 'malformed',
+    });
+    assert.ok(!existsSync(target));
+  });
+}
+
+test('fault 24: a point does not write outside of the paths of its component', async () => {
+  const { ctx, point } = await hostile({ name: '/app/x', type: 'file' }, { name: '/root/x', type: 'file' });
+  const target = join(freshDir(), 'new');
+  const component = filesDriver.open({ root: target, paths: ['/app'] });
+  await assert.rejects(component.restore(ctx, { base: point }), { code: 'different', message: /\/root\/x/ });
+  const linked = await hostile({
+    name: '/app/x',
+    type: 'hardlink',
+    target: '/etc/shadow',
+    bytes: 1,
+    sha256: '0'.repeat(64),
+  });
+  await assert.rejects(component.restore(ctx, { base: linked.point }), { code: 'different', message: /shadow/ });
+  assert.ok(!existsSync(target));
+});
+
+test('fault 24: a symbolic link and then a file beneath it writes nothing through the link', async () => {
+  const outside = freshDir();
+  for (const below of ['/a/x', '/a/b/x']) {
+    const { ctx, point } = await hostile(
+      { name: '/a', type: 'symlink', target: outside },
+      { name: below, type: 'file' },
+    );
+    const restoring = filesDriver.open({ root: freshDir(), paths: ['/'] }).restore(ctx, { base: point });
+    await assert.rejects(restoring, { code: 'target-not-empty', message: /not followed/ });
+  }
+  const { ctx, point } = await hostile(
+    { name: '/a', type: 'symlink', target: outside },
+    { name: '/a/', type: 'directory', mode: 0o777 },
+  );
+  await assert.rejects(filesDriver.open({ root: freshDir(), paths: ['/'] }).restore(ctx, { base: point }));
+  assert.deepEqual(readdirSync(outside), []);
+});
+
+test('fault 24: a link that the target holds already is not followed', async () => {
+  const outside = freshDir();
+  const target = freshDir();
+  mkdirSync(join(target, 'app'));
+  symlinkSync(outside, join(target, 'app/conf.d'));
+  const { ctx, source } = await captured(filledRoot());
+  const component = filesDriver.open({ root: target, paths: ['/'] });
+  const select = { paths: ['/app/conf.d/tls.conf'] };
+  await assert.rejects(component.restore(ctx, { base: source }, { select, replace: true }), /not followed/);
+  assert.deepEqual(readdirSync(outside), []);
+});
+
+test('fault 24: a hard link to a link does not reach what that leads to', async () => {
+  const outside = freshDir();
+  writeFileSync(join(outside, 'secret'), 'secret');
+  const { ctx, point } = await hostile(
+    { name: '/a', type: 'symlink', target: join(outside, 'secret') },
+    { name: '/b', type: 'hardlink', target: '/a', bytes: 1, sha256: '0'.repeat(64) },
+  );
+  const target = freshDir();
+  await filesDriver.open({ root: target, paths: ['/'] }).restore(ctx, { base: point });
+  assert.equal(readlinkSync(join(target, 'b')), join(outside, 'secret'));
+  assert.equal(statSync(join(outside, 'secret')).nlink, 1);
+});
+
+test('fault 24: devices are not made', async () => {
+  const { ctx, point } = await hostile({ name: '/sda', type: 'other', target: 'device' });
+  const target = freshDir();
+  const { warnings } = await filesDriver.open({ root: target, paths: ['/'] }).restore(ctx, { base: point });
+  assert.equal(warnings.length, 1);
+  assert.deepEqual(readdirSync(target), []);
+});
+
+test('fault 24: the same name twice, or out of order, is refused', async () => {
+  for (const names of [
+    ['/a', '/a'],
+    ['/b', '/a'],
+    ['/%41', '/A'],
+  ]) {
+    const { ctx, point } = await hostile(...names.map((name) => ({ name, type: 'file' })));
+    const component = filesDriver.open({ root: freshDir(), paths: ['/'] });
+    await assert.rejects(component.restore(ctx, { base: point }), (error: { code?: string }) =>
+      ['malformed', 'target-not-empty'].includes(error.code ?? ''),
+    );
+  }
+});
+
+test('fault 24: two names that the file system takes for one are refused, and nothing is overwritten', async () => {
+  const root = freshDir();
+  writeFileSync(join(root, 'README'), 'large');
+  writeFileSync(join(root, 'readme'), 'small');
+  const { ctx, source } = await captured(root);
+  const target = freshDir();
+  // Where case is ignored, the second name finds the first one's file; here that appears at the same moment.
+  const caseless: Source = {
+    ...source,
+    get: (c, name, range) => {
+      if (name === 'data/readme') linkSync(join(target, 'README'), join(target, 'readme'));
+      return source.get(c, name, range);
+    },
+  };
+  const restoring = filesDriver.open({ root: target, paths: ['/'] }).restore(ctx, { base: caseless }, { jobs: 1 });
+  await assert.rejects(restoring, { code: 'target-not-empty', hint: /differ in case/ });
+  assert.equal(readFileSync(join(target, 'README'), 'utf8'), 'large');
+});

@@ -1,0 +1,31 @@
+// What the system refuses, in our words.
+
+import { Failure, systemCode } from '../../core/errors.ts';
+
+/** Runs system calls; a failure names what they were about, not our detour to it. */
+export function attempt<T>(label: string, call: () => T): T {
+  try {
+    return call();
+  } catch (cause) {
+    throw explained(label, cause);
+  }
+}
+
+/** A refusal of the system as a failure; anything else as it is. */
+export function explained(label: string, cause: unknown): unknown {
+  if (cause instanceof Failure) return cause;
+  const code = systemCode(cause);
+  if (code === 'EEXIST') {
+    const hint = 'names that differ in case only need a file system that tells them apart';
+    return new Failure('target-not-empty', `${label} is there already, perhaps in other spelling`, { cause, hint });
+  }
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new Failure('no-space', `${label} does not fit into its file system`, { cause });
+  }
+  if (code === 'EBUSY')
+    return new Failure('blocked', `${label} is in use by the system, as a mount perhaps`, { cause });
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
+    return new Failure('denied', `${label}: the system refuses access (${code})`, { cause });
+  }
+  return cause;
+}

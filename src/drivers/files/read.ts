@@ -1,0 +1,113 @@
+// Reads files that may change, shrink or vanish meanwhile.
+
+import { createHash, hash } from 'node:crypto';
+import { type BigIntStats, closeSync, constants, fstatSync, open as openFile, read as readFile } from 'node:fs';
+import { promisify } from 'node:util';
+import { systemCode } from '../../core/errors.ts';
+import type { Bytes } from '../../core/model.ts';
+import { explained } from './failures.ts';
+
+const open = promisify(openFile);
+const read = promisify(readFile);
+
+/** A file up to this size is read whole before it is stored, so that it can be read again when it changed meanwhile. */
+const WHOLE_BYTES_MAX = 1024 * 1024;
+const CHUNK_BYTES = 1024 * 1024;
+const ATTEMPTS = 3;
+/** Neither a link that took the file's place nor a pipe that would make us wait. */
+const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+export interface FileRead {
+  readonly body: Bytes;
+  /** True once `body` has ended, when it is not one state of the file. */
+  changed(): boolean;
+  /** Of the bytes that `body` has given. */
+  sum(): { bytes: number; sha256: string };
+}
+
+/** Null when it is gone, or is no file any more. The body must be read to its end, or be returned from. */
+export async function readFileAt(path: Buffer): Promise<FileRead | null> {
+  for (let attempt = 1; ; attempt++) {
+    const fd = await openIfThere(path);
+    if (fd === null) return null;
+    let streamed = false;
+    try {
+      const before = fstatSync(fd, { bigint: true });
+      if (!before.isFile()) return null;
+      if (before.size > WHOLE_BYTES_MAX) {
+        streamed = true;
+        return inChunks(fd, before);
+      }
+      const data = await readUpTo(fd, Number(before.size));
+      const changed = isChanged(before, fstatSync(fd, { bigint: true }));
+      if (!changed || attempt === ATTEMPTS) return whole(data, changed);
+    } finally {
+      if (!streamed) closeSync(fd);
+    }
+  }
+}
+
+async function openIfThere(path: Buffer): Promise<number | null> {
+  try {
+    return await open(path, FLAGS, 0);
+  } catch (cause) {
+    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO'].includes(systemCode(cause))) return null;
+    throw explained(path.toString(), cause);
+  }
+}
+
+async function readUpTo(fd: number, bytes: number): Promise<Buffer> {
+  const data = Buffer.allocUnsafe(bytes);
+  let at = 0;
+  while (at < bytes) {
+    const { bytesRead } = await read(fd, data, at, bytes - at, at);
+    if (bytesRead === 0) break; // it shrank
+    at += bytesRead;
+  }
+  return data.subarray(0, at);
+}
+
+function whole(data: Buffer, changed: boolean): FileRead {
+  async function* body(): Bytes {
+    yield data;
+  }
+  const sum = { bytes: data.length, sha256: hash('sha256', data) };
+  return { body: body(), changed: () => changed, sum: () => sum };
+}
+
+function inChunks(fd: number, before: BigIntStats): FileRead {
+  const digest = createHash('sha256');
+  let bytes = 0;
+  let changed = false;
+  async function* body(): Bytes {
+    try {
+      const size = Number(before.size);
+      // Chunks are borrowed until the next step, so two buffers allow to read ahead.
+      const buffers = [Buffer.allocUnsafe(CHUNK_BYTES), Buffer.allocUnsafe(CHUNK_BYTES)] as const;
+      const readAt = (at: number, turn: number): Promise<Buffer> => {
+        const target = buffers[turn % 2 === 0 ? 0 : 1].subarray(0, Math.max(0, Math.min(CHUNK_BYTES, size - at)));
+        const reading = read(fd, target, 0, target.length, at).then((got) => target.subarray(0, got.bytesRead));
+        reading.catch(() => undefined); // thrown where it is awaited
+        return reading;
+      };
+      let next = readAt(0, 0);
+      for (let turn = 1; ; turn++) {
+        const chunk = await next;
+        if (chunk.length === 0) break; // the end, or it shrank
+        bytes += chunk.length;
+        next = readAt(bytes, turn);
+        digest.update(chunk);
+        yield chunk;
+      }
+      changed = isChanged(before, fstatSync(fd, { bigint: true }));
+    } finally {
+      closeSync(fd);
+    }
+  }
+  let sum: { bytes: number; sha256: string } | undefined;
+  return { body: body(), changed: () => changed, sum: () => (sum ??= { bytes, sha256: digest.digest('hex') }) };
+}
+
+function isChanged(before: BigIntStats, after: BigIntStats): boolean {
+  return before.size !== after.size || before.mtimeNs !== after.mtimeNs || before.ctimeNs !== after.ctimeNs;
+}

@@ -1,0 +1,200 @@
+// Brings files back in two walks over the entries: first directories, files and links; then hard links, whose first
+// name must be there, and the modes and times of directories, which everything before would have changed.
+
+import { lstatSync } from 'node:fs';
+import { readAll } from '../../core/bytes.ts';
+import { Failure } from '../../core/errors.ts';
+import { idOf } from '../../core/manifest.ts';
+import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import { mapBounded } from '../../core/parallel.ts';
+import { close, type Dir, openRoot, within } from './beneath.ts';
+import { type Entry, entriesOf } from './entries.ts';
+import { attempt } from './failures.ts';
+import { baseOf, encode, isBeneath, isDirectoryName, parentOf, partOf } from './names.ts';
+import { wantedBy } from './selection.ts';
+import type { FilesSettings } from './settings.ts';
+import { type Level, stepsFrom } from './steps.ts';
+import { checkSpace, holdsData, mark, type Need, setAside, unmark } from './target.ts';
+import { locate } from './walk.ts';
+import { ownersKept, putHardlink, putStreamed, putSymlink, putWhole, setAttributes } from './write.ts';
+
+const PARALLEL = 16;
+/** A file up to this size is fetched whole before it is created. */
+const WHOLE_BYTES_MAX = 1024 * 1024;
+const FILES_PER_PROGRESS = 500;
+/** Of missing directories that lead to a configured path. */
+const PARENT_MODE = 0o755;
+/** Closed to others until its own mode is set at the end. */
+const UNFINISHED_MODE = 0o700;
+
+interface Job {
+  readonly settings: FilesSettings;
+  readonly source: Source;
+  readonly root: Dir;
+  readonly wanted: (name: string) => boolean;
+  readonly overwrite: boolean;
+}
+/** What a look through all entries has told, before anything is changed. */
+interface Survey {
+  readonly needs: ReadonlyMap<string, Need>;
+  readonly bytes: number;
+  readonly others: number;
+  readonly foreignOwners: number;
+  /** The configured paths that are directories in the point. */
+  readonly starts: readonly string[];
+}
+
+export async function restore(
+  ctx: Context,
+  settings: FilesSettings,
+  chain: Chain,
+  { select, replace = false, jobs = PARALLEL }: RestoreOptions = {},
+): Promise<Restored> {
+  const source = chain.base;
+  const wanted = wantedBy(select);
+  const seen = await survey(ctx, settings, source, wanted);
+  const held = replace ? null : select ? await firstInTheWay(ctx, settings, source, wanted) : holdsData(settings);
+  if (held) throw new Failure('target-not-empty', `files are not restored: the target holds ${held}`);
+  checkSpace(settings, seen.needs);
+  const root = openRoot(settings.root);
+  try {
+    const job: Job = { settings, source, root, wanted, overwrite: replace && select !== undefined };
+    if (replace && !select) setAside(root, settings, idOf(ctx.now()));
+    const marked = select ? [] : seen.starts;
+    if (marked.length > 0) eachDirectory(job, marked, mark);
+    await putContents(ctx, job, seen, jobs);
+    await finish(ctx, job);
+    if (marked.length > 0) eachDirectory(job, marked, unmark);
+  } finally {
+    close(root);
+  }
+  return { bytes: seen.bytes, method: 'files', warnings: warningsOf(seen) };
+}
+
+async function survey(
+  ctx: Context,
+  settings: FilesSettings,
+  source: Source,
+  wanted: (name: string) => boolean,
+): Promise<Survey> {
+  const paths = settings.paths.map((path) => encode(Buffer.from(path)));
+  const needs = new Map<string, Need>(paths.map((path) => [path, { bytes: 0, files: 0 }]));
+  const starts: string[] = [];
+  let [bytes, others, foreignOwners] = [0, 0, 0];
+  for await (const entry of entriesOf(ctx, source)) {
+    const path = placeOf(entry.name, paths);
+    if (entry.type === 'hardlink') placeOf(entry.target ?? '', paths);
+    if (!wanted(entry.name)) continue;
+    if (entry.type === 'directory' && (entry.name === '/' || entry.name === `${path}/`)) starts.push(entry.name);
+    if (entry.type === 'other') others += 1;
+    if (!ownersKept() && (entry.uid !== process.geteuid?.() || entry.gid !== process.getegid?.())) foreignOwners += 1;
+    if (entry.type === 'file') bytes += entry.bytes ?? 0;
+    const need = needs.get(path);
+    if (need) needs.set(path, { bytes: need.bytes + (entry.bytes ?? 0), files: need.files + 1 });
+  }
+  return { needs, bytes, others, foreignOwners, starts };
+}
+
+/** The store is untrusted: a point must not write where the settings do not say that this component lies. */
+function placeOf(name: string, paths: readonly string[]): string {
+  const path = paths.find((each) => isBeneath(name, each));
+  if (path !== undefined) return path;
+  throw new Failure('different', `the point holds ${name}, which is outside of the paths of this component`, {
+    hint: 'add its path to the settings, or restore beneath another directory',
+  });
+}
+
+/** When single files are chosen, their neighbours may stay. */
+async function firstInTheWay(
+  ctx: Context,
+  settings: FilesSettings,
+  source: Source,
+  wanted: (name: string) => boolean,
+): Promise<string | null> {
+  for await (const { name } of entriesOf(ctx, source)) {
+    if (!wanted(name) || isDirectoryName(name)) continue;
+    if (lstatSync(locate(settings, name), { throwIfNoEntry: false })) return name;
+  }
+  return null;
+}
+
+function eachDirectory({ root }: Job, names: readonly string[], work: (dir: Dir) => void): void {
+  const steps = stepsFrom(root, { modeOf: (name) => (names.includes(name) ? UNFINISHED_MODE : PARENT_MODE) });
+  try {
+    for (const name of names) {
+      const level = steps.to(name);
+      if (level) work(level.dir);
+    }
+  } finally {
+    steps.end();
+  }
+}
+
+async function putContents(ctx: Context, job: Job, { starts, bytes: bytesTotal }: Survey, jobs: number): Promise<void> {
+  const modeOf = (name: string): number =>
+    starts.some((start) => name.startsWith(start)) ? UNFINISHED_MODE : PARENT_MODE;
+  const steps = stepsFrom(job.root, { modeOf });
+  let [items, bytes] = [0, 0];
+  try {
+    await mapBounded(entriesOf(ctx, job.source), jobs, async (entry) => {
+      ctx.signal.throwIfAborted();
+      if (!job.wanted(entry.name) || entry.type === 'other') return;
+      const level = steps.to(entry.type === 'directory' ? entry.name : parentOf(entry.name));
+      if (!level || entry.type === 'directory') return;
+      await steps.hold(level, () => putEntry(ctx, job, level, entry));
+      items += 1;
+      bytes += entry.bytes ?? 0;
+      if (items % FILES_PER_PROGRESS === 0) {
+        ctx.progress({ task: 'files', phase: 'restore', items, bytes, bytesTotal });
+      }
+    });
+  } finally {
+    steps.end();
+  }
+}
+
+async function putEntry(ctx: Context, job: Job, level: Level, entry: Entry): Promise<void> {
+  const place = { dir: level.dir, name: baseOf(entry.name), overwrite: job.overwrite };
+  if (entry.type === 'symlink') return putSymlink(place, entry);
+  // A hard link waits for its first name, unless that one is not wanted: then it is a file of its own.
+  const first = entry.type === 'hardlink' ? (entry.target ?? '') : entry.name;
+  if (entry.type === 'hardlink' && job.wanted(first)) return;
+  const body = job.source.get(ctx, partOf(first));
+  if ((entry.bytes ?? 0) > WHOLE_BYTES_MAX) await putStreamed(place, entry, body);
+  else putWhole(place, entry, await readAll(body));
+}
+
+/** Hard links, then the attributes of each directory when nothing beneath it changes any more. */
+async function finish(ctx: Context, job: Job): Promise<void> {
+  const leave = ({ dir, entry }: Level): void => {
+    if (entry) attempt(dir.label, () => setAttributes(dir.fd, entry));
+  };
+  const steps = stepsFrom(job.root, { leave });
+  const firsts = stepsFrom(job.root, {});
+  try {
+    for await (const entry of entriesOf(ctx, job.source)) {
+      if (!job.wanted(entry.name)) continue;
+      if (entry.type === 'directory') {
+        const level = steps.to(entry.name);
+        if (level) level.entry = entry;
+      }
+      if (entry.type !== 'hardlink' || !job.wanted(entry.target ?? '')) continue;
+      const level = steps.to(parentOf(entry.name));
+      const first = firsts.to(parentOf(entry.target ?? ''));
+      if (!level || !first)
+        throw new Failure('malformed', `${entry.name} is a link to ${entry.target}, which is not there`);
+      const place = { dir: level.dir, name: baseOf(entry.name), overwrite: job.overwrite };
+      putHardlink(place, within(first.dir, baseOf(entry.target ?? '')));
+    }
+  } finally {
+    firsts.end();
+    steps.end();
+  }
+}
+
+function warningsOf({ others, foreignOwners }: Survey): string[] {
+  const warnings: string[] = [];
+  if (others > 0) warnings.push(`${others} sockets, pipes or devices are noted in the point and not made`);
+  if (foreignOwners > 0) warnings.push(`${foreignOwners} files belong to us now: only root can give them their owners`);
+  return warnings;
+}

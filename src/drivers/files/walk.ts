@@ -1,0 +1,109 @@
+// Walks the paths of a component in the order of their names, with memory for one directory's names per level.
+
+import { type BigIntStats, lstatSync, readdirSync, realpathSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { Failure, systemCode } from '../../core/errors.ts';
+import type { Context } from '../../core/model.ts';
+import { explained } from './failures.ts';
+import { excluder } from './glob.ts';
+import { decode, encode, isDirectoryName } from './names.ts';
+import type { FilesSettings } from './settings.ts';
+
+/** A look at the disk's catalogue takes microseconds when it is cached: several of them are worth one turn. */
+const LOOKS_PER_TURN = 64;
+/** Ours, beside the user's data: no part of it. */
+export const INCOMPLETE_NAME = '.lifeboat-incomplete';
+export const REPLACED_PREFIX = '.lifeboat-replaced-';
+
+export interface Found {
+  readonly name: string;
+  /** Where it lies. */
+  readonly path: Buffer;
+  readonly stat: BigIntStats;
+}
+
+/** Calls `vanished` for what was gone before it could be looked at. */
+export async function* walk(
+  ctx: Context,
+  settings: FilesSettings,
+  vanished: (name: string) => void,
+): AsyncIterable<Found> {
+  const excluded = excluder(settings.exclude);
+  // Names that are still to come, the next one last: one list per level, each in descending order.
+  const levels: string[][] = [startsOf(settings).toReversed()];
+  for (let looks = 1; levels.length > 0; looks++) {
+    if (looks % LOOKS_PER_TURN === 0) await setImmediate();
+    ctx.signal.throwIfAborted();
+    const name = levels.at(-1)?.pop();
+    if (name === undefined) {
+      levels.pop();
+      continue;
+    }
+    if (excluded(name)) continue;
+    const path = locate(settings, name);
+    const seen = unlessGone(path, () => ({
+      stat: lstatSync(path, { bigint: true }),
+      names: isDirectoryName(name) ? namesIn(path, name) : [],
+    }));
+    if (!seen || seen.stat.isDirectory() !== isDirectoryName(name)) {
+      vanished(name);
+      continue;
+    }
+    yield { name, path, stat: seen.stat };
+    levels.push(seen.names);
+  }
+}
+
+export function locate({ root }: FilesSettings, name: string): Buffer {
+  return Buffer.concat([Buffer.from(root === '/' ? '' : root), decode(name)]);
+}
+
+/** The configured paths in order, none within another. */
+export function startsOf(settings: FilesSettings): string[] {
+  const names = [...new Set(settings.paths.map((path) => startOf(settings, encode(Buffer.from(path)))))];
+  return names.filter((name) => !names.some((above) => isWithin(name, above))).sort();
+}
+
+function isWithin(name: string, above: string): boolean {
+  return name !== above && isDirectoryName(above) && name.startsWith(above);
+}
+
+function startOf(settings: FilesSettings, name: string): string {
+  const path = locate(settings, name);
+  const stat = unlessGone(path, () => lstatSync(path));
+  if (!stat) throw new Failure('missing', `${path} can't be captured: there is no such file or directory`);
+  const real = realpathSync(path);
+  if (real !== resolve(locate({ ...settings, root: realpathSync(settings.root) }, name).toString())) {
+    throw new Failure('settings-invalid', `${path} is reached through a symbolic link, and links are not followed`, {
+      hint: `name ${real} instead`,
+    });
+  }
+  return stat.isDirectory() && name !== '/' ? `${name}/` : name;
+}
+
+/** Its entries' names in descending order. */
+function namesIn(path: Buffer, name: string): string[] {
+  const names: string[] = [];
+  for (const entry of readdirSync(path, { withFileTypes: true, encoding: 'buffer' })) {
+    const segment = encode(entry.name);
+    if (segment === INCOMPLETE_NAME) {
+      throw new Failure('blocked', `${name} holds what an unfinished restore left`, {
+        hint: `repeat the restore, or remove ${name}${INCOMPLETE_NAME} if the data is whole`,
+      });
+    }
+    if (segment.startsWith(REPLACED_PREFIX)) continue;
+    names.push(`${name}${segment}${entry.isDirectory() ? '/' : ''}`);
+  }
+  return names.sort().reverse();
+}
+
+function unlessGone<T>(path: Buffer, look: () => T): T | null {
+  try {
+    return look();
+  } catch (cause) {
+    const code = systemCode(cause);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    throw explained(path.toString(), cause);
+  }
+}
