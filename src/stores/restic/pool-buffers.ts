@@ -7,14 +7,16 @@ export interface Buffers {
   give(buffer: SharedArrayBuffer): void;
 }
 
-/** All are of `size` but for those that have to be larger, which are not kept. */
+/** New ones are of `size`, or what is asked for when that is more. All are kept: as many as were in use at once. */
 export function buffers(size: number): Buffers {
   const kept: SharedArrayBuffer[] = [];
   return {
-    take: (bytes) => (bytes <= size ? kept.pop() : undefined) ?? new SharedArrayBuffer(Math.max(bytes, size)),
-    give(buffer) {
-      if (buffer.byteLength === size) kept.push(buffer);
+    take(bytes) {
+      const fit = kept.findLastIndex((buffer) => buffer.byteLength >= bytes);
+      const [found] = fit < 0 ? [] : kept.splice(fit, 1);
+      return found ?? new SharedArrayBuffer(Math.max(bytes, size));
     },
+    give: (buffer) => void kept.push(buffer),
   };
 }
 

@@ -1,0 +1,130 @@
+// Reads blobs and streams of them. Every byte that comes out was checked: seal, decompressed size, SHA-256.
+
+import type { ByteRange, Bytes, Context } from '../../core/model.ts';
+import { CHUNK_BYTES_MIN } from './chunker.ts';
+import { type PackCheck, plainLength } from './pack.ts';
+import {
+  isDamage,
+  openRun,
+  placeOf,
+  type ReaderOptions,
+  type Reading,
+  readBlob,
+  readInto,
+  startReading,
+} from './reader-blobs.ts';
+import { nearbyBlobs } from './reader-nearby.ts';
+import { ID_BYTES, nameOf, planWindows, runsOf, type Window } from './reader-plan.ts';
+
+export interface Reader extends AsyncDisposable {
+  /** 'missing' when no index knows it or its pack is gone, 'checksum' when it is damaged, each after a second try. */
+  blob(ctx: Context, id: Uint8Array): Promise<Buffer>;
+  /** The bytes of blobs one after another; `ids` are 32 bytes each. Fails as `blob` does. */
+  stream(ctx: Context, ids: Uint8Array, range?: ByteRange): Bytes;
+  /** Everything that is wrong with a pack of that size, seen twice. Each call holds the pack in memory. */
+  checkPack(ctx: Context, pack: string, bytes: number): Promise<PackCheck>;
+}
+
+/** What all streams together may have decoded ahead. One that has nothing ahead gets its next window all the same. */
+const AHEAD_BYTES = 32 * 1024 * 1024;
+
+/** Stock restic can be told to make packs of 128 MiB. */
+const PACK_READ_BYTES_MAX = 192 * 1024 * 1024;
+
+export async function openReader(_ctx: Context, options: ReaderOptions): Promise<Reader> {
+  const reading = startReading(options);
+  const nearby = nearbyBlobs(reading);
+  const ahead = { bytes: 0 };
+  return {
+    blob: nearby.blob,
+    async *stream(ctx, ids, range) {
+      const isSmall = ids.length === ID_BYTES && plainLength(placeOf(reading.index, ids)) < CHUNK_BYTES_MIN;
+      if (!isSmall) return yield* streamBlobs(ctx, reading, ahead, planWindows(reading.index, ids, range));
+      const plain = await nearby.blob(ctx, ids);
+      yield range ? plain.subarray(range.offset, range.offset + range.length) : plain;
+    },
+    async checkPack(ctx, pack, bytes) {
+      const first = await tryPack(ctx, reading, pack, bytes);
+      return first.damages.length === 0 ? first : await tryPack(ctx, reading, pack, bytes);
+    },
+    [Symbol.asyncDispose]: () => reading.pool[Symbol.asyncDispose](),
+  };
+}
+
+async function* streamBlobs(
+  ctx: Context,
+  reading: Reading,
+  ahead: { bytes: number },
+  windows: Iterator<Window, void>,
+): Bytes {
+  const fetching: { readonly window: Window; readonly opened: Promise<OpenedWindow> }[] = [];
+  let planned = windows.next();
+  function fetchAhead(): void {
+    while (!planned.done && (fetching.length === 0 || ahead.bytes + planned.value.bytes <= AHEAD_BYTES)) {
+      const opened = openWindow(ctx, reading, planned.value);
+      opened.catch(() => {}); // it is thrown when its turn comes
+      ahead.bytes += planned.value.bytes;
+      fetching.push({ window: planned.value, opened });
+      planned = windows.next();
+    }
+  }
+  try {
+    for (fetchAhead(); fetching[0]; fetchAhead()) {
+      const { window, opened } = fetching[0];
+      const { plain } = await opened;
+      for (const [i, blob] of window.blobs.entries()) {
+        ctx.signal.throwIfAborted();
+        const piece = plain[i] ?? (await readBlob(ctx, reading, blob));
+        yield piece.subarray(blob.skip, blob.skip + blob.take);
+      }
+      await close(fetching.shift());
+    }
+  } finally {
+    while (fetching.length > 0) await close(fetching.shift());
+  }
+
+  async function close(done: (typeof fetching)[number] | undefined): Promise<void> {
+    ahead.bytes -= done?.window.bytes ?? 0;
+    await done?.opened.then(
+      ({ release }) => release(),
+      () => {}, // thrown when its turn came, or nobody waits for it any more
+    );
+  }
+}
+
+interface OpenedWindow {
+  /** By number of the blob in its window; null for one that has to be read alone. */
+  readonly plain: readonly (Uint8Array | null)[];
+  release(): void;
+}
+
+async function openWindow(ctx: Context, reading: Reading, { blobs }: Window): Promise<OpenedWindow> {
+  const runs = await Promise.all(runsOf(blobs).map(async (run) => ({ run, ...(await openRun(ctx, reading, run)) })));
+  const byPlace = new Map<string, Uint8Array | null>();
+  for (const { run, plain } of runs)
+    for (const [i, { place }] of run.entries()) byPlace.set(nameOf(place), plain[i] ?? null);
+  return {
+    plain: blobs.map(({ place }) => byPlace.get(nameOf(place)) ?? null),
+    release: () => {
+      for (const { release } of runs) release();
+    },
+  };
+}
+
+async function tryPack(ctx: Context, reading: Reading, pack: string, bytes: number): Promise<PackCheck> {
+  if (bytes > PACK_READ_BYTES_MAX) return unreadable(`its ${bytes} bytes are more than any pack has`);
+  const buffer = reading.buffers.take(bytes);
+  try {
+    await readInto(ctx, reading.bucket, pack, { offset: 0, length: bytes }, buffer);
+    return await reading.pool.run('check', { buffer, bytes, id: Buffer.from(pack, 'hex') }, { cost: bytes });
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    return unreadable(error.message);
+  } finally {
+    reading.buffers.give(buffer);
+  }
+}
+
+function unreadable(reason: string): PackCheck {
+  return { blobs: [], damages: [{ blob: null, reason }] };
+}
