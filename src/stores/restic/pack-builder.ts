@@ -3,7 +3,7 @@
 import { Failure } from '../../core/errors.ts';
 import { compress, type MasterKey, SEAL_BYTES, sealInto, sha256 } from './crypto.ts';
 import type { PackedBlob } from './index.ts';
-import { checkBlobs, encodeHeader, HEADER_ENTRY_BYTES, PACK_BYTES_TARGET, PACK_FRAME_BYTES } from './pack.ts';
+import { checkBlobs, encodeHeader, HEADER_ENTRY_BYTES, PACK_BYTES_MAX, PACK_FRAME_BYTES } from './pack.ts';
 import { releaseLarge } from './pool-buffers.ts';
 
 /** Bounds what a pack's header and its entries in memory take when blobs are tiny. */
@@ -40,7 +40,7 @@ export function packBuilder(options: { key: MasterKey; tree: boolean; compressio
     const needed = bytes + (blobs.length + 1) * HEADER_ENTRY_BYTES + PACK_FRAME_BYTES;
     const full = used + needed > pack.length || blobs.length === BLOBS_MAX;
     const closed = full ? finish() : undefined;
-    if (needed > pack.length) pack = Buffer.allocUnsafeSlow(Math.max(needed, PACK_BYTES_TARGET));
+    if (needed > pack.length) pack = Buffer.allocUnsafeSlow(Math.max(needed, PACK_BYTES_MAX));
     return closed;
   }
 

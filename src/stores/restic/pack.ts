@@ -6,7 +6,7 @@ import type { BlobPlace, PackedBlob } from './index.ts';
 import { releaseLarge } from './pool-buffers.ts';
 
 /** A pack is closed before it would grow over this, unless a single blob does. */
-export const PACK_BYTES_TARGET = 16 * 1024 * 1024;
+export const PACK_BYTES_MAX = 16 * 1024 * 1024;
 /** A blob is held in memory whole. Stock restic's largest data is 8 MiB; a tree grows with the entries of its folder. */
 export const BLOB_BYTES_MAX = 128 * 1024 * 1024;
 
