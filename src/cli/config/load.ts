@@ -4,7 +4,7 @@
 import { readFile } from 'node:fs/promises';
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
-import { Failure, messageOf, systemCode } from '../../core/errors.ts';
+import { Failure, systemCode } from '../../core/errors.ts';
 import type { Context, Driver, StoreFormat } from '../../core/model.ts';
 import { nearest } from '../../core/settings.ts';
 import { type BucketPlugin, bucketPlugin, driverPlugin, formatPlugin } from '../plugins.ts';
@@ -147,7 +147,7 @@ async function parseStore(source: YamlSource, top: Parsed, name: string, raw: un
   const common = source.check(z.object(storeCommon.shape), block, path);
   const located = <T>(key: string, load: () => Promise<T>): Promise<T> =>
     load().catch((error: unknown) => {
-      throw source.problem([...path, key], messageOf(error), error instanceof Failure ? error.hint : undefined);
+      throw error instanceof Failure ? source.problem([...path, key], error.message, error.hint) : error;
     });
   const bucket = await located('bucket', () => bucketPlugin(common.bucket));
   const format = await located('format', () => formatPlugin(common.format));
@@ -180,7 +180,7 @@ async function parseComponent(source: YamlSource, name: string, raw: unknown): P
   const block = source.check(z.record(z.string(), z.unknown()), raw, path);
   const common = source.check(componentCommon, block, path);
   const plugin = await driverPlugin(common.kind).catch((error: unknown) => {
-    throw source.problem([...path, 'kind'], messageOf(error), error instanceof Failure ? error.hint : undefined);
+    throw error instanceof Failure ? source.problem([...path, 'kind'], error.message, error.hint) : error;
   });
   const own = without(block, Object.keys(componentCommon.shape));
   const known = Object.keys(componentCommon.shape);
