@@ -39,7 +39,7 @@ test('the largest offsets and lengths are kept', () => {
   assert.deepEqual(index.find(id), { pack: 'a', ...place });
 });
 
-test('a blob of a forgotten pack is found in the other pack that has it, else not at all', () => {
+test('a blob of a forgotten pack is found in the other pack that has it, and has to be written again if none has', () => {
   const index = blobIndex();
   const [both, only] = [blob(), blob()];
   index.add('first', [both, only]);
@@ -47,6 +47,7 @@ test('a blob of a forgotten pack is found in the other pack that has it, else no
   index.forget('first');
   assert.equal(index.find(both.id)?.pack, 'second');
   assert.equal(index.has(only.id), false);
+  assert.equal(index.find(only.id)?.pack, 'first', 'what is left of it can still be tried');
   assert.equal(index.hasPack('first'), false);
   index.add('first', [both, only]);
   assert.equal(index.find(only.id)?.pack, 'first');

@@ -22,14 +22,18 @@ export interface BlobIndex {
   readonly size: number;
   /** Enters what a pack holds. What is known of it already is not entered again. */
   add(pack: string, blobs: readonly PackedBlob[]): void;
-  /** A place of the blob in a pack that was not forgotten. The same bytes can be a tree and data: `tree` chooses. */
+  /**
+   * A place of the blob, in a forgotten pack only when there is no other. The same bytes can be a tree and data: `tree`
+   * chooses.
+   */
   find(id: Uint8Array, tree?: boolean): BlobPlace | undefined;
+  /** Whether a pack that was not forgotten has it: if not, it is to be written (again). */
   has(id: Uint8Array, tree?: boolean): boolean;
   /** The number of the entry that `find` would answer with, -1 when there is none. */
   entryOf(id: Uint8Array, tree?: boolean): number;
   idAt(entry: number): Uint8Array;
   placeAt(entry: number): BlobPlace;
-  /** The pack is missing or damaged: its blobs are looked for elsewhere, and written again when they come by. */
+  /** The pack is lost or soon will be: its blobs are looked for elsewhere, and written again when they come by. */
   forget(pack: string): void;
   hasPack(pack: string): boolean;
   /** Those that were not forgotten. */
@@ -60,8 +64,15 @@ export function blobIndex(): BlobIndex {
     packNumbers.set(hex, packs.length - 1);
     return packs.length - 1;
   }
+  function entryIn(id: Uint8Array, tree: boolean | undefined, forgotten: boolean): number {
+    return entries.find(
+      id,
+      (pack, isTree) => packs[pack]?.gone === forgotten && (tree === undefined || tree === isTree),
+    );
+  }
   function entryOf(id: Uint8Array, tree?: boolean): number {
-    return entries.find(id, (pack, isTree) => packs[pack]?.gone === false && (tree === undefined || tree === isTree));
+    const entry = entryIn(id, tree, false);
+    return entry < 0 ? entryIn(id, tree, true) : entry;
   }
   function placeAt(entry: number): BlobPlace {
     const { pack, ...place } = entries.at(entry);
@@ -91,7 +102,7 @@ export function blobIndex(): BlobIndex {
       const entry = entryOf(id, tree);
       return entry < 0 ? undefined : placeAt(entry);
     },
-    has: (id, tree) => entryOf(id, tree) >= 0,
+    has: (id, tree) => entryIn(id, tree, false) >= 0,
     idAt: (entry) => entries.idAt(entry),
     forget(hex) {
       const pack = packOf(hex);

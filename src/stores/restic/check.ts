@@ -1,0 +1,270 @@
+// Looks at everything that restores depend on, and names all that is damaged: snapshots, indexes, packs, parts.
+
+import { readAll } from '../../core/bytes.ts';
+import { type Failure, isFailure, messageOf } from '../../core/errors.ts';
+import { manifestJson } from '../../core/manifest.ts';
+import type { CheckOptions, Context, Finding } from '../../core/model.ts';
+import { mapBounded } from '../../core/parallel.ts';
+import { getOwn } from './documents.ts';
+import type { TreeNode } from './nodes.ts';
+import { BLOB_BYTES_MAX, checkPack, openBlob, packKey, plainLength } from './pack.ts';
+import { isPoint, pointIdOf, readManifest } from './points.ts';
+import type { Repository } from './repository.ts';
+import type { Snapshot } from './snapshots.ts';
+import { DEPTH_MAX } from './source.ts';
+import type { Folder } from './trees.ts';
+import { indexedBytes, markDamaged, packSizes } from './unfit.ts';
+
+const PACKS_AT_ONCE = 3;
+const PACK_BYTES_MAX = 2 * BLOB_BYTES_MAX;
+const SHARES = 100;
+
+const HINT_PACK = 'run lifeboat backup, which writes again what the source still has, then lifeboat prune --apply';
+const HINT_POINT = 'copy the point from another store, or remove it; the next backup writes what the source still has';
+
+/** What is known of the packs after they were looked at. */
+interface Losses {
+  /** Index entries whose bytes can't be had. */
+  readonly entries: Set<number>;
+  readonly findings: Finding[];
+}
+
+export async function* checkRepository(
+  ctx: Context,
+  repository: Repository,
+  options: CheckOptions,
+): AsyncIterable<Finding> {
+  const { readable, unreadable } = await repository.snapshots.load(ctx);
+  for (const [id, failure] of unreadable) {
+    const hint = `its point is lost unless another store has it; delete snapshots/${id} to go on without it`;
+    yield fail(`snapshot ${id} can be read`, failure.message, hint);
+  }
+  await repository.indexes.refresh(ctx);
+  for (const [file, reason] of repository.indexes.setAside()) {
+    yield fail(`index ${file} can be read`, `${reason}; the packs were read instead`, 'run lifeboat prune --apply');
+  }
+  const losses = await lookAtPacks(ctx, repository, options);
+  yield* losses.findings;
+  const clean = new Set<string>();
+  for (const snapshot of readable) yield* checkSnapshot(ctx, repository, snapshot, losses, clean);
+  if (options.readData > 0) yield* checkRecords(ctx, repository);
+}
+
+async function lookAtPacks(ctx: Context, repository: Repository, options: CheckOptions): Promise<Losses> {
+  const { blobs } = repository.indexes;
+  const losses: Losses = { entries: new Set(), findings: [] };
+  const sizes = await packSizes(ctx, repository.vault);
+  const wanted = [...blobs.packs()].filter(
+    (pack) => sizes.get(pack) !== indexedBytes(blobs, pack) || isInShare(pack, options),
+  );
+  const bytesTotal = wanted.reduce((sum, pack) => sum + (sizes.get(pack) ?? 0), 0);
+  let bytes = 0;
+  await mapBounded(wanted, PACKS_AT_ONCE, async (pack) => {
+    await lookAtPack(ctx, repository, pack, losses);
+    bytes += sizes.get(pack) ?? 0;
+    ctx.progress({ task: repository.url, phase: 'verify', bytes, bytesTotal });
+  });
+  return losses;
+}
+
+async function lookAtPack(ctx: Context, repository: Repository, pack: string, losses: Losses): Promise<void> {
+  const { blobs } = repository.indexes;
+  let damage = await damageOf(ctx, repository, pack);
+  if (damage) damage = await damageOf(ctx, repository, pack); // a bad read may be a transient one
+  if (!damage) return;
+  for (const entry of damage.entries) losses.entries.add(entry);
+  const count = `${damage.entries.length} of its ${[...blobs.entriesOf(pack)].length} blobs are lost`;
+  const first = damage.entries[0];
+  const blob = first === undefined ? '' : `, the first is ${Buffer.from(blobs.idAt(first)).toString('hex')}`;
+  losses.findings.push(fail(`pack ${pack} is whole`, `${damage.reason}; ${count}${blob}`, HINT_PACK));
+  blobs.forget(pack);
+  if (damage.missing) return; // every backup sees that by itself
+  try {
+    await markDamaged(ctx, repository.vault, pack);
+  } catch (error) {
+    const detail = `the store does not take a note of it: ${messageOf(error)}`;
+    losses.findings.push({ check: `pack ${pack} is written again`, verdict: 'unknown', detail });
+  }
+}
+
+interface PackDamage {
+  readonly reason: string;
+  readonly missing: boolean;
+  /** Index entries that can't be read. */
+  readonly entries: readonly number[];
+}
+
+async function damageOf(ctx: Context, { vault, indexes }: Repository, pack: string): Promise<PackDamage | undefined> {
+  const all = [...indexes.blobs.entriesOf(pack)];
+  let data: Buffer;
+  try {
+    data = await readAll(vault.bucket.get(ctx, packKey(pack)), PACK_BYTES_MAX);
+  } catch (error) {
+    if (isFailure(error, 'missing')) return { reason: 'it is missing', missing: true, entries: all };
+    if (error instanceof RangeError) return { reason: 'it is too large to be one', missing: false, entries: all };
+    throw error;
+  }
+  const { blobs, damages } = checkPack(vault.key, data, Buffer.from(pack, 'hex'));
+  const ids = new Set(blobs.map(({ id, offset }) => placeKey(id, offset)));
+  const known = all.every((entry) => ids.has(placeKey(indexes.blobs.idAt(entry), indexes.blobs.placeAt(entry).offset)));
+  if (damages.length === 0 && known) return undefined;
+  const entries = all.filter((entry) => !isReadable(vault.key, data, indexes.blobs.idAt(entry), entry, indexes));
+  return { reason: damages[0]?.reason ?? 'an index says that it holds what it does not', missing: false, entries };
+}
+
+function isReadable(
+  key: Repository['vault']['key'],
+  data: Buffer,
+  id: Uint8Array,
+  entry: number,
+  { blobs }: Repository['indexes'],
+): boolean {
+  const { offset, length, uncompressedLength } = blobs.placeAt(entry);
+  try {
+    return openBlob(key, data.subarray(offset, offset + length), { id, uncompressedLength }, () => true);
+  } catch (error) {
+    if (isFailure(error, 'checksum')) return false;
+    throw error;
+  }
+}
+
+async function* checkSnapshot(
+  ctx: Context,
+  repository: Repository,
+  snapshot: Snapshot,
+  losses: Losses,
+  clean: Set<string>,
+): AsyncIterable<Finding> {
+  const id = pointIdOf(snapshot);
+  const check = id === null ? `snapshot ${snapshot.id} is whole` : `point ${id} is whole`;
+  for await (const { path, reason } of damagedBelow(ctx, repository, snapshot.tree, '', losses, clean, 0)) {
+    yield fail(check, `${path}: ${reason}`, HINT_POINT);
+  }
+  if (isPoint(snapshot)) yield* checkManifest(ctx, repository, snapshot, check);
+}
+
+/** The manifest of the tree is the truth: the copy in the snapshot and the folders have to agree with it. */
+async function* checkManifest(
+  ctx: Context,
+  repository: Repository,
+  snapshot: Snapshot,
+  check: string,
+): AsyncIterable<Finding> {
+  try {
+    const point = await readManifest(ctx, repository, snapshot);
+    const json = JSON.stringify(manifestJson(point));
+    if (snapshot.summary && JSON.stringify(manifestJson(snapshot.summary)) !== json) {
+      yield fail(check, 'its manifest.json is not the manifest that the list shows', HINT_POINT);
+    }
+    const root = await repository.trees.load(ctx, snapshot.tree);
+    for (const [component, { error }] of Object.entries(point.components)) {
+      if (error === null && !root.folder(component)) yield fail(check, `component ${component} is gone`, HINT_POINT);
+    }
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    yield fail(check, `manifest.json: ${error.message}`, HINT_POINT);
+  }
+}
+
+interface Damaged {
+  readonly path: string;
+  readonly reason: string;
+}
+
+/** All files below a tree that can't be read. A tree that was found whole is not walked again. */
+async function* damagedBelow(
+  ctx: Context,
+  repository: Repository,
+  tree: Buffer,
+  path: string,
+  losses: Losses,
+  clean: Set<string>,
+  depth: number,
+): AsyncIterable<Damaged> {
+  ctx.signal.throwIfAborted();
+  const key = tree.toString('latin1');
+  if (clean.has(key)) return;
+  const reason = depth > DEPTH_MAX ? 'too many folders' : lossOf(repository, tree, true, losses);
+  const folder = reason ?? (await loadFolder(ctx, repository, tree));
+  if (typeof folder === 'string') {
+    yield { path: `every part below ${path === '' ? 'it' : path}`, reason: folder };
+    return;
+  }
+  let damages = 0;
+  for (const { name, node } of folder.entries) {
+    const below = `${path}${name}`;
+    if (node.subtree) {
+      for await (const damaged of damagedBelow(ctx, repository, node.subtree, `${below}/`, losses, clean, depth + 1)) {
+        damages += 1;
+        yield damaged;
+      }
+    }
+    const lost = lossOfFile(repository, node, losses);
+    if (!lost) continue;
+    damages += 1;
+    yield { path: below, reason: lost };
+  }
+  if (damages === 0) clean.add(key);
+}
+
+async function loadFolder(ctx: Context, { trees }: Repository, tree: Buffer): Promise<Folder | string> {
+  try {
+    return await trees.load(ctx, tree);
+  } catch (error) {
+    if (isDamage(error)) return error.message;
+    throw error;
+  }
+}
+
+function lossOfFile(repository: Repository, node: TreeNode, losses: Losses): string | null {
+  if (node.type !== 'file') return null;
+  const { blobs } = repository.indexes;
+  let bytes = 0;
+  for (let at = 0; at < node.content.length; at += 32) {
+    const id = node.content.subarray(at, at + 32);
+    const loss = lossOf(repository, id, false, losses);
+    if (loss) return loss;
+    const place = blobs.find(id, false);
+    bytes += place ? plainLength(place) : 0;
+  }
+  return bytes === node.bytes ? null : `its blobs have ${bytes} bytes, and it should have ${node.bytes}`;
+}
+
+function lossOf({ indexes: { blobs } }: Repository, id: Buffer, tree: boolean, losses: Losses): string | null {
+  const entry = blobs.entryOf(id, tree);
+  const kind = tree ? 'tree' : 'blob';
+  if (entry < 0) return `${kind} ${id.toString('hex')} is in no pack`;
+  return losses.entries.has(entry)
+    ? `${kind} ${id.toString('hex')} of pack ${blobs.placeAt(entry).pack} is lost`
+    : null;
+}
+
+async function* checkRecords(ctx: Context, { vault }: Repository): AsyncIterable<Finding> {
+  for await (const { key } of vault.bucket.list(ctx, 'lifeboat/')) {
+    if (!key.endsWith('.json')) continue;
+    try {
+      await getOwn(ctx, vault, key);
+    } catch (error) {
+      if (isFailure(error, 'missing')) continue; // deleted since it was listed
+      if (!isDamage(error)) throw error;
+      yield fail(`${key} can be read`, error.message, 'delete it if it is not needed');
+    }
+  }
+}
+
+function isInShare(pack: string, { readData, from = 0 }: CheckOptions): boolean {
+  const share = Number.parseInt(pack.slice(0, 8), 16) % SHARES;
+  return (share - from + SHARES) % SHARES < readData * SHARES;
+}
+
+function isDamage(error: unknown): error is Failure {
+  return isFailure(error, 'checksum') || isFailure(error, 'missing') || isFailure(error, 'malformed');
+}
+
+function placeKey(id: Uint8Array, offset: number): string {
+  return `${Buffer.from(id).toString('latin1')}${offset}`;
+}
+
+function fail(check: string, detail: string, hint: string): Finding {
+  return { check, verdict: 'fail', detail, hint };
+}

@@ -1,0 +1,208 @@
+// The entries of trees, as stock restic writes them: names quoted as Go quotes them, fields in its order.
+
+import { z } from 'zod';
+import { Failure } from '../../core/errors.ts';
+import type { FileAttributes } from '../../core/model.ts';
+import { goTime, shaped } from './documents.ts';
+
+/** What we read of an entry. Stock restic's other fields are its own business. */
+const nodeSchema = z.object({
+  name: z.string(),
+  type: z.string(),
+  mode: z.number().default(0),
+  mtime: z.string().default('1970-01-01T00:00:00Z'),
+  uid: z.number().default(0),
+  gid: z.number().default(0),
+  size: z.number().nonnegative().default(0),
+  content: z.array(z.hex().length(64)).nullish(),
+  subtree: z.hex().length(64).nullish(),
+});
+const treeSchema = z.object({ nodes: z.array(nodeSchema).nullable() });
+
+export interface TreeNode {
+  /** Raw: a name need not be text. */
+  readonly name: Buffer;
+  readonly type: string; // 'file', 'dir', 'symlink', …
+  readonly bytes: number;
+  readonly attributes: FileAttributes | undefined;
+  /** Of a file: the ids of its blobs, 32 bytes each. */
+  readonly content: Buffer;
+  /** Of a folder: the id of its tree. */
+  readonly subtree: Buffer | undefined;
+}
+
+const PERMISSIONS = 0o777;
+const UNKNOWN_TIME = '1970-01-01T00:00:00Z';
+/** A part without attributes is a file with these. */
+const NO_ATTRIBUTES: FileAttributes = { mode: 0o600, uid: 0, gid: 0, mtime: UNKNOWN_TIME };
+const DIR_MODE = 0x80000000 + 0o700; // Go's os.ModeDir
+
+export function parseTree(json: Uint8Array, what: string): TreeNode[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.from(json.buffer, json.byteOffset, json.length).toString('utf8'));
+  } catch (cause) {
+    throw new Failure('malformed', `${what} is no JSON`, { cause });
+  }
+  const nodes = (shaped(treeSchema, value, what).nodes ?? []).map((node) => nodeOf(node, what));
+  const names = new Set(nodes.map(({ name }) => name.toString('latin1')));
+  if (names.size !== nodes.length) throw new Failure('malformed', `${what} has a name twice`);
+  return nodes;
+}
+
+function nodeOf(node: z.output<typeof nodeSchema>, what: string): TreeNode {
+  const name = goUnquote(node.name);
+  const text = name?.toString('latin1') ?? '';
+  if (text === '' || text === '.' || text === '..' || /[/\0]/.test(text)) {
+    throw new Failure('malformed', `${what} has an entry with an impossible name: ${JSON.stringify(node.name)}`);
+  }
+  if (node.type === 'dir' && !node.subtree) throw new Failure('malformed', `${what}: folder ${node.name} has no tree`);
+  if (node.type === 'file' && !node.content && node.size > 0) {
+    throw new Failure('malformed', `${what}: file ${node.name} has no content`);
+  }
+  return {
+    name: name ?? Buffer.alloc(0),
+    type: node.type,
+    bytes: node.size,
+    attributes: attributesOf(node),
+    content: Buffer.from((node.content ?? []).join(''), 'hex'),
+    subtree: node.subtree ? Buffer.from(node.subtree, 'hex') : undefined,
+  };
+}
+
+function attributesOf({ mode, uid, gid, mtime }: z.output<typeof nodeSchema>): FileAttributes | undefined {
+  const none = NO_ATTRIBUTES;
+  if (mode === none.mode && uid === none.uid && gid === none.gid && mtime === none.mtime) return undefined;
+  return { mode: mode & PERMISSIONS, uid, gid, mtime: withMilliseconds(mtime) };
+}
+
+/** As Date writes it: Go leaves out the zeros at the end of a fraction. */
+function withMilliseconds(time: string): string {
+  const [, start, fraction = '', zone] = /^(.*:\d\d)(?:\.(\d+))?(Z|[+-].*)$/.exec(time) ?? [];
+  return start ? `${start}.${fraction.padEnd(3, '0')}${zone}` : time;
+}
+
+export function fileJson(name: Buffer, bytes: number, content: Buffer, attributes = NO_ATTRIBUTES): string {
+  const { mode, uid, gid, mtime } = attributes;
+  const time = goTime(mtime);
+  const ids: string[] = [];
+  for (let at = 0; at < content.length; at += 32) ids.push(content.toString('hex', at, at + 32));
+  return goJson({
+    name: goQuote(name),
+    type: 'file',
+    ...(mode === 0 ? {} : { mode }), // Go leaves out what is zero
+    mtime: time,
+    atime: time,
+    ctime: time,
+    uid,
+    gid,
+    ...(bytes === 0 ? {} : { size: bytes }),
+    content: ids,
+  });
+}
+
+export function dirJson(name: Buffer, subtree: Buffer): string {
+  const time = UNKNOWN_TIME;
+  return goJson({
+    name: goQuote(name),
+    type: 'dir',
+    mode: DIR_MODE,
+    mtime: time,
+    atime: time,
+    ctime: time,
+    uid: 0,
+    gid: 0,
+    content: null,
+    subtree: subtree.toString('hex'),
+  });
+}
+
+/** The blob of a tree whose entries come in byte order of name. */
+export function treeBlob(entries: readonly string[]): Buffer {
+  return Buffer.from(`{"nodes":[${entries.join(',')}]}\n`);
+}
+
+/** Go's encoder escapes what HTML would take for its own. */
+function goJson(value: unknown): string {
+  return JSON.stringify(value).replace(
+    /[<>&\u2028\u2029]/g,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
+const SHORT_ESCAPES: Readonly<Record<string, string>> = {
+  '\x07': '\\a',
+  '\b': '\\b',
+  '\f': '\\f',
+  '\n': '\\n',
+  '\r': '\\r',
+  '\t': '\\t',
+  '\v': '\\v',
+  '\\': '\\\\',
+  '"': '\\"',
+};
+
+/** As strconv.Quote, without the quotes around. */
+export function goQuote(name: Buffer): string {
+  const text = name.toString('utf8');
+  if (!Buffer.from(text).equals(name)) return quoteBytes(name);
+  return Array.from(text, quoteChar).join('');
+}
+
+function quoteChar(char: string): string {
+  const short = SHORT_ESCAPES[char];
+  if (short) return short;
+  if (/^[\p{L}\p{M}\p{N}\p{P}\p{S} ]$/u.test(char)) return char;
+  const code = char.codePointAt(0) ?? 0;
+  if (code < 0x20 || code === 0x7f) return `\\x${code.toString(16).padStart(2, '0')}`;
+  return code > 0xffff ? `\\U${code.toString(16).padStart(8, '0')}` : `\\u${code.toString(16).padStart(4, '0')}`;
+}
+
+/** A name that is no UTF-8: what can be read of it as text, the other bytes as \xNN. */
+function quoteBytes(name: Buffer): string {
+  let quoted = '';
+  for (let at = 0; at < name.length; ) {
+    const length = [1, 2, 3, 4].find((bytes) => isText(name.subarray(at, at + bytes), bytes)) ?? 0;
+    quoted += length > 0 ? quoteChar(name.toString('utf8', at, at + length)) : `\\x${name.toString('hex', at, at + 1)}`;
+    at += Math.max(1, length);
+  }
+  return quoted;
+}
+function isText(bytes: Buffer, length: number): boolean {
+  const text = bytes.toString('utf8');
+  return bytes.length === length && [...text].length === 1 && Buffer.from(text).equals(bytes);
+}
+
+const UNESCAPED: Readonly<Record<string, number>> = {
+  a: 7,
+  b: 8,
+  f: 12,
+  n: 10,
+  r: 13,
+  t: 9,
+  v: 11,
+  '\\': 92,
+  '"': 34,
+  "'": 39,
+};
+
+/** Undoes strconv.Quote. Undefined when it is none. */
+export function goUnquote(quoted: string): Buffer | undefined {
+  if (!quoted.includes('\\')) return quoted.includes('"') ? undefined : Buffer.from(quoted);
+  const piece = /\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|([abfnrtv\\"']))|([^\\"]+)/gy;
+  const pieces: Buffer[] = [];
+  while (piece.lastIndex < quoted.length) {
+    const found = piece.exec(quoted);
+    if (!found) return undefined;
+    const [, byte, short, long, octal, letter, plain] = found;
+    const code = short ?? long;
+    if (plain !== undefined) pieces.push(Buffer.from(plain));
+    else if (byte !== undefined) pieces.push(Buffer.from(byte, 'hex'));
+    else if (octal !== undefined) pieces.push(Buffer.of(Number.parseInt(octal, 8) & 0xff));
+    else if (letter !== undefined) pieces.push(Buffer.of(UNESCAPED[letter] ?? 0));
+    else if (code !== undefined && Number.parseInt(code, 16) <= 0x10ffff) {
+      pieces.push(Buffer.from(String.fromCodePoint(Number.parseInt(code, 16))));
+    } else return undefined;
+  }
+  return Buffer.concat(pieces);
+}

@@ -1,0 +1,193 @@
+// A restic repository and what everyone who works on it shares.
+
+import { randomBytes } from 'node:crypto';
+import { z } from 'zod';
+import { Failure, isFailure } from '../../core/errors.ts';
+import type { Bucket, Context } from '../../core/model.ts';
+import { freshKey, open, seal } from './crypto.ts';
+import { getOwn, putOwn, readObject, shaped, type Vault } from './documents.ts';
+import { type Indexes, indexFiles } from './index-files.ts';
+import { addKey, SCRYPT_COST, type ScryptCost, type Unlocked, unlock } from './keys.ts';
+import { type Locks, repositoryLocks } from './locks.ts';
+import { randomPolynomial } from './polynomial.ts';
+import { openReader, type Reader } from './reader.ts';
+import { COMPRESSION_LEVEL, type ResticSettings } from './settings.ts';
+import { type Snapshots, snapshotFiles } from './snapshots.ts';
+import { type Trees, treeReader } from './trees.ts';
+import { openWriter, type Writer } from './writer.ts';
+
+const CONFIG_KEY = 'config';
+const OWNER_KEY = 'lifeboat/owner.json';
+const VERSION = 2;
+
+const configSchema = z.object({
+  version: z.int().min(1).max(VERSION),
+  id: z.hex().length(64),
+  chunker_polynomial: z.string(),
+});
+const ownerSchema = z.object({ stack: z.string() });
+
+export interface Repository extends AsyncDisposable {
+  readonly vault: Vault;
+  readonly url: string;
+  readonly stack: string;
+  readonly unlocked: Unlocked;
+  readonly indexes: Indexes;
+  readonly snapshots: Snapshots;
+  readonly locks: Locks;
+  readonly trees: Trees;
+  readonly compressionLevel: number;
+  /** Looks blobs up in `indexes`, which the caller has refreshed. */
+  reader(ctx: Context): Promise<Reader>;
+  /** A writer that all who borrow it at the same time share. Giving it back for the last time closes it. */
+  borrowWriter(ctx: Context): Promise<Writer>;
+}
+
+/** Makes a repository where nothing is. `config` comes last: without it there is none. */
+export async function createRepository(
+  ctx: Context,
+  bucket: Bucket,
+  settings: ResticSettings,
+  cost: ScryptCost = SCRYPT_COST,
+): Promise<void> {
+  for await (const { key } of bucket.list(ctx, '')) {
+    throw new Failure('exists', `${bucket.url} is not empty: there is ${key}`, {
+      hint: 'choose another place, or open the store that is there',
+    });
+  }
+  await assertAbsent(ctx, bucket, CONFIG_KEY); // a listing that shows nothing may be wrong
+  const key = freshKey();
+  const config = {
+    version: VERSION,
+    id: randomBytes(32).toString('hex'),
+    chunker_polynomial: randomPolynomial().toString(16),
+  };
+  await addKey(ctx, bucket, key, settings.password, cost);
+  await putOwn(ctx, { bucket, key }, OWNER_KEY, { stack: settings.stack }, { ifAbsent: true });
+  await bucket.put(ctx, CONFIG_KEY, seal(key, Buffer.from(JSON.stringify(config))), { ifAbsent: true });
+  await readConfig(ctx, { bucket, key });
+}
+
+export async function openRepository(ctx: Context, bucket: Bucket, settings: ResticSettings): Promise<Repository> {
+  await bucket.head(ctx, CONFIG_KEY).catch((cause: unknown) => {
+    if (!isFailure(cause, 'missing')) throw cause;
+    throw new Failure('missing', `${bucket.url} holds no restic repository`, { cause, hint: 'run lifeboat init' });
+  });
+  const unlocked = await unlock(ctx, bucket, settings.password);
+  const vault = { bucket, key: unlocked.key };
+  const config = await readConfig(ctx, vault);
+  await assertOwner(ctx, vault, settings.stack);
+  return repository(vault, unlocked, config, settings);
+}
+
+/** A repository that stock restic made has no owner: the first point that is written takes it. */
+export async function takeOwnership(ctx: Context, { vault, stack }: Repository): Promise<void> {
+  if (await readOwner(ctx, vault)) return;
+  await putOwn(ctx, vault, OWNER_KEY, { stack }, { ifAbsent: true });
+  await assertOwner(ctx, vault, stack);
+}
+
+function repository(
+  vault: Vault,
+  unlocked: Unlocked,
+  config: z.output<typeof configSchema>,
+  settings: ResticSettings,
+): Repository {
+  const { bucket, key } = vault;
+  const indexes = indexFiles(vault);
+  const compressionLevel = COMPRESSION_LEVEL[settings.compression];
+  let reader: Promise<Reader> | undefined;
+  let shared: { writer: Promise<Writer>; borrowers: number } | undefined;
+
+  const readerOf = (ctx: Context): Promise<Reader> =>
+    (reader ??= openReader(ctx, { bucket, key, index: indexes.blobs }));
+
+  async function startWriter(ctx: Context): Promise<Writer> {
+    return await openWriter(ctx, {
+      bucket,
+      key,
+      index: indexes.blobs,
+      compressionLevel,
+      chunkerSeed: config.chunker_polynomial,
+      onPack: (pack) => indexes.stored(ctx, pack),
+    });
+  }
+
+  return {
+    vault,
+    url: bucket.url,
+    stack: settings.stack,
+    unlocked,
+    indexes,
+    snapshots: snapshotFiles(vault),
+    locks: repositoryLocks(vault),
+    trees: treeReader(async (ctx, id) => await (await readerOf(ctx)).blob(ctx, id)),
+    compressionLevel,
+    reader: readerOf,
+    async borrowWriter(ctx) {
+      if (config.version !== VERSION) {
+        throw new Failure('version-mismatch', `${bucket.url} is a repository of version ${config.version}`, {
+          hint: 'run restic migrate upgrade_repo_v2',
+        });
+      }
+      shared ??= { writer: startWriter(ctx), borrowers: 0 };
+      const mine = shared;
+      mine.borrowers += 1;
+      let given = false;
+      return {
+        ...(await mine.writer),
+        async [Symbol.asyncDispose]() {
+          if (given) return;
+          given = true;
+          mine.borrowers -= 1;
+          if (mine.borrowers > 0) return;
+          if (shared === mine) shared = undefined;
+          await (await mine.writer)[Symbol.asyncDispose]();
+        },
+      };
+    },
+    async [Symbol.asyncDispose]() {
+      const writer = shared?.writer;
+      shared = undefined;
+      await (await writer)?.[Symbol.asyncDispose]();
+      await (await reader)?.[Symbol.asyncDispose]();
+    },
+  };
+}
+
+async function readConfig(ctx: Context, { bucket, key }: Vault): Promise<z.output<typeof configSchema>> {
+  const plain = open(key, await readObject(ctx, bucket, CONFIG_KEY));
+  try {
+    return shaped(configSchema, JSON.parse(plain.toString('utf8')), CONFIG_KEY);
+  } catch (cause) {
+    throw new Failure('version-mismatch', `${bucket.url}: config is of no version that is known here`, { cause });
+  }
+}
+
+async function readOwner(ctx: Context, vault: Vault): Promise<z.output<typeof ownerSchema> | null> {
+  try {
+    return shaped(ownerSchema, await getOwn(ctx, vault, OWNER_KEY), OWNER_KEY);
+  } catch (error) {
+    if (isFailure(error, 'missing')) return null;
+    throw error;
+  }
+}
+
+async function assertOwner(ctx: Context, vault: Vault, stack: string): Promise<void> {
+  const owner = await readOwner(ctx, vault);
+  if (owner && owner.stack !== stack) {
+    throw new Failure('not-this-stack', `${vault.bucket.url} belongs to the stack ${owner.stack}, not ${stack}`, {
+      hint: 'give each stack a store of its own',
+    });
+  }
+}
+
+async function assertAbsent(ctx: Context, bucket: Bucket, key: string): Promise<void> {
+  try {
+    await bucket.head(ctx, key);
+  } catch (error) {
+    if (isFailure(error, 'missing')) return;
+    throw error;
+  }
+  throw new Failure('exists', `${bucket.url} already holds ${key}`);
+}

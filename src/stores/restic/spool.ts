@@ -1,0 +1,133 @@
+// The parts of a component that is being captured come in any order and are entered into trees in order of name: what
+// does not fit into memory is sorted on disk.
+
+import { createReadStream } from 'node:fs';
+import { mkdtemp, open, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Failure, systemCode } from '../../core/errors.ts';
+import type { Bytes, Context, FileAttributes } from '../../core/model.ts';
+
+export interface PartEntry {
+  readonly name: string;
+  readonly bytes: number;
+  /** The ids of its blobs, 32 bytes each. */
+  readonly content: Buffer;
+  readonly attributes: FileAttributes | undefined;
+}
+export interface PartSpool extends AsyncDisposable {
+  add(ctx: Context, entry: PartEntry): Promise<void>;
+  /** All of them in byte order of name. 'exists' when two have the same. */
+  sorted(ctx: Context): AsyncIterable<PartEntry>;
+}
+
+interface Held extends PartEntry {
+  readonly order: Buffer; // the name in bytes
+}
+
+const MEMORY_BYTES_MAX = 32 * 1024 * 1024;
+const ENTRY_BYTES = 400; // of an entry in memory, beside its name and content
+
+export function partSpool(options: { memoryBytesMax: number } = { memoryBytesMax: MEMORY_BYTES_MAX }): PartSpool {
+  let held: Held[] = [];
+  let heldBytes = 0;
+  let dir: Promise<string> | undefined;
+  const runs: Promise<string>[] = [];
+
+  async function spill(ctx: Context, entries: Held[], number: number): Promise<string> {
+    dir ??= mkdtemp(join(ctx.scratch, 'parts-'));
+    const path = join(await dir, `${number}`);
+    await using file = await open(path, 'wx', 0o600);
+    try {
+      for (const entry of entries.sort(byName)) await file.appendFile(encode(entry));
+    } catch (cause) {
+      if (systemCode(cause) !== 'ENOSPC') throw cause;
+      throw new Failure('no-space', `no space is left for the names of parts in ${ctx.scratch}`, { cause });
+    }
+    return path;
+  }
+
+  return {
+    async add(ctx, entry) {
+      held.push({ ...entry, order: Buffer.from(entry.name) });
+      heldBytes += ENTRY_BYTES + entry.name.length * 2 + entry.content.length;
+      if (heldBytes < options.memoryBytesMax) return;
+      const entries = held;
+      held = [];
+      heldBytes = 0;
+      const run = spill(ctx, entries, runs.length);
+      runs.push(run);
+      await run;
+    },
+    async *sorted() {
+      const sources: AsyncIterator<Held>[] = [];
+      for (const run of runs) sources.push(readRun(createReadStream(await run)));
+      sources.push(iterate(held.toSorted(byName)));
+      let last: Held | undefined;
+      for await (const entry of merged(sources)) {
+        if (last?.name === entry.name) throw new Failure('exists', `the component already has a part ${entry.name}`);
+        last = entry;
+        yield entry;
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.allSettled(runs); // whoever added has heard of a failure
+      if (dir) await rm(await dir, { recursive: true, force: true });
+    },
+  };
+}
+
+async function* merged(sources: readonly AsyncIterator<Held>[]): AsyncIterable<Held> {
+  const heads = await Promise.all(sources.map(async (source) => ({ source, next: await source.next() })));
+  for (;;) {
+    let first: (typeof heads)[number] | undefined;
+    for (const head of heads) {
+      if (!head.next.done && (!first || first.next.done || byName(head.next.value, first.next.value) < 0)) first = head;
+    }
+    if (!first || first.next.done) return;
+    yield first.next.value;
+    first.next = await first.source.next();
+  }
+}
+
+async function* iterate(entries: readonly Held[]): AsyncGenerator<Held> {
+  yield* entries;
+}
+
+function byName(a: Held, b: Held): number {
+  return Buffer.compare(a.order, b.order);
+}
+
+function encode({ name, bytes, content, attributes }: PartEntry): Buffer {
+  const head = Buffer.from(JSON.stringify({ name, bytes, attributes }));
+  const lengths = Buffer.alloc(8);
+  lengths.writeUInt32LE(head.length, 0);
+  lengths.writeUInt32LE(content.length, 4);
+  return Buffer.concat([lengths, head, content]);
+}
+
+async function* readRun(file: Bytes): AsyncGenerator<Held> {
+  let rest: Buffer = Buffer.alloc(0);
+  let wanted = 8;
+  let pieces: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of file) {
+    pieces.push(chunk);
+    bytes += chunk.length;
+    if (bytes < wanted) continue; // an entry may be larger than a chunk: joined once, not with each
+    rest = Buffer.concat(pieces, bytes);
+    for (wanted = entryBytes(rest); rest.length >= wanted; wanted = entryBytes(rest)) {
+      yield decode(rest.subarray(0, wanted));
+      rest = rest.subarray(wanted);
+    }
+    pieces = [rest];
+    bytes = rest.length;
+  }
+}
+function entryBytes(data: Buffer): number {
+  return data.length < 8 ? 8 : 8 + data.readUInt32LE(0) + data.readUInt32LE(4);
+}
+function decode(entry: Buffer): Held {
+  const headEnd = 8 + entry.readUInt32LE(0);
+  const { name, bytes, attributes } = JSON.parse(entry.toString('utf8', 8, headEnd)) as PartEntry;
+  return { name, bytes, attributes, content: Buffer.from(entry.subarray(headEnd)), order: Buffer.from(name) };
+}

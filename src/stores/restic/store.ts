@@ -1,0 +1,71 @@
+// The `restic` store: a restic repository whose snapshots are recovery points.
+
+import { Failure } from '../../core/errors.ts';
+import type { Context, RecoveryPoint, Source, Store, StoreFormat } from '../../core/model.ts';
+import { parseSettings } from '../../core/settings.ts';
+import { checkRepository } from './check.ts';
+import { repositoryDrafts } from './drafts.ts';
+import { keyRing } from './keys.ts';
+import { componentSource, pointIdOf, snapshotSource, storedPoints } from './points.ts';
+import { reclaimRepository } from './reclaim.ts';
+import { sealedRecords } from './records.ts';
+import { createRepository, openRepository, type Repository } from './repository.ts';
+import { type ResticSettings, resticSettings } from './settings.ts';
+import type { Snapshot } from './snapshots.ts';
+
+export interface ResticStore extends Store {
+  /** All snapshots, those of stock restic too, in order of time. */
+  snapshots(ctx: Context): Promise<readonly Snapshot[]>;
+  /** Every file of a snapshot, whoever wrote it. 'missing' when there is none of this id. */
+  openSnapshot(ctx: Context, id: string): Promise<Source>;
+}
+
+export const resticFormat = {
+  format: 'restic',
+  create: (ctx, bucket, settings) => createRepository(ctx, bucket, settingsOf(settings)),
+  open: async (ctx, bucket, settings) => resticStore(await openRepository(ctx, bucket, settingsOf(settings))),
+} satisfies StoreFormat;
+
+function settingsOf(settings: unknown): ResticSettings {
+  return parseSettings(resticSettings, settings, 'the restic store');
+}
+
+function resticStore(repository: Repository): ResticStore {
+  const { vault, snapshots } = repository;
+  return {
+    url: repository.url,
+    ...repositoryDrafts(repository),
+    async *list(ctx): AsyncIterable<RecoveryPoint> {
+      for (const { point } of await storedPoints(ctx, repository)) yield point;
+    },
+    open: (ctx, point, component) => componentSource(ctx, repository, point, component),
+    async remove(ctx, ids) {
+      // No lock: whoever reads the point now still finds its packs, as nothing goes before its grace.
+      const { readable } = await snapshots.load(ctx);
+      for (const snapshot of readable) {
+        const id = pointIdOf(snapshot);
+        if (id !== null && ids.includes(id)) await snapshots.delete(ctx, snapshot.id);
+      }
+    },
+    check: (ctx, options) => checkRepository(ctx, repository, options),
+    reclaim: (ctx, options) => reclaimRepository(ctx, repository, options),
+    async bytes(ctx) {
+      let bytes = 0;
+      for await (const object of vault.bucket.list(ctx, '')) bytes += object.bytes;
+      return bytes;
+    },
+    records: sealedRecords(vault),
+    keys: keyRing(vault.bucket, repository.unlocked, repository.locks),
+    async snapshots(ctx) {
+      return (await snapshots.load(ctx)).readable;
+    },
+    async openSnapshot(ctx, id) {
+      const { readable } = await snapshots.load(ctx);
+      const snapshot = readable.find((each) => each.id === id);
+      if (!snapshot) throw new Failure('missing', `${repository.url} has no snapshot ${id}`);
+      await repository.indexes.refresh(ctx);
+      return await snapshotSource(ctx, repository, snapshot, id);
+    },
+    [Symbol.asyncDispose]: () => repository[Symbol.asyncDispose](),
+  };
+}

@@ -1,0 +1,124 @@
+// Folders: written from parts in order of name, and read with limits, as the store is untrusted.
+
+import type { Context } from '../../core/model.ts';
+import { dirJson, fileJson, parseTree, type TreeNode, treeBlob } from './nodes.ts';
+import type { PartEntry } from './spool.ts';
+import type { Writer } from './writer.ts';
+
+/** Where a folder has the name of a file, the file is called so. */
+const FILE_MARK = '%file-';
+const FILE_MARK_BYTES = Buffer.from(FILE_MARK);
+
+interface OpenFolder {
+  readonly name: string;
+  readonly files: PartEntry[];
+  readonly folders: { readonly name: Buffer; readonly id: Buffer }[];
+}
+
+/**
+ * Writes the folders of parts that come in byte order of name, and returns the id of the outermost. Only the folders
+ * that are open are in memory.
+ */
+export async function writeTree(ctx: Context, writer: Writer, parts: AsyncIterable<PartEntry>): Promise<Buffer> {
+  const open: OpenFolder[] = [{ name: '', files: [], folders: [] }];
+  async function closeTo(depth: number): Promise<void> {
+    while (open.length > depth) {
+      const folder = open.pop();
+      if (!folder) return;
+      const id = await writeFolder(ctx, writer, folder);
+      open.at(-1)?.folders.push({ name: Buffer.from(folder.name), id });
+    }
+  }
+  for await (const part of parts) {
+    const segments = part.name.split('/');
+    const name = segments.pop() ?? '';
+    let depth = 1;
+    while (depth <= segments.length && open[depth]?.name === segments[depth - 1]) depth += 1;
+    await closeTo(depth);
+    for (const segment of segments.slice(depth - 1)) open.push({ name: segment, files: [], folders: [] });
+    open.at(-1)?.files.push({ ...part, name });
+  }
+  await closeTo(1);
+  const [root] = open;
+  return await writeFolder(ctx, writer, root ?? { name: '', files: [], folders: [] });
+}
+
+/** The outermost folder of a point: a folder per component, and the manifest. */
+export async function writeRoot(
+  ctx: Context,
+  writer: Writer,
+  components: readonly { name: string; tree: Buffer }[],
+  manifest: PartEntry,
+): Promise<Buffer> {
+  const folders = components.map(({ name, tree }) => ({ name: Buffer.from(name), id: tree }));
+  return await writeFolder(ctx, writer, { name: '', files: [manifest], folders });
+}
+
+async function writeFolder(ctx: Context, writer: Writer, { files, folders }: OpenFolder): Promise<Buffer> {
+  const taken = new Set(folders.map(({ name }) => name.toString('latin1')));
+  const entries = folders.map(({ name, id }) => ({ name, json: dirJson(name, id) }));
+  for (const { name: plain, bytes, content, attributes } of files) {
+    const name = Buffer.from(plain);
+    const marked = taken.has(name.toString('latin1')) || plain.startsWith(FILE_MARK);
+    const stored = marked ? Buffer.concat([FILE_MARK_BYTES, name]) : name;
+    entries.push({ name: stored, json: fileJson(stored, bytes, content, attributes) });
+  }
+  entries.sort((a, b) => Buffer.compare(a.name, b.name));
+  return await writer.addBlob(ctx, 'tree', treeBlob(entries.map(({ json }) => json)));
+}
+
+/** A folder as it was read: its entries under the names of parts, in an order that makes a walk one in byte order. */
+export interface Folder {
+  readonly entries: readonly FolderEntry[];
+  file(name: string): TreeNode | undefined;
+  folder(name: string): TreeNode | undefined;
+}
+export interface FolderEntry {
+  readonly name: string;
+  readonly node: TreeNode;
+}
+export interface Trees {
+  /** 'checksum' or 'missing' when the tree can't be read, 'malformed' when it is hostile. */
+  load(ctx: Context, id: Buffer): Promise<Folder>;
+}
+
+const CACHED_ENTRIES_MAX = 100_000;
+
+export function treeReader(readBlob: (ctx: Context, id: Buffer) => Promise<Buffer>): Trees {
+  const cached = new Map<string, Folder>();
+  let entries = 0;
+  return {
+    async load(ctx, id) {
+      const hex = id.toString('hex');
+      const found = cached.get(hex);
+      if (found) return found;
+      const folder = folderOf(parseTree(await readBlob(ctx, id), `tree ${hex}`));
+      cached.set(hex, folder);
+      entries += folder.entries.length + 1;
+      for (const [oldest, { entries: gone }] of cached) {
+        if (entries <= CACHED_ENTRIES_MAX || oldest === hex) break;
+        cached.delete(oldest);
+        entries -= gone.length + 1;
+      }
+      return folder;
+    },
+  };
+}
+
+function folderOf(nodes: readonly TreeNode[]): Folder {
+  const files = new Map<string, TreeNode>();
+  const folders = new Map<string, TreeNode>();
+  const ordered = nodes.map((node) => {
+    const isDir = node.type === 'dir';
+    const stored = node.name.toString('utf8');
+    const name = !isDir && stored.startsWith(FILE_MARK) ? stored.slice(FILE_MARK.length) : stored;
+    (isDir ? folders : files).set(name, node);
+    return { name, node, order: Buffer.from(isDir ? `${name}/` : name) };
+  });
+  ordered.sort((a, b) => Buffer.compare(a.order, b.order));
+  return {
+    entries: ordered.map(({ name, node }) => ({ name, node })),
+    file: (name) => files.get(name),
+    folder: (name) => folders.get(name),
+  };
+}
