@@ -1,7 +1,7 @@
 import { readAll } from '../core/bytes.ts';
 import { Failure, messageOf } from '../core/errors.ts';
 import type { Bucket, Bytes, ObjectInfo } from '../core/model.ts';
-import { missingRange } from './keys.ts';
+import { checkKey, missingRange } from './keys.ts';
 
 export type BucketOperation = 'put' | 'get' | 'head' | 'list' | 'folders' | 'delete' | 'thaw';
 
@@ -86,6 +86,7 @@ export function faultyBucket(inner: Bucket, faults: Faults): FaultyBucket {
       reply('delete', key);
     },
     async deleteAll(ctx, keys) {
+      for (const key of keys) checkKey(key);
       const failed: { key: string; reason: string }[] = [];
       for (const key of keys) {
         try {

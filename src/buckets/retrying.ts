@@ -1,23 +1,25 @@
 import { readAll } from '../core/bytes.ts';
-import { type ErrorCode, type Failure, isFailure } from '../core/errors.ts';
+import { type ErrorCode, type Failure, isFailure, messageOf } from '../core/errors.ts';
 import type { Bucket, ByteRange, Bytes, Context, ObjectInfo, PutOptions } from '../core/model.ts';
+import { mapBounded } from '../core/parallel.ts';
 import { compareBytes } from './keys.ts';
 
 export interface RetryOptions {
   /** How long to go on after the first failure. */
-  readonly patienceMs?: number | ((failure: Failure) => number);
+  readonly patienceMs?: number | (() => number);
 }
 
 const PATIENCE_MS = 15 * 60_000;
 const DELAY_MIN_MS = 200;
 const DELAY_MAX_MS = 30_000;
+const PARALLEL = 8;
 const COMPARE_BYTES_MAX = 256 * 1024 * 1024;
 const PASSING: readonly ErrorCode[] = ['unreachable', 'timeout', 'clock-skew'];
 /** What was tried long enough already, so that retries within retries do not multiply. */
 const exhausted = new WeakSet<Failure>();
 
 /** True of what may go away by itself. Missing, denied, full and the like are answers, not accidents. */
-export function isPassing(error: unknown): error is Failure {
+function isPassing(error: unknown): error is Failure {
   return isFailure(error) && PASSING.includes(error.code) && !exhausted.has(error);
 }
 
@@ -59,7 +61,7 @@ export function retryingBucket(inner: Bucket, options: RetryOptions = {}): Bucke
         (name) => name,
       ),
     delete: (ctx, key) => retried(ctx, options, () => inner.delete(ctx, key)),
-    deleteAll: (ctx, keys) => retried(ctx, options, () => inner.deleteAll(ctx, keys)),
+    deleteAll: (ctx, keys) => deleteAll(ctx, inner, options, keys),
   };
   const { thaw } = inner;
   return thaw
@@ -70,18 +72,22 @@ export function retryingBucket(inner: Bucket, options: RetryOptions = {}): Bucke
 /** Sleeps after a failure that may pass, longer each time; throws any other, and the last one. */
 function patience(ctx: Context, { patienceMs = PATIENCE_MS }: RetryOptions): (error: unknown) => Promise<void> {
   let delayMs = DELAY_MIN_MS;
+  let sleptMs = 0;
   let startedMs: number | undefined;
   return async (error) => {
     if (!isPassing(error) || ctx.signal.aborted) throw error;
     startedMs ??= ctx.monotonicMs();
-    const leftMs = startedMs + (typeof patienceMs === 'number' ? patienceMs : patienceMs(error)) - ctx.monotonicMs();
+    const elapsedMs = Math.max(sleptMs, ctx.monotonicMs() - startedMs);
+    const leftMs = (typeof patienceMs === 'number' ? patienceMs : patienceMs()) - elapsedMs;
     if (leftMs <= 0) {
       exhausted.add(error);
       throw error;
     }
     ctx.log.debug('storage failed, will try again', { reason: error.message, code: error.code });
     // Jitter, so that those who were refused together do not come back together.
-    await ctx.sleep(Math.min(leftMs, delayMs * (0.5 + Math.random())));
+    const waitMs = Math.min(leftMs, delayMs * (0.5 + Math.random()));
+    await ctx.sleep(waitMs);
+    sleptMs += waitMs;
     delayMs = Math.min(DELAY_MAX_MS, delayMs * 2);
   };
 }
@@ -138,6 +144,26 @@ async function* get(ctx: Context, inner: Bucket, options: RetryOptions, key: str
 async function restOf(ctx: Context, inner: Bucket, options: RetryOptions, key: string, offset: number) {
   const { bytes } = await retried(ctx, options, () => inner.head(ctx, key));
   return { offset, length: bytes - offset };
+}
+
+/** What could not be deleted with the others is deleted by itself. */
+async function deleteAll(
+  ctx: Context,
+  inner: Bucket,
+  options: RetryOptions,
+  keys: readonly string[],
+): Promise<readonly { key: string; reason: string }[]> {
+  const left = await retried(ctx, options, () => inner.deleteAll(ctx, keys));
+  const failed = await mapBounded(left, PARALLEL, async ({ key }) => {
+    try {
+      await retried(ctx, options, () => inner.delete(ctx, key));
+      return [];
+    } catch (error) {
+      ctx.signal.throwIfAborted();
+      return [{ key, reason: messageOf(error) }];
+    }
+  });
+  return failed.flat();
 }
 
 /** Begins anew and leaves out what was given already, which is known by the order of the listing. */

@@ -1,4 +1,4 @@
-import { isFailure, messageOf } from '../../core/errors.ts';
+import { isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import { retried } from '../retrying.ts';
@@ -18,42 +18,44 @@ export async function deleteOne(ctx: Context, connection: Connection, key: strin
   }
 }
 
-/** In batches. Whatever a batch does not report as deleted is deleted by itself, which says why it can't be. */
+/** In batches; resolves to what a batch does not report as deleted. */
 export async function deleteMany(
   ctx: Context,
   connection: Connection,
   keys: readonly string[],
-): Promise<{ key: string; reason: string }[]> {
+): Promise<readonly Undeleted[]> {
   const batches: (readonly string[])[] = [];
   for (let at = 0; at < keys.length; at += KEYS_PER_REQUEST) batches.push(keys.slice(at, at + KEYS_PER_REQUEST));
-  const left = (await mapBounded(batches, PARALLEL, (batch) => deleteBatch(ctx, connection, batch))).flat();
-  const failed = await mapBounded(left, PARALLEL, async (key) => {
-    try {
-      await retried(ctx, connection.retry, () => deleteOne(ctx, connection, key));
-      return [];
-    } catch (error) {
-      ctx.signal.throwIfAborted();
-      return [{ key, reason: messageOf(error) }];
-    }
-  });
-  return failed.flat();
+  const left = await mapBounded(batches, PARALLEL, (batch) =>
+    retried(ctx, connection.retry, () => deleteBatch(ctx, connection, batch)),
+  );
+  return left.flat();
 }
 
-/** Resolves to the keys that may still be there. */
-async function deleteBatch(ctx: Context, connection: Connection, keys: readonly string[]): Promise<readonly string[]> {
+interface Undeleted {
+  readonly key: string;
+  readonly reason: string;
+}
+
+async function deleteBatch(
+  ctx: Context,
+  connection: Connection,
+  keys: readonly string[],
+): Promise<readonly Undeleted[]> {
   const { bucket, prefix, settings } = connection;
   const Objects = keys.map((key) => ({ Key: prefix + key }));
   const checksum = settings.checksums ? { ChecksumAlgorithm: 'SHA256' as const } : {};
   try {
-    const { Deleted = [] } = await retried(ctx, connection.retry, () =>
-      connection.call(ctx, `deleting ${keys.length} objects`, (s3, options) =>
-        s3.deleteObjects({ Bucket: bucket, Delete: { Objects }, ...checksum }, options),
-      ),
+    const { Deleted = [], Errors = [] } = await connection.call(ctx, `deleting ${keys.length} objects`, (s3, options) =>
+      s3.deleteObjects({ Bucket: bucket, Delete: { Objects }, ...checksum }, options),
     );
     const deleted = new Set(Deleted.map(({ Key }) => Key));
-    return keys.filter((key) => !deleted.has(prefix + key));
+    const reasons = new Map(Errors.map(({ Key, Code, Message }) => [Key, `${Code}: ${Message}`]));
+    const left = keys.filter((key) => !deleted.has(prefix + key));
+    return left.map((key) => ({ key, reason: reasons.get(prefix + key) ?? 'the answer does not mention it' }));
   } catch (error) {
-    if (isFailure(error, 'settings-invalid')) return keys; // a server that knows no batches, or not our checksums
+    // A server that knows no batches, or not our checksums, may still delete one by one.
+    if (isFailure(error, 'settings-invalid')) return keys.map((key) => ({ key, reason: error.message }));
     throw error;
   }
 }
