@@ -1,0 +1,258 @@
+// The custom format of pg_dump, read while it streams by: its table of contents, and where each table's data lies.
+//
+//   "PGDMP", version, sizes of numbers, when and from where, number of entries, the entries;
+//   then blocks: type, number of the entry, chunks (length, bytes) up to a chunk of length 0.
+//
+// A pipe can't be sought in, so pg_dump leaves the places of the blocks empty in the table of contents. Knowing them
+// allows to restore in parallel, and one table without the others.
+
+import { Failure } from '../../core/errors.ts';
+
+const FORMAT_CUSTOM = 1;
+const OFFSET_NO_DATA = 3;
+const BLOCK_DATA = 1;
+const BLOCK_LARGE_OBJECTS = 3;
+const VERSION_COMPRESSION_BYTE = 0x010f;
+const VERSION_RELKIND = 0x0110;
+const VERSIONS = [0x010e, 0x010f, 0x0110];
+/** A string of a table of contents that is longer is damage, not a function. */
+const STRING_BYTES_MAX = 256 * 1024 * 1024;
+const ENTRIES_MAX = 5_000_000;
+
+export interface TocEntry {
+  readonly id: number;
+  readonly what: string; // 'TABLE', 'TABLE DATA', 'INDEX'
+  readonly schema: string;
+  readonly name: string;
+  readonly owner: string;
+  readonly tablespace: string;
+  readonly needs: readonly number[];
+  /** Where in the archive the place of its data is told: a flag and eight bytes. */
+  readonly field: number;
+  /** Null when it has no data. */
+  readonly data: { readonly at: number; readonly bytes: number } | null;
+}
+
+export interface Toc {
+  /** The pg_dump that wrote it: '16.14'. */
+  readonly writtenBy: string;
+  readonly server: string;
+  readonly database: string;
+  /** Where the blocks begin. */
+  readonly blocksAt: number;
+  readonly bytes: number;
+  readonly entries: readonly TocEntry[];
+}
+
+export interface ArchiveReader {
+  push(chunk: Uint8Array): void;
+  /** What was read. 'malformed' unless the archive ended where it should, with all its data. */
+  end(): Toc;
+}
+
+type Entry = Omit<TocEntry, 'data'> & { expectsData: boolean; data: { at: number; bytes: number } | null };
+interface Head {
+  readonly writtenBy: string;
+  readonly server: string;
+  readonly database: string;
+  readonly entries: Map<number, Entry>;
+}
+
+export function archiveReader(): ArchiveReader {
+  let position = 0;
+  let head: Head | null = null;
+  let blocks: BlockWalker | null = null;
+  const parser = parseHead(() => position);
+  let wanted = parser.next().value as number;
+  let held: Buffer = Buffer.alloc(0);
+
+  /** Feeds the parser with exactly the bytes that it asks for; what is left belongs to the blocks. */
+  function feedHead(chunk: Buffer): Buffer {
+    let data = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
+    while (data.length >= wanted) {
+      const piece = data.subarray(0, wanted);
+      data = data.subarray(wanted);
+      position += piece.length;
+      const step = parser.next(piece);
+      if (step.done) {
+        head = step.value;
+        blocks = blockWalker(head.entries, position);
+        held = Buffer.alloc(0);
+        return data;
+      }
+      wanted = step.value;
+    }
+    held = Buffer.from(data); // chunks are borrowed
+    return Buffer.alloc(0);
+  }
+
+  return {
+    push(chunk) {
+      const data = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+      const rest = blocks ? data : feedHead(data);
+      blocks?.push(rest);
+    },
+    end() {
+      if (!head || !blocks) throw damaged('it ends within its table of contents');
+      const bytes = blocks.end();
+      const { entries, ...facts } = head;
+      return { ...facts, blocksAt: position, bytes, entries: [...entries.values()].map(finished) };
+    },
+  };
+}
+
+function finished({ expectsData, ...entry }: Entry): TocEntry {
+  if (expectsData && !entry.data) throw damaged(`the data of ${entry.what} ${entry.schema}.${entry.name} is not in it`);
+  return entry;
+}
+
+/** Yields the number of bytes that it needs next, and is given them. */
+function* parseHead(position: () => number): Generator<number, Head, Buffer> {
+  const start = yield 11;
+  if (start.toString('latin1', 0, 5) !== 'PGDMP') throw damaged('it does not begin as one');
+  const version = start.readUInt16BE(5);
+  if (!VERSIONS.includes(version)) throw damaged(`its version 1.${start[6]} is not known`);
+  if (start[8] !== 4 || start[9] !== 8) throw damaged('its numbers have unusual sizes');
+  if (start[10] !== FORMAT_CUSTOM) throw damaged('it is not in the custom format');
+  if (version >= VERSION_COMPRESSION_BYTE) yield 1;
+  else yield* int();
+  for (let field = 0; field < 7; field++) yield* int(); // when it was made
+  const database = (yield* string()) ?? '';
+  const server = (yield* string()) ?? '';
+  const writtenBy = (yield* string()) ?? '';
+  const count = yield* int();
+  if (count < 0 || count > ENTRIES_MAX) throw damaged(`it says that it has ${count} entries`);
+  const entries = new Map<number, Entry>();
+  for (let i = 0; i < count; i++) {
+    const entry = yield* parseEntry(version, position);
+    entries.set(entry.id, entry);
+  }
+  return { database, server, writtenBy, entries };
+}
+
+function* parseEntry(version: number, position: () => number): Generator<number, Entry, Buffer> {
+  const id = yield* int();
+  yield* int(); // whether it has data is told by its place
+  yield* string(); // catalogue
+  yield* string(); // its row there
+  const name = (yield* string()) ?? '';
+  const what = (yield* string()) ?? '';
+  yield* int(); // section
+  yield* string(); // definition
+  yield* string(); // drop statement
+  yield* string(); // copy statement
+  const schema = (yield* string()) ?? '';
+  const tablespace = (yield* string()) ?? '';
+  yield* string(); // access method
+  if (version >= VERSION_RELKIND) yield* int();
+  const owner = (yield* string()) ?? '';
+  yield* string(); // has oids
+  const needs: number[] = [];
+  for (let each = yield* string(); each !== null; each = yield* string()) needs.push(Number(each));
+  const field = position();
+  const place = yield 9;
+  return { id, what, schema, name, owner, tablespace, needs, field, expectsData: place[0] !== OFFSET_NO_DATA, data: null };
+}
+
+function* int(): Generator<number, number, Buffer> {
+  return intAt(yield 5, 0);
+}
+
+function* string(): Generator<number, string | null, Buffer> {
+  const length = yield* int();
+  if (length < 0) return null;
+  if (length > STRING_BYTES_MAX) throw damaged('a text in its table of contents is too long');
+  return length === 0 ? '' : (yield length).toString('utf8');
+}
+
+/** A number: its sign, then four bytes, the least first. */
+function intAt(data: Buffer, at: number): number {
+  const value = data.readUInt32LE(at + 1);
+  return data[at] === 0 ? value : -value;
+}
+
+interface BlockWalker {
+  push(data: Buffer): void;
+  /** The length of the archive. */
+  end(): number;
+}
+
+/** What the next header announces: a block, a chunk of rows, a large object, a chunk of one. */
+type Expect = 'block' | 'rows' | 'object' | 'object-bytes';
+
+function blockWalker(entries: Map<number, Entry>, start: number): BlockWalker {
+  let position = start;
+  let skip = 0; // bytes of the chunk we are in
+  let expect: Expect = 'block';
+  let current: { entry: Entry; at: number } | null = null;
+  const partial = Buffer.alloc(6);
+  let have = 0;
+
+  function header(data: Buffer, at: number, from: number): void {
+    if (expect === 'block') return beginBlock(data[at] ?? 0, intAt(data, at + 1), from);
+    const value = intAt(data, at);
+    if (value < 0) throw damaged('a chunk of it has a negative length');
+    if (expect === 'object') {
+      if (value === 0) endBlock(from + 5);
+      else expect = 'object-bytes';
+    } else if (value > 0) {
+      skip = value;
+    } else if (expect === 'object-bytes') {
+      expect = 'object';
+    } else {
+      endBlock(from + 5);
+    }
+  }
+
+  function beginBlock(type: number, id: number, at: number): void {
+    const entry = entries.get(id);
+    if (!entry || entry.data) throw damaged(`its block ${id} belongs to no entry`);
+    if (type !== BLOCK_DATA && type !== BLOCK_LARGE_OBJECTS) throw damaged(`it has a block of unknown type ${type}`);
+    current = { entry, at };
+    expect = type === BLOCK_DATA ? 'rows' : 'object';
+  }
+
+  function endBlock(end: number): void {
+    if (current) current.entry.data = { at: current.at, bytes: end - current.at };
+    current = null;
+    expect = 'block';
+  }
+
+  return {
+    push(data) {
+      const base = position;
+      let at = 0;
+      while (at < data.length) {
+        if (skip > 0) {
+          const passed = Math.min(skip, data.length - at);
+          at += passed;
+          skip -= passed;
+          continue;
+        }
+        const size = expect === 'block' ? 6 : 5;
+        if (have === 0 && data.length - at >= size) {
+          const from = at;
+          at += size;
+          header(data, from, base + from);
+          continue;
+        }
+        const taken = Math.min(size - have, data.length - at);
+        data.copy(partial, have, at, at + taken);
+        at += taken;
+        have += taken;
+        if (have < size) break;
+        have = 0;
+        header(partial, 0, base + at - size);
+      }
+      position = base + data.length;
+    },
+    end() {
+      if (expect !== 'block' || skip > 0 || have > 0) throw damaged('it ends within the data of a table');
+      return position;
+    },
+  };
+}
+
+function damaged(why: string): Failure {
+  return new Failure('malformed', `the archive that pg_dump wrote is none: ${why}`);
+}

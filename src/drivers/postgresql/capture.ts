@@ -1,0 +1,221 @@
+// A capture: every database as pg_dump's archive, with an inventory of the very snapshot that was dumped.
+
+import { z } from 'zod';
+import { bytesOf } from '../../core/bytes.ts';
+import { withDeadline, withSignal } from '../../core/context.ts';
+import { Failure, isFailure } from '../../core/errors.ts';
+import { byKindAndName, putInventory } from '../../core/inventory.ts';
+import type { Bytes, Capture, Context, InventoryLine, Sink } from '../../core/model.ts';
+import { run, type Running, start } from '../../core/process.ts';
+import { archiveReader, type Toc } from './archive.ts';
+import { qualified } from './catalogue.ts';
+import { type Session, sqlState } from './connection.ts';
+import { chosenDatabases, connectSomewhere, type DatabaseFacts, factsOf } from './databases.ts';
+import { blocked, explained } from './diagnosis.ts';
+import { type Contents, contentsOf, databaseLines, roleLines, type Snapshot, takeSnapshot } from './inventory.ts';
+import { ARCHIVE_SUFFIX, conninfo, databasePart, GLOBALS_PART } from './names.ts';
+import { cleanContext, commandFor, findProgram, type Program } from './programs.ts';
+import type { Server } from './settings.ts';
+import { putToc } from './toc-part.ts';
+
+const PROGRESS_BYTES = 8 * 1024 * 1024;
+
+export async function captureServer(ctx: Context, server: Server, sink: Sink): Promise<Capture> {
+  return await withDeadline(ctx, server.deadlineMs, `capture of postgresql at ${server.host}:${server.port}`, (limited) =>
+    captureAll(limited, server, sink),
+  );
+}
+
+async function captureAll(ctx: Context, server: Server, sink: Sink): Promise<Capture> {
+  await using control = await connectSomewhere(ctx, server);
+  const about = await serverFacts(control);
+  const names = await chosenDatabases(ctx, server, control);
+  const programs = await programsFor(ctx, server, control.major);
+  await using held = new AsyncDisposableStack();
+  // All snapshots first: the databases of one server are then as of nearly one moment, however long the dumps take.
+  const snapshots: Snapshot[] = [];
+  const { at, lsn } = await control.row(cutRow, CUT);
+  for (const name of names) snapshots.push(held.use(await takeSnapshot(ctx, server, name)));
+  const warnings = await putGlobals(ctx, server, { control, dumpall: programs.dumpall, sink });
+  const lines: InventoryLine[] = await roleLines(control);
+  for (const snapshot of snapshots) {
+    const facts = await factsOf(control, snapshot.database);
+    lines.push(...(await captureDatabase(ctx, server, { snapshot, facts, dump: programs.dump, sink })));
+    await snapshot[Symbol.asyncDispose](); // it holds back the server's vacuum
+  }
+  await putInventory(ctx, sink, lines.sort(byKindAndName));
+  return {
+    cut: { position: lsn, at },
+    method: 'logical',
+    serverVersion: about.version,
+    identity: about.identity,
+    inventoryLevel: server.inventory,
+    totals: totalsOf(lines),
+    warnings,
+  };
+}
+
+const cutRow = z.object({ at: z.string(), lsn: z.string() });
+/** The server's clock, and where its log stands: on a standby, what it has replayed. */
+const CUT = `select to_char(clock_timestamp(), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as at,
+  (case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end)::text as lsn`;
+
+export async function serverFacts(session: Session): Promise<{ version: string; identity: string }> {
+  return await session.row(
+    z.object({ version: z.string(), identity: z.string() }),
+    `select split_part(current_setting('server_version'), ' ', 1) as version,
+      (select system_identifier::text from pg_control_system()) as identity`,
+  );
+}
+
+interface Programs {
+  readonly dump: Program;
+  readonly dumpall: Program;
+}
+async function programsFor(ctx: Context, server: Server, major: number): Promise<Programs> {
+  const dump = await findProgram(ctx, { name: 'pg_dump', major, orNewer: true, binDir: server.binDir });
+  const dumpall = await findProgram(ctx, { name: 'pg_dumpall', major, orNewer: true, binDir: dump.dir });
+  return { dump, dumpall };
+}
+
+/** Roles with their passwords where this role may read them, tablespaces, and what is granted on parameters. */
+async function putGlobals(
+  ctx: Context,
+  server: Server,
+  { control, dumpall, sink }: { control: Session; dumpall: Program; sink: Sink },
+): Promise<string[]> {
+  const { full, spaces } = await control.row(
+    z.object({ full: z.boolean(), spaces: z.array(z.string()) }),
+    `select has_table_privilege('pg_authid', 'SELECT') as full,
+      array(select spcname::text from pg_tablespace where spcname !~ '^pg_' order by 1) as spaces`,
+  );
+  const args = ['--globals-only', `--dbname=${conninfo(control.database)}`, ...(full ? [] : ['--no-role-passwords'])];
+  const command = await commandFor(ctx, server, dumpall, { database: control.database, args });
+  // A few lines per role. Read whole, so that a failure is seen before anything is put.
+  const text = await run(cleanContext(ctx), command, { deadlineMs: server.deadlineMs }).catch(async (error: unknown) => {
+    throw await explained(ctx, server, control.database, error);
+  });
+  await sink.put(ctx, GLOBALS_PART, bytesOf(text), {});
+  const passwords = full ? [] : [`the passwords of roles are not in it: ${server.user} may not read pg_authid`];
+  const places = spaces.length === 0 ? [] : [`tablespaces are noted, not captured: ${spaces.join(', ')}`];
+  return [...passwords, ...places];
+}
+
+async function captureDatabase(
+  ctx: Context,
+  server: Server,
+  { snapshot, facts, dump, sink }: { snapshot: Snapshot; facts: DatabaseFacts; dump: Program; sink: Sink },
+): Promise<InventoryLine[]> {
+  const name = snapshot.database;
+  const contents = await contentsOf(ctx, server, snapshot, name);
+  const stop = new AbortController();
+  const both = withSignal(ctx, stop.signal);
+  // Whichever fails first ends the other; its own reason is what is told.
+  let first: { error: unknown } | undefined;
+  const noted = async <T>(work: Promise<T>): Promise<T> => {
+    try {
+      return await work;
+    } catch (cause) {
+      const locked = isFailure(cause, 'blocked') && sqlState(cause) !== '';
+      const error = locked ? await blocked(ctx, server, name, cause) : cause;
+      first ??= { error };
+      stop.abort(error);
+      throw error;
+    }
+  };
+  const [dumped, counted] = await Promise.allSettled([
+    noted(putArchive(both, server, { snapshot, contents, dump, sink })),
+    noted(databaseLines(both, server, { snapshot, contents, facts, as: name })),
+  ]);
+  if (first) throw first.error;
+  if (dumped.status === 'rejected') throw dumped.reason;
+  if (counted.status === 'rejected') throw counted.reason;
+  await putToc(ctx, sink, { facts, toc: dumped.value, publicSchema: contents.publicSchema });
+  return counted.value;
+}
+
+async function putArchive(
+  ctx: Context,
+  server: Server,
+  { snapshot, contents, dump, sink }: { snapshot: Snapshot; contents: Contents; dump: Program; sink: Sink },
+): Promise<Toc> {
+  const args = [
+    '--format=custom',
+    '--compress=0',
+    `--snapshot=${snapshot.id}`,
+    `--lock-wait-timeout=${server.lockTimeoutMs}`,
+  ];
+  const command = await commandFor(ctx, server, dump, { database: snapshot.database, args });
+  const reader = archiveReader();
+  const running = start(cleanContext(ctx), command);
+  let toc: Toc | undefined;
+  async function* body(): Bytes {
+    let bytes = 0;
+    let told = 0;
+    for await (const chunk of running.stdout) {
+      reader.push(chunk);
+      yield chunk;
+      bytes += chunk.length;
+      if (bytes - told < PROGRESS_BYTES) continue;
+      ctx.progress({ task: snapshot.database, phase: 'capture', bytes });
+      told = bytes;
+    }
+    await succeeded(ctx, server, snapshot.database, running);
+    toc = reader.end();
+    assertComplete(toc, contents);
+  }
+  try {
+    await sink.put(ctx, databasePart(snapshot.database, ARCHIVE_SUFFIX), body());
+  } finally {
+    await running.stop(); // when the store did not read to the end
+  }
+  if (!toc) throw new Failure('program-failed', `the archive of ${snapshot.database} was not read to its end`);
+  return toc;
+}
+
+async function succeeded(ctx: Context, server: Server, database: string, running: Running): Promise<void> {
+  try {
+    const { stderr } = await running.succeeded();
+    // It warns of nothing that may be ignored when the same snapshot is to be compared with what comes back.
+    const error = stderr.split('\n').find((line) => line.includes('error:'));
+    if (error !== undefined) throw new Failure('program-failed', `pg_dump ended well but said: ${error}`);
+  } catch (error) {
+    throw await explained(ctx, server, database, error);
+  }
+}
+
+/** Every table that the snapshot holds has its data in the archive: a dump that left one out is no backup. */
+function assertComplete(toc: Toc, contents: Contents): void {
+  const there = new Set(toc.entries.filter((each) => each.data).map(qualified));
+  const left = contents.tables.filter((table) => !there.has(qualified(table))).map(qualified);
+  if (left.length === 0) return;
+  throw new Failure('malformed', `the archive lacks the data of ${left.slice(0, 5).join(', ')} (${left.length} in all)`);
+}
+
+function totalsOf(lines: readonly InventoryLine[]): Record<string, number> {
+  const of = (kind: string): InventoryLine[] => lines.filter((line) => line.kind === kind);
+  return {
+    databases: of('database').length,
+    tables: of('table').length,
+    rows: of('table').reduce((sum, { count }) => sum + (count ?? 0), 0),
+    large_objects: of('large-objects').reduce((sum, { count }) => sum + (count ?? 0), 0),
+  };
+}
+
+/** What is in the service now, in the same words. */
+export async function liveLines(
+  ctx: Context,
+  server: Server,
+  names: ReadonlyMap<string, string> | null,
+): Promise<InventoryLine[]> {
+  await using control = await connectSomewhere(ctx, server);
+  const lines: InventoryLine[] = await roleLines(control);
+  const databases = names ?? new Map((await chosenDatabases(ctx, server, control)).map((name) => [name, name]));
+  for (const [as, database] of databases) {
+    await using snapshot = await takeSnapshot(ctx, server, database);
+    const facts = await factsOf(control, database);
+    const contents = await contentsOf(ctx, server, snapshot, as);
+    lines.push(...(await databaseLines(ctx, server, { snapshot, contents, facts, as })));
+  }
+  return lines.sort(byKindAndName);
+}

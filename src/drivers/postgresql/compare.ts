@@ -1,0 +1,142 @@
+// What equal means for PostgreSQL; docs/drivers/postgresql.md has the rules in words.
+
+import { z } from 'zod';
+import { judge, type LinePair, paired } from '../../core/inventory.ts';
+import type { Context, Finding, InventoryLine, InventoryReader } from '../../core/model.ts';
+
+const databaseDetail = z.object({
+  tables: z.number(),
+  encoding: z.string(),
+  locale: z.record(z.string(), z.string().nullable()),
+  major: z.number(),
+});
+const sequenceDetail = z.object({ last: z.coerce.bigint(), called: z.boolean(), increment: z.coerce.bigint() });
+const tableDetail = z.object({ sampled: z.string().nullable().optional() });
+
+/**
+ * One database may have come back under another name: with exactly one on each side, names are compared without it.
+ * Databases are the first lines, so that is known before the others come.
+ */
+export async function* compareInventories(
+  ctx: Context,
+  expected: InventoryReader,
+  actual: InventoryReader,
+): AsyncIterable<Finding> {
+  const [left, right] = [await onlyDatabase(ctx, expected), await onlyDatabase(ctx, actual)];
+  const renamed = left !== null && right !== null && left !== right;
+  const from = renamed ? named(actual, right, left) : actual;
+  const majors = new Set<number>();
+  let definitions = 0;
+  for await (const pair of paired(ctx, expected, from)) {
+    const { kind } = pair.expected ?? pair.actual ?? { kind: '' };
+    if (kind === 'database') for (const line of [pair.expected, pair.actual]) if (line) majors.add(majorOf(line));
+    if (kind !== 'definition' && kind !== 'ownership') {
+      yield* findingsOn(kind, pair);
+      continue;
+    }
+    // There are many, and one that is well is no news.
+    const finding = definitionFinding(pair, majors.size > 1);
+    if (finding.verdict === 'pass') definitions += 1;
+    else yield finding;
+  }
+  if (definitions > 0) {
+    yield { check: 'definitions are the same', verdict: 'pass', detail: `${definitions}, equal digests` };
+  }
+}
+
+function findingsOn(kind: string, pair: LinePair): Finding[] {
+  const name = pair.expected?.name ?? pair.actual?.name ?? '';
+  if (kind === 'role') return roleFindings(pair, name);
+  if (kind === 'database') return [databaseFinding(pair, name)];
+  if (kind === 'sequence') return [sequenceFinding(pair, name)];
+  if (kind === 'table') return [tableFinding(pair, name)];
+  if (kind === 'large-objects') return [judge(pair, `large objects of ${name}`)];
+  return [judge(pair, `${kind} ${name}`)];
+}
+
+/** Roles belong to the whole server: others may be there, and those that were there are never changed by a restore. */
+function roleFindings(pair: LinePair, name: string): Finding[] {
+  if (!pair.expected) return [];
+  const finding = judge(pair, `role ${name}`);
+  if (!pair.actual || finding.verdict !== 'fail') return [finding];
+  return [{ ...finding, verdict: 'unknown', detail: 'it is there with other attributes; restores change no role that is there' }];
+}
+
+function databaseFinding(pair: LinePair, name: string): Finding {
+  const finding = judge(pair, `database ${name}`);
+  if (!pair.expected || !pair.actual) return finding;
+  const before = databaseDetail.parse(pair.expected.detail);
+  const now = databaseDetail.parse(pair.actual.detail);
+  if (before.tables !== now.tables) return { ...finding, verdict: 'fail', detail: `${before.tables} tables at the cut, ${now.tables} now` };
+  if (finding.verdict === 'fail') return finding;
+  if (before.encoding !== now.encoding) {
+    return { ...finding, verdict: 'unknown', detail: `encoding ${before.encoding} at the cut, ${now.encoding} now` };
+  }
+  if (localeText(before.locale) !== localeText(now.locale)) {
+    return { ...finding, verdict: 'unknown', detail: 'its locale is another one: texts may sort in another order' };
+  }
+  return finding;
+}
+
+function localeText(locale: Readonly<Record<string, string | null>>): string {
+  return ['provider', 'collate', 'ctype', 'locale'].map((key) => locale[key] ?? '').join('|');
+}
+
+/** Sequences move outside of transactions: one that is ahead of what was read before the dump is well. */
+function sequenceFinding(pair: LinePair, name: string): Finding {
+  const check = `sequence ${name} is not behind`;
+  if (!pair.expected || !pair.actual) return judge(pair, `sequence ${name}`);
+  const before = sequenceDetail.parse(pair.expected.detail);
+  const now = sequenceDetail.parse(pair.actual.detail);
+  const same = before.last === now.last && before.called === now.called;
+  const ahead = now.called && (before.increment > 0n ? now.last >= before.last : now.last <= before.last);
+  const words = (each: typeof now): string => `${each.last}${each.called ? '' : ', not called yet'}`;
+  if (same || ahead) return { check, verdict: 'pass', detail: same ? words(now) : `${words(before)} at the cut, ${words(now)} now` };
+  return { check, verdict: 'fail', detail: `${words(before)} at the cut, ${words(now)} now` };
+}
+
+function tableFinding(pair: LinePair, name: string): Finding {
+  const finding = judge(pair, `table ${name}`);
+  if (finding.verdict !== 'unknown' || !pair.expected || !pair.actual) return finding;
+  const [before, now] = [pair.expected, pair.actual].map((line) => tableDetail.parse(line.detail ?? {}).sampled);
+  if (!before || !now) return finding;
+  if (before !== now) return { ...finding, verdict: 'fail', detail: 'the digests of a sample of rows differ' };
+  return { ...finding, detail: 'counted; a sample of its rows is equal' };
+}
+
+/** Majors render definitions and default privileges each in its own way: there a difference proves nothing. */
+function definitionFinding(pair: LinePair, acrossMajors: boolean): Finding {
+  const name = pair.expected?.name ?? pair.actual?.name ?? '';
+  const whose = (pair.expected ?? pair.actual)?.kind === 'ownership' ? 'owner and privileges of ' : '';
+  const finding = judge(pair, `${whose}${name}`);
+  if (!acrossMajors || finding.verdict !== 'fail' || !pair.expected || !pair.actual) return finding;
+  return { ...finding, verdict: 'unknown', detail: 'rendered by servers of different majors' };
+}
+
+function majorOf(line: InventoryLine): number {
+  return databaseDetail.parse(line.detail).major;
+}
+
+/** The name of the only database; null when there are several or none. */
+async function onlyDatabase(ctx: Context, inventory: InventoryReader): Promise<string | null> {
+  let only: string | null = null;
+  for await (const { kind, name } of inventory.lines(ctx)) {
+    if (kind !== 'database') break;
+    if (only !== null) return null;
+    only = name;
+  }
+  return only;
+}
+
+/** The lines of the database `from` as if it were called `to`. One prefix for all of them keeps their order. */
+function named(inventory: InventoryReader, from: string, to: string): InventoryReader {
+  const renamed = ({ name, ...line }: InventoryLine): InventoryLine => {
+    const own = line.kind !== 'role' && name.startsWith(from);
+    return { ...line, name: own ? to + name.slice(from.length) : name };
+  };
+  return {
+    async *lines(ctx) {
+      for await (const line of inventory.lines(ctx)) yield renamed(line);
+    },
+  };
+}

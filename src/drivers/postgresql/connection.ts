@@ -1,0 +1,257 @@
+// Sessions with a server, for queries. Bulk data goes through PostgreSQL's own programs.
+
+import { readFile } from 'node:fs/promises';
+import type { Client, ClientConfig } from 'pg';
+import { z } from 'zod';
+import { interruption } from '../../core/context.ts';
+import { Failure, isFailure, messageOf, systemCode } from '../../core/errors.ts';
+import type { Context } from '../../core/model.ts';
+import { passwordFor } from './passfile.ts';
+import type { Server } from './settings.ts';
+
+const CONNECT_MS_MAX = 15_000;
+
+export interface Session extends AsyncDisposable {
+  readonly database: string;
+  readonly pid: number;
+  /** The major of the server: 16. */
+  readonly major: number;
+  /** Rows, each parsed by `schema`. */
+  rows<S extends z.ZodType>(schema: S, text: string, values?: readonly unknown[]): Promise<z.output<S>[]>;
+  /** The only row. */
+  row<S extends z.ZodType>(schema: S, text: string, values?: readonly unknown[]): Promise<z.output<S>>;
+  /** Values as the server writes them, NULL as null. */
+  texts(text: string, values?: readonly unknown[]): Promise<(string | null)[][]>;
+  /** One or more statements without parameters. */
+  run(text: string): Promise<void>;
+  /** For COPY, which needs the protocol itself. */
+  readonly client: Client;
+}
+
+/** Nothing that a server, role or database is set to may change how values are written or who sees which rows. */
+const FIXED = {
+  statement_timeout: '0',
+  idle_in_transaction_session_timeout: '0',
+  client_encoding: 'UTF8',
+  timezone: 'UTC',
+  datestyle: 'ISO, YMD',
+  intervalstyle: 'postgres',
+  extra_float_digits: '1',
+  bytea_output: 'hex',
+  xmlbinary: 'base64',
+  lc_monetary: 'C',
+  lc_numeric: 'C',
+  search_path: 'pg_catalog',
+  row_security: 'off',
+  standard_conforming_strings: 'on',
+  quote_all_identifiers: 'off',
+  // What we take of the server is bounded by our sessions, not multiplied behind them.
+  max_parallel_workers_per_gather: '0',
+} as const;
+
+/** Opens a session. Aborting the context cancels what it is doing and ends it. */
+export async function connect(ctx: Context, server: Server, database: string): Promise<Session> {
+  ctx.signal.throwIfAborted();
+  const { client, config } = await connected(server, await clientConfig(ctx, server, database), database);
+  let pid = 0;
+  const onAbort = (): void => void cancel(config, client, pid);
+  ctx.signal.addEventListener('abort', onAbort, { once: true });
+  const forget = (): void => ctx.signal.removeEventListener('abort', onAbort);
+  try {
+    const { rows } = await client.query(
+      "select pg_catalog.pg_backend_pid() as pid, pg_catalog.current_setting('server_version_num')::int / 10000 as major",
+    );
+    const facts = z.object({ pid: z.number(), major: z.number() }).parse(rows[0]);
+    pid = facts.pid;
+    const wanted = Object.entries({ ...FIXED, lock_timeout: String(server.lockTimeoutMs) });
+    const later = facts.major >= 17 ? ['set transaction_timeout = 0'] : [];
+    await client.query([...wanted.map(([name, value]) => `set ${name} = '${value}'`), ...later].join(';'));
+    return sessionOf(ctx, { client, database, ...facts }, place(server, database), forget);
+  } catch (error) {
+    forget();
+    await client.end();
+    throw ctx.signal.aborted ? interruption(ctx.signal) : failureOf(error, place(server, database));
+  }
+}
+
+interface Facts {
+  readonly client: Client;
+  readonly database: string;
+  readonly pid: number;
+  readonly major: number;
+}
+
+function sessionOf(ctx: Context, facts: Facts, where: string, forget: () => void): Session {
+  const { client } = facts;
+  const query = async (config: { text: string; values?: unknown[]; raw?: boolean }): Promise<unknown[]> => {
+    if (ctx.signal.aborted) throw interruption(ctx.signal);
+    try {
+      const { text, values = [], raw = false } = config;
+      const asArrays = raw ? { rowMode: 'array', types: { getTypeParser: () => String } } : {};
+      const result = await client.query({ text, values, ...asArrays });
+      return result.rows;
+    } catch (error) {
+      if (ctx.signal.aborted) throw interruption(ctx.signal);
+      throw failureOf(error, where);
+    }
+  };
+  const session: Session = {
+    ...facts,
+    rows: async (schema, text, values = []) => {
+      const rows = await query({ text, values: [...values] });
+      return rows.map((row) => schema.parse(row));
+    },
+    async row(schema, text, values) {
+      const [row, ...more] = await session.rows(schema, text, values);
+      if (row === undefined || more.length > 0) throw new Error(`one row expected from ${text}`);
+      return row;
+    },
+    texts: async (text, values = []) => {
+      return z.array(z.array(z.string().nullable())).parse(await query({ text, values: [...values], raw: true }));
+    },
+    run: async (text) => {
+      try {
+        if (ctx.signal.aborted) throw interruption(ctx.signal);
+        await client.query(text);
+      } catch (error) {
+        if (ctx.signal.aborted) throw interruption(ctx.signal);
+        throw failureOf(error, where);
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      forget();
+      await client.end();
+    },
+  };
+  return session;
+}
+
+interface Connected {
+  readonly client: Client;
+  /** What it was connected with: encryption may have been given up. */
+  readonly config: ClientConfig;
+}
+
+async function connected(server: Server, config: ClientConfig, database: string): Promise<Connected> {
+  const { default: pg } = await import('pg');
+  const attempt = async (ssl: ClientConfig['ssl']): Promise<Connected> => {
+    const tried = { ...config, ssl: ssl ?? false };
+    const client = new pg.Client(tried);
+    client.on('error', () => undefined); // the query that is running, or the next one, is told
+    try {
+      await client.connect();
+      return { client, config: tried };
+    } catch (error) {
+      await client.end().catch(() => undefined); // it never was connected
+      throw error;
+    }
+  };
+  const where = place(server, database);
+  try {
+    return await attempt(config.ssl);
+  } catch (error) {
+    const mayPlain = server.tls.mode === 'prefer' && messageOf(error).includes('does not support SSL');
+    if (!mayPlain) throw connectFailure(error, where, server);
+  }
+  try {
+    return await attempt(false);
+  } catch (error) {
+    throw connectFailure(error, where, server);
+  }
+}
+
+async function clientConfig(ctx: Context, server: Server, database: string): Promise<ClientConfig> {
+  const password = await passwordFor(ctx, server, database);
+  return {
+    host: server.host,
+    port: server.port,
+    user: server.user,
+    database,
+    // A function, because the library asks the environment when it is given none.
+    password: () => password ?? '',
+    options: ' ',
+    ssl: await tlsOptions(server),
+    client_encoding: 'UTF8',
+    application_name: 'lifeboat',
+    connectionTimeoutMillis: CONNECT_MS_MAX,
+    keepAlive: true,
+  };
+}
+
+async function tlsOptions({ tls, host }: Server): Promise<ClientConfig['ssl']> {
+  if (tls.mode === 'disable' || host.startsWith('/')) return false;
+  const file = async (path: string | null): Promise<Buffer | undefined> => {
+    if (path === null) return undefined;
+    try {
+      return await readFile(path);
+    } catch (cause) {
+      throw new Failure('settings-invalid', `postgresql: ${path} can not be read (${systemCode(cause)})`, { cause });
+    }
+  };
+  const [ca, cert, key] = await Promise.all([file(tls.ca), file(tls.cert), file(tls.key)]);
+  const verified = tls.mode === 'verify-ca' || tls.mode === 'verify-full';
+  return {
+    rejectUnauthorized: verified,
+    ...(ca ? { ca } : {}),
+    ...(cert ? { cert } : {}),
+    ...(key ? { key } : {}),
+    ...(tls.mode === 'verify-ca' ? { checkServerIdentity: () => undefined } : {}),
+  };
+}
+
+/** Ends what a session is doing: a backend does not notice by itself that its client has gone. */
+async function cancel(config: ClientConfig, client: Client, pid: number): Promise<void> {
+  const { default: pg } = await import('pg');
+  const other = new pg.Client(config);
+  other.on('error', () => undefined);
+  try {
+    await other.connect();
+    await other.query('select pg_catalog.pg_cancel_backend($1)', [pid]);
+  } catch {
+    // The server is gone or full: then the socket's end has to do.
+  } finally {
+    await other.end().catch(() => undefined); // nothing more can be done about it
+    await client.end().catch(() => undefined);
+  }
+}
+
+export function place(server: Server, database: string): string {
+  return `postgresql at ${server.host}:${server.port}, database ${database}`;
+}
+
+/** The server's SQLSTATE, '' when it is none of its errors. */
+export function sqlState(error: unknown): string {
+  const cause = isFailure(error) ? error.cause : error;
+  return /^[0-9A-Z]{5}$/.test(systemCode(cause)) ? systemCode(cause) : '';
+}
+
+function connectFailure(error: unknown, where: string, server: Server): Failure {
+  const state = sqlState(error);
+  const said = messageOf(error);
+  const failure = (code: Failure['code'], hint?: string): Failure =>
+    new Failure(code, `${where}: ${said}`, { cause: error, hint });
+  if (state === '28P01') return failure('wrong-password');
+  if (state === '28000') return failure('denied', `let ${server.user} in by pg_hba.conf`);
+  if (state === '3D000') return failure('settings-invalid', 'name a database that is there');
+  if (state === '42501') return failure('privileges', `grant ${server.user} CONNECT on the database`);
+  return new Failure('unreachable', `${where}: ${said || systemCode(error) || 'no answer'}`, { cause: error });
+}
+
+const CODE_OF_STATE: Readonly<Record<string, Failure['code']>> = {
+  '42501': 'privileges',
+  '55P03': 'blocked',
+  '57014': 'timeout',
+  '53100': 'no-space',
+  '53300': 'unreachable',
+  '57P01': 'unreachable',
+  '57P02': 'unreachable',
+  '57P03': 'unreachable',
+  '55006': 'blocked',
+  '42P04': 'exists',
+};
+
+function failureOf(error: unknown, where: string): Failure {
+  const state = sqlState(error);
+  const code = state === '' ? 'unreachable' : (CODE_OF_STATE[state] ?? 'query-failed');
+  return new Failure(code, `${where}: ${messageOf(error)}`, { cause: error });
+}

@@ -1,0 +1,59 @@
+// Why one of PostgreSQL's programs failed, in our words: it says so in a text, and the server knows more.
+
+import { z } from 'zod';
+import { Failure, isFailure } from '../../core/errors.ts';
+import type { Context } from '../../core/model.ts';
+import { connect, place } from './connection.ts';
+import type { Server } from './settings.ts';
+
+/** The failure of a program as a better failure, where its text or the server tells the cause. */
+export async function explained(ctx: Context, server: Server, database: string, error: unknown): Promise<unknown> {
+  if (!isFailure(error, 'program-failed') || ctx.signal.aborted) return error;
+  const said = error.message;
+  const where = place(server, database);
+  const failure = (code: Failure['code'], why: string, hint?: string): Failure =>
+    new Failure(code, `${where}: ${why}`, { cause: error, hint });
+  const last = said.split('\n').find((line) => /error:|ERROR:/.test(line)) ?? said;
+  if (/lock timeout|could not obtain lock/i.test(said)) return await blocked(ctx, server, database, error);
+  if (/invalid memory alloc request size|cannot enlarge string buffer|out of memory/i.test(said)) {
+    const [, table] = /contents of table "((?:[^"]|"")+)"/.exec(said) ?? [];
+    const whose = table === undefined ? 'a table' : `table ${table}`;
+    return failure('value-too-large', `pg_dump can not write a row of ${whose}: its text is longer than 1 GB`, TOO_LARGE);
+  }
+  if (/permission denied|row-level security/i.test(said)) return failure('privileges', last, 'grant pg_read_all_data');
+  if (/password authentication failed/.test(said)) return failure('wrong-password', last);
+  if (/server version mismatch/.test(said)) return failure('version-mismatch', last);
+  if (/No space left on device|disk full/i.test(said)) return failure('no-space', last);
+  if (/connection to server|server closed the connection|terminating connection|Connection refused/i.test(said)) {
+    return failure('unreachable', last);
+  }
+  if (/unexpected end of file|end of file|unexpected block ID|magic string|corrupt|not a valid archive/i.test(said)) {
+    return failure('malformed', last);
+  }
+  return error;
+}
+
+const TOO_LARGE = 'store values of more than 500 MB as large objects or files: no logical backup can hold them';
+
+/** Names who stands in the way of a read: only ACCESS EXCLUSIVE does, held or waited for. */
+export async function blocked(ctx: Context, server: Server, database: string, cause: unknown): Promise<Failure> {
+  const where = place(server, database);
+  const after = `after ${server.lockTimeoutMs} ms`;
+  await using session = await connect(ctx, server, database);
+  const rows = await session.rows(
+    z.object({ pid: z.number(), name: z.string(), who: z.string() }),
+    `select l.pid, l.relation::regclass::text as name,
+        concat_ws(', ', a.usename, nullif(a.application_name, ''), 'since ' || date_trunc('second', a.xact_start)) as who
+      from pg_locks l join pg_stat_activity a on a.pid = l.pid
+      where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock' and l.pid <> pg_backend_pid() and l.relation >= 16384
+        and l.database = (select oid from pg_database where datname = current_database())
+      order by l.granted desc, a.xact_start limit 5`,
+  );
+  const [first] = rows;
+  if (!first) return new Failure('blocked', `${where}: a table was locked ${after}; it is free again`, { cause });
+  const names = rows.map(({ pid, name, who }) => `${name} by process ${pid} (${who})`).join('; ');
+  return new Failure('blocked', `${where}: locked ${after}: ${names}`, {
+    cause,
+    hint: `wait for it, or end it: select pg_terminate_backend(${first.pid})`,
+  });
+}

@@ -1,0 +1,107 @@
+// Rows counted and digested by the server, in a way that every major and every order of rows gives the same.
+//
+// A row is the text of its columns in order of name; its digest is the first 64 bits of that text's MD5; a table's
+// is the sum of its rows'. A sum keeps what an exclusive or forgets: how often a row is there.
+
+import { z } from 'zod';
+import type { InventoryLevel } from '../../core/model.ts';
+import { type Column, sqlName, type Table } from './catalogue.ts';
+import type { Session } from './connection.ts';
+import { quoted } from './names.ts';
+
+/** A value longer than this takes part by its own MD5: the text of a row must stay below 1 GB. */
+const LARGE_BYTES = 1_000_000;
+/** Tables are read in pieces of this size, so that two sessions can share the largest one. */
+const PIECE_PAGES = 16_384;
+/** A function takes 100 arguments at most, and a column needs two. */
+const COLUMNS_PER_CALL = 45;
+/** `sample`: tables with more rows than this are digested in part, 1 row of 16 chosen by its primary key. */
+const SAMPLED_ROWS_MIN = 100_000;
+
+export interface Counted {
+  readonly rows: number;
+  /** Null when rows were only counted. */
+  readonly sum: bigint | null;
+  readonly sampled: boolean;
+}
+
+/** A piece of a table: pages `from` up to but without `to`; null is its end, as it will be when it is read. */
+export interface Piece {
+  readonly table: Table;
+  readonly from: number;
+  readonly to: number | null;
+}
+
+export function piecesOf(table: Table, level: InventoryLevel): Piece[] {
+  if (level !== 'full' || !table.heap) return [{ table, from: 0, to: null }];
+  const starts = Array.from({ length: Math.max(1, Math.ceil(table.pages / PIECE_PAGES)) }, (_, i) => i * PIECE_PAGES);
+  return starts.map((from, i) => ({ table, from, to: starts[i + 1] ?? null }));
+}
+
+const counted = z.object({ rows: z.coerce.number(), sum: z.coerce.bigint().nullable() });
+
+export async function countPiece(session: Session, piece: Piece, level: InventoryLevel): Promise<Counted> {
+  const from = `from only ${sqlName(piece.table)} t ${conditionOf(piece)}`;
+  const count = `select count(*) as rows, null as sum ${from}`;
+  const digest = `select count(*) as rows, coalesce(sum(${rowDigest(piece.table)}), 0) as sum ${from}`;
+  if (level === 'counts') return { ...(await session.row(counted, count)), sampled: false };
+  if (level === 'full' || piece.table.key.length === 0) {
+    return { ...(await session.row(counted, digest)), sampled: false };
+  }
+  const all = await session.row(counted, count);
+  if (all.rows <= SAMPLED_ROWS_MIN) return { ...(await session.row(counted, digest)), sampled: false };
+  const key = piece.table.key.map((name) => `t.${quoted(name)}`).join(`, E'\\x1f', `);
+  const chosen = `where md5(concat(${key})) like '0%'`;
+  const sample = await session.row(counted, `${digest} ${piece.table.condition === '' ? chosen : ''}`);
+  return { rows: all.rows, sum: sample.sum, sampled: true };
+}
+
+function conditionOf({ table, from, to }: Piece): string {
+  if (table.condition !== '') return table.condition;
+  const after = from === 0 ? [] : [`t.ctid >= '(${from},0)'`];
+  const before = to === null ? [] : [`t.ctid < '(${to},0)'`];
+  const bounds = [...after, ...before];
+  return bounds.length === 0 ? '' : `where ${bounds.join(' and ')}`;
+}
+
+function rowDigest(table: Table): string {
+  const calls: string[] = [];
+  for (let i = 0; i < table.columns.length; i += COLUMNS_PER_CALL) {
+    const values = table.columns.slice(i, i + COLUMNS_PER_CALL).flatMap(columnText);
+    calls.push(`concat(${values.join(', ')})`);
+  }
+  return `('x' || md5(${calls.length === 0 ? "''" : calls.join(' || ')}))::bit(64)::bigint`;
+}
+
+/** A mark, then the value: NULL and the empty text have different marks. */
+function columnText({ name, large, nullable }: Column): string[] {
+  const value = `t.${quoted(name)}`;
+  const mark = nullable ? `case when ${value} is null then E'\\x1e' else E'\\x1f' end` : `E'\\x1f'`;
+  if (large === null) return [mark, value];
+  const short = large === 'bytes' ? `${value}::text` : value;
+  return [mark, `case when octet_length(${value}) > ${LARGE_BYTES} then md5(${value}) else ${short} end`];
+}
+
+/**
+ * Large objects, by their bytes. Where an object has a hole or ends in zeros, a restore may write zeros or not: they
+ * don't count. Null when this role may not read them.
+ */
+export async function countLargeObjects(session: Session, level: InventoryLevel): Promise<Counted> {
+  const { rows, readable } = await session.row(
+    z.object({ rows: z.coerce.number(), readable: z.boolean() }),
+    `select count(*) as rows, has_table_privilege('pg_catalog.pg_largeobject', 'SELECT') as readable
+      from pg_largeobject_metadata`,
+  );
+  if (level === 'counts' || !readable || rows === 0) return { rows, sum: rows === 0 ? 0n : null, sampled: false };
+  const { sum } = await session.row(
+    z.object({ sum: z.coerce.bigint() }),
+    `select coalesce(sum(('x' || md5(concat(loid, ':', pageno, ':', bytes)))::bit(64)::bigint), 0) as sum
+      from (select loid, pageno, rtrim(data, '\\x00'::bytea) as bytes from pg_largeobject) p where bytes <> ''`,
+  );
+  return { rows, sum, sampled: false };
+}
+
+export function merged(a: Counted, b: Counted): Counted {
+  const sum = a.sum === null || b.sum === null ? null : a.sum + b.sum;
+  return { rows: a.rows + b.rows, sum, sampled: a.sampled || b.sampled };
+}

@@ -1,0 +1,53 @@
+// PostgreSQL in folders of plain files: how captures look there, and which files the old scripts wrote.
+
+import type { Bytes, Context, Rendition } from '../../core/model.ts';
+import { start } from '../../core/process.ts';
+import { ARCHIVE_SUFFIX, databaseOfPart, databasePart, GLOBALS_PART, SQL_SUFFIX } from './names.ts';
+import { cleanContext, findProgram } from './programs.ts';
+
+const WORD = 'postgres';
+
+/** Archives as SQL text, as `pg_dump | gzip` would have written it. */
+export function renditionsOf(names: readonly string[], serverVersion: string): ReadonlyMap<string, Rendition> {
+  const forms = new Map<string, Rendition>();
+  const databases = names.filter((name) => databaseOfPart(name, ARCHIVE_SUFFIX) !== null);
+  const common = { word: WORD, suffix: '.sql', gzip: true } as const;
+  for (const name of names) {
+    const database = databaseOfPart(name, ARCHIVE_SUFFIX);
+    if (name === GLOBALS_PART) forms.set(name, { ...common, name, item: 'globals', alone: false });
+    if (database === null) continue;
+    forms.set(name, {
+      ...common,
+      name: databasePart(database, SQL_SUFFIX),
+      item: database,
+      alone: databases.length === 1,
+      transform: (ctx, body) => asSql(ctx, body, Number.parseInt(serverVersion, 10)),
+    });
+  }
+  return forms;
+}
+
+async function* asSql(ctx: Context, body: Bytes, major: number): Bytes {
+  const program = await findProgram(ctx, { name: 'pg_restore', major, orNewer: true, binDir: null });
+  const command = { program: program.path, args: ['--file=-', '--format=custom'] };
+  const running = start(cleanContext(ctx), command, { stdin: 'pipe' });
+  const fed = running.feed(body);
+  fed.catch(() => running.stop()); // awaited below, where it throws
+  try {
+    yield* running.stdout;
+    await fed;
+    await running.succeeded();
+  } finally {
+    await running.stop();
+  }
+}
+
+/** 'postgres-2024-02-23-020000.sql.gz' and 'postgres_shop_20260128_120000.sql.gz'. */
+export function recogniseFile(fileName: string): { part: string; stamp: string } | null {
+  const [, only, dated] = /^(postgres)-(\d{4}-\d{2}-\d{2}-\d{6})\.sql\.gz$/.exec(fileName) ?? [];
+  // It does not tell its database: one database goes into one, whatever their names.
+  if (only !== undefined && dated !== undefined) return { part: databasePart(only, SQL_SUFFIX), stamp: dated };
+  const [, database, stamp] = /^postgres_(.+)_(\d{8}_\d{6})\.sql\.gz$/.exec(fileName) ?? [];
+  if (database === undefined || stamp === undefined) return null;
+  return { part: databasePart(database, SQL_SUFFIX), stamp };
+}

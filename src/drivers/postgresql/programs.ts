@@ -1,0 +1,119 @@
+// PostgreSQL's own programs: found by version, given their server and secrets by the environment alone.
+
+import { constants } from 'node:fs';
+import { access, readdir } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { Failure, systemCode } from '../../core/errors.ts';
+import type { Command, Context } from '../../core/model.ts';
+import { run } from '../../core/process.ts';
+import { passwordFor } from './passfile.ts';
+import type { Server } from './settings.ts';
+
+const VERSION_DEADLINE_MS = 10_000;
+
+export interface Program {
+  readonly path: string;
+  readonly dir: string;
+  readonly major: number;
+}
+
+export interface Wanted {
+  readonly name: string;
+  /** Of the server that it is for. */
+  readonly major: number;
+  /** A newer one will do as well. */
+  readonly orNewer: boolean;
+  readonly binDir: string | null;
+}
+
+/** The program of that very major, else the next newer one where that will do. */
+export async function findProgram(ctx: Context, wanted: Wanted): Promise<Program> {
+  const found: Program[] = [];
+  for (const dir of await directories(ctx, wanted.binDir)) {
+    const path = join(dir, wanted.name);
+    if (!(await isExecutable(path))) continue;
+    const major = await majorOf(ctx, path);
+    if (major === wanted.major) return { path, dir, major };
+    if (major !== null) found.push({ path, dir, major });
+  }
+  const [newer] = found.filter(({ major }) => major > wanted.major).sort((a, b) => a.major - b.major);
+  if (newer && wanted.orNewer) return newer;
+  const there = found.length === 0 ? 'there is none' : `there is ${found.map(({ major }) => major).join(', ')}`;
+  throw new Failure('program-missing', `${wanted.name} of PostgreSQL ${wanted.major} is needed, ${there}`, {
+    hint: `install postgresql-client-${wanted.major}, or name its directory as bin_dir`,
+  });
+}
+
+async function directories(ctx: Context, binDir: string | null): Promise<Set<string>> {
+  const usual = [
+    ...(await versioned('/usr/lib/postgresql', 'bin')), // Debian
+    ...(await versioned('/usr', 'bin', /^pgsql-\d+$/)), // Red Hat
+    ...(await versioned('/opt/homebrew/opt', 'bin', /^(postgresql|libpq)(@\d+)?$/)),
+    ...(await versioned('/Applications/Postgres.app/Contents/Versions', 'bin')),
+    '/usr/local/pgsql/bin',
+    ...(await versioned('/usr/libexec', '', /^postgresql\d+$/)), // Alpine
+  ];
+  const path = (ctx.env.PATH ?? '').split(delimiter).filter((dir) => dir !== '');
+  return new Set([...(binDir === null ? [] : [binDir]), ...usual, ...path]);
+}
+
+async function versioned(parent: string, below: string, pattern = /^\d+$/): Promise<string[]> {
+  try {
+    const names = await readdir(parent);
+    return names.filter((name) => pattern.test(name)).map((name) => join(parent, name, below));
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'EACCES'].includes(systemCode(error))) return [];
+    throw error;
+  }
+}
+
+async function isExecutable(path: string): Promise<boolean> {
+  try {
+    await access(path, constants.X_OK);
+    return true;
+  } catch {
+    return false; // whatever the reason, it is no use to us
+  }
+}
+
+/** Null for a program that does not even tell its version, such as one of another architecture. */
+async function majorOf(ctx: Context, path: string): Promise<number | null> {
+  try {
+    const said = await run(cleanContext(ctx), { program: path, args: ['--version'] }, { deadlineMs: VERSION_DEADLINE_MS });
+    const [, major] = /\(PostgreSQL\) (\d+)/.exec(said) ?? [];
+    return major === undefined ? null : Number(major);
+  } catch (error) {
+    ctx.signal.throwIfAborted();
+    ctx.log.debug('program not usable', { path, error });
+    return null;
+  }
+}
+
+/** The environment without what would lead libpq elsewhere, and with its own messages in English. */
+export function cleanContext(ctx: Context): Context {
+  const kept = Object.entries(ctx.env).filter(([name]) => !name.startsWith('PG') && !name.startsWith('LC_'));
+  return { ...ctx, env: { ...Object.fromEntries(kept), LC_ALL: 'C' } };
+}
+
+/** A command for a server. Its arguments name neither the server nor the database, and no secret. */
+export async function commandFor(
+  ctx: Context,
+  server: Server,
+  program: Program,
+  options: { database: string; args: readonly string[] },
+): Promise<Command> {
+  const password = await passwordFor(ctx, server, options.database);
+  const { tls } = server;
+  const files = { PGSSLROOTCERT: tls.ca, PGSSLCERT: tls.cert, PGSSLKEY: tls.key, PGPASSWORD: password };
+  const env = {
+    PGHOST: server.host,
+    PGPORT: String(server.port),
+    PGUSER: server.user,
+    PGDATABASE: options.database,
+    PGSSLMODE: tls.mode,
+    PGCONNECT_TIMEOUT: '15',
+    PGAPPNAME: 'lifeboat',
+    ...Object.fromEntries(Object.entries(files).filter((each): each is [string, string] => each[1] !== null)),
+  };
+  return { program: program.path, args: ['--no-password', ...options.args], env };
+}

@@ -1,0 +1,130 @@
+// An archive back into a database, by pg_restore.
+
+import { writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { z } from 'zod';
+import { Failure, isFailure } from '../../core/errors.ts';
+import type { Command, Context, RestoreOptions, Source } from '../../core/model.ts';
+import { start } from '../../core/process.ts';
+import type { Session } from './connection.ts';
+import { explained } from './diagnosis.ts';
+import { conninfo } from './names.ts';
+import { cleanContext, commandFor, findProgram, type Program } from './programs.ts';
+import type { Item } from './item.ts';
+import { chosenEntries } from './selection.ts';
+import type { Server } from './settings.ts';
+import { roomFor, type Spool, spoolArchive, spoolTables } from './spool.ts';
+
+export interface RestoreTask {
+  readonly source: Source;
+  readonly item: Item;
+  readonly control: Session;
+  readonly options: RestoreOptions;
+}
+
+export async function restoreArchive(
+  ctx: Context,
+  server: Server,
+  task: RestoreTask,
+): Promise<{ bytes: number; warnings: string[] }> {
+  const { item, control, options } = task;
+  const writer = Number.parseInt(item.known?.toc.writtenBy ?? '0', 10);
+  const major = Math.max(control.major, writer);
+  const program = await findProgram(ctx, { name: 'pg_restore', major, orNewer: true, binDir: server.binDir });
+  const { args, warnings } = await ownershipArgs(control, item);
+  const common = [`--dbname=${conninfo(item.target)}`, '--format=custom', ...args];
+  // A newer pg_restore sets what an older server does not know: then errors are told apart instead of ending it.
+  if (program.major <= control.major) common.push('--exit-on-error');
+  const bytes = await restored(ctx, server, { ...task, program, common, jobs: options.jobs ?? server.jobs });
+  return { bytes, warnings };
+}
+
+interface Prepared extends RestoreTask {
+  readonly program: Program;
+  readonly common: readonly string[];
+  readonly jobs: number;
+}
+
+async function restored(ctx: Context, server: Server, task: Prepared): Promise<number> {
+  const { source, item, common, jobs, program, options, control } = task;
+  const { name, bytes } = item.part;
+  const toc = item.known?.toc ?? null;
+  const command = async (more: readonly string[]): Promise<Command> =>
+    await commandFor(ctx, server, program, { database: item.target, args: [...common, ...more] });
+  if (options.select?.tables) {
+    if (!toc) throw new Failure('missing', `${name} has no table of contents: single tables can not be taken from it`);
+    const entries = await chosenEntries(ctx, server, { item, toc, control, tables: options.select.tables });
+    await using spool = await spoolTables(ctx, source, { part: name, toc, chosen: entries });
+    const list = join(dirname(spool.path), 'list');
+    await writeFile(list, entries.map(({ id }) => `${id};\n`).join(''), { mode: 0o600 });
+    await succeed(ctx, server, item.target, await command([`--use-list=${list}`, spool.path]));
+    return spool.bytes;
+  }
+  if (!(await roomFor(ctx, bytes))) {
+    ctx.log.warn('no room for the archive, restoring with one job', { database: item.database, bytes });
+    await succeed(ctx, server, item.target, await command([]), source.get(ctx, name));
+    return bytes;
+  }
+  await using spool: Spool = await spoolArchive(ctx, source, { part: name, toc, bytes, task: item.database });
+  await succeed(ctx, server, item.target, await command([`--jobs=${jobs}`, spool.path]));
+  return spool.bytes;
+}
+
+async function succeed(
+  ctx: Context,
+  server: Server,
+  database: string,
+  command: Command,
+  input?: AsyncIterable<Uint8Array>,
+): Promise<void> {
+  const errors: string[] = [];
+  const running = start(cleanContext(ctx), command, {
+    stdin: input ? 'pipe' : 'ignore',
+    onStderr: (line) => {
+      // Bounded: one database can have a hundred thousand objects that are all refused for one reason.
+      if (line.includes('error: ') && errors.length < 1000) errors.push(line);
+    },
+  });
+  try {
+    // What can't be read from the store ends pg_restore too; then the store's reason is the one to tell.
+    if (input) await running.feed(input);
+    for await (const _ of running.stdout);
+    await running.succeeded();
+  } catch (error) {
+    await running.stop();
+    if (isFailure(error, 'program-failed') && errors.length > 0 && errors.every(isOfNewerProgram)) return;
+    throw await explained(ctx, server, database, error);
+  }
+}
+
+/** `SET transaction_timeout = 0` is what pg_restore 17 and newer say to every server. */
+function isOfNewerProgram(line: string): boolean {
+  return /unrecognized configuration parameter "transaction_timeout"/.test(line);
+}
+
+/** A role that is not a superuser can give things only to roles that it belongs to. */
+async function ownershipArgs(control: Session, { known, target }: Item): Promise<{ args: string[]; warnings: string[] }> {
+  const { superuser, mine, spaces } = await control.row(
+    z.object({ superuser: z.boolean(), mine: z.array(z.string()), spaces: z.array(z.string()) }),
+    `select (select rolsuper from pg_roles where rolname = current_user) as superuser,
+      array(select rolname::text from pg_roles where pg_has_role(current_user, oid, 'MEMBER')) as mine,
+      array(select spcname::text from pg_tablespace) as spaces`,
+  );
+  const entries = known?.toc.entries ?? [];
+  const named = (values: readonly string[], there: readonly string[]): string[] => [
+    ...new Set(values.filter((value) => value !== '' && !there.includes(value))),
+  ];
+  const args: string[] = [];
+  const warnings: string[] = [];
+  const owners = superuser ? [] : named(entries.map(({ owner }) => owner), mine);
+  if (owners.length > 0) {
+    args.push('--no-owner', '--no-privileges');
+    warnings.push(`database ${target}: owners and privileges were left out, for want of rights on ${owners.join(', ')}`);
+  }
+  const absent = named(entries.map(({ tablespace }) => tablespace), spaces);
+  if (absent.length > 0) {
+    args.push('--no-tablespaces');
+    warnings.push(`database ${target}: all is in the default tablespace, there is no ${absent.join(', ')}`);
+  }
+  return { args, warnings };
+}

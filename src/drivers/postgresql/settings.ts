@@ -1,0 +1,153 @@
+// The settings of a PostgreSQL component, and the one exact shape that the rest of the driver works with.
+
+import { z } from 'zod';
+import { Failure } from '../../core/errors.ts';
+import type { InventoryLevel } from '../../core/model.ts';
+import { duration, parseSettings } from '../../core/settings.ts';
+
+const TLS_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full'] as const;
+export type TlsMode = (typeof TLS_MODES)[number];
+
+const tls = z.strictObject({
+  mode: z.enum(TLS_MODES).optional().describe("As libpq's sslmode; verify-full when ca is given, else prefer"),
+  ca: z.string().optional().describe('File of the certificates that the server is checked against'),
+  cert: z.string().optional().describe("File of the client's certificate"),
+  key: z.string().optional().describe("File of the client certificate's key"),
+});
+
+export const postgresqlSettings = z.strictObject({
+  url: z.string().optional().describe('postgresql://user:password@host:port/database instead of the fields'),
+  host: z.string().min(1).optional().describe('Host name, address, or the directory of a Unix socket'),
+  port: z.number().int().min(1).max(65535).optional().describe('5432 unless given'),
+  user: z.string().min(1).optional().describe('The role to connect as; postgres unless given'),
+  password: z
+    .string()
+    .optional()
+    .describe('Without it PGPASSWORD and then the password file (PGPASSFILE or ~/.pgpass) are asked'),
+  databases: z
+    .union([z.literal('all'), z.array(z.string().min(1)).min(1)])
+    .optional()
+    .describe("Names of databases, or all; the URL's database, else all, unless given"),
+  capture: z.array(z.literal('logical')).min(1).optional().describe('How data is captured: by pg_dump'),
+  tls: tls.optional().describe('Encryption of the connection'),
+  inventory: z
+    .enum(['full', 'sample', 'counts'])
+    .default('full')
+    .describe('full digests every row, sample a part of the rows of large tables, counts none'),
+  lock_timeout: duration.prefault('1m').describe('How long a capture waits for a table that somebody has locked'),
+  deadline: duration.prefault('24h').describe('How long a capture or a restore may take'),
+  bin_dir: z.string().optional().describe('Directory of pg_dump and pg_restore; searched for unless given'),
+  jobs: z.number().int().min(1).max(64).default(2).describe('Parallel jobs of a restore'),
+});
+
+/** The settings, checked and with everything filled in. */
+export interface Server {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  /** Null when the environment or the password file may have it. */
+  readonly password: string | null;
+  readonly databases: readonly string[] | 'all';
+  readonly tls: {
+    readonly mode: TlsMode;
+    readonly ca: string | null;
+    readonly cert: string | null;
+    readonly key: string | null;
+  };
+  readonly inventory: InventoryLevel;
+  readonly lockTimeoutMs: number;
+  readonly deadlineMs: number;
+  readonly binDir: string | null;
+  readonly jobs: number;
+}
+
+export function serverOf(settings: unknown): Server {
+  const given = parseSettings(postgresqlSettings, settings, 'postgresql');
+  const url = given.url === undefined ? null : parseUrl(given.url);
+  const host = given.host ?? url?.host;
+  if (host === undefined) throw new Failure('settings-invalid', 'postgresql: neither url nor host is given');
+  const files = { ...url?.tls, ...given.tls };
+  return {
+    host,
+    port: given.port ?? url?.port ?? 5432,
+    user: given.user ?? url?.user ?? 'postgres',
+    password: given.password ?? url?.password ?? null,
+    databases: given.databases ?? (url?.database ? [url.database] : 'all'),
+    tls: {
+      mode: files.mode ?? (files.ca === undefined ? 'prefer' : 'verify-full'),
+      ca: files.ca ?? null,
+      cert: files.cert ?? null,
+      key: files.key ?? null,
+    },
+    inventory: given.inventory,
+    lockTimeoutMs: given.lock_timeout,
+    deadlineMs: given.deadline,
+    binDir: given.bin_dir ?? null,
+    jobs: given.jobs,
+  };
+}
+
+/**
+ * The same component on another server: the database of the URL (if any) takes the place of the only one, and
+ * who is to connect stays the same unless the URL tells.
+ */
+export function retargeted(settings: unknown, target: string): unknown {
+  const before = serverOf(settings);
+  const { database, user } = parseUrl(target);
+  if (database !== null && before.databases !== 'all' && before.databases.length > 1) {
+    throw new Failure('settings-invalid', `the target names one database, the component has ${before.databases.length}`, {
+      hint: "leave the database out of the target's URL",
+    });
+  }
+  const { url: _url, host: _host, port: _port, tls: _tls, ...kept } = parseSettings(given, settings, 'postgresql');
+  const { user: _user, password: _password, ...others } = kept;
+  const login = user === undefined ? { user: before.user, ...passwordOf(before) } : {};
+  return { ...others, ...login, databases: database === null ? before.databases : [database], url: target };
+}
+
+/** Settings as they were written: parsed only to know that they are an object. */
+const given = z.record(z.string(), z.unknown());
+
+function passwordOf(server: Server): { password?: string } {
+  return server.password === null ? {} : { password: server.password };
+}
+
+interface Place {
+  readonly host: string | undefined;
+  readonly port: number | undefined;
+  readonly user: string | undefined;
+  readonly password: string | undefined;
+  readonly database: string | null;
+  readonly tls: { mode?: TlsMode; ca?: string; cert?: string; key?: string };
+}
+
+const URL_TLS = { sslmode: 'mode', sslrootcert: 'ca', sslcert: 'cert', sslkey: 'key' } as const;
+
+function parseUrl(text: string): Place {
+  const refuse = (why: string): Failure => new Failure('settings-invalid', `postgresql: the url ${why}`);
+  if (!/^postgres(ql)?:\/\//.test(text)) throw refuse('does not begin with postgresql://');
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch {
+    throw refuse('can not be read'); // the cause would tell the password
+  }
+  const told: Record<string, string> = {};
+  for (const [name, value] of url.searchParams) {
+    const field = Object.hasOwn(URL_TLS, name) ? URL_TLS[name as keyof typeof URL_TLS] : undefined;
+    if (field === undefined && name !== 'host') throw refuse(`has an unknown parameter ${name}`);
+    told[field ?? name] = value;
+  }
+  const { host, ...rest } = told;
+  const files = tls.safeParse(rest);
+  if (!files.success) throw refuse(`has an unknown sslmode ${rest.mode}`);
+  const database = decodeURIComponent(url.pathname.replace(/^\//, ''));
+  return {
+    host: host ?? (url.hostname === '' ? undefined : decodeURIComponent(url.hostname.replace(/^\[(.*)\]$/, '$1'))),
+    port: url.port === '' ? undefined : Number(url.port),
+    user: url.username === '' ? undefined : decodeURIComponent(url.username),
+    password: url.password === '' ? undefined : decodeURIComponent(url.password),
+    database: database === '' ? null : database,
+    tls: Object.fromEntries(Object.entries(files.data).filter(([, value]) => value !== undefined)),
+  };
+}

@@ -1,0 +1,95 @@
+// The table of contents of an archive as a part of its own, with the properties of its database: what a restore needs
+// to know before it reads the archive.
+
+import { z } from 'zod';
+import { batched, readAll } from '../../core/bytes.ts';
+import { Failure, isFailure } from '../../core/errors.ts';
+import type { Context, Sink, Source } from '../../core/model.ts';
+import type { Toc, TocEntry } from './archive.ts';
+import { type DatabaseFacts, databaseFacts } from './databases.ts';
+import { databasePart } from './names.ts';
+
+const TOC_SUFFIX = '.toc.json';
+const TOC_BYTES_MAX = 256 * 1024 * 1024;
+
+export interface DatabaseToc {
+  readonly facts: DatabaseFacts;
+  readonly toc: Toc;
+  /** The schema called public was there: a dump does not say when it was not. */
+  readonly publicSchema: boolean;
+}
+
+const place = z.number().int().nonnegative();
+/** Short: there may be a hundred thousand. */
+const entry = z
+  .tuple([
+    z.number().int(),
+    z.string(),
+    z.string(),
+    z.string(),
+    z.string(),
+    z.string(),
+    z.array(z.number().int()),
+    place,
+    z.tuple([place, place]).nullable(),
+  ])
+  .transform(
+    ([id, what, schema, name, owner, tablespace, needs, field, data]): TocEntry => ({
+      id,
+      what,
+      schema,
+      name,
+      owner,
+      tablespace,
+      needs,
+      field,
+      data: data && { at: data[0], bytes: data[1] },
+    }),
+  );
+const document = z.object({
+  format: z.literal(1),
+  database: databaseFacts,
+  public_schema: z.boolean(),
+  written_by: z.string(),
+  server: z.string(),
+  blocks_at: place,
+  bytes: place,
+  entries: z.array(entry),
+});
+
+export async function putToc(ctx: Context, sink: Sink, { facts, toc, publicSchema }: DatabaseToc): Promise<void> {
+  await sink.put(ctx, databasePart(facts.name, TOC_SUFFIX), batched(rendered({ facts, toc, publicSchema })));
+}
+
+async function* rendered({ facts, toc, publicSchema }: DatabaseToc): AsyncIterable<string> {
+  const { entries, writtenBy, server, blocksAt, bytes } = toc;
+  const head = { format: 1, database: facts, public_schema: publicSchema, written_by: writtenBy, server, blocks_at: blocksAt, bytes };
+  yield `${JSON.stringify(head).slice(0, -1)},"entries":[`;
+  let comma = '';
+  for (const { id, what, schema, name, owner, tablespace, needs, field, data } of entries) {
+    const place = data && [data.at, data.bytes];
+    yield `${comma}\n${JSON.stringify([id, what, schema, name, owner, tablespace, needs, field, place])}`;
+    comma = ',';
+  }
+  yield '\n]}\n';
+}
+
+/** Null when the point has none: it was made by somebody else. */
+export async function readToc(ctx: Context, source: Source, database: string): Promise<DatabaseToc | null> {
+  const part = databasePart(database, TOC_SUFFIX);
+  try {
+    await source.part(ctx, part);
+  } catch (error) {
+    if (isFailure(error, 'missing')) return null;
+    throw error;
+  }
+  const text = (await readAll(source.get(ctx, part), TOC_BYTES_MAX)).toString('utf8');
+  try {
+    const json = document.parse(JSON.parse(text));
+    const { entries, database: facts, written_by, server, blocks_at, bytes } = json;
+    const toc = { writtenBy: written_by, server, database: facts.name, blocksAt: blocks_at, bytes, entries };
+    return { facts, toc, publicSchema: json.public_schema };
+  } catch (cause) {
+    throw new Failure('malformed', `${source.point}/${source.component}/${part} is no table of contents`, { cause });
+  }
+}
