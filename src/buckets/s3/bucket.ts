@@ -14,8 +14,8 @@ import { putStream } from './upload.ts';
 const UPLOADS = 4;
 
 /** Any S3: `url` is 's3://BUCKET/PREFIX'. Tries again what may go away by itself. */
-export function s3Bucket(url: string, settings: unknown): Bucket {
-  const connection = connect(url, parseSettings(s3BucketSettings, settings, url));
+export function s3Bucket(url: string, settings: unknown, limits: { readonly stuckMs?: number } = {}): Bucket {
+  const connection = connect(url, parseSettings(s3BucketSettings, settings, url), limits.stuckMs);
   return retryingBucket(singleTries(connection), connection.retry);
 }
 

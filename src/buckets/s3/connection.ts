@@ -34,7 +34,7 @@ export interface Connection {
   close(): Promise<void>;
 }
 
-export function connect(url: string, settings: S3Settings): Connection {
+export function connect(url: string, settings: S3Settings, stuckMs = STUCK_MS): Connection {
   const requests = gate(settings.connections);
   let client: Promise<S3> | undefined;
   let answered = false;
@@ -43,7 +43,7 @@ export function connect(url: string, settings: S3Settings): Connection {
 
   async function open(ctx: Context): Promise<S3> {
     const { S3 } = await import('@aws-sdk/client-s3');
-    const s3 = new S3(await configOf(ctx, settings));
+    const s3 = new S3(await configOf(ctx, settings, stuckMs));
     onAnswer(s3, settings, (headers) => {
       const date = new Date(headers.date ?? '');
       if (!Number.isNaN(date.getTime())) answeredAt = date;
@@ -79,7 +79,7 @@ export function connect(url: string, settings: S3Settings): Connection {
 }
 
 /** Nothing is left to be read from the environment by the SDK itself. */
-async function configOf(ctx: Context, settings: S3Settings): Promise<S3ClientConfig> {
+async function configOf(ctx: Context, settings: S3Settings, stuckMs: number): Promise<S3ClientConfig> {
   const { env } = ctx;
   const endpoint = settings.endpoint ?? env.AWS_ENDPOINT_URL_S3 ?? env.AWS_ENDPOINT_URL;
   const agent = { keepAlive: true, maxSockets: Number.POSITIVE_INFINITY, maxFreeSockets: settings.connections };
@@ -99,7 +99,7 @@ async function configOf(ctx: Context, settings: S3Settings): Promise<S3ClientCon
     expectContinueHeader: false, // it would cost a connection for each request
     requestHandler: {
       connectionTimeout: CONNECT_MS,
-      socketTimeout: STUCK_MS,
+      socketTimeout: stuckMs,
       socketAcquisitionWarningTimeout: STUCK_MS,
       httpAgent: agent,
       httpsAgent: agent,
