@@ -5,7 +5,7 @@ import type { Capture, Context, InventoryLine, InventoryReader, Part, Sink, Sour
 import { mapOrdered } from '../../core/parallel.ts';
 import { attributesOf, ENTRIES_PART, type Entry, entriesOf, entryLine, inventoryLine, metadataOf } from './entries.ts';
 import { encode, partOf } from './names.ts';
-import { type FileRead, readFileAt } from './read.ts';
+import { type FileRead, type FileReader, fileReader } from './read.ts';
 import type { FilesSettings } from './settings.ts';
 import { openSpool } from './spool.ts';
 import { type Found, walk } from './walk.ts';
@@ -27,7 +27,8 @@ export async function capture(ctx: Context, settings: FilesSettings, sink: Sink,
   // Put only after the walk: a part that waits for others could hold the place that they wait for.
   await using inventory = await openSpool(ctx.scratch, INVENTORY_PART);
   await using entries = await openSpool(ctx.scratch, ENTRIES_PART);
-  const store: Store = (found, entry) => storeFile(ctx, { sink, earlier, warnings }, found, entry);
+  const reader = fileReader(ctx);
+  const store: Store = (found, entry) => storeFile(ctx, { sink, earlier, reader, warnings }, found, entry);
   for await (const entry of scan(ctx, settings, warnings, store)) {
     const line = inventoryLine(entry);
     if (line) await inventory.add(`${JSON.stringify(line)}\n`);
@@ -54,8 +55,9 @@ export async function capture(ctx: Context, settings: FilesSettings, sink: Sink,
 export function liveInventory(settings: FilesSettings): InventoryReader {
   return {
     async *lines(ctx): AsyncIterable<InventoryLine> {
+      const reader = fileReader(ctx);
       const digested: Store = async (found, entry) => {
-        const file = await readFileAt(found.path);
+        const file = await reader.read(found.path);
         if (!file) return null;
         for await (const _ of file.body) ctx.signal.throwIfAborted();
         return { ...entry, ...file.sum() };
@@ -116,12 +118,13 @@ function kindOf({ stat }: Found): string {
 interface Storing {
   readonly sink: Sink;
   readonly earlier: Unchanged | null;
+  readonly reader: FileReader;
   readonly warnings: Warnings;
 }
 
 async function storeFile(
   ctx: Context,
-  { sink, earlier, warnings }: Storing,
+  { sink, earlier, reader, warnings }: Storing,
   found: Found,
   entry: Entry,
 ): Promise<Entry | null> {
@@ -131,7 +134,7 @@ async function storeFile(
     await sink.keep(ctx, partOf(entry.name), kept.part, { attributes });
     return { ...kept.entry, ...metadataOf(found.stat) };
   }
-  const file = await readFileAt(found.path);
+  const file = await reader.read(found.path);
   if (!file) return null;
   await sink.put(ctx, partOf(entry.name), watched(ctx, file), { attributes });
   if (file.changed()) warnings.add(`${entry.name} changed while it was read`);

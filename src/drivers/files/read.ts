@@ -1,21 +1,47 @@
 // Reads files that may change, shrink or vanish meanwhile.
 
 import { createHash, hash } from 'node:crypto';
-import { type BigIntStats, closeSync, constants, fstatSync, open as openFile, read as readFile } from 'node:fs';
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  open as openFile,
+  openSync,
+  read as readFile,
+  readSync,
+} from 'node:fs';
 import { promisify } from 'node:util';
 import { systemCode } from '../../core/errors.ts';
-import type { Bytes } from '../../core/model.ts';
+import type { Bytes, Context } from '../../core/model.ts';
 import { explained } from './failures.ts';
+
+/** Neither a link that took the file's place nor a pipe that would make us wait. */
+const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 const open = promisify(openFile);
 const read = promisify(readFile);
+
+interface Calls {
+  open(path: Buffer): number | Promise<number>;
+  /** Fills `data` from `at` on; answers how much it got. */
+  read(fd: number, data: Buffer, at: number): number | Promise<number>;
+}
+const DIRECT: Calls = {
+  open: (path) => openSync(path, FLAGS),
+  read: (fd, data, at) => readSync(fd, data, at, data.length - at, at),
+};
+const THREADED: Calls = {
+  open: (path) => open(path, FLAGS, 0),
+  read: async (fd, data, at) => (await read(fd, data, at, data.length - at, at)).bytesRead,
+};
+const SLOW_MS = 2;
+const FILES_AFTER_SLOW = 256;
 
 /** A file up to this size is read whole before it is stored, so that it can be read again when it changed meanwhile. */
 const WHOLE_BYTES_MAX = 1024 * 1024;
 const CHUNK_BYTES = 1024 * 1024;
 const ATTEMPTS = 3;
-/** Neither a link that took the file's place nor a pipe that would make us wait. */
-const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 export interface FileRead {
   readonly body: Bytes;
@@ -25,44 +51,63 @@ export interface FileRead {
   sum(): { bytes: number; sha256: string };
 }
 
-/** Null when it is gone, or is no file any more. The body must be read to its end, or be returned from. */
-export async function readFileAt(path: Buffer): Promise<FileRead | null> {
-  for (let attempt = 1; ; attempt++) {
-    const fd = await openIfThere(path);
-    if (fd === null) return null;
-    let streamed = false;
-    try {
-      const before = fstatSync(fd, { bigint: true });
-      if (!before.isFile()) return null;
-      if (before.size > WHOLE_BYTES_MAX) {
-        streamed = true;
-        return inChunks(fd, before);
+export interface FileReader {
+  /** Null when it is gone, or is no file any more. The body must be read to its end, or be returned from. */
+  read(path: Buffer): Promise<FileRead | null>;
+}
+
+/**
+ * What the kernel has in memory is had directly for a fraction of what asking another thread costs. As soon as one
+ * answer takes long, because a disk or a network is behind it, the next files are read by threads, several at a time.
+ */
+export function fileReader(ctx: Context): FileReader {
+  let byThreads = 0;
+  return {
+    async read(path) {
+      for (let attempt = 1; ; attempt++) {
+        const calls = byThreads > 0 ? THREADED : DIRECT;
+        byThreads = Math.max(0, byThreads - 1);
+        const begun = ctx.monotonicMs();
+        const file = await readOnce(path, calls);
+        if (calls === DIRECT && ctx.monotonicMs() - begun > SLOW_MS) byThreads = FILES_AFTER_SLOW;
+        if (!file || file.streamed || !file.changed() || attempt === ATTEMPTS) return file;
       }
-      const data = await readUpTo(fd, Number(before.size));
-      const changed = isChanged(before, fstatSync(fd, { bigint: true }));
-      if (!changed || attempt === ATTEMPTS) return whole(data, changed);
-    } finally {
-      if (!streamed) closeSync(fd);
-    }
+    },
+  };
+}
+
+async function readOnce(path: Buffer, calls: Calls): Promise<(FileRead & { streamed: boolean }) | null> {
+  const fd = await openIfThere(path, calls);
+  if (fd === null) return null;
+  let streamed = false;
+  try {
+    const before = fstatSync(fd, { bigint: true });
+    if (!before.isFile()) return null;
+    streamed = before.size > WHOLE_BYTES_MAX;
+    if (streamed) return { ...inChunks(fd, before), streamed };
+    const data = await readUpTo(fd, Number(before.size), calls);
+    return { ...whole(data, isChanged(before, fstatSync(fd, { bigint: true }))), streamed };
+  } finally {
+    if (!streamed) closeSync(fd);
   }
 }
 
-async function openIfThere(path: Buffer): Promise<number | null> {
+async function openIfThere(path: Buffer, calls: Calls): Promise<number | null> {
   try {
-    return await open(path, FLAGS, 0);
+    return await calls.open(path);
   } catch (cause) {
     if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO'].includes(systemCode(cause))) return null;
     throw explained(path.toString(), cause);
   }
 }
 
-async function readUpTo(fd: number, bytes: number): Promise<Buffer> {
+async function readUpTo(fd: number, bytes: number, calls: Calls): Promise<Buffer> {
   const data = Buffer.allocUnsafe(bytes);
   let at = 0;
   while (at < bytes) {
-    const { bytesRead } = await read(fd, data, at, bytes - at, at);
-    if (bytesRead === 0) break; // it shrank
-    at += bytesRead;
+    const got = await calls.read(fd, data, at);
+    if (got === 0) break; // it shrank
+    at += got;
   }
   return data.subarray(0, at);
 }

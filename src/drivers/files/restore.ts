@@ -87,7 +87,7 @@ async function survey(
     if (!wanted(entry.name)) continue;
     if (entry.type === 'directory' && (entry.name === '/' || entry.name === `${path}/`)) starts.push(entry.name);
     if (entry.type === 'other') others += 1;
-    if (!ownersKept() && (entry.uid !== process.geteuid?.() || entry.gid !== process.getegid?.())) foreignOwners += 1;
+    if (!ownersKept && (entry.uid !== process.geteuid?.() || entry.gid !== process.getegid?.())) foreignOwners += 1;
     if (entry.type === 'file') bytes += entry.bytes ?? 0;
     const need = needs.get(path);
     if (need) needs.set(path, { bytes: need.bytes + (entry.bytes ?? 0), files: need.files + 1 });

@@ -32,6 +32,9 @@ const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | consta
 const HOLE_BYTES = 64 * 1024;
 const ZEROS = Buffer.alloc(HOLE_BYTES);
 
+/** Only root can give files away. */
+export const ownersKept = process.geteuid?.() === 0;
+
 export interface Place {
   readonly dir: Dir;
   readonly name: Buffer;
@@ -75,7 +78,7 @@ export function putSymlink(place: Place, entry: Entry): void {
   const target = decode(entry.target ?? '');
   create(place, (path) => {
     symlinkSync(target, path);
-    if (ownersKept()) lchownSync(path, entry.uid, entry.gid);
+    if (ownersKept) lchownSync(path, entry.uid, entry.gid);
     lutimesSync(path, secondsOf(entry), secondsOf(entry));
   });
 }
@@ -86,14 +89,9 @@ export function putHardlink(place: Place, first: Buffer): void {
 
 /** Of an open file or directory. The owner first: changing it clears special bits of the mode. */
 export function setAttributes(fd: number, entry: Entry): void {
-  if (ownersKept()) fchownSync(fd, entry.uid, entry.gid);
+  if (ownersKept) fchownSync(fd, entry.uid, entry.gid);
   fchmodSync(fd, entry.mode);
   futimesSync(fd, secondsOf(entry), secondsOf(entry));
-}
-
-/** Only root can give files away. */
-export function ownersKept(): boolean {
-  return process.geteuid?.() === 0;
 }
 
 function create(place: Place, make: (path: Buffer) => void): void {
