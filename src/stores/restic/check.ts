@@ -6,6 +6,7 @@ import { manifestJson } from '../../core/manifest.ts';
 import type { CheckOptions, Context, Finding } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import { getOwn } from './documents.ts';
+import type { PackedBlob } from './index.ts';
 import type { TreeNode } from './nodes.ts';
 import { BLOB_BYTES_MAX, checkPack, openBlob, packKey, plainLength } from './pack.ts';
 import { isPoint, pointIdOf, readManifest } from './points.ts';
@@ -54,20 +55,38 @@ async function lookAtPacks(ctx: Context, repository: Repository, options: CheckO
   const { blobs } = repository.indexes;
   const losses: Losses = { entries: new Set(), findings: [] };
   const sizes = await packSizes(ctx, repository.vault);
-  const wanted = [...blobs.packs()].filter(
+  const wanted = [...repository.indexes.packs()].filter(
     (pack) => sizes.get(pack) !== indexedBytes(blobs, pack) || isInShare(pack, options),
   );
   const bytesTotal = wanted.reduce((sum, pack) => sum + (sizes.get(pack) ?? 0), 0);
   let bytes = 0;
   await mapBounded(wanted, PACKS_AT_ONCE, async (pack) => {
-    await lookAtPack(ctx, repository, pack, losses);
+    if (!(await isWhole(ctx, repository, pack, sizes.get(pack)))) await nameLosses(ctx, repository, pack, losses);
     bytes += sizes.get(pack) ?? 0;
     ctx.progress({ task: repository.url, phase: 'verify', bytes, bytesTotal });
   });
   return losses;
 }
 
-async function lookAtPack(ctx: Context, repository: Repository, pack: string, losses: Losses): Promise<void> {
+async function isWhole(
+  ctx: Context,
+  repository: Repository,
+  pack: string,
+  bytes: number | undefined,
+): Promise<boolean> {
+  if (bytes === undefined) return false;
+  const { blobs, damages } = await (await repository.reader(ctx)).checkPack(ctx, pack, bytes);
+  return damages.length === 0 && holdsWhatIsIndexed(repository, pack, blobs);
+}
+
+function holdsWhatIsIndexed({ indexes }: Repository, pack: string, held: readonly PackedBlob[]): boolean {
+  const places = new Set(held.map(placeKey));
+  return [...indexes.blobs.entriesOf(pack)].every((entry) =>
+    places.has(placeKey({ ...indexes.blobs.placeAt(entry), id: indexes.blobs.idAt(entry) })),
+  );
+}
+
+async function nameLosses(ctx: Context, repository: Repository, pack: string, losses: Losses): Promise<void> {
   const { blobs } = repository.indexes;
   let damage = await damageOf(ctx, repository, pack);
   if (damage) damage = await damageOf(ctx, repository, pack); // a bad read may be a transient one
@@ -94,7 +113,8 @@ interface PackDamage {
   readonly entries: readonly number[];
 }
 
-async function damageOf(ctx: Context, { vault, indexes }: Repository, pack: string): Promise<PackDamage | undefined> {
+async function damageOf(ctx: Context, repository: Repository, pack: string): Promise<PackDamage | undefined> {
+  const { vault, indexes } = repository;
   const all = [...indexes.blobs.entriesOf(pack)];
   let data: Buffer;
   try {
@@ -105,9 +125,7 @@ async function damageOf(ctx: Context, { vault, indexes }: Repository, pack: stri
     throw error;
   }
   const { blobs, damages } = checkPack(vault.key, data, Buffer.from(pack, 'hex'));
-  const ids = new Set(blobs.map(({ id, offset }) => placeKey(id, offset)));
-  const known = all.every((entry) => ids.has(placeKey(indexes.blobs.idAt(entry), indexes.blobs.placeAt(entry).offset)));
-  if (damages.length === 0 && known) return undefined;
+  if (damages.length === 0 && holdsWhatIsIndexed(repository, pack, blobs)) return undefined;
   const entries = all.filter((entry) => !isReadable(vault.key, data, indexes.blobs.idAt(entry), entry, indexes));
   return { reason: damages[0]?.reason ?? 'an index says that it holds what it does not', missing: false, entries };
 }
@@ -261,8 +279,8 @@ function isDamage(error: unknown): error is Failure {
   return isFailure(error, 'checksum') || isFailure(error, 'missing') || isFailure(error, 'malformed');
 }
 
-function placeKey(id: Uint8Array, offset: number): string {
-  return `${Buffer.from(id).toString('latin1')}${offset}`;
+function placeKey({ id, tree, offset, length, uncompressedLength }: PackedBlob): string {
+  return `${Buffer.from(id).toString('latin1')}${[tree, offset, length, uncompressedLength]}`;
 }
 
 function fail(check: string, detail: string, hint: string): Finding {

@@ -39,6 +39,8 @@ export interface Indexes {
   refresh(ctx: Context): Promise<void>;
   /** The packs that each file names. */
   files(): ReadonlyMap<string, readonly string[]>;
+  /** All that are named, and those that the next file will name. */
+  packs(): ReadonlySet<string>;
   /** Files that can't be read, and why. What they said is read from the packs themselves instead. */
   setAside(): ReadonlyMap<string, string>;
   /** A pack was stored: it is entered into an index file, at the latest by the next `save`. */
@@ -58,11 +60,11 @@ export function indexFiles(vault: Vault): Indexes {
   async function load(ctx: Context, file: string): Promise<void> {
     try {
       const json = shaped(indexSchema, await getNamed(ctx, vault, 'index', file), `index/${file}`);
-      const packs = json.packs ?? [];
-      for (const pack of packs) blobs.add(pack.id, pack.blobs.map(blobOf));
+      const named = json.packs ?? [];
+      for (const pack of named) blobs.add(pack.id, pack.blobs.map(blobOf));
       files.set(
         file,
-        packs.map((pack) => pack.id),
+        named.map((pack) => pack.id),
       );
     } catch (error) {
       if (isFailure(error, 'missing')) return; // replaced since it was listed: what replaces it is listed next time
@@ -71,6 +73,8 @@ export function indexFiles(vault: Vault): Indexes {
       ctx.log.warn('an index file was set aside; the packs are read instead', { file, error: messageOf(error) });
     }
   }
+
+  const packs = (): Set<string> => new Set([...files.values(), unsaved.map((pack) => pack.id)].flat());
 
   async function refresh(ctx: Context): Promise<void> {
     const listed = new Set<string>();
@@ -81,8 +85,8 @@ export function indexFiles(vault: Vault): Indexes {
     const vanished = [...files].filter(([file]) => !listed.has(file) && !fresh.includes(file));
     for (const [file] of vanished) files.delete(file);
     if (vanished.length > 0) {
-      const named = new Set([...files.values(), unsaved.map((pack) => pack.id)].flat());
-      for (const pack of vanished.flatMap(([, packs]) => packs)) if (!named.has(pack)) blobs.forget(pack);
+      const named = packs();
+      for (const pack of vanished.flatMap(([, lost]) => lost)) if (!named.has(pack)) blobs.forget(pack);
     }
     if (setAside.size === knownBad) return;
     // What they said is read from the packs, and the next index that is written has it again.
@@ -98,13 +102,13 @@ export function indexFiles(vault: Vault): Indexes {
   }
 
   async function saveNow(ctx: Context): Promise<void> {
-    for (const packs of batches(unsaved)) {
-      const file = await putNamed(ctx, vault, 'index', indexJson(packs));
+    for (const batch of batches(unsaved)) {
+      const file = await putNamed(ctx, vault, 'index', indexJson(batch));
       files.set(
         file,
-        packs.map((pack) => pack.id),
+        batch.map((pack) => pack.id),
       );
-      const saved = new Set(packs);
+      const saved = new Set(batch);
       unsaved = unsaved.filter((pack) => !saved.has(pack));
     }
   }
@@ -118,6 +122,7 @@ export function indexFiles(vault: Vault): Indexes {
     blobs,
     refresh,
     files: () => files,
+    packs,
     setAside: () => setAside,
     async stored(ctx, pack) {
       enter(ctx, pack);

@@ -36,8 +36,6 @@ export interface BlobIndex {
   /** The pack is lost or soon will be: its blobs are looked for elsewhere, and written again when they come by. */
   forget(pack: string): void;
   hasPack(pack: string): boolean;
-  /** Those that were not forgotten. */
-  packs(): Iterable<string>;
   /** Entries of a pack, in the order they were added. */
   entriesOf(pack: string): Iterable<number>;
 }
@@ -109,9 +107,6 @@ export function blobIndex(): BlobIndex {
       if (pack) pack.gone = true;
     },
     hasPack: (hex) => packOf(hex)?.gone === false,
-    *packs() {
-      for (const pack of packs) if (!pack.gone) yield pack.hex;
-    },
     *entriesOf(hex) {
       const runs = packOf(hex)?.runs ?? [];
       for (let i = 0; i < runs.length; i += 2) {

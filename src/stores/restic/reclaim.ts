@@ -79,11 +79,9 @@ async function look(ctx: Context, repository: Repository, now: Date): Promise<Fo
   for (const pack of await damagedPacks(ctx, vault)) indexes.blobs.forget(pack);
   const sizes = await packSizes(ctx, vault);
   const needed = await findNeeded(ctx, repository, snapshots);
-  const indexed = new Set([...indexes.files().values()].flat());
-  for (const pack of indexes.blobs.packs()) indexed.add(pack);
   const isNeeded = (pack: string): boolean => [...indexes.blobs.entriesOf(pack)].some((entry) => needed[entry]);
   const gone: string[] = [];
-  for (const pack of indexed) {
+  for (const pack of indexes.packs()) {
     if (sizes.has(pack) || (await isUnlisted(ctx, repository, pack, sizes))) continue;
     if (isNeeded(pack)) {
       throw new Failure('missing', `${repository.url} has lost pack ${pack}, which points need`, {

@@ -36,11 +36,15 @@ export interface Repository extends AsyncDisposable {
   readonly snapshots: Snapshots;
   readonly locks: Locks;
   readonly trees: Trees;
-  readonly compressionLevel: number;
   /** Looks blobs up in `indexes`, which the caller has refreshed. */
   reader(ctx: Context): Promise<Reader>;
   /** A writer that all who borrow it at the same time share. Giving it back for the last time closes it. */
   borrowWriter(ctx: Context): Promise<Writer>;
+}
+
+export interface RepositoryOptions {
+  /** Threads of each, writing and reading; as many as there are processors, at most 4, when absent. */
+  readonly workers?: number;
 }
 
 /** Makes a repository where nothing is. `config` comes last: without it there is none. */
@@ -68,7 +72,12 @@ export async function createRepository(
   await readConfig(ctx, { bucket, key });
 }
 
-export async function openRepository(ctx: Context, bucket: Bucket, settings: ResticSettings): Promise<Repository> {
+export async function openRepository(
+  ctx: Context,
+  bucket: Bucket,
+  settings: ResticSettings,
+  options: RepositoryOptions = {},
+): Promise<Repository> {
   await bucket.head(ctx, CONFIG_KEY).catch((cause: unknown) => {
     if (!isFailure(cause, 'missing')) throw cause;
     throw new Failure('missing', `${bucket.url} holds no restic repository`, { cause, hint: 'run lifeboat init' });
@@ -77,7 +86,7 @@ export async function openRepository(ctx: Context, bucket: Bucket, settings: Res
   const vault = { bucket, key: unlocked.key };
   const config = await readConfig(ctx, vault);
   await assertOwner(ctx, vault, settings.stack);
-  return repository(vault, unlocked, config, settings);
+  return repository(vault, unlocked, config, { ...settings, ...options });
 }
 
 /** A repository that stock restic made has no owner: the first point that is written takes it. */
@@ -91,25 +100,26 @@ function repository(
   vault: Vault,
   unlocked: Unlocked,
   config: z.output<typeof configSchema>,
-  settings: ResticSettings,
+  settings: ResticSettings & RepositoryOptions,
 ): Repository {
   const { bucket, key } = vault;
   const indexes = indexFiles(vault);
-  const compressionLevel = COMPRESSION_LEVEL[settings.compression];
+  const threads = settings.workers === undefined ? {} : { workers: settings.workers };
   let reader: Promise<Reader> | undefined;
   let shared: { writer: Promise<Writer>; borrowers: number } | undefined;
 
   const readerOf = (ctx: Context): Promise<Reader> =>
-    (reader ??= openReader(ctx, { bucket, key, index: indexes.blobs }));
+    (reader ??= openReader(ctx, { bucket, key, index: indexes.blobs, ...threads }));
 
   async function startWriter(ctx: Context): Promise<Writer> {
     return await openWriter(ctx, {
       bucket,
       key,
       index: indexes.blobs,
-      compressionLevel,
+      compressionLevel: COMPRESSION_LEVEL[settings.compression],
       chunkerSeed: config.chunker_polynomial,
       onPack: (pack) => indexes.stored(ctx, pack),
+      ...threads,
     });
   }
 
@@ -122,7 +132,6 @@ function repository(
     snapshots: snapshotFiles(vault),
     locks: repositoryLocks(vault),
     trees: treeReader(async (ctx, id) => await (await readerOf(ctx)).blob(ctx, id)),
-    compressionLevel,
     reader: readerOf,
     async borrowWriter(ctx) {
       if (config.version !== VERSION) {

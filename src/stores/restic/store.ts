@@ -1,7 +1,7 @@
 // The `restic` store: a restic repository whose snapshots are recovery points.
 
 import { Failure } from '../../core/errors.ts';
-import type { Context, RecoveryPoint, Source, Store, StoreFormat } from '../../core/model.ts';
+import type { Bucket, Context, RecoveryPoint, Source, Store, StoreFormat } from '../../core/model.ts';
 import { parseSettings } from '../../core/settings.ts';
 import { checkRepository } from './check.ts';
 import { repositoryDrafts } from './drafts.ts';
@@ -9,7 +9,7 @@ import { keyRing } from './keys.ts';
 import { componentSource, pointIdOf, snapshotSource, storedPoints } from './points.ts';
 import { reclaimRepository } from './reclaim.ts';
 import { sealedRecords } from './records.ts';
-import { createRepository, openRepository, type Repository } from './repository.ts';
+import { createRepository, openRepository, type Repository, type RepositoryOptions } from './repository.ts';
 import { type ResticSettings, resticSettings } from './settings.ts';
 import type { Snapshot } from './snapshots.ts';
 
@@ -23,8 +23,17 @@ export interface ResticStore extends Store {
 export const resticFormat = {
   format: 'restic',
   create: (ctx, bucket, settings) => createRepository(ctx, bucket, settingsOf(settings)),
-  open: async (ctx, bucket, settings) => resticStore(await openRepository(ctx, bucket, settingsOf(settings))),
+  open: (ctx, bucket, settings) => openResticStore(ctx, bucket, settings),
 } satisfies StoreFormat;
+
+export async function openResticStore(
+  ctx: Context,
+  bucket: Bucket,
+  settings: unknown,
+  options?: RepositoryOptions,
+): Promise<ResticStore> {
+  return resticStore(await openRepository(ctx, bucket, settingsOf(settings), options));
+}
 
 function settingsOf(settings: unknown): ResticSettings {
   return parseSettings(resticSettings, settings, 'the restic store');

@@ -36,7 +36,8 @@ export interface Pending {
  * Makes the index forget what new points must not use. A listing that lacks a pack which exists does no harm: its
  * blobs are written once more.
  */
-export async function forgetUnfit(ctx: Context, { vault, indexes: { blobs } }: Repository): Promise<void> {
+export async function forgetUnfit(ctx: Context, { vault, indexes }: Repository): Promise<void> {
+  const { blobs } = indexes;
   const [sizes, damaged, pending] = await Promise.all([
     packSizes(ctx, vault),
     damagedPacks(ctx, vault),
@@ -44,7 +45,7 @@ export async function forgetUnfit(ctx: Context, { vault, indexes: { blobs } }: R
   ]);
   for (const pack of damaged) blobs.forget(pack);
   for (const { packs } of pending) for (const pack of packs) blobs.forget(pack);
-  for (const pack of [...blobs.packs()]) if (sizes.get(pack) !== indexedBytes(blobs, pack)) blobs.forget(pack);
+  for (const pack of indexes.packs()) if (sizes.get(pack) !== indexedBytes(blobs, pack)) blobs.forget(pack);
 }
 
 /** Bytes of each pack that is listed. */
