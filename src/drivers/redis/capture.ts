@@ -1,0 +1,102 @@
+// A capture: the server's copy for replicas, walked while it is written to the store.
+
+import { putInventory } from '../../core/inventory.ts';
+import type { Bytes, Capture, Context, Cut, InventoryLine, Rendition, Sink } from '../../core/model.ts';
+import { type Connection, connect } from './connection.ts';
+import { rdbFacts } from './facts.ts';
+import type { Job, Result } from './rdb/job.ts';
+import { type FullSync, fullSync } from './replica.ts';
+import { isError, textOf } from './resp.ts';
+import { type ServerFacts, serverFacts } from './server.ts';
+import type { Settings } from './settings.ts';
+import { startWalk, walkThrough } from './walker.ts';
+
+export const RDB_PART = 'dump.rdb';
+
+/** An RDB is compressed inside, and a plain folder holds it as every Redis can load it. */
+export const rdbRendition: Rendition = {
+  name: RDB_PART,
+  word: 'redis',
+  item: null,
+  alone: true,
+  suffix: '.rdb',
+  gzip: false,
+};
+
+export async function capture(ctx: Context, settings: Settings, sink: Sink): Promise<Capture> {
+  await using connection = await connect(ctx, settings);
+  const server = await serverFacts(connection);
+  const sync = await fullSync(ctx, settings);
+  const at = await serverTime(ctx, connection);
+  await using walk = startWalk(ctx, tallyJob(settings));
+  const body = walk.through(reported(ctx, sync.body, server));
+  await sink.put(ctx, RDB_PART, body, { rendition: rdbRendition });
+  const result = await walk.result();
+  const cut = cutOf(sync, at, result);
+  await putInventory(ctx, sink, [...result.lines, timeLine(cut.at)]);
+  return {
+    cut,
+    method: 'replica',
+    serverVersion: server.version,
+    identity: server.runId,
+    inventoryLevel: settings.inventory,
+    totals: result.totals,
+    warnings: warningsOf(server, result),
+  };
+}
+
+/** What the live server holds now, by a full copy that is kept nowhere. */
+export async function liveInventory(ctx: Context, settings: Settings): Promise<InventoryLine[]> {
+  await using connection = await connect(ctx, settings);
+  const sync = await fullSync(ctx, settings);
+  const at = await serverTime(ctx, connection);
+  const result = await walkThrough(ctx, sync.body, tallyJob(settings));
+  return [...result.lines, timeLine(cutOf(sync, at, result).at)];
+}
+
+export function tallyJob({ inventory, databases }: Settings): Job {
+  return { kind: 'tally', level: inventory, databases };
+}
+
+/** The server's clock in milliseconds; ours where it may not be asked. */
+export async function serverTime(ctx: Context, connection: Connection): Promise<number> {
+  const reply = await connection.ask('TIME');
+  if (isError(reply) || !Array.isArray(reply)) return ctx.now().getTime();
+  const [seconds = null, micros = null] = reply;
+  return Number(textOf(seconds)) * 1000 + Math.floor(Number(textOf(micros)) / 1000);
+}
+
+/** A copy that another replica had asked for before is older than our question: the RDB says when it was begun. */
+function cutOf(sync: FullSync, asked: number, { aux }: Result): Cut {
+  const begun = Number(aux.ctime ?? Number.NaN);
+  const at = Number.isFinite(begun) ? Math.min(asked, (begun + 1) * 1000) : asked;
+  return { position: `${sync.replicationId}:${sync.offset}`, at: new Date(at).toISOString() };
+}
+
+/** What had passed away by then may be missing: see compare. */
+export function timeLine(at: string): InventoryLine {
+  return { kind: 'facts', name: 'time', count: null, digest: null, detail: { at } };
+}
+
+function warningsOf({ mode }: ServerFacts, { lines }: Result): string[] {
+  const warnings = [];
+  if (mode === 'cluster') warnings.push('this node of a cluster holds its own slots only: capture the others too');
+  const { modules } = rdbFacts(lines);
+  if (modules.length > 0) {
+    warnings.push(`values of ${modules.join(', ')} can be restored only into a server that has these modules`);
+  }
+  return warnings;
+}
+
+async function* reported(ctx: Context, body: Bytes, { usedBytes }: ServerFacts): Bytes {
+  let bytes = 0;
+  let said = 0;
+  for await (const chunk of body) {
+    bytes += chunk.length;
+    yield chunk;
+    if (bytes - said < PROGRESS_BYTES) continue;
+    said = bytes;
+    ctx.progress({ task: 'redis', phase: 'capture', bytes, bytesTotal: Math.max(bytes, usedBytes) });
+  }
+}
+const PROGRESS_BYTES = 4 * 1024 * 1024;

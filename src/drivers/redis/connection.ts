@@ -1,0 +1,198 @@
+// A connection to a Redis server: signed in, commands answered in their order, refusals turned into failures that say
+// what to do. The one client for everything: commands, bulk loading, and the begin of replication.
+
+import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import { interruption } from '../../core/context.ts';
+import { Failure, systemCode } from '../../core/errors.ts';
+import type { Context } from '../../core/model.ts';
+import { type Argument, encodeCommand, isError, type Reply, replyReader, textOf } from './resp.ts';
+import { type Endpoint, tlsOptions } from './settings.ts';
+
+export interface Connection extends AsyncDisposable {
+  /** 'redis at host:port', for messages. */
+  readonly where: string;
+  readonly socket: Socket;
+  /** Throws what the server refuses. */
+  call(...command: readonly Argument[]): Promise<Reply>;
+  /** Like `call`, but a refusal is returned as the error reply that it is. */
+  ask(...command: readonly Argument[]): Promise<Reply>;
+  /** Sends commands that are encoded already; `onReply` gets each answer. Resolves when more may be sent. */
+  send(commands: Uint8Array, replies: number, onReply: (reply: Reply) => void): Promise<void>;
+  /** Gives the socket away, paused: what follows is no reply. Nothing may be asked after. */
+  detach(): Socket;
+}
+
+interface Waiting {
+  replies: number;
+  readonly onReply: (reply: Reply) => void;
+  readonly onBreak: (failure: Failure) => void;
+}
+
+/** Connects and signs in. */
+export async function connect(ctx: Context, endpoint: Endpoint): Promise<Connection> {
+  const socket = await open(ctx, endpoint);
+  const connection = speak(ctx, endpoint, socket);
+  try {
+    const { username, password, database } = endpoint;
+    if (password !== undefined) await connection.call('AUTH', ...(username === undefined ? [] : [username]), password);
+    if (database > 0) await connection.call('SELECT', database);
+    return connection;
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
+}
+
+async function open(ctx: Context, endpoint: Endpoint): Promise<Socket> {
+  const { host, port, timeoutMs } = endpoint;
+  const where = `redis at ${host}:${port}`;
+  if (ctx.signal.aborted) throw interruption(ctx.signal);
+  const tls = tlsOptions(endpoint);
+  const socket = tls ? connectTls({ host, port, ...tls }) : connectTcp({ host, port });
+  return await new Promise<Socket>((resolve, reject) => {
+    const fail = (failure: Failure): void => {
+      ctx.signal.removeEventListener('abort', onAbort);
+      socket.destroy();
+      reject(failure);
+    };
+    const onAbort = (): void => fail(interruption(ctx.signal));
+    ctx.signal.addEventListener('abort', onAbort, { once: true });
+    socket.setTimeout(timeoutMs, () => fail(new Failure('unreachable', `${where}: no answer in ${timeoutMs} ms`)));
+    socket.on('error', (cause) => fail(unreachable(where, cause)));
+    socket.once(tls ? 'secureConnect' : 'connect', () => {
+      ctx.signal.removeEventListener('abort', onAbort);
+      socket.removeAllListeners();
+      socket.setTimeout(0);
+      socket.setNoDelay(true);
+      socket.setKeepAlive(true, 15_000);
+      resolve(socket);
+    });
+  });
+}
+
+function unreachable(where: string, cause: Error): Failure {
+  const code = systemCode(cause);
+  if (/CERT|SSL|TLS|ALTNAME/.test(code)) {
+    return new Failure('unreachable', `${where}: the encrypted connection failed (${code})`, {
+      cause,
+      hint: 'tls: { ca_file: … } names the certificates to trust; a server without TLS needs tls: false',
+    });
+  }
+  return new Failure('unreachable', `${where}: no connection (${code})`, { cause });
+}
+
+function speak(ctx: Context, { host, port, username, timeoutMs }: Endpoint, socket: Socket): Connection {
+  const where = `redis at ${host}:${port}`;
+  const reader = replyReader();
+  const waiting: Waiting[] = [];
+  let broken: Failure | null = null;
+
+  function breakOff(failure: Failure): void {
+    broken ??= failure;
+    ctx.signal.removeEventListener('abort', onAbort);
+    socket.destroy();
+    for (const each of waiting.splice(0)) each.onBreak(broken);
+  }
+  function hear(): void {
+    try {
+      for (let first = waiting[0]; first; first = waiting[0]) {
+        const reply = reader.next();
+        if (reply === undefined) return;
+        if (--first.replies === 0) waiting.shift();
+        first.onReply(reply);
+      }
+      socket.setTimeout(0);
+    } catch (cause) {
+      breakOff(new Failure('unreachable', `${where}: what answers there is no Redis server`, { cause }));
+    }
+  }
+  const onAbort = (): void => breakOff(interruption(ctx.signal));
+  const onData = (chunk: Buffer): void => {
+    reader.push(chunk);
+    hear();
+  };
+  const onError = (cause: Error): void => breakOff(unreachable(where, cause));
+  const onClose = (): void => breakOff(new Failure('unreachable', `${where}: the server closed the connection`));
+  const onTimeout = (): void => breakOff(new Failure('timeout', `${where}: no answer in ${timeoutMs} ms`));
+  ctx.signal.addEventListener('abort', onAbort, { once: true });
+  socket.on('data', onData).on('error', onError).on('close', onClose).on('timeout', onTimeout);
+
+  function expect(each: Waiting): void {
+    if (broken) throw broken;
+    waiting.push(each);
+    socket.setTimeout(timeoutMs);
+  }
+  async function ask(...command: readonly Argument[]): Promise<Reply> {
+    return await new Promise((resolve, reject) => {
+      expect({ replies: 1, onReply: resolve, onBreak: reject });
+      socket.write(encodeCommand(command));
+    });
+  }
+  return {
+    where,
+    socket,
+    ask,
+    async call(...command) {
+      const reply = await ask(...command);
+      if (isError(reply)) throw refusal({ where, username }, String(command[0]), reply.error);
+      return reply;
+    },
+    async send(commands, replies, onReply) {
+      await new Promise<void>((resolve, reject) => {
+        // The answers of one batch arrive long after the next may be sent; a break is told to both.
+        expect({ replies, onReply, onBreak: reject });
+        if (socket.write(commands)) {
+          resolve();
+          return;
+        }
+        const done = (): void => {
+          socket.off('drain', done).off('close', done);
+          if (broken) reject(broken);
+          else resolve();
+        };
+        socket.on('drain', done).on('close', done);
+      });
+    },
+    detach() {
+      ctx.signal.removeEventListener('abort', onAbort);
+      socket.off('data', onData).off('error', onError).off('close', onClose).off('timeout', onTimeout);
+      socket.pause();
+      socket.unshift(reader.rest());
+      return socket;
+    },
+    async [Symbol.asyncDispose]() {
+      broken ??= new Failure('unreachable', `${where}: the connection was closed`);
+      ctx.signal.removeEventListener('abort', onAbort);
+      socket.destroy();
+    },
+  };
+}
+
+/** What a server said no to, as a failure. The words after a command's name are left out: they may be a password. */
+export function refusal(who: { where: string; username?: string | undefined }, command: string, said: string): Failure {
+  const { where, username = 'default' } = who;
+  const name = command.toLowerCase();
+  const words = said.replace(/,? with args beginning with.*$/s, '').slice(0, 300);
+  const what = `${where} refuses ${name}: ${words}`;
+  switch (said.split(' ', 1)[0]) {
+    case 'NOAUTH':
+    case 'WRONGPASS':
+      return new Failure('wrong-password', what, { hint: 'see username and password of the component' });
+    case 'NOPERM':
+      return new Failure('privileges', what, { hint: `let the user do it: ACL SETUSER ${username} +${name}` });
+    case 'OOM':
+      return new Failure('no-space', what, { hint: 'raise maxmemory of that server, or restore into a larger one' });
+    case 'LOADING':
+    case 'BUSY':
+      return new Failure('blocked', what);
+    default:
+      return new Failure(/invalid password|AUTH/.test(said) && name === 'auth' ? 'wrong-password' : 'denied', what);
+  }
+}
+
+/** The fields of INFO. */
+export async function readInfo(connection: Connection): Promise<ReadonlyMap<string, string>> {
+  const text = textOf(await connection.call('INFO', 'everything'));
+  return new Map([...text.matchAll(/^([^#:\r\n]+):([^\r\n]*)/gm)].map(([, name = '', value = '']) => [name, value]));
+}

@@ -1,0 +1,27 @@
+// What an inventory says of the RDB as a whole, for who restores it or compares it.
+
+import { z } from 'zod';
+import { Failure } from '../../core/errors.ts';
+import type { InventoryLine } from '../../core/model.ts';
+
+const captureDetail = z.object({
+  family: z.enum(['redis', 'valkey']),
+  version: z.number(),
+  used_bytes: z.number(),
+  databases: z.number(),
+  largest_bytes: z.number(),
+  modules: z.array(z.string()),
+});
+export type RdbFacts = z.output<typeof captureDetail>;
+
+export function rdbFacts(lines: readonly InventoryLine[]): RdbFacts {
+  const line = lines.find(({ kind, name }) => kind === 'facts' && name === 'capture');
+  const parsed = captureDetail.safeParse(line?.detail);
+  if (parsed.success) return parsed.data;
+  throw new Failure('malformed', 'the inventory does not say what the RDB is', { cause: parsed.error });
+}
+
+/** When an inventory was taken, in milliseconds; NaN when it does not say. */
+export function timeOf(line: InventoryLine): number {
+  return Date.parse(z.object({ at: z.string() }).safeParse(line.detail).data?.at ?? '');
+}

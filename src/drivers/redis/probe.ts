@@ -1,0 +1,100 @@
+// What doctor wants to know of a server. Changes nothing and asks for no copy.
+
+import type { Context, Finding, Probe } from '../../core/model.ts';
+import { serverTime } from './capture.ts';
+import { type Connection, connect, refusal } from './connection.ts';
+import { psyncRefusal } from './replica.ts';
+import { isError } from './resp.ts';
+import { heldData, type ServerFacts, serverFacts } from './server.ts';
+import type { Settings } from './settings.ts';
+
+export async function probe(ctx: Context, settings: Settings): Promise<Probe> {
+  await using connection = await connect(ctx, settings);
+  const server = await serverFacts(connection);
+  const before = ctx.now().getTime();
+  const theirs = await serverTime(ctx, connection);
+  const ours = (before + ctx.now().getTime()) / 2;
+  return {
+    version: server.version,
+    identity: server.runId,
+    bytes: server.usedBytes,
+    holdsData: await heldData(connection, server, settings.databases),
+    clockSkewMs: Math.round(theirs - ours),
+    findings: [
+      await replicationFinding(connection, settings),
+      modeFinding(server),
+      roleFinding(server),
+      persistenceFinding(server),
+    ].filter((finding) => finding !== null),
+  };
+}
+
+/** Within a transaction that is given up, the server says whether it would let us; it does nothing. */
+async function replicationFinding(connection: Connection, settings: Settings): Promise<Finding> {
+  const check = 'the user may replicate (PSYNC, REPLCONF)';
+  const replconf = await connection.ask('REPLCONF', 'capa', 'eof');
+  if (isError(replconf)) return failed(check, psyncRefusal(connection.where, settings, replconf.error));
+  const multi = await connection.ask('MULTI');
+  if (isError(multi)) {
+    const { message } = refusal({ where: connection.where, username: settings.username }, 'multi', multi.error);
+    return { check, verdict: 'unknown', detail: `it can't be told without a copy: ${message}` };
+  }
+  const psync = await connection.ask('PSYNC', '?', '-1');
+  await connection.ask('DISCARD');
+  if (isError(psync) && !/inside a transaction|MULTI/.test(psync.error)) {
+    return failed(check, psyncRefusal(connection.where, settings, psync.error));
+  }
+  return { check, verdict: 'pass', detail: `user ${settings.username ?? 'default'}` };
+}
+
+function failed(check: string, { message, hint }: { message: string; hint: string | undefined }): Finding {
+  return { check, verdict: 'fail', detail: message, ...(hint === undefined ? {} : { hint }) };
+}
+
+function modeFinding({ mode }: ServerFacts): Finding {
+  const check = 'the server holds all of its data itself';
+  if (mode === 'cluster') {
+    return {
+      check,
+      verdict: 'fail',
+      detail:
+        'it is a node of a cluster: a capture holds the slots of this node only, and restoring into a cluster is not supported',
+      hint: 'name each master of the cluster as a component; restore them into single servers',
+    };
+  }
+  if (mode === 'sentinel') {
+    return {
+      check,
+      verdict: 'fail',
+      detail: 'it is a sentinel, which holds no data',
+      hint: 'name the server it watches',
+    };
+  }
+  return { check, verdict: 'pass', detail: mode };
+}
+
+function roleFinding({ masterAt, info }: ServerFacts): Finding | null {
+  if (masterAt === null) return null;
+  const check = 'the server follows its master';
+  if (info.get('master_link_status') === 'up') return { check, verdict: 'pass', detail: `replica of ${masterAt}` };
+  return {
+    check,
+    verdict: 'fail',
+    detail: `it is a replica of ${masterAt}, and the link is down: it gives no copy`,
+    hint: 'if a restore was interrupted here, send it REPLICAOF NO ONE',
+  };
+}
+
+function persistenceFinding({ info }: ServerFacts): Finding {
+  const check = 'the last save of the server itself succeeded';
+  const failures = ['rdb_last_bgsave_status', 'aof_last_bgrewrite_status', 'aof_last_write_status'].filter((name) => {
+    return info.has(name) && info.get(name) !== 'ok';
+  });
+  if (failures.length === 0) return { check, verdict: 'pass', detail: 'ok' };
+  return {
+    check,
+    verdict: 'fail',
+    detail: `INFO says so: ${failures.join(', ')}`,
+    hint: 'look into the log of the server',
+  };
+}

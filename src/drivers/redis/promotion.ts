@@ -1,0 +1,107 @@
+// Restoring as the target's master: it becomes our replica, loads the RDB at full speed, and is promoted again.
+
+import { interruption, withDeadline } from '../../core/context.ts';
+import { Failure, messageOf } from '../../core/errors.ts';
+import type { Context, Source } from '../../core/model.ts';
+import { RDB_PART } from './capture.ts';
+import { type Connection, connect, readInfo, refusal } from './connection.ts';
+import { type Master, serveAsMaster } from './master.ts';
+import { isError } from './resp.ts';
+import type { ServerFacts } from './server.ts';
+import type { Settings } from './settings.ts';
+
+/** A target that can reach us calls within a second. */
+const CALL_BACK_MS = 10_000;
+const POLL_MS = 50;
+/** The link may be down for a moment after the copy; longer means that the copy was not taken. */
+const LINK_DOWN_MS = 5_000;
+
+export interface Promotion {
+  readonly settings: Settings;
+  readonly connection: Connection;
+  readonly server: ServerFacts;
+  readonly source: Source;
+  readonly bytes: number;
+  /** Nothing was there before: on failure nothing may be there after. */
+  readonly empty: boolean;
+}
+
+/** 'denied' or 'privileges' when it could not begin and nothing was changed. */
+export async function restoreAsMaster(ctx: Context, work: Promotion): Promise<void> {
+  const { settings, connection, server, source, bytes } = work;
+  const { localAddress = '', remoteAddress = '' } = connection.socket;
+  if (settings.frozen) await connection.call('DEBUG', 'SET-ACTIVE-EXPIRE', '0');
+  await using master = await serveAsMaster({
+    address: localAddress,
+    peer: remoteAddress,
+    replicationId: server.replicationId,
+    bytes,
+    body: () => source.get(ctx, RDB_PART),
+    onSent: (sent) => ctx.progress({ task: 'redis', phase: 'restore', bytes: sent, bytesTotal: bytes }),
+  });
+  const reply = await connection.ask('REPLICAOF', localAddress, master.port);
+  if (isError(reply)) throw refusal({ where: connection.where, username: settings.username }, 'replicaof', reply.error);
+  let full = false;
+  try {
+    await calledBack(ctx, connection.where, master);
+    await Promise.race([master.sent, aborted(ctx)]);
+    full = await loaded(ctx, connection);
+  } finally {
+    await promote(ctx, settings, connection.where);
+  }
+  if (!full) return;
+  if (work.empty) await connection.call('FLUSHALL');
+  throw new Failure('no-space', `${connection.where}: the data takes more memory than maxmemory allows`, {
+    hint: 'raise maxmemory of that server, or restore into a larger one',
+  });
+}
+
+async function calledBack(ctx: Context, where: string, master: Master): Promise<void> {
+  await withDeadline(ctx, CALL_BACK_MS, 'the call back', async (inner) => {
+    await Promise.race([master.asked, aborted(inner)]);
+  }).catch((cause: unknown) => {
+    if (ctx.signal.aborted || (cause instanceof Failure && cause.code !== 'timeout')) throw cause;
+    throw new Failure('denied', `${where} did not call back within ${CALL_BACK_MS / 1000} s to be our replica`, {
+      cause,
+    });
+  });
+}
+
+/** Resolves when the copy is the target's data: false, or true when that is more than it may hold. */
+async function loaded(ctx: Context, connection: Connection): Promise<boolean> {
+  let downSince: number | null = null;
+  for (;;) {
+    const info = await readInfo(connection);
+    if (info.get('master_link_status') === 'up') {
+      const limit = Number(info.get('maxmemory') ?? 0);
+      return limit > 0 && Number(info.get('used_memory')) > limit;
+    }
+    const busy = info.get('loading') === '1' || info.get('master_sync_in_progress') === '1';
+    const now = ctx.monotonicMs();
+    downSince = busy ? null : (downSince ?? now);
+    if (downSince !== null && now - downSince > LINK_DOWN_MS) {
+      throw new Failure('program-failed', `${connection.where} did not load the copy; its log says why`);
+    }
+    await ctx.sleep(POLL_MS);
+  }
+}
+
+/** Over a connection of its own, also when the restore was stopped: the target must not stay our replica. */
+async function promote(ctx: Context, settings: Settings, where: string): Promise<void> {
+  try {
+    await using connection = await connect({ ...ctx, signal: new AbortController().signal }, settings);
+    await connection.call('REPLICAOF', 'NO', 'ONE');
+  } catch (cause) {
+    throw new Failure('unreachable', `${where} could not be promoted after the restore: ${messageOf(cause)}`, {
+      cause,
+      hint: 'when it runs again, send it REPLICAOF NO ONE; until then it looks for a master that is gone',
+    });
+  }
+}
+
+function aborted({ signal }: Context): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(interruption(signal));
+    else signal.addEventListener('abort', () => reject(interruption(signal)), { once: true });
+  });
+}

@@ -1,0 +1,77 @@
+// LZF, the compression inside of RDB strings: runs of literals, and references to at most 8 KiB back.
+
+import { ensure, type Input, malformed, PIECE_BYTES, regionFor, type TextOut } from './input.ts';
+
+const REACH = 8192;
+/** The longest that one instruction writes. */
+const STEP_BYTES_MAX = 264;
+/** The longest that one instruction is. */
+const CODE_BYTES_MAX = 33;
+
+/** Decompresses `packed` bytes of the input to exactly `total` bytes of `target`. */
+export function inflateTo(input: Input, packed: number, target: Buffer, total: number): void {
+  let at = 0;
+  for (let left = packed; left > 0; ) {
+    if (input.end - input.pos < CODE_BYTES_MAX) ensure(input, Math.min(CODE_BYTES_MAX, left));
+    const { pos } = input;
+    at = inflateStep(input, { left, target, at, oldest: 0, limit: total });
+    left -= input.pos - pos;
+  }
+  if (at !== total) throw malformed('a compressed string is shorter than it says');
+}
+
+/** The same for a string of any size, in pieces: only what references can reach is held. */
+export function inflateWindow(input: Input, packed: number, total: number, out: TextOut): void {
+  const room = regionFor(REACH + PIECE_BYTES + STEP_BYTES_MAX);
+  let at = REACH;
+  let offset = 0;
+  let left = packed;
+  while (left > 0) {
+    const code = Math.min(CODE_BYTES_MAX, left);
+    ensure(input, code);
+    const { pos } = input;
+    const oldest = Math.max(0, REACH - offset);
+    at = inflateStep(input, { left, target: room.bytes, at, oldest, limit: room.bytes.length });
+    left -= input.pos - pos;
+    if (offset + at - REACH > total) throw malformed('a compressed string is longer than it says');
+    if (at < REACH + PIECE_BYTES) continue;
+    out(room, REACH, REACH + PIECE_BYTES, offset, total);
+    offset += PIECE_BYTES;
+    room.bytes.copyWithin(0, PIECE_BYTES, at);
+    at -= PIECE_BYTES;
+  }
+  if (offset + at - REACH !== total) throw malformed('a compressed string is shorter than it says');
+  if (at > REACH) out(room, REACH, at, offset, total);
+}
+
+interface Step {
+  /** Bytes of the packed string that are left. */
+  readonly left: number;
+  readonly target: Buffer;
+  readonly at: number;
+  readonly oldest: number;
+  readonly limit: number;
+}
+
+/** One instruction; returns where the next one writes. */
+function inflateStep(input: Input, { left, target, at: start, oldest, limit }: Step): number {
+  const source = input.window.bytes;
+  let pos = input.pos;
+  let at = start;
+  const control = source[pos++] as number;
+  if (control < 32) {
+    const end = pos + control + 1;
+    if (end - input.pos > left || at + control + 1 > limit) throw malformed('a compressed string overflows');
+    while (pos < end) target[at++] = source[pos++] as number;
+    input.pos = pos;
+    return at;
+  }
+  let length = control >> 5;
+  if (length === 7) length += source[pos++] as number;
+  let from = at - ((control & 31) << 8) - (source[pos++] as number) - 1;
+  const end = at + length + 2;
+  if (pos - input.pos > left || from < oldest || end > limit) throw malformed('a compressed string overflows');
+  while (at < end) target[at++] = target[from++] as number;
+  input.pos = pos;
+  return at;
+}

@@ -1,0 +1,135 @@
+// A replica to the server: it asks for a full copy and takes it as a stream. Nothing of the server's disk is touched.
+
+import type { Socket } from 'node:net';
+import { interruption } from '../../core/context.ts';
+import { Failure, systemCode } from '../../core/errors.ts';
+import type { Bytes, Context } from '../../core/model.ts';
+import { connect, refusal } from './connection.ts';
+import { isError, textOf } from './resp.ts';
+import type { Endpoint } from './settings.ts';
+
+export interface FullSync {
+  /** Of the data set, and how far it had been changed at the cut. */
+  readonly replicationId: string;
+  readonly offset: string;
+  /** The RDB. Ends when all of it has come; anything less throws. */
+  readonly body: Bytes;
+}
+
+const MARK_BYTES = 40;
+const LINE_BYTES_MAX = 1024;
+const LF = 10;
+
+/** Asks once. A copy that breaks off is not asked for again: each one costs the server a fork of all its memory. */
+export async function fullSync(ctx: Context, endpoint: Endpoint): Promise<FullSync> {
+  const connection = await connect(ctx, endpoint);
+  const { where } = connection;
+  try {
+    // The first lets the server send without writing a file before, the second spares it a buffer of later changes.
+    await connection.ask('REPLCONF', 'capa', 'eof', 'capa', 'psync2');
+    await connection.ask('REPLCONF', 'rdb-only', '1');
+    const reply = await connection.ask('PSYNC', '?', '-1');
+    if (isError(reply)) throw psyncRefusal(where, endpoint, reply.error);
+    const [, replicationId, offset] = /^FULLRESYNC (\S+) (\d+)/.exec(textOf(reply)) ?? [];
+    if (replicationId === undefined || offset === undefined) {
+      throw new Failure('denied', `${where} answers PSYNC with something else than a full copy`);
+    }
+    return { replicationId, offset, body: rdbOf(ctx, where, connection.detach(), endpoint.timeoutMs) };
+  } catch (error) {
+    connection.socket.destroy();
+    throw error;
+  }
+}
+
+/** What a server that gives no copy says, as a failure that says what would help. */
+export function psyncRefusal(where: string, { username = 'default' }: Endpoint, said: string): Failure {
+  const failure = refusal({ where, username }, 'psync', said);
+  if (failure.code === 'privileges') {
+    const hint = `ACL SETUSER ${username} +psync +replconf +ping +info +time`;
+    return new Failure('privileges', failure.message, { hint });
+  }
+  if (/unknown command/i.test(said)) {
+    return new Failure('denied', failure.message, {
+      hint: 'a capture needs PSYNC and REPLCONF; here they are renamed or forbidden (some managed services do that)',
+    });
+  }
+  if (/NOMASTERLINK|MASTERDOWN/.test(said)) return new Failure('blocked', failure.message);
+  return failure;
+}
+
+/** Newlines while it prepares, then '$bytes' or '$EOF:mark', then the RDB. */
+async function* rdbOf(ctx: Context, where: string, socket: Socket, timeoutMs: number): Bytes {
+  const onAbort = (): void => void socket.destroy(interruption(ctx.signal));
+  ctx.signal.addEventListener('abort', onAbort, { once: true });
+  socket.setTimeout(timeoutMs, () => {
+    socket.destroy(new Failure('timeout', `${where}: the copy stood still for ${timeoutMs} ms`));
+  });
+  let bytes = 0;
+  try {
+    let framing: Framing | null = null;
+    let head = Buffer.alloc(0);
+    for await (const chunk of socket as AsyncIterable<Buffer>) {
+      let data = chunk;
+      if (!framing) {
+        head = Buffer.concat([head, chunk]);
+        const line = headLine(where, head);
+        if (!line) continue;
+        framing = framingOf(where, line.text);
+        data = line.rest;
+      }
+      const { body, ended } = framing(data);
+      bytes += body.length;
+      if (body.length > 0) yield body;
+      if (ended) return;
+    }
+  } catch (cause) {
+    if (cause instanceof Failure) throw cause;
+    throw new Failure('unreachable', `${where}: the copy broke off (${systemCode(cause)})`, { cause });
+  } finally {
+    ctx.signal.removeEventListener('abort', onAbort);
+    socket.destroy();
+  }
+  throw new Failure('unreachable', `${where}: the copy broke off after ${bytes} bytes`, {
+    hint: 'the log of the server says why; its client-output-buffer-limit for replicas may be too small',
+  });
+}
+
+type Framing = (chunk: Buffer) => { readonly body: Buffer; readonly ended: boolean };
+
+function headLine(where: string, head: Buffer): { text: string; rest: Buffer } | null {
+  let start = 0;
+  while (head[start] === LF) start += 1;
+  const end = head.indexOf(LF, start);
+  if (end >= 0) return { text: head.toString('latin1', start, end - 1), rest: head.subarray(end + 1) };
+  if (head.length - start > LINE_BYTES_MAX) throw new Failure('denied', `${where}: a copy without a beginning`);
+  return null;
+}
+
+function framingOf(where: string, line: string): Framing {
+  if (line.startsWith('-')) throw refusal({ where }, 'psync', line.slice(1));
+  const [, mark, digits] = /^\$(?:EOF:(.{40})|(\d{1,15}))$/.exec(line) ?? [];
+  if (mark !== undefined) return untilMark(Buffer.from(mark, 'latin1'));
+  if (digits !== undefined) return untilLength(Number(digits));
+  throw new Failure('denied', `${where}: a copy without a length`);
+}
+
+function untilLength(total: number): Framing {
+  let left = total;
+  return (chunk) => {
+    const body = chunk.subarray(0, left);
+    left -= body.length;
+    return { body, ended: left === 0 };
+  };
+}
+
+/** The mark is the last that is sent, so what may be its beginning is held back. */
+function untilMark(mark: Buffer): Framing {
+  let held = Buffer.alloc(0);
+  return (chunk) => {
+    const data = Buffer.concat([held, chunk]);
+    const end = Math.max(0, data.length - MARK_BYTES);
+    const ended = data.subarray(end).equals(mark);
+    held = ended ? Buffer.alloc(0) : data.subarray(end);
+    return { body: data.subarray(0, end), ended };
+  };
+}

@@ -1,0 +1,196 @@
+// A restore, in the best of three ways: as the target's master, by RESTORE per key, or by the commands that build
+// the same values.
+
+import { Failure, isFailure, messageOf } from '../../core/errors.ts';
+import { INVENTORY_PART, inventoryOf } from '../../core/inventory.ts';
+import type { Bytes, Chain, Context, InventoryLine, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import { RDB_PART, tallyJob } from './capture.ts';
+import { type Connection, connect, refusal } from './connection.ts';
+import { type RdbFacts, rdbFacts } from './facts.ts';
+import { restoreAsMaster } from './promotion.ts';
+import type { KeySelection } from './rdb/select.ts';
+import { isError, type Reply } from './resp.ts';
+import { selectionOf } from './selection.ts';
+import { canLoad, hasFieldExpiry, heldData, type ServerFacts, serverFacts } from './server.ts';
+import type { Settings } from './settings.ts';
+import { walkThrough } from './walker.ts';
+
+export type Way = 'master' | 'restore-commands' | 'logical';
+
+/** RESTORE takes a value as one argument, which is held in memory until it is sent. */
+const PAYLOAD_BYTES_MAX = 64 * 1024 * 1024;
+
+interface Work {
+  readonly settings: Settings;
+  readonly connection: Connection;
+  readonly server: ServerFacts;
+  readonly source: Source;
+  readonly facts: RdbFacts;
+  readonly select: KeySelection;
+  /** The target held data, and was named to be overwritten. */
+  readonly replace: boolean;
+  readonly bytes: number;
+}
+
+/** `only` allows one way, for those who want to know that it works. */
+export async function restore(
+  ctx: Context,
+  settings: Settings,
+  { base: source }: Chain,
+  options: RestoreOptions = {},
+  only?: Way,
+): Promise<Restored> {
+  const select = selectionOf(settings, options.select ?? {});
+  await using connection = await connect(ctx, settings);
+  const server = await serverFacts(connection);
+  refuseUnfit(connection.where, server);
+  const held = await heldData(connection, server, select.databases);
+  if (held !== null && !options.replace) {
+    throw new Failure('target-not-empty', `${connection.where} holds data: ${held}`, {
+      hint: 'restore into an empty server, or in place: restore --in-place',
+    });
+  }
+  const facts = rdbFacts(await inventoryLines(ctx, settings, source));
+  const { bytes } = await source.part(ctx, RDB_PART);
+  const work = { settings, connection, server, source, facts, select, replace: held !== null, bytes };
+  await refuseTooSmall(work);
+  const ways = waysFor(work).filter((way) => only === undefined || way === only);
+  const warnings: string[] = [];
+  for (const way of ways) {
+    try {
+      if (way === 'master') await restoreAsMaster(ctx, { ...work, empty: held === null });
+      else warnings.push(...(await restoreByCommands(ctx, work, way)));
+      return { bytes, method: way, warnings };
+    } catch (error) {
+      // Only what was refused before it began may be tried in another way.
+      if (way !== 'master' || way === ways.at(-1) || !(isFailure(error, 'denied') || isFailure(error, 'privileges')))
+        throw error;
+      warnings.push(`not restored as its master, key by key instead: ${error.message}`);
+    }
+  }
+  throw new Failure('version-mismatch', `${connection.where} (${server.version}) can't be restored by ${only}`);
+}
+
+/** What each pair of versions and each selection allows, best first. */
+function waysFor({ server, facts, select }: Work): Way[] {
+  const ways: Way[] = [];
+  const loads = canLoad(server.version, facts);
+  if (loads && select.databases === null && select.patterns === null) ways.push('master');
+  if (loads && facts.largest_bytes <= PAYLOAD_BYTES_MAX) ways.push('restore-commands');
+  if (facts.modules.length === 0 || !ways.includes('restore-commands')) ways.push('logical');
+  return ways;
+}
+
+function refuseUnfit(where: string, { mode, masterAt }: ServerFacts): void {
+  if (mode === 'cluster' || mode === 'sentinel') {
+    throw new Failure('denied', `${where} runs as a ${mode}: restoring into one is not supported`, {
+      hint: 'restore into a single server',
+    });
+  }
+  if (masterAt === null) return;
+  throw new Failure('denied', `${where} is a replica of ${masterAt} and takes its data from there`, {
+    hint: 'restore into its master; if a restore was interrupted here, first send it REPLICAOF NO ONE',
+  });
+}
+
+/** What would not fit is refused before anything is changed: a server that can't load its master's copy may end. */
+async function refuseTooSmall({ connection, server, facts, select, settings }: Work): Promise<void> {
+  const whole = select.patterns === null && select.databases === null;
+  if (whole && server.maxBytes > 0 && facts.used_bytes > server.maxBytes) {
+    const sizes = `the data took ${facts.used_bytes} bytes of memory where it was captured, maxmemory is ${server.maxBytes}`;
+    throw new Failure('no-space', `${connection.where} is too small: ${sizes}`, { hint: 'raise maxmemory' });
+  }
+  const last = Math.max(-1, ...(select.databases ?? [facts.databases - 1]));
+  if (last < 1) return;
+  if (isError(await connection.ask('SELECT', last))) {
+    throw new Failure('denied', `${connection.where} has no database ${last}, which the point has`, {
+      hint: `set databases ${last + 1} in its configuration and start it again`,
+    });
+  }
+  await connection.call('SELECT', settings.database);
+}
+
+/** The inventory of the point; of an RDB that has none, because it was imported, by walking it: it is checked so too. */
+async function inventoryLines(ctx: Context, settings: Settings, source: Source): Promise<readonly InventoryLine[]> {
+  try {
+    await source.part(ctx, INVENTORY_PART);
+  } catch (error) {
+    if (!isFailure(error, 'missing')) throw error;
+    return (await walkThrough(ctx, source.get(ctx, RDB_PART), tallyJob({ ...settings, inventory: 'counts' }))).lines;
+  }
+  return await Array.fromAsync(inventoryOf(source).lines(ctx));
+}
+
+/** Loads by commands over one connection, many on their way at a time. */
+async function restoreByCommands(ctx: Context, work: Work, way: Exclude<Way, 'master'>): Promise<string[]> {
+  const { settings, source, select, replace, server, bytes } = work;
+  await using load = await connect(ctx, { ...settings, database: 0 });
+  if (replace && select.patterns === null) await discard(load, select.databases);
+  let refused: Failure | null = null;
+  const onReply = (reply: Reply): void => {
+    if (isError(reply)) refused ??= refusal({ where: load.where, username: settings.username }, 'a value', reply.error);
+  };
+  const options = {
+    way: way === 'logical' ? ('logical' as const) : ('restore' as const),
+    select,
+    replace: replace && select.patterns !== null,
+    fieldExpiry: hasFieldExpiry(server.version),
+    libraries: select.patterns === null,
+  };
+  try {
+    const body = reported(ctx, source.get(ctx, RDB_PART), bytes);
+    const result = await walkThrough(ctx, body, { kind: 'commands', options }, async ({ commands }) => {
+      if (refused) throw refused;
+      if (commands) await load.send(commands.bytes, commands.count, onReply);
+    });
+    await load.call('PING'); // its answer comes after all others
+    if (refused) throw refused;
+    const skipped = [...result.modules].map(
+      ([module, count]) => `${count} values of module ${module} were not restored`,
+    );
+    if (result.fieldExpiries > 0)
+      skipped.push(`${result.fieldExpiries} hash fields no longer expire: the target can't do that`);
+    if (result.keys === 0 && select.patterns) skipped.push('no key matches the selection');
+    return skipped;
+  } catch (error) {
+    if (!replace) await cleanUp(ctx, work, error);
+    throw error;
+  }
+}
+
+/** Half of the data looks like all of it: what was empty is left empty. */
+async function cleanUp(ctx: Context, { settings, select }: Work, because: unknown): Promise<void> {
+  try {
+    const alive = { ...ctx, signal: new AbortController().signal };
+    await using connection = await connect(alive, { ...settings, database: 0 });
+    await discard(connection, select.databases);
+  } catch (cause) {
+    const code = because instanceof Failure ? because.code : 'unreachable';
+    throw new Failure(code, `${messageOf(because)}; what was written before is still there (${messageOf(cause)})`, {
+      cause: because,
+      hint: 'empty the target with FLUSHALL before the next try',
+    });
+  }
+}
+
+async function discard(connection: Connection, databases: readonly number[] | null): Promise<void> {
+  if (databases === null) {
+    await connection.call('FLUSHALL');
+    await connection.ask('FUNCTION', 'FLUSH');
+    return;
+  }
+  for (const database of databases) {
+    await connection.call('SELECT', database);
+    await connection.call('FLUSHDB');
+  }
+  await connection.call('SELECT', 0);
+}
+
+async function* reported(ctx: Context, body: Bytes, bytesTotal: number): Bytes {
+  let bytes = 0;
+  for await (const chunk of body) {
+    yield chunk;
+    bytes += chunk.length;
+    ctx.progress({ task: 'redis', phase: 'restore', bytes, bytesTotal });
+  }
+}
