@@ -84,6 +84,7 @@ describe('a drill', () => {
     damage(on, point.id, 'db', 'keys/a', '2');
     const { evidence, proved } = await drillPoint(ctx, request);
     assert.equal(evidence.verdict, 'fail');
+    assert.equal(evidence.rto_ms, null, 'half a recovery has no recovery time');
     assert.deepEqual(proved, ['cache']);
     assert.deepEqual(await drillIds(ctx, request.from.store), [evidence.drill]);
     const [view] = await listPoints(ctx, request.from);
@@ -207,8 +208,8 @@ describe('the verdict', () => {
     });
   }
 
-  test('an empty service, of which nothing could be compared, is unknown', async () => {
-    const { ctx, request } = await rig([kv('db', kvServer())]);
+  test('an empty service, of which nothing could be compared, is unknown, whatever its checks say', async () => {
+    const { ctx, request } = await rig([kv('db', kvServer(), { checks: [{ name: 'rows', sql: 'count', equals: 0 }] })]);
     assert.equal((await drillPoint(ctx, request)).evidence.verdict, 'unknown');
   });
 

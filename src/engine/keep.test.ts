@@ -37,7 +37,8 @@ const FAILED = captured({ error: { code: 'unreachable', message: 'no answer' } }
 
 interface Shape {
   readonly plan?: string | null;
-  readonly proved?: boolean;
+  /** What a drill has proved of it: all that it holds, one component, or nothing. */
+  readonly proved?: boolean | 'db' | 'cache';
   readonly components?: Readonly<Record<string, CapturedComponent>>;
 }
 
@@ -59,10 +60,12 @@ function view(
     version: null,
     components,
   };
-  const names = Object.keys(components).filter((name) => components[name]?.error === null);
-  const proofs = proved
-    ? [{ format: 1 as const, point: id, how: 'drill' as const, at: '2026-01-01', components: names, source: null }]
-    : [];
+  const held = Object.keys(components).filter((name) => components[name]?.error === null);
+  const names = proved === true ? held : held.filter((name) => name === proved);
+  const proofs =
+    names.length > 0
+      ? [{ format: 1 as const, point: id, how: 'drill' as const, at: '2026-01-01', components: names, source: null }]
+      : [];
   return { point, proofs, unreadableProofs: false, provedAt: provedAt(point, proofs), copyOfProved: false };
 }
 
@@ -154,6 +157,22 @@ describe('no rule removes', () => {
     assert.ok(kept([good, ...failing], { within: 5 * DAY_MS }).includes(good.point.id));
   });
 
+  test('the newest point that holds a component which the newer ones do not even name', () => {
+    const good = view(START, { components: { db: captured(), cache: FAILED } });
+    const newer = daily(31, { components: { cache: captured() } }).slice(1);
+    assert.ok(kept([good, ...newer], { within: 5 * DAY_MS }).includes(good.point.id));
+  });
+
+  test('the newest point proved as a whole, when single components of newer ones were proved since', () => {
+    const both = { db: captured(), cache: captured() };
+    const days = (day: number, proved: Shape['proved']) =>
+      view(START + day * DAY_MS, { components: both, ...(proved === undefined ? {} : { proved }) });
+    const whole = days(0, true);
+    assert.ok(kept([whole, days(1, 'db'), days(2, 'cache'), days(3, false)], { last: 1 }).includes(whole.point.id));
+    const partial = view(START, { components: { db: captured(), cache: FAILED }, proved: true });
+    assert.ok(kept([partial, days(1, 'db'), days(2, false)], { last: 1 }).includes(partial.point.id));
+  });
+
   test('the newest point taken without a warning, when every one since had some', () => {
     const clean = view(START);
     const warned = daily(31, { components: { db: captured({ warnings: ['page 7 is damaged'] }) } }).slice(1);
@@ -189,7 +208,7 @@ const rules = fc.record(
 );
 const shapes = fc.record({
   plan: fc.constantFrom('nightly', 'redis', null),
-  proved: fc.boolean(),
+  proved: fc.constantFrom(false, true, 'db' as const, 'cache' as const),
   components: fc.constantFrom(
     { db: captured(), cache: captured() },
     { db: captured(), cache: FAILED },
@@ -211,7 +230,8 @@ describe('whatever the history and the rules', () => {
       fc.property(histories, rules, zones, (views, keep, zone) => {
         const ids = new Set(kept(views, keep, zone));
         const sorted = views.toSorted((a, b) => (a.point.id < b.point.id ? -1 : 1));
-        const must = [sorted.at(-1), sorted.findLast((each) => each.provedAt !== null)];
+        const proved = sorted.filter((each) => each.provedAt !== null);
+        const must = [sorted.at(-1), proved.at(-1), proved.findLast(({ point }) => point.status === 'complete')];
         for (const name of ['db', 'cache']) {
           must.push(sorted.findLast(({ point }) => point.components[name]?.error === null));
           must.push(sorted.findLast(({ proofs }) => proofs.some(({ components }) => components.includes(name))));

@@ -38,6 +38,10 @@ export function decide(views: readonly PointView[], rulesOf: RulesOf, now: Date)
     keep(group.at(-1), plan === null ? 'newest without a plan' : `newest of ${plan}`);
     keep(group.findLast(isComplete), 'newest complete');
     keep(group.findLast(isProved), 'newest proved');
+    keep(
+      group.findLast((view) => isProved(view) && isComplete(view)),
+      'newest complete and proved',
+    );
     const rules = rulesOf(plan);
     if (!rules) for (const view of group) keep(view, 'no rule');
     else applyRules(group, rules.keep, periodNames(rules.timezone), now, keep);
