@@ -82,7 +82,7 @@ async function publish(root: Root, draft: string, key: string, ifAbsent: boolean
       else await rename(draft, path);
       return await syncFolder(folder);
     } catch (error) {
-      if (['EEXIST', 'EISDIR', 'ENOTEMPTY'].includes(systemCode(error))) throw taken(root.url, key, error);
+      if (['EEXIST', 'EISDIR', 'ENOTEMPTY', 'ENOTDIR'].includes(systemCode(error))) throw taken(root.url, key, error);
       // A deletion removes folders that it leaves empty, this one perhaps a moment ago.
       if (systemCode(error) === 'ENOENT' && attempt < PUBLISH_ATTEMPTS) continue;
       throw failureOf(error, `writing ${key}`, root.url);
@@ -150,8 +150,8 @@ async function entriesOf(root: Root, folder: string): Promise<string[]> {
     }
   } catch (error) {
     if (!isGone(error)) throw failureOf(error, `listing ${folder}`, root.url);
-    await root.mustBeThere();
   }
+  if (names.length === 0) await root.mustBeThere();
   return sortByBytes(names, (name) => name);
 }
 

@@ -1,6 +1,7 @@
 import { mkdir, open, realpath, stat } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { Failure, systemCode } from '../../core/errors.ts';
+import { taken } from '../keys.ts';
 import { failureOf, isGone } from './failures.ts';
 
 /** The directory that holds a bucket. No link below it is followed. */
@@ -45,35 +46,42 @@ export function openRoot(dir: string): Root {
     if ((await realpath(folder)) === folder) return folder;
     throw new Failure('denied', `a link in ${url} stands where the folder of ${key} should be`);
   }
-  return {
-    url,
-    path: () => seen?.path ?? url,
-    folderOf,
-    mustBeThere,
-    async makeFolder(key) {
-      for (let attempt = 1; ; attempt++) {
-        try {
-          return await folderOf(key);
-        } catch (error) {
-          if (!isGone(error) || attempt === MAKE_ATTEMPTS) throw failureOf(error, `opening the folder of ${key}`, url);
-        }
-        // Never the directory itself once it was seen: without its disk the mount point would be filled instead.
-        await mustBeThere();
-        await makeDurably(join(seen?.path ?? url, key.slice(0, key.lastIndexOf('/') + 1)), url);
+  /** Level by level, so that no link is followed on the way. */
+  async function makeFolder(key: string): Promise<string> {
+    const folder = key.slice(0, key.lastIndexOf('/') + 1);
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await folderOf(folder);
+      } catch (error) {
+        if (!isGone(error) || attempt === MAKE_ATTEMPTS) throw failureOf(error, `opening the folder of ${key}`, url);
       }
-    },
-  };
+      // Never the directory itself once it was seen: without its disk the mount point would be filled instead.
+      await mustBeThere();
+      try {
+        if (folder === '') await makeRoot(url);
+        else await makeIn(await makeFolder(folder.slice(0, -1)), basename(folder));
+      } catch (error) {
+        if (systemCode(error) === 'ENOTDIR') throw taken(url, folder.slice(0, -1), error);
+        throw failureOf(error, `making the folder of ${key}`, url);
+      }
+    }
+  }
+  return { url, path: () => seen?.path ?? url, folderOf, mustBeThere, makeFolder };
 }
 
-async function makeDurably(path: string, url: string): Promise<void> {
+async function makeRoot(dir: string): Promise<void> {
+  const first = await mkdir(dir, { recursive: true, mode: FOLDER_MODE });
+  if (first === undefined) return;
+  for (let made = dir; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made));
+}
+
+async function makeIn(parent: string, name: string): Promise<void> {
   try {
-    const folder = resolve(path);
-    const first = await mkdir(folder, { recursive: true, mode: FOLDER_MODE });
-    if (first === undefined) return;
-    for (let made = folder; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made));
+    await mkdir(join(parent, name), FOLDER_MODE);
+    await syncFolder(parent);
   } catch (error) {
-    // A deletion removes the folders that it leaves empty, one of these perhaps: tried again.
-    if (systemCode(error) !== 'ENOENT') throw failureOf(error, 'making a folder', url);
+    // Another put was faster, or a deletion took the parent, which it left empty: looked at again.
+    if (!['EEXIST', 'ENOENT'].includes(systemCode(error))) throw error;
   }
 }
 

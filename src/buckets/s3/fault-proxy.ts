@@ -14,8 +14,8 @@ export type HttpFault =
   | { readonly answer: number; readonly body?: string; readonly headers?: Readonly<Record<string, string>> }
   /** The server does it, and says so with other words. */
   | { readonly rewrite: (body: string) => string }
-  /** The server does it, but its reply is lost, or only so many bytes of it arrive. */
-  | { readonly replyBytes: number }
+  /** The server does it, but its reply is lost, or only so many bytes of it arrive before the line breaks or goes dead. */
+  | { readonly replyBytes: number; readonly thenHang?: true }
   /** Nobody ever answers. */
   | { readonly hang: true };
 
@@ -89,5 +89,5 @@ async function serve(
     outgoing.writeHead(reply.statusCode ?? 0, reply.headers);
     await new Promise((resolve) => outgoing.write(body.subarray(0, fault.replyBytes), resolve));
   }
-  outgoing.destroy();
+  if (!fault.thenHang) outgoing.destroy();
 }

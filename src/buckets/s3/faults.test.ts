@@ -183,24 +183,34 @@ test('fault 15: what S3 says when it is busy, and broken connections, are tried 
     { replyBytes: 0 },
   ];
   for (const fault of faults) {
-    let calls = 0;
-    await using it = await rig(() => (calls++ % 3 < 2 ? fault : undefined));
+    const asked = new Map<string, number>();
+    let met = 0;
+    await using it = await rig(({ line }) => {
+      // The answer to a HEAD has no body that could tell these from refusals.
+      if (line.startsWith('HEAD') && 'answer' in fault && [400, 403].includes(fault.answer)) return undefined;
+      asked.set(line, (asked.get(line) ?? 0) + 1);
+      if ((asked.get(line) ?? 0) > 2) return undefined;
+      met += 1;
+      return fault;
+    });
     await it.bucket.put(it.ctx, 'a', Buffer.from('x'));
     assert.equal(await text(it, it.bucket, 'a'), 'x');
     assert.equal((await it.bucket.head(it.ctx, 'a')).bytes, 1);
     assert.deepEqual(await Array.fromAsync(it.bucket.list(it.ctx, ''), ({ key }) => key), ['a']);
     assert.deepEqual(await it.bucket.deleteAll(it.ctx, ['a']), []);
     assert.deepEqual(await keysOf(it), []);
-    assert.equal(calls, 15, JSON.stringify(fault));
+    assert.equal(met, asked.size * 2, JSON.stringify(fault));
   }
 });
 
 test('fault 15: a stuck request is cut off and tried again, before and within an answer', { skip }, async () => {
-  const hangs = first(1, /./, { hang: true });
-  await using it = await rig(hangs, {}, { stuckMs: 200 });
-  await it.truth.put(it.ctx, 'a', Buffer.from('x'));
-  assert.equal(await text(it, it.bucket, 'a'), 'x');
-  assert.equal(it.proxy.count(/^GET /), 2);
+  const data = Buffer.alloc(200_000, 'x');
+  const silent = first(1, /^GET /, { hang: true });
+  const stalled = first(1, /^GET /, { replyBytes: 100_000, thenHang: true });
+  await using it = await rig((exchange) => silent(exchange) ?? stalled(exchange), {}, { stuckMs: 200 });
+  await it.truth.put(it.ctx, 'a', data);
+  assert.ok((await readAll(it.bucket.get(it.ctx, 'a'))).equals(data));
+  assert.equal(it.proxy.count(/^GET /), 3);
 });
 
 test('fault 15: missing, denied and full are never asked for twice', { skip }, async () => {
