@@ -48,6 +48,7 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
   keys: { summary: 'list, add, remove or change passwords of a store', load: () => import('./commands/keys.ts') },
   schedule: { summary: 'print the schedules for cron or systemd', load: () => import('./commands/schedule.ts') },
   config: { summary: 'show the configuration or its JSON Schema', load: () => import('./commands/config.ts') },
+  compat: { summary: 'stand in for the scripts of an older plan', load: () => import('./commands/compat.ts') },
   completion: { summary: 'print a completion script for a shell', load: () => import('./commands/completion.ts') },
 };
 

@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# backup-postgres.sh
+exec "${LIFEBOAT:-lifeboat}" compat ait-core backup-postgres --env-file "$(dirname "$0")/backup.env" "$@"

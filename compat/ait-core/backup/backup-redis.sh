@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# backup-redis.sh
+exec "${LIFEBOAT:-lifeboat}" compat ait-core backup-redis --env-file "$(dirname "$0")/backup.env" "$@"

@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# backup.sh [--test]
+exec "${LIFEBOAT:-lifeboat}" compat infershield backup "$@"

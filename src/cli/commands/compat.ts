@@ -1,0 +1,122 @@
+import type { Command } from 'commander';
+import { stringify } from 'yaml';
+import { Failure } from '../../core/errors.ts';
+import { nearest } from '../../core/settings.ts';
+import { compatPlan, type PlanName, type Scope } from '../compat/plans.ts';
+import {
+  backUpScript,
+  type Run,
+  restoreFileScript,
+  restoreNewestScript,
+  restorePointScript,
+  testBackupScript,
+  testRecoveryScript,
+  verifyScript,
+} from '../compat/scripts.ts';
+import { withEnvFile } from '../compat/variables.ts';
+import type { Bind, ExitCode, Session } from '../session.ts';
+
+interface Options {
+  readonly envFile?: string;
+  readonly test?: true;
+  readonly postgresOnly?: true;
+  readonly redisOnly?: true;
+  readonly all?: true;
+  readonly yes?: true;
+  readonly terminateConnections?: true;
+}
+
+interface Script {
+  readonly postgres: boolean;
+  readonly redis: boolean;
+  /** The plan of the configuration that it follows. */
+  readonly plan: string;
+  run(run: Run, options: Options, word: string | undefined): Promise<ExitCode>;
+}
+
+const BOTH = { postgres: true, redis: true };
+const POSTGRES = { postgres: true, redis: false };
+const REDIS = { postgres: false, redis: true };
+const restoreFileOrNewest: Script['run'] = (run, _options, file) =>
+  file === undefined ? restoreNewestScript(run) : restoreFileScript(run, file);
+
+const SCRIPTS: Readonly<Record<PlanName, Readonly<Record<string, Script>>>> = {
+  infershield: {
+    backup: {
+      ...BOTH,
+      plan: 'daily',
+      run: (run, { test }) => (test ? testBackupScript(run) : backUpScript(run)),
+    },
+    restore: {
+      ...BOTH,
+      plan: 'daily',
+      run: (run, _options, stamp) => {
+        if (stamp === undefined) throw new Failure('usage', 'which backup? such as restore.sh 2024-02-23-020000');
+        return restorePointScript(run, stamp);
+      },
+    },
+    'test-dr': { ...BOTH, plan: 'daily', run: testRecoveryScript },
+  },
+  'ait-core': {
+    'backup-all': { ...BOTH, plan: 'full', run: backUpScript },
+    'backup-postgres': { ...POSTGRES, plan: 'postgres', run: backUpScript },
+    'backup-redis': { ...REDIS, plan: 'redis', run: backUpScript },
+    'restore-all': {
+      ...BOTH,
+      plan: 'full',
+      run: (run, { all }) => {
+        if (!all) throw new Failure('usage', 'restore-all.sh -a restores all services', { hint: 'add -a' });
+        return restoreNewestScript(run);
+      },
+    },
+    'restore-postgres': { ...POSTGRES, plan: 'postgres', run: restoreFileOrNewest },
+    'restore-redis': { ...REDIS, plan: 'redis', run: restoreFileOrNewest },
+    'verify-backups': { ...BOTH, plan: 'full', run: verifyScript },
+  },
+};
+
+export function define(command: Command, bind: Bind): void {
+  command
+    .argument('<plan>', Object.keys(SCRIPTS).join(' or '))
+    .argument('<script>', "the old script's name without .sh; 'config' prints the lifeboat.yaml of the variables")
+    .argument('[backup]', 'the point or file that is restored')
+    .option('--env-file <file>', 'variables that are not exported')
+    .option('--test', 'backup: do everything but keep it')
+    .option('--postgres-only', 'restore: only PostgreSQL')
+    .option('--redis-only', 'restore: only Redis')
+    .option('-a, --all', 'restore-all: all services')
+    .option('--terminate-connections', 'restore: end sessions that stand in the way')
+    .option('--yes', 'restore: do not ask for the name of what is overwritten');
+  bind<Options>(command, async (session, options, [planWord = '', scriptWord = '', backup]) => {
+    const plan = pick(planWord, Object.keys(SCRIPTS), 'plan') as PlanName;
+    const env = await withEnvFile(session.ctx.env, options.envFile);
+    const own: Session = { ...session, ctx: { ...session.ctx, env } };
+    if (scriptWord === 'config') {
+      const { config } = compatPlan(plan, env, BOTH);
+      session.print(config, () => stringify(config).trimEnd());
+      return 0;
+    }
+    const scripts = SCRIPTS[plan];
+    const script = scripts[pick(scriptWord, [...Object.keys(scripts), 'config'], 'script')];
+    if (!script) throw new Error('a known script is in the table');
+    const found = compatPlan(plan, env, scopeOf(script, options));
+    return await script.run({ session: own, plan: found, options, planName: script.plan }, options, backup);
+  });
+}
+
+function scopeOf(script: Script, options: Options): Scope {
+  if (options.postgresOnly && options.redisOnly) throw new Failure('usage', 'either --postgres-only or --redis-only');
+  return {
+    postgres: script.postgres && !options.redisOnly,
+    redis: script.redis && !options.postgresOnly,
+    test: options.test,
+  };
+}
+
+function pick(word: string, known: readonly string[], what: string): string {
+  if (known.includes(word)) return word;
+  const near = nearest(word, known);
+  throw new Failure('usage', `there is no ${what} ${word}`, {
+    hint: near ? `did you mean ${near}?` : `known: ${known.join(', ')}`,
+  });
+}
