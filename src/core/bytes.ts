@@ -33,17 +33,22 @@ export function measured(body: Bytes): { body: Bytes; sum(): { bytes: number; sh
 
 /** The lines of a UTF-8 stream, without their ends. A line longer than `bytesMax` throws. */
 export async function* linesOf(body: Bytes, bytesMax = 16 * 1024 * 1024): AsyncIterable<string> {
-  let rest: Buffer = Buffer.alloc(0);
+  let held: Buffer[] = []; // the beginning of a line, joined only once its end is there
+  let bytes = 0;
   for await (const chunk of body) {
-    let data = rest.length === 0 ? Buffer.from(chunk) : Buffer.concat([rest, chunk]);
+    let data = Buffer.from(chunk);
     for (let end = data.indexOf(10); end >= 0; end = data.indexOf(10)) {
-      yield data.toString('utf8', 0, end);
+      const line = data.subarray(0, end);
+      yield (held.length === 0 ? line : Buffer.concat([...held, line])).toString('utf8');
+      held = [];
+      bytes = 0;
       data = data.subarray(end + 1);
     }
-    if (data.length > bytesMax) throw new RangeError(`a line is longer than ${bytesMax} bytes`);
-    rest = data;
+    if (data.length > 0) held.push(data);
+    bytes += data.length;
+    if (bytes > bytesMax) throw new RangeError(`a line is longer than ${bytesMax} bytes`);
   }
-  if (rest.length > 0) yield rest.toString('utf8');
+  if (bytes > 0) yield Buffer.concat(held).toString('utf8');
 }
 
 /** Joins small pieces into chunks of about `size` bytes, so that what follows is called less often. */

@@ -48,15 +48,22 @@ export function needLane(lanes: readonly Lane[]): void {
   throw lanes.findLast(({ failed }) => failed)?.failed?.error ?? new Failure('missing', 'no store to write to');
 }
 
-/** Runs `work` for each store that is left; those where it fails are dropped. */
+/**
+ * Runs `work` for each store that is left; those where it fails are dropped, unless `broken` says that what was given
+ * to them broke.
+ */
 export async function onEach<R>(
   ctx: Context,
   lanes: readonly Lane[],
-  work: (lane: Lane) => Promise<R>,
+  work: (lane: Lane, at: number) => Promise<R>,
+  broken: () => { readonly error: unknown } | undefined = () => undefined,
 ): Promise<ReadonlyMap<Lane, R>> {
+  needLane(lanes);
   const live = alive(lanes);
   const settled = await Promise.allSettled(live.map(work));
   if (ctx.signal.aborted) throw interruption(ctx.signal);
+  const blame = broken();
+  if (blame) throw blame.error;
   const results = new Map<Lane, R>();
   for (const [at, lane] of live.entries()) {
     const result = settled[at];
@@ -90,15 +97,13 @@ export function componentSink(
 
   const sink: Sink = {
     async put(putCtx, name, body, meta) {
-      let read = 0;
-      const counted = counting(body, (more) => {
-        read += more;
+      const reading = readingOf(body, (read) => {
         ctx.progress({ task: component, phase: 'capture', bytes: bytes + read });
       });
-      const parts = await putOnEach(putCtx, lanes, streams, counted, (lane, branch) =>
+      const parts = await putOnEach(putCtx, lanes, streams, reading, (lane, branch) =>
         outletOf(outlets, lane).sink.put(putCtx, name, branch, meta),
       );
-      return await accepted(parts, read);
+      return await accepted(parts, reading.bytes());
     },
     async keep(putCtx, name, from, meta) {
       let damaged: Failure | undefined;
@@ -147,50 +152,28 @@ function outletOf(outlets: ReadonlyMap<Lane, Outlet>, lane: Lane): Outlet {
   return outlet;
 }
 
-/** Gives `body` to each store that is left. What the body itself throws is thrown, and drops no store. */
+/** Gives the body to each store that is left. What the body itself throws is thrown, and drops no store. */
 async function putOnEach(
   ctx: Context,
   lanes: readonly Lane[],
   streams: StreamGate,
-  body: Bytes,
+  { body, broken }: Reading,
   put: (lane: Lane, branch: Bytes) => Promise<Part>,
 ): Promise<ReadonlyMap<Lane, Part>> {
-  needLane(lanes);
-  if (alive(lanes).length === 1) return await inStep(ctx, lanes, body, put);
+  if (alive(lanes).length === 1) return await onEach(ctx, lanes, (lane) => put(lane, body), broken);
   const { head, rest } = await headOf(body, SMALL_BYTES_MAX);
   if (!rest) return await onEach(ctx, lanes, (lane) => put(lane, once(head)));
-  return await streams.run(() => inStep(ctx, lanes, joined(head, rest), put));
-}
-
-async function inStep(
-  ctx: Context,
-  lanes: readonly Lane[],
-  body: Bytes,
-  put: (lane: Lane, branch: Bytes) => Promise<Part>,
-): Promise<ReadonlyMap<Lane, Part>> {
-  needLane(lanes);
-  const live = alive(lanes);
-  const stream = split(body, live.length);
-  const settled = await Promise.allSettled(
-    live.map(async (lane, at) => {
+  return await streams.run(async () => {
+    const { branches, leave } = split(joined(head, rest), alive(lanes).length);
+    const inStep = async (lane: Lane, at: number): Promise<Part> => {
       try {
-        return await put(lane, stream.branches[at] ?? once(Buffer.alloc(0)));
+        return await put(lane, branches[at] ?? once(head));
       } finally {
-        stream.leave(at);
+        leave(at);
       }
-    }),
-  );
-  if (ctx.signal.aborted) throw interruption(ctx.signal);
-  const broken = stream.broken();
-  if (broken) throw broken.error;
-  const parts = new Map<Lane, Part>();
-  for (const [at, lane] of live.entries()) {
-    const result = settled[at];
-    if (result?.status === 'fulfilled') parts.set(lane, result.value);
-    else drop(ctx, lane, result?.reason);
-  }
-  needLane(lanes);
-  return parts;
+    };
+    return await onEach(ctx, lanes, inStep, broken);
+  });
 }
 
 function drop(ctx: Context, lane: Lane, error: unknown): void {
@@ -219,11 +202,34 @@ function first(parts: ReadonlyMap<Lane, Part | undefined>): Part {
   return part;
 }
 
-async function* counting(body: Bytes, count: (bytes: number) => void): Bytes {
-  for await (const chunk of body) {
-    count(chunk.length);
-    yield chunk;
+/** A body that is being read: how much of it, and whether it broke. */
+interface Reading {
+  readonly body: Bytes;
+  bytes(): number;
+  broken(): { readonly error: unknown } | undefined;
+}
+
+function readingOf(inner: Bytes, onBytes: (bytes: number) => void): Reading {
+  let bytes = 0;
+  let broken: { error: unknown } | undefined;
+  async function* body(): Bytes {
+    const chunks = inner[Symbol.asyncIterator]();
+    try {
+      for (;;) {
+        const chunk = await chunks.next().catch((error: unknown) => {
+          broken = { error };
+          throw error;
+        });
+        if (chunk.done) return;
+        bytes += chunk.value.length;
+        onBytes(bytes);
+        yield chunk.value;
+      }
+    } finally {
+      if (!broken) await chunks.return?.();
+    }
   }
+  return { body: body(), bytes: () => bytes, broken: () => broken };
 }
 
 /** Reads up to `bytesMax`; `rest` is undefined when that was all. */

@@ -96,7 +96,7 @@ describe('one stream for several readers', () => {
     assert.equal(source.closed(), true);
   });
 
-  test('tells everyone when it breaks, also those who ask later, and that it was the stream', async () => {
+  test('tells everyone when it breaks, also those who ask later', async () => {
     async function* breaking(): Bytes {
       yield Buffer.alloc(4);
       throw new Error('cut off');
@@ -109,7 +109,6 @@ describe('one stream for several readers', () => {
       read.map(({ status }) => status),
       ['rejected', 'rejected'],
     );
-    assert.match(String(stream.broken()?.error), /cut off/);
     await assert.rejects(numbers(a), /cut off/);
   });
 });

@@ -8,8 +8,6 @@ export interface Split {
   readonly branches: readonly Bytes[];
   /** This reader reads no more; the others go on. */
   leave(branch: number): void;
-  /** What the stream itself threw, if it did: the readers are not to blame for it. */
-  broken(): { readonly error: unknown } | undefined;
 }
 
 interface Waiting {
@@ -73,5 +71,5 @@ export function split(body: Bytes, readers: number): Split {
     return { [Symbol.asyncIterator]: () => iterator };
   }
 
-  return { branches: Array.from({ length: readers }, (_, at) => branch(at)), leave, broken: () => broken };
+  return { branches: Array.from({ length: readers }, (_, at) => branch(at)), leave };
 }
