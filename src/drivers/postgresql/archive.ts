@@ -151,7 +151,18 @@ function* parseEntry(version: number, position: () => number): Generator<number,
   for (let each = yield* string(); each !== null; each = yield* string()) needs.push(Number(each));
   const field = position();
   const place = yield 9;
-  return { id, what, schema, name, owner, tablespace, needs, field, expectsData: place[0] !== OFFSET_NO_DATA, data: null };
+  return {
+    id,
+    what,
+    schema,
+    name,
+    owner,
+    tablespace,
+    needs,
+    field,
+    expectsData: place[0] !== OFFSET_NO_DATA,
+    data: null,
+  };
 }
 
 function* int(): Generator<number, number, Buffer> {

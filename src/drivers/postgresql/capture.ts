@@ -6,7 +6,7 @@ import { withDeadline, withSignal } from '../../core/context.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import { byKindAndName, putInventory } from '../../core/inventory.ts';
 import type { Bytes, Capture, Context, InventoryLine, Sink } from '../../core/model.ts';
-import { run, type Running, start } from '../../core/process.ts';
+import { type Running, run, start } from '../../core/process.ts';
 import { archiveReader, type Toc } from './archive.ts';
 import { qualified } from './catalogue.ts';
 import { type Session, sqlState } from './connection.ts';
@@ -21,8 +21,11 @@ import { putToc } from './toc-part.ts';
 const PROGRESS_BYTES = 8 * 1024 * 1024;
 
 export async function captureServer(ctx: Context, server: Server, sink: Sink): Promise<Capture> {
-  return await withDeadline(ctx, server.deadlineMs, `capture of postgresql at ${server.host}:${server.port}`, (limited) =>
-    captureAll(limited, server, sink),
+  return await withDeadline(
+    ctx,
+    server.deadlineMs,
+    `capture of postgresql at ${server.host}:${server.port}`,
+    (limited) => captureAll(limited, server, sink),
   );
 }
 
@@ -92,9 +95,11 @@ async function putGlobals(
   const args = ['--globals-only', `--dbname=${conninfo(control.database)}`, ...(full ? [] : ['--no-role-passwords'])];
   const command = await commandFor(ctx, server, dumpall, { database: control.database, args });
   // A few lines per role. Read whole, so that a failure is seen before anything is put.
-  const text = await run(cleanContext(ctx), command, { deadlineMs: server.deadlineMs }).catch(async (error: unknown) => {
-    throw await explained(ctx, server, control.database, error);
-  });
+  const text = await run(cleanContext(ctx), command, { deadlineMs: server.deadlineMs }).catch(
+    async (error: unknown) => {
+      throw await explained(ctx, server, control.database, error);
+    },
+  );
   await sink.put(ctx, GLOBALS_PART, bytesOf(text), {});
   const passwords = full ? [] : [`the passwords of roles are not in it: ${server.user} may not read pg_authid`];
   const places = spaces.length === 0 ? [] : [`tablespaces are noted, not captured: ${spaces.join(', ')}`];
@@ -189,7 +194,10 @@ function assertComplete(toc: Toc, contents: Contents): void {
   const there = new Set(toc.entries.filter((each) => each.data).map(qualified));
   const left = contents.tables.filter((table) => !there.has(qualified(table))).map(qualified);
   if (left.length === 0) return;
-  throw new Failure('malformed', `the archive lacks the data of ${left.slice(0, 5).join(', ')} (${left.length} in all)`);
+  throw new Failure(
+    'malformed',
+    `the archive lacks the data of ${left.slice(0, 5).join(', ')} (${left.length} in all)`,
+  );
 }
 
 function totalsOf(lines: readonly InventoryLine[]): Record<string, number> {

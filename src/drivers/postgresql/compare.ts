@@ -59,7 +59,13 @@ function roleFindings(pair: LinePair, name: string): Finding[] {
   if (!pair.expected) return [];
   const finding = judge(pair, `role ${name}`);
   if (!pair.actual || finding.verdict !== 'fail') return [finding];
-  return [{ ...finding, verdict: 'unknown', detail: 'it is there with other attributes; restores change no role that is there' }];
+  return [
+    {
+      ...finding,
+      verdict: 'unknown',
+      detail: 'it is there with other attributes; restores change no role that is there',
+    },
+  ];
 }
 
 function databaseFinding(pair: LinePair, name: string): Finding {
@@ -67,7 +73,8 @@ function databaseFinding(pair: LinePair, name: string): Finding {
   if (!pair.expected || !pair.actual) return finding;
   const before = databaseDetail.parse(pair.expected.detail);
   const now = databaseDetail.parse(pair.actual.detail);
-  if (before.tables !== now.tables) return { ...finding, verdict: 'fail', detail: `${before.tables} tables at the cut, ${now.tables} now` };
+  if (before.tables !== now.tables)
+    return { ...finding, verdict: 'fail', detail: `${before.tables} tables at the cut, ${now.tables} now` };
   if (finding.verdict === 'fail') return finding;
   if (before.encoding !== now.encoding) {
     return { ...finding, verdict: 'unknown', detail: `encoding ${before.encoding} at the cut, ${now.encoding} now` };
@@ -91,7 +98,8 @@ function sequenceFinding(pair: LinePair, name: string): Finding {
   const same = before.last === now.last && before.called === now.called;
   const ahead = now.called && (before.increment > 0n ? now.last >= before.last : now.last <= before.last);
   const words = (each: typeof now): string => `${each.last}${each.called ? '' : ', not called yet'}`;
-  if (same || ahead) return { check, verdict: 'pass', detail: same ? words(now) : `${words(before)} at the cut, ${words(now)} now` };
+  if (same || ahead)
+    return { check, verdict: 'pass', detail: same ? words(now) : `${words(before)} at the cut, ${words(now)} now` };
   return { check, verdict: 'fail', detail: `${words(before)} at the cut, ${words(now)} now` };
 }
 

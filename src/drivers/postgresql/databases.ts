@@ -117,12 +117,18 @@ export async function heldBy(ctx: Context, server: Server, database: string): Pr
       (select count(*) from pg_namespace n where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'public')
         and not exists (select from pg_depend e where e.objid = n.oid and e.deptype = 'e'))::int as schemas`,
   );
-  const found = Object.entries({ relations, functions, 'large objects': objects, schemas }).filter(([, count]) => count > 0);
+  const found = Object.entries({ relations, functions, 'large objects': objects, schemas }).filter(
+    ([, count]) => count > 0,
+  );
   return found.length === 0 ? null : found.map(([what, count]) => `${count} ${what}`).join(', ');
 }
 
 /** Statements that give a new database what the old one had around it. Roles that are not there are left out. */
-export function propertyStatements(name: string, { properties, owner }: DatabaseFacts, roles: ReadonlySet<string>): string[] {
+export function propertyStatements(
+  name: string,
+  { properties, owner }: DatabaseFacts,
+  roles: ReadonlySet<string>,
+): string[] {
   const database = `database ${quoted(name)}`;
   const known = (role: string | null): boolean => role === null || roles.has(role);
   const statements = [`alter ${database} connection limit ${properties.connections}`];
@@ -150,6 +156,8 @@ function settingName(name: string): string {
 }
 function settingValue(name: string, value: string): string {
   if (!LISTS.includes(name.toLowerCase())) return literal(value);
-  const names = [...value.matchAll(/"((?:[^"]|"")*)"|([^",\s]+)/g)].map(([, inner, plain]) => inner?.replaceAll('""', '"') ?? plain ?? '');
+  const names = [...value.matchAll(/"((?:[^"]|"")*)"|([^",\s]+)/g)].map(
+    ([, inner, plain]) => inner?.replaceAll('""', '"') ?? plain ?? '',
+  );
   return names.length === 0 ? "''" : names.map(literal).join(', ');
 }

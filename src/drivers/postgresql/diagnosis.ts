@@ -18,7 +18,11 @@ export async function explained(ctx: Context, server: Server, database: string, 
   if (/invalid memory alloc request size|cannot enlarge string buffer|out of memory/i.test(said)) {
     const [, table] = /contents of table "((?:[^"]|"")+)"/.exec(said) ?? [];
     const whose = table === undefined ? 'a table' : `table ${table}`;
-    return failure('value-too-large', `pg_dump can not write a row of ${whose}: its text is longer than 1 GB`, TOO_LARGE);
+    return failure(
+      'value-too-large',
+      `pg_dump can not write a row of ${whose}: its text is longer than 1 GB`,
+      TOO_LARGE,
+    );
   }
   if (/permission denied|row-level security/i.test(said)) return failure('privileges', last, 'grant pg_read_all_data');
   if (/password authentication failed/.test(said)) return failure('wrong-password', last);

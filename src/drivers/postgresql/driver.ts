@@ -1,24 +1,88 @@
 // PostgreSQL, 15 and newer.
 
+import { Failure } from '../../core/errors.ts';
 import { inventoryFrom } from '../../core/inventory.ts';
-import type { Component, Driver } from '../../core/model.ts';
+import type { Component, Context, Driver, Selection } from '../../core/model.ts';
 import { captureServer, liveLines } from './capture.ts';
 import { compareInventories } from './compare.ts';
-import { restoreServer } from './restore.ts';
+import { chosenDatabases, connectSomewhere } from './databases.ts';
+import { recogniseFile, renditionsOf } from './plain.ts';
+import { probeServer } from './probe.ts';
+import { itemsOf, restoreServer } from './restore.ts';
+import { askedFor, measureNumber, mergeRows, readRows } from './rows.ts';
+import { sandboxSpec } from './sandbox.ts';
 import { retargeted, type Server, serverOf } from './settings.ts';
+import { dropOldDatabases, stageServer } from './stage.ts';
 
 export const postgresqlDriver = {
   kind: 'postgresql',
-  open: (settings) => componentOf(serverOf(settings)),
+  open: (settings) => componentOf(serverOf(settings), null),
   compare: compareInventories,
   retarget: retargeted,
+  serverSpec: sandboxSpec,
+  renditions: renditionsOf,
+  recognise: recogniseFile,
 } satisfies Driver;
 
-function componentOf(server: Server): Component {
-  return {
-    probe: async () => { throw new Error('todo'); },
+/** The server behind a component that we opened: `extract` reads rows in a sandbox of ours. */
+const servers = new WeakMap<Component, Server>();
+
+/** `names`: what the databases of the point are called on this server, where that is not the same. */
+function componentOf(server: Server, names: ReadonlyMap<string, string> | null): Component {
+  const component: Component = {
+    probe: async (ctx) => await probeServer(ctx, server),
     capture: async (ctx, sink) => await captureServer(ctx, server, sink),
-    restore: async (ctx, chain, options = {}) => await restoreServer(ctx, server, chain, options),
-    inventory: async (ctx) => inventoryFrom(await liveLines(ctx, server, null)),
+    restore: async (ctx, chain, options = {}) => await restoreServer(ctx, server, chain, options, names),
+    inventory: async (ctx) => inventoryFrom(await liveLines(ctx, server, names)),
+    measure: async (ctx, query) => await measureNumber(ctx, server, await theDatabase(ctx, server, names, {}), query),
+    stage: async (ctx, chain, id, options = {}) =>
+      await stageServer(ctx, server, { chain, id, options, open: (staged) => componentOf(server, staged) }),
+    dropOld: async (ctx) => await dropOldDatabases(ctx, server),
+    async *extract(ctx, chain, selection, sandbox) {
+      const asked = askedFor(selection);
+      const box = await sandbox();
+      const inside = servers.get(box);
+      if (!inside) throw new Error('the sandbox is not one of PostgreSQL');
+      const items = await itemsOf(ctx, server, chain.base, { select: selection }, null);
+      const [item, ...others] = items;
+      if (!item || others.length > 0) throw whichDatabase(items.map(({ database }) => database));
+      const select = { database: item.database, tables: [asked.table] };
+      // Under its own name, whatever the sandbox is set to hold.
+      await restoreServer(ctx, { ...inside, databases: 'all' }, chain, { select });
+      yield* readRows(ctx, inside, item.database, asked);
+    },
+    merge: async (ctx, rows, selection, mode) => {
+      const database = await theDatabase(ctx, server, names, selection);
+      return await mergeRows(ctx, server, database, { rows, asked: askedFor(selection), mode });
+    },
   };
+  servers.set(component, server);
+  return component;
+}
+
+/** The one database that a question is about. */
+async function theDatabase(
+  ctx: Context,
+  server: Server,
+  names: ReadonlyMap<string, string> | null,
+  { database }: Selection,
+): Promise<string> {
+  if (database !== undefined && (server.databases === 'all' || server.databases.includes(database))) {
+    return names?.get(database) ?? database;
+  }
+  const there = names ? [...names.values()] : await databasesOf(ctx, server);
+  const [only, ...others] = there;
+  if (only === undefined || others.length > 0) throw whichDatabase(there);
+  return only;
+}
+
+async function databasesOf(ctx: Context, server: Server): Promise<readonly string[]> {
+  if (server.databases !== 'all') return server.databases;
+  await using control = await connectSomewhere(ctx, server);
+  return await chosenDatabases(ctx, server, control);
+}
+
+function whichDatabase(there: readonly string[]): Failure {
+  const names = there.length === 0 ? 'there is none' : `there are ${there.join(', ')}`;
+  return new Failure('ambiguous', `which database is meant? ${names}`, { hint: 'name one in the selection' });
 }

@@ -4,15 +4,7 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { Failure } from '../../core/errors.ts';
 import type { Context, InventoryLevel, InventoryLine } from '../../core/model.ts';
-import {
-  assertReadable,
-  qualified,
-  type Sequence,
-  type Table,
-  sequencesOf,
-  sqlName,
-  tablesOf,
-} from './catalogue.ts';
+import { assertReadable, qualified, type Sequence, sequencesOf, sqlName, type Table, tablesOf } from './catalogue.ts';
 import { connect, place, type Session } from './connection.ts';
 import type { DatabaseFacts } from './databases.ts';
 import { definitionsOf } from './definitions.ts';
@@ -36,7 +28,8 @@ export async function takeSnapshot(ctx: Context, server: Server, database: strin
   try {
     await session.run('begin isolation level repeatable read, read only');
     const { id } = await session.row(z.object({ id: z.string() }), 'select pg_export_snapshot() as id');
-    if (!/^[0-9A-F-]+$/.test(id)) throw new Failure('malformed', `${place(server, database)}: its snapshot has no name`);
+    if (!/^[0-9A-F-]+$/.test(id))
+      throw new Failure('malformed', `${place(server, database)}: its snapshot has no name`);
     return { id, database, session, [Symbol.asyncDispose]: () => session[Symbol.asyncDispose]() };
   } catch (error) {
     await session[Symbol.asyncDispose]();
@@ -78,7 +71,9 @@ async function sequenceLines(
   const lines: InventoryLine[] = [];
   for (let start = 0; start < sequences.length; start += SEQUENCES_PER_QUERY) {
     const some = sequences.slice(start, start + SEQUENCES_PER_QUERY);
-    const selects = some.map((each, i) => `select ${i} as i, last_value::text as last, is_called as called from ${sqlName(each)}`);
+    const selects = some.map(
+      (each, i) => `select ${i} as i, last_value::text as last, is_called as called from ${sqlName(each)}`,
+    );
     for (const { i, last, called } of await session.rows(state, selects.join(' union all '))) {
       const each = some[i];
       if (!each) continue;
@@ -102,8 +97,14 @@ export async function databaseLines(
   const lines: InventoryLine[] = [...contents.sequences];
   const work = async (first: boolean): Promise<void> => {
     await using session = await connect(ctx, server, snapshot.database);
-    await session.run(`begin isolation level repeatable read, read only; set transaction snapshot ${literal(snapshot.id)}`);
-    if (first) lines.push(...(await schemaLines(session, prefix)), largeObjects(prefix, await countLargeObjects(session, level)));
+    await session.run(
+      `begin isolation level repeatable read, read only; set transaction snapshot ${literal(snapshot.id)}`,
+    );
+    if (first)
+      lines.push(
+        ...(await schemaLines(session, prefix)),
+        largeObjects(prefix, await countLargeObjects(session, level)),
+      );
     for (let piece = jobs.shift(); piece; piece = jobs.shift()) {
       const part = await countPiece(session, piece, level);
       const before = counts.get(piece.table.oid);
@@ -148,7 +149,8 @@ async function schemaLines(session: Session, prefix: string): Promise<InventoryL
   const lines: InventoryLine[] = [];
   for (const { name, digest, ownership } of await definitionsOf(session)) {
     lines.push({ kind: 'definition', name: `${prefix}: ${name}`, count: null, digest });
-    if (ownership !== null) lines.push({ kind: 'ownership', name: `${prefix}: ${name}`, count: null, digest: ownership });
+    if (ownership !== null)
+      lines.push({ kind: 'ownership', name: `${prefix}: ${name}`, count: null, digest: ownership });
   }
   return lines;
 }

@@ -32,7 +32,9 @@ async function fromFile(ctx: Context, server: Server, database: string): Promise
 export function passwordIn(text: string, wanted: readonly string[]): string | null {
   for (const line of text.split(/\r?\n/)) {
     if (line.startsWith('#')) continue;
-    const fields = [...line.matchAll(/((?:\\.|[^:\\])*)(?::|$)/g)].map(([, field = '']) => field.replace(/\\(.)/g, '$1'));
+    const fields = [...line.matchAll(/((?:\\.|[^:\\])*)(?::|$)/g)].map(([, field = '']) =>
+      field.replace(/\\(.)/g, '$1'),
+    );
     const password = fields[wanted.length];
     if (password !== undefined && wanted.every((each, i) => fields[i] === '*' || fields[i] === each)) return password;
   }

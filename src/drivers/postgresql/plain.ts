@@ -6,15 +6,19 @@ import { ARCHIVE_SUFFIX, databaseOfPart, databasePart, GLOBALS_PART, SQL_SUFFIX 
 import { cleanContext, findProgram } from './programs.ts';
 
 const WORD = 'postgres';
+const GLOBALS_ITEM = 'globals';
 
 /** Archives as SQL text, as `pg_dump | gzip` would have written it. */
 export function renditionsOf(names: readonly string[], serverVersion: string): ReadonlyMap<string, Rendition> {
   const forms = new Map<string, Rendition>();
-  const databases = names.filter((name) => databaseOfPart(name, ARCHIVE_SUFFIX) !== null);
+  const databases = names.flatMap((name) => databaseOfPart(name, ARCHIVE_SUFFIX) ?? []);
   const common = { word: WORD, suffix: '.sql', gzip: true } as const;
   for (const name of names) {
     const database = databaseOfPart(name, ARCHIVE_SUFFIX);
-    if (name === GLOBALS_PART) forms.set(name, { ...common, name, item: 'globals', alone: false });
+    if (name === GLOBALS_PART) {
+      // Told by its end: a database may be called globals.
+      forms.set(name, { ...common, name, item: null, alone: databases.length === 1, suffix: '-globals.sql' });
+    }
     if (database === null) continue;
     forms.set(name, {
       ...common,
@@ -42,12 +46,28 @@ async function* asSql(ctx: Context, body: Bytes, major: number): Bytes {
   }
 }
 
+/** The roles stand beside the databases, one of which may be called so too. */
+function globalsItem(databases: readonly string[]): string {
+  let item = GLOBALS_ITEM;
+  while (databases.includes(item)) item += '-of-the-server';
+  return item;
+}
+
 /** 'postgres-2024-02-23-020000.sql.gz' and 'postgres_shop_20260128_120000.sql.gz'. */
 export function recogniseFile(fileName: string): { part: string; stamp: string } | null {
   const [, only, dated] = /^(postgres)-(\d{4}-\d{2}-\d{2}-\d{6})\.sql\.gz$/.exec(fileName) ?? [];
   // It does not tell its database: one database goes into one, whatever their names.
   if (only !== undefined && dated !== undefined) return { part: databasePart(only, SQL_SUFFIX), stamp: dated };
-  const [, database, stamp] = /^postgres_(.+)_(\d{8}_\d{6})\.sql\.gz$/.exec(fileName) ?? [];
-  if (database === undefined || stamp === undefined) return null;
-  return { part: databasePart(database, SQL_SUFFIX), stamp };
+  const [, item, stamp] = /^postgres_(.+)_(\d{8}_\d{6})\.sql\.gz$/.exec(fileName) ?? [];
+  if (item === undefined || stamp === undefined) return null;
+  if (item === GLOBALS_ITEM) return { part: GLOBALS_PART, stamp };
+  return { part: databasePart(unescaped(item), SQL_SUFFIX), stamp };
+}
+
+function unescaped(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // a script's own name, with a '%' that escapes nothing
+  }
 }

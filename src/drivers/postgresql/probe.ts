@@ -7,9 +7,8 @@ import { serverFacts } from './capture.ts';
 import { qualified, tablesOf } from './catalogue.ts';
 import { connect, type Session } from './connection.ts';
 import { connectSomewhere, heldBy, namesOnServer, POSTGRES } from './databases.ts';
-import { ident } from './names.ts';
+import { ident, quoted } from './names.ts';
 import { findProgram } from './programs.ts';
-import { quoted } from './names.ts';
 import type { Server } from './settings.ts';
 
 /** A row longer than this as text is more than the server can put into one message. */
@@ -136,7 +135,8 @@ async function largeFinding(session: Session, database: string): Promise<Finding
     if (!isFailure(error) || !['timeout', 'blocked', 'privileges'].includes(error.code)) throw error;
     return { check, verdict: 'unknown', detail: `its largest tables were not looked through: ${messageOf(error)}` };
   }
-  if (found.length === 0) return { check, verdict: 'pass', detail: `${candidates.length} tables with large values seen` };
+  if (found.length === 0)
+    return { check, verdict: 'pass', detail: `${candidates.length} tables with large values seen` };
   const detail = `pg_dump can not write rows of more than 1 GB as text, and there are some in ${found.join(', ')}`;
   return { check, verdict: 'fail', detail, hint: 'store such values as large objects or files' };
 }

@@ -79,7 +79,11 @@ async function isExecutable(path: string): Promise<boolean> {
 /** Null for a program that does not even tell its version, such as one of another architecture. */
 async function majorOf(ctx: Context, path: string): Promise<number | null> {
   try {
-    const said = await run(cleanContext(ctx), { program: path, args: ['--version'] }, { deadlineMs: VERSION_DEADLINE_MS });
+    const said = await run(
+      cleanContext(ctx),
+      { program: path, args: ['--version'] },
+      { deadlineMs: VERSION_DEADLINE_MS },
+    );
     const [, major] = /\(PostgreSQL\) (\d+)/.exec(said) ?? [];
     return major === undefined ? null : Number(major);
   } catch (error) {

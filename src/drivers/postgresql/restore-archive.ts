@@ -8,9 +8,9 @@ import type { Command, Context, RestoreOptions, Source } from '../../core/model.
 import { start } from '../../core/process.ts';
 import type { Session } from './connection.ts';
 import { explained } from './diagnosis.ts';
+import type { Item } from './item.ts';
 import { conninfo } from './names.ts';
 import { cleanContext, commandFor, findProgram, type Program } from './programs.ts';
-import type { Item } from './item.ts';
 import { chosenEntries } from './selection.ts';
 import type { Server } from './settings.ts';
 import { roomFor, type Spool, spoolArchive, spoolTables } from './spool.ts';
@@ -103,7 +103,10 @@ function isOfNewerProgram(line: string): boolean {
 }
 
 /** A role that is not a superuser can give things only to roles that it belongs to. */
-async function ownershipArgs(control: Session, { known, target }: Item): Promise<{ args: string[]; warnings: string[] }> {
+async function ownershipArgs(
+  control: Session,
+  { known, target }: Item,
+): Promise<{ args: string[]; warnings: string[] }> {
   const { superuser, mine, spaces } = await control.row(
     z.object({ superuser: z.boolean(), mine: z.array(z.string()), spaces: z.array(z.string()) }),
     `select (select rolsuper from pg_roles where rolname = current_user) as superuser,
@@ -116,12 +119,22 @@ async function ownershipArgs(control: Session, { known, target }: Item): Promise
   ];
   const args: string[] = [];
   const warnings: string[] = [];
-  const owners = superuser ? [] : named(entries.map(({ owner }) => owner), mine);
+  const owners = superuser
+    ? []
+    : named(
+        entries.map(({ owner }) => owner),
+        mine,
+      );
   if (owners.length > 0) {
     args.push('--no-owner', '--no-privileges');
-    warnings.push(`database ${target}: owners and privileges were left out, for want of rights on ${owners.join(', ')}`);
+    warnings.push(
+      `database ${target}: owners and privileges were left out, for want of rights on ${owners.join(', ')}`,
+    );
   }
-  const absent = named(entries.map(({ tablespace }) => tablespace), spaces);
+  const absent = named(
+    entries.map(({ tablespace }) => tablespace),
+    spaces,
+  );
   if (absent.length > 0) {
     args.push('--no-tablespaces');
     warnings.push(`database ${target}: all is in the default tablespace, there is no ${absent.join(', ')}`);

@@ -8,8 +8,8 @@ import { isFailure } from '../../core/errors.ts';
 import type { Context, Source } from '../../core/model.ts';
 import { connect, type Session, sqlState } from './connection.ts';
 import { createPlaceholders, rolesOf, unquoted } from './globals.ts';
-import { literal, quoted } from './names.ts';
 import type { Item } from './item.ts';
+import { literal, quoted } from './names.ts';
 import type { Server } from './settings.ts';
 import { type SqlItem, sqlItems } from './sqltext.ts';
 
@@ -93,7 +93,11 @@ function isMade(text: string, made: ReadonlySet<string>): boolean {
 }
 
 /** Runs the statements and copies the rows, in order. A statement that fails ends it. */
-async function feed(session: Session, body: AsyncIterable<Uint8Array>, skipped: (text: string) => boolean): Promise<void> {
+async function feed(
+  session: Session,
+  body: AsyncIterable<Uint8Array>,
+  skipped: (text: string) => boolean,
+): Promise<void> {
   const { from } = await import('pg-copy-streams');
   await session.run("set search_path to default; set row_security to default; set client_encoding to 'UTF8'");
   for await (const item of sqlItems(body)) {
@@ -159,7 +163,10 @@ async function temporaryRole(control: Session, own: Session, database: string): 
  * role. Superusers get nothing this way: what they own can act for them.
  */
 async function settleOwners(control: Session, own: Session, later: Found['later']): Promise<string[]> {
-  const superusers = await control.rows(z.object({ name: z.string() }), 'select rolname as name from pg_roles where rolsuper');
+  const superusers = await control.rows(
+    z.object({ name: z.string() }),
+    'select rolname as name from pg_roles where rolsuper',
+  );
   const mighty = new Set(superusers.map(({ name }) => name));
   const there = await rolesOf(control);
   await own.run('set search_path to default');
@@ -173,5 +180,7 @@ async function settleOwners(control: Session, own: Session, later: Found['later'
       refused.push(text);
     }
   }
-  return refused.length === 0 ? [] : [`${refused.length} owners could not be set, the first: ${refused[0]?.slice(0, 80)}`];
+  return refused.length === 0
+    ? []
+    : [`${refused.length} owners could not be set, the first: ${refused[0]?.slice(0, 80)}`];
 }

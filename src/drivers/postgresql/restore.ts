@@ -24,7 +24,9 @@ export async function restoreServer(
   names: ReadonlyMap<string, string> | null = null,
 ): Promise<Restored> {
   const what = `restore into postgresql at ${server.host}:${server.port}`;
-  return await withDeadline(ctx, server.deadlineMs, what, (limited) => restoreAll(limited, server, base, options, names));
+  return await withDeadline(ctx, server.deadlineMs, what, (limited) =>
+    restoreAll(limited, server, base, options, names),
+  );
 }
 
 async function restoreAll(
@@ -60,7 +62,7 @@ async function restoreAll(
 }
 
 /** What is to be restored, and where to. */
-async function itemsOf(
+export async function itemsOf(
   ctx: Context,
   server: Server,
   source: Source,
@@ -110,9 +112,13 @@ export async function connectAside(ctx: Context, server: Server, targets: Readon
 function assertVersion(control: Session, database: string, known: DatabaseToc | null): void {
   const major = Number.parseInt(known?.toc.server ?? '0', 10);
   if (major <= control.major) return;
-  throw new Failure('version-mismatch', `database ${database} is of PostgreSQL ${major}, the target is ${control.major}`, {
-    hint: `restore into PostgreSQL ${major} or newer`,
-  });
+  throw new Failure(
+    'version-mismatch',
+    `database ${database} is of PostgreSQL ${major}, the target is ${control.major}`,
+    {
+      hint: `restore into PostgreSQL ${major} or newer`,
+    },
+  );
 }
 
 /** An extension that the target has not installed is no fault of the point. */

@@ -47,7 +47,14 @@ export async function sandboxSpec(ctx: Context, need: SandboxNeed): Promise<Serv
       },
     ],
     run: { program: path, args: ['-D', data, '-p', String(need.port), ...settings], env },
-    settings: { host: '127.0.0.1', port: need.port, user: SUPERUSER, password: need.password, bin_dir: dir, tls: { mode: 'disable' } },
+    settings: {
+      host: '127.0.0.1',
+      port: need.port,
+      user: SUPERUSER,
+      password: need.password,
+      bin_dir: dir,
+      tls: { mode: 'disable' },
+    },
     unprivileged: true,
     stopSignal: 'SIGQUIT',
   };

@@ -7,8 +7,8 @@ import type { Toc, TocEntry } from './archive.ts';
 import { qualified } from './catalogue.ts';
 import { connect, place, type Session } from './connection.ts';
 import { unquoted } from './globals.ts';
-import { quoted } from './names.ts';
 import type { Item } from './item.ts';
+import { quoted } from './names.ts';
 import type { Server } from './settings.ts';
 
 /** What comes along with a table. Foreign keys only when the table that they point to comes too. */
@@ -38,7 +38,9 @@ export function parseTableName(text: string): { schema: string | null; name: str
   const part = '("(?:[^"]|"")+"|[^".]+)';
   const [, first, second] = new RegExp(`^${part}(?:\\.${part})?$`, 's').exec(text) ?? [];
   if (first === undefined) throw new Failure('settings-invalid', `${text} is no name of a table`);
-  return second === undefined ? { schema: null, name: unquoted(first) } : { schema: unquoted(first), name: unquoted(second) };
+  return second === undefined
+    ? { schema: null, name: unquoted(first) }
+    : { schema: unquoted(first), name: unquoted(second) };
 }
 
 export async function chosenEntries(
@@ -47,17 +49,26 @@ export async function chosenEntries(
   { item, toc, control, tables }: { item: Item; toc: Toc; control: Session; tables: readonly string[] },
 ): Promise<TocEntry[]> {
   const byId = new Map(toc.entries.map((entry) => [entry.id, entry]));
-  const chosen = withPartitions(toc, tables.map((table) => tableEntry(toc, table)));
+  const chosen = withPartitions(
+    toc,
+    tables.map((table) => tableEntry(toc, table)),
+  );
   const ids = new Set(chosen.map(({ id }) => id));
   addDependents(toc, byId, ids);
   const tableIds = new Set(ids);
   addPrerequisites(byId, ids);
   await using session = await connect(ctx, server, item.target);
   await assertAbsent(server, session, chosen);
-  const there = await presentAlready(session, toc.entries.filter(({ id }) => ids.has(id) && !tableIds.has(id)));
-  const roles = new Set((await control.rows(z.object({ n: z.string() }), 'select rolname as n from pg_roles')).map(({ n }) => n));
+  const there = await presentAlready(
+    session,
+    toc.entries.filter(({ id }) => ids.has(id) && !tableIds.has(id)),
+  );
+  const roles = new Set(
+    (await control.rows(z.object({ n: z.string() }), 'select rolname as n from pg_roles')).map(({ n }) => n),
+  );
   // Grants name roles: where one is missing, the table is worth more than its grants.
-  const needless = (entry: TocEntry): boolean => there.has(entry.id) || (entry.what === 'ACL' && !roles.has(entry.owner));
+  const needless = (entry: TocEntry): boolean =>
+    there.has(entry.id) || (entry.what === 'ACL' && !roles.has(entry.owner));
   return toc.entries.filter((entry) => ids.has(entry.id) && !needless(entry));
 }
 

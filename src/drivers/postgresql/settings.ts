@@ -95,9 +95,13 @@ export function retargeted(settings: unknown, target: string): unknown {
   const before = serverOf(settings);
   const { database, user } = parseUrl(target);
   if (database !== null && before.databases !== 'all' && before.databases.length > 1) {
-    throw new Failure('settings-invalid', `the target names one database, the component has ${before.databases.length}`, {
-      hint: "leave the database out of the target's URL",
-    });
+    throw new Failure(
+      'settings-invalid',
+      `the target names one database, the component has ${before.databases.length}`,
+      {
+        hint: "leave the database out of the target's URL",
+      },
+    );
   }
   const { url: _url, host: _host, port: _port, tls: _tls, ...kept } = parseSettings(given, settings, 'postgresql');
   const { user: _user, password: _password, ...others } = kept;

@@ -86,7 +86,8 @@ async function spooled(ctx: Context, fill: (file: ScratchFile) => Promise<number
           for (const { field, data } of entries) {
             if (!data) continue;
             // Positions come from the store: one outside of the table of contents would write anywhere.
-            if (field + 9 > toc.blocksAt || data.at < toc.blocksAt) throw new Failure('malformed', `${path}: bad place`);
+            if (field + 9 > toc.blocksAt || data.at < toc.blocksAt)
+              throw new Failure('malformed', `${path}: bad place`);
             const place = Buffer.alloc(9);
             place[0] = OFFSET_KNOWN;
             place.writeBigUInt64LE(BigInt(data.at), 1);
@@ -102,6 +103,9 @@ async function spooled(ctx: Context, fill: (file: ScratchFile) => Promise<number
   } catch (cause) {
     await rm(dir, { recursive: true, force: true });
     if (systemCode(cause) !== 'ENOSPC') throw cause;
-    throw new Failure('no-space', `scratch space ${ctx.scratch} is full`, { cause, hint: 'name another one with TMPDIR' });
+    throw new Failure('no-space', `scratch space ${ctx.scratch} is full`, {
+      cause,
+      hint: 'name another one with TMPDIR',
+    });
   }
 }

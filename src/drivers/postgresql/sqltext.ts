@@ -237,7 +237,8 @@ function statementLexer(): Lexer {
     end() {
       if (state === 'command') obey(tag);
       const open = state !== 'code' && state !== 'line-comment' && state !== 'command' && !maybeEnd;
-      if (open || out.toString('utf8', 0, length).trim() !== '') throw malformed(startLine, 'its last statement has no end');
+      if (open || out.toString('utf8', 0, length).trim() !== '')
+        throw malformed(startLine, 'its last statement has no end');
       if (restricted !== null) throw malformed(line, 'it has \\restrict without \\unrestrict');
     },
   };
@@ -302,7 +303,9 @@ function endMark(data: Buffer, at: number): number | 'short' {
 }
 
 function isWordByte(byte: number): boolean {
-  return (byte >= 97 && byte <= 122) || (byte >= 65 && byte <= 90) || (byte >= 48 && byte <= 57) || byte === 95 || byte > 127;
+  return (
+    (byte >= 97 && byte <= 122) || (byte >= 65 && byte <= 90) || (byte >= 48 && byte <= 57) || byte === 95 || byte > 127
+  );
 }
 function isSpace(byte: number): boolean {
   return byte === SPACE || byte === LF || byte === CR || byte === TAB;

@@ -4,7 +4,16 @@ import pg from 'pg';
 import type { Postgres, PostgresMajor } from '../../../test/servers/postgres.ts';
 
 /** Names that break what is pasted together: quotes, a newline, an option, a connection string, Unicode. */
-export const ODD_NAMES = ['--file=x', 'host=evil', `o'dd "name"`, 'dbname=x user=y', 'zwei\nZeilen', 'Łódź 🛟', 'a/b.c%d', '$HOME'];
+export const ODD_NAMES = [
+  '--file=x',
+  'host=evil',
+  `o'dd "name"`,
+  'dbname=x user=y',
+  'zwei\nZeilen',
+  'Łódź 🛟',
+  'a/b.c%d',
+  '$HOME',
+];
 
 /** Runs statements as the server's superuser. */
 export async function sql(server: Postgres, database: string, ...texts: string[]): Promise<unknown[]> {
@@ -157,4 +166,5 @@ with lines';
   comment on role reader is 'reads';
 `;
 
-const VIRTUAL = 'create table virtual_columns (a int, b int generated always as (a * 2) virtual); insert into virtual_columns values (1);';
+const VIRTUAL =
+  'create table virtual_columns (a int, b int generated always as (a * 2) virtual); insert into virtual_columns values (1);';

@@ -63,7 +63,15 @@ export async function putToc(ctx: Context, sink: Sink, { facts, toc, publicSchem
 
 async function* rendered({ facts, toc, publicSchema }: DatabaseToc): AsyncIterable<string> {
   const { entries, writtenBy, server, blocksAt, bytes } = toc;
-  const head = { format: 1, database: facts, public_schema: publicSchema, written_by: writtenBy, server, blocks_at: blocksAt, bytes };
+  const head = {
+    format: 1,
+    database: facts,
+    public_schema: publicSchema,
+    written_by: writtenBy,
+    server,
+    blocks_at: blocksAt,
+    bytes,
+  };
   yield `${JSON.stringify(head).slice(0, -1)},"entries":[`;
   let comma = '';
   for (const { id, what, schema, name, owner, tablespace, needs, field, data } of entries) {

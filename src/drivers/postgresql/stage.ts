@@ -1,0 +1,148 @@
+// In place: restored beside the live databases, compared, and then swapped in by name. The old ones stay.
+
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import type { Chain, Component, Context, RestoreOptions, Staged } from '../../core/model.ts';
+import { type Session, sqlState } from './connection.ts';
+import { quoted } from './names.ts';
+import { connectAside, dropDatabase, inUse, itemsOf, restoreServer } from './restore.ts';
+import type { Server } from './settings.ts';
+
+const NAME_BYTES_MAX = 63;
+const STAGED = '__lifeboat_';
+const KEPT = '__lifeboat_old_';
+
+export async function stageServer(
+  ctx: Context,
+  server: Server,
+  {
+    chain,
+    id,
+    options,
+    open,
+  }: {
+    chain: Chain;
+    id: string;
+    options: RestoreOptions;
+    /** A component on the same server whose databases have these names. */
+    open: (names: ReadonlyMap<string, string>) => Component;
+  },
+): Promise<Staged> {
+  const items = await itemsOf(ctx, server, chain.base, options, null);
+  const targets = new Map(items.map(({ database, target }) => [database, target]));
+  const names = new Map([...targets].map(([database, target]) => [database, besideName(target, STAGED, id)]));
+  const inOne = { ...server, databases: [...targets.keys()] };
+  await using control = await connectAside(ctx, server, new Set(targets.values()));
+  for (const name of names.values()) await dropIfThere(control, name); // of an attempt that was broken off
+  const clear = async (): Promise<void> => {
+    await using session = await connectAside({ ...ctx, signal: new AbortController().signal }, server, new Set());
+    for (const name of names.values()) await dropIfThere(session, name);
+  };
+  try {
+    await restoreServer(ctx, inOne, chain, options, names);
+  } catch (error) {
+    await clear();
+    throw error;
+  }
+  let published = false;
+  return {
+    component: open(names),
+    publish: async (live, { terminateConnections }) => {
+      const swaps = [...targets].map(([database, target]) => ({
+        staged: names.get(database) ?? '',
+        live: target,
+        old: besideName(target, KEPT, id),
+      }));
+      const keptAs = await publish(live, server, swaps, terminateConnections);
+      published = true;
+      return { keptAs };
+    },
+    [Symbol.asyncDispose]: async () => {
+      if (!published) await clear();
+    },
+  };
+}
+
+interface Swap {
+  readonly staged: string;
+  readonly live: string;
+  readonly old: string;
+}
+
+/** All of them or none: a swap that fails takes back the ones before it. */
+async function publish(ctx: Context, server: Server, swaps: readonly Swap[], terminate: boolean): Promise<string[]> {
+  await using control = await connectAside(ctx, server, new Set(swaps.map(({ live }) => live)));
+  const undo: (() => Promise<void>)[] = [];
+  const kept: string[] = [];
+  try {
+    for (const { staged, live, old } of swaps) {
+      if (await isThere(control, live)) {
+        undo.push(() => control.run(`alter database ${quoted(live)} allow_connections true`));
+        await setAside(control, live, old, terminate);
+        undo.push(() => rename(control, old, live));
+        kept.push(old);
+      }
+      await rename(control, staged, live);
+      undo.push(() => rename(control, live, staged));
+    }
+  } catch (error) {
+    for (const step of undo.reverse()) await step();
+    throw error;
+  }
+  return kept;
+}
+
+/** It stays closed: what is written into it from now on would be lost. */
+async function setAside(control: Session, live: string, old: string, terminate: boolean): Promise<void> {
+  await control.run(`alter database ${quoted(live)} allow_connections false`);
+  if (terminate) {
+    const ended =
+      'select pg_terminate_backend(pid, 5000) as ended from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()';
+    await control.rows(z.unknown(), ended, [live]);
+  }
+  try {
+    await rename(control, live, old);
+  } catch (error) {
+    throw sqlState(error) === '55006' ? await inUse(control, live, error) : error;
+  }
+}
+
+/** Old databases that in-place restores kept. Only names of exactly our form, of databases that are ours to protect. */
+export async function dropOldDatabases(ctx: Context, server: Server): Promise<string[]> {
+  await using control = await connectAside(ctx, server, new Set());
+  const rows = await control.rows(
+    z.object({ name: z.string() }),
+    'select datname as name from pg_database where not datallowconn',
+  );
+  const names = rows.map(({ name }) => name).filter((name) => isKept(name, server.databases));
+  for (const name of names) await dropDatabase(control, name, false);
+  return names;
+}
+
+function isKept(name: string, databases: readonly string[] | 'all'): boolean {
+  const [, stem, id] = /^(.+)__lifeboat_old_(\d{4}-\d{2}-\d{2}-\d{6})$/s.exec(name) ?? [];
+  if (stem === undefined || id === undefined) return false;
+  return databases === 'all' || databases.some((database) => besideName(database, KEPT, id) === name);
+}
+
+/** A name that is too long is cut, with its hash, so that two long ones stay two. */
+function besideName(database: string, infix: string, id: string): string {
+  const end = `${infix}${id}`;
+  const room = NAME_BYTES_MAX - Buffer.byteLength(end);
+  if (Buffer.byteLength(database) <= room) return database + end;
+  const hash = createHash('sha256').update(database).digest('hex').slice(0, 8);
+  let stem = database;
+  while (Buffer.byteLength(stem) > room - hash.length) stem = [...stem].slice(0, -1).join('');
+  return stem + hash + end;
+}
+
+async function isThere(control: Session, name: string): Promise<boolean> {
+  const found = await control.rows(z.unknown(), 'select 1 from pg_database where datname = $1', [name]);
+  return found.length > 0;
+}
+async function rename(control: Session, from: string, to: string): Promise<void> {
+  await control.run(`alter database ${quoted(from)} rename to ${quoted(to)}`);
+}
+async function dropIfThere(control: Session, name: string): Promise<void> {
+  if (await isThere(control, name)) await dropDatabase(control, name, true);
+}
