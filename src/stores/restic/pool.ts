@@ -35,15 +35,21 @@ interface Thread {
   died: Failure | undefined;
 }
 
-export function openPool(options: { key: MasterKey; compressionLevel: number; workers?: number | undefined }): Pool {
+export function openPool(options: {
+  key: MasterKey;
+  compressionLevel: number;
+  workers?: number | undefined;
+  /** What the threads run. */
+  script?: URL;
+}): Pool {
   const size = options.workers ?? Math.min(WORKERS_MAX, availableParallelism());
-  const { key, compressionLevel } = options;
+  const { key, compressionLevel, script = new URL('./worker.ts', import.meta.url) } = options;
   const threads: (Thread | undefined)[] = Array.from({ length: size }, () => undefined);
   let jobs = 0;
   let closed: Failure | undefined;
 
   function threadAt(number: number): Thread {
-    const thread = (threads[number] ??= startThread({ key, compressionLevel }));
+    const thread = (threads[number] ??= startThread(script, { key, compressionLevel }));
     if (thread.died) throw thread.died;
     return thread;
   }
@@ -81,8 +87,8 @@ export function openPool(options: { key: MasterKey; compressionLevel: number; wo
   };
 }
 
-function startThread(settings: WorkerSettings): Thread {
-  const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData: settings });
+function startThread(script: URL, settings: WorkerSettings): Thread {
+  const worker = new Worker(script, { workerData: settings });
   const thread: Thread = { worker, waiting: new Map(), cost: 0, died: undefined };
   const die = (reason: string, cause?: unknown): void => {
     thread.died ??= new Failure('program-failed', `a thread of the store ended: ${reason}`, { cause });

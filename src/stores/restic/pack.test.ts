@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { isFailure } from '../../core/errors.ts';
+import { compress, freshKey, seal, sha256 } from './crypto.ts';
+import { BLOB_BYTES_MAX, checkPack, openBlob, PACK_BYTES_MAX } from './pack.ts';
+import { type FinishedPack, packBuilder } from './pack-builder.ts';
+import { noise } from './writer-testing.ts';
+
+const KEY = freshKey();
+const BLOBS = [Buffer.from('a'), Buffer.alloc(5000, 'text '), noise(3000, 'b'), Buffer.alloc(70_000)];
+
+test('a pack says itself what it holds', () => {
+  const { pack, id } = packOf(BLOBS);
+  const { blobs, damages } = checkPack(KEY, pack, id);
+  assert.deepEqual(damages, []);
+  const ids = blobs.map((blob) => Buffer.from(blob.id).toString('hex'));
+  assert.deepEqual(
+    ids,
+    BLOBS.map((plain) => sha256(plain).toString('hex')),
+  );
+  const stored = blobs.map((blob) => blob.uncompressedLength > 0);
+  assert.deepEqual(stored, [false, true, false, true], 'what does not shrink is stored as it is');
+});
+
+test('a bit that flips anywhere in a pack is found, and the blob it hit is named', () => {
+  const { pack, id } = packOf(BLOBS);
+  const whole = checkPack(KEY, pack, id).blobs;
+  fc.assert(
+    fc.property(fc.nat(pack.length - 1), fc.nat(7), (at, bit) => {
+      const damaged = Buffer.from(pack);
+      damaged.writeUInt8(damaged.readUInt8(at) ^ (1 << bit), at);
+      const hit = whole.findIndex(({ offset, length }) => at >= offset && at < offset + length);
+      const { damages } = checkPack(KEY, damaged, id);
+      const named = damages.map(({ blob }) => (blob ? whole.findIndex(({ offset }) => offset === blob.offset) : null));
+      assert.deepEqual(named, [null, hit < 0 ? null : hit]);
+      assert.notEqual(checkPack(KEY, damaged, sha256(damaged)).damages.length, 0, 'also where its name fits');
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('a pack cut short is found, down to nothing', () => {
+  const { pack, id } = packOf(BLOBS);
+  for (const length of [0, 3, 4, 40, 3000, pack.length - 1]) {
+    assert.notEqual(checkPack(KEY, pack.subarray(0, length), id).damages.length, 0, `${length} bytes`);
+  }
+});
+
+test('what memory spoils between hashing and sealing never becomes a pack', () => {
+  const builder = packBuilder({ key: KEY, tree: false, compressionLevel: 3 });
+  const plain = Buffer.alloc(5000, 'text ');
+  const id = sha256(plain);
+  plain.write('flipped');
+  builder.add(id, plain);
+  assert.throws(
+    () => builder.finish(),
+    (error) => isFailure(error, 'checksum') && /read back/.test(error.message),
+  );
+});
+
+test('a pack is closed before it grows too large, unless by a single blob', () => {
+  const builder = packBuilder({ key: KEY, tree: true, compressionLevel: 0 });
+  const packs: FinishedPack[] = [];
+  for (const bytes of [6_000_000, 6_000_000, 6_000_000, 20_000_000, 1000]) {
+    const plain = noise(bytes, `${bytes}`);
+    packs.push(...[builder.add(sha256(plain), plain)].filter((pack) => pack !== undefined));
+  }
+  packs.push(...[builder.finish()].filter((pack) => pack !== undefined));
+  assert.deepEqual(
+    packs.map(({ bytes }) => Math.round(bytes / 1_000_000)),
+    [12, 6, 20, 0],
+  );
+  assert.ok(packs.every(({ bytes }) => bytes <= PACK_BYTES_MAX || bytes > 20_000_000));
+});
+
+test('a zstd bomb is refused before it fills the memory', () => {
+  const bomb = compress(Buffer.alloc(64 * 1024 * 1024), 1);
+  const sealed = seal(KEY, bomb);
+  const id = sha256(Buffer.alloc(1000));
+  for (const uncompressedLength of [1000, BLOB_BYTES_MAX + 1, 0xffffffff]) {
+    assert.throws(
+      () => openBlob(KEY, sealed, { id, uncompressedLength }, () => assert.fail('it was opened')),
+      (error) => isFailure(error, 'checksum'),
+    );
+  }
+});
+
+function packOf(blobs: readonly Buffer[]): { pack: Buffer; id: Buffer } {
+  const builder = packBuilder({ key: KEY, tree: false, compressionLevel: 3 });
+  for (const plain of blobs) assert.equal(builder.add(sha256(plain), plain), undefined);
+  const finished = builder.finish();
+  assert.ok(finished);
+  return { pack: Buffer.from(finished.buffer, 0, finished.bytes), id: Buffer.from(finished.id, 'hex') };
+}
