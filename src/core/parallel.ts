@@ -11,17 +11,21 @@ export async function mapBounded<T, R>(
   const running = new Set<Promise<void>>();
   let failed: { error: unknown } | undefined;
   let index = 0;
-  for await (const item of items) {
-    const at = index++;
-    const job: Promise<void> = work(item, at)
-      .then(
-        (result) => void (results[at] = result),
-        (error: unknown) => void (failed ??= { error }),
-      )
-      .finally(() => running.delete(job));
-    running.add(job);
-    if (running.size >= limit) await Promise.race(running);
-    if (failed) break;
+  try {
+    for await (const item of items) {
+      const at = index++;
+      const job: Promise<void> = work(item, at)
+        .then(
+          (result) => void (results[at] = result),
+          (error: unknown) => void (failed ??= { error }),
+        )
+        .finally(() => running.delete(job));
+      running.add(job);
+      if (running.size >= limit) await Promise.race(running);
+      if (failed) break;
+    }
+  } catch (error) {
+    failed ??= { error }; // of the items, or of a call that did not even begin
   }
   await Promise.all(running);
   if (failed) throw failed.error;

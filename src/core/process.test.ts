@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { bytesOf, readAll } from './bytes.ts';
+import { Failure } from './errors.ts';
+import { identityOf, stateOf } from './liveness.ts';
+import type { Bytes, Command } from './model.ts';
+import { run, start } from './process.ts';
+import { liveContext } from './testing.ts';
+
+const node = (script: string, ...args: string[]): Command => ({
+  program: process.execPath,
+  args: ['-e', script, ...args],
+});
+const FOREVER = 'setInterval(() => {}, 1000);';
+
+test('what a program prints is its answer', async () => {
+  assert.equal(await run(liveContext(), node('console.log(process.argv[1])', 'a b;$c')), 'a b;$c\n');
+});
+
+test('a program is given what it needs: input, environment, directory', async () => {
+  const ctx = liveContext({ env: { GIVEN: 'by the context', PATH: process.env.PATH } });
+  const script =
+    'process.stdin.on("data", (d) => console.log(String(d), process.env.GIVEN, process.env.OWN, process.cwd()))';
+  const command = { ...node(script), env: { OWN: 'by the command' }, cwd: '/' };
+  assert.equal(await run(ctx, command, { input: bytesOf('fed') }), 'fed by the context by the command /\n');
+});
+
+test('an exit code other than 0 is a failure with its last words', async () => {
+  const failing = run(liveContext(), node('console.error("first"); console.error("disk on fire"); process.exit(4)'));
+  await assert.rejects(failing, { code: 'program-failed', message: /exited with 4.*disk on fire/s });
+});
+
+test('a program that is missing is named', async () => {
+  await assert.rejects(run(liveContext(), { program: 'no-such-program', args: [] }), {
+    code: 'program-missing',
+    message: /no-such-program/,
+  });
+});
+
+test('fault 51: a program that hangs is ended at its deadline', async () => {
+  await assert.rejects(run(liveContext(), node(FOREVER), { deadlineMs: 200 }), { code: 'timeout' });
+});
+
+test('fault 51: of a flood on standard error the end is kept, and it stops nothing', async () => {
+  const script =
+    'for (let i = 0; i < 20000; i++) console.error("x".repeat(100)); console.error("the cause"); process.exitCode = 1';
+  const running = start(liveContext(), node(script));
+  await readAll(running.stdout);
+  const { code, stderr } = await running.ended();
+  assert.equal(code, 1);
+  assert.ok(stderr.length <= 16 * 1024);
+  assert.ok(stderr.endsWith('the cause\n'));
+});
+
+test('fault 51: a signal that ended it is named, and is never a success', async () => {
+  const killed = run(liveContext(), node('process.kill(process.pid, "SIGKILL")'));
+  await assert.rejects(killed, { code: 'program-failed', message: /SIGKILL/ });
+});
+
+test('fault 51: closing its output early is no success by itself', async () => {
+  const running = start(liveContext(), node('process.stdout.end("part", () => process.exit(7))'));
+  assert.equal((await readAll(running.stdout)).toString(), 'part');
+  await assert.rejects(running.succeeded(), { code: 'program-failed', message: /7/ });
+});
+
+test('a program that stops listening does not stall whoever feeds it', async () => {
+  async function* endless(): Bytes {
+    for (;;) yield new Uint8Array(65536);
+  }
+  const running = start(liveContext(), node('process.exit(0)'), { stdin: 'pipe' });
+  await running.feed(endless());
+  await readAll(running.stdout);
+  assert.equal((await running.succeeded()).code, 0);
+});
+
+test('each line of standard error is told as it comes', async () => {
+  const lines: string[] = [];
+  await run(liveContext(), node('process.stderr.write("one\\ntw"); process.stderr.write("o\\n")'), {
+    onStderr: (line) => void lines.push(line),
+  });
+  assert.deepEqual(lines, ['one', 'two']);
+});
+
+test('stopping ends the program with all that it started', async () => {
+  const stop = new AbortController();
+  const ctx = liveContext({ signal: stop.signal });
+  const child = `require('node:child_process').spawn(process.execPath, ['-e', ${JSON.stringify(FOREVER)}])`;
+  const running = start(ctx, node(`console.log(${child}.pid); ${FOREVER}`));
+  for await (const chunk of running.stdout) {
+    const grandchild = await identityOf(Number(Buffer.from(chunk).toString()));
+    stop.abort(new Failure('interrupted', 'enough'));
+    await assert.rejects(running.succeeded(), { code: 'interrupted', message: 'enough' });
+    assert.ok(grandchild);
+    assert.equal(await stateOf(grandchild), 'dead');
+    break;
+  }
+  assert.throws(() => start(ctx, node('')), 'nothing starts any more');
+});
