@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { Failure, messageOf } from '../../core/errors.ts';
 import type { MasterKey } from './crypto.ts';
-import type { Answer, Job, JobKind, Jobs, WorkerSettings } from './worker.ts';
+import type { Answer, Job, JobKind, Jobs, WorkerSettings } from './blobs.worker.ts';
 
 const WORKERS_MAX = 4;
 
@@ -43,7 +43,7 @@ export function openPool(options: {
   script?: URL;
 }): Pool {
   const size = options.workers ?? Math.min(WORKERS_MAX, availableParallelism());
-  const { key, compressionLevel, script = new URL('./worker.ts', import.meta.url) } = options;
+  const { key, compressionLevel, script = new URL('./blobs.worker.ts', import.meta.url) } = options;
   const threads: (Thread | undefined)[] = Array.from({ length: size }, () => undefined);
   let jobs = 0;
   let closed: Failure | undefined;
