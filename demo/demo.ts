@@ -3,7 +3,7 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startPostgres } from '../test/servers/postgres.ts';
 import { startRedis } from '../test/servers/redis.ts';
@@ -30,6 +30,8 @@ const [postgres, redis, s3] = await Promise.all([
 const shopUrl = withDatabase(postgres.url, DATABASE);
 say(`PostgreSQL 17 on port ${postgres.port}, Redis 8 on port ${redis.port}${s3 ? `, S3 at ${s3.endpoint}` : ''}`);
 const env: Record<string, string> = {
+  // The programs of these servers, which are not installed for everybody.
+  PATH: [postgres.bin, dirname(redis.program), process.env.PATH].join(delimiter),
   DATABASE_URL: shopUrl,
   REDIS_URL: redis.url,
   ...(s3 ? { AWS_ACCESS_KEY_ID: s3.accessKey, AWS_SECRET_ACCESS_KEY: s3.secretKey, AWS_REGION: s3.region } : {}),
@@ -104,7 +106,7 @@ async function run(args: readonly string[], what: string): Promise<Ran> {
   const code = child.exitCode ?? (await new Promise<number | null>((resolve) => child.once('exit', resolve)));
   if (code !== 0) throw new Error(`lifeboat ${args[0]} exited with ${code}`);
   rows.push([what, seconds(performance.now() - started)]);
-  return { stored: /stored\D*([\d.]+ \w+)/.exec(text)?.[1] ?? '' };
+  return { stored: /([\d.]+ \w+) stored/.exec(text)?.[1] ?? '' };
 }
 
 async function timed(what: string, work: () => Promise<void>): Promise<void> {

@@ -2,7 +2,7 @@
 
 import type { CapturedComponent, RecoveryPoint } from '../core/model.ts';
 import type { Findings } from '../engine/findings.ts';
-import { bytesText, countText, durationText, table } from './terminal.ts';
+import { bytesText, durationText, plural, table } from './terminal.ts';
 
 /** A person reads the first ones. */
 const FINDINGS_SHOWN = 20;
@@ -12,13 +12,7 @@ export function componentTable(point: RecoveryPoint): string {
   const rows = Object.entries(point.components).map(([name, each]) =>
     each.error
       ? [name, each.kind, `FAILED: ${each.error.message.split('\n')[0]}`, '', '']
-      : [
-          name,
-          `${each.kind} ${each.serverVersion ?? ''}`,
-          totalsText(each),
-          bytesText(each.parts.bytes),
-          durationText(each.durationMs),
-        ],
+      : [name, kindText(each), totalsText(each), bytesText(each.parts.bytes), durationText(each.durationMs)],
   );
   return table(
     [
@@ -32,10 +26,16 @@ export function componentTable(point: RecoveryPoint): string {
   );
 }
 
-/** '1 databases, 12 tables, 350 500 rows' */
+/** '1 database, 12 tables, 350 500 rows' */
 export function totalsText({ totals }: CapturedComponent): string {
   return Object.entries(totals)
-    .map(([what, count]) => (what === 'bytes' ? bytesText(count) : `${countText(count)} ${what.replaceAll('_', ' ')}`))
+    .filter(([, count]) => count > 0)
+    .map(([what, count]) => {
+      const words = what.replaceAll('_', ' ');
+      return what === 'bytes'
+        ? bytesText(count)
+        : plural(count, count === 1 ? words.replace(/(?<=[a-z])s$/, '') : words, words);
+    })
     .join(', ');
 }
 
@@ -51,4 +51,9 @@ export function findingLines({ kept, omitted }: Findings): string[] {
   });
   const left = notable.length - lines.length + omitted;
   return left > 0 ? [...lines, `… and ${left} more: --json shows them`] : lines;
+}
+
+/** 'postgresql 17.10', 'valkey 9.1.2'. */
+function kindText({ kind, serverVersion }: CapturedComponent): string {
+  return serverVersion !== null && /^[A-Za-z]/.test(serverVersion) ? serverVersion : `${kind} ${serverVersion ?? ''}`;
 }

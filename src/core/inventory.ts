@@ -1,5 +1,6 @@
 // Inventories as parts: one JSON document a line, ordered by (kind, name), so that a million lines compare in one walk.
 
+import assert from 'node:assert/strict';
 import { z } from 'zod';
 import { batched, linesOf } from './bytes.ts';
 import { Failure } from './errors.ts';
@@ -90,7 +91,14 @@ export function judge({ expected, actual }: LinePair, what: string): Finding {
 }
 
 async function* rendered(lines: AsyncIterable<InventoryLine> | Iterable<InventoryLine>): AsyncIterable<string> {
-  for await (const { kind, name, count, digest, detail } of lines) {
+  let before: InventoryLine | undefined;
+  for await (const line of lines) {
+    assert(
+      before === undefined || byKindAndName(before, line) < 0,
+      `inventory line ${line.kind} ${line.name} is in order`,
+    );
+    before = line;
+    const { kind, name, count, digest, detail } = line;
     yield `${JSON.stringify({ kind, name, count, digest, detail })}\n`;
   }
 }

@@ -17,7 +17,7 @@ import { withEnvFile } from '../compat/variables.ts';
 import type { Bind, ExitCode, Session } from '../session.ts';
 
 interface Options {
-  readonly envFile?: string;
+  readonly variables?: string;
   readonly test?: true;
   readonly postgresOnly?: true;
   readonly redisOnly?: true;
@@ -80,16 +80,23 @@ export function define(command: Command, bind: Bind): void {
     .argument('<plan>', Object.keys(SCRIPTS).join(' or '))
     .argument('<script>', "the old script's name without .sh; 'config' prints the lifeboat.yaml of the variables")
     .argument('[backup]', 'the point or file that is restored')
-    .option('--env-file <file>', 'variables that are not exported')
+    .option('--variables <file>', 'variables that are not exported')
     .option('--test', 'backup: do everything but keep it')
     .option('--postgres-only', 'restore: only PostgreSQL')
     .option('--redis-only', 'restore: only Redis')
     .option('-a, --all', 'restore-all: all services')
     .option('--terminate-connections', 'restore: end sessions that stand in the way')
-    .option('--yes', 'restore: do not ask for the name of what is overwritten');
+    .option('--yes', 'restore: do not ask for the name of what is overwritten')
+    .addHelpText(
+      'after',
+      `
+The scripts in compat/ call this with the variables that the old ones read. Examples:
+  lifeboat compat infershield restore 2024-02-23-020000 --postgres-only
+  lifeboat compat ait-core config > lifeboat.yaml`,
+    );
   bind<Options>(command, async (session, options, [planWord = '', scriptWord = '', backup]) => {
     const plan = pick(planWord, Object.keys(SCRIPTS), 'plan') as PlanName;
-    const env = await withEnvFile(session.ctx.env, options.envFile);
+    const env = await withEnvFile(session.ctx.env, options.variables);
     const own: Session = { ...session, ctx: { ...session.ctx, env } };
     if (scriptWord === 'config') {
       const { config } = compatPlan(plan, env, BOTH);

@@ -1,13 +1,13 @@
 // A capture: the server's copy for replicas, walked while it is written to the store.
 
-import { putInventory } from '../../core/inventory.ts';
+import { byKindAndName, putInventory } from '../../core/inventory.ts';
 import type { Bytes, Capture, Context, Cut, InventoryLine, Rendition, Sink } from '../../core/model.ts';
 import { type Connection, connect } from './connection.ts';
 import { rdbFacts } from './facts.ts';
 import type { Job, Result } from './rdb/job.ts';
 import { type FullSync, fullSync } from './replica.ts';
 import { isError, textOf } from './resp.ts';
-import { type ServerFacts, serverFacts } from './server.ts';
+import type { ServerFacts } from './server.ts';
 import type { Settings } from './settings.ts';
 import { startWalk, walkThrough } from './walker.ts';
 
@@ -25,15 +25,15 @@ export const rdbRendition: Rendition = {
 
 export async function capture(ctx: Context, settings: Settings, sink: Sink): Promise<Capture> {
   await using connection = await connect(ctx, settings);
-  const server = await serverFacts(connection);
   const sync = await fullSync(ctx, settings);
+  const { server } = sync;
   const at = await serverTime(ctx, connection);
   await using walk = startWalk(ctx, tallyJob(settings));
   const body = walk.through(reported(ctx, sync.body, server));
   await sink.put(ctx, RDB_PART, body, { rendition: rdbRendition });
   const result = await walk.result();
   const cut = cutOf(sync, at, result);
-  await putInventory(ctx, sink, [...result.lines, timeLine(cut.at)]);
+  await putInventory(ctx, sink, [...result.lines, timeLine(cut.at)].sort(byKindAndName));
   return {
     cut,
     method: 'replica',
@@ -74,7 +74,7 @@ function cutOf(sync: FullSync, asked: number, { aux }: Result): Cut {
 }
 
 /** What had passed away by then may be missing: see compare. */
-export function timeLine(at: string): InventoryLine {
+function timeLine(at: string): InventoryLine {
   return { kind: 'facts', name: 'time', count: null, digest: null, detail: { at } };
 }
 
