@@ -6,9 +6,11 @@ import { Failure, systemCode } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
 import { connect, refusal } from './connection.ts';
 import { isError, textOf } from './resp.ts';
+import { type ServerFacts, serverFacts } from './server.ts';
 import type { Endpoint } from './settings.ts';
 
 export interface FullSync {
+  readonly server: ServerFacts;
   /** Of the data set, and how far it had been changed at the cut. */
   readonly replicationId: string;
   readonly offset: string;
@@ -25,6 +27,9 @@ export async function fullSync(ctx: Context, endpoint: Endpoint): Promise<FullSy
   const connection = await connect(ctx, endpoint);
   const { where } = connection;
   try {
+    const server = await serverFacts(connection);
+    // Valkey 9.1 writes for the version that its replica has: its own, or it fails on what older ones don't know.
+    await connection.ask('REPLCONF', 'version', server.version.replace(/^\w+ /, ''));
     // The first lets the server send without writing a file before, the second spares it a buffer of later changes.
     await connection.ask('REPLCONF', 'capa', 'eof', 'capa', 'psync2');
     await connection.ask('REPLCONF', 'rdb-only', '1');
@@ -34,7 +39,7 @@ export async function fullSync(ctx: Context, endpoint: Endpoint): Promise<FullSy
     if (replicationId === undefined || offset === undefined) {
       throw new Failure('denied', `${where} answers PSYNC with something else than a full copy`);
     }
-    return { replicationId, offset, body: rdbOf(ctx, where, connection.detach(), endpoint.timeoutMs) };
+    return { server, replicationId, offset, body: rdbOf(ctx, where, connection.detach(), endpoint.timeoutMs) };
   } catch (error) {
     connection.socket.destroy();
     throw error;

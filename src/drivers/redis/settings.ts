@@ -17,7 +17,7 @@ const tlsSettings = z.strictObject({
 
 export const redisSettings = z.strictObject({
   url: z.string().optional().describe('redis://[user[:password]@]host[:port][/database], rediss:// for TLS'),
-  host: z.string().optional().describe('the server’s name or address; localhost by default'),
+  host: z.string().optional().describe('the server’s name or address, where no url says it'),
   port: z.number().int().min(1).max(65535).optional().describe('6379 by default'),
   username: z.string().optional().describe('an ACL user; without one the password is the default user’s'),
   password: z.string().optional().describe('of the user, or what requirepass says'),
@@ -62,8 +62,10 @@ export function readSettings(settings: unknown): Settings {
       throw new Failure('settings-invalid', `redis: ${name}: the url says it already`);
     }
   }
+  const host = fromUrl?.host ?? fields.host;
+  if (host === undefined) throw new Failure('settings-invalid', 'redis: host: it or url must be set');
   return {
-    host: fromUrl?.host ?? fields.host ?? 'localhost',
+    host,
     port: fromUrl?.port ?? fields.port ?? 6379,
     username: fields.username ?? fromUrl?.username,
     password: fields.password ?? fromUrl?.password,

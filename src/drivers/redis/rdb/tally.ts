@@ -1,6 +1,7 @@
 // Counts and digests what an RDB holds: keys by database and type, so that other encodings, another order and another
 // server's version compare equal.
 
+import { byKindAndName } from '../../../core/inventory.ts';
 import type { InventoryLevel, InventoryLine, Json } from '../../../core/model.ts';
 import { digestingVisitor } from './digest.ts';
 import { addLanes, hashBytes, hexOf, type Lanes, lanes } from './hash.ts';
@@ -74,8 +75,8 @@ export function newTally(level: InventoryLevel, databases: readonly number[] | n
       const keys = [...slots].map(([name, { count, sum }]) => {
         return { kind: 'keys', name, count, digest: digested && sum ? hexOf(sum) : null };
       });
-      const lines = [{ kind: 'facts', name: 'capture', count: null, digest: null, detail }, ...libraries, ...keys];
-      return lines.sort((a, b) => (a.kind === b.kind ? compare(a.name, b.name) : compare(a.kind, b.kind)));
+      const rdb = { kind: 'facts', name: 'capture', count: null, digest: null, detail };
+      return [rdb, ...libraries, ...keys].sort(byKindAndName);
     },
     totals() {
       const names = [...slots.keys()].map((name) => name.split('/', 1)[0]);
@@ -122,8 +123,4 @@ function libraryLine(code: Buffer, digested: boolean): InventoryLine {
   const hash = lanes();
   hashBytes(hash, viewed(code), 0, code.length);
   return { kind: 'functions', name: name ?? 'unnamed', count: code.length, digest: digested ? hexOf(hash) : null };
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }
