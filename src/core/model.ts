@@ -109,7 +109,7 @@ export interface ByteRange {
   readonly length: number;
 }
 
-/** Where a driver puts the parts of one component. Calls may run in parallel; the store bounds them, first come first served. */
+/** Where a driver puts a component's parts. Calls may run in parallel; the store bounds them, first come first served. */
 export interface Sink {
   /** Resolves when the part is accepted, not yet when it is durable: `receipt` waits for that. */
   put(ctx: Context, name: string, body: Bytes, meta?: PartMeta): Promise<Part>;
@@ -343,6 +343,8 @@ export interface CapturedComponent {
 export interface DraftPlan {
   readonly stack: string;
   readonly components: readonly { readonly name: string; readonly kind: string }[];
+  /** Not to be taken for a backup by those who look at folders only: what a restore is about to replace. */
+  readonly aside?: boolean;
 }
 /** A recovery point being written. Disposed uncommitted, it leaves rubbish at most, never a point. */
 export interface Draft extends AsyncDisposable {
@@ -480,17 +482,23 @@ export interface PutOptions {
   readonly ifAbsent?: boolean;
   readonly contentType?: string;
 }
-/** Dumb, flat storage. Keys are '/'-separated UTF-8. Retry, throttling and fault injection wrap it; they are buckets too. */
+/** Dumb, flat storage. Keys are '/'-separated UTF-8. What wraps it (retry, throttling, faults) is a bucket too. */
 export interface Bucket {
   readonly url: string; // for messages; without secrets
-  /** All of it or none: a body that breaks off leaves no object. Durable when it resolves. A buffer may be retried, a stream can't. */
+  /**
+   * All of it or none: a body that breaks off leaves no object. Durable when it resolves. A buffer may be retried, a
+   * stream can't.
+   */
   put(ctx: Context, key: string, body: Bytes | Uint8Array, options?: PutOptions): Promise<ObjectInfo>;
   /** A missing key is 'missing', an archived one 'archived'. A range past the end is 'missing' too. */
   get(ctx: Context, key: string, range?: ByteRange): Bytes;
   head(ctx: Context, key: string): Promise<ObjectInfo>;
   /** In byte order of key. Unfinished puts are never listed. */
   list(ctx: Context, prefix: string): AsyncIterable<ObjectInfo>;
-  /** The first segments of the keys below `prefix` (which ends in '/' or is ''), in order: 'a/', 'b/'. Plain keys are left out. */
+  /**
+   * The first segments of the keys below `prefix` (which ends in '/' or is ''), in order: 'a/', 'b/'. Plain keys are
+   * left out.
+   */
   folders(ctx: Context, prefix: string): AsyncIterable<string>;
   /** A missing key is no error. */
   delete(ctx: Context, key: string): Promise<void>;

@@ -56,7 +56,7 @@ export const size = z
   ])
   .transform((value) => (typeof value === 'number' ? value : (parseSize(value) ?? Number.NaN)));
 
-/** Parses settings or throws 'settings-invalid' that names `what` and every field that is wrong. Unknown keys are errors. */
+/** Parses settings, or throws 'settings-invalid' that names `what` and each wrong field. Unknown keys are errors. */
 export function parseSettings<S extends z.ZodType>(schema: S, settings: unknown, what: string): z.output<S> {
   const result = schema.safeParse(settings);
   if (result.success) return result.data;
