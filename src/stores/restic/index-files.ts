@@ -80,15 +80,16 @@ export function indexFiles(vault: Vault): Indexes {
     const listed = new Set<string>();
     for await (const file of listNamed(ctx, vault.bucket, 'index')) listed.add(file);
     const fresh = [...listed].filter((file) => !files.has(file) && !setAside.has(file));
-    const knownBad = setAside.size;
     await mapBounded(fresh, LOADS_MAX, (file) => load(ctx, file));
+    const isAnyBad = fresh.some((file) => setAside.has(file));
     const vanished = [...files].filter(([file]) => !listed.has(file) && !fresh.includes(file));
     for (const [file] of vanished) files.delete(file);
+    for (const file of setAside.keys()) if (!listed.has(file)) setAside.delete(file);
     if (vanished.length > 0) {
       const named = packs();
       for (const pack of vanished.flatMap(([, lost]) => lost)) if (!named.has(pack)) blobs.forget(pack);
     }
-    if (setAside.size === knownBad) return;
+    if (!isAnyBad) return;
     // What they said is read from the packs, and the next index that is written has it again.
     for (const pack of await orphanPacks(ctx, vault, blobs)) {
       blobs.add(pack.id, pack.blobs);

@@ -18,7 +18,7 @@ const snapshotSchema = z.object({
   paths: z.array(z.string()).nullish(),
   hostname: z.string().default(''),
   tags: z.array(z.string()).nullish(),
-  lifeboat: z.unknown(),
+  lifeboat: z.unknown().optional(),
 });
 
 export interface Snapshot {
