@@ -200,7 +200,10 @@ function blockWalker(entries: Map<number, Entry>, start: number): BlockWalker {
   let have = 0;
 
   function header(data: Buffer, at: number, from: number): void {
-    if (expect === 'block') return beginBlock(data[at] ?? 0, intAt(data, at + 1), from);
+    if (expect === 'block') {
+      beginBlock(data[at] ?? 0, intAt(data, at + 1), from);
+      return;
+    }
     const value = intAt(data, at);
     if (value < 0) throw damaged('a chunk of it has a negative length');
     if (expect === 'object') {

@@ -27,7 +27,7 @@ export const GLOBALS_PART = 'globals.sql';
 export const ARCHIVE_SUFFIX = '.dump';
 export const SQL_SUFFIX = '.sql';
 
-const UNFIT = /[%/\u0000-\u001f\u007f]/g;
+const UNFIT = /[%/\p{Cc}]/gu;
 
 /** The part of a database: any name that PostgreSQL allows becomes one lawful segment. */
 export function databasePart(database: string, suffix: string): string {

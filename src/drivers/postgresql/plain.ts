@@ -6,7 +6,8 @@ import { ARCHIVE_SUFFIX, databaseOfPart, databasePart, GLOBALS_PART, SQL_SUFFIX 
 import { cleanContext, findProgram } from './programs.ts';
 
 const WORD = 'postgres';
-const GLOBALS_ITEM = 'globals';
+/** The database of a file that does not name one. */
+const UNNAMED = 'postgres';
 
 /** Archives as SQL text, as `pg_dump | gzip` would have written it. */
 export function renditionsOf(names: readonly string[], serverVersion: string): ReadonlyMap<string, Rendition> {
@@ -46,22 +47,17 @@ async function* asSql(ctx: Context, body: Bytes, major: number): Bytes {
   }
 }
 
-/** The roles stand beside the databases, one of which may be called so too. */
-function globalsItem(databases: readonly string[]): string {
-  let item = GLOBALS_ITEM;
-  while (databases.includes(item)) item += '-of-the-server';
-  return item;
-}
-
-/** 'postgres-2024-02-23-020000.sql.gz' and 'postgres_shop_20260128_120000.sql.gz'. */
+/**
+ * 'postgres-2024-02-23-020000.sql.gz' and 'postgres_shop_20260128_120000.sql.gz', and the roles beside them. The first
+ * does not tell its database: a single one goes into a single one, whatever their names.
+ */
 export function recogniseFile(fileName: string): { part: string; stamp: string } | null {
-  const [, only, dated] = /^(postgres)-(\d{4}-\d{2}-\d{2}-\d{6})\.sql\.gz$/.exec(fileName) ?? [];
-  // It does not tell its database: one database goes into one, whatever their names.
-  if (only !== undefined && dated !== undefined) return { part: databasePart(only, SQL_SUFFIX), stamp: dated };
-  const [, item, stamp] = /^postgres_(.+)_(\d{8}_\d{6})\.sql\.gz$/.exec(fileName) ?? [];
-  if (item === undefined || stamp === undefined) return null;
-  if (item === GLOBALS_ITEM) return { part: GLOBALS_PART, stamp };
-  return { part: databasePart(unescaped(item), SQL_SUFFIX), stamp };
+  const [, stamp, globals] =
+    /^postgres[-_](\d{4}-\d{2}-\d{2}-\d{6}|\d{8}_\d{6})(-globals)?\.sql\.gz$/.exec(fileName) ?? [];
+  if (stamp !== undefined) return { part: globals ? GLOBALS_PART : databasePart(UNNAMED, SQL_SUFFIX), stamp };
+  const [, database, at] = /^postgres_(.+)_(\d{8}_\d{6})\.sql\.gz$/s.exec(fileName) ?? [];
+  if (database === undefined || at === undefined) return null;
+  return { part: databasePart(unescaped(database), SQL_SUFFIX), stamp: at };
 }
 
 function unescaped(text: string): string {

@@ -117,7 +117,7 @@ async function mergeBatch(
   const missing = batch.filter((values) => !live.has(keyOf(values)));
   const different = batch.filter((values) => {
     const now = live.get(keyOf(values));
-    return now !== undefined && now.some((value, i) => value !== values[i]);
+    return now?.some((value, i) => value !== values[i]);
   });
   sum.missing += missing.length;
   sum.different += different.length;

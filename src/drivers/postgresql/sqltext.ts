@@ -72,181 +72,206 @@ interface Lexer {
   end(): void;
 }
 
+/** Where in the text we are. */
+interface Position {
+  state: State;
+  line: number;
+  /** Of the statement. */
+  startLine: number;
+  /** The statement as far as it is read, without comments. */
+  out: Buffer;
+  length: number;
+  previous: number;
+  parens: number;
+  comments: number; // depth
+  /** A quote that ends a text unless another one follows. */
+  maybeEnd: boolean;
+  /** Behind a backslash. */
+  escaped: boolean;
+  /** Of a dollar-quoted text, or the psql command. */
+  tag: string;
+  /** How much of the closing tag was seen. */
+  matched: number;
+  /** The key of an open \\restrict. */
+  restricted: string | null;
+  word: string;
+  /** The first ones of the statement. */
+  words: string[];
+  /** Depth of BEGIN ATOMIC … END, and CASE … END within. */
+  atomic: number;
+}
+
 function statementLexer(): Lexer {
-  let state: State = 'code';
-  let line = 1;
-  let startLine = 1;
-  let out = Buffer.alloc(64 * 1024);
-  let length = 0;
-  let prev = 0;
-  let parens = 0;
-  let comments = 0; // depth
-  let maybeEnd = false; // a quote that ends a text unless another one follows
-  let skipNext = false; // after a backslash
-  let tag = '';
-  let matched = 0; // of the closing tag
-  let restricted: string | null = null;
-  let word = '';
-  let words: string[] = []; // the first ones of the statement
-  let atomic = 0; // depth of BEGIN ATOMIC … END and CASE … END within
-
-  function keep(byte: number): void {
-    if (length === out.length) {
-      if (length >= STATEMENT_BYTES_MAX) throw malformed(startLine, 'a statement is too long');
-      out = Buffer.concat([out], out.length * 2);
-    }
-    if (length === 0) startLine = line;
-    out[length++] = byte;
-  }
-
-  function endWord(): void {
-    if (word === '') return;
-    const said = word.toLowerCase();
-    word = '';
-    if (words.length < 4) words.push(said);
-    const [first, second, third, fourth] = words;
-    const kind = second === 'or' && third === 'replace' ? fourth : second;
-    if (first !== 'create' || (kind !== 'function' && kind !== 'procedure') || parens > 0) return;
-    if (said === 'begin') atomic += 1;
-    else if (said === 'case' && atomic > 0) atomic += 1;
-    else if (said === 'end' && atomic > 0) atomic -= 1;
-  }
-
-  function finished(): { text: string; line: number } | null {
-    const bytes = out.subarray(0, length);
-    length = 0;
-    words = [];
-    atomic = 0;
-    parens = 0;
-    if (!isUtf8(bytes)) {
-      throw malformed(startLine, 'it is not in UTF-8', 'convert it with iconv, and its `SET client_encoding` too');
-    }
-    const text = bytes.toString('utf8').trim();
-    return text === '' ? null : { text, line: startLine };
-  }
-
-  /** In code; true at the end of a statement. */
-  function code(byte: number): boolean {
-    if (isWordByte(byte)) {
-      word += String.fromCharCode(byte);
-      if (word.length > 64) word = 'x'.repeat(64); // long names are no keywords
-    } else if (byte !== DOLLAR || word === '') {
-      if (byte === QUOTE) state = /^e$/i.test(word) ? 'escaped-text' : 'text';
-      else if (byte === DOLLAR) [state, tag] = ['tag', '$'];
-      endWord();
-    }
-    if (byte === DOUBLE) state = 'name';
-    else if (byte === OPEN) parens += 1;
-    else if (byte === CLOSE) parens = Math.max(0, parens - 1);
-    else if (byte === DASH && prev === DASH) return comment('line-comment');
-    else if (byte === STAR && prev === SLASH) return comment('comment');
-    else if (byte === BACKSLASH) return command();
-    else if (byte === SEMICOLON && parens === 0 && atomic === 0) return true;
-    if (length > 0 || !isSpace(byte)) keep(byte);
-    return false;
-  }
-
-  function comment(kind: 'line-comment' | 'comment'): boolean {
-    length -= 1; // its first character
-    comments = 1;
-    state = kind;
-    return false;
-  }
-
-  function command(): boolean {
-    if (length > 0) throw malformed(line, 'it has a psql command within a statement');
-    state = 'command';
-    tag = '';
-    return false;
-  }
-
-  /** A whole line that begins with a backslash. */
-  function obey(text: string): void {
-    const [, word, key] = /^(restrict|unrestrict) ([A-Za-z0-9]+)\r?$/.exec(text) ?? [];
-    if (word === 'restrict' && key !== undefined && restricted === null) restricted = key;
-    else if (word === 'unrestrict' && restricted !== null && key === restricted) restricted = null;
-    else throw malformed(line, `it has the psql command \\${text.slice(0, 40).trim()}`);
-  }
-
-  function quotedText(byte: number): boolean {
-    if (maybeEnd) {
-      maybeEnd = false;
-      if (byte !== QUOTE) {
-        state = 'code';
-        return true; // this one is code
-      }
-    } else if (skipNext) skipNext = false;
-    else if (byte === BACKSLASH && state === 'escaped-text') skipNext = true;
-    else if (byte === QUOTE) maybeEnd = true;
-    keep(byte);
-    return false;
-  }
-
-  /** Bytes of everything but code; true when the byte turned out to be code after all. */
-  function other(byte: number): boolean {
-    if (state === 'text' || state === 'escaped-text') return quotedText(byte);
-    if (state === 'name') {
-      if (byte === DOUBLE) state = 'code';
-    } else if (state === 'tag') {
-      if (byte === DOLLAR) [state, tag, matched] = ['dollar', `${tag}$`, 0];
-      else if (isWordByte(byte)) tag += String.fromCharCode(byte);
-      else {
-        state = 'code';
-        return true;
-      }
-    } else if (state === 'dollar') {
-      const expected = tag.charCodeAt(matched);
-      matched = byte === expected ? matched + 1 : byte === DOLLAR ? 1 : 0;
-      if (matched === tag.length) state = 'code';
-    } else return outside(byte);
-    keep(byte);
-    return false;
-  }
-
-  /** Comments and commands leave nothing behind but a space. */
-  function outside(byte: number): boolean {
-    if (state === 'comment') {
-      if (byte === STAR && prev === SLASH) comments += 1;
-      else if (byte === SLASH && prev === STAR) comments -= 1;
-      else return false;
-      if (comments > 0) return false;
-    } else if (byte !== LF) {
-      if (state === 'command') tag += String.fromCharCode(byte);
-      return false;
-    } else if (state === 'command') obey(tag);
-    state = 'code';
-    if (length > 0) keep(SPACE);
-    return false;
-  }
-
+  const at: Position = {
+    state: 'code',
+    line: 1,
+    startLine: 1,
+    out: Buffer.alloc(64 * 1024),
+    length: 0,
+    previous: 0,
+    parens: 0,
+    comments: 0,
+    maybeEnd: false,
+    escaped: false,
+    tag: '',
+    matched: 0,
+    restricted: null,
+    word: '',
+    words: [],
+    atomic: 0,
+  };
   return {
     read(data) {
       for (let i = 0; i < data.length; i++) {
         const byte = data[i] ?? 0;
-        const isCode = state === 'code' || other(byte);
-        const ends = isCode && code(byte);
-        if (byte === LF) line += 1;
-        prev = prevAfter(byte, prev);
+        const isCode = at.state === 'code' || readOther(at, byte);
+        const ends = isCode && readCode(at, byte);
+        if (byte === LF) at.line += 1;
+        at.previous = firstOfPair(byte, at.previous);
         if (!ends) continue;
-        const statement = finished();
+        const statement = finished(at);
         if (statement) return { used: i + 1, statement };
       }
       return { used: data.length, statement: null };
     },
-    countLines: (lines) => void (line += lines),
+    countLines: (lines) => void (at.line += lines),
     end() {
-      if (state === 'command') obey(tag);
-      const open = state !== 'code' && state !== 'line-comment' && state !== 'command' && !maybeEnd;
-      if (open || out.toString('utf8', 0, length).trim() !== '')
-        throw malformed(startLine, 'its last statement has no end');
-      if (restricted !== null) throw malformed(line, 'it has \\restrict without \\unrestrict');
+      if (at.state === 'command') obey(at);
+      const open = !['code', 'line-comment', 'command'].includes(at.state) && !at.maybeEnd;
+      const left = at.out.toString('utf8', 0, at.length).trim();
+      if (open || left !== '') throw malformed(at.startLine, 'its last statement has no end');
+      if (at.restricted !== null) throw malformed(at.line, 'it has \\restrict without \\unrestrict');
     },
   };
 }
 
 /** A character that has served as the second of a pair is no first one. */
-function prevAfter(byte: number, prev: number): number {
-  return (byte === STAR && prev === SLASH) || (byte === SLASH && prev === STAR) ? 0 : byte;
+function firstOfPair(byte: number, previous: number): number {
+  return (byte === STAR && previous === SLASH) || (byte === SLASH && previous === STAR) ? 0 : byte;
+}
+
+function finished(at: Position): { text: string; line: number } | null {
+  const bytes = at.out.subarray(0, at.length);
+  Object.assign(at, { length: 0, words: [], atomic: 0, parens: 0 });
+  if (!isUtf8(bytes)) {
+    throw malformed(at.startLine, 'it is not in UTF-8', 'convert it with iconv, and its `SET client_encoding` too');
+  }
+  const text = bytes.toString('utf8').trim();
+  return text === '' ? null : { text, line: at.startLine };
+}
+
+function keep(at: Position, byte: number): void {
+  if (at.length === at.out.length) {
+    if (at.length >= STATEMENT_BYTES_MAX) throw malformed(at.startLine, 'a statement is too long');
+    at.out = Buffer.concat([at.out], at.out.length * 2);
+  }
+  if (at.length === 0) at.startLine = at.line;
+  at.out[at.length++] = byte;
+}
+
+/** True at the end of a statement. */
+function readCode(at: Position, byte: number): boolean {
+  if (isWordByte(byte)) {
+    if (at.word.length < 64) at.word += String.fromCharCode(byte); // longer ones are no keywords
+  } else if (byte !== DOLLAR || at.word === '') {
+    if (byte === QUOTE) at.state = /^e$/i.test(at.word) ? 'escaped-text' : 'text';
+    else if (byte === DOLLAR) Object.assign(at, { state: 'tag', tag: '$' });
+    endWord(at);
+  }
+  if (byte === DOUBLE) at.state = 'name';
+  else if (byte === OPEN) at.parens += 1;
+  else if (byte === CLOSE) at.parens = Math.max(0, at.parens - 1);
+  else if (byte === DASH && at.previous === DASH) return beginComment(at, 'line-comment');
+  else if (byte === STAR && at.previous === SLASH) return beginComment(at, 'comment');
+  else if (byte === BACKSLASH) return beginCommand(at);
+  else if (byte === SEMICOLON && at.parens === 0 && at.atomic === 0) return true;
+  if (at.length > 0 || !isSpace(byte)) keep(at, byte);
+  return false;
+}
+
+function endWord(at: Position): void {
+  if (at.word === '') return;
+  const said = at.word.toLowerCase();
+  at.word = '';
+  if (at.words.length < 4) at.words.push(said);
+  const [first, second, third, fourth] = at.words;
+  const kind = second === 'or' && third === 'replace' ? fourth : second;
+  if (first !== 'create' || (kind !== 'function' && kind !== 'procedure') || at.parens > 0) return;
+  if (said === 'begin' || (said === 'case' && at.atomic > 0)) at.atomic += 1;
+  else if (said === 'end' && at.atomic > 0) at.atomic -= 1;
+}
+
+function beginComment(at: Position, kind: 'line-comment' | 'comment'): boolean {
+  at.length -= 1; // its first character
+  at.comments = 1;
+  at.state = kind;
+  return false;
+}
+
+function beginCommand(at: Position): boolean {
+  if (at.length > 0) throw malformed(at.line, 'it has a psql command within a statement');
+  at.state = 'command';
+  at.tag = '';
+  return false;
+}
+
+/** Bytes of everything but code; true when the byte turned out to be code after all. */
+function readOther(at: Position, byte: number): boolean {
+  if (at.state === 'text' || at.state === 'escaped-text') return readText(at, byte);
+  if (at.state === 'comment' || at.state === 'line-comment' || at.state === 'command') return readOutside(at, byte);
+  if (at.state === 'name') {
+    if (byte === DOUBLE) at.state = 'code';
+  } else if (at.state === 'dollar') {
+    const expected = at.tag.charCodeAt(at.matched);
+    at.matched = byte === expected ? at.matched + 1 : byte === DOLLAR ? 1 : 0;
+    if (at.matched === at.tag.length) at.state = 'code';
+  } else if (byte === DOLLAR) {
+    Object.assign(at, { state: 'dollar', tag: `${at.tag}$`, matched: 0 });
+  } else if (isWordByte(byte)) {
+    at.tag += String.fromCharCode(byte);
+  } else {
+    at.state = 'code';
+    return true;
+  }
+  keep(at, byte);
+  return false;
+}
+
+function readText(at: Position, byte: number): boolean {
+  if (at.maybeEnd) {
+    at.maybeEnd = false;
+    if (byte !== QUOTE) {
+      at.state = 'code';
+      return true;
+    }
+  } else if (at.escaped) at.escaped = false;
+  else if (byte === BACKSLASH && at.state === 'escaped-text') at.escaped = true;
+  else if (byte === QUOTE) at.maybeEnd = true;
+  keep(at, byte);
+  return false;
+}
+
+/** Comments and commands leave nothing behind but a space. */
+function readOutside(at: Position, byte: number): boolean {
+  if (at.state === 'comment') {
+    if (byte === STAR && at.previous === SLASH) at.comments += 1;
+    else if (byte === SLASH && at.previous === STAR) at.comments -= 1;
+    if (at.comments > 0) return false;
+  } else if (byte !== LF) {
+    if (at.state === 'command') at.tag += String.fromCharCode(byte);
+    return false;
+  } else if (at.state === 'command') obey(at);
+  at.state = 'code';
+  if (at.length > 0) keep(at, SPACE);
+  return false;
+}
+
+/** A whole line that begins with a backslash. */
+function obey(at: Position): void {
+  const [, word, key] = /^(restrict|unrestrict) ([A-Za-z0-9]+)\r?$/.exec(at.tag) ?? [];
+  if (word === 'restrict' && key !== undefined && at.restricted === null) at.restricted = key;
+  else if (word === 'unrestrict' && at.restricted !== null && key === at.restricted) at.restricted = null;
+  else throw malformed(at.line, `it has the psql command \\${at.tag.slice(0, 40).trim()}`);
 }
 
 /** The lines of COPY data up to the one that is `\.`; begins behind the semicolon. */
