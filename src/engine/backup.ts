@@ -8,7 +8,7 @@ import { mapBounded } from '../core/parallel.ts';
 import { type Captured, finishedCaptures, forgetCaptures, noteCapture } from './captures.ts';
 import { alive, componentSink, type Lane, needLane, onEach, type StreamGate, streamGate } from './fan-out.ts';
 import { beginLanes, type Lanes, resumeLanes, type StoreError } from './lanes.ts';
-import { type NamedStore, PARALLEL_DEFAULT, type StackComponent } from './model.ts';
+import { type NamedStore, PARALLEL_DEFAULT, SAFETY_PLAN, type StackComponent } from './model.ts';
 import { copyOwed, type OwedCopy, oweCommits, settleOwed } from './owed.ts';
 import { type Earlier, earlierPoints, previousSources } from './previous.ts';
 
@@ -88,7 +88,8 @@ export async function backUp(ctx: Context, request: BackUpRequest): Promise<Back
 async function openRun(ctx: Context, request: BackUpRequest, startedAt: Date): Promise<Lanes> {
   if (request.resume !== undefined) return await resumeLanes(ctx, request.stores, request.resume);
   const components = request.components.map(({ name, kind }) => ({ name, kind }));
-  return await beginLanes(ctx, request.stores, request.slot ?? startedAt, { stack: request.stack, components });
+  const aside = request.plan === SAFETY_PLAN;
+  return await beginLanes(ctx, request.stores, request.slot ?? startedAt, { stack: request.stack, components, aside });
 }
 
 type Header = Omit<RecoveryPoint, 'components'>;

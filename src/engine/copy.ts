@@ -17,7 +17,7 @@ import type {
   Store,
 } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
-import { heldBy, type NamedStore } from './model.ts';
+import { heldBy, type NamedStore, SAFETY_PLAN } from './model.ts';
 import { notePart, PARTS_PART, putPartList } from './parts.ts';
 import { proofsOf, provedAt, putProof } from './proofs.ts';
 import { spool } from './spool.ts';
@@ -81,7 +81,11 @@ export async function copyPoint(
   }
   const names = heldBy(point);
   const components = names.map((name) => ({ name, kind: point.components[name]?.kind ?? '' }));
-  await using draft = await to.store.begin(ctx, point.id, { stack: point.stack, components });
+  await using draft = await to.store.begin(ctx, point.id, {
+    stack: point.stack,
+    components,
+    aside: point.plan === SAFETY_PLAN,
+  });
   const receipts: Receipt[] = [];
   for (const { name, kind } of components) {
     receipts.push(await copyComponent(ctx, from.store, draft, point, name, request.drivers.get(kind)));

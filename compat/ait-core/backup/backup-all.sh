@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
 # backup-all.sh: PostgreSQL and Redis as one recovery point
-exec "${LIFEBOAT:-lifeboat}" compat ait-core backup-all --env-file "$(dirname "$0")/backup.env" "$@"
+exec "${LIFEBOAT:-lifeboat}" compat ait-core backup-all --variables "$(dirname "$0")/backup.env" "$@"

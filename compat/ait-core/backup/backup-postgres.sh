@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
 # backup-postgres.sh
-exec "${LIFEBOAT:-lifeboat}" compat ait-core backup-postgres --env-file "$(dirname "$0")/backup.env" "$@"
+exec "${LIFEBOAT:-lifeboat}" compat ait-core backup-postgres --variables "$(dirname "$0")/backup.env" "$@"

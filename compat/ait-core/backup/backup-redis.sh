@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
 # backup-redis.sh
-exec "${LIFEBOAT:-lifeboat}" compat ait-core backup-redis --env-file "$(dirname "$0")/backup.env" "$@"
+exec "${LIFEBOAT:-lifeboat}" compat ait-core backup-redis --variables "$(dirname "$0")/backup.env" "$@"

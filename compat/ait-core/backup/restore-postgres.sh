@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
 # restore-postgres.sh [FILE] [--terminate-connections] [--yes]
-exec "${LIFEBOAT:-lifeboat}" compat ait-core restore-postgres --env-file "$(dirname "$0")/backup.env" "$@"
+exec "${LIFEBOAT:-lifeboat}" compat ait-core restore-postgres --variables "$(dirname "$0")/backup.env" "$@"

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
 # restore-redis.sh [FILE] [--yes]
-exec "${LIFEBOAT:-lifeboat}" compat ait-core restore-redis --env-file "$(dirname "$0")/backup.env" "$@"
+exec "${LIFEBOAT:-lifeboat}" compat ait-core restore-redis --variables "$(dirname "$0")/backup.env" "$@"

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
 # verify-backups.sh: reads every backup from its beginning to its end
-exec "${LIFEBOAT:-lifeboat}" compat ait-core verify-backups --env-file "$(dirname "$0")/backup.env" "$@"
+exec "${LIFEBOAT:-lifeboat}" compat ait-core verify-backups --variables "$(dirname "$0")/backup.env" "$@"

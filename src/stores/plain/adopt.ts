@@ -18,7 +18,7 @@ import type {
 import { compareBytes, type Entry } from './entries.ts';
 import { gunzipped } from './gzip.ts';
 import { datedManifestKey, indexKey, OWN } from './keys.ts';
-import { adoptedPlaceOf, contentOf, type Proof, renderManifest } from './manifest.ts';
+import { contentOf, ownPlaceOf, type Proof, renderManifest } from './manifest.ts';
 import type { Layout } from './settings.ts';
 
 const GZIP_END = '.gz';
@@ -218,7 +218,7 @@ async function putManifest(
   point: RecoveryPoint,
   proofs: ReadonlyMap<string, Proof>,
 ): Promise<void> {
-  const place = adoptedPlaceOf(point.id);
+  const place = ownPlaceOf(point.id);
   const manifest = renderManifest(place, point, proofs);
   const sha256 = createHash('sha256').update(manifest).digest('hex');
   await bucket.put(ctx, place.digest, Buffer.from(`${sha256}\n`));

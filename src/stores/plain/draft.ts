@@ -21,7 +21,7 @@ import {
   partKey,
   receiptKey,
 } from './keys.ts';
-import type { PlainFile, Proof } from './manifest.ts';
+import { ownPlaceOf, type Place, type PlainFile, type Proof, placeOf } from './manifest.ts';
 import { deleteKeys, getJson, keysBelow, putBody, putJson } from './objects.ts';
 import type { Layout } from './settings.ts';
 
@@ -31,6 +31,7 @@ const CLEANUP_MS_MAX = 30_000;
 export const planSchema = z.object({
   stack: z.string(),
   components: z.array(z.object({ name: z.string(), kind: z.string() })),
+  aside: z.boolean().default(false),
 });
 const announcedSchema = z.object({ file: z.string() });
 
@@ -42,6 +43,7 @@ export interface DraftStore {
   entry(ctx: Context, point: string, component: string, name: string): Promise<Entry>;
 }
 export interface PlainDraft extends Draft {
+  readonly place: Place;
   /** From now on its files may belong to a point: giving it up deletes nothing any more. */
   committing(): void;
 }
@@ -53,6 +55,7 @@ export function openDraft(ctx: Context, store: DraftStore, id: string, plan: Dra
   const sinks: OpenSink[] = [];
   return {
     id,
+    place: plan.aside ? ownPlaceOf(id) : placeOf(store.layout, id),
     sink(component) {
       const sink = openSink(ctx, store, { id, plan, component, puts });
       sinks.push(sink);
@@ -122,12 +125,12 @@ function openSink(
     putCtx.signal.throwIfAborted();
     const { rendition, attributes } = meta ?? {};
     const name = rendition?.name ?? given;
-    const file = rendition && fileKey(layout, id, { name: component, onlyOfKind }, rendition);
+    const file = rendition && !plan.aside ? fileKey(layout, id, { name: component, onlyOfKind }, rendition) : undefined;
     const key = file === undefined ? partKey(id, component, name) : await announce(putCtx, file);
     try {
       const made = { ...(await write(key)), name, key, ...(attributes ? { attributes } : {}) };
       await spool.add(made);
-      if (rendition) files.push({ file: key, size: made.stored.bytes, item: rendition.item });
+      if (file !== undefined) files.push({ file, size: made.stored.bytes, item: rendition?.item ?? null });
       totals.parts += 1;
       totals.bytes += made.bytes;
       return partOf(made, id, component);

@@ -207,6 +207,27 @@ test('the files of a component that failed are no part of the point', async () =
   );
 });
 
+test('what was saved before a restore is no backup to those who look at the folders', async () => {
+  const ctx = testContext();
+  for (const layout of ['dated', 'by-component'] as const) {
+    const { bucket, store } = await opened(ctx, layout);
+    {
+      await using draft = await store.begin(ctx, ID, { ...planOf(PLAN), aside: true });
+      const receipts = await Promise.all(
+        Object.entries(PLAN).map(([name, { parts }]) => fill(ctx, draft.sink(name), parts)),
+      );
+      await store.commit(ctx, draft, pointOf(ID, PLAN), receipts);
+    }
+    assert.deepEqual(await Array.fromAsync(bucket.folders(ctx, '')), ['0-lifeboat/']);
+    assert.deepEqual(await Array.fromAsync(store.list(ctx), ({ id }) => id), [ID]);
+    const source = await store.open(ctx, ID, 'postgresql');
+    assert.equal((await readAll(source.get(ctx, 'infershield.sql'))).toString(), '-- infershield\n');
+    assert.deepEqual(await Array.fromAsync(store.check(ctx, { readData: 1 })), []);
+    await store.remove(ctx, [ID]);
+    assert.deepEqual(await keys(ctx, bucket, ''), ['0-lifeboat/owner.json']);
+  }
+});
+
 test('two parts never become one file', async () => {
   const ctx = testContext();
   const { store } = await opened(ctx, 'dated');

@@ -49,8 +49,8 @@ export function placeOf(layout: Layout, id: string): Place {
     ? { id, manifest: datedManifestKey(id), digest: datedDigestKey(id), dir: `${id}/` }
     : { id, manifest: ownManifestKey(id), digest: ownDigestKey(id), dir: '' };
 }
-/** Where the description of files that others wrote lies. */
-export function adoptedPlaceOf(id: string): Place {
+/** Where no script looks: for points aside, and for the description of files that others wrote. */
+export function ownPlaceOf(id: string): Place {
   return placeOf('by-component', id);
 }
 
@@ -72,7 +72,7 @@ export function renderManifest(place: Place, point: RecoveryPoint, proofs: Reado
 
 /** The committed point of that id in either place, or null. A damaged manifest is 'malformed'. */
 export async function findPoint(ctx: Context, bucket: Bucket, layout: Layout, id: string): Promise<PlainPoint | null> {
-  const places = layout === 'dated' ? [placeOf(layout, id), adoptedPlaceOf(id)] : [adoptedPlaceOf(id)];
+  const places = layout === 'dated' ? [placeOf(layout, id), ownPlaceOf(id)] : [ownPlaceOf(id)];
   for (const place of places) {
     const point = await readPoint(ctx, bucket, place);
     if (point) return point;

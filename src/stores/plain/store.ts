@@ -36,6 +36,7 @@ import {
   contentOf,
   findPoint,
   isThere,
+  ownPlaceOf,
   type PlainPoint,
   type Proof,
   placeOf,
@@ -170,15 +171,15 @@ function plainStore(bucket: Bucket, layout: Layout): Store {
 async function begin(ctx: Context, store: DraftStore, id: string, plan: DraftPlan): Promise<Draft> {
   const { bucket, layout } = store;
   assert(isPointId(id), `${id} is the id of a point`);
-  const folder = placeOf(layout, id).dir;
+  const folder = plan.aside ? '' : placeOf(layout, id).dir;
   for await (const key of folder === '' ? [] : keysBelow(ctx, bucket, folder)) {
     throw new Failure('exists', `${bucket.url} has ${key} already`);
   }
-  for (const key of [placeOf('by-component', id).manifest, draftKey(id), pendingKey(id)]) {
+  for (const key of [ownPlaceOf(id).manifest, draftKey(id), pendingKey(id)]) {
     if (await isThere(ctx, bucket, key)) throw new Failure('exists', `${bucket.url} has ${key} already`);
   }
   const components = plan.components.map(({ name, kind }) => ({ name, kind }));
-  await putJson(ctx, bucket, draftKey(id), { stack: plan.stack, components }, true);
+  await putJson(ctx, bucket, draftKey(id), { stack: plan.stack, components, aside: plan.aside ?? false }, true);
   return openDraft(ctx, store, id, plan, true);
 }
 
@@ -198,16 +199,16 @@ async function commit(
   point: RecoveryPoint,
   receipts: readonly Receipt[],
 ): Promise<RecoveryPoint> {
-  const { bucket, layout } = store;
+  const { bucket } = store;
   assert(draft.id === point.id, 'a draft becomes the point of its own id');
-  const place = placeOf(layout, point.id);
+  const { place, committing } = draft as PlainDraft;
   const proofs = await proofsOf(ctx, bucket, point, receipts);
   await dropUnused(ctx, bucket, point, proofs);
   const manifest = renderManifest(place, point, proofs);
   const sha256 = createHash('sha256').update(manifest).digest('hex');
   if (await exists(ctx, store, point.id)) throw new Failure('exists', `${bucket.url} has a point ${point.id} already`);
   await bucket.put(ctx, place.digest, Buffer.from(`${sha256}\n`));
-  (draft as PlainDraft).committing();
+  committing();
   await bucket.put(ctx, place.manifest, manifest, { ifAbsent: true, contentType: 'application/json' });
   // It is committed: what the draft leaves is rubbish, which `reclaim` finds.
   await deleteKeys(ctx, bucket, keysBelow(ctx, bucket, `${DRAFTS}${point.id}/`)).catch(() => undefined);
