@@ -4,11 +4,11 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { Client } from 'pg';
 import { needServer } from '../servers/need.ts';
 import { startPostgres } from '../servers/postgres.ts';
 import { startRedis } from '../servers/redis.ts';
 import { expectExit } from './lifeboat.ts';
+import { query } from './postgres.ts';
 import { redisCommand } from './redis.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'lifeboat-without-'));
@@ -28,16 +28,6 @@ function shell(script: string, env: Readonly<Record<string, string>>): string {
   });
   assert.equal(ran.status, 0, `${script}\n${ran.stdout}\n${ran.stderr}`);
   return ran.stdout;
-}
-
-async function query(url: string, sql: string): Promise<readonly Record<string, unknown>[]> {
-  const client = new Client({ connectionString: url });
-  await client.connect();
-  try {
-    return (await client.query<Record<string, unknown>>(sql)).rows;
-  } finally {
-    await client.end();
-  }
 }
 
 test('what the page says brings everything back with stock programs alone', async (t) => {
@@ -89,7 +79,7 @@ components:
   assert.equal(await redisCommand(again.url, ['GET', 'greeting']), 'hello');
 
   await query(target.url, 'CREATE DATABASE empty');
-  const [stamp = ''] = readdirSync(join(dir, 'plain')).filter((name) => /^\d/.test(name));
+  const [stamp = ''] = readdirSync(join(dir, 'plain')).filter((name) => /^\d{4}-/.test(name));
   const plain = { ...env, PLAIN: join(dir, 'plain', stamp), PGDATABASE: 'empty' };
   for (const block of blocks('plain')) shell(block, plain);
   assert.deepEqual(await query(target.url.replace(/postgres$/, 'empty'), counted), expected);

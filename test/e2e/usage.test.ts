@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { VERSION } from '../../src/cli/version.ts';
+import { mapBounded } from '../../src/core/parallel.ts';
 import { expectExit } from './lifeboat.ts';
 
 const cwd = mkdtempSync(join(tmpdir(), 'lifeboat-usage-'));
@@ -20,10 +21,10 @@ test('every command has help with an example', async () => {
   const [, names = ''] = /compgen -W "([a-z ]+)" -- "\$word"/.exec(stdout) ?? [];
   const commands = names.split(' ').filter((name) => name !== 'help');
   assert.ok(commands.length >= 15, names);
-  for (const command of commands) {
+  await mapBounded(commands, 4, async (command) => {
     const help = await expectExit(0, [command, '--help'], { cwd });
     assert.match(help.stdout, command === 'config' ? /schema/ : /Examples?:|print/, command);
-  }
+  });
 });
 
 test('an unknown command names the nearest one', async () => {
