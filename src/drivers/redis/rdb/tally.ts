@@ -1,7 +1,6 @@
 // Counts and digests what an RDB holds: keys by database and type, so that other encodings, another order and another
 // server's version compare equal.
 
-import { byKindAndName } from '../../../core/inventory.ts';
 import type { InventoryLevel, InventoryLine, Json } from '../../../core/model.ts';
 import { digestingVisitor } from './digest.ts';
 import { addLanes, hashBytes, hexOf, type Lanes, lanes } from './hash.ts';
@@ -10,7 +9,7 @@ import type { Format, KeyHead, Visitor } from './visitor.ts';
 
 export interface Tally {
   readonly visitor: Visitor;
-  /** In the order that inventories have. */
+  /** In no order. */
   lines(): InventoryLine[];
   totals(): { databases: number; keys: number; expiring: number; functions: number };
 }
@@ -76,7 +75,7 @@ export function newTally(level: InventoryLevel, databases: readonly number[] | n
         return { kind: 'keys', name, count, digest: digested && sum ? hexOf(sum) : null };
       });
       const rdb = { kind: 'facts', name: 'capture', count: null, digest: null, detail };
-      return [rdb, ...libraries, ...keys].sort(byKindAndName);
+      return [rdb, ...libraries, ...keys];
     },
     totals() {
       const names = [...slots.keys()].map((name) => name.split('/', 1)[0]);
