@@ -47,6 +47,7 @@ const asRoot = process.getuid?.() === 0;
 function filledRoot(): string {
   const root = freshDir();
   mkdirSync(join(root, 'app/conf.d/empty'), { recursive: true });
+  chmodSync(join(root, 'app/conf.d'), 0o755); // whatever the umask
   writeFileSync(join(root, 'hosts'), '127.0.0.1 localhost\n');
   writeFileSync(join(root, 'app/main.conf'), 'workers = 4\n', { mode: 0o640 });
   writeFileSync(join(root, 'app/conf.d-disabled'), 'sorts before the files of conf.d\n');
@@ -129,6 +130,37 @@ test('modes, owners, times, links, holes and odd names come back', async () => {
   assert.equal(statSync(join(target, 'app/conf.d')).mtimeMs, 1_200_000_000_000);
   assert.ok(statSync(join(target, 'app/large.bin')).blocks * 512 < 16 * 1024 * 1024, 'a hole stays a hole');
   assert.equal(statSync(join(target, 'app/zz-same')).ino, statSync(join(target, 'app/main.conf')).ino);
+});
+
+test('another mode, type or link target is a difference, another owner is unknown, another time is none', async () => {
+  const changes: [change: (root: string) => void, verdict: string | undefined][] = [
+    [(root) => chmodSync(join(root, 'app/main.conf'), 0o777), 'fail: its mode was 0640 and is 0777'],
+    [(root) => chmodSync(join(root, 'app/conf.d'), 0o700), 'fail: its mode was 0755 and is 0700'],
+    [
+      (root) => {
+        unlinkSync(join(root, 'app/current'));
+        symlinkSync('elsewhere', join(root, 'app/current'));
+      },
+      'fail: its target was main.conf and is elsewhere',
+    ],
+    [
+      (root) => {
+        unlinkSync(join(root, 'app/empty'));
+        symlinkSync('elsewhere', join(root, 'app/empty'));
+      },
+      'fail: its type was file and is symlink',
+    ],
+    [(root) => utimesSync(join(root, 'app/empty'), 1, 1), undefined],
+  ];
+  if (asRoot)
+    changes.push([(root) => chownSync(join(root, 'app/empty'), 7, 8), 'unknown: its owner was 0:0 and is 7:8']);
+  for (const [change, verdict] of changes) {
+    const root = filledRoot();
+    const { ctx, source } = await captured(root);
+    change(root);
+    const unlike = (await verdicts(ctx, source, root)).filter((each) => !each.startsWith('pass'));
+    assert.deepEqual(unlike, verdict === undefined ? [] : [verdict]);
+  }
 });
 
 test('unchanged files are kept unread, changed ones are read', async () => {

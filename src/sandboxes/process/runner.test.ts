@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -76,4 +76,20 @@ test('what a killed Lifeboat left behind is removed by the next start', {
   await using _ = await runner.start(ctx, tinyDriver, 'next');
   assert.ok(!existsSync(dir));
   assert.equal(await identityOf(pid), null);
+});
+
+test('what may belong to a living process of another host or container is left alone', async () => {
+  const ctx = liveContext();
+  const own = await identityOf(process.pid);
+  const owners = [null, own && { ...own, host: 'elsewhere' }, own && { ...own, namespace: 'pid:[1]' }];
+  const dirs = owners.map((owner) => {
+    const dir = mkdtempSync(join(parent, 'lifeboat-sandbox-'));
+    writeFileSync(join(dir, 'owner.json'), JSON.stringify({ owner, server: null }));
+    return dir;
+  });
+  {
+    await using _ = await processSandboxes({ parent }).start(ctx, tinyDriver, 'beside');
+    assert.ok(dirs.every((dir) => existsSync(dir)));
+  }
+  for (const dir of dirs) rmSync(dir, { recursive: true });
 });
