@@ -48,7 +48,7 @@ function filledRoot(): string {
   const root = freshDir();
   mkdirSync(join(root, 'app/conf.d/empty'), { recursive: true });
   chmodSync(join(root, 'app/conf.d'), 0o755); // whatever the umask
-  writeFileSync(join(root, 'hosts'), '127.0.0.1 localhost\n');
+  writeFileSync(join(root, 'hosts'), '127.0.0.1 localhost\n', { mode: 0o640 });
   writeFileSync(join(root, 'app/main.conf'), 'workers = 4\n', { mode: 0o640 });
   writeFileSync(join(root, 'app/conf.d-disabled'), 'sorts before the files of conf.d\n');
   writeFileSync(join(root, 'app/conf.d/tls.conf'), 'certificate = here\n');
@@ -134,7 +134,7 @@ test('modes, owners, times, links, holes and odd names come back', async () => {
 
 test('another mode, type or link target is a difference, another owner is unknown, another time is none', async () => {
   const changes: [change: (root: string) => void, verdict: string | undefined][] = [
-    [(root) => chmodSync(join(root, 'app/main.conf'), 0o777), 'fail: its mode was 0640 and is 0777'],
+    [(root) => chmodSync(join(root, 'hosts'), 0o777), 'fail: its mode was 0640 and is 0777'],
     [(root) => chmodSync(join(root, 'app/conf.d'), 0o700), 'fail: its mode was 0755 and is 0700'],
     [
       (root) => {
