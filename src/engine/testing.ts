@@ -34,6 +34,8 @@ export interface KvServer {
   fault: (step: 'probe' | 'capture' | 'restore' | 'inventory' | 'measure' | 'publish') => void | Promise<void>;
   warnings: string[];
   cutAt: string;
+  /** What the last capture read, so that the next one knows what did not change. */
+  seen: Map<string, string>;
   /** Parts that were kept unread by the last capture. */
   kept: number;
 }
@@ -45,6 +47,7 @@ export function kvServer(data: Readonly<Record<string, string>> = {}): KvServer 
     fault: () => undefined,
     warnings: [],
     cutAt: '2026-01-01T00:00:00.000Z',
+    seen: new Map(),
     kept: 0,
   };
 }
@@ -93,11 +96,12 @@ function kvComponent(server: KvServer): Component {
       for (const [key, value] of server.data) {
         const name = `keys/${key}`;
         const before = previous && (await findPart(ctx, previous, name));
-        if (before?.digest === digestOf(value)) {
+        if (before && server.seen.get(key) === value) {
           await sink.keep(ctx, name, before);
           server.kept += 1;
         } else await sink.put(ctx, name, bytesOf(value));
       }
+      server.seen = new Map(server.data);
       await putInventory(ctx, sink, linesOf(server));
       return {
         cut: { position: String(server.data.size), at: server.cutAt },
