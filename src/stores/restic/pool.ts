@@ -1,38 +1,38 @@
-// The worker threads of one open store. They start with the first job, so that what needs none is quick.
+// The worker threads of one open store. They start when there is work for them, so that little work is quick.
 
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { Failure, messageOf } from '../../core/errors.ts';
+import type { Answer, Numbered } from './blobs.worker.ts';
 import type { MasterKey } from './crypto.ts';
-import type { Answer, Job, JobKind, Jobs, WorkerSettings } from './blobs.worker.ts';
+import { type Job, type JobKind, type JobSettings, type Jobs, jobRunner } from './pool-jobs.ts';
 
 const WORKERS_MAX = 4;
+/** To start a thread takes longer than to hash, compress and seal so much. */
+const OWN_BYTES_MAX = 256 * 1024;
 
 export interface Pool extends AsyncDisposable {
+  /** The most threads that work at once. */
   readonly size: number;
   /**
    * Rejects with the Failure of the job, or with why its thread has died. `cost` is in bytes to go through: the thread
-   * that has the least before it gets the job, unless `thread` names one.
+   * that has the least before it gets the job, unless it is one for `first`.
    */
   run<K extends JobKind>(
     kind: K,
     job: Jobs[K]['job'],
-    options: { readonly cost: number; readonly thread?: number },
+    options: { readonly cost: number; readonly first?: boolean },
   ): Promise<Jobs[K]['answer']>;
-  /** The numbers of the threads that had a job so far. */
-  started(): Iterable<number>;
+  /** The same job once for everyone that had one before. */
+  runAll<K extends JobKind>(kind: K, job: Jobs[K]['job']): Promise<Jobs[K]['answer'][]>;
 }
 
-interface Waiting {
-  readonly cost: number;
-  resolve(answer: Answer): void;
-  reject(error: unknown): void;
-}
+type Runner = (job: Job, cost: number) => Promise<Jobs[JobKind]['answer']>;
 interface Thread {
-  readonly worker: Worker;
-  readonly waiting: Map<number, Waiting>;
-  cost: number;
-  died: Failure | undefined;
+  readonly run: Runner;
+  /** Of the jobs that wait. */
+  cost(): number;
+  stop(why: Failure): Promise<unknown>;
 }
 
 export function openPool(options: {
@@ -44,69 +44,92 @@ export function openPool(options: {
 }): Pool {
   const size = options.workers ?? Math.min(WORKERS_MAX, availableParallelism());
   const { key, compressionLevel, script = new URL('./blobs.worker.ts', import.meta.url) } = options;
-  const threads: (Thread | undefined)[] = Array.from({ length: size }, () => undefined);
-  let jobs = 0;
+  const settings = { key, compressionLevel };
+  const threads: Thread[] = [];
+  let own: Runner | undefined;
+  let ownBytes = 0;
   let closed: Failure | undefined;
 
-  function threadAt(number: number): Thread {
-    const thread = (threads[number] ??= startThread(script, { key, compressionLevel }));
-    if (thread.died) throw thread.died;
-    return thread;
-  }
-
-  function leastBusy(): number {
-    let best = 0;
-    for (let i = 1; i < size; i++) if ((threads[i]?.cost ?? 0) < (threads[best]?.cost ?? 0)) best = i;
-    return best;
+  function runnerFor(cost: number, first: boolean): Runner {
+    if (threads.length === 0 && ownBytes + cost <= OWN_BYTES_MAX) {
+      ownBytes += cost;
+      return (own ??= ownRunner(settings));
+    }
+    const idle = threads.find((thread) => thread.cost() === 0);
+    if (threads.length === 0 || (!first && !idle && threads.length < size)) threads.push(startThread(script, settings));
+    const [least] = first ? threads : threads.toSorted((a, b) => a.cost() - b.cost());
+    if (!least) throw new RangeError(`a pool of ${size} threads`);
+    return least.run;
   }
 
   return {
     size,
-    async run(kind, job, { cost, thread: wanted }) {
+    async run(kind, job, { cost, first = false }) {
       if (closed) throw closed;
-      const thread = threadAt(wanted ?? leastBusy());
-      const number = jobs++;
-      const answer = await new Promise<Answer>((resolve, reject) => {
-        thread.waiting.set(number, { cost, resolve, reject });
-        thread.cost += cost;
-        // A thread keeps the process alive while it has work, and no longer.
-        thread.worker.ref();
-        thread.worker.postMessage({ kind, number, job } as Job);
-      });
-      if ('error' in answer) throw errorOf(answer);
-      return answer.answer as Jobs[typeof kind]['answer'];
+      return (await runnerFor(cost, first)({ kind, job } as Job, cost)) as Jobs[typeof kind]['answer'];
     },
-    *started() {
-      for (const [number, thread] of threads.entries()) if (thread) yield number;
+    async runAll(kind, job) {
+      if (closed) throw closed;
+      const runners = [...(own ? [own] : []), ...threads.map(({ run }) => run)];
+      const answers = await Promise.all(runners.map((run) => run({ kind, job } as Job, 0)));
+      return answers as Jobs[typeof kind]['answer'][];
     },
     async [Symbol.asyncDispose]() {
-      closed = new Failure('interrupted', 'the store was closed while it was in use');
-      for (const thread of threads) if (thread) thread.died ??= closed;
-      await Promise.all(threads.map((thread) => thread?.worker.terminate()));
+      const why = (closed = new Failure('interrupted', 'the store was closed while it was in use'));
+      await Promise.all(threads.map((thread) => thread.stop(why)));
     },
   };
 }
 
-function startThread(script: URL, settings: WorkerSettings): Thread {
+/** Works in the caller's own thread. */
+function ownRunner(settings: JobSettings): Runner {
+  const run = jobRunner(settings);
+  return async (job) => run(job);
+}
+
+function startThread(script: URL, settings: JobSettings): Thread {
   const worker = new Worker(script, { workerData: settings });
-  const thread: Thread = { worker, waiting: new Map(), cost: 0, died: undefined };
-  const die = (reason: string, cause?: unknown): void => {
-    thread.died ??= new Failure('program-failed', `a thread of the store ended: ${reason}`, { cause });
-    for (const { reject } of thread.waiting.values()) reject(thread.died);
-    thread.waiting.clear();
+  const waiting = new Map<number, { cost: number; resolve(answer: Answer): void; reject(error: unknown): void }>();
+  let jobs = 0;
+  let costs = 0;
+  let died: Failure | undefined;
+  const die = (why: Failure): void => {
+    died ??= why;
+    for (const { reject } of waiting.values()) reject(died);
+    waiting.clear();
   };
+  const ended = (reason: string, cause?: unknown): void =>
+    die(new Failure('program-failed', `a thread of the store ended: ${reason}`, { cause }));
   worker.on('message', (answer: Answer) => {
-    const waiting = thread.waiting.get(answer.number);
-    if (!waiting) return;
-    thread.waiting.delete(answer.number);
-    thread.cost -= waiting.cost;
-    if (thread.waiting.size === 0) worker.unref();
-    waiting.resolve(answer);
+    const job = waiting.get(answer.number);
+    if (!job) return;
+    waiting.delete(answer.number);
+    costs -= job.cost;
+    if (waiting.size === 0) worker.unref();
+    job.resolve(answer);
   });
-  worker.on('error', (error) => die(messageOf(error), error));
-  worker.on('messageerror', (error) => die(messageOf(error), error));
-  worker.on('exit', (code) => die(`exit code ${code}`));
-  return thread;
+  worker.on('error', (error) => ended(messageOf(error), error));
+  worker.on('messageerror', (error) => ended(messageOf(error), error));
+  worker.on('exit', (code) => ended(`exit code ${code}`));
+  return {
+    cost: () => costs,
+    async run(job, cost) {
+      if (died) throw died;
+      const number = jobs++;
+      const answer = await new Promise<Answer>((resolve, reject) => {
+        waiting.set(number, { cost, resolve, reject });
+        costs += cost;
+        worker.ref(); // a thread keeps the process alive while it has work, and no longer
+        worker.postMessage({ number, job } satisfies Numbered);
+      });
+      if ('error' in answer) throw errorOf(answer);
+      return answer.answer;
+    },
+    stop(why) {
+      die(why);
+      return worker.terminate();
+    },
+  };
 }
 
 function errorOf({ error, code, hint }: Extract<Answer, { error: unknown }>): unknown {

@@ -61,8 +61,6 @@ const BUFFER_BYTES = CHUNK_BYTES_MAX + 256 * 1024;
 const AHEAD_BYTES = 4 * 1024 * 1024;
 /** Packs on their way to the bucket. */
 const PUTS_MAX = 3;
-/** Trees are few: one thread packs them all, so that they end in few packs. */
-const TREE_THREAD = 0;
 
 export function startPacking(outer: Context, options: PackingOptions): Packing {
   const pool = openPool(options);
@@ -79,8 +77,8 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
 
   async function pack({ buffer, spans, ids, tree, bytes }: NewPieces): Promise<void> {
     await puts.take(0);
-    const where = tree ? { thread: TREE_THREAD } : {};
-    const { packs } = await pool.run('pack', { buffer, spans, ids, tree }, { cost: bytes, ...where });
+    // Trees are few: one thread packs them all, so that they end in few packs.
+    const { packs } = await pool.run('pack', { buffer, spans, ids, tree }, { cost: bytes, first: tree });
     free.give(buffer);
     input.give(bytes);
     for (const finished of packs) tasks.run(store(finished));
@@ -98,9 +96,9 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
     return ids;
   }
 
-  async function finishThread(thread: number): Promise<void> {
-    const { packs } = await pool.run('finish', null, { cost: 0, thread });
-    await Promise.all(packs.map(store));
+  async function finish(): Promise<void> {
+    const answers = await pool.runAll('finish', null);
+    await Promise.all(answers.flatMap(({ packs }) => packs.map(store)));
   }
 
   return {
@@ -120,7 +118,7 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
     },
     async flush() {
       await tasks.settled(); // a task ends with its buffers in the hands of the next, which is running already
-      for (const thread of pool.started()) tasks.run(finishThread(thread));
+      tasks.run(finish());
       await tasks.settled();
     },
     async [Symbol.asyncDispose]() {

@@ -1,0 +1,120 @@
+// What costs time: hashing, compressing, sealing and opening. Threads do it, or the caller when it is little.
+
+import { messageOf } from '../../core/errors.ts';
+import { type MasterKey, sha256 } from './crypto.ts';
+import { checkPack, openBlob, type PackCheck, plainLength } from './pack.ts';
+import { type FinishedPack, type PackBuilder, packBuilder } from './pack-builder.ts';
+
+/** Some pieces of a buffer, which is the thread's until its answer. `ids` are theirs, 32 bytes each. */
+export interface Pieces {
+  readonly buffer: SharedArrayBuffer;
+  /** Offset and length of each. */
+  readonly spans: Uint32Array;
+}
+/** What each kind of job is given and answers with. */
+export interface Jobs {
+  /** The ids of pieces. */
+  readonly hash: { readonly job: Pieces; readonly answer: { ids: Uint8Array } };
+  /** Puts pieces into this thread's open pack. */
+  readonly pack: {
+    readonly job: Pieces & { readonly ids: Uint8Array; readonly tree: boolean };
+    readonly answer: { packs: FinishedPack[] };
+  };
+  /** Closes this thread's open packs. */
+  readonly finish: { readonly job: null; readonly answer: { packs: FinishedPack[] } };
+  /** Opens sealed blobs into `plain`, one after another. */
+  readonly open: {
+    readonly job: Pieces & {
+      readonly ids: Uint8Array;
+      readonly uncompressed: Uint32Array;
+      readonly plain: SharedArrayBuffer;
+    };
+    /** `damages`: what is wrong, by number of the piece. Its bytes in `plain` mean nothing. */
+    readonly answer: { damages: ReadonlyMap<number, string> };
+  };
+  /** Reads a whole pack, the first `bytes` of the buffer. */
+  readonly check: {
+    readonly job: { readonly buffer: SharedArrayBuffer; readonly bytes: number; readonly id: Uint8Array };
+    readonly answer: PackCheck;
+  };
+}
+export type JobKind = keyof Jobs;
+export type Job = {
+  [K in JobKind]: { readonly kind: K; readonly number: number; readonly job: Jobs[K]['job'] };
+}[JobKind];
+export interface JobSettings {
+  readonly key: { readonly encrypt: Uint8Array; readonly macK: Uint8Array; readonly macR: Uint8Array };
+  readonly compressionLevel: number;
+}
+
+/** What one thread does, one job at a time. It keeps the packs that it is filling, and touches nothing but memory. */
+export function jobRunner(settings: JobSettings): (job: Job) => Jobs[JobKind]['answer'] {
+  const key = {
+    encrypt: Buffer.from(settings.key.encrypt),
+    macK: Buffer.from(settings.key.macK),
+    macR: Buffer.from(settings.key.macR),
+  };
+  const builderOf = (tree: boolean): PackBuilder =>
+    packBuilder({ key, tree, compressionLevel: settings.compressionLevel });
+  const builders = { data: builderOf(false), tree: builderOf(true) };
+  return ({ kind, job }) => {
+    switch (kind) {
+      case 'hash':
+        return { ids: hashPieces(job) };
+      case 'pack':
+        return { packs: packPieces(job.tree ? builders.tree : builders.data, job) };
+      case 'finish':
+        return { packs: [builders.data.finish(), builders.tree.finish()].filter((pack) => pack !== undefined) };
+      case 'open':
+        return { damages: openPieces(key, job) };
+      case 'check':
+        return checkPack(key, Buffer.from(job.buffer, 0, job.bytes), job.id);
+    }
+  };
+}
+
+function* piecesOf({ buffer, spans }: Pieces): Iterable<Buffer> {
+  for (let i = 0; i < spans.length; i += 2) yield Buffer.from(buffer, spans[i], spans[i + 1]);
+}
+
+function hashPieces(pieces: Pieces): Uint8Array {
+  const ids = new Uint8Array((pieces.spans.length / 2) * 32);
+  let at = 0;
+  for (const piece of piecesOf(pieces)) {
+    ids.set(sha256(piece), at);
+    at += 32;
+  }
+  return ids;
+}
+
+function packPieces(builder: PackBuilder, job: Jobs['pack']['job']): FinishedPack[] {
+  const packs: FinishedPack[] = [];
+  let at = 0;
+  for (const piece of piecesOf(job)) {
+    const closed = builder.add(job.ids.slice(at, at + 32), piece);
+    if (closed) packs.push(closed);
+    at += 32;
+  }
+  return packs;
+}
+
+function openPieces(key: MasterKey, job: Jobs['open']['job']): Map<number, string> {
+  const damages = new Map<number, string>();
+  const plain = Buffer.from(job.plain);
+  let at = 0;
+  let number = 0;
+  for (const sealed of piecesOf(job)) {
+    const blob = {
+      id: job.ids.subarray(number * 32, number * 32 + 32),
+      uncompressedLength: job.uncompressed[number] ?? 0,
+    };
+    try {
+      openBlob(key, sealed, blob, (opened) => plain.set(opened, at));
+    } catch (error) {
+      damages.set(number, messageOf(error));
+    }
+    at += plainLength({ length: sealed.length, uncompressedLength: blob.uncompressedLength });
+    number += 1;
+  }
+  return damages;
+}
