@@ -14,6 +14,7 @@ import { chosenDatabases, connectSomewhere, type DatabaseFacts, factsOf } from '
 import { blocked, explained } from './diagnosis.ts';
 import { type Contents, contentsOf, databaseLines, roleLines, type Snapshot, takeSnapshot } from './inventory.ts';
 import { ARCHIVE_SUFFIX, conninfo, databasePart, GLOBALS_PART } from './names.ts';
+import { withPlainForms } from './plain.ts';
 import { cleanContext, commandFor, findProgram, type Program } from './programs.ts';
 import type { Server } from './settings.ts';
 import { putToc } from './toc-part.ts';
@@ -29,11 +30,12 @@ export async function captureServer(ctx: Context, server: Server, sink: Sink): P
   );
 }
 
-async function captureAll(ctx: Context, server: Server, sink: Sink): Promise<Capture> {
+async function captureAll(ctx: Context, server: Server, given: Sink): Promise<Capture> {
   await using control = await connectSomewhere(ctx, server);
   const about = await serverFacts(control);
   const names = await chosenDatabases(ctx, server, control);
   const programs = await programsFor(ctx, server, control.major);
+  const sink = withPlainForms(given, names, programs.dump);
   await using held = new AsyncDisposableStack();
   // All snapshots first: the databases of one server are then as of nearly one moment, however long the dumps take.
   const snapshots: Snapshot[] = [];
@@ -43,7 +45,8 @@ async function captureAll(ctx: Context, server: Server, sink: Sink): Promise<Cap
   const lines: InventoryLine[] = await roleLines(control);
   for (const snapshot of snapshots) {
     const facts = await factsOf(control, snapshot.database);
-    lines.push(...(await captureDatabase(ctx, server, { snapshot, facts, dump: programs.dump, sink })));
+    const task = { snapshot, facts, dump: programs.dump, sink };
+    lines.push(...(await whoBlocks(ctx, server, snapshot, () => captureDatabase(ctx, server, task))));
     await snapshot[Symbol.asyncDispose](); // it holds back the server's vacuum
   }
   await putInventory(ctx, sink, lines.sort(byKindAndName));
@@ -106,6 +109,15 @@ async function putGlobals(
   return [...passwords, ...places];
 }
 
+/** A lock that was not given in time, with who holds it: the server tells only that there is one. */
+async function whoBlocks<T>(ctx: Context, server: Server, { database }: Snapshot, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw isFailure(error, 'blocked') && sqlState(error) !== '' ? await blocked(ctx, server, database, error) : error;
+  }
+}
+
 async function captureDatabase(
   ctx: Context,
   server: Server,
@@ -120,9 +132,7 @@ async function captureDatabase(
   const noted = async <T>(work: Promise<T>): Promise<T> => {
     try {
       return await work;
-    } catch (cause) {
-      const locked = isFailure(cause, 'blocked') && sqlState(cause) !== '';
-      const error = locked ? await blocked(ctx, server, name, cause) : cause;
+    } catch (error) {
       first ??= { error };
       stop.abort(error);
       throw error;

@@ -32,9 +32,9 @@ export interface Piece {
   readonly to: number | null;
 }
 
-export function piecesOf(table: Table, level: InventoryLevel): Piece[] {
+export function piecesOf(table: Table, level: InventoryLevel, pages = PIECE_PAGES): Piece[] {
   if (level !== 'full' || !table.heap) return [{ table, from: 0, to: null }];
-  const starts = Array.from({ length: Math.max(1, Math.ceil(table.pages / PIECE_PAGES)) }, (_, i) => i * PIECE_PAGES);
+  const starts = Array.from({ length: Math.max(1, Math.ceil(table.pages / pages)) }, (_, i) => i * pages);
   return starts.map((from, i) => ({ table, from, to: starts[i + 1] ?? null }));
 }
 

@@ -1,16 +1,33 @@
 // PostgreSQL in folders of plain files: how captures look there, and which files the old scripts wrote.
 
-import type { Bytes, Context, Rendition } from '../../core/model.ts';
+import type { Bytes, Context, Rendition, Sink } from '../../core/model.ts';
 import { start } from '../../core/process.ts';
 import { ARCHIVE_SUFFIX, databaseOfPart, databasePart, GLOBALS_PART, SQL_SUFFIX } from './names.ts';
-import { cleanContext, findProgram } from './programs.ts';
+import { cleanContext, findProgram, type Program } from './programs.ts';
 
 const WORD = 'postgres';
 /** The database of a file that does not name one. */
 const UNNAMED = 'postgres';
 
+/** The same sink for a capture of these databases, told of their plain forms. */
+export function withPlainForms(sink: Sink, databases: readonly string[], dump: Program): Sink {
+  const names = [GLOBALS_PART, ...databases.map((database) => databasePart(database, ARCHIVE_SUFFIX))];
+  const forms = renditionsOf(names, String(dump.major), dump.dir);
+  return {
+    ...sink,
+    put: (ctx, name, body, meta = {}) => {
+      const rendition = forms.get(name);
+      return sink.put(ctx, name, body, rendition ? { ...meta, rendition } : meta);
+    },
+  };
+}
+
 /** Archives as SQL text, as `pg_dump | gzip` would have written it. */
-export function renditionsOf(names: readonly string[], serverVersion: string): ReadonlyMap<string, Rendition> {
+export function renditionsOf(
+  names: readonly string[],
+  serverVersion: string,
+  binDir: string | null = null,
+): ReadonlyMap<string, Rendition> {
   const forms = new Map<string, Rendition>();
   const databases = names.flatMap((name) => databaseOfPart(name, ARCHIVE_SUFFIX) ?? []);
   const common = { word: WORD, suffix: '.sql', gzip: true } as const;
@@ -26,14 +43,14 @@ export function renditionsOf(names: readonly string[], serverVersion: string): R
       name: databasePart(database, SQL_SUFFIX),
       item: database,
       alone: databases.length === 1,
-      transform: (ctx, body) => asSql(ctx, body, Number.parseInt(serverVersion, 10)),
+      transform: (ctx, body) => asSql(ctx, body, { major: Number.parseInt(serverVersion, 10), binDir }),
     });
   }
   return forms;
 }
 
-async function* asSql(ctx: Context, body: Bytes, major: number): Bytes {
-  const program = await findProgram(ctx, { name: 'pg_restore', major, orNewer: true, binDir: null });
+async function* asSql(ctx: Context, body: Bytes, of: { major: number; binDir: string | null }): Bytes {
+  const program = await findProgram(ctx, { name: 'pg_restore', orNewer: true, ...of });
   const command = { program: program.path, args: ['--file=-', '--format=custom'] };
   const running = start(cleanContext(ctx), command, { stdin: 'pipe' });
   const fed = running.feed(body);

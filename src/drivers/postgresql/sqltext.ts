@@ -124,10 +124,11 @@ function statementLexer(): Lexer {
     read(data) {
       for (let i = 0; i < data.length; i++) {
         const byte = data[i] ?? 0;
+        const commented = at.state === 'comment';
         const isCode = at.state === 'code' || readOther(at, byte);
         const ends = isCode && readCode(at, byte);
         if (byte === LF) at.line += 1;
-        at.previous = firstOfPair(byte, at.previous);
+        at.previous = commented || at.state === 'comment' ? firstOfPair(byte, at.previous) : byte;
         if (!ends) continue;
         const statement = finished(at);
         if (statement) return { used: i + 1, statement };
@@ -145,7 +146,7 @@ function statementLexer(): Lexer {
   };
 }
 
-/** A character that has served as the second of a pair is no first one. */
+/** A character that has begun or ended a comment, as the second of a pair, is no first one. */
 function firstOfPair(byte: number, previous: number): number {
   return (byte === STAR && previous === SLASH) || (byte === SLASH && previous === STAR) ? 0 : byte;
 }

@@ -2,6 +2,10 @@
 
 import pg from 'pg';
 import type { Postgres, PostgresMajor } from '../../../test/servers/postgres.ts';
+import { inventoryOf } from '../../core/inventory.ts';
+import type { Bytes, Capture, Context, Finding, Sink, Source } from '../../core/model.ts';
+import { memoryParts } from '../../core/testing.ts';
+import { postgresqlDriver } from './driver.ts';
 
 /** Names that break what is pasted together: quotes, a newline, an option, a connection string, Unicode. */
 export const ODD_NAMES = [
@@ -15,8 +19,10 @@ export const ODD_NAMES = [
   '$HOME',
 ];
 
-/** Runs statements as the server's superuser. */
-export async function sql(server: Postgres, database: string, ...texts: string[]): Promise<unknown[]> {
+export type Login = Pick<Postgres, 'host' | 'port' | 'user' | 'password'>;
+
+/** Runs statements, as the superuser where it is a server. */
+export async function sql(server: Login, database: string, ...texts: string[]): Promise<unknown[]> {
   const { host, port, user, password } = server;
   const client = new pg.Client({ host, port, user, password, database, ssl: false });
   await client.connect();
@@ -168,3 +174,51 @@ with lines';
 
 const VIRTUAL =
   'create table virtual_columns (a int, b int generated always as (a * 2) virtual); insert into virtual_columns values (1);';
+
+/** A component captured into memory. `during` runs once, while its first archive streams. */
+export async function captureOf(
+  ctx: Context,
+  settings: unknown,
+  during?: () => Promise<unknown>,
+): Promise<{ source: Source; capture: Capture }> {
+  const { sink, source } = memoryParts();
+  let waiting = during;
+  async function* interrupted(body: Bytes): Bytes {
+    for await (const chunk of body) {
+      yield chunk;
+      const now = waiting;
+      waiting = undefined;
+      await now?.();
+    }
+  }
+  const hooked: Sink = {
+    ...sink,
+    put: (c, name, body, meta) => sink.put(c, name, name.endsWith('.dump') ? interrupted(body) : body, meta),
+  };
+  const capture = await postgresqlDriver.open(settings).capture(ctx, hooked);
+  return { source, capture };
+}
+
+/** The same point as a plain store keeps it. */
+export async function plainOf(
+  ctx: Context,
+  { source, capture }: { source: Source; capture: Capture },
+): Promise<Source> {
+  const names = (await Array.fromAsync(source.parts(ctx))).map(({ name }) => name);
+  const forms = postgresqlDriver.renditions(names, capture.serverVersion);
+  const plain = memoryParts();
+  for (const name of names) {
+    const { name: plainName = name, transform } = forms.get(name) ?? {};
+    const body = source.get(ctx, name);
+    await plain.sink.put(ctx, plainName, transform ? transform(ctx, body) : body);
+  }
+  return plain.source;
+}
+
+/** What differs between a point and a live server; empty when they are equal. */
+export async function differences(ctx: Context, source: Source, settings: unknown): Promise<Finding[]> {
+  const live = await postgresqlDriver.open(settings).inventory(ctx);
+  const findings = await Array.fromAsync(postgresqlDriver.compare(ctx, inventoryOf(source), live));
+  if (findings.length === 0) throw new Error('nothing was compared');
+  return findings.filter(({ verdict }) => verdict !== 'pass');
+}
