@@ -11,7 +11,10 @@ const lock = join(root, 'package-lock.json');
 
 if (!existsSync(stamp) || statSync(stamp).mtimeMs < statSync(lock).mtimeMs) {
   console.error('installing packages (once)');
-  const npm = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: root, stdio: 'inherit' });
+  // The versions of the lock file, which stays as it is. `npm ci` would refuse a registry that lacks the packages of
+  // other platforms, as mirrors do.
+  const install = ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error'];
+  const npm = spawnSync('npm', install, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] });
   if (npm.status !== 0) process.exit(npm.status ?? 1);
 }
 const node = packagedNode();
