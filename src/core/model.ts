@@ -481,6 +481,8 @@ export interface PutOptions {
   /** 'exists' when the key is there already, where the bucket can tell. */
   readonly ifAbsent?: boolean;
   readonly contentType?: string;
+  /** Of a buffer, in hex, where the caller knows it: saves hashing it again for the transfer. */
+  readonly sha256?: string;
 }
 /** Dumb, flat storage. Keys are '/'-separated UTF-8. What wraps it (retry, throttling, faults) is a bucket too. */
 export interface Bucket {

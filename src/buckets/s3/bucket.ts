@@ -26,7 +26,7 @@ function singleTries(connection: Connection): Bucket {
     async put(ctx, key, body, options) {
       checkKey(key);
       if (!(body instanceof Uint8Array)) return await putStream(ctx, connection, uploads, key, body, options);
-      const whole = { bytes: body.length, sha256: sha256Of(body), open: () => body };
+      const whole = { bytes: body.length, sha256: sha256Of(body, options?.sha256), open: () => body };
       return await putWhole(ctx, connection, key, whole, options);
     },
     async *get(ctx, key, range) {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { after, test } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
 import { type S3Server, startS3 } from '../../../test/servers/s3.ts';
@@ -258,6 +258,34 @@ test('a server that ignores ranges is not believed', { skip }, async () => {
   });
   await it.truth.put(it.ctx, 'a', Buffer.from('0123456789'));
   await assert.rejects(readAll(it.bucket.get(it.ctx, 'a', { offset: 2, length: 3 })));
+});
+
+test('a hash that the caller knows is sent as it is, and the server holds the body against it', { skip }, async () => {
+  await using it = await rig(() => undefined);
+  const body = Buffer.from('x');
+  const sha256 = createHash('sha256').update(body).digest('hex');
+  await it.bucket.put(it.ctx, 'a', body, { sha256 });
+  assert.equal(it.proxy.exchanges[0]?.headers['x-amz-content-sha256'], sha256);
+  await assert.rejects(it.bucket.put(it.ctx, 'b', body, { sha256: '0'.repeat(64) }));
+  assert.deepEqual(await keysOf(it), ['a']);
+});
+
+test('a long listing in an order of its own is refused: what relies on the order would miss keys', {
+  skip,
+}, async () => {
+  const entry = (key: string): string =>
+    `<Contents><Key>${key}</Key><Size>1</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>`;
+  const page = (...keys: string[]): HttpFault => ({
+    answer: 200,
+    body: `<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>${keys
+      .map(entry)
+      .join('')}</ListBucketResult>`,
+  });
+  await using it = await rig(({ line }) => {
+    const prefix = decodeURIComponent(/prefix=([^&]*)/.exec(line)?.[1] ?? '');
+    return page(`${prefix}a/b`, `${prefix}a-b`);
+  });
+  await assert.rejects(Array.fromAsync(it.bucket.list(it.ctx, '')), { code: 'malformed' });
 });
 
 test('the four rights PutObject, GetObject, DeleteObject and ListBucket are enough', { skip }, async () => {

@@ -60,8 +60,11 @@ export async function putWhole(
   return { key, bytes: body.bytes, modifiedAt: connection.answeredAt() ?? ctx.now() };
 }
 
-export function sha256Of(data: Uint8Array): string {
-  return createHash('sha256').update(data).digest('base64');
+/** As S3 wants it. A wrong `known` hash is refused by the server. */
+export function sha256Of(data: Uint8Array, known: string | undefined): string {
+  return known === undefined
+    ? createHash('sha256').update(data).digest('base64')
+    : Buffer.from(known, 'hex').toString('base64');
 }
 
 export async function* getObject(ctx: Context, connection: Connection, key: string, range?: ByteRange): Bytes {

@@ -36,6 +36,8 @@ interface Filling {
 
 /** Cuts a stream into parts, all but the last of full size; an empty stream has one empty part. */
 export async function* partsOf(ctx: Context, body: Bytes, sizes: PartSizes = PART_SIZES): AsyncIterable<Part> {
+  // Buffers whose parts are sent are filled again: new ones would pile up faster than they are collected.
+  const spare: Buffer[] = [];
   let number = 1;
   let used = 0;
   let filling: Filling | undefined;
@@ -44,7 +46,7 @@ export async function* partsOf(ctx: Context, body: Bytes, sizes: PartSizes = PAR
       ctx.signal.throwIfAborted();
       for (let at = 0; at < chunk.length; ) {
         const size = number <= sizes.memoryParts ? sizes.memoryBytes : sizes.scratchBytes;
-        filling ??= await begin(ctx, number, sizes);
+        filling ??= await begin(ctx, number, sizes, spare);
         const piece = chunk.subarray(at, at + size - used);
         await filling.write(piece);
         at += piece.length;
@@ -56,20 +58,21 @@ export async function* partsOf(ctx: Context, body: Bytes, sizes: PartSizes = PAR
         used = 0;
       }
     }
-    if (number === 1) filling ??= memoryPart(0);
+    if (number === 1) filling ??= memoryPart(Buffer.alloc(0), spare);
     if (filling) yield await filling.finish(number);
   } finally {
     await filling?.drop();
   }
 }
 
-async function begin(ctx: Context, number: number, sizes: PartSizes): Promise<Filling> {
+async function begin(ctx: Context, number: number, sizes: PartSizes, spare: Buffer[]): Promise<Filling> {
   if (number > sizes.memoryParts) return await scratchPart(ctx);
-  return memoryPart(number === 1 ? Math.min(FIRST_BYTES, sizes.memoryBytes) : sizes.memoryBytes);
+  if (number === 1) return memoryPart(Buffer.allocUnsafe(Math.min(FIRST_BYTES, sizes.memoryBytes)), spare);
+  return memoryPart(spare.pop() ?? Buffer.allocUnsafe(sizes.memoryBytes), spare);
 }
 
-function memoryPart(bytes: number): Filling {
-  let held = Buffer.allocUnsafe(bytes);
+function memoryPart(buffer: Buffer, spare: Buffer[]): Filling {
+  let held = buffer;
   let used = 0;
   return {
     async write(chunk) {
@@ -84,7 +87,8 @@ function memoryPart(bytes: number): Filling {
     async finish(number) {
       const data = held.subarray(0, used);
       const sha256 = createHash('sha256').update(data).digest('base64');
-      return { number, bytes: used, sha256, open: () => data, async [Symbol.asyncDispose]() {} };
+      const dispose = async (): Promise<void> => void (number > 1 && spare.push(held));
+      return { number, bytes: used, sha256, open: () => data, [Symbol.asyncDispose]: dispose };
     },
     async drop() {},
   };
