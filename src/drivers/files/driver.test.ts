@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
@@ -331,6 +331,30 @@ test('fault 22: a target without space is refused before anything is written', a
     code: 'no-space',
   });
   assert.ok(!existsSync(target));
+});
+
+test('fault 22: a disk that fills up meanwhile is a clear failure, and the mark stays', async (t) => {
+  const disk = freshDir();
+  const { status, stderr } = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=6m', 'none', disk], { encoding: 'utf8' });
+  if (status !== 0) return t.skip(`no small disk can be mounted here: ${stderr}`);
+  t.after(() => execFileSync('umount', [disk]));
+  const { ctx, source } = await captured(filledRoot());
+  const crowded: Source = {
+    ...source,
+    get: (c, name, range) => {
+      if (name === 'data/app/large.bin') writeFileSync(join(disk, 'somebody else'), Buffer.alloc(5 * 1024 * 1024));
+      return source.get(c, name, range);
+    },
+  };
+  const target = join(disk, 'target');
+  const component = filesDriver.open({ root: target, paths: ['/'] });
+  await assert.rejects(component.restore(ctx, { base: crowded }), { code: 'no-space' });
+  assert.ok(existsSync(join(target, '.lifeboat-incomplete')));
+  assert.ok(!existsSync(join(target, 'app/large.bin')), 'half a file does not look like one');
+  rmSync(join(disk, 'somebody else'));
+  rmSync(target, { recursive: true });
+  await component.restore(ctx, { base: source });
+  assert.deepEqual(await verdicts(ctx, source, target), ['pass: 13 paths, equal digests']);
 });
 
 test('fault 22: a restore that broke off leaves a mark, and its target is refused', async () => {
