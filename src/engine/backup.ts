@@ -1,11 +1,20 @@
 // One coordinated recovery point of the stack, in all its stores from one read.
 
 import { interruption } from '../core/context.ts';
-import { ERRORS, isFailure, messageOf } from '../core/errors.ts';
-import { timeOfId } from '../core/manifest.ts';
+import { ERRORS, Failure, isFailure, messageOf } from '../core/errors.ts';
+import { idOf, timeOfId } from '../core/manifest.ts';
 import type { Capture, CapturedComponent, Context, RecoveryPoint, Source } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
-import { type Captured, finishedCaptures, forgetCaptures, noteCapture } from './captures.ts';
+import {
+  abandonedRuns,
+  type Captured,
+  finishedCaptures,
+  forgetCaptures,
+  noteCapture,
+  noteRun,
+  type RunNote,
+  stateOfRun,
+} from './captures.ts';
 import { alive, componentSink, type Lane, needLane, onEach, type StreamGate, streamGate } from './fan-out.ts';
 import { beginLanes, type Lanes, resumeLanes, type StoreError } from './lanes.ts';
 import { type NamedStore, PARALLEL_DEFAULT, SAFETY_PLAN, type StackComponent } from './model.ts';
@@ -28,7 +37,7 @@ export interface BackUpRequest {
   readonly slot?: Date | undefined;
   /** Does everything but keep the point. */
   readonly test?: boolean | undefined;
-  /** Goes on with the draft of an interrupted run. The caller has made sure that its process is gone. */
+  /** Goes on with the draft of an interrupted run; 'locked' while its process is alive. */
   readonly resume?: string | undefined;
   readonly parallel?: number | undefined;
 }
@@ -57,8 +66,9 @@ export async function backUp(ctx: Context, request: BackUpRequest): Promise<Back
   const startedAt = ctx.now();
   const startedMs = ctx.monotonicMs();
   await using run = await openRun(ctx, request, startedAt);
-  const header = headerOf(request, run.id, startedAt);
+  const header = headerOf(request, run, startedAt);
   const earlier = await earlierPoints(ctx, run.lanes, request.stack);
+  const warnings = [...clockWarnings(earlier, startedAt), ...(await abandonedWarnings(ctx, run))];
   const captured = await captureAll(ctx, request, run, header, earlier);
   if (ctx.signal.aborted) throw interruption(ctx.signal);
   needLane(run.lanes);
@@ -66,7 +76,6 @@ export async function backUp(ctx: Context, request: BackUpRequest): Promise<Back
   const failures = captured.flatMap(({ name, thrown }) =>
     thrown === undefined ? [] : [{ component: name, error: thrown }],
   );
-  const warnings = clockWarnings(earlier, startedAt);
   if (failures.length === captured.length) {
     await forgetCaptures(ctx, run.lanes, run.id);
     return { ...outcomeOf(request, run), point: null, kept: false, failures, copied: [], warnings, complete: false };
@@ -86,16 +95,63 @@ export async function backUp(ctx: Context, request: BackUpRequest): Promise<Back
 }
 
 async function openRun(ctx: Context, request: BackUpRequest, startedAt: Date): Promise<Lanes> {
-  if (request.resume !== undefined) return await resumeLanes(ctx, request.stores, request.resume);
+  const { stores, slot, resume } = request;
+  if (resume !== undefined) {
+    for (const store of stores) refuseResume(resume, request, await stateOfRun(ctx, store, resume));
+    return await resumeLanes(ctx, stores, resume);
+  }
+  const abandoned = slot ? await resumeSlot(ctx, request, idOf(slot)) : null;
+  if (abandoned) return abandoned;
   const components = request.components.map(({ name, kind }) => ({ name, kind }));
-  const aside = request.plan === SAFETY_PLAN;
-  return await beginLanes(ctx, request.stores, request.slot ?? startedAt, { stack: request.stack, components, aside });
+  const plan = { stack: request.stack, components, aside: request.plan === SAFETY_PLAN };
+  const run = await beginLanes(ctx, stores, slot ?? startedAt, plan);
+  try {
+    if (!request.test) await noteRun(ctx, run.lanes, run.id, { ...plan, plan: request.plan });
+    return run;
+  } catch (error) {
+    await run[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+function refuseResume(id: string, request: BackUpRequest, run: Awaited<ReturnType<typeof stateOfRun>>): void {
+  if (run?.state === 'alive') {
+    throw new Failure('locked', `the run of point ${id} is still going on`, { hint: 'wait for it, or stop it' });
+  }
+  if (!run || isSameRun(request, run.note)) return;
+  const names = run.note.components.map(({ name }) => name).join(', ');
+  throw new Failure('usage', `the run of point ${id} was to hold other components: ${names}`);
+}
+
+/** The draft that a process which is provably gone left for this very slot, if it was to hold the same. */
+async function resumeSlot(ctx: Context, request: BackUpRequest, id: string): Promise<Lanes | null> {
+  try {
+    for (const store of request.stores) {
+      const run = await stateOfRun(ctx, store, id);
+      if (run?.state !== 'dead' || run.note.plan !== request.plan || !isSameRun(request, run.note)) return null;
+    }
+    return await resumeLanes(ctx, request.stores, id);
+  } catch (error) {
+    if (ctx.signal.aborted) throw interruption(ctx.signal);
+    // What can't be resumed is begun anew; a store that is down shows itself there.
+    ctx.log.info('draft not resumed', { point: id, reason: messageOf(error) });
+    return null;
+  }
+}
+
+function isSameRun(request: BackUpRequest, note: RunNote): boolean {
+  const textOf = (all: readonly { readonly name: string; readonly kind: string }[]): string =>
+    all
+      .map(({ name, kind }) => `${name} ${kind}`)
+      .toSorted()
+      .join();
+  return note.stack === request.stack && textOf(note.components) === textOf(request.components);
 }
 
 type Header = Omit<RecoveryPoint, 'components'>;
 
-function headerOf(request: BackUpRequest, id: string, startedAt: Date): Header {
-  const since = (request.resume === undefined ? startedAt : timeOfId(id)).toISOString();
+function headerOf(request: BackUpRequest, { id, resumed }: Lanes, startedAt: Date): Header {
+  const since = (resumed ? timeOfId(id) : startedAt).toISOString();
   return {
     format: 1,
     id,
@@ -116,13 +172,13 @@ async function captureAll(
   header: Header,
   earlier: Earlier,
 ): Promise<readonly Captured[]> {
-  const finished = request.resume === undefined ? new Map() : await finishedCaptures(ctx, run.lanes, run.id);
+  const finished = run.resumed ? await finishedCaptures(ctx, run.lanes, run.id) : new Map();
   const streams = streamGate();
   return await mapBounded(request.components, request.parallel ?? PARALLEL_DEFAULT, async (each) => {
     const done: Captured | undefined = finished.get(each.name);
     if (done) return done;
     const captured = await captureOne(ctx, run.lanes, streams, earlier, each);
-    if (captured.thrown === undefined) await noteCapture(ctx, run.lanes, header, captured);
+    if (captured.thrown === undefined && !request.test) await noteCapture(ctx, run.lanes, header, captured);
     return captured;
   });
 }
@@ -248,6 +304,16 @@ function clockWarnings(earlier: Earlier, now: Date): readonly string[] {
   return [
     `point ${newest.id} lies ahead of this machine's clock: 'latest' means that one until the clock has passed it`,
   ];
+}
+
+async function abandonedWarnings(ctx: Context, run: Lanes): Promise<readonly string[]> {
+  const [runs] = (await onEach(ctx, run.lanes, (lane) => abandonedRuns(ctx, lane))).values();
+  return (runs ?? [])
+    .filter(({ id }) => id !== run.id)
+    .map(({ id, finished }) => {
+      const what = finished === 1 ? 'one finished component' : `${finished} finished components`;
+      return `a run that was killed left ${what}: the same command with --resume ${id} goes on with it`;
+    });
 }
 
 function outcomeOf(request: BackUpRequest, run: Lanes): { readonly stores: readonly StoreError[] } {

@@ -1,10 +1,73 @@
-// What a run knows of its finished components, kept in the stores until the point is committed, so that another
-// process can go on after a crash.
+// What a run knows of itself and its finished components, kept in the stores until the point is committed, so that
+// another process can go on after a crash.
 
-import { messageOf } from '../core/errors.ts';
+import { z } from 'zod';
+import { isFailure, messageOf } from '../core/errors.ts';
+import { identityOf, processIdentitySchema, stateOf } from '../core/liveness.ts';
 import { manifestJson, parseManifest } from '../core/manifest.ts';
-import type { CapturedComponent, Context, Receipt, RecoveryPoint } from '../core/model.ts';
+import type { CapturedComponent, Context, DraftPlan, Receipt, RecoveryPoint, Store } from '../core/model.ts';
 import { alive, type Lane, onEach } from './fan-out.ts';
+import type { NamedStore } from './model.ts';
+
+/** Of a whole run. Its key is the id of the point; what is finished lies below that. */
+const runSchema = z.object({
+  stack: z.string(),
+  plan: z.string().nullable(),
+  components: z.array(z.object({ name: z.string(), kind: z.string() })),
+  /** Null where a system can't tell one process from another. */
+  process: processIdentitySchema.nullable(),
+});
+export type RunNote = z.output<typeof runSchema>;
+
+export async function noteRun(
+  ctx: Context,
+  lanes: readonly Lane[],
+  id: string,
+  run: DraftPlan & { readonly plan: string | null },
+): Promise<void> {
+  const components = run.components.map(({ name, kind }) => ({ name, kind }));
+  const note: RunNote = { stack: run.stack, plan: run.plan, components, process: await identityOf(process.pid) };
+  await onEach(ctx, lanes, ({ store }) => store.records.put(ctx, 'captures', id, note));
+}
+
+/** Whether the process of an unfinished run is gone. Null when no run of that id is noted here. */
+export async function stateOfRun(
+  ctx: Context,
+  { store }: Pick<NamedStore, 'store'>,
+  id: string,
+): Promise<{ readonly note: RunNote; readonly state: 'alive' | 'dead' | 'unknown' } | null> {
+  const note = await readRun(ctx, store, id);
+  if (!note) return null;
+  return { note, state: note.process ? await stateOf(note.process) : 'unknown' };
+}
+
+async function readRun(ctx: Context, store: Store, id: string): Promise<RunNote | null> {
+  try {
+    const parsed = runSchema.safeParse(await store.records.get(ctx, 'captures', id));
+    return parsed.success ? parsed.data : null;
+  } catch (error) {
+    // Without a note that can be read there is nothing to go on with.
+    if (isFailure(error, 'missing') || isFailure(error, 'checksum') || isFailure(error, 'malformed')) return null;
+    throw error;
+  }
+}
+
+/** Runs whose process is gone and that left finished components: ids, and how many of each. */
+export async function abandonedRuns(
+  ctx: Context,
+  from: Pick<NamedStore, 'store'>,
+): Promise<readonly { readonly id: string; readonly finished: number }[]> {
+  const finished = new Map<string, number>();
+  for await (const key of from.store.records.list(ctx, 'captures')) {
+    const [id = key, component] = key.split('/');
+    finished.set(id, (finished.get(id) ?? 0) + (component === undefined ? 0 : 1));
+  }
+  const found: { id: string; finished: number }[] = [];
+  for (const [id, count] of finished) {
+    if (count > 0 && (await stateOfRun(ctx, from, id))?.state === 'dead') found.push({ id, finished: count });
+  }
+  return found;
+}
 
 /** One component of a run: what goes into the manifest, and the receipts of the stores that took its parts. */
 export interface Captured {
@@ -61,17 +124,10 @@ export async function forgetCaptures(ctx: Context, lanes: readonly Lane[], id: s
   for (const { name, store } of alive(lanes)) {
     try {
       const keys = await Array.fromAsync(store.records.list(ctx, 'captures', `${id}/`));
-      for (const key of keys) await store.records.delete(ctx, 'captures', key);
+      for (const key of [id, ...keys]) await store.records.delete(ctx, 'captures', key);
     } catch (error) {
       // A note of a point that exists is never read again; a store that forbids deletion keeps it.
       ctx.log.debug('capture notes left behind', { store: name, point: id, reason: messageOf(error) });
     }
   }
-}
-
-/** Ids of runs that were interrupted with at least one component finished. */
-export async function interruptedRuns(ctx: Context, lane: Pick<Lane, 'store'>): Promise<readonly string[]> {
-  const ids = new Set<string>();
-  for await (const key of lane.store.records.list(ctx, 'captures')) ids.add(key.split('/')[0] ?? key);
-  return [...ids].toSorted();
 }

@@ -126,7 +126,7 @@ export async function prove(
   for (const check of what.checks) book.add(await ask(ctx, what.name, what.target, check));
 }
 
-/** A damaged point is a failure; whatever else went wrong has shown nothing about it. No watch: nothing was read yet. */
+/** A damaged point is a failure; what else went wrong has shown nothing about it. No watch: nothing was read yet. */
 export function verdictOf(error: unknown, watch: Watch | null): 'fail' | 'unknown' {
   if (!watch || !isFailure(error) || !ERRORS[error.code].lost) return 'unknown';
   // Something may be missing at the target as well.

@@ -36,7 +36,7 @@ export interface Copied {
   readonly moved: boolean;
 }
 
-/** Brings `ids` (all that `from` holds when left out) into `to`, oldest first. One that fails does not stop the others. */
+/** Brings `points` (all that `from` holds when left out) into `to`, oldest first. One that fails stops no other. */
 export async function copyPoints(
   ctx: Context,
   request: {

@@ -108,8 +108,8 @@ export function evidenceMarkdown(evidence: Evidence): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** 'not a duration' is never shown: 90061000 is '1d 1h 1m 1s'. */
-export function span(durationMs: number): string {
+/** 90061000 is '1d 1h 1m 1s'. */
+function span(durationMs: number): string {
   if (durationMs < 0) return `-${span(-durationMs)}`;
   if (durationMs < 10_000) return `${(durationMs / 1000).toFixed(durationMs < 1000 ? 3 : 1)}s`;
   let left = Math.round(durationMs / 1000);

@@ -11,7 +11,7 @@ import { type Spool, spool } from './spool.ts';
 
 /** A body up to this size is read once and given to each store by itself, so no store waits for another. */
 const SMALL_BYTES_MAX = 256 * 1024;
-/** Streams that go to several stores in step at a time. Low, so that no store's own bound can make two of them wait for each other. */
+/** Streams in step at a time. Low, so that no store's own bound can make two of them wait for each other. */
 const STREAMS_MAX = 4;
 
 /** One store of a run. */

@@ -51,7 +51,7 @@ export function decide(views: readonly PointView[], rulesOf: RulesOf, now: Date)
 
 type Keep = (view: PointView | undefined, why: string) => void;
 
-/** What no rule may remove: for each component the newest point that brings it back, and the newest that was shown to. */
+/** What no rule may remove: for each component the newest point that holds it, and the newest that was proved to. */
 function guard(sorted: readonly PointView[], keep: Keep): void {
   for (const view of sorted) if (view.unreadableProofs) keep(view, 'its proofs can not be read');
   const taken = sorted.filter(({ point }) => point.plan !== SAFETY_PLAN);

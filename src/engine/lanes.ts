@@ -16,6 +16,8 @@ export interface StoreError {
 
 export interface Lanes extends AsyncDisposable {
   readonly id: string;
+  /** Another process began it. */
+  readonly resumed: boolean;
   readonly lanes: readonly Lane[];
   /** Stores that took no draft. */
   readonly failed: readonly StoreError[];
@@ -30,7 +32,7 @@ export async function beginLanes(
 ): Promise<Lanes> {
   for (let tried = 0; tried < IDS_TRIED_MAX; tried++) {
     const id = idOf(new Date(at.getTime() + tried * 1000));
-    const found = await openLanes(ctx, id, stores, ({ store }) => store.begin(ctx, id, plan));
+    const found = await openLanes(ctx, id, stores, false, ({ store }) => store.begin(ctx, id, plan));
     if (!found.failed.some(({ error }) => isFailure(error, 'exists'))) return answered(found);
     await found[Symbol.asyncDispose]();
   }
@@ -39,13 +41,14 @@ export async function beginLanes(
 
 /** The drafts that an interrupted run left. A store without one is left out. */
 export async function resumeLanes(ctx: Context, stores: readonly NamedStore[], id: string): Promise<Lanes> {
-  return answered(await openLanes(ctx, id, stores, ({ store }) => store.resume(ctx, id)));
+  return answered(await openLanes(ctx, id, stores, true, ({ store }) => store.resume(ctx, id)));
 }
 
 async function openLanes(
   ctx: Context,
   id: string,
   stores: readonly NamedStore[],
+  resumed: boolean,
   open: (store: NamedStore) => Promise<Draft>,
 ): Promise<Lanes> {
   const settled = await Promise.allSettled(stores.map(open));
@@ -58,6 +61,7 @@ async function openLanes(
   }
   return {
     id,
+    resumed,
     lanes,
     failed,
     async [Symbol.asyncDispose]() {

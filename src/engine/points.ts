@@ -49,7 +49,7 @@ export interface Chosen extends PointView {
   readonly passedOver: readonly string[];
 }
 
-/** 'missing' when none fits, 'ambiguous' with the candidates when several do, 'not-this-stack' for another stack's point. */
+/** 'missing' when none fits, 'ambiguous' with the candidates when several do, 'not-this-stack' for another's point. */
 export function choosePoint(views: readonly PointView[], stack: string, wanted: Wanted): Chosen {
   const own = views.filter(({ point }) => point.stack === stack);
   const word = wanted.word ?? 'latest';
@@ -128,7 +128,7 @@ function lacking(
 }
 
 /** The moment from which on the point stands for the stack: its last cut. */
-export function lastCut(point: RecoveryPoint): number {
+function lastCut(point: RecoveryPoint): number {
   const cuts = Object.values(point.components).flatMap(({ cut }) => (cut ? [Date.parse(cut.at)] : []));
   return cuts.length === 0 ? timeOfId(point.id).getTime() : Math.max(...cuts);
 }

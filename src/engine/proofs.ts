@@ -55,7 +55,7 @@ export async function proofsOf(ctx: Context, store: Store, point?: string): Prom
   return byPoint;
 }
 
-/** When all that the point holds was last proved, by one drill or by several together; null when some of it never was. */
+/** When all that the point holds was last proved, by one drill or several together; null when some of it never was. */
 export function provedAt(point: RecoveryPoint, proofs: readonly Proof[]): string | null {
   const held = heldBy(point);
   let oldest: string | null = null;

@@ -9,7 +9,7 @@ import type { NamedStore } from './model.ts';
 import { listPoints } from './points.ts';
 
 /** What was found unreferenced may go after this long: a backup that runs meanwhile may still need it. */
-export const GRACE_MS = 24 * 3_600_000;
+const GRACE_MS = 24 * 3_600_000;
 
 export interface PruneRequest {
   readonly in: NamedStore;

@@ -115,7 +115,8 @@ export const drivers = new Map<string, Driver>([
 
 /** A life of two backups and a prune ends at every `stride`th change that it makes. */
 export function diesAnywhere(kind: Kind, stride: number): void {
-  test(`dying at ${stride === 1 ? 'any' : `every ${stride}th`} change leaves only whole points, and the next run is well`, async () => {
+  const where = stride === 1 ? 'any' : `every ${stride}th`;
+  test(`dying at ${where} change leaves only whole points, and the next run is well`, async () => {
     for (let changesMax = 0; ; changesMax += stride) {
       const ctx = testContext();
       const { components, servers } = stack();

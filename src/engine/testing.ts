@@ -255,7 +255,7 @@ export function damage(on: Disk, point: string, component: string, part: string,
   else parts.set(part, { ...held, data: Buffer.from(data) });
 }
 
-export function storeOn(on: Disk): Store {
+function storeOn(on: Disk): Store {
   return {
     url: 'memory:',
     async begin(_ctx, id) {
