@@ -17,6 +17,7 @@ interface Options {
   readonly to?: readonly string[];
   readonly test?: true;
   readonly scheduled?: true;
+  readonly resume?: string;
 }
 
 export function define(command: Command, bind: Bind): void {
@@ -26,6 +27,7 @@ export function define(command: Command, bind: Bind): void {
     .option('--to <stores...>', 'only to these stores')
     .option('--test', 'do everything but keep the point')
     .option('--scheduled', "give the point the id of the plan's last scheduled time")
+    .option('--resume <id>', 'go on with a run that was killed: what it finished is not captured again')
     .addHelpText(
       'after',
       `
@@ -49,11 +51,15 @@ Examples:
       unopened: stack.failed,
       slot: wish.slot,
       test: options.test,
+      resume: options.resume,
       parallel: config.parallel,
     });
     const { point } = done;
     if (point === null) throw nothingCaptured(done);
-    const after = await storedBytes(ctx, stack.stores);
+    const kept = stack.stores.filter(({ name }) =>
+      done.stores.some((each) => each.name === name && each.error === null),
+    );
+    const after = await storedBytes(ctx, kept);
     const added = new Map([...after].map(([name, bytes]) => [name, Math.max(0, bytes - (before.get(name) ?? 0))]));
     session.print(toJson(done, point, added), () => toText(done, point, added));
     return done.complete ? 0 : 3;
