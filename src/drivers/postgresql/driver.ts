@@ -28,8 +28,8 @@ export const postgresqlDriver = {
 const servers = new WeakMap<Component, Server>();
 
 /** `names`: what the databases of the point are called on this server, where that is not the same. */
-function componentOf(server: Server, names: ReadonlyMap<string, string> | null): Component {
-  const component: Component = {
+function componentOf(server: Server, names: ReadonlyMap<string, string> | null): Required<Component> {
+  const component: Required<Component> = {
     probe: async (ctx) => await probeServer(ctx, server),
     capture: async (ctx, sink) => await captureServer(ctx, server, sink),
     restore: async (ctx, chain, options = {}) => await restoreServer(ctx, server, chain, options, names),

@@ -186,27 +186,39 @@ async function prepare(
 }
 
 export async function dropDatabase(control: Session, name: string, terminate: boolean): Promise<void> {
-  try {
+  await unlessInUse(control, name, terminate, async () => {
     await control.run(`drop database ${quoted(name)}${terminate ? ' with (force)' : ''}`);
-  } catch (error) {
-    if (sqlState(error) !== '55006') throw error;
-    throw await inUse(control, name, error);
-  }
+  });
 }
 
-/** 'blocked', with who is connected. */
-export async function inUse(control: Session, name: string, cause: unknown): Promise<Failure> {
-  const rows = await control.rows(
-    z.object({ who: z.string() }),
-    `select concat_ws(' ', 'process', pid, usename, nullif(application_name, '')) as who from pg_stat_activity
-      where datname = $1 and pid <> pg_backend_pid() limit 5`,
-    [name],
-  );
-  const who = rows.map((row) => row.who).join(', ') || 'somebody who has left meanwhile';
-  return new Failure('blocked', `database ${name} is in use by ${who}`, {
-    cause,
-    hint: 'stop the application, or let the sessions be ended with --terminate-connections',
-  });
+/** 'blocked', with who is connected. Asked first, because the server waits for them; and told when it finds new ones. */
+export async function unlessInUse(
+  control: Session,
+  name: string,
+  terminate: boolean,
+  work: () => Promise<void>,
+): Promise<void> {
+  const sessions = async (): Promise<string[]> => {
+    const rows = await control.rows(
+      z.object({ who: z.string() }),
+      `select concat_ws(' ', 'process', pid, usename, nullif(application_name, '')) as who from pg_stat_activity
+        where datname = $1 and pid <> pg_backend_pid() and backend_type = 'client backend' limit 5`,
+      [name],
+    );
+    return rows.map(({ who }) => who);
+  };
+  const inUse = (who: readonly string[], cause?: unknown): Failure =>
+    new Failure('blocked', `database ${name} is in use by ${who.join(', ') || 'somebody who has left meanwhile'}`, {
+      cause,
+      hint: 'stop the application, or let the sessions be ended with --terminate-connections',
+    });
+  const before = terminate ? [] : await sessions();
+  if (before.length > 0) throw inUse(before);
+  try {
+    await work();
+  } catch (error) {
+    throw sqlState(error) === '55006' ? inUse(await sessions(), error) : error;
+  }
 }
 
 async function createDatabase(control: Session, name: string, facts: DatabaseFacts | null): Promise<string[]> {

@@ -3,9 +3,9 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import type { Chain, Component, Context, RestoreOptions, Staged } from '../../core/model.ts';
-import { type Session, sqlState } from './connection.ts';
+import type { Session } from './connection.ts';
 import { quoted } from './names.ts';
-import { connectAside, dropDatabase, inUse, itemsOf, restoreServer } from './restore.ts';
+import { connectAside, dropDatabase, itemsOf, restoreServer, unlessInUse } from './restore.ts';
 import type { Server } from './settings.ts';
 
 const NAME_BYTES_MAX = 63;
@@ -100,11 +100,7 @@ async function setAside(control: Session, live: string, old: string, terminate: 
       'select pg_terminate_backend(pid, 5000) as ended from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()';
     await control.rows(z.unknown(), ended, [live]);
   }
-  try {
-    await rename(control, live, old);
-  } catch (error) {
-    throw sqlState(error) === '55006' ? await inUse(control, live, error) : error;
-  }
+  await unlessInUse(control, live, terminate, () => rename(control, live, old));
 }
 
 /** Old databases that in-place restores kept. Only names of exactly our form, of databases that are ours to protect. */
