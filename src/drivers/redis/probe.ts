@@ -2,7 +2,7 @@
 
 import type { Context, Finding, Probe } from '../../core/model.ts';
 import { serverTime } from './capture.ts';
-import { type Connection, connect, refusal } from './connection.ts';
+import { type Connection, connect } from './connection.ts';
 import { psyncRefusal } from './replica.ts';
 import { isError } from './resp.ts';
 import { heldData, type ServerFacts, serverFacts } from './server.ts';
@@ -29,26 +29,20 @@ export async function probe(ctx: Context, settings: Settings): Promise<Probe> {
   };
 }
 
-/** Within a transaction that is given up, the server says whether it would let us; it does nothing. */
+/** An offset that is no number: whoever may not ask at all is told so first, and nobody gets a copy. */
 async function replicationFinding(connection: Connection, settings: Settings): Promise<Finding> {
   const check = 'the user may replicate (PSYNC, REPLCONF)';
-  const replconf = await connection.ask('REPLCONF', 'capa', 'eof');
-  if (isError(replconf)) return failed(check, psyncRefusal(connection.where, settings, replconf.error));
-  const multi = await connection.ask('MULTI');
-  if (isError(multi)) {
-    const { message } = refusal({ where: connection.where, username: settings.username }, 'multi', multi.error);
-    return { check, verdict: 'unknown', detail: `it can't be told without a copy: ${message}` };
-  }
-  const psync = await connection.ask('PSYNC', '?', '-1');
-  await connection.ask('DISCARD');
-  if (isError(psync) && !/inside a transaction|MULTI/.test(psync.error)) {
-    return failed(check, psyncRefusal(connection.where, settings, psync.error));
+  for (const command of [
+    ['REPLCONF', 'capa', 'eof'],
+    ['PSYNC', '?', 'none'],
+  ]) {
+    const reply = await connection.ask(...command);
+    if (isError(reply) && !reply.error.includes('not an integer')) {
+      const { message, hint } = psyncRefusal(connection.where, settings, reply.error);
+      return { check, verdict: 'fail', detail: message, ...(hint === undefined ? {} : { hint }) };
+    }
   }
   return { check, verdict: 'pass', detail: `user ${settings.username ?? 'default'}` };
-}
-
-function failed(check: string, { message, hint }: { message: string; hint: string | undefined }): Finding {
-  return { check, verdict: 'fail', detail: message, ...(hint === undefined ? {} : { hint }) };
 }
 
 function modeFinding({ mode }: ServerFacts): Finding {

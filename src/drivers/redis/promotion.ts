@@ -1,5 +1,6 @@
 // Restoring as the target's master: it becomes our replica, loads the RDB at full speed, and is promoted again.
 
+import { setTimeout } from 'node:timers/promises';
 import { interruption, withDeadline } from '../../core/context.ts';
 import { Failure, messageOf } from '../../core/errors.ts';
 import type { Context, Source } from '../../core/model.ts';
@@ -15,6 +16,7 @@ const CALL_BACK_MS = 10_000;
 const POLL_MS = 50;
 /** The link may be down for a moment after the copy; longer means that the copy was not taken. */
 const LINK_DOWN_MS = 5_000;
+const LOADING_MS_MAX = 15 * 60_000;
 
 export interface Promotion {
   readonly settings: Settings;
@@ -41,19 +43,15 @@ export async function restoreAsMaster(ctx: Context, work: Promotion): Promise<vo
   });
   const reply = await connection.ask('REPLICAOF', localAddress, master.port);
   if (isError(reply)) throw refusal({ where: connection.where, username: settings.username }, 'replicaof', reply.error);
-  let full = false;
   try {
     await calledBack(ctx, connection.where, master);
     await Promise.race([master.sent, aborted(ctx)]);
-    full = await loaded(ctx, connection);
-  } finally {
-    await promote(ctx, settings, connection.where);
+    await loaded(ctx, connection);
+  } catch (error) {
+    await promote(ctx, work, { discard: work.empty });
+    throw error;
   }
-  if (!full) return;
-  if (work.empty) await connection.call('FLUSHALL');
-  throw new Failure('no-space', `${connection.where}: the data takes more memory than maxmemory allows`, {
-    hint: 'raise maxmemory of that server, or restore into a larger one',
-  });
+  await promote(ctx, work, { discard: false });
 }
 
 async function calledBack(ctx: Context, where: string, master: Master): Promise<void> {
@@ -67,14 +65,17 @@ async function calledBack(ctx: Context, where: string, master: Master): Promise<
   });
 }
 
-/** Resolves when the copy is the target's data: false, or true when that is more than it may hold. */
-async function loaded(ctx: Context, connection: Connection): Promise<boolean> {
+/** Resolves when the copy is the target's data, and no more than it may hold. */
+async function loaded(ctx: Context, connection: Connection): Promise<void> {
   let downSince: number | null = null;
   for (;;) {
     const info = await readInfo(connection);
     if (info.get('master_link_status') === 'up') {
       const limit = Number(info.get('maxmemory') ?? 0);
-      return limit > 0 && Number(info.get('used_memory')) > limit;
+      if (limit === 0 || Number(info.get('used_memory')) <= limit) return;
+      throw new Failure('no-space', `${connection.where}: the data takes more memory than maxmemory allows`, {
+        hint: 'raise maxmemory of that server, or restore into a larger one',
+      });
     }
     const busy = info.get('loading') === '1' || info.get('master_sync_in_progress') === '1';
     const now = ctx.monotonicMs();
@@ -87,10 +88,22 @@ async function loaded(ctx: Context, connection: Connection): Promise<boolean> {
 }
 
 /** Over a connection of its own, also when the restore was stopped: the target must not stay our replica. */
-async function promote(ctx: Context, settings: Settings, where: string): Promise<void> {
+async function promote(
+  ctx: Context,
+  { settings, connection: { where } }: Promotion,
+  { discard }: { discard: boolean },
+): Promise<void> {
   try {
     await using connection = await connect({ ...ctx, signal: new AbortController().signal }, settings);
-    await connection.call('REPLICAOF', 'NO', 'ONE');
+    const since = ctx.monotonicMs();
+    // While it loads, it listens to nothing else; a large copy takes its time.
+    let reply = await connection.ask('REPLICAOF', 'NO', 'ONE');
+    while (isError(reply) && reply.error.startsWith('LOADING') && ctx.monotonicMs() - since < LOADING_MS_MAX) {
+      await setTimeout(POLL_MS);
+      reply = await connection.ask('REPLICAOF', 'NO', 'ONE');
+    }
+    if (isError(reply)) throw refusal({ where, username: settings.username }, 'replicaof', reply.error);
+    if (discard) await connection.call('FLUSHALL');
   } catch (cause) {
     throw new Failure('unreachable', `${where} could not be promoted after the restore: ${messageOf(cause)}`, {
       cause,

@@ -1,7 +1,8 @@
 // The packed collections inside of RDB strings: listpacks, and what came before them, ziplists and sets of integers.
 // A cursor walks one; every bound is checked, for the bytes are somebody else's.
 
-import { type Input, itemFromNumber, malformed, type Region } from './input.ts';
+import { type Input, malformed, type Region } from './input.ts';
+import { itemFromNumber } from './strings.ts';
 
 /** Walks the entries between `at` and `end`. After `packNext`, `integer` or the bytes `from`–`to` are the entry. */
 export interface Pack {

@@ -1,17 +1,7 @@
 // Values and data of modules: written by code that is not here, but in parts that can be told apart without it.
 
-import {
-  ensure,
-  type Input,
-  itemFromNumber,
-  malformed,
-  readDouble,
-  readElement,
-  readLength,
-  readWide,
-  skip,
-  skipString,
-} from './input.ts';
+import { ensure, type Input, malformed, readDouble, readLength, readWide, skip } from './input.ts';
+import { itemFromNumber, readElement, skipString } from './strings.ts';
 import type { Visitor } from './visitor.ts';
 
 const PART = { end: 0, signed: 1, unsigned: 2, float: 3, double: 4, string: 5 } as const;

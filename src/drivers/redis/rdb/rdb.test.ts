@@ -15,9 +15,10 @@ import { readSettings } from '../settings.ts';
 import { fill, open } from '../testing.ts';
 import { crc64Of } from './crc64.ts';
 import { addLanes, hashBytes, hexOf, lanes } from './hash.ts';
-import { inputFrom, inputOf, PIECE_BYTES, readElement, readText, viewed } from './input.ts';
+import { inputFrom, inputOf, PIECE_BYTES, viewed } from './input.ts';
 import { scoreOf } from './listpack.ts';
 import { selector } from './select.ts';
+import { readElement, readText } from './strings.ts';
 import { newTally } from './tally.ts';
 import { walkRdb } from './walk.ts';
 

@@ -1,7 +1,8 @@
 // Streams of an RDB: nodes of entries packed against a first one, then counters, groups and what is pending in them.
 
-import { ensure, type Input, malformed, readElement, readLength, readMs, readWide, skip, skipString } from './input.ts';
+import { ensure, type Input, malformed, readLength, readMs, readWide, skip } from './input.ts';
 import { listpackIn, type Pack, packHasMore, packItem, packNext, packNumber } from './listpack.ts';
+import { readElement, skipString } from './strings.ts';
 import type { StreamId, Visitor } from './visitor.ts';
 
 const DELETED = 1;

@@ -1,19 +1,6 @@
 // One value of an RDB, in any of the encodings that servers have written it in.
 
-import {
-  ensure,
-  type Input,
-  itemFromNumber,
-  malformed,
-  readByte,
-  readDouble,
-  readElement,
-  readLength,
-  readMs,
-  readText,
-  skip,
-  skipString,
-} from './input.ts';
+import { ensure, type Input, malformed, readByte, readDouble, readLength, readMs, skip } from './input.ts';
 import {
   integersIn,
   listpackIn,
@@ -27,6 +14,7 @@ import {
 } from './listpack.ts';
 import { skipModule, walkModule } from './module.ts';
 import { skipStream, walkStream } from './stream.ts';
+import { itemFromNumber, readElement, readText, skipString } from './strings.ts';
 import { type Format, type KeyHead, unknown, type Visitor } from './visitor.ts';
 
 /** The type bytes. 22 means one thing to Valkey and another to release candidates of Redis 7.4. */

@@ -2,20 +2,9 @@
 // what Redis 7.0 to 8.2 and Valkey 7.2 to 9.1 write, and what Redis wrote before (versions 5 and up).
 
 import { crc64Of } from './crc64.ts';
-import {
-  atEnd,
-  ensure,
-  type Input,
-  inputOf,
-  itemText,
-  malformed,
-  readByte,
-  readElement,
-  readLength,
-  readMs,
-  settle,
-} from './input.ts';
+import { atEnd, ensure, type Input, inputOf, malformed, readByte, readLength, readMs, settle } from './input.ts';
 import { skipModule } from './module.ts';
+import { itemText, readElement } from './strings.ts';
 import { skipValue, walkValue } from './value.ts';
 import { type Family, type Format, type KeyHead, type KeyType, unknown, type Visitor } from './visitor.ts';
 
