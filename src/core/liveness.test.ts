@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { endLeftover, identityOf, stateOf } from './liveness.ts';
+import { liveContext } from './testing.ts';
 
 const here = await identityOf(process.pid);
 const skip = here === null ? 'this system has no /proc' : false;
@@ -26,11 +27,15 @@ test('a leftover is ended with its children, an innocent one with its number is 
   await once(child.stdout, 'data');
   const identity = await identityOf(child.pid ?? 0);
   assert.ok(identity);
-  assert.equal(await endLeftover({ ...identity, start: '1' }), true, 'that one is gone, whoever has its number now');
+  assert.equal(
+    await endLeftover(liveContext(), { ...identity, start: '1' }),
+    true,
+    'that one is gone, whoever has its number now',
+  );
   assert.equal(await stateOf(identity), 'alive');
   // Its output ends only when the grandchild, which holds it too, is gone as well.
   const ended = once(child, 'close');
-  await endLeftover(identity);
+  assert.equal(await endLeftover(liveContext(), identity), true);
   await ended;
   assert.equal(await stateOf(identity), 'dead');
 });

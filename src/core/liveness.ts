@@ -5,6 +5,10 @@ import { readFile, readlink } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { z } from 'zod';
 import { systemCode } from './errors.ts';
+import type { Context } from './model.ts';
+
+const DYING_POLL_MS = 20;
+const DYING_POLLS_MAX = 250;
 
 export const processIdentitySchema = z.strictObject({
   host: z.string(),
@@ -33,9 +37,13 @@ export async function stateOf(process: ProcessIdentity): Promise<'alive' | 'dead
 }
 
 /** Ends a process that an earlier run left behind, with its children. True when it is not there any more. */
-export async function endLeftover(leftover: ProcessIdentity): Promise<boolean> {
+export async function endLeftover(ctx: Context, leftover: ProcessIdentity): Promise<boolean> {
   if ((await stateOf(leftover)) === 'alive') {
     for (const pid of await withDescendants(leftover.pid)) kill(pid);
+  }
+  // It dies when the kernel comes to it.
+  for (let polls = 0; polls < DYING_POLLS_MAX && (await stateOf(leftover)) === 'alive'; polls++) {
+    await ctx.sleep(DYING_POLL_MS);
   }
   return (await stateOf(leftover)) === 'dead';
 }

@@ -162,6 +162,10 @@ function startFailure(command: Command, cause: unknown): Failure {
   if (systemCode(cause) === 'ENOENT') {
     return new Failure('program-missing', `${command.program}: there is no such program`, { cause });
   }
+  if (systemCode(cause) === 'EACCES') {
+    // Also the answer when it was found nowhere and a directory of PATH may not be looked into.
+    return new Failure('program-missing', `${command.program}: there is no such program that we may run`, { cause });
+  }
   return new Failure('program-failed', `${nameOf(command)} could not be started (${systemCode(cause)})`, { cause });
 }
 

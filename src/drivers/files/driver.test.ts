@@ -485,7 +485,7 @@ test('fault 24: devices are not made', async () => {
   const { ctx, point } = await hostile({ name: '/sda', type: 'other', target: 'device' });
   const target = freshDir();
   const { warnings } = await filesDriver.open({ root: target, paths: ['/'] }).restore(ctx, { base: point });
-  assert.equal(warnings.length, 1);
+  assert.ok(warnings.some((warning) => warning.includes('devices')));
   assert.deepEqual(readdirSync(target), []);
 });
 

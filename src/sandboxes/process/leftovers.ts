@@ -34,7 +34,7 @@ export async function removeLeftovers(ctx: Context, parent: string): Promise<voi
     if (!(await isOurs(home))) continue;
     const { owner, server } = await readOwner(home);
     if (!owner || (await stateOf(owner)) !== 'dead') continue;
-    if (server && !(await endLeftover(server))) continue;
+    if (server && !(await endLeftover(ctx, server))) continue;
     await rm(home, { recursive: true, force: true, maxRetries: 3 });
     ctx.log.info('removed a leftover sandbox', { dir: home });
   }
