@@ -53,7 +53,7 @@ export function placeOf(index: BlobIndex, id: Uint8Array): BlobPlace {
   throw new Failure('checksum', `blob ${hexOf(id)} is larger than any blob, says the index`, { hint });
 }
 
-/** Reads one blob alone; once more when that fails, for a bad read may be a transient one. */
+/** Reads one blob alone; once more when that fails, for a bad read may be a transient one, and then elsewhere. */
 export async function readBlob(ctx: Context, reading: Reading, { id, place }: WantedBlob): Promise<Buffer> {
   try {
     return await tryBlob(ctx, reading, { id, place });
@@ -64,6 +64,9 @@ export async function readBlob(ctx: Context, reading: Reading, { id, place }: Wa
     return await tryBlob(ctx, reading, { id, place });
   } catch (cause) {
     if (!isDamage(cause)) throw cause;
+    // A backup writes what was lost once more, so that another pack may have it.
+    reading.index.forget(place.pack);
+    if (reading.index.has(id)) return await readBlob(ctx, reading, { id, place: placeOf(reading.index, id) });
     throw new Failure(cause.code, `blob ${hexOf(id)} of pack ${place.pack} is lost: ${messageOf(cause)}`, {
       cause,
       hint: 'run lifeboat verify --all',

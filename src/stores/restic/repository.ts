@@ -106,7 +106,7 @@ function repository(
   const indexes = indexFiles(vault);
   const threads = settings.workers === undefined ? {} : { workers: settings.workers };
   let reader: Promise<Reader> | undefined;
-  let shared: { writer: Promise<Writer>; borrowers: number } | undefined;
+  let shared: { readonly writer: Promise<Writer>; borrowers: number } | undefined;
 
   const readerOf = (ctx: Context): Promise<Reader> =>
     (reader ??= openReader(ctx, { bucket, key, index: indexes.blobs, ...threads }));
@@ -139,29 +139,34 @@ function repository(
           hint: 'run restic migrate upgrade_repo_v2',
         });
       }
-      shared ??= { writer: startWriter(ctx), borrowers: 0 };
-      const mine = shared;
+      const mine = (shared ??= { writer: startWriter(ctx), borrowers: 0 });
       mine.borrowers += 1;
       let given = false;
-      return {
-        ...(await mine.writer),
-        async [Symbol.asyncDispose]() {
-          if (given) return;
-          given = true;
-          mine.borrowers -= 1;
-          if (mine.borrowers > 0) return;
-          if (shared === mine) shared = undefined;
-          await (await mine.writer)[Symbol.asyncDispose]();
-        },
-      };
+      async function giveBack(): Promise<void> {
+        if (given) return;
+        given = true;
+        mine.borrowers -= 1;
+        if (mine.borrowers > 0) return;
+        if (shared === mine) shared = undefined;
+        await close(mine.writer);
+      }
+      try {
+        return { ...(await mine.writer), [Symbol.asyncDispose]: giveBack };
+      } catch (error) {
+        await giveBack();
+        throw error;
+      }
     },
     async [Symbol.asyncDispose]() {
-      const writer = shared?.writer;
-      shared = undefined;
-      await (await writer)?.[Symbol.asyncDispose]();
-      await (await reader)?.[Symbol.asyncDispose]();
+      await close(shared?.writer);
+      await close(reader);
     },
   };
+}
+
+async function close(opening: Promise<AsyncDisposable> | undefined): Promise<void> {
+  const opened = await opening?.catch(() => undefined); // who asked for it has heard of it, and there is nothing to close
+  await opened?.[Symbol.asyncDispose]();
 }
 
 async function readConfig(ctx: Context, { bucket, key }: Vault): Promise<z.output<typeof configSchema>> {

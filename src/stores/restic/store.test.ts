@@ -2,16 +2,14 @@ import { storeSuite } from '../store.suite.ts';
 import { createRepository } from './repository.ts';
 import { resticSettings } from './settings.ts';
 import { openResticStore, resticFormat } from './store.ts';
-
-/** Guessing a password may be cheap here. */
-const CHEAP = { N: 2, r: 1, p: 1 };
+import { CHEAP_SCRYPT, PASSWORD } from './testing.ts';
 
 storeSuite({
   name: 'restic',
   format: {
     ...resticFormat,
-    create: (ctx, bucket, settings) => createRepository(ctx, bucket, resticSettings.parse(settings), CHEAP),
+    create: (ctx, bucket, settings) => createRepository(ctx, bucket, resticSettings.parse(settings), CHEAP_SCRYPT),
     open: (ctx, bucket, settings) => openResticStore(ctx, bucket, settings, { workers: 1 }),
   },
-  settings: (stack) => ({ stack, password: 'horse' }),
+  settings: (stack) => ({ stack, password: PASSWORD }),
 });

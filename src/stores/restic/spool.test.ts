@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { isFailure } from '../../core/errors.ts';
+import { testContext } from '../../core/testing.ts';
+import { type PartEntry, partSpool } from './spool.ts';
+
+const entry = (name: string, bytes = 0): PartEntry => ({
+  name,
+  bytes,
+  content: Buffer.alloc(bytes * 32, name),
+  attributes: undefined,
+});
+
+test('parts come back in byte order of name, however many do not fit into memory', async () => {
+  const scratch = await mkdtemp(join(tmpdir(), 'lifeboat-spool-'));
+  const ctx = testContext({ scratch });
+  const names = Array.from({ length: 3000 }, (_, i) => `t/${(i * 7919) % 3000}-${i % 2 ? 'ü' : '🚀'}`);
+  {
+    await using spool = partSpool({ memoryBytesMax: 50_000 });
+    await Promise.all(names.map((name, i) => spool.add(ctx, entry(name, i % 500 === 0 ? 9000 : i % 5))));
+    assert.ok((await readdir(scratch)).length > 0, 'it went to disk');
+    const sorted = await Array.fromAsync(spool.sorted(ctx));
+    const wanted = names.toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    assert.deepEqual(
+      sorted.map(({ name }) => name),
+      wanted,
+    );
+    for (const { name, bytes, content } of sorted) assert.ok(content.equals(entry(name, bytes).content), name);
+  }
+  assert.deepEqual(await readdir(scratch), [], 'nothing is left behind');
+  await rm(scratch, { recursive: true });
+});
+
+test('two parts of one name are refused', async () => {
+  const ctx = testContext();
+  await using spool = partSpool();
+  for (const name of ['b', 'a', 'b']) await spool.add(ctx, entry(name));
+  await assert.rejects(Array.fromAsync(spool.sorted(ctx)), (error) => isFailure(error, 'exists'));
+});
