@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import { inventoryFrom } from '../../core/inventory.ts';
+import type { InventoryLine, Json } from '../../core/model.ts';
+import { testContext } from '../../core/testing.ts';
+import { compareInventories } from './compare.ts';
+import { withoutCasts } from './definitions.ts';
+
+const locale = { provider: 'libc', collate: 'C', ctype: 'C', locale: null, rules: null };
+
+function line(kind: string, name: string, more: Partial<InventoryLine> = {}): InventoryLine {
+  return { kind, name, count: null, digest: 'x', ...more };
+}
+function database(name: string, more: { [key: string]: Json } = {}): InventoryLine {
+  return line('database', name, {
+    count: 1,
+    detail: { tables: 1, rows: 1, encoding: 'UTF8', locale, major: 16, ...more },
+  });
+}
+function sequence(last: number | string, called = true, increment = 1): InventoryLine {
+  return line('sequence', 'shop.s', { digest: null, detail: { last: `${last}`, called, increment: `${increment}` } });
+}
+async function verdicts(expected: InventoryLine[], actual: InventoryLine[]): Promise<string[]> {
+  const both = [inventoryFrom(expected), inventoryFrom(actual)] as const;
+  const found = await Array.fromAsync(compareInventories(testContext(), ...both));
+  return found.map(({ check, verdict }) => `${verdict}: ${check}`);
+}
+
+it('a sequence may be ahead of what was read before the dump, and never behind', async () => {
+  const CASES: readonly [InventoryLine, InventoryLine, string][] = [
+    [sequence(5), sequence(5), 'pass'],
+    [sequence(5), sequence(9), 'pass'],
+    [sequence(5), sequence(4), 'fail'],
+    [sequence(5), sequence(5, false), 'fail'],
+    [sequence(1, false), sequence(1, false), 'pass'],
+    [sequence(1, false), sequence(1, true), 'pass'],
+    [sequence(100, false), sequence(1, false), 'fail'],
+    [sequence(-5, true, -1), sequence(-9, true, -1), 'pass'],
+    [sequence(-5, true, -1), sequence(-4, true, -1), 'fail'],
+    [sequence('9007199254740993'), sequence('9007199254740992'), 'fail'],
+  ];
+  for (const [expected, actual, verdict] of CASES) {
+    assert.deepEqual(await verdicts([expected], [actual]), [`${verdict}: sequence shop.s is not behind`]);
+  }
+  assert.deepEqual(await verdicts([sequence(1)], []), ['fail: sequence shop.s is the same']);
+});
+
+it('one database is compared under whatever name it came back', async () => {
+  const point = [database('shop'), line('table', 'shop.public.t', { count: 1 }), line('definition', 'shop: table t')];
+  const live = [
+    database('"A copy"'),
+    line('table', '"A copy".public.t', { count: 1 }),
+    line('definition', '"A copy": table t'),
+  ];
+  const equal = [
+    'pass: database shop is the same',
+    'pass: table shop.public.t is the same',
+    'pass: definitions are the same',
+  ];
+  assert.deepEqual((await verdicts(point, live)).toSorted(), equal.toSorted());
+  const found = await verdicts(point, [...live, database('b')]);
+  assert.ok(found.includes('fail: database shop is the same'), 'with two, it can not be told which one is meant');
+});
+
+it('another encoding or locale is unknown, a missing table a failure', async () => {
+  const CASES: readonly [{ [key: string]: Json }, string][] = [
+    [{}, 'pass'],
+    [{ encoding: 'LATIN1' }, 'unknown'],
+    [{ locale: { ...locale, collate: 'de_DE' } }, 'unknown'],
+    [{ tables: 2 }, 'fail'],
+  ];
+  for (const [detail, verdict] of CASES) {
+    assert.deepEqual(await verdicts([database('shop')], [database('shop', detail)]), [
+      `${verdict}: database shop is the same`,
+    ]);
+  }
+});
+
+it('a role that is missing fails, one that differs is unknown, one more is no matter', async () => {
+  const role = (name: string, digest: string) => line('role', name, { digest });
+  assert.deepEqual(await verdicts([role('a', '1'), role('b', '1')], [role('a', '2'), role('z', '1')]), [
+    'unknown: role a is the same',
+    'fail: role b is the same',
+  ]);
+});
+
+it('what majors render in different ways is unknown, what is missing a failure', async () => {
+  const definition = (name: string, digest: string) => line('definition', `shop: ${name}`, { digest });
+  const point = [database('shop'), definition('view a', '1'), definition('view b', '1'), definition('view c', '1')];
+  const live = (major: number) => [database('shop', { major }), definition('view a', '2'), definition('view b', '1')];
+  const changed = (verdict: string) => [
+    'pass: database shop is the same',
+    `${verdict}: shop: view a is the same`,
+    'fail: shop: view c is the same',
+    'pass: definitions are the same',
+  ];
+  assert.deepEqual(await verdicts(point, live(16)), changed('fail'));
+  assert.deepEqual(await verdicts(point, live(18)), changed('unknown'));
+});
+
+it('a sample that is equal is unknown, one that differs a failure', async () => {
+  const table = (sampled: string) => line('table', 'shop.public.t', { count: 9, digest: null, detail: { sampled } });
+  assert.deepEqual(await verdicts([table('1')], [table('1')]), ['unknown: table shop.public.t is the same']);
+  assert.deepEqual(await verdicts([table('1')], [table('2')]), ['fail: table shop.public.t is the same']);
+});
+
+it('two ways to write one expression are one', () => {
+  const PAIRS: readonly [string, string][] = [
+    [
+      `CHECK (((a)::text = ANY ((ARRAY['x'::character varying, 'y'::character varying])::text[])))`,
+      `CHECK (((a)::text = ANY (ARRAY[('x'::character varying)::text, ('y'::character varying)::text])))`,
+    ],
+    [`'1'::numeric(10,2)`, `'1'`],
+    [`'2024-01-01'::timestamp(3) without time zone`, `'2024-01-01'`],
+    [`x::"Odd Type"[] + y::public.mood`, 'x + y'],
+  ];
+  for (const [a, b] of PAIRS) assert.equal(withoutCasts(a), withoutCasts(b));
+  assert.notEqual(withoutCasts('a > 1'), withoutCasts('a > 2'));
+});
