@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { describe, test } from 'node:test';
 import { promisify } from 'node:util';
+import { faultyBucket } from '../../buckets/faulty.ts';
 import { localBucket } from '../../buckets/local/bucket.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
@@ -32,6 +33,10 @@ for (const program of await stockPrograms()) {
     test('stock restic waits for us, and we for it', () => waits(program));
     test('a repository of version 1 is read, and not written', () => readsVersion1(program));
     test('an index that is lost is made anew by either', () => repairsIndex(program));
+    test('whatever change we die at, stock restic finds no error (fault 45)', () => diesAnywhere(program));
+    test('stock restic copies a point to another repository, which is a store of ours then', () => copies(program));
+    const tooOld = program.name.includes(' 0.14') && 'restic 0.14 has no rewrite';
+    test('stock restic rewrites a point without a file', { skip: tooOld }, () => rewrites(program));
   });
 }
 
@@ -262,6 +267,62 @@ async function repairsIndex(program: Program): Promise<void> {
   await place.restic('check', '--read-data');
 }
 
+/** Every change is tried by the suite of all stores; stock restic, which is slow to start, sees some of them. */
+async function diesAnywhere(program: Program): Promise<void> {
+  for (let deaths = 1; ; deaths += 7) {
+    await using place = await madePlace(program);
+    await createStore(ctx, place.bucket);
+    {
+      await using before = await openStore(ctx, place.bucket);
+      await save(ctx, before, P1, { db: { one: noise(1, 90_000), shared: noise(5, 30_000) } });
+    }
+    const died = await life(faultyBucket(place.bucket, { changesMax: deaths })).then(
+      () => false,
+      () => true, // as it should
+    );
+    await place.restic('unlock', '--remove-all');
+    await place.restic('check', '--read-data');
+    if (!died) return;
+  }
+}
+async function life(bucket: Bucket): Promise<void> {
+  await using store = await openStore(ctx, bucket);
+  await save(ctx, store, P2, { db: { two: noise(2, 90_000), shared: noise(5, 30_000) } });
+  await store.remove(ctx, [P1]);
+  for (let i = 0; i < 2; i++) await store.reclaim(ctx, { apply: true, graceMs: 0 });
+}
+
+async function copies(program: Program): Promise<void> {
+  await using place = await madePlace(program);
+  await createStore(ctx, place.bucket);
+  await using store = await openStore(ctx, place.bucket);
+  const point = await save(ctx, store, P1, CONTENTS);
+  const other = join(place.dir, 'other');
+  await stock(program, ['-r', other, 'init']);
+  const args = program.name.includes(' 0.14')
+    ? ['-r', place.repo, 'copy', '--repo2', other]
+    : ['-r', other, 'copy', '--from-repo', place.repo];
+  await stock(program, args);
+  await using copy = await openStore(ctx, localBucket(other));
+  assert.deepEqual(await Array.fromAsync(copy.list(ctx)), [point]);
+  assert.deepEqual(await readParts(ctx, copy, P1, 'objects'), await readParts(ctx, store, P1, 'objects'));
+  assert.deepEqual(await Array.fromAsync(copy.check(ctx, { readData: 1 })), []);
+}
+
+async function rewrites(program: Program): Promise<void> {
+  await using place = await madePlace(program);
+  await createStore(ctx, place.bucket);
+  await using store = await openStore(ctx, place.bucket);
+  await save(ctx, store, P1, CONTENTS);
+  await place.restic('rewrite', '--exclude', 'globals.sql', '--forget', 'latest');
+  assert.deepEqual(Object.keys(await readParts(ctx, store, P1, 'db')), ['empty', 'shop.dump']);
+  assert.deepEqual(await readParts(ctx, store, P1, 'objects'), objectsOf(CONTENTS.objects));
+  await place.restic('check', '--read-data');
+}
+function objectsOf(parts: Readonly<Record<string, string>>): Record<string, Buffer> {
+  return Object.fromEntries(Object.entries(parts).map(([name, text]) => [name, Buffer.from(text)]));
+}
+
 async function stockFiles({ dir }: Place): Promise<string> {
   const source = join(dir, 'source');
   await mkdir(join(source, 'folder'), { recursive: true });
@@ -288,7 +349,12 @@ async function madePlace(program: Program): Promise<Place> {
 }
 
 async function stock(program: Program, args: readonly string[], password = PASSWORD): Promise<string> {
-  const env = { ...process.env, RESTIC_PASSWORD: password, GOMAXPROCS: '2' };
+  const env = {
+    ...process.env,
+    RESTIC_PASSWORD: password,
+    RESTIC_PASSWORD2: password,
+    RESTIC_FROM_PASSWORD: password,
+  };
   const { stdout } = await promisify(execFile)(program.path, ['--no-cache', ...args], { env, maxBuffer: 2 ** 26 });
   return stdout;
 }
