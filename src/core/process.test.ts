@@ -73,6 +73,18 @@ test('a program that stops listening does not stall whoever feeds it', async () 
   assert.equal((await running.succeeded()).code, 0);
 });
 
+test('a program that had enough before its input ended does not hold up whoever feeds it', async () => {
+  const running = start(liveContext(), { program: 'head', args: ['-c', '4'] }, { stdin: 'pipe' });
+  async function* input(): Bytes {
+    yield Buffer.from('enough');
+    await running.ended(); // what comes now is the end only
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const fed = running.feed(input());
+  assert.equal((await readAll(running.stdout)).toString(), 'enou');
+  await fed;
+});
+
 test('each line of standard error is told as it comes', async () => {
   const lines: string[] = [];
   await run(liveContext(), node('process.stderr.write("one\\ntw"); process.stderr.write("o\\n")'), {

@@ -188,7 +188,9 @@ async function feed(child: ChildProcess, body: Bytes): Promise<void> {
       stdin.on('drain', done).on('close', done).on('error', done);
     });
   }
-  await new Promise<void>((resolve) => stdin.end(() => resolve()).once('error', () => resolve()));
+  // Without this, `end` never answers once the program has gone: it had read enough before our body ended.
+  if (closed || stdin.destroyed) return;
+  await new Promise<void>((resolve) => stdin.once('close', resolve).end(() => resolve()));
 }
 
 function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
