@@ -141,7 +141,8 @@ function speak(ctx: Context, { host, port, username, timeoutMs }: Endpoint, sock
     async send(commands, replies, onReply) {
       await new Promise<void>((resolve, reject) => {
         // The answers of one batch arrive long after the next may be sent; a break is told to both.
-        expect({ replies, onReply, onBreak: reject });
+        if (replies > 0) expect({ replies, onReply, onBreak: reject });
+        else if (broken) throw broken;
         if (socket.write(commands)) {
           resolve();
           return;

@@ -64,7 +64,7 @@ function* plainValues(): Iterable<readonly Argument[]> {
   yield ['SET', 'empty', ''];
   yield ['SET', 'binary', Buffer.from([0, 1, 2, 255, 254])];
   yield ['SET', 'compressible', 'abcdefgh'.repeat(5_000)];
-  yield ['SET', 'large', Buffer.concat([Buffer.alloc(150_000, 'x'), Buffer.from('end'), Buffer.alloc(70_000, 'yz')])];
+  yield ['SET', 'large', Buffer.concat([Buffer.alloc(700_000, 'x'), Buffer.from('end'), Buffer.alloc(70_000, 'yz')])];
   yield ['SET', 'passing', 'away', 'PXAT', LATER_MS];
   yield ['SET', 'passing:sooner', 'away', 'PXAT', LATER_MS - 3_600_000 * 30];
   yield ['SETBIT', 'bits', 4_000, 1];

@@ -11,6 +11,7 @@ import {
   readByte,
   readLength,
   regionFor,
+  release,
   skip,
   type TextOut,
 } from './input.ts';
@@ -103,6 +104,7 @@ function readEncoded(input: Input): void {
 
 function readPacked(input: Input, packed: number, total: number): void {
   if (capacityOf(input.scratch) < total || isOversized(input.scratch, total)) {
+    release(input.scratch);
     input.scratch = regionFor(Math.max(total, PIECE_BYTES));
   }
   inflateTo(input, packed, input.scratch.bytes, total);
