@@ -91,6 +91,7 @@ test('faults 16 and 22: a full disk ends a put as no-space, keeps what is there,
   for (const body of [Buffer.alloc(600_000, 'b'), large()]) {
     await assert.rejects(bucket.put(ctx, 'b', body), { code: 'no-space' });
     assert.deepEqual(await keysOf(bucket), ['a']);
+    assert.deepEqual(readdirSync(join(dir, '.tmp-lifeboat')), []);
   }
   assert.equal((await text(bucket, 'a')).length, 600_000);
   await bucket.delete(ctx, 'a');

@@ -73,7 +73,10 @@ export function connect(url: string, settings: S3Settings, stuckMs = STUCK_MS): 
     answeredAt: () => answeredAt,
     ordersByFolder: () => /seaweedfs/i.test(server),
     async close() {
-      (await client)?.destroy();
+      await client?.then(
+        (s3) => s3.destroy(),
+        () => undefined,
+      ); // one that could not be opened holds nothing
     },
   };
 }

@@ -121,14 +121,19 @@ test('fault 13: the reply to a put is lost, and the object is there once and who
 });
 
 test('fault 13: the reply to the end of an upload is lost: success only if the object is ours', { skip }, async () => {
-  await using it = await rig(first(1, /^POST .*uploadId=/, { replyBytes: 0 }));
-  assert.equal((await it.bucket.put(it.ctx, 'a', large())).bytes, PART_BYTES + 5);
-  assert.equal((await it.truth.head(it.ctx, 'a')).bytes, PART_BYTES + 5);
+  for (const again of [refusal(404, 'NoSuchUpload'), refusal(412, 'PreconditionFailed'), undefined]) {
+    const lost = first(1, /^POST .*uploadId=/, { replyBytes: 0 });
+    await using it = await rig(
+      (exchange) => lost(exchange) ?? (/^POST .*uploadId=/.test(exchange.line) ? again : undefined),
+    );
+    assert.equal((await it.bucket.put(it.ctx, 'a', large())).bytes, PART_BYTES + 5);
+    assert.equal((await it.truth.head(it.ctx, 'a')).bytes, PART_BYTES + 5);
+  }
 
   await using other = await rig(first(1, /^POST .*uploadId=/, refusal(404, 'NoSuchUpload')));
-  await other.truth.put(other.ctx, 'a', Buffer.from('of another'));
+  await other.truth.put(other.ctx, 'a', Buffer.alloc(PART_BYTES + 5, 'of another'));
   await assert.rejects(other.bucket.put(other.ctx, 'a', large()), { code: 'different' });
-  assert.equal(await text(other, other.truth, 'a'), 'of another');
+  assert.match(await text(other, other.truth, 'a'), /^of another/);
 });
 
 test('fault 13: the reply to a part is lost, and the part is sent again', { skip }, async () => {
@@ -213,6 +218,16 @@ test('fault 15: a stuck request is cut off and tried again, before and within an
   assert.equal(it.proxy.count(/^GET /), 3);
 });
 
+test('a server that never answered is given up after a minute', async () => {
+  const slept: number[] = [];
+  const ctx = testContext({ sleep: async (ms) => void slept.push(ms) });
+  const settings = { endpoint: 'http://127.0.0.1:1', access_key: 'key', secret_key: 'secret' };
+  const bucket = s3Bucket('s3://bucket', settings);
+  await assert.rejects(bucket.head(ctx, 'a'), { code: 'unreachable' });
+  assert.equal(Math.round(slept.reduce((sum, ms) => sum + ms, 0) / 10_000), 6);
+  await bucket.close();
+});
+
 test('fault 15: missing, denied and full are never asked for twice', { skip }, async () => {
   const answers = [
     { fault: refusal(404, 'NoSuchKey'), code: 'missing' },
@@ -252,12 +267,9 @@ test('an answer that breaks off is read on from there, and never taken for the w
 });
 
 test('a server that ignores ranges is not believed', { skip }, async () => {
-  await using it = await rig(({ headers }) => {
-    delete headers.range;
-    return undefined;
-  });
-  await it.truth.put(it.ctx, 'a', Buffer.from('0123456789'));
-  await assert.rejects(readAll(it.bucket.get(it.ctx, 'a', { offset: 2, length: 3 })));
+  const whole = { answer: 200, body: '0123456789', headers: { 'content-length': '10' } };
+  await using it = await rig(first(9, /^GET .*\/a\?/, whole));
+  await assert.rejects(readAll(it.bucket.get(it.ctx, 'a', { offset: 2, length: 3 })), { code: 'settings-invalid' });
 });
 
 test('a hash that the caller knows is sent as it is, and the server holds the body against it', { skip }, async () => {
@@ -266,8 +278,11 @@ test('a hash that the caller knows is sent as it is, and the server holds the bo
   const sha256 = createHash('sha256').update(body).digest('hex');
   await it.bucket.put(it.ctx, 'a', body, { sha256 });
   assert.equal(it.proxy.exchanges[0]?.headers['x-amz-content-sha256'], sha256);
-  await assert.rejects(it.bucket.put(it.ctx, 'b', body, { sha256: '0'.repeat(64) }));
-  assert.deepEqual(await keysOf(it), ['a']);
+  await using plain = await rig(() => undefined, { checksums: false });
+  for (const each of [it, plain]) {
+    await assert.rejects(each.bucket.put(each.ctx, 'b', body, { sha256: '0'.repeat(64) }));
+    await assert.rejects(each.truth.head(each.ctx, 'b'), { code: 'missing' });
+  }
 });
 
 test('a long listing in an order of its own is refused: what relies on the order would miss keys', {

@@ -71,7 +71,7 @@ export async function* getObject(ctx: Context, connection: Connection, key: stri
   if (range?.length === 0) return;
   const { bucket, prefix, url } = connection;
   const what = `reading ${key}`;
-  const { Body, ContentLength } = await connection
+  const { Body, ContentLength, ContentRange } = await connection
     .call(ctx, what, (s3, options) => {
       const Range = range && `bytes=${range.offset}-${range.offset + range.length - 1}`;
       return s3.getObject({ Bucket: bucket, Key: prefix + key, ...(Range ? { Range } : {}) }, options);
@@ -81,6 +81,9 @@ export async function* getObject(ctx: Context, connection: Connection, key: stri
     });
   if (!(Body instanceof Readable)) throw new Error('the SDK gives streams');
   try {
+    if (range && ContentRange === undefined) {
+      throw new Failure('settings-invalid', `${what} in ${url}: this server ignores that only a range was asked for`);
+    }
     if (range && ContentLength !== range.length) throw missingRange(url, key, range);
     let bytes = 0;
     for await (const chunk of Body as Bytes) {

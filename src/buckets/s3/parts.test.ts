@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { readAll } from '../../core/bytes.ts';
 import type { Bytes } from '../../core/model.ts';
 import { testContext } from '../../core/testing.ts';
-import { PART_SIZES, PARTS_MAX, partsOf } from './parts.ts';
+import { PART_SIZES, PARTS_MAX, type Part, partsOf } from './parts.ts';
 
 const TIB = 2 ** 40;
 const small = { memoryParts: 2, memoryBytes: 10, scratchBytes: 25 };
@@ -60,6 +60,24 @@ test('parts are the stream, cut at the sizes, in memory and then in scratch file
     );
     assert.deepEqual(readdirSync(ctx.scratch), []);
   }
+});
+
+test('a part keeps its bytes until it is disposed, while others are filled', async () => {
+  const sizes = { memoryParts: 100, memoryBytes: 10, scratchBytes: 25 };
+  const expected = await readAll(counting(200, 7));
+  const held: Part[] = [];
+  const letGo = async (): Promise<void> => {
+    const part = held.shift();
+    if (!part) return;
+    const at = (part.number - 1) * 10;
+    assert.ok((await bodyOf(part)).equals(expected.subarray(at, at + 10)), `part ${part.number}`);
+    await part[Symbol.asyncDispose]();
+  };
+  for await (const part of partsOf(testContext(), counting(200, 7), sizes)) {
+    held.push(part);
+    if (held.length > 3) for (let i = 0; i < 2; i++) await letGo();
+  }
+  while (held.length > 0) await letGo();
 });
 
 test('a source that breaks off leaves nothing in the scratch directory', async () => {

@@ -43,7 +43,7 @@ export async function putStream(
     if (first.value.bytes < PART_SIZES.memoryBytes) {
       return await retried(ctx, connection.retry, () => putWhole(ctx, connection, key, first.value, options));
     }
-    if (options?.ifAbsent && (await tokenOf(ctx, connection, key)) !== null) throw taken(connection.url, key);
+    if (options?.ifAbsent && (await find(ctx, connection, key))) throw taken(connection.url, key);
     return await putParts(ctx, connection, uploads, key, joined(first.value, parts), options);
   } finally {
     await parts.return?.();
@@ -154,6 +154,7 @@ async function complete(
 ): Promise<ObjectInfo> {
   const { key } = upload;
   const conditional = options?.ifAbsent && connection.settings.conditional_writes;
+  let refusal: Failure | undefined;
   await retried(ctx, connection.retry, async () => {
     try {
       await connection.call(ctx, `finishing ${key}`, (s3, callOptions) =>
@@ -167,21 +168,17 @@ async function complete(
         ),
       );
     } catch (error) {
-      // An attempt without a reply may have finished it, after which the upload is not there any more.
-      const mayBeDone = isFailure(error, 'missing') || isFailure(error, 'exists');
-      if (mayBeDone && (await tokenOf(ctx, connection, key)) === upload.token) return;
-      if (isFailure(error, 'exists')) throw taken(connection.url, key, error);
-      if (!isFailure(error, 'missing')) throw error;
-      throw new Failure('different', `${key} in ${connection.url}: its upload vanished before it was finished`, {
-        cause: error,
-        hint: 'does a lifecycle rule abort uploads too early, or does another program clean this bucket?',
-      });
+      // An attempt without a reply may have finished it, after which the upload is gone and the object is there.
+      if (!isFailure(error) || (error.code !== 'missing' && error.code !== 'exists')) throw error;
+      refusal = error;
     }
   });
-  const { info, token } = await headOf(ctx, connection, key, TOKEN);
-  if (token === upload.token && info.bytes === uploaded.bytes) return info;
+  const found = await find(ctx, connection, key);
+  if (found?.token === upload.token && found.info.bytes === uploaded.bytes) return found.info;
+  if (isFailure(refusal, 'exists')) throw taken(connection.url, key, refusal);
   throw new Failure('different', `${key} in ${connection.url} is not what was just put there`, {
-    hint: 'does another program write to this bucket?',
+    cause: refusal,
+    hint: 'does another program write to this bucket, or does a lifecycle rule abort uploads too early?',
   });
 }
 
@@ -204,12 +201,15 @@ function place(connection: Connection, upload: Upload): { Bucket: string; Key: s
   return { Bucket: connection.bucket, Key: connection.prefix + upload.key, UploadId: upload.id };
 }
 
-/** Undefined when the object has none, null when there is no object. */
-async function tokenOf(ctx: Context, connection: Connection, key: string): Promise<string | undefined | null> {
+async function find(
+  ctx: Context,
+  connection: Connection,
+  key: string,
+): Promise<{ info: ObjectInfo; token: string | undefined } | undefined> {
   try {
-    return (await headOf(ctx, connection, key, TOKEN)).token;
+    return await retried(ctx, connection.retry, () => headOf(ctx, connection, key, TOKEN));
   } catch (error) {
-    if (isFailure(error, 'missing')) return null;
+    if (isFailure(error, 'missing')) return undefined;
     throw error;
   }
 }
