@@ -7,7 +7,7 @@ export type BucketOperation = 'put' | 'get' | 'head' | 'list' | 'folders' | 'del
 
 /** What goes wrong. Read anew at each call, so that a test can change its mind. */
 export interface Faults {
-  /** So many changes (puts, deletions by key) are made; at the next one the machine dies, and nothing works any more. */
+  /** So many changes (puts, deletions by key) are made; at the next one the machine dies for good. */
   changesMax?: number;
   /** Thrown instead of doing it. */
   fail?: (operation: BucketOperation, key: string) => Failure | undefined;

@@ -6,7 +6,7 @@ const KEY_BYTES_MAX = 1024;
 /** What the first segment of an unfinished object's name begins with, where a bucket needs such names. */
 export const UNFINISHED = '.tmp-';
 
-/** Refuses a key that leads out of a bucket or that not every bucket can hold: some keys come out of untrusted stores. */
+/** Refuses a key that leads out of a bucket or that not every bucket can hold: some come out of untrusted stores. */
 export function checkKey(key: string): void {
   refuse(key, key.split('/'));
 }

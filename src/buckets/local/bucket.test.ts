@@ -32,9 +32,9 @@ const text = async (bucket: Bucket, key: string): Promise<string> => (await read
 /** A file system of its own of so many bytes, or undefined and a skipped test where none can be mounted. */
 function smallDisk(t: TestContext, bytes: number): string | undefined {
   const dir = freshDir();
-  const { status, stderr, error } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', dir]);
+  const { status, stderr, error } = spawnSync('/bin/mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', dir]);
   if (status === 0) {
-    t.after(() => void spawnSync('umount', ['--lazy', dir]));
+    t.after(() => void spawnSync('/bin/umount', ['--lazy', dir]));
     return dir;
   }
   t.skip(`no file system can be mounted here: ${error ?? stderr}`);
@@ -80,7 +80,7 @@ test('the directory itself may be a link', async () => {
   assert.equal(await text(localBucket(join(dir, 'link')), 'a/b'), 'x');
 });
 
-test('faults 16 and 22: a full disk ends a put as no-space, keeps what is there, and the next run succeeds', async (t) => {
+test('faults 16 and 22: a full disk is no-space, what is there stays, and the next run succeeds', async (t) => {
   const dir = smallDisk(t, 1024 * 1024);
   if (dir === undefined) return;
   const bucket = localBucket(dir);
@@ -103,7 +103,7 @@ test('a read-only disk denies changes and is read all the same', async (t) => {
   const dir = smallDisk(t, 1024 * 1024);
   if (dir === undefined) return;
   await localBucket(dir).put(ctx, 'a', Buffer.from('x'));
-  assert.equal(spawnSync('mount', ['-o', 'remount,ro', dir]).status, 0);
+  assert.equal(spawnSync('/bin/mount', ['-o', 'remount,ro', dir]).status, 0);
   const bucket = localBucket(dir);
   await assert.rejects(bucket.put(ctx, 'b', Buffer.from('x')), { code: 'denied' });
   await assert.rejects(bucket.delete(ctx, 'a'), { code: 'denied' });
@@ -129,7 +129,7 @@ test('fault 19: a directory that goes away is an outage, not an empty bucket', a
   }
 });
 
-test('a process that is killed in the middle of a put leaves no object, and its rubbish is cleared away a day later', async () => {
+test('a process killed in the middle of a put leaves no object, and its rubbish goes a day later', async () => {
   const dir = freshDir();
   const program = `
     import { localBucket } from ${JSON.stringify(join(import.meta.dirname, 'bucket.ts'))};

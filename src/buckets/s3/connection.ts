@@ -112,7 +112,7 @@ async function configOf(ctx: Context, settings: S3Settings, stuckMs: number): Pr
 
 type Headers = Readonly<Record<string, string | undefined>>;
 
-/** Signs a body by the SHA-256 that we know already, so that it is hashed once, and hears what the server says of itself. */
+/** Signs a body by the SHA-256 that is known already, and hears what the server says of itself. */
 function onAnswer(s3: S3, settings: S3Settings, hear: (headers: Headers) => void): void {
   s3.middlewareStack.add(
     (next) => async (args) => {

@@ -6,7 +6,7 @@ import type { S3Settings } from './settings.ts';
 
 type Credentials = NonNullable<S3ClientConfig['credentials']>;
 
-/** From the settings, else from where the AWS tools look, in their order: environment, files, token, container, machine. */
+/** From the settings, else from where AWS tools look, in order: environment, files, token, container, machine. */
 export async function credentialsOf({ env }: Context, settings: S3Settings): Promise<Credentials> {
   const { access_key, secret_key, session_token } = settings;
   if ((access_key === undefined) !== (secret_key === undefined)) {

@@ -14,7 +14,7 @@ export type HttpFault =
   | { readonly answer: number; readonly body?: string; readonly headers?: Readonly<Record<string, string>> }
   /** The server does it, and says so with other words. */
   | { readonly rewrite: (body: string) => string }
-  /** The server does it, but its reply is lost, or only so many bytes of it arrive before the line breaks or goes dead. */
+  /** The server does it, but only so many bytes of its reply arrive; then the line breaks, or goes dead. */
   | { readonly replyBytes: number; readonly thenHang?: true }
   /** Nobody ever answers. */
   | { readonly hang: true };

@@ -14,7 +14,7 @@ export interface Part extends AsyncDisposable {
   open(): Uint8Array | Readable;
 }
 
-/** So many parts are kept in memory while they are sent; the large ones of a stream over 96 GiB lie in a scratch file. */
+/** So many parts are sent from memory; the large ones, of a stream over 94 GiB, from a scratch file. */
 export interface PartSizes {
   readonly memoryParts: number;
   readonly memoryBytes: number;
