@@ -103,7 +103,7 @@ const WRONG: readonly [title: string, change: (text: string) => string, message:
   ],
   [
     "a store in another store's folder",
-    (t) => t.replace('s3://shop-backups/prod', '/backup/a/b'),
+    (t) => t.replace('s3://shop-backups/prod, region: us-east-1', '/backup/a/b'),
     /lies within store local/,
   ],
   [
