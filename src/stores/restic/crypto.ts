@@ -4,8 +4,10 @@ import {
   type Cipheriv,
   createCipheriv,
   createDecipheriv,
+  createSecretKey,
   getRandomValues,
   hash,
+  type KeyObject,
   randomBytes,
   timingSafeEqual,
 } from 'node:crypto';
@@ -27,6 +29,7 @@ export const SEAL_BYTES = IV_BYTES + MAC_BYTES;
 /** Encrypting in slices keeps the data in the processor's cache until its MAC is made. */
 const SLICE_BYTES = 64 * 1024;
 const CHUNK_BYTES_MIN = 64;
+const RATIO_USUAL = 8;
 const CHUNK_BYTES_MAX = 16 * 1024 * 1024;
 const R_MASK = Buffer.from('ffffff0ffcffff0ffcffff0ffcffff0f', 'hex');
 
@@ -53,7 +56,7 @@ export function sealInto(key: MasterKey, plain: Uint8Array, target: Buffer, at: 
   const iv = target.subarray(at, at + IV_BYTES);
   getRandomValues(iv);
   const bodyAt = at + IV_BYTES;
-  cryptSlices(createCipheriv('aes-256-ctr', key.encrypt, iv), plain, target, bodyAt);
+  cryptSlices(createCipheriv('aes-256-ctr', prepared(key).content, iv), plain, target, bodyAt);
   const macAt = bodyAt + plain.length;
   oneTimeMac(target.subarray(macAt, macAt + MAC_BYTES), target.subarray(bodyAt, macAt), macKey(key, iv));
   return plain.length + SEAL_BYTES;
@@ -76,7 +79,7 @@ export function openInto(key: MasterKey, sealed: Uint8Array, target: Buffer, at:
   if (!timingSafeEqual(mac, sealed.subarray(sealed.length - MAC_BYTES))) {
     throw new Failure('checksum', 'the seal is broken: the data was changed, or another key made it');
   }
-  cryptSlices(createDecipheriv('aes-256-ctr', key.encrypt, iv), body, target, at);
+  cryptSlices(createDecipheriv('aes-256-ctr', prepared(key).content, iv), body, target, at);
   return body.length;
 }
 
@@ -95,7 +98,12 @@ export function decompress(data: Uint8Array, bytesMax: number): Buffer {
   try {
     return zstdDecompressSync(data, {
       maxOutputLength: Math.max(1, bytesMax),
-      chunkSize: Math.min(bytesMax + CHUNK_BYTES_MIN, CHUNK_BYTES_MAX),
+      // Each piece of output is allocated whole: not the most that may come, but what usually does.
+      chunkSize: Math.min(
+        bytesMax + CHUNK_BYTES_MIN,
+        Math.max(data.length * RATIO_USUAL, SLICE_BYTES),
+        CHUNK_BYTES_MAX,
+      ),
     });
   } catch (cause) {
     const why =
@@ -110,16 +118,26 @@ function cryptSlices(cipher: Cipheriv, from: Uint8Array, target: Buffer, at: num
   }
 }
 
-const nonceCiphers = new WeakMap<MasterKey, Cipheriv>();
+/** What is made of a key once: making it anew would cost more than to seal a small blob. */
+interface Prepared {
+  readonly content: KeyObject;
+  readonly nonce: Cipheriv;
+}
+const preparedKeys = new WeakMap<MasterKey, Prepared>();
+
+function prepared(key: MasterKey): Prepared {
+  let made = preparedKeys.get(key);
+  if (!made) {
+    const nonce = createCipheriv('aes-128-ecb', key.macK, null).setAutoPadding(false);
+    made = { content: createSecretKey(key.encrypt), nonce };
+    preparedKeys.set(key, made);
+  }
+  return made;
+}
 
 /** r ‖ AES-128_k(iv): a key that is used once. */
 function macKey(key: MasterKey, iv: Uint8Array): Buffer {
-  let cipher = nonceCiphers.get(key);
-  if (!cipher) {
-    cipher = createCipheriv('aes-128-ecb', key.macK, null).setAutoPadding(false);
-    nonceCiphers.set(key, cipher);
-  }
-  return Buffer.concat([key.macR, cipher.update(iv)]);
+  return Buffer.concat([key.macR, prepared(key).nonce.update(iv)]);
 }
 
 /** libsodium is ten times as fast; where it does not load, the portable one makes the same bytes. */

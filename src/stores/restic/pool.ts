@@ -8,6 +8,8 @@ import type { MasterKey } from './crypto.ts';
 import { type Job, type JobKind, type JobSettings, type Jobs, jobRunner } from './pool-jobs.ts';
 
 const WORKERS_MAX = 4;
+/** Of small objects a thread makes few: what the collector may leave lying is bounded, as memory is. */
+const YOUNG_MIB_MAX = 16;
 /** To start a thread takes longer than to hash, compress and seal so much. */
 const OWN_BYTES_MAX = 256 * 1024;
 
@@ -88,7 +90,10 @@ function ownRunner(settings: JobSettings): Runner {
 }
 
 function startThread(script: URL, settings: JobSettings): Thread {
-  const worker = new Worker(script, { workerData: settings });
+  const worker = new Worker(script, {
+    workerData: settings,
+    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MIB_MAX },
+  });
   const waiting = new Map<number, { cost: number; resolve(answer: Answer): void; reject(error: unknown): void }>();
   let jobs = 0;
   let costs = 0;

@@ -77,21 +77,14 @@ export async function openWriter(ctx: Context, options: WriterOptions): Promise<
     async addStream(ctx, body) {
       await using stream = chunkedStream(packing, table);
       let bytes = 0;
-      // What ends before it could be cut is one blob, and never gets a buffer of its own.
-      let held: Uint8Array[] = [];
       for await (const chunk of body) {
         packing.assertAlive(ctx);
         bytes += chunk.length;
-        if (bytes < CHUNK_BYTES_MIN) {
-          held.push(Buffer.from(chunk));
-          continue;
-        }
-        for (const early of held) await stream.feed(early);
-        held = [];
         await stream.feed(chunk);
       }
       if (bytes >= CHUNK_BYTES_MIN) return { ids: await stream.end(), bytes };
-      return { ids: bytes === 0 ? Buffer.alloc(0) : await addBlob('data', Buffer.concat(held)), bytes };
+      // Too short to be cut: it goes to the workers together with others.
+      return { ids: bytes === 0 ? Buffer.alloc(0) : await addBlob('data', stream.uncut()), bytes };
     },
     async addBlob(ctx, kind, plain) {
       packing.assertAlive(ctx);
@@ -116,6 +109,8 @@ interface ChunkedStream extends AsyncDisposable {
   feed(piece: Uint8Array): Promise<void>;
   /** The rest becomes the last chunk. Resolves to the ids of all, in order. */
   end(): Promise<Buffer>;
+  /** What was fed and not cut off yet; valid until the stream is disposed. */
+  uncut(): Uint8Array;
 }
 
 function chunkedStream(packing: Packing, table: Int32Array): ChunkedStream {
@@ -161,6 +156,7 @@ function chunkedStream(packing: Packing, table: Int32Array): ChunkedStream {
       packing.assertAlive();
       return ids.subarray(0, count * ID_BYTES);
     },
+    uncut: () => data?.subarray(0, filled) ?? Buffer.alloc(0),
     async [Symbol.asyncDispose]() {
       await Promise.all(hashing);
       if (data) packing.buffers.give(data.buffer);
