@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { faultyBucket } from '../../buckets/faulty.ts';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
-import { isFailure } from '../../core/errors.ts';
+import { Failure, isFailure } from '../../core/errors.ts';
 import type { Bucket, Finding, Store } from '../../core/model.ts';
 import { type TestContext, testContext } from '../../core/testing.ts';
 import { begin, createStore, fill, keysOf, noise, openStore, pointOf, readParts, save } from './testing.ts';
@@ -106,7 +106,7 @@ test('a part that is kept is written again when its pack is lost (fault 3)', asy
   assert.ok((await readParts(ctx, store, P3, 'db')).one?.equals(noise(1, 300_000)));
 });
 
-test('an index that lies about places costs no other point, and is named (fault 4)', async () => {
+test('an unreadable index costs no point, and is named (fault 4)', async () => {
   const ctx = testContext();
   const bucket = await made(ctx);
   await using store = await openStore(ctx, bucket);
@@ -337,6 +337,28 @@ test('drafts are data until they are given up, and small index files are merged'
   await assert.rejects(store.resume(ctx, P1), (error) => isFailure(error, 'missing'));
   assert.ok((await bytesBelow(ctx, bucket, 'data/')) < 100_000);
   assert.deepEqual(await findings(ctx, store), []);
+});
+
+test('a full store stops the backup at once and is valid, and the next one goes on (fault 16)', async () => {
+  const ctx = testContext();
+  const bucket = await made(ctx);
+  let left = 1;
+  const full = faultyBucket(bucket, {
+    fail: (operation, key) =>
+      operation === 'put' && key.startsWith('data/') && left-- <= 0
+        ? new Failure('no-space', 'the disk is full')
+        : undefined,
+  });
+  const db = { one: noise(1, 20_000_000), two: noise(2, 20_000_000) };
+  {
+    await using store = await openStore(ctx, full);
+    await assert.rejects(save(ctx, store, P1, { db }), (error) => isFailure(error, 'no-space'));
+    assert.deepEqual(await findings(ctx, store), []);
+    left = Number.POSITIVE_INFINITY;
+    await save(ctx, store, P2, { db });
+    assert.deepEqual(await findings(ctx, store), []);
+  }
+  assert.deepEqual(await keysOf(ctx, bucket, 'locks/'), []);
 });
 
 test('a list of points opens no pack', async () => {

@@ -3,13 +3,16 @@
 import { z } from 'zod';
 import { readAll } from '../../core/bytes.ts';
 import { isFailure, messageOf } from '../../core/errors.ts';
-import type { Context, ObjectInfo } from '../../core/model.ts';
+import type { Bucket, Context, ObjectInfo } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
-import { getNamed, isId, listNamed, putNamed, shaped, type Vault } from './documents.ts';
+import { getNamed, isId, putNamed, shaped, type Vault } from './documents.ts';
 import { type BlobIndex, blobIndex, type PackedBlob } from './index.ts';
 import { headerBytes, openHeader } from './pack.ts';
 
-const LOADS_MAX = 4; // each may take some ten MiB while it is parsed
+/** A large file takes some ten times its size while it is parsed, a small one is mostly waited for. */
+const LARGE_BYTES = 256 * 1024;
+const LARGE_LOADS_MAX = 2;
+const SMALL_LOADS_MAX = 16;
 const HEADERS_MAX = 8;
 const BLOBS_PER_FILE_MAX = 50_000;
 /** An interrupted run loses at most so much of what it has stored. */
@@ -53,19 +56,15 @@ export function indexFiles(vault: Vault): Indexes {
   const blobs = blobIndex();
   const files = new Map<string, readonly string[]>();
   const setAside = new Map<string, string>();
-  let unsaved: PackList[] = [];
-  let unsavedSince = 0;
-  let queue: Promise<void> = Promise.resolve();
+  const unsaved = unsavedPacks(vault, (file, packs) => void files.set(file, packs));
+  const packs = (): Set<string> => new Set([...files.values(), unsaved.ids()].flat());
 
   async function load(ctx: Context, file: string): Promise<void> {
     try {
       const json = shaped(indexSchema, await getNamed(ctx, vault, 'index', file), `index/${file}`);
       const named = json.packs ?? [];
       for (const pack of named) blobs.add(pack.id, pack.blobs.map(blobOf));
-      files.set(
-        file,
-        named.map((pack) => pack.id),
-      );
+      files.set(file, idsOf(named));
     } catch (error) {
       if (isFailure(error, 'missing')) return; // replaced since it was listed: what replaces it is listed next time
       if (!isFailure(error, 'checksum') && !isFailure(error, 'malformed')) throw error;
@@ -74,64 +73,90 @@ export function indexFiles(vault: Vault): Indexes {
     }
   }
 
-  const packs = (): Set<string> => new Set([...files.values(), unsaved.map((pack) => pack.id)].flat());
-
-  async function refresh(ctx: Context): Promise<void> {
-    const listed = new Set<string>();
-    for await (const file of listNamed(ctx, vault.bucket, 'index')) listed.add(file);
-    const fresh = [...listed].filter((file) => !files.has(file) && !setAside.has(file));
-    await mapBounded(fresh, LOADS_MAX, (file) => load(ctx, file));
-    const isAnyBad = fresh.some((file) => setAside.has(file));
-    const vanished = [...files].filter(([file]) => !listed.has(file) && !fresh.includes(file));
-    for (const [file] of vanished) files.delete(file);
+  /** Forgets what only files named that are gone. */
+  function dropVanished(listed: ReadonlyMap<string, number>, loadedNow: readonly string[]): void {
     for (const file of setAside.keys()) if (!listed.has(file)) setAside.delete(file);
-    if (vanished.length > 0) {
-      const named = packs();
-      for (const pack of vanished.flatMap(([, lost]) => lost)) if (!named.has(pack)) blobs.forget(pack);
-    }
-    if (!isAnyBad) return;
-    // What they said is read from the packs, and the next index that is written has it again.
-    for (const pack of await orphanPacks(ctx, vault, blobs)) {
-      blobs.add(pack.id, pack.blobs);
-      enter(ctx, pack);
-    }
-  }
-
-  function enter(ctx: Context, pack: PackList): void {
-    if (unsaved.length === 0) unsavedSince = ctx.now().getTime();
-    unsaved.push(pack);
-  }
-
-  async function saveNow(ctx: Context): Promise<void> {
-    for (const batch of batches(unsaved)) {
-      const file = await putNamed(ctx, vault, 'index', indexJson(batch));
-      files.set(
-        file,
-        batch.map((pack) => pack.id),
-      );
-      const saved = new Set(batch);
-      unsaved = unsaved.filter((pack) => !saved.has(pack));
-    }
-  }
-  function save(ctx: Context): Promise<void> {
-    const turn = queue.then(() => saveNow(ctx));
-    queue = turn.catch(() => {}); // its caller hears of it; what was not saved still waits for the next one
-    return turn;
+    const vanished = [...files].filter(([file]) => !listed.has(file) && !loadedNow.includes(file));
+    for (const [file] of vanished) files.delete(file);
+    if (vanished.length === 0) return;
+    const named = packs();
+    for (const pack of vanished.flatMap(([, lost]) => lost)) if (!named.has(pack)) blobs.forget(pack);
   }
 
   return {
     blobs,
-    refresh,
+    async refresh(ctx) {
+      const listed = await listedFiles(ctx, vault.bucket);
+      const fresh = [...listed.keys()].filter((file) => !files.has(file) && !setAside.has(file));
+      const isLarge = (file: string): boolean => (listed.get(file) ?? 0) > LARGE_BYTES;
+      const small = fresh.filter((file) => !isLarge(file));
+      await mapBounded(fresh.filter(isLarge), LARGE_LOADS_MAX, (file) => load(ctx, file));
+      await mapBounded(small, SMALL_LOADS_MAX, (file) => load(ctx, file));
+      dropVanished(listed, fresh);
+      if (!fresh.some((file) => setAside.has(file))) return;
+      // What they said is read from the packs, and the next index that is written has it again.
+      for (const pack of await orphanPacks(ctx, vault, blobs)) {
+        blobs.add(pack.id, pack.blobs);
+        unsaved.enter(ctx, pack);
+      }
+    },
     files: () => files,
     packs,
     setAside: () => setAside,
     async stored(ctx, pack) {
-      enter(ctx, pack);
-      const isDue = unsaved.length >= UNSAVED_PACKS_MAX || ctx.now().getTime() - unsavedSince > UNSAVED_MS_MAX;
-      if (isDue) await save(ctx);
+      unsaved.enter(ctx, pack);
+      if (unsaved.isDue(ctx)) await unsaved.save(ctx);
     },
-    save,
+    save: unsaved.save,
   };
+}
+
+interface UnsavedPacks {
+  ids(): string[];
+  enter(ctx: Context, pack: PackList): void;
+  isDue(ctx: Context): boolean;
+  save(ctx: Context): Promise<void>;
+}
+
+function unsavedPacks(vault: Vault, saved: (file: string, packs: readonly string[]) => void): UnsavedPacks {
+  let waiting: PackList[] = [];
+  let since = 0;
+  let queue: Promise<void> = Promise.resolve();
+
+  async function saveNow(ctx: Context): Promise<void> {
+    for (const batch of batches(waiting)) {
+      saved(await putNamed(ctx, vault, 'index', indexJson(batch)), idsOf(batch));
+      const done = new Set(batch);
+      waiting = waiting.filter((pack) => !done.has(pack));
+    }
+  }
+  return {
+    ids: () => idsOf(waiting),
+    enter(ctx, pack) {
+      if (waiting.length === 0) since = ctx.now().getTime();
+      waiting.push(pack);
+    },
+    isDue: (ctx) => waiting.length >= UNSAVED_PACKS_MAX || ctx.now().getTime() - since > UNSAVED_MS_MAX,
+    save(ctx) {
+      const turn = queue.then(() => saveNow(ctx));
+      queue = turn.catch(() => {}); // its caller hears of it; what was not saved still waits for the next one
+      return turn;
+    },
+  };
+}
+
+function idsOf(packs: readonly { readonly id: string }[]): string[] {
+  return packs.map((pack) => pack.id);
+}
+
+/** Index files and their bytes. */
+async function listedFiles(ctx: Context, bucket: Bucket): Promise<Map<string, number>> {
+  const listed = new Map<string, number>();
+  for await (const { key, bytes } of bucket.list(ctx, 'index/')) {
+    const file = key.slice('index/'.length);
+    if (isId(file)) listed.set(file, bytes);
+  }
+  return listed;
 }
 
 /** Puts index files that name `packs`, whatever else there is. */

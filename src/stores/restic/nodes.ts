@@ -145,6 +145,7 @@ const SHORT_ESCAPES: Readonly<Record<string, string>> = {
 /** As strconv.Quote, without the quotes around. */
 export function goQuote(name: Buffer): string {
   const text = name.toString('utf8');
+  if (/^[ !#-[\]-~]*$/.test(text)) return text; // nearly all names
   if (!Buffer.from(text).equals(name)) return quoteBytes(name);
   return Array.from(text, quoteChar).join('');
 }
