@@ -71,6 +71,16 @@ test('links lead nowhere: not out of the directory, not to another object', asyn
   assert.equal(await text(bucket, 'file'), 'a file of ours now');
 });
 
+test('a pipe in place of an object is none, and nobody waits for it', async () => {
+  const dir = freshDir();
+  const bucket = localBucket(dir);
+  await bucket.put(ctx, 'a', Buffer.from('x'));
+  assert.equal(spawnSync('/usr/bin/mkfifo', [join(dir, 'pipe')]).status, 0);
+  await assert.rejects(text(bucket, 'pipe'), { code: 'missing' });
+  await assert.rejects(bucket.head(ctx, 'pipe'), { code: 'missing' });
+  assert.deepEqual(await keysOf(bucket), ['a']);
+});
+
 test('the directory itself may be a link', async () => {
   const dir = freshDir();
   symlinkSync(freshDir(), join(dir, 'link'));

@@ -12,7 +12,8 @@ const READ_BYTES = 1024 * 1024;
 const STATS_AHEAD = 64;
 const DIR_ENTRIES_AHEAD = 1024;
 const PUBLISH_ATTEMPTS = 16;
-const NO_FOLLOW_READ = constants.O_RDONLY | constants.O_NOFOLLOW;
+/** No link is followed, and a pipe that somebody laid there does not block. */
+const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /** Objects as files of one directory, readable by their owner only. The directory is made by the first put. */
 export function localBucket(dir: string): Bucket {
@@ -104,7 +105,7 @@ async function renameIfAbsent(from: string, to: string): Promise<void> {
 
 async function openObject(root: Root, key: string): Promise<FileHandle> {
   try {
-    return await open(join(await root.folderOf(key), nameOf(key)), NO_FOLLOW_READ);
+    return await open(join(await root.folderOf(key), nameOf(key)), READ_FLAGS);
   } catch (error) {
     if (!isGone(error)) throw failureOf(error, `reading ${key}`, root.url);
     await root.mustBeThere();
