@@ -89,13 +89,13 @@ function tailOf(random: () => number): string {
   return `${status}\t${mail}\t${note}\t${JSON.stringify(meta)}\n`;
 }
 
-function sentence(words: number, random: () => number): string {
+export function sentence(words: number, random: () => number): string {
   let text = '';
   for (let i = 0; i < words; i++) text += `${WORDS[random() % WORDS.length]} `;
   return text;
 }
 
-function prose(bytes: number, lines: readonly string[], random: () => number): string {
+export function prose(bytes: number, lines: readonly string[], random: () => number): string {
   let text = '';
   while (text.length < bytes) text += `${lines[random() % lines.length]}${random() % 1000}\n`;
   return text.slice(0, bytes);
@@ -111,7 +111,7 @@ function noise(bytes: number, seed: string): Buffer {
 }
 
 /** Unsigned 32-bit numbers. */
-function randomNumbers(seed: string): () => number {
+export function randomNumbers(seed: string): () => number {
   let state = createHash('sha256').update(seed).digest().readUInt32LE() || 1;
   return () => {
     state ^= state << 13;

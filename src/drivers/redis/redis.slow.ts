@@ -20,6 +20,8 @@ import { readSettings } from './settings.ts';
 import { open } from './testing.ts';
 
 const BYTES = 200_000_000;
+/** A server is silent while it makes or drops so much. */
+const timeout = '5m';
 const RSS_BYTES_MAX = 512 * 1024 * 1024;
 
 /** The RDB in a file, everything else in memory. */
@@ -58,14 +60,14 @@ test('values of 200 MB come back in every way, in bounded memory', async (t) => 
   const dir = await mkdtemp(join(tmpdir(), 'lifeboat-large-'));
   t.after(() => rm(dir, { recursive: true, force: true }));
   await using server = await startRedis('redis-7');
-  await using connection = await open(ctx, { url: server.url });
+  await using connection = await open(ctx, { url: server.url, timeout });
   await connection.call('SETRANGE', 'compressible', BYTES, 'end');
   await connection.call('EVAL', SCRIPT, '0', 200);
   const { sink, source } = parts(join(dir, 'dump.rdb'));
-  await capture(ctx, readSettings({ url: server.url }), sink);
+  await capture(ctx, readSettings({ url: server.url, timeout }), sink);
   for (const way of ['master', 'logical'] as const) {
     await using target = await startRedis('redis-7');
-    const settings = readSettings({ url: target.url });
+    const settings = readSettings({ url: target.url, timeout });
     await restore(ctx, settings, { base: source }, {}, way);
     const actual = inventoryFrom(await liveInventory(ctx, settings));
     const findings = await Array.fromAsync(compare(ctx, inventoryOf(source), actual));
@@ -76,7 +78,7 @@ test('values of 200 MB come back in every way, in bounded memory', async (t) => 
     );
   }
   await using target = await startRedis('redis-7');
-  const byValue = restore(ctx, readSettings({ url: target.url }), { base: source }, {}, 'restore-commands');
+  const byValue = restore(ctx, readSettings({ url: target.url, timeout }), { base: source }, {}, 'restore-commands');
   await assert.rejects(byValue, { code: 'version-mismatch' }, 'one argument of 200 MB is not tried');
   const peak = process.resourceUsage().maxRSS * 1024;
   assert.ok(peak < RSS_BYTES_MAX, `${Math.round(peak / 2 ** 20)} MiB at most`);

@@ -10,6 +10,11 @@ const CODE_BYTES_MAX = 33;
 
 /** Decompresses `packed` bytes of the input to exactly `total` bytes of `target`. */
 export function inflateTo(input: Input, packed: number, target: Buffer, total: number): void {
+  if (packed <= PIECE_BYTES) {
+    ensure(input, packed);
+    inflateWhole(input, packed, target, total);
+    return;
+  }
   let at = 0;
   for (let left = packed; left > 0; ) {
     if (input.end - input.pos < CODE_BYTES_MAX) ensure(input, Math.min(CODE_BYTES_MAX, left));
@@ -18,6 +23,31 @@ export function inflateTo(input: Input, packed: number, target: Buffer, total: n
     left -= input.pos - pos;
   }
   if (at !== total) throw malformed('a compressed string is shorter than it says');
+}
+
+/** The usual case, in one loop: all of it lies in the window. */
+function inflateWhole(input: Input, packed: number, target: Buffer, total: number): void {
+  const source = input.window.bytes;
+  let { pos } = input;
+  const end = pos + packed;
+  let at = 0;
+  while (pos < end) {
+    const control = source[pos++] as number;
+    if (control < 32) {
+      const stop = pos + control + 1;
+      if (stop > end || at + control >= total) throw malformed('a compressed string overflows');
+      while (pos < stop) target[at++] = source[pos++] as number;
+      continue;
+    }
+    let length = (control >> 5) + 2;
+    if (length === 9) length += source[pos++] as number;
+    let from = at - ((control & 31) << 8) - (source[pos++] as number) - 1;
+    const stop = at + length;
+    if (pos > end || from < 0 || stop > total) throw malformed('a compressed string overflows');
+    while (at < stop) target[at++] = target[from++] as number;
+  }
+  if (at !== total) throw malformed('a compressed string is shorter than it says');
+  input.pos = pos;
 }
 
 /** The same for a string of any size, in pieces: only what references can reach is held. */

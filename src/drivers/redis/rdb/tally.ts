@@ -15,16 +15,24 @@ export interface Tally {
 }
 
 interface Slot {
+  readonly name: string;
   count: number;
   /** Null when a key was not digested. */
   sum: Lanes | null;
+}
+/** The slots of one type in one database: what stays under -1, what passes away under the end of its hour. */
+interface Group {
+  readonly name: string;
+  readonly slots: Map<number, Slot>;
+  /** The same for hashes whose fields pass away. */
+  readonly withFields: Map<number, Slot>;
 }
 
 const HOUR_MS = 3_600_000;
 /** `databases`: the ones that count; null for all. */
 export function newTally(level: InventoryLevel, databases: readonly number[] | null): Tally {
   const digested = level === 'full';
-  const slots = new Map<string, Slot>();
+  const groups = new Map<string, Map<number, Group>>();
   const libraries: InventoryLine[] = [];
   const facts = { databases: 0, largestBytes: 0, usedBytes: 0, modules: new Set<string>() };
   let format: Format = { family: 'redis', version: 0 };
@@ -38,7 +46,7 @@ export function newTally(level: InventoryLevel, databases: readonly number[] | n
     if (value.module !== '') facts.modules.add(value.module);
     if (databases && !databases.includes(head.database)) return;
     if (head.expiresAt >= 0) expiring += 1;
-    const slot = slotOf(slots, slotName(head, value.module, value.fieldExpiresAt));
+    const slot = slotOf(groupOf(groups, head, value.module), head.expiresAt, value.fieldExpiresAt);
     slot.count += 1;
     if (!digested || value.incomplete) slot.sum = null;
     else if (slot.sum) addLanes(slot.sum, digest.finish(head));
@@ -71,46 +79,65 @@ export function newTally(level: InventoryLevel, databases: readonly number[] | n
         largest_bytes: facts.largestBytes,
         modules: [...facts.modules].sort(),
       };
-      const keys = [...slots].map(([name, { count, sum }]) => {
+      const keys = slotsIn(groups).map(({ name, count, sum }) => {
         return { kind: 'keys', name, count, digest: digested && sum ? hexOf(sum) : null };
       });
       const rdb = { kind: 'facts', name: 'capture', count: null, digest: null, detail };
       return [rdb, ...libraries, ...keys];
     },
     totals() {
-      const names = [...slots.keys()].map((name) => name.split('/', 1)[0]);
-      const keys = [...slots.values()].reduce((sum, { count }) => sum + count, 0);
-      return { databases: new Set(names).size, keys, expiring, functions: libraries.length };
+      const slots = slotsIn(groups);
+      const databases = new Set(slots.map(({ name }) => name.split('/', 1)[0])).size;
+      const keys = slots.reduce((sum, { count }) => sum + count, 0);
+      return { databases, keys, expiring, functions: libraries.length };
     },
   };
 }
 
-/** 'db0/string', and what passes away apart from what stays, by the hour: on a live server it is gone by then. */
-function slotName(head: KeyHead, module: string, fieldExpiresAt: number): string {
-  const type = module === '' ? head.type : `module ${module}`;
-  const first = head.expiresAt < 0 ? fieldExpiresAt : Math.min(head.expiresAt, fieldExpiresAt);
-  if (first === Number.POSITIVE_INFINITY) return `db${head.database}/${type}`;
-  const fields = fieldExpiresAt === Number.POSITIVE_INFINITY ? '' : ' with fields';
-  return `db${head.database}/${type}${fields} until ${hourOf(first)}`;
+function groupOf(groups: Map<string, Map<number, Group>>, { type, database }: KeyHead, module: string): Group {
+  const typed = module === '' ? type : `module ${module}`;
+  const byDatabase = known(groups, typed, () => new Map<number, Group>());
+  return known(byDatabase, database, () => {
+    return { name: `db${database}/${typed}`, slots: new Map(), withFields: new Map() };
+  });
 }
 
-function hourOf(ms: number): string {
-  const hour = Math.floor(ms / HOUR_MS) + 1;
-  const known = hours.get(hour);
-  if (known !== undefined) return known;
-  const at = new Date(hour * HOUR_MS);
-  const text = Number.isNaN(at.getTime()) ? `hour ${hour}` : at.toISOString();
-  if (hours.size < 100_000) hours.set(hour, text);
-  return text;
+/** What passes away is apart from what stays, by the hour: on a live server it is gone by then. */
+function slotOf({ name, slots, withFields }: Group, expiresAt: number, fieldExpiresAt: number): Slot {
+  if (fieldExpiresAt !== Number.POSITIVE_INFINITY) {
+    const hour = endOfHour(expiresAt < 0 ? fieldExpiresAt : Math.min(expiresAt, fieldExpiresAt));
+    return known(withFields, hour, () => newSlot(`${name} with fields until ${timeText(hour)}`));
+  }
+  if (expiresAt < 0) return known(slots, -1, () => newSlot(name));
+  const hour = endOfHour(expiresAt);
+  return known(slots, hour, () => newSlot(`${name} until ${timeText(hour)}`));
 }
-const hours = new Map<number, string>();
 
-function slotOf(slots: Map<string, Slot>, name: string): Slot {
-  const known = slots.get(name);
-  if (known) return known;
-  const slot = { count: 0, sum: lanes() };
-  slots.set(name, slot);
-  return slot;
+function slotsIn(groups: Map<string, Map<number, Group>>): Slot[] {
+  const all = [...groups.values()].flatMap((group) => [...group.values()]);
+  return all.flatMap(({ slots, withFields }) => [...slots.values(), ...withFields.values()]);
+}
+
+function newSlot(name: string): Slot {
+  return { name, count: 0, sum: lanes() };
+}
+
+function endOfHour(ms: number): number {
+  return (Math.floor(ms / HOUR_MS) + 1) * HOUR_MS;
+}
+
+/** A server takes expiries that no calendar has. */
+function timeText(ms: number): string {
+  const at = new Date(ms);
+  return Number.isNaN(at.getTime()) ? `${ms} ms` : at.toISOString();
+}
+
+function known<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  const found = map.get(key);
+  if (found !== undefined) return found;
+  const made = make();
+  map.set(key, made);
+  return made;
 }
 
 function mayHaveExpiringFields({ type, encoding }: KeyHead): boolean {
