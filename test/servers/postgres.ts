@@ -44,6 +44,7 @@ const CONF: Readonly<Record<string, string>> = {
   shared_buffers: '64MB',
   max_wal_size: '512MB',
   unix_socket_directories: '',
+  dynamic_shared_memory_type: 'mmap', // in its own directory, so that a killed one leaves nothing elsewhere
   listen_addresses: host,
   timezone: 'UTC',
   log_min_messages: 'warning',
@@ -70,7 +71,7 @@ export async function startPostgres(major: PostgresMajor, options: PostgresOptio
       args: ['-D', dir, '-p', String(port)],
       user: owner,
       stopSignal: 'SIGINT',
-      orphanSignal: 'QUIT',
+      disposeSignal: 'SIGQUIT', // at once, and yet it gives its shared memory back
     } as const;
     const server = await startServer(launch, () => answers(bin, port));
     const url = `postgresql://${user}:${encodeURIComponent(password)}@${host}:${port}/postgres`;
@@ -82,7 +83,7 @@ export async function startPostgres(major: PostgresMajor, options: PostgresOptio
         return server.pid;
       },
       async [Symbol.asyncDispose]() {
-        await server.kill();
+        await server[Symbol.asyncDispose]();
         removeDir(home);
       },
     };

@@ -2,7 +2,7 @@
 // directories that are gone afterwards, whatever happens to the test.
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chownSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chownSync, existsSync, mkdtempSync, readFileSync, rmSync, statfsSync } from 'node:fs';
 import { createServer, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import { join } from 'node:path';
 const READY_MS = 60_000;
 const POLL_MS = 15;
 const ATTEMPTS = 5;
+const MEMORY_BYTES_MIN = 4 * 2 ** 30;
 
 export const host = '127.0.0.1';
 
@@ -19,8 +20,8 @@ export interface Launch {
   readonly env?: Readonly<Record<string, string>>;
   readonly user?: { uid: number; gid: number } | null;
   readonly stopSignal?: NodeJS.Signals;
-  /** What the kernel sends it when this process dies. */
-  readonly orphanSignal?: 'KILL' | 'QUIT';
+  /** Ends it at once, when nobody wants its data any more. SIGKILL unless it has to clean up. */
+  readonly disposeSignal?: NodeJS.Signals;
 }
 
 export interface Server extends AsyncDisposable {
@@ -77,20 +78,31 @@ function isFree(port: number): Promise<boolean> {
 
 /** A directory that is removed when this process ends at the latest. */
 export function temporaryDir(name: string, user?: { uid: number; gid: number } | null): string {
-  const dir = mkdtempSync(join(tmpdir(), `lifeboat-${name}-`));
+  const dir = mkdtempSync(join(roomiest(), `lifeboat-${name}-`));
   if (user) chownSync(dir, user.uid, user.gid);
   dirs.add(dir);
   return dir;
 }
+/** In memory where there is plenty of it: the thousands of small files of a database come and go much faster there. */
+function roomiest(): string {
+  const memory = '/dev/shm';
+  if (!existsSync(memory)) return tmpdir();
+  const { bavail, bsize } = statfsSync(memory);
+  return bavail * bsize > MEMORY_BYTES_MIN ? memory : tmpdir();
+}
+
 export function removeDir(dir: string): void {
   rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
   dirs.delete(dir);
 }
 
 const dirs = new Set<string>();
-const children = new Set<ChildProcess>();
+const children = new Map<ChildProcess, Launch>();
 process.once('exit', () => {
-  for (const child of children) killTree(child.pid);
+  for (const [child, { disposeSignal }] of children) {
+    if (disposeSignal) child.kill(disposeSignal);
+    else killTree(child.pid);
+  }
   for (const dir of dirs) rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
 });
 
@@ -108,7 +120,7 @@ export async function startServer(launch: Launch, ready: () => Promise<boolean>)
     async start() {
       current = await begin(launch, ready);
     },
-    [Symbol.asyncDispose]: stop,
+    [Symbol.asyncDispose]: () => current.end(launch.disposeSignal ?? 'SIGKILL'),
   };
 }
 
@@ -125,7 +137,7 @@ async function begin(launch: Launch, ready: () => Promise<boolean>): Promise<Beg
     ...(launch.user ?? {}),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  children.add(child);
+  children.set(child, launch);
   let output = '';
   const hear = (text: Buffer): void => void (output = (output + text).slice(-16_384));
   child.stdout?.on('data', hear);
@@ -167,7 +179,10 @@ async function begin(launch: Launch, ready: () => Promise<boolean>): Promise<Beg
 /** A test that is killed runs no clean-up; the kernel then ends its servers. */
 function withOrphanSignal(launch: Launch): [string, readonly string[]] {
   if (!existsSync('/usr/bin/setpriv')) return [launch.program, launch.args];
-  return ['/usr/bin/setpriv', ['--pdeathsig', launch.orphanSignal ?? 'KILL', launch.program, ...launch.args]];
+  return [
+    '/usr/bin/setpriv',
+    ['--pdeathsig', launch.disposeSignal?.slice(3) ?? 'KILL', launch.program, ...launch.args],
+  ];
 }
 
 /** PostgreSQL's children lead sessions of their own, so a group does not hold them together. */

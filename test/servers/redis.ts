@@ -42,7 +42,7 @@ export async function startRedis(name: RedisName, options: RedisOptions = {}): P
         return server.pid;
       },
       async [Symbol.asyncDispose]() {
-        await server.kill();
+        await server[Symbol.asyncDispose]();
         removeDir(dir);
       },
     };

@@ -36,7 +36,7 @@ export async function startS3(name: S3Name): Promise<S3Server> {
         return started.pid;
       },
       async [Symbol.asyncDispose]() {
-        await started.kill();
+        await started[Symbol.asyncDispose]();
         removeDir(dir);
       },
     };

@@ -3,7 +3,6 @@ import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
-import { cacheDir } from './install.ts';
 import { missing } from './need.ts';
 import { type Postgres, postgresMajors, startPostgres } from './postgres.ts';
 import { redisNames, startRedis } from './redis.ts';
@@ -73,10 +72,7 @@ test('redis-7 starts with TLS', { skip: await missing('redis-7') }, async () => 
 });
 
 for (const name of ['seaweedfs', 'versitygw', 'minio'] as const) {
-  // MinIO takes minutes to build, so it is used where it is and demanded nowhere.
-  const absent = name === 'minio' && !existsSync(`${cacheDir}/bin/minio`);
-  const skip = absent ? 'it is not there' : await missing(name);
-  test(`${name} starts with a bucket`, { skip }, async () => {
+  test(`${name} starts with a bucket`, { skip: await missing(name) }, async () => {
     await using server = await startS3(name);
     assert.equal((await fetch(`${server.endpoint}/${server.bucket}?list-type=2`)).status, 403);
   });
