@@ -6,7 +6,7 @@ import { availableParallelism } from 'node:os';
 import { installed, serverNames } from '../test/servers/install.ts';
 
 const SUITES = {
-  quick: { files: ['src/**/*.test.ts', 'test/**/*.test.ts'], timeoutMs: 300_000 },
+  quick: { files: ['src/**/*.test.ts', 'test/**/*.test.ts'], timeoutMs: 600_000 },
   slow: { files: ['src/**/*.slow.ts', 'test/**/*.slow.ts'], timeoutMs: 3_600_000 },
 };
 
