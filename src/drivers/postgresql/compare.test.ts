@@ -117,3 +117,17 @@ it('two ways to write one expression are one', () => {
   for (const [a, b] of PAIRS) assert.equal(withoutCasts(a), withoutCasts(b));
   assert.notEqual(withoutCasts('a > 1'), withoutCasts('a > 2'));
 });
+
+it('a superuser is as good an owner as another, and no other role is', async () => {
+  const owned = (digest: string, anySuperuser?: string): InventoryLine =>
+    line('ownership', 'shop: table t', {
+      digest,
+      ...(anySuperuser === undefined ? {} : { detail: { any_superuser: anySuperuser } }),
+    });
+  const pass = ['pass: definitions are the same'];
+  const fail = ['fail: owner and privileges of shop: table t is the same'];
+  assert.deepEqual(await verdicts([owned('postgres', 'one')], [owned('lifeboat', 'one')]), pass);
+  assert.deepEqual(await verdicts([owned('postgres', 'one')], [owned('postgres')]), pass);
+  assert.deepEqual(await verdicts([owned('postgres', 'one')], [owned('lifeboat', 'another')]), fail);
+  assert.deepEqual(await verdicts([owned('app')], [owned('eve')]), fail);
+});

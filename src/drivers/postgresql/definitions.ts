@@ -13,8 +13,13 @@ import type { Session } from './connection.ts';
 export interface Definition {
   readonly name: string; // 'table public.orders'
   readonly digest: string;
-  /** Digest of its owner and of who may do what; null where there is no such thing. */
-  readonly ownership: string | null;
+  /** Its owner and who may do what; null where there is no such thing. */
+  readonly ownership: Ownership | null;
+}
+export interface Ownership {
+  readonly digest: string;
+  /** The same with one name for all superusers; null where none occurs. */
+  readonly anySuperuser: string | null;
 }
 
 export async function definitionsOf(session: Session): Promise<Definition[]> {
@@ -37,12 +42,22 @@ const definitionRow = z
     ({ what, name, exact, expression, ownership }): Definition => ({
       name: `${what} ${name}`,
       digest: md5(`${exact ?? ''}\u001f${withoutCasts(expression ?? '')}`),
-      ownership: ownership === null ? null : md5(ownership),
+      ownership: ownership === null ? null : digestsOf(ownership),
     }),
   );
 
 function md5(text: string): string {
   return createHash('md5').update(text).digest('hex');
+}
+
+/** Superusers stand between \u0001 and \u0002; owner and grants are separated by \u0003. */
+function digestsOf(ownership: string): Ownership {
+  const [first = '', ...rest] = ownership.split('\u0001');
+  const digest = md5([first, ...rest.map((text) => text.replace('\u0002', ''))].join(''));
+  if (rest.length === 0) return { digest, anySuperuser: null };
+  const nameless = [first, ...rest.map((text) => text.slice(text.indexOf('\u0002')))].join('');
+  const [owner = '', ...grants] = nameless.split('\u0003');
+  return { digest, anySuperuser: md5([owner, ...new Set(grants.toSorted())].join('\u0003')) };
 }
 
 const WORD = '(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)';
@@ -56,15 +71,19 @@ export function withoutCasts(expression: string): string {
   return expression.replace(CAST, '').replace(/[()\s]/g, '');
 }
 
+function roleName(oid: string): string {
+  return `(select concat(case when r.rolsuper then chr(1) end, r.rolname, case when r.rolsuper then chr(2) end)
+    from pg_roles r where r.oid = ${oid})`;
+}
 /** Grants as text, the default ones included: a restore may leave those unsaid. Who granted does not count. */
 function grants(acl: string, kind: string, owner: string): string {
-  return `(select string_agg(g, ',' order by g collate "C") from (
-    select format('%s=%s%s', case grantee when 0 then 'PUBLIC' else pg_get_userbyid(grantee) end, privilege_type,
+  return `(select string_agg(g, chr(3) order by g collate "C") from (
+    select format('%s=%s%s', case grantee when 0 then 'PUBLIC' else ${roleName('grantee')} end, privilege_type,
       case when is_grantable then '*' end) as g
     from aclexplode(coalesce(${acl}, acldefault('${kind}', ${owner})))) y)`;
 }
 function ownership(acl: string, kind: string, owner: string): string {
-  return `concat(pg_get_userbyid(${owner}), ': ', ${grants(acl, kind, owner)})`;
+  return `concat(${roleName(owner)}, chr(3), ${grants(acl, kind, owner)})`;
 }
 function sorted(texts: string): string {
   return `(select string_agg(o, ',' order by o collate "C") from unnest(${texts}) o)`;
@@ -181,7 +200,7 @@ const DATABASE_WIDE = [
       '' as expression, null as ownership from pg_extension e`,
   `select 'event trigger' as what, quote_ident(e.evtname) as name,
       concat_ws(' ', e.evtevent, e.evtenabled, e.evtfoid::regprocedure, ${sorted('e.evttags')}) as exact,
-      '' as expression, pg_get_userbyid(e.evtowner) as ownership
+      '' as expression, ${roleName('e.evtowner')} as ownership
     from pg_event_trigger e where ${notOfExtension('pg_event_trigger', 'e.oid')}`,
   `select 'publication' as what, quote_ident(p.pubname) as name,
       concat_ws(' ', p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot,
@@ -189,7 +208,7 @@ const DATABASE_WIDE = [
           from pg_publication_rel r where r.prpubid = p.oid),
         (select string_agg(s.pnnspid::regnamespace::text, ',' order by s.pnnspid::regnamespace::text collate "C")
           from pg_publication_namespace s where s.pnpubid = p.oid)) as exact,
-      '' as expression, pg_get_userbyid(p.pubowner) as ownership
+      '' as expression, ${roleName('p.pubowner')} as ownership
     from pg_publication p`,
   `select 'foreign server' as what, quote_ident(s.srvname) as name,
       concat_ws(' ', w.fdwname, s.srvtype, s.srvversion, ${sorted('s.srvoptions')}) as exact, '' as expression,
@@ -198,12 +217,12 @@ const DATABASE_WIDE = [
     where ${notOfExtension('pg_foreign_server', 's.oid')}`,
   `select 'collation' as what, concat(quote_ident(n.nspname), '.', quote_ident(k.collname)) as name,
       concat_ws(' ', k.collprovider, k.collisdeterministic, k.collcollate, k.collctype) as exact, '' as expression,
-      pg_get_userbyid(k.collowner) as ownership
+      ${roleName('k.collowner')} as ownership
     from pg_collation k join pg_namespace n on n.oid = k.collnamespace
     where ${USER_SCHEMA} and ${notOfExtension('pg_collation', 'k.oid')}`,
   `select 'operator' as what, o.oid::regoperator::text as name,
       concat_ws(' ', o.oprresult::regtype, o.oprcode, o.oprcom::regoperator, o.oprnegate::regoperator) as exact,
-      '' as expression, pg_get_userbyid(o.oprowner) as ownership
+      '' as expression, ${roleName('o.oprowner')} as ownership
     from pg_operator o join pg_namespace n on n.oid = o.oprnamespace
     where ${USER_SCHEMA} and ${notOfExtension('pg_operator', 'o.oid')}`,
   `select 'cast' as what, concat(c.castsource::regtype, ' to ', c.casttarget::regtype) as name,
@@ -213,7 +232,7 @@ const DATABASE_WIDE = [
   `select 'text search configuration' as what, concat(quote_ident(n.nspname), '.', quote_ident(t.cfgname)) as name,
       (select string_agg(concat(m.maptokentype, ' ', m.mapdict::regdictionary), ',' order by m.maptokentype, m.mapseqno)
         from pg_ts_config_map m where m.mapcfg = t.oid) as exact, '' as expression,
-      pg_get_userbyid(t.cfgowner) as ownership
+      ${roleName('t.cfgowner')} as ownership
     from pg_ts_config t join pg_namespace n on n.oid = t.cfgnamespace
     where ${USER_SCHEMA} and ${notOfExtension('pg_ts_config', 't.oid')}`,
   `select 'default privileges' as what, concat_ws(' ', pg_get_userbyid(d.defaclrole),

@@ -15,6 +15,8 @@ import type { Server } from './settings.ts';
 /** What reads beside the dump, so that a server under load is not loaded more. */
 const SESSIONS = 2;
 const SEQUENCES_PER_QUERY = 100;
+/** A transaction keeps a lock on each table that it has read, and the server has room for a few thousand. */
+const PIECES_PER_TRANSACTION = 8;
 
 /** A transaction whose snapshot others can share, held open until it is disposed. */
 export interface Snapshot extends AsyncDisposable {
@@ -97,19 +99,22 @@ export async function databaseLines(
   const lines: InventoryLine[] = [...contents.sequences];
   const work = async (first: boolean): Promise<void> => {
     await using session = await connect(ctx, server, snapshot.database);
-    await session.run(
-      `begin isolation level repeatable read, read only; set transaction snapshot ${literal(snapshot.id)}`,
-    );
-    if (first)
-      lines.push(
-        ...(await schemaLines(session, prefix)),
-        largeObjects(prefix, await countLargeObjects(session, level)),
-      );
-    for (let piece = jobs.shift(); piece; piece = jobs.shift()) {
-      const part = await countPiece(session, piece, level);
-      const before = counts.get(piece.table.oid);
-      counts.set(piece.table.oid, before ? merged(before, part) : part);
-      ctx.signal.throwIfAborted();
+    if (first) {
+      await within(session, snapshot, async () => {
+        lines.push(...(await schemaLines(session, prefix)));
+        lines.push(largeObjects(prefix, await countLargeObjects(session, level)));
+      });
+    }
+    while (jobs.length > 0) {
+      await within(session, snapshot, async () => {
+        for (let n = 0; n < PIECES_PER_TRANSACTION; n++) {
+          const piece = jobs.shift();
+          if (!piece) return;
+          const part = await countPiece(session, piece, level);
+          const before = counts.get(piece.table.oid);
+          counts.set(piece.table.oid, before ? merged(before, part) : part);
+        }
+      });
     }
   };
   const workers = Array.from({ length: Math.min(SESSIONS, Math.max(1, jobs.length)) }, (_, i) => work(i === 0));
@@ -122,6 +127,13 @@ export async function databaseLines(
   }
   lines.push(databaseLine(prefix, facts, { tables: contents.tables.length, rows, major: snapshot.session.major }));
   return lines;
+}
+
+/** A transaction that sees what the snapshot sees. */
+async function within(session: Session, { id }: Snapshot, work: () => Promise<void>): Promise<void> {
+  await session.run(`begin isolation level repeatable read, read only; set transaction snapshot ${literal(id)}`);
+  await work();
+  await session.run('commit');
 }
 
 /** The largest first, so that the last one to end has little left. */
@@ -149,8 +161,10 @@ async function schemaLines(session: Session, prefix: string): Promise<InventoryL
   const lines: InventoryLine[] = [];
   for (const { name, digest, ownership } of await definitionsOf(session)) {
     lines.push({ kind: 'definition', name: `${prefix}: ${name}`, count: null, digest });
-    if (ownership !== null)
-      lines.push({ kind: 'ownership', name: `${prefix}: ${name}`, count: null, digest: ownership });
+    if (ownership === null) continue;
+    const { digest: who, anySuperuser } = ownership;
+    const detail = anySuperuser === null ? {} : { detail: { any_superuser: anySuperuser } };
+    lines.push({ kind: 'ownership', name: `${prefix}: ${name}`, count: null, digest: who, ...detail });
   }
   return lines;
 }
