@@ -53,6 +53,12 @@ test('a folder of the old scripts becomes a recovery point, and its files stay a
   assert.deepEqual(after, before);
 });
 
+test('a folder whose name is no moment is left alone', async () => {
+  const ctx = testContext();
+  const { store } = await opened(ctx, 'dated', { '2024-99-99-999999/redis-2024-02-23-020000.rdb': Buffer.from('x') });
+  assert.deepEqual(await adoptAll(ctx, store), []);
+});
+
 test('folders are imported once', async () => {
   const ctx = testContext();
   const { store } = await opened(ctx, 'dated', DATED);

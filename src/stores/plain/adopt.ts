@@ -58,6 +58,11 @@ export async function* adopt(
   }
 }
 
+/** A folder may have any name. */
+function isMoment(id: string): boolean {
+  return isPointId(id) && !Number.isNaN(timeOfId(id).getTime());
+}
+
 function isWanted(id: string, { id: only, after }: AdoptOptions): boolean {
   return (only === undefined || id === only) && (after === undefined || id > after);
 }
@@ -77,7 +82,7 @@ async function datedFolders(ctx: Context, bucket: Bucket, options: AdoptOptions)
   const moments = new Map<string, () => Promise<Moment>>();
   for await (const folder of bucket.folders(ctx, '')) {
     const id = folder.slice(0, -1);
-    if (!isPointId(id)) continue;
+    if (!isMoment(id)) continue;
     moments.set(id, async () => {
       const moment = { id, found: [] as Found[], unclear: [] as Finding[] };
       for await (const { key, bytes } of bucket.list(ctx, folder)) {

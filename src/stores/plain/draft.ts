@@ -90,7 +90,7 @@ export async function deleteFolders(ctx: Context, bucket: Bucket, id: string): P
 /** Files that were written, or were about to be. */
 export async function* announcedFiles(ctx: Context, bucket: Bucket, id: string): AsyncIterable<string> {
   for await (const key of keysBelow(ctx, bucket, announcedPrefix(id))) {
-    yield announcedSchema.parse(await getJson(ctx, bucket, key)).file;
+    yield (await getJson(ctx, bucket, key, announcedSchema)).file;
   }
 }
 

@@ -1,5 +1,6 @@
 // Small things that are done with buckets everywhere in this store.
 
+import type { z } from 'zod';
 import { readAll } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Bucket, Bytes, Context, Json, ObjectInfo } from '../../core/model.ts';
@@ -35,12 +36,19 @@ export async function putJson(ctx: Context, bucket: Bucket, key: string, value: 
   await bucket.put(ctx, key, Buffer.from(`${JSON.stringify(value)}\n`), { ifAbsent, contentType: 'application/json' });
 }
 
-export async function getJson(ctx: Context, bucket: Bucket, key: string): Promise<unknown> {
-  const text = (await readAll(bucket.get(ctx, key), DOCUMENT_BYTES_MAX)).toString('utf8');
+/** 'missing' when there is none, 'malformed' when it is not what was put there. */
+export async function getJson<S extends z.ZodType>(
+  ctx: Context,
+  bucket: Bucket,
+  key: string,
+  schema: S,
+): Promise<z.output<S>> {
   try {
-    return JSON.parse(text);
+    const text = (await readAll(bucket.get(ctx, key), DOCUMENT_BYTES_MAX)).toString('utf8');
+    return schema.parse(JSON.parse(text));
   } catch (cause) {
-    throw new Failure('malformed', `${bucket.url}: ${key} is no JSON document`, { cause });
+    if (cause instanceof Failure) throw cause;
+    throw new Failure('malformed', `${bucket.url}: ${key} is not the document that belongs there`, { cause });
   }
 }
 

@@ -103,7 +103,7 @@ async function filesOf(ctx: Context, bucket: Bucket, id: string): Promise<readon
 
 async function pendingFiles(ctx: Context, bucket: Bucket, id: string): Promise<readonly string[]> {
   for await (const key of keysBelow(ctx, bucket, pendingKey(id))) {
-    return pendingSchema.parse(await getJson(ctx, bucket, key)).files;
+    return (await getJson(ctx, bucket, key, pendingSchema)).files;
   }
   return [];
 }

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import type { Bucket, RecordKind, Records } from '../../core/model.ts';
 import { decodeSegment, encodeSegment, OWN } from './keys.ts';
 import { getJson, putJson } from './objects.ts';
@@ -10,7 +11,7 @@ export function plainRecords(bucket: Bucket): Records {
   const key = (kind: RecordKind, id: string): string => `${folder(kind)}${encodePath(id)}${END}`;
   return {
     put: (ctx, kind, id, value) => putJson(ctx, bucket, key(kind, id), value),
-    get: (ctx, kind, id) => getJson(ctx, bucket, key(kind, id)),
+    get: (ctx, kind, id) => getJson(ctx, bucket, key(kind, id), z.unknown()),
     async *list(ctx, kind, prefix = '') {
       const below = folder(kind);
       for await (const { key: found } of bucket.list(ctx, `${below}${encodePath(prefix)}`)) {

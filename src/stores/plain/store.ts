@@ -33,7 +33,6 @@ import {
   segment,
 } from './keys.ts';
 import {
-  contentOf,
   findPoint,
   isThere,
   ownPlaceOf,
@@ -92,12 +91,11 @@ async function refuseOccupied(ctx: Context, bucket: Bucket): Promise<void> {
 }
 
 async function readOwner(ctx: Context, bucket: Bucket): Promise<z.output<typeof ownerSchema>> {
-  const text = await contentOf(ctx, bucket, OWNER_KEY);
-  if (!text) throw new Failure('missing', `there is no store at ${bucket.url}`, { hint: 'run lifeboat init' });
   try {
-    return ownerSchema.parse(JSON.parse(text.toString('utf8')));
+    return await getJson(ctx, bucket, OWNER_KEY, ownerSchema);
   } catch (cause) {
-    throw new Failure('malformed', `${bucket.url}: ${OWNER_KEY} does not say whose store this is`, { cause });
+    if (!isFailure(cause, 'missing')) throw cause;
+    throw new Failure('missing', `there is no store at ${bucket.url}`, { cause, hint: 'run lifeboat init' });
   }
 }
 
@@ -121,9 +119,7 @@ function plainStore(bucket: Bucket, layout: Layout): Store {
     records: plainRecords(bucket),
     begin: (ctx, id, plan) => begin(ctx, drafts, id, plan),
     async resume(ctx, id) {
-      const text = await contentOf(ctx, bucket, draftKey(id));
-      if (!text) throw new Failure('missing', `${bucket.url} has no draft ${id}`);
-      return openDraft(ctx, drafts, id, planSchema.parse(JSON.parse(text.toString('utf8'))), false);
+      return openDraft(ctx, drafts, id, await getJson(ctx, bucket, draftKey(id), planSchema), false);
     },
     receipts: (ctx, id) => readReceipts(ctx, bucket, id),
     commit: (ctx, draft, point, receipts) => commit(ctx, drafts, draft, point, receipts),
@@ -186,7 +182,7 @@ async function begin(ctx: Context, store: DraftStore, id: string, plan: DraftPla
 async function readReceipts(ctx: Context, bucket: Bucket, id: string): Promise<readonly Receipt[]> {
   const receipts: Receipt[] = [];
   for await (const key of keysBelow(ctx, bucket, receiptsPrefix(id))) {
-    receipts.push(receiptSchema.parse(await getJson(ctx, bucket, key)));
+    receipts.push(await getJson(ctx, bucket, key, receiptSchema));
   }
   return receipts;
 }
