@@ -194,6 +194,8 @@ async function fill(): Promise<void> {
     url,
     "CREATE TABLE audit_logs AS SELECT i AS id, 'report.deleted' AS action FROM generate_series(1, 3) i",
   );
+  await query(url, 'CREATE ROLE infershield LOGIN');
+  for (const table of ['reports', 'audit_logs']) await query(url, `ALTER TABLE ${table} OWNER TO infershield`);
   await redisCommand(redis.url, ['SET', 'session:7', 'ada']);
   await redisCommand(redis.url, ['HSET', 'limits', 'a', '1', 'b', '2']);
 }

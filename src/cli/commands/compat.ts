@@ -5,6 +5,7 @@ import { nearest } from '../../core/settings.ts';
 import { compatPlan, type PlanName, type Scope } from '../compat/plans.ts';
 import {
   backUpScript,
+  dropOldScript,
   type Run,
   restoreFileScript,
   restoreNewestScript,
@@ -24,6 +25,7 @@ interface Options {
   readonly all?: true;
   readonly yes?: true;
   readonly terminateConnections?: true;
+  readonly dropOld?: true;
 }
 
 interface Script {
@@ -86,6 +88,7 @@ export function define(command: Command, bind: Bind): void {
     .option('--redis-only', 'restore: only Redis')
     .option('-a, --all', 'restore-all: all services')
     .option('--terminate-connections', 'restore: end sessions that stand in the way')
+    .option('--drop-old', 'restore nothing; remove the old data that restores have kept')
     .option('--yes', 'restore: do not ask for the name of what is overwritten')
     .addHelpText(
       'after',
@@ -107,7 +110,8 @@ The scripts in compat/ call this with the variables that the old ones read. Exam
     const script = scripts[pick(scriptWord, [...Object.keys(scripts), 'config'], 'script')];
     if (!script) throw new Error('a known script is in the table');
     const found = compatPlan(plan, env, scopeOf(script, options));
-    return await script.run({ session: own, plan: found, options, planName: script.plan }, options, backup);
+    const run = { session: own, plan: found, options, planName: script.plan };
+    return await (options.dropOld ? dropOldScript(run) : script.run(run, options, backup));
   });
 }
 

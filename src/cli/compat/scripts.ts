@@ -155,6 +155,15 @@ export async function restoreFileScript(run: Run, file: string): Promise<ExitCod
   }
 }
 
+/** Restores keep the data that they replace; this removes it for good. */
+export async function dropOldScript(run: Run): Promise<ExitCode> {
+  const session = withConfig(run.session, await configOf(run));
+  const steps = stepsOf(session);
+  const { exitCode } = await steps.run('restore', ['--drop-old', ...(run.options.yes ? ['--yes'] : [])]);
+  steps.finish();
+  return exitCode;
+}
+
 /** The point that a file of our own store belongs to: it can then be compared with what was there. */
 async function heldPoint(run: Run, config: Config, path: string): Promise<string | null> {
   const { ctx } = run.session;

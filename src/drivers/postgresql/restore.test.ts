@@ -230,7 +230,7 @@ describe('restore of postgresql', { skip: await missing('postgres-15', 'postgres
     await assert.rejects(staged.publish(ctx, { terminateConnections: false }), { code: 'blocked', message: /the app/ });
     assert.deepEqual(await rowsOf('busy', 'select * from old'), [], 'the live database lets sessions in again');
     const { keptAs } = await staged.publish(ctx, { terminateConnections: true });
-    assert.deepEqual(keptAs, ['busy__lifeboat_old_2026-01-01-000000']);
+    assert.match(keptAs.join(), /^busy__lifeboat_old_\d{4}-\d{2}-\d{2}-\d{6}$/);
     assert.deepEqual(await differences(ctx, source, settings), []);
     assert.deepEqual(await postgresqlDriver.open(settings).dropOld(ctx), keptAs);
     await client.end();

@@ -2,6 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { idOf } from '../../core/manifest.ts';
 import type { Chain, Component, Context, RestoreOptions, Staged } from '../../core/model.ts';
 import type { Session } from './connection.ts';
 import { quoted } from './names.ts';
@@ -48,10 +49,12 @@ export async function stageServer(
   return {
     component: open(names),
     publish: async (live, { terminateConnections }) => {
+      // By the time of the swap: the same point may be restored again while the old data is still kept.
+      const at = idOf(live.now());
       const swaps = [...targets].map(([database, target]) => ({
         staged: names.get(database) ?? '',
         live: target,
-        old: besideName(target, KEPT, id),
+        old: besideName(target, KEPT, at),
       }));
       const keptAs = await publish(live, server, swaps, terminateConnections);
       published = true;
