@@ -253,5 +253,6 @@ const CODE_OF_STATE: Readonly<Record<string, Failure['code']>> = {
 function failureOf(error: unknown, where: string): Failure {
   const state = sqlState(error);
   const code = state === '' ? 'unreachable' : (CODE_OF_STATE[state] ?? 'query-failed');
-  return new Failure(code, `${where}: ${messageOf(error)}`, { cause: error });
+  const told = z.object({ hint: z.string() }).safeParse(error);
+  return new Failure(code, `${where}: ${messageOf(error)}`, { cause: error, hint: told.data?.hint });
 }
