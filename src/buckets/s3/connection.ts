@@ -73,15 +73,13 @@ export function connect(url: string, settings: S3Settings, stuckMs = STUCK_MS): 
     answeredAt: () => answeredAt,
     ordersByFolder: () => /seaweedfs/i.test(server),
     async close() {
-      await client?.then(
-        (s3) => s3.destroy(),
-        () => undefined,
-      ); // one that could not be opened holds nothing
+      const opened = await client?.catch(() => undefined); // one that could not be opened holds nothing
+      opened?.destroy();
     },
   };
 }
 
-/** Nothing is left to be read from the environment by the SDK itself. */
+/** Everything that changes what the SDK does is said here, so that it does not look into process.env for it. */
 async function configOf(ctx: Context, settings: S3Settings, stuckMs: number): Promise<S3ClientConfig> {
   const { env } = ctx;
   const endpoint = settings.endpoint ?? env.AWS_ENDPOINT_URL_S3 ?? env.AWS_ENDPOINT_URL;
