@@ -1,8 +1,18 @@
 // What several tests of this folder are made of.
 
 import { createCipheriv } from 'node:crypto';
+import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
-import type { Bucket, CapturedComponent, Context, Draft, Receipt, RecoveryPoint, Store } from '../../core/model.ts';
+import type {
+  Bucket,
+  CapturedComponent,
+  Context,
+  Draft,
+  Finding,
+  Receipt,
+  RecoveryPoint,
+  Store,
+} from '../../core/model.ts';
 import { createRepository } from './repository.ts';
 import { resticSettings } from './settings.ts';
 import { openResticStore, type ResticStore } from './store.ts';
@@ -104,4 +114,22 @@ export function noise(seed: number, bytes: number): Buffer {
   const key = Buffer.alloc(16);
   key.writeUInt32LE(seed);
   return createCipheriv('aes-128-ctr', key, Buffer.alloc(16)).update(Buffer.alloc(bytes));
+}
+
+/** A new store in memory. */
+export async function made(ctx: Context): Promise<Bucket> {
+  const bucket = memoryBucket();
+  await createStore(ctx, bucket);
+  return bucket;
+}
+export async function findings(ctx: Context, store: Store, readData = 1): Promise<Finding[]> {
+  return await Array.fromAsync(store.check(ctx, { readData }));
+}
+export async function bytesBelow(ctx: Context, bucket: Bucket, prefix: string): Promise<number> {
+  return (await Array.fromAsync(bucket.list(ctx, prefix))).reduce((sum, { bytes }) => sum + bytes, 0);
+}
+/** The key of the largest object below a prefix. */
+export async function largest(ctx: Context, bucket: Bucket, prefix: string): Promise<string> {
+  const objects = await Array.fromAsync(bucket.list(ctx, prefix));
+  return objects.toSorted((a, b) => b.bytes - a.bytes)[0]?.key ?? '';
 }
