@@ -1,4 +1,4 @@
-// The plain store: points as dated files that `gunzip` and `psql` restore. docs/format.md is its contract.
+// The plain store: points as dated files that `gunzip` and `psql` restore. docs/format-plain.md is its contract.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
