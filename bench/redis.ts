@@ -18,6 +18,8 @@ export interface RedisSizes {
   readonly bytes: number;
   readonly rounds: number;
   readonly server: RedisName;
+  /** The program to compare with. */
+  readonly redisCli: string;
   /** Whether the server compresses its RDB, which is its default and costs it most of the time. */
   readonly compress: boolean;
 }
@@ -35,7 +37,7 @@ const VALUE_BYTES = 1024;
 const LEVELS = ['full', 'counts'] as const;
 
 export async function compareWithRedisCli(
-  { bytes, rounds, server: name, compress }: RedisSizes,
+  { bytes, rounds, server: name, compress, redisCli: program }: RedisSizes,
   say: (line: string) => void,
 ): Promise<readonly RedisComparison[]> {
   const dir = mkdtempSync(join(tmpdir(), 'lifeboat-bench-'));
@@ -47,7 +49,7 @@ export async function compareWithRedisCli(
     for (let round = 1; round <= rounds; round++) {
       for (const level of LEVELS) {
         say(`round ${round} of ${rounds}, inventory ${level}`);
-        const cli = () => measure('redis-cli', ['-p', `${server.port}`, '--rdb', theirs], process.env);
+        const cli = () => measure(program, ['-p', `${server.port}`, '--rdb', theirs], process.env);
         const us = () => measure(process.execPath, [WORK, server.url, level, file], process.env);
         const first = round % 2 === 1 ? await us() : undefined;
         const redisCli = await cli();
@@ -118,14 +120,16 @@ if (import.meta.main) {
       bytes: { type: 'string', default: '1073741824' },
       rounds: { type: 'string', default: '3' },
       server: { type: 'string', default: 'redis-7' },
+      'redis-cli': { type: 'string', default: 'redis-cli' },
       compress: { type: 'string', default: 'yes' },
     },
   });
   const server = redisNames.find((name) => name === values.server);
   if (!server) throw new Error(`--server: one of ${redisNames.join(', ')}`);
   const compress = values.compress === 'yes';
-  console.error(execFileSync('redis-cli', ['--version'], { encoding: 'utf8' }).trim());
-  const sizes = { bytes: Number(values.bytes), rounds: Number(values.rounds), server, compress };
+  const redisCli = values['redis-cli'];
+  console.error(execFileSync(redisCli, ['--version'], { encoding: 'utf8' }).trim());
+  const sizes = { bytes: Number(values.bytes), rounds: Number(values.rounds), server, compress, redisCli };
   console.log('| work | wall | ours: wall, CPU, peak | redis-cli --rdb | RDB |');
   console.log('| --- | --- | --- | --- | --- |');
   for (const { work, wall, ours, redisCli, rdbBytes } of await compareWithRedisCli(sizes, console.error)) {

@@ -51,8 +51,7 @@ function modeFinding({ mode }: ServerFacts): Finding {
     return {
       check,
       verdict: 'fail',
-      detail:
-        'it is a node of a cluster: a capture holds the slots of this node only, and restoring into a cluster is not supported',
+      detail: 'a node of a cluster: a capture holds its own slots only, and a restore into it is refused',
       hint: 'name each master of the cluster as a component; restore them into single servers',
     };
   }

@@ -97,7 +97,7 @@ function refuseUnfit(where: string, { mode, masterAt }: ServerFacts): void {
 async function refuseTooSmall({ connection, server, facts, select, settings }: Work): Promise<void> {
   const whole = select.patterns === null && select.databases === null;
   if (whole && server.maxBytes > 0 && facts.used_bytes > server.maxBytes) {
-    const sizes = `the data took ${facts.used_bytes} bytes of memory where it was captured, maxmemory is ${server.maxBytes}`;
+    const sizes = `the data took ${facts.used_bytes} bytes where it was captured, maxmemory is ${server.maxBytes}`;
     throw new Failure('no-space', `${connection.where} is too small: ${sizes}`, { hint: 'raise maxmemory' });
   }
   const last = Math.max(-1, ...(select.databases ?? [facts.databases - 1]));
@@ -110,7 +110,7 @@ async function refuseTooSmall({ connection, server, facts, select, settings }: W
   await connection.call('SELECT', settings.database);
 }
 
-/** The inventory of the point; of an RDB that has none, because it was imported, by walking it: it is checked so too. */
+/** The inventory of the point. An RDB that was imported has none: it is walked, which checks it too. */
 async function inventoryLines(ctx: Context, settings: Settings, source: Source): Promise<readonly InventoryLine[]> {
   try {
     await source.part(ctx, INVENTORY_PART);

@@ -7,7 +7,7 @@ import { hasFieldExpiry, serverFacts } from './server.ts';
 import { readSettings } from './settings.ts';
 
 /** Far enough that no test sees it pass. */
-export const LATER_MS = Date.parse('2099-01-01T00:00:00Z');
+const LATER_MS = Date.parse('2099-01-01T00:00:00Z');
 export const ODD_NAMES: readonly Buffer[] = [
   Buffer.from([0, 255, 10, 13, 32]),
   Buffer.from('quote"\'\n*[glob]?\\'),

@@ -1,6 +1,5 @@
 // Walks an RDB in a thread of its own while its bytes go where they go.
 
-import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { interruption } from '../../core/context.ts';
 import { Failure } from '../../core/errors.ts';
@@ -27,7 +26,7 @@ export function startWalk(
   onOutput: (output: Outputs) => Promise<void> | void = () => {},
 ): Walk {
   const words = new Int32Array(new SharedArrayBuffer(8));
-  const worker = new Worker(new URL(`./rdb/worker${extname(import.meta.url)}`, import.meta.url), {
+  const worker = new Worker(new URL('./rdb/walk.worker.ts', import.meta.url), {
     workerData: { job, words },
     resourceLimits: { maxOldGenerationSizeMb: HEAP_MIB_MAX },
   });

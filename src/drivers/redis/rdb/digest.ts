@@ -1,6 +1,6 @@
 // The digest of one value, whatever it was encoded as: sets, hashes and sorted sets do not depend on their order.
 
-import { addLanes, hashBytes, hashWords, type Lanes, lanes } from './hash.ts';
+import { addLanes, foldLanes, hashBytes, hashWords, type Lanes, lanes } from './hash.ts';
 import { type Region, viewed } from './input.ts';
 import type { KeyHead, KeyType, StreamId, Visitor } from './visitor.ts';
 
@@ -65,7 +65,7 @@ export function digestingVisitor(): ValueDigest {
       hashWords(key, TYPE_CODES[type], Math.floor(head.expiresAt / 2 ** 32), head.expiresAt, 0);
     },
     finish() {
-      hashWords(key, ...(sum as unknown as [number, number, number, number]));
+      foldLanes(key, sum);
       return key;
     },
     visitor: {

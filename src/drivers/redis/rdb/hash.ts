@@ -45,6 +45,12 @@ export function hashWords(state: Lanes, a: number, b: number, c: number, d: numb
   finish(state, h1, h2, h3, h4, 16);
 }
 
+/** Folds another hash into the state. */
+export function foldLanes(state: Lanes, other: Lanes): void {
+  const [a = 0, b = 0, c = 0, d = 0] = other;
+  hashWords(state, a, b, c, d);
+}
+
 /** Adds a hash to a sum, which therefore does not depend on the order of what is summed. */
 export function addLanes(sum: Lanes, hash: Lanes): void {
   for (let i = 0; i < 4; i++) sum[i] = ((sum[i] as number) + (hash[i] as number)) | 0;

@@ -61,7 +61,7 @@ export function rowVisitor(input: Input, select: KeySelection, emit: (row: Row) 
 }
 
 /** A key's name for people and as a row's key: bytes that are no text as \xHH. */
-export function keyText(name: Buffer): string {
+function keyText(name: Buffer): string {
   const text = isUtf8(name) ? name.toString() : name.toString('latin1');
   const odd = isUtf8(name) ? /[\\\p{Cc}]/gu : /[^ -[\]-~]/g;
   return text.replace(odd, (sign) =>

@@ -118,7 +118,7 @@ function walkHash(input: Input, visitor: Visitor, count: number, expires: (() =>
   }
 }
 
-/** Redis: the earliest expiry, then each field's relative to it, before the field. Valkey: absolute, after the value. */
+/** Redis: the earliest expiry, then each field's after that, before the field. Valkey: absolute, after the value. */
 function walkExpiringHash(input: Input, visitor: Visitor | null, format: Format, encoding: number): void {
   if (format.family === 'valkey') walkValkeyHash(input, visitor, readLength(input));
   else if (encoding === TYPE.hashExpiring) throw unknown('a hash of a release candidate of Redis 7.4');
