@@ -128,9 +128,12 @@ test('no two errors share an exit code', () => {
   assert.equal(new Set(exits).size, exits.length);
 });
 
-test('no default exports, no any, no long lines', () => {
+test('no default exports, no any, no long comments', () => {
   const wrong = linesOf(typescript).filter(
-    ({ code, line }) => /^export default|[:<|&]\s*any\b|\bas any\b/.test(code) || line.length > COLUMNS_MAX,
+    ({ code, line }) =>
+      /^export default|[:<|&]\s*any\b|\bas any\b/.test(code) ||
+      // The formatter breaks code, but no comments.
+      (/^\s*(\/\/|\/?\*)/.test(line) && line.length > COLUMNS_MAX),
   );
   assert.deepEqual(wrong.map(placed), []);
 });

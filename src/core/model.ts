@@ -109,7 +109,7 @@ export interface ByteRange {
   readonly length: number;
 }
 
-/** Where a driver puts a component's parts. Calls may run in parallel; the store bounds them, first come first served. */
+/** Where a driver puts a component's parts. Calls may run in parallel; the store bounds them, in order of arrival. */
 export interface Sink {
   /** Resolves when the part is accepted, not yet when it is durable: `receipt` waits for that. */
   put(ctx: Context, name: string, body: Bytes, meta?: PartMeta): Promise<Part>;

@@ -59,7 +59,7 @@ export async function startOnFreePorts<T extends Server>(
 }
 
 /** Below the range that the kernel takes outgoing ports from, so that no client sits on one of them. */
-export async function freePorts(count: number): Promise<number[]> {
+async function freePorts(count: number): Promise<number[]> {
   const ports = new Set<number>();
   while (ports.size < count) {
     const port = 15_000 + Math.floor(Math.random() * 17_000);

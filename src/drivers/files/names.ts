@@ -26,7 +26,7 @@ export function decode(text: string): Buffer {
   return Buffer.concat(pieces.map((each, i) => (i % 2 ? Buffer.from(each.slice(1), 'hex') : Buffer.from(each))));
 }
 
-/** '/etc/app/' → ['etc', 'app'], as bytes. Refuses all that could lead elsewhere; the name may come from a hostile store. */
+/** '/etc/app/' → ['etc', 'app'], as bytes. Refuses all that could lead elsewhere: the store may be hostile. */
 export function segmentsOf(name: string): Buffer[] {
   if (!name.startsWith('/')) throw new Failure('malformed', `${JSON.stringify(name)} is not an absolute name`);
   if (name === '/') return [];

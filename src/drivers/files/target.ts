@@ -123,7 +123,7 @@ export function unmark(dir: Dir): void {
   attempt(labelOf(dir, name), () => rmSync(within(dir, name), { force: true }));
 }
 
-/** The configured paths as they lie there: a directory itself, or the place of a file. Those that are missing are left out. */
+/** The configured paths as they lie there: a directory itself, or the place of a file. Missing ones are left out. */
 function* placesOf(root: Dir, settings: FilesSettings): Iterable<{ dir: Dir; base: Buffer | null }> {
   const steps = stepsFrom(root, {});
   try {
