@@ -21,7 +21,9 @@ export async function withEnvFile(env: Variables, file: string | undefined): Pro
   return { ...parseEnvFile(text, file), ...env };
 }
 
-/** NAME=value lines as a shell reads them, but nothing is run: '$' is refused where a shell would put something else. */
+/**
+ * NAME=value lines as a shell reads them, but nothing is run: '$' is refused where a shell would put something else.
+ */
 export function parseEnvFile(text: string, file: string): Record<string, string> {
   const variables: Record<string, string> = {};
   for (const [at, line] of text.split('\n').entries()) {

@@ -1,7 +1,7 @@
 // Rows counted and digested by the server, in a way that every major and every order of rows gives the same.
 //
-// A row is the text of its columns in order of name, without generated ones; its digest is the first 64 bits of that text's MD5; a table's
-// is the sum of its rows'. A sum keeps what an exclusive or forgets: how often a row is there.
+// A row is the text of its columns in order of name, without generated ones; its digest is the first 64 bits of that
+// text's MD5; a table's is the sum of its rows'. A sum keeps what an exclusive or forgets: how often a row is there.
 
 import { z } from 'zod';
 import type { InventoryLevel } from '../../core/model.ts';

@@ -86,7 +86,9 @@ async function sequenceLines(
   return lines;
 }
 
-/** Everything that the snapshot sees, by at most two sessions that share it. `as` is the database's name in the lines. */
+/**
+ * Everything that the snapshot sees, by at most two sessions that share it. `as` is the database's name in the lines.
+ */
 export async function databaseLines(
   ctx: Context,
   server: Server,

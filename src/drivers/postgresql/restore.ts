@@ -191,7 +191,9 @@ export async function dropDatabase(control: Session, name: string, terminate: bo
   });
 }
 
-/** 'blocked', with who is connected. Asked first, because the server waits for them; and told when it finds new ones. */
+/**
+ * 'blocked', with who is connected. Asked first, because the server waits for them; and told when it finds new ones.
+ */
 export async function unlessInUse(
   control: Session,
   name: string,

@@ -278,7 +278,9 @@ function idOfStamp(stamp: string | null, instant: (wallClock: Date) => Date): st
   return Number.isNaN(wallClock.getTime()) ? null : idOf(instant(wallClock));
 }
 
-/** Turns what a clock on the wall showed (written as if it were UTC) into the moment it showed it; the earlier of two. */
+/**
+ * Turns what a clock on the wall showed (written as if it were UTC) into the moment it showed it; the earlier of two.
+ */
 export function zonedClock(timeZone: string): (wallClock: Date) => Date {
   let format: Intl.DateTimeFormat;
   try {

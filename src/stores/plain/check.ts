@@ -110,7 +110,9 @@ function damaged(check: string, problem: unknown): Finding {
   return lost ? { check, verdict: 'fail', detail, hint: COPY_HINT } : { check, verdict: 'unknown', detail };
 }
 
-/** Parts are split by the hash of their bytes and their key into 100 shares; the check reads some of them, going round. */
+/**
+ * Parts are split by the hash of their bytes and their key into 100 shares; the check reads some of them, going round.
+ */
 function isInShare({ key, sha256 }: Entry, { readData, from = 0 }: CheckOptions): boolean {
   const share = createHash('sha256').update(sha256).update(key).digest().readUInt32LE(0) % SHARES;
   return (share - from + SHARES) % SHARES < readData * SHARES;

@@ -73,7 +73,9 @@ export function openDraft(ctx: Context, store: DraftStore, id: string, plan: Dra
   };
 }
 
-/** Deletes all that a draft has written; its own description goes last, so that a crash in between is made good later. */
+/**
+ * Deletes all that a draft has written; its own description goes last, so that a crash in between is made good later.
+ */
 export async function deleteDraft(ctx: Context, bucket: Bucket, id: string): Promise<void> {
   await deleteKeys(ctx, bucket, announcedFiles(ctx, bucket, id));
   await deleteFolders(ctx, bucket, id);

@@ -36,7 +36,10 @@ export async function* gzipped(body: Bytes): Bytes {
   }
 }
 
-/** Reads any gzip file, of one member or many. More than `bytesMax` is refused as it comes; what is cut short or changed is 'checksum'. */
+/**
+ * Reads any gzip file, of one member or many. More than `bytesMax` is refused as it comes; what is cut short or changed
+ * is 'checksum'.
+ */
 export async function* gunzipped(body: Bytes, what: string, bytesMax = Number.MAX_SAFE_INTEGER): Bytes {
   const inflate = createGunzip({ chunkSize: 256 * 1024 });
   let broken: { error: unknown } | undefined;

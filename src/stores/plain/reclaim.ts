@@ -69,7 +69,9 @@ async function leftovers(ctx: Context, bucket: Bucket): Promise<readonly string[
   return [...ids].filter(isPointId).sort();
 }
 
-/** Of a point: what is left of its draft, or of a removal that never reached its manifest. Of no point: all there is. */
+/**
+ * Of a point: what is left of its draft, or of a removal that never reached its manifest. Of no point: all there is.
+ */
 async function rubbishOf(ctx: Context, bucket: Bucket, id: string, isPoint: boolean): Promise<Rubbish> {
   const prefixes = [`${DRAFTS}${id}/`, pendingKey(id), ...(isPoint ? [] : [`${PARTS}${id}/`, `${INDEXES}${id}/`])];
   const keys: string[] = [];

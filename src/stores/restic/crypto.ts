@@ -1,4 +1,5 @@
-// How everything in a restic repository is sealed: iv(16) ‖ AES-256-CTR ‖ Poly1305-AES(16). docs/format.md has the whole.
+// How everything in a restic repository is sealed: iv(16) ‖ AES-256-CTR ‖ Poly1305-AES(16). docs/format.md has the
+// whole.
 
 import {
   type Cipheriv,
@@ -93,7 +94,9 @@ export function compress(data: Uint8Array, level: number): Buffer {
   return zstdCompressSync(data, { chunkSize, params: { [constants.ZSTD_c_compressionLevel]: level } });
 }
 
-/** Throws 'checksum' when it is no zstd or more than `bytesMax` come out: what a bomb must not do is fill the memory. */
+/**
+ * Throws 'checksum' when it is no zstd or more than `bytesMax` come out: what a bomb must not do is fill the memory.
+ */
 export function decompress(data: Uint8Array, bytesMax: number): Buffer {
   try {
     return zstdDecompressSync(data, {

@@ -7,7 +7,9 @@ import { releaseLarge } from './pool-buffers.ts';
 
 /** A pack is closed before it would grow over this, unless a single blob does. */
 export const PACK_BYTES_MAX = 16 * 1024 * 1024;
-/** A blob is held in memory whole. Stock restic's largest data is 8 MiB; a tree grows with the entries of its folder. */
+/**
+ * A blob is held in memory whole. Stock restic's largest data is 8 MiB; a tree grows with the entries of its folder.
+ */
 export const BLOB_BYTES_MAX = 128 * 1024 * 1024;
 
 const LENGTH_BYTES = 4; // of the sealed header, at the very end

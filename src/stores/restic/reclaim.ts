@@ -1,5 +1,6 @@
 // Frees what no point needs. What is found unreferenced is noted first, and deleted when it is still unreferenced after
-// the grace: a writer that nobody saw, or a listing that was old, does no harm in between. Rules 5 to 8 of docs/format.md.
+// the grace: a writer that nobody saw, or a listing that was old, does no harm in between. Rules 5 to 8 of
+// docs/format.md.
 
 import { randomUUID } from 'node:crypto';
 import { Failure, isFailure } from '../../core/errors.ts';
