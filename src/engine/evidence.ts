@@ -63,7 +63,8 @@ export type Evidence = z.output<typeof evidenceSchema>;
 export type ComponentEvidence = Evidence['components'][number];
 
 export async function putEvidence(ctx: Context, store: Store, evidence: Evidence): Promise<void> {
-  await store.records.put(ctx, 'evidence', evidence.drill, evidence as unknown as Json);
+  const json: Json = JSON.parse(JSON.stringify(evidence));
+  await store.records.put(ctx, 'evidence', evidence.drill, json);
 }
 
 export async function readEvidence(ctx: Context, store: Store, drill: string): Promise<Evidence> {
