@@ -9,7 +9,7 @@ import { compress, decompress, type MasterKey, open, seal, sha256 } from './cryp
 const COMPRESSED = 0x02;
 const LEVEL = 3;
 /** Stock restic's index files have some MiB. More is an attack, or damage. */
-export const DOCUMENT_BYTES_MAX = 64 * 1024 * 1024;
+const DOCUMENT_BYTES_MAX = 64 * 1024 * 1024;
 
 /** What a repository is worked on with. */
 export interface Vault {
@@ -20,13 +20,13 @@ export interface Vault {
 /** Kinds of documents that are named after their bytes. */
 export type NamedKind = 'index' | 'snapshots' | 'locks';
 
-export function sealDocument(key: MasterKey, value: unknown): Buffer {
+function sealDocument(key: MasterKey, value: unknown): Buffer {
   const json = Buffer.from(JSON.stringify(value));
   return seal(key, Buffer.concat([Buffer.of(COMPRESSED), compress(json, LEVEL)]));
 }
 
 /** 'checksum' when it was changed, 'malformed' when it is no JSON. Old versions wrote the JSON as it is. */
-export function openDocument(key: MasterKey, sealed: Uint8Array, what: string): unknown {
+function openDocument(key: MasterKey, sealed: Uint8Array, what: string): unknown {
   const plain = open(key, sealed);
   const json = plain[0] === COMPRESSED ? decompress(plain.subarray(1), DOCUMENT_BYTES_MAX) : plain;
   try {

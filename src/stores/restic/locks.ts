@@ -7,8 +7,8 @@ import { Failure, isFailure, messageOf, systemCode } from '../../core/errors.ts'
 import type { Context, ObjectInfo } from '../../core/model.ts';
 import { getNamed, goTime, isId, putNamed, shaped, type Vault } from './documents.ts';
 
-export const REFRESH_MS = 5 * 60_000;
-export const STALE_MS = 30 * 60_000;
+const REFRESH_MS = 5 * 60_000;
+const STALE_MS = 30 * 60_000;
 const LOOK_MS = 60_000;
 /** A writer waits that long for one who frees space, or tries to. */
 const WAIT_MS_MAX = 60_000;

@@ -104,7 +104,7 @@ export function componentSink(
 }
 
 /** The ids that lie one after another in a list of content. */
-export function idsOf(content: Buffer): Buffer[] {
+function idsOf(content: Buffer): Buffer[] {
   return Array.from({ length: content.length / 32 }, (_, i) => content.subarray(i * 32, i * 32 + 32));
 }
 

@@ -17,7 +17,7 @@ import { createRepository } from './repository.ts';
 import { resticSettings } from './settings.ts';
 import { openResticStore, type ResticStore } from './store.ts';
 
-export const STACK = 'shop';
+const STACK = 'shop';
 export const PASSWORD = 'horse';
 /** Guessing a password may be cheap here. */
 export const CHEAP_SCRYPT = { N: 2, r: 1, p: 1 };
