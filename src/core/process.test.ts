@@ -85,6 +85,13 @@ test('a program that had enough before its input ended does not hold up whoever 
   await fed;
 });
 
+test('what a program wrote is whole although it was gone before anybody read', async () => {
+  const running = start(liveContext(), { program: 'head', args: ['-c', '50000', '/dev/zero'] });
+  await running.ended();
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal((await readAll(running.stdout)).length, 50_000);
+});
+
 test('each line of standard error is told as it comes', async () => {
   const lines: string[] = [];
   await run(liveContext(), node('process.stderr.write("one\\ntw"); process.stderr.write("o\\n")'), {

@@ -54,6 +54,8 @@ export function start(ctx: Context, command: Command, options: StartOptions = {}
   });
   const { stdout, stderr } = child;
   if (!stdout || !stderr) throw new Error('stdio is piped');
+  // Node throws away what a program has left in its pipe when it exits, unless somebody listens by then.
+  stdout.on('readable', () => undefined);
   const tail = keepTail(stderr, options.onStderr);
   let timedOut = false;
   const timer =
