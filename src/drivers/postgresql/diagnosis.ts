@@ -24,6 +24,7 @@ export async function explained(ctx: Context, server: Server, database: string, 
       TOO_LARGE,
     );
   }
+  if (/out of shared memory/i.test(said)) return failure('program-failed', last, 'raise max_locks_per_transaction');
   if (/permission denied|row-level security/i.test(said)) return failure('privileges', last, 'grant pg_read_all_data');
   if (/password authentication failed/.test(said)) return failure('wrong-password', last);
   if (/server version mismatch/.test(said)) return failure('version-mismatch', last);

@@ -12,7 +12,8 @@ for (const major of postgresMajors) {
   const skip = await missing(`postgres-${major}`);
 
   it(`10 000 tables of PostgreSQL ${major} come back`, { skip }, async () => {
-    await using server = await startPostgres(major);
+    // pg_dump locks all tables and all sequences at once; by default there is room for a third of them.
+    await using server = await startPostgres(major, { conf: { max_locks_per_transaction: '512' } });
     await using target = await startPostgres(major);
     const ctx = liveContext();
     await createDatabase(server, 'many');

@@ -88,20 +88,21 @@ async function databaseFindings(ctx: Context, server: Server, database: string):
           detail: `${closed.length} can not be read: ${closed.slice(0, 5).join(', ')}`,
           hint: `grant pg_read_all_data to ${quoted(server.user)}`,
         };
-  return [rights, ...(await lockFindings(session, database, tables.length)), await largeFinding(session, database)];
+  return [rights, ...(await lockFindings(session, database)), await largeFinding(session, database)];
 }
 
-/** A dump locks every table at once, in a space that the server sets aside when it starts. */
-async function lockFindings(session: Session, database: string, tables: number): Promise<Finding[]> {
-  const { room } = await session.row(
-    z.object({ room: z.number() }),
+/** A dump locks every table and sequence at once, in a space that the server sets aside when it starts. */
+async function lockFindings(session: Session, database: string): Promise<Finding[]> {
+  const { room, relations } = await session.row(
+    z.object({ room: z.number(), relations: z.number() }),
     `select current_setting('max_locks_per_transaction')::int
-      * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int) as room`,
+        * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int) as room,
+      (select count(*)::int from pg_class where relkind in ('r', 'p', 'S') and oid >= 16384) as relations`,
   );
-  if (tables < room / 2) return [];
-  const detail = `${tables} tables; ${room} locks are set aside for all sessions`;
-  const hint = 'raise max_locks_per_transaction';
-  return [{ check: `a dump of ${ident(database)} finds room for its locks`, verdict: 'unknown', detail, hint }];
+  if (relations < room / 2) return [];
+  const check = `a dump of ${ident(database)} finds room for its locks`;
+  const detail = `${relations} tables and sequences; ${room} locks are set aside for all sessions`;
+  return [{ check, verdict: 'unknown', detail, hint: 'raise max_locks_per_transaction' }];
 }
 
 /**
