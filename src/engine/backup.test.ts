@@ -96,7 +96,7 @@ describe('one coordinated point', () => {
     await assert.rejects(backUp(ctx, request({ components, stores: [named('a', on)] })), (error) =>
       isFailure(error, 'interrupted'),
     );
-    assert.deepEqual([on.points.size, on.drafts.size], [0, 0]);
+    assert.deepEqual([on.points.size, on.drafts.size, on.records.size], [0, 0, 0]);
   });
 
   test('warns when the newest point lies ahead of the clock, and is taken all the same', async () => {

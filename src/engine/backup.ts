@@ -23,6 +23,7 @@ import { type Earlier, earlierPoints, previousSources } from './previous.ts';
 
 /** Points further ahead than this mean that a clock is wrong. */
 export const AHEAD_MS_MAX = 5 * 60_000;
+const CLEANUP_MS_MAX = 10_000;
 
 export interface BackUpRequest {
   readonly stack: string;
@@ -66,6 +67,21 @@ export async function backUp(ctx: Context, request: BackUpRequest): Promise<Back
   const startedAt = ctx.now();
   const startedMs = ctx.monotonicMs();
   await using run = await openRun(ctx, request, startedAt);
+  try {
+    return await takePoint(ctx, request, run, { startedAt, startedMs });
+  } catch (error) {
+    // Its drafts go with it: only a run that was killed is gone on with.
+    await forgetCaptures({ ...ctx, signal: AbortSignal.timeout(CLEANUP_MS_MAX) }, run.lanes, run.id);
+    throw error;
+  }
+}
+
+async function takePoint(
+  ctx: Context,
+  request: BackUpRequest,
+  run: Lanes,
+  { startedAt, startedMs }: { readonly startedAt: Date; readonly startedMs: number },
+): Promise<BackedUp> {
   const header = headerOf(request, run, startedAt);
   const earlier = await earlierPoints(ctx, run.lanes, request.stack);
   const warnings = [...clockWarnings(earlier, startedAt), ...(await abandonedWarnings(ctx, run))];
