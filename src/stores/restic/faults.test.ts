@@ -207,3 +207,28 @@ test('nothing in a store can be read without its key', async () => {
     assert.equal(key.includes('canary'), false);
   }
 });
+
+test('damage to what lies beside the points stops neither a restore nor a backup (fault 4)', async () => {
+  const ctx = testContext();
+  const bucket = await made(ctx);
+  const db = { one: noise(1, 5000) };
+  {
+    await using store = await openStore(ctx, bucket);
+    await save(ctx, store, P1, { db });
+    await save(ctx, store, P2, { db: { two: noise(2, 5000) } });
+    await store.remove(ctx, [P2]);
+    await store.reclaim(ctx, { apply: true, graceMs: 0 });
+  }
+  const keys = await keysOf(ctx, bucket, 'lifeboat/');
+  assert.deepEqual(
+    keys.map((key) => key.split('/')[1]),
+    ['owner.json', 'pending-delete'],
+  );
+  for (const key of keys) await bucket.put(ctx, key, Buffer.from('rubbish'));
+  await using store = await openStore(ctx, bucket);
+  assert.ok((await readParts(ctx, store, P1, 'db')).one?.equals(db.one));
+  assert.equal((await findings(ctx, store)).length, 2, 'it is named');
+  await save(ctx, store, P2, { db });
+  for (let i = 0; i < 3; i++) await store.reclaim(ctx, { apply: true, graceMs: 0 });
+  assert.deepEqual(await findings(ctx, store), [], 'and repaired');
+});

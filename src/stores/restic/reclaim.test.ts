@@ -224,3 +224,15 @@ test('drafts are data until they are given up, and small index files are merged'
   assert.ok((await bytesBelow(ctx, bucket, 'data/')) < 100_000);
   assert.deepEqual(await findings(ctx, store), []);
 });
+
+test('what a killed stock restic left of a pack is cleared away, and nothing else that is strange', async () => {
+  const ctx = testContext();
+  const bucket = await made(ctx);
+  await using store = await openStore(ctx, bucket);
+  const id = 'ab'.repeat(32);
+  const strange = [`data/${id}`, 'data/readme', `data/ab/${id}.bak`];
+  for (const key of [...strange, `data/ab/${id}-tmp-123`]) await bucket.put(ctx, key, Buffer.from('x'));
+  ctx.advance(8 * 24 * HOUR_MS);
+  await store.reclaim(ctx, GRACE);
+  assert.deepEqual(await keysOf(ctx, bucket, 'data/'), strange.toSorted());
+});

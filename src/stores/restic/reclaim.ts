@@ -8,7 +8,7 @@ import type { Context, ObjectInfo, Reclaimed, ReclaimOptions } from '../../core/
 import type { Vault } from './documents.ts';
 import { draftReceipts, removeDraft, unfinishedDrafts } from './drafts.ts';
 import type { BlobIndex } from './index.ts';
-import { type PackList, packOfKey, putIndexes } from './index-files.ts';
+import { type PackList, putIndexes } from './index-files.ts';
 import type { Lock } from './locks.ts';
 import { packKey } from './pack.ts';
 import { pointIdOf } from './points.ts';
@@ -27,6 +27,8 @@ const RUBBISH_MAX = 0.25;
 /** More small index files than this are merged: each costs a request whenever the store is opened. */
 const SMALL_INDEXES_MAX = 16;
 const SMALL_INDEX_PACKS = 64;
+/** What stock restic calls a pack while it writes it; its own prune does not see these. */
+const UNFINISHED_PACK = /^data\/[0-9a-f]{2}\/[0-9a-f]{64}-tmp-[^/]*$/;
 
 export async function reclaimRepository(
   ctx: Context,
@@ -66,7 +68,7 @@ interface Found {
   readonly gone: readonly string[];
   /** Partly needed packs that hold too much rubbish. */
   readonly mixed: readonly string[];
-  /** Objects among the packs that are none, long forgotten. */
+  /** What a stock restic that was killed left of packs. */
   readonly strays: readonly string[];
 }
 
@@ -242,7 +244,7 @@ async function clearDrafts(ctx: Context, repository: Repository, lock: Lock): Pr
 async function strayObjects(ctx: Context, { vault }: Repository, now: Date): Promise<string[]> {
   const strays: string[] = [];
   for await (const { key, modifiedAt } of vault.bucket.list(ctx, 'data/')) {
-    if (!packOfKey(key) && now.getTime() - modifiedAt.getTime() > DRAFT_KEPT_MS) strays.push(key);
+    if (UNFINISHED_PACK.test(key) && now.getTime() - modifiedAt.getTime() > DRAFT_KEPT_MS) strays.push(key);
   }
   return strays;
 }

@@ -92,7 +92,7 @@ export async function openRepository(
 /** A repository that stock restic made has no owner: the first point that is written takes it. */
 export async function takeOwnership(ctx: Context, { vault, stack }: Repository): Promise<void> {
   if (await readOwner(ctx, vault)) return;
-  await putOwn(ctx, vault, OWNER_KEY, { stack }, { ifAbsent: true });
+  await putOwn(ctx, vault, OWNER_KEY, { stack });
   await assertOwner(ctx, vault, stack);
 }
 
@@ -178,12 +178,15 @@ async function readConfig(ctx: Context, { bucket, key }: Vault): Promise<z.outpu
   }
 }
 
+/** Null when there is none. One that was damaged must not stand between anybody and a restore: `check` names it. */
 async function readOwner(ctx: Context, vault: Vault): Promise<z.output<typeof ownerSchema> | null> {
   try {
     return shaped(ownerSchema, await getOwn(ctx, vault, OWNER_KEY), OWNER_KEY);
   } catch (error) {
     if (isFailure(error, 'missing')) return null;
-    throw error;
+    if (!isFailure(error, 'checksum') && !isFailure(error, 'malformed')) throw error;
+    ctx.log.warn('whose store this is can not be read', { url: vault.bucket.url, error: error.message });
+    return null;
   }
 }
 

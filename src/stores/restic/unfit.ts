@@ -1,6 +1,7 @@
 // Packs that new points must not lean on: missing, of another size, known to be damaged, or soon to be deleted.
 
 import { z } from 'zod';
+import { ERRORS, Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import { getOwn, isId, putOwn, shaped, type Vault } from './documents.ts';
@@ -83,11 +84,18 @@ export async function unmarkDamaged(ctx: Context, { bucket }: Vault, pack: strin
   await bucket.delete(ctx, `${DAMAGED}${pack}.json`);
 }
 
+/** One that can't be read names nothing: nothing is deleted for it, and what it named will be noted anew. */
 export async function pendingDeletions(ctx: Context, vault: Vault): Promise<Pending[]> {
   const objects = await Array.fromAsync(vault.bucket.list(ctx, PENDING));
   return await mapBounded(objects, LOADS_MAX, async ({ key, modifiedAt }) => {
-    const { at, packs, snapshots } = shaped(pendingSchema, await getOwn(ctx, vault, key), key);
-    return { key, at: new Date(at), writtenAt: modifiedAt, packs, snapshots };
+    try {
+      const { at, packs, snapshots } = shaped(pendingSchema, await getOwn(ctx, vault, key), key);
+      return { key, at: new Date(at), writtenAt: modifiedAt, packs, snapshots };
+    } catch (error) {
+      if (!(error instanceof Failure) || !ERRORS[error.code].lost) throw error;
+      ctx.log.warn('a note of pending deletions can not be read', { key, error: error.message });
+      return { key, at: modifiedAt, writtenAt: modifiedAt, packs: [], snapshots: [] };
+    }
   });
 }
 export async function putPending(
