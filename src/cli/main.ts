@@ -8,7 +8,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { interruption } from '../core/context.ts';
 import { Failure } from '../core/errors.ts';
 import type { Context, Log } from '../core/model.ts';
-import type { Config } from './config/load.ts';
+import type { Config } from './config/model.ts';
 import { jsonProgress, type ProgressView, silentProgress, terminalProgress } from './progress.ts';
 import {
   type Action,

@@ -3,7 +3,7 @@
 import type { Command } from 'commander';
 import { ERRORS, Failure, isFailure } from '../core/errors.ts';
 import type { Context } from '../core/model.ts';
-import type { Config } from './config/load.ts';
+import type { Config } from './config/model.ts';
 
 export interface Globals {
   readonly config?: string;

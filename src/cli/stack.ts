@@ -5,7 +5,7 @@ import { Failure, isFailure, messageOf } from '../core/errors.ts';
 import type { Bucket, Context } from '../core/model.ts';
 import { nearest } from '../core/settings.ts';
 import type { NamedStore, StackComponent } from '../engine/model.ts';
-import type { ComponentConfig, Config, StoreConfig } from './config/load.ts';
+import type { ComponentConfig, Config, StoreConfig } from './config/model.ts';
 
 export interface OpenStore extends AsyncDisposable, NamedStore {}
 

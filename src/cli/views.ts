@@ -27,7 +27,7 @@ export function componentTable(point: RecoveryPoint): string {
 }
 
 /** '1 database, 12 tables, 350 500 rows' */
-export function totalsText({ totals }: CapturedComponent): string {
+function totalsText({ totals }: CapturedComponent): string {
   return Object.entries(totals)
     .filter(([, count]) => count > 0)
     .map(([what, count]) => {

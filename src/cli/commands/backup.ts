@@ -5,7 +5,7 @@ import type { Context, RecoveryPoint } from '../../core/model.ts';
 import { nearest } from '../../core/settings.ts';
 import { type BackedUp, backUp } from '../../engine/backup.ts';
 import type { NamedStore } from '../../engine/model.ts';
-import type { Config } from '../config/load.ts';
+import type { Config } from '../config/model.ts';
 import { type Bind, errorJson } from '../session.ts';
 import { lastSlot } from '../slots.ts';
 import { openStack } from '../stack.ts';

@@ -4,7 +4,7 @@ import { bucketChecks } from '../../buckets/checks.ts';
 import { isFailure, messageOf } from '../../core/errors.ts';
 import type { Context, Finding, Probe } from '../../core/model.ts';
 import { worst } from '../../core/verdict.ts';
-import type { ComponentConfig, Config, StoreConfig } from '../config/load.ts';
+import type { ComponentConfig, Config, StoreConfig } from '../config/model.ts';
 import type { Bind } from '../session.ts';
 import { openBucket, openStore, pickStores } from '../stack.ts';
 import { bytesText, table } from '../terminal.ts';

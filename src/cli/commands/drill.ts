@@ -6,7 +6,7 @@ import { drillPoint } from '../../engine/drill.ts';
 import { drillIds, type Evidence, evidenceMarkdown, readEvidence } from '../../engine/evidence.ts';
 import { processSandboxes } from '../../sandboxes/process/runner.ts';
 import { chooseEverywhere } from '../across.ts';
-import type { Config } from '../config/load.ts';
+import type { Config } from '../config/model.ts';
 import { type Bind, errorJson, type Session } from '../session.ts';
 import { openStack, pickComponents } from '../stack.ts';
 import { durationText, table } from '../terminal.ts';

@@ -3,7 +3,7 @@ import { Failure, messageOf } from '../../core/errors.ts';
 import { parseDuration } from '../../core/settings.ts';
 import type { KeepRules, RulesOf } from '../../engine/keep.ts';
 import { type Pruned, prunePoints } from '../../engine/prune.ts';
-import type { Config } from '../config/load.ts';
+import type { Config } from '../config/model.ts';
 import { perStoreKeep } from '../config/references.ts';
 import { type Bind, errorJson } from '../session.ts';
 import { openStack } from '../stack.ts';

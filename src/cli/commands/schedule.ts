@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import { Failure } from '../../core/errors.ts';
 import { calendarOf } from '../calendar.ts';
-import type { Config } from '../config/load.ts';
+import type { Config } from '../config/model.ts';
 import type { Bind } from '../session.ts';
 
 interface Job {

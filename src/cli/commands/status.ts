@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { Context } from '../../core/model.ts';
 import { heldBy } from '../../engine/model.ts';
 import { type Everywhere, listEverywhere } from '../across.ts';
-import type { Config } from '../config/load.ts';
+import type { Config } from '../config/model.ts';
 import type { Bind } from '../session.ts';
 import { openStack } from '../stack.ts';
 import { bytesText, durationText, table } from '../terminal.ts';

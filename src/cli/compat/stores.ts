@@ -3,7 +3,7 @@
 import { isFailure, messageOf } from '../../core/errors.ts';
 import type { Adopted, Context } from '../../core/model.ts';
 import { importFolders } from '../../engine/import.ts';
-import type { Config, StoreConfig } from '../config/load.ts';
+import type { Config, StoreConfig } from '../config/model.ts';
 import { openBucket, openStack } from '../stack.ts';
 
 /** For a backup: a place without a store gets one. */

@@ -7,7 +7,8 @@ import { isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { testContext } from '../../core/testing.ts';
 import { configText } from '../init/template.ts';
-import { type Config, loadConfig, parseConfig } from './load.ts';
+import { loadConfig, parseConfig } from './load.ts';
+import type { Config } from './model.ts';
 
 const GOOD = `stack: shop
 stores:

@@ -5,36 +5,13 @@ import { readFile } from 'node:fs/promises';
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { Failure, systemCode } from '../../core/errors.ts';
-import type { Context, Driver, StoreFormat } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
 import { nearest } from '../../core/settings.ts';
-import { type BucketPlugin, bucketPlugin, driverPlugin, formatPlugin } from '../plugins.ts';
+import { bucketPlugin, driverPlugin, formatPlugin } from '../plugins.ts';
+import type { ComponentConfig, Config, StoreConfig } from './model.ts';
 import { checkReferences } from './references.ts';
 import { componentCommon, configSchema, storeCommon } from './schema.ts';
 import { PLACEHOLDER, resolveSecrets } from './secrets.ts';
-
-export interface StoreConfig {
-  readonly name: string;
-  readonly url: string;
-  readonly format: StoreFormat;
-  readonly bucket: BucketPlugin;
-  readonly rateLimit: number | undefined;
-  /** With secrets resolved: what the bucket and the format are opened with. */
-  settings(ctx: Context): Promise<{ bucket: unknown; format: unknown }>;
-}
-export type ComponentCommon = z.output<typeof componentCommon>;
-export interface ComponentConfig {
-  readonly name: string;
-  readonly common: ComponentCommon;
-  readonly driver: Driver;
-  /** With secrets resolved: what the driver opens. */
-  settings(ctx: Context): Promise<unknown>;
-}
-type Parsed = z.output<typeof configSchema>;
-export interface Config extends Omit<Parsed, 'stores' | 'components'> {
-  readonly file: string;
-  readonly stores: readonly StoreConfig[];
-  readonly components: readonly ComponentConfig[];
-}
 
 /** Where lifeboat.yaml is looked for when it is not named. */
 export const CONFIG_FILES = ['lifeboat.yaml', '/etc/lifeboat/lifeboat.yaml'] as const;
@@ -141,7 +118,12 @@ function shapeOf(schema: unknown): readonly string[] {
   return schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
 }
 
-async function parseStore(source: YamlSource, top: Parsed, name: string, raw: unknown): Promise<StoreConfig> {
+async function parseStore(
+  source: YamlSource,
+  top: z.output<typeof configSchema>,
+  name: string,
+  raw: unknown,
+): Promise<StoreConfig> {
   const path = ['stores', name];
   const block = source.check(z.record(z.string(), z.unknown()), raw, path);
   const common = source.check(z.object(storeCommon.shape), block, path);

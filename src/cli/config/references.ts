@@ -2,7 +2,7 @@ import { relative, resolve } from 'node:path';
 import { type Failure, messageOf } from '../../core/errors.ts';
 import { nearest } from '../../core/settings.ts';
 import { parseSchedule } from '../slots.ts';
-import type { Config } from './load.ts';
+import type { Config } from './model.ts';
 
 type Problem = (path: readonly (string | number)[], message: string, hint?: string) => Failure;
 

@@ -8,7 +8,7 @@ const name = z
   .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'a name of letters, digits, dots, dashes and underscores');
 const cron = z.string().describe("five cron fields, such as '0 2 * * *'");
 
-export const checkSchema = z
+const checkSchema = z
   .strictObject({
     name: z.string().describe('what the check is called in evidence'),
     sql: z.string().optional().describe('a query that answers one number (postgresql)'),
@@ -38,7 +38,7 @@ export const storeCommon = z.object({
   rate_limit: size.optional().describe('bytes per second that may be sent and received'),
 });
 
-export const keepSchema = z
+const keepSchema = z
   .strictObject({
     last: z.number().int().positive().optional().describe('the newest N points'),
     hourly: z
@@ -54,9 +54,8 @@ export const keepSchema = z
     within: duration.optional().describe('everything younger than this'),
   })
   .refine((keep) => Object.values(keep).some((value) => value !== undefined), 'a keep rule names at least one amount');
-export type Keep = z.output<typeof keepSchema>;
 
-export const planSchema = z.strictObject({
+const planSchema = z.strictObject({
   schedule: cron.optional(),
   timezone: z.string().default('UTC').describe('of the schedule and of what counts as a day'),
   components: z.union([z.literal('all'), z.array(name).min(1)]).default('all'),
@@ -67,7 +66,7 @@ export const planSchema = z.strictObject({
     .describe('one rule, or one for each store'),
 });
 
-export const drillSchema = z.strictObject({
+const drillSchema = z.strictObject({
   schedule: cron.optional(),
   timezone: z.string().default('UTC'),
   point: z.string().default('latest'),
@@ -75,7 +74,7 @@ export const drillSchema = z.strictObject({
   components: z.union([z.literal('all'), z.array(name).min(1)]).default('all'),
 });
 
-export const tierSchema = z.strictObject({
+const tierSchema = z.strictObject({
   rto: duration.optional().describe('recovered within'),
   rpo: duration.optional().describe('at most this much lost'),
 });

@@ -81,7 +81,7 @@ export function fileKey(
 }
 
 /** '20260128_120000' of '2026-01-28-120000'. */
-export function stampOf(id: string): string {
+function stampOf(id: string): string {
   return `${id.slice(0, 10).replaceAll('-', '')}_${id.slice(11)}`;
 }
 

@@ -1,0 +1,30 @@
+// What a configuration is once it is read: names resolved to plug-ins, settings checked, secrets still where they are.
+
+import type { z } from 'zod';
+import type { Context, Driver, StoreFormat } from '../../core/model.ts';
+import type { BucketPlugin } from '../plugins.ts';
+import type { componentCommon, configSchema } from './schema.ts';
+
+export interface StoreConfig {
+  readonly name: string;
+  readonly url: string;
+  readonly format: StoreFormat;
+  readonly bucket: BucketPlugin;
+  readonly rateLimit: number | undefined;
+  /** With secrets resolved: what the bucket and the format are opened with. */
+  settings(ctx: Context): Promise<{ bucket: unknown; format: unknown }>;
+}
+type ComponentCommon = z.output<typeof componentCommon>;
+export interface ComponentConfig {
+  readonly name: string;
+  readonly common: ComponentCommon;
+  readonly driver: Driver;
+  /** With secrets resolved: what the driver opens. */
+  settings(ctx: Context): Promise<unknown>;
+}
+type Parsed = z.output<typeof configSchema>;
+export interface Config extends Omit<Parsed, 'stores' | 'components'> {
+  readonly file: string;
+  readonly stores: readonly StoreConfig[];
+  readonly components: readonly ComponentConfig[];
+}
