@@ -1,7 +1,7 @@
 // A capture: the server's copy for replicas, walked while it is written to the store.
 
 import { byKindAndName, putInventory } from '../../core/inventory.ts';
-import type { Bytes, Capture, Context, Cut, InventoryLine, Rendition, Sink } from '../../core/model.ts';
+import type { Capture, Context, Cut, InventoryLine, Rendition, Sink } from '../../core/model.ts';
 import { type Connection, connect } from './connection.ts';
 import { rdbFacts } from './facts.ts';
 import type { Job, Result } from './rdb/job.ts';
@@ -25,11 +25,11 @@ export const rdbRendition: Rendition = {
 
 export async function capture(ctx: Context, settings: Settings, sink: Sink): Promise<Capture> {
   await using connection = await connect(ctx, settings);
-  const sync = await fullSync(ctx, settings);
+  await using sync = await fullSync(ctx, settings);
   const { server } = sync;
   const at = await serverTime(ctx, connection);
   await using walk = startWalk(ctx, tallyJob(settings));
-  const body = walk.through(reported(ctx, sync.body, server));
+  const body = walk.through(sync.body);
   await sink.put(ctx, RDB_PART, body, { rendition: rdbRendition });
   const result = await walk.result();
   const cut = cutOf(sync, at, result);
@@ -48,7 +48,7 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink): Pro
 /** What the live server holds now, by a full copy that is kept nowhere. */
 export async function liveInventory(ctx: Context, settings: Settings): Promise<InventoryLine[]> {
   await using connection = await connect(ctx, settings);
-  const sync = await fullSync(ctx, settings);
+  await using sync = await fullSync(ctx, settings);
   const at = await serverTime(ctx, connection);
   const result = await walkThrough(ctx, sync.body, tallyJob(settings));
   return [...result.lines, timeLine(cutOf(sync, at, result).at)];
@@ -87,16 +87,3 @@ function warningsOf({ mode }: ServerFacts, { lines }: Result): string[] {
   }
   return warnings;
 }
-
-async function* reported(ctx: Context, body: Bytes, { usedBytes }: ServerFacts): Bytes {
-  let bytes = 0;
-  let said = 0;
-  for await (const chunk of body) {
-    bytes += chunk.length;
-    yield chunk;
-    if (bytes - said < PROGRESS_BYTES) continue;
-    said = bytes;
-    ctx.progress({ task: 'redis', phase: 'capture', bytes, bytesTotal: Math.max(bytes, usedBytes) });
-  }
-}
-const PROGRESS_BYTES = 4 * 1024 * 1024;

@@ -159,6 +159,7 @@ function speak(ctx: Context, { host, port, username, timeoutMs }: Endpoint, sock
       ctx.signal.removeEventListener('abort', onAbort);
       socket.off('data', onData).off('error', onError).off('close', onClose).off('timeout', onTimeout);
       socket.pause();
+      socket.on('error', () => {}); // whoever reads it is told, now or when it begins
       socket.unshift(reader.rest());
       return socket;
     },

@@ -14,7 +14,6 @@ export interface MasterOptions {
   readonly replicationId: string;
   readonly bytes: number;
   readonly body: () => Bytes;
-  readonly onSent: (bytes: number) => void;
 }
 export interface Master extends AsyncDisposable {
   readonly port: number;
@@ -118,7 +117,7 @@ function next(reader: ReturnType<typeof replyReader>): string[] | null {
   return [name.toUpperCase(), ...words];
 }
 
-async function deliver(socket: Socket, { bytes, body, onSent }: MasterOptions): Promise<void> {
+async function deliver(socket: Socket, { bytes, body }: MasterOptions): Promise<void> {
   socket.write(`+FULLRESYNC ${REPLICATION_ID} 1\r\n$${bytes}\r\n`);
   let sent = 0;
   for await (const chunk of body()) {
@@ -127,7 +126,6 @@ async function deliver(socket: Socket, { bytes, body, onSent }: MasterOptions): 
     // Chunks are borrowed, and a socket keeps what it could not send yet.
     if (!socket.write(Buffer.from(chunk))) await writable(socket);
     if (socket.destroyed) throw new Failure('unreachable', `the target broke off after ${sent} of ${bytes} bytes`);
-    onSent(sent);
   }
   if (sent < bytes) throw new Failure('malformed', `the RDB has ${sent} instead of ${bytes} bytes`);
 }

@@ -39,7 +39,6 @@ export async function restoreAsMaster(ctx: Context, work: Promotion): Promise<vo
     replicationId: server.replicationId,
     bytes,
     body: () => source.get(ctx, RDB_PART),
-    onSent: (sent) => ctx.progress({ task: 'redis', phase: 'restore', bytes: sent, bytesTotal: bytes }),
   });
   const reply = await connection.ask('REPLICAOF', localAddress, master.port);
   if (isError(reply)) throw refusal({ where: connection.where, username: settings.username }, 'replicaof', reply.error);

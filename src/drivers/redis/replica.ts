@@ -9,7 +9,8 @@ import { isError, textOf } from './resp.ts';
 import { type ServerFacts, serverFacts } from './server.ts';
 import type { Endpoint } from './settings.ts';
 
-export interface FullSync {
+/** Disposed unread, it gives the connection back. */
+export interface FullSync extends AsyncDisposable {
   readonly server: ServerFacts;
   /** Of the data set, and how far it had been changed at the cut. */
   readonly replicationId: string;
@@ -39,7 +40,13 @@ export async function fullSync(ctx: Context, endpoint: Endpoint): Promise<FullSy
     if (replicationId === undefined || offset === undefined) {
       throw new Failure('denied', `${where} answers PSYNC with something else than a full copy`);
     }
-    return { server, replicationId, offset, body: rdbOf(ctx, where, connection.detach(), endpoint.timeoutMs) };
+    const socket = connection.detach();
+    return {
+      ...{ server, replicationId, offset, body: rdbOf(ctx, where, socket, endpoint.timeoutMs) },
+      async [Symbol.asyncDispose]() {
+        socket.destroy();
+      },
+    };
   } catch (error) {
     connection.socket.destroy();
     throw error;

@@ -3,7 +3,7 @@
 
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import { INVENTORY_PART, inventoryOf } from '../../core/inventory.ts';
-import type { Bytes, Chain, Context, InventoryLine, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import type { Chain, Context, InventoryLine, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { RDB_PART, tallyJob } from './capture.ts';
 import { type Connection, connect, refusal } from './connection.ts';
 import { type RdbFacts, rdbFacts } from './facts.ts';
@@ -123,7 +123,7 @@ async function inventoryLines(ctx: Context, settings: Settings, source: Source):
 
 /** Loads by commands over one connection, many on their way at a time. */
 async function restoreByCommands(ctx: Context, work: Work, way: Exclude<Way, 'master'>): Promise<string[]> {
-  const { settings, source, select, replace, server, bytes } = work;
+  const { settings, source, select, replace, server } = work;
   await using load = await connect(ctx, { ...settings, database: 0 });
   if (replace && select.patterns === null) await discard(load, select.databases);
   let refused: Failure | null = null;
@@ -138,7 +138,7 @@ async function restoreByCommands(ctx: Context, work: Work, way: Exclude<Way, 'ma
     libraries: select.patterns === null,
   };
   try {
-    const body = reported(ctx, source.get(ctx, RDB_PART), bytes);
+    const body = source.get(ctx, RDB_PART);
     const result = await walkThrough(ctx, body, { kind: 'commands', options }, async ({ commands }) => {
       if (refused) throw refused;
       if (commands) await load.send(commands.bytes, commands.count, onReply);
@@ -184,13 +184,4 @@ async function discard(connection: Connection, databases: readonly number[] | nu
     await connection.call('FLUSHDB');
   }
   await connection.call('SELECT', 0);
-}
-
-async function* reported(ctx: Context, body: Bytes, bytesTotal: number): Bytes {
-  let bytes = 0;
-  for await (const chunk of body) {
-    yield chunk;
-    bytes += chunk.length;
-    ctx.progress({ task: 'redis', phase: 'restore', bytes, bytesTotal });
-  }
 }

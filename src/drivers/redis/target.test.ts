@@ -235,7 +235,6 @@ test('nobody but the target gets the copy', async () => {
     peer: '127.0.0.1',
     replicationId: 'a'.repeat(40),
     bytes: 6,
-    onSent: () => {},
   };
   await using master = await serveAsMaster({
     ...options,
