@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { Failure, isFailure } from '../../core/errors.ts';
+import type { Context, Source } from '../../core/model.ts';
+import { testContext } from '../../core/testing.ts';
+import { sha256 } from './crypto.ts';
+import { dirJson, treeBlob } from './nodes.ts';
+import type { Reader } from './reader.ts';
+import { treeSource } from './source.ts';
+import { partSpool } from './spool.ts';
+import { treeReader, writeTree } from './trees.ts';
+import { walkTrees } from './walk.ts';
+import type { Writer } from './writer.ts';
+
+const ctx = testContext();
+
+/** Blobs in memory. */
+function heap(): { writer: Writer; read(ctx: Context, id: Buffer): Promise<Buffer>; put(blob: Buffer): Buffer } {
+  const blobs = new Map<string, Buffer>();
+  const put = (blob: Buffer): Buffer => {
+    const id = sha256(blob);
+    blobs.set(id.toString('hex'), blob);
+    return id;
+  };
+  return {
+    put,
+    async read(_ctx, id) {
+      const found = blobs.get(id.toString('hex'));
+      if (!found) throw new Failure('missing', `there is no blob ${id.toString('hex')}`);
+      return found;
+    },
+    writer: {
+      addStream: async () => ({ ids: Buffer.alloc(0), bytes: 0 }),
+      addBlob: async (_ctx, _kind, plain) => put(Buffer.from(plain)),
+      flush: async () => {},
+      async [Symbol.asyncDispose]() {},
+    },
+  };
+}
+function sourceOf(tree: Buffer, read: (ctx: Context, id: Buffer) => Promise<Buffer>): Source {
+  const reader = { blob: read } as Partial<Reader> as Reader; // trees are all that is read here
+  return treeSource({ point: 'p', component: 'c', tree, trees: treeReader(read), reader });
+}
+
+const segment = fc
+  .oneof(
+    fc.constantFrom('a', 'b', 'a-', 'a.', '%file-a', '%file-', 'ü', '🚀', '\u0001'),
+    fc.string({ minLength: 1, unit: 'binary' }),
+  )
+  .filter((text) => text.isWellFormed() && !/[/\0]/.test(text) && text !== '.' && text !== '..');
+const partName = fc.array(segment, { minLength: 1, maxLength: 4 }).map((segments) => segments.join('/'));
+
+test('any names of parts come back from folders, in byte order, also by prefix', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.uniqueArray(partName, { maxLength: 40 }),
+      fc.string({ maxLength: 3 }),
+      async (names, prefix) => {
+        const { writer, read } = heap();
+        await using spool = partSpool({ memoryBytesMax: 5000 });
+        for (const name of names) {
+          await spool.add(ctx, { name, bytes: 3, content: sha256(Buffer.from(name)), attributes: undefined });
+        }
+        const source = sourceOf(await writeTree(ctx, writer, spool.sorted(ctx)), read);
+        const wanted = names.toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+        assert.deepEqual(await Array.fromAsync(source.parts(ctx), ({ name }) => name), wanted);
+        for (const start of [prefix, ...names.slice(0, 3).map((name) => name.slice(0, 2))]) {
+          assert.deepEqual(
+            await Array.fromAsync(source.parts(ctx, start), ({ name }) => name),
+            wanted.filter((name) => name.startsWith(start)),
+          );
+        }
+        for (const name of names) {
+          const { digest } = await source.part(ctx, name);
+          assert.equal(digest, `blobs:${sha256(sha256(Buffer.from(name))).toString('hex')}`);
+        }
+      },
+    ),
+  );
+});
+
+test('folders without end are refused (fault 21)', async () => {
+  const { put, read } = heap();
+  let tree = put(treeBlob([]));
+  for (let depth = 0; depth < 1100; depth++) tree = put(treeBlob([dirJson(Buffer.from('d'), tree)]));
+  const isHostile = (error: unknown): boolean => isFailure(error, 'malformed');
+  await assert.rejects(Array.fromAsync(sourceOf(tree, read).parts(ctx)), isHostile);
+  const walked = walkTrees(ctx, { trees: treeReader(read), url: 'memory:' }, [tree], { blob: () => {} });
+  await assert.rejects(walked, isHostile);
+});
+
+test('folders that hold one another twice are walked once (fault 21)', async () => {
+  const { put, read } = heap();
+  let tree = put(treeBlob([]));
+  for (let depth = 0; depth < 60; depth++) {
+    tree = put(treeBlob([dirJson(Buffer.from('a'), tree), dirJson(Buffer.from('b'), tree)])); // 2^60 paths
+  }
+  let trees = 0;
+  await walkTrees(ctx, { trees: treeReader(read), url: 'memory:' }, [tree], { blob: () => void (trees += 1) });
+  assert.equal(trees, 61);
+});
