@@ -67,5 +67,6 @@ test('two descriptions of one pack are joined', () => {
   index.add('p', [b, c]);
   const offsets = [...index.entriesOf('p')].map((entry) => index.placeAt(entry).offset);
   assert.deepEqual(offsets, [0, 100, 200]);
+  assert.deepEqual(index.sumsOf('p'), { blobs: 3, compressed: 0, bytes: 300 });
   assert.deepEqual(Buffer.from(index.idAt(2)), c.id);
 });

@@ -38,6 +38,15 @@ export interface BlobIndex {
   hasPack(pack: string): boolean;
   /** Entries of a pack, in the order they were added. */
   entriesOf(pack: string): Iterable<number>;
+  /** Over all entries of a pack, without a walk through them. */
+  sumsOf(pack: string): PackSums;
+}
+
+export interface PackSums {
+  readonly blobs: number;
+  readonly compressed: number;
+  /** Of the sealed blobs. */
+  readonly bytes: number;
 }
 
 interface Pack {
@@ -45,7 +54,10 @@ interface Pack {
   /** Entries come in runs: first entry and number of them, in turn. */
   readonly runs: number[];
   gone: boolean;
+  sums: PackSums;
 }
+
+const NO_SUMS: PackSums = { blobs: 0, compressed: 0, bytes: 0 };
 
 export function blobIndex(): BlobIndex {
   const entries = entryTable();
@@ -58,7 +70,7 @@ export function blobIndex(): BlobIndex {
   function packNumberOf(hex: string): number {
     const known = packNumbers.get(hex);
     if (known !== undefined) return known;
-    packs.push({ hex, runs: [], gone: false });
+    packs.push({ hex, runs: [], gone: false, sums: NO_SUMS });
     packNumbers.set(hex, packs.length - 1);
     return packs.length - 1;
   }
@@ -90,7 +102,9 @@ export function blobIndex(): BlobIndex {
       pack.gone = false;
       for (const blob of blobs) {
         const twice = known && entries.find(blob.id, (other, tree) => other === number && tree === blob.tree) >= 0;
-        if (!twice) entries.append(number, blob);
+        if (twice) continue;
+        entries.append(number, blob);
+        pack.sums = withBlob(pack.sums, blob);
       }
       if (entries.size() > before) pack.runs.push(before, entries.size() - before);
     },
@@ -107,6 +121,7 @@ export function blobIndex(): BlobIndex {
       if (pack) pack.gone = true;
     },
     hasPack: (hex) => packOf(hex)?.gone === false,
+    sumsOf: (hex) => packOf(hex)?.sums ?? NO_SUMS,
     *entriesOf(hex) {
       const runs = packOf(hex)?.runs ?? [];
       for (let i = 0; i < runs.length; i += 2) {
@@ -114,6 +129,14 @@ export function blobIndex(): BlobIndex {
         for (let entry = first; entry < first + (runs[i + 1] ?? 0); entry++) yield entry;
       }
     },
+  };
+}
+
+function withBlob({ blobs, compressed, bytes }: PackSums, blob: PackedBlob): PackSums {
+  return {
+    blobs: blobs + 1,
+    compressed: compressed + (blob.uncompressedLength > 0 ? 1 : 0),
+    bytes: bytes + blob.length,
   };
 }
 

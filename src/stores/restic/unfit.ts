@@ -60,13 +60,9 @@ export async function packSizes(ctx: Context, { bucket }: Vault): Promise<Map<st
 }
 
 /** The size that a pack has if it holds what the index says. */
-export function indexedBytes(blobs: BlobIndex, pack: string): number {
-  let bytes = PACK_FRAME_BYTES;
-  for (const entry of blobs.entriesOf(pack)) {
-    const place = blobs.placeAt(entry);
-    bytes += place.length + HEADER_ENTRY_BYTES - (place.uncompressedLength > 0 ? 0 : STORED_ENTRY_SAVES);
-  }
-  return bytes;
+export function indexedBytes(index: BlobIndex, pack: string): number {
+  const { blobs, compressed, bytes } = index.sumsOf(pack);
+  return PACK_FRAME_BYTES + bytes + blobs * HEADER_ENTRY_BYTES - (blobs - compressed) * STORED_ENTRY_SAVES;
 }
 
 export async function damagedPacks(ctx: Context, { bucket }: Vault): Promise<string[]> {
