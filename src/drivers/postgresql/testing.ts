@@ -175,11 +175,12 @@ with lines';
 const VIRTUAL =
   'create table virtual_columns (a int, b int generated always as (a * 2) virtual); insert into virtual_columns values (1);';
 
-/** A component captured into memory. `during` runs once, while its first archive streams. */
+/** A component captured into memory. `during` runs once, while the first such part streams. */
 export async function captureOf(
   ctx: Context,
   settings: unknown,
   during?: () => Promise<unknown>,
+  suffix = '.dump',
 ): Promise<{ source: Source; capture: Capture }> {
   const { sink, source } = memoryParts();
   let waiting = during;
@@ -193,7 +194,7 @@ export async function captureOf(
   }
   const hooked: Sink = {
     ...sink,
-    put: (c, name, body, meta) => sink.put(c, name, name.endsWith('.dump') ? interrupted(body) : body, meta),
+    put: (c, name, body, meta) => sink.put(c, name, name.endsWith(suffix) ? interrupted(body) : body, meta),
   };
   const capture = await postgresqlDriver.open(settings).capture(ctx, hooked);
   return { source, capture };
