@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { faultyBucket } from '../../buckets/faulty.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
+import type { Bytes } from '../../core/model.ts';
 import { testContext } from '../../core/testing.ts';
 import {
   begin,
@@ -107,6 +108,26 @@ test('a writer that lost its lock publishes nothing (fault 7)', async () => {
   const late = store.commit(ctx, draft, pointOf(P1, receipts), receipts);
   await assert.rejects(late, (error) => isFailure(error, 'lease-lost'));
   assert.deepEqual(await Array.fromAsync(other.list(ctx)), []);
+});
+
+test('a writer that lost its lock stops in the middle of a part (fault 7)', async () => {
+  const ctx = testContext();
+  const bucket = await made(ctx);
+  await using store = await openStore(ctx, bucket);
+  await using draft = await begin(ctx, store, P1, { db: {} });
+  const sink = draft.sink('db');
+  const isLost = (error: unknown): boolean => isFailure(error, 'lease-lost');
+  async function* endless(): Bytes {
+    for (let i = 0; i < 1000; i++) {
+      yield noise(i, 1000);
+      if (i !== 3) continue;
+      for (const lock of await keysOf(ctx, bucket, 'locks/')) await bucket.delete(ctx, lock);
+      ctx.advance(6 * MINUTE_MS);
+      await assert.rejects(sink.put(ctx, 'other', bytesOf('x')), isLost);
+    }
+    assert.fail('the part was read to its end');
+  }
+  await assert.rejects(sink.put(ctx, 'long', endless()), isLost);
 });
 
 test('a pack that vanished stops the commit (fault 7)', async () => {

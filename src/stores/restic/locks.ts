@@ -32,6 +32,8 @@ export interface Lock extends AsyncDisposable {
   readonly skewMs: number;
   /** Refreshes it when that is due. 'lease-lost' when somebody took it for dead meanwhile: others may be deleting. */
   touch(ctx: Context): Promise<void>;
+  /** Throws what is known: 'lease-lost' once anybody has seen it. */
+  assertNotLost(): void;
   /** As `touch`, and looks whether the lock is still there. */
   assertHeld(ctx: Context): Promise<void>;
 }
@@ -120,6 +122,9 @@ function heldLock(
     takenAt: first.takenAt,
     skewMs: first.skewMs,
     touch: (within) => inTurn(() => refresh(within)),
+    assertNotLost() {
+      if (lost) throw lost;
+    },
     assertHeld: (within) =>
       inTurn(async () => {
         await refresh(within);

@@ -60,7 +60,7 @@ export function componentSink(
 
   async function write(ctx: Context, body: Bytes): Promise<{ content: Buffer; bytes: number }> {
     await lock.touch(ctx);
-    const { ids, bytes: length } = await writer.addStream(ctx, body);
+    const { ids, bytes: length } = await writer.addStream(ctx, whileHeld(lock, body));
     return { content: ids, bytes: length };
   }
 
@@ -101,6 +101,14 @@ export function componentSink(
     },
     [Symbol.asyncDispose]: () => spool[Symbol.asyncDispose](),
   };
+}
+
+/** A stream may take hours: it ends as soon as it is known that others may delete what it counts on. */
+async function* whileHeld(lock: Lock, body: Bytes): Bytes {
+  for await (const chunk of body) {
+    lock.assertNotLost();
+    yield chunk;
+  }
 }
 
 /** The ids that lie one after another in a list of content. */
