@@ -54,6 +54,6 @@ export function findingLines({ kept, omitted }: Findings): string[] {
 }
 
 /** 'postgresql 17.10', 'valkey 9.1.2'. */
-function kindText({ kind, serverVersion }: CapturedComponent): string {
+export function kindText({ kind, serverVersion }: Pick<CapturedComponent, 'kind' | 'serverVersion'>): string {
   return serverVersion !== null && /^[A-Za-z]/.test(serverVersion) ? serverVersion : `${kind} ${serverVersion ?? ''}`;
 }

@@ -8,6 +8,7 @@ import type { ComponentConfig, Config, StoreConfig } from '../config/model.ts';
 import type { Bind } from '../session.ts';
 import { openBucket, openStore, pickStores } from '../stack.ts';
 import { bytesText, table } from '../terminal.ts';
+import { kindText } from '../views.ts';
 
 /** A source clock further off than this makes times of cuts and points disagree. */
 const CLOCK_SKEW_MS_MAX = 5_000;
@@ -58,7 +59,8 @@ async function examineComponent(ctx: Context, config: ComponentConfig): Promise<
     const component = config.driver.open(await config.settings(ctx));
     const probe = await component.probe(ctx);
     const size = probe.bytes === null ? '' : `, ${bytesText(probe.bytes)}`;
-    const summary = `${config.driver.kind} ${probe.version}${size}${probe.holdsData ? `, holds ${probe.holdsData}` : ', empty'}`;
+    const server = kindText({ kind: config.driver.kind, serverVersion: probe.version });
+    const summary = `${server}${size}${probe.holdsData ? `, holds ${probe.holdsData}` : ', empty'}`;
     return { ...who, summary, findings: [reached(), clockFinding(probe), ...probe.findings] };
   } catch (error) {
     return { ...who, summary: config.driver.kind, findings: [failed('it answers', error)] };

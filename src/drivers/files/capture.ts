@@ -1,5 +1,5 @@
 import { readlinkSync } from 'node:fs';
-import { hostname, release, type as systemName } from 'node:os';
+import { hostname, type as systemName } from 'node:os';
 import { INVENTORY_PART } from '../../core/inventory.ts';
 import type { Capture, Context, InventoryLine, InventoryReader, Part, Sink, Source } from '../../core/model.ts';
 import { mapOrdered } from '../../core/parallel.ts';
@@ -71,7 +71,7 @@ export function liveInventory(settings: FilesSettings): InventoryReader {
 }
 
 export function versionHere(): string {
-  return `${systemName()} ${release()}`;
+  return `files on ${systemName()}`;
 }
 
 export function identityHere({ root }: FilesSettings): string {
