@@ -49,7 +49,10 @@ if (only.includes('postgres')) {
 }
 if (only.includes('redis')) {
   const bytes = (values.quick ? 32 : 1024) * MIB;
-  for (const each of await compareWithRedisCli({ bytes, rounds, server: 'redis-7', compress: true }, say)) {
+  for (const each of await compareWithRedisCli(
+    { bytes, rounds, server: 'redis-7', compress: true, redisCli: 'redis-cli' },
+    say,
+  )) {
     rows.push({ ...each, peer: 'redis-cli --rdb', cpu: null, stored: null, theirs: each.redisCli });
   }
 }
