@@ -21,7 +21,9 @@ export function conninfo(database: string): string {
   return `dbname='${database.replace(/[\\']/g, '\\$&')}'`;
 }
 
-/** The parts of a point: roles, and each database as an archive; as SQL text where a plain store or a script kept it. */
+/**
+ * The parts of a point: roles, and each database as an archive; as SQL text where a plain store or a script kept it.
+ */
 export const GLOBALS_PART = 'globals.sql';
 export const ARCHIVE_SUFFIX = '.dump';
 export const SQL_SUFFIX = '.sql';
