@@ -81,18 +81,12 @@ async function look(ctx: Context, repository: Repository, now: Date): Promise<Fo
   for (const pack of pending.flatMap(({ packs }) => packs)) indexes.blobs.forget(pack);
   for (const pack of await damagedPacks(ctx, vault)) indexes.blobs.forget(pack);
   const sizes = await packSizes(ctx, vault);
+  const gone = await missingPacks(ctx, repository, sizes);
+  for (const pack of gone) indexes.blobs.forget(pack); // another pack may have the same blobs by now
   const needed = await findNeeded(ctx, repository, snapshots);
   const isNeeded = (pack: string): boolean => [...indexes.blobs.entriesOf(pack)].some((entry) => needed[entry]);
-  const gone: string[] = [];
-  for (const pack of indexes.packs()) {
-    if (sizes.has(pack) || (await isUnlisted(ctx, repository, pack, sizes))) continue;
-    if (isNeeded(pack)) {
-      throw new Failure('missing', `${repository.url} has lost pack ${pack}, which points need`, {
-        hint: 'run lifeboat verify --all, then remove the points that it names; nothing was deleted',
-      });
-    }
-    gone.push(pack);
-  }
+  const lost = gone.find(isNeeded);
+  if (lost) throw lostFailure(repository, `pack ${lost}`);
   const rubbish = new Set([...sizes.keys()].filter((pack) => !isNeeded(pack)));
   const mixed = [...sizes.keys()].filter(
     (pack) => !rubbish.has(pack) && rubbishShare(indexes.blobs, pack, needed) > RUBBISH_MAX,
@@ -128,12 +122,8 @@ async function findNeeded(ctx: Context, repository: Repository, snapshots: reado
   const needed = new Uint8Array(blobs.size);
   const mark = (id: Buffer, tree: boolean): void => {
     const entry = blobs.entryOf(id, tree);
-    if (entry >= 0) needed[entry] = 1;
-    else {
-      throw new Failure('missing', `${repository.url} has lost blob ${id.toString('hex')}, which points need`, {
-        hint: 'run lifeboat verify --all, then remove the points that it names; nothing was deleted',
-      });
-    }
+    if (entry < 0) throw lostFailure(repository, `blob ${id.toString('hex')}`);
+    needed[entry] = 1;
   };
   const trees = snapshots.map(({ tree }) => tree);
   await walkTrees(ctx, repository, trees, { blob: mark });
@@ -249,16 +239,26 @@ async function strayObjects(ctx: Context, { vault }: Repository, now: Date): Pro
   return strays;
 }
 
-/** A listing may be old: what it lacks is asked for by name, and entered. */
-async function isUnlisted(
+/** Indexed packs that are not there. A listing may be old: what it lacks is asked for by name, and entered. */
+async function missingPacks(
   ctx: Context,
-  { vault }: Repository,
-  pack: string,
+  { vault, indexes }: Repository,
   sizes: Map<string, number>,
-): Promise<boolean> {
-  const object = await headOf(ctx, vault, packKey(pack));
-  if (object) sizes.set(pack, object.bytes);
-  return object !== null;
+): Promise<readonly string[]> {
+  const missing: string[] = [];
+  for (const pack of indexes.packs()) {
+    if (sizes.has(pack)) continue;
+    const object = await headOf(ctx, vault, packKey(pack));
+    if (object) sizes.set(pack, object.bytes);
+    else missing.push(pack);
+  }
+  return missing;
+}
+
+function lostFailure({ url }: Repository, what: string): Failure {
+  return new Failure('missing', `${url} has lost ${what}, which points need`, {
+    hint: 'run lifeboat verify --all, then remove the points that it names; nothing was deleted',
+  });
 }
 
 async function headOf(ctx: Context, { bucket }: Vault, key: string): Promise<ObjectInfo | null> {
