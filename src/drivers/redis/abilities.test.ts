@@ -196,6 +196,45 @@ test('checks are commands that read and answer with a number', async (t) => {
   assert.equal(await measure('DBSIZE'), 333);
 });
 
+test('values of modules are kept as they are, and left out with a warning where the module is missing', async (t) => {
+  if (!(await needServer(t, 'redis-8', 'valkey-9'))) return;
+  const ctx = liveContext();
+  await using server = await startRedis('redis-8');
+  await using connection = await open(ctx, { url: server.url });
+  await connection.call('SET', 'plain', '1');
+  for (let n = 0; n < 50; n++) {
+    await connection.call('VADD', 'vectors', 'VALUES', '2', n / 50, 1 - n, `element ${n}`);
+  }
+  const { sink, source } = memoryParts();
+  const { warnings } = await redisDriver.open({ url: server.url }).capture(ctx, sink);
+  assert.match(warnings.join(), /vectorset/);
+  for (const name of ['redis-8', 'valkey-9'] as const) {
+    await using target = await startRedis(name);
+    const component = redisDriver.open({ url: target.url });
+    const restored = await component.restore(ctx, { base: source });
+    const verdicts = new Map<string, string>();
+    for await (const each of redisDriver.compare(ctx, inventoryOf(source), await component.inventory(ctx))) {
+      verdicts.set(each.check, each.verdict);
+    }
+    const [check] = [...verdicts.keys()].filter((each) => each.includes('vectorset'));
+    if (name === 'redis-8') assert.deepEqual([restored.method, verdicts.get(check ?? '')], ['master', 'pass']);
+    else {
+      assert.match(restored.warnings.join(), /1 values of module vectorset were not restored/);
+      assert.equal(verdicts.get(check ?? ''), 'fail');
+    }
+  }
+  const [row] = await Array.fromAsync(
+    redisDriver.open({ url: server.url }).extract?.(ctx, { base: source }, { keys: ['vectors'] }, assert.fail) ?? [],
+  );
+  assert.ok(row);
+  await connection.call('DEL', 'vectors');
+  async function* rows(): AsyncIterable<Row> {
+    if (row) yield row;
+  }
+  await redisDriver.open({ url: server.url }).merge?.(ctx, rows(), {}, 'missing-only');
+  assert.equal(await connection.call('VCARD', 'vectors'), 50);
+});
+
 test('a changed value, expiry, order of a list and a missing key are seen', async (t) => {
   if (!(await needServer(t, 'redis-8'))) return;
   const ctx = liveContext();

@@ -35,6 +35,13 @@ export async function* compare(
 
 /** What a server does by itself is no difference. */
 function excused({ expected, actual }: LinePair, found: Finding, takenAt: number): Finding {
+  if (found.verdict === 'fail' && expected?.name.includes('/module ') && expected.count === actual?.count) {
+    return {
+      ...found,
+      verdict: 'unknown',
+      detail: `${found.detail}; a module may write the same value in another way`,
+    };
+  }
   const end = endOf(expected?.name ?? '');
   const left = actual?.count ?? 0;
   const before = expected?.count ?? 0;

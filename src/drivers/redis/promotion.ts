@@ -28,8 +28,8 @@ export interface Promotion {
   readonly empty: boolean;
 }
 
-/** 'denied' or 'privileges' when it could not begin and nothing was changed. */
-export async function restoreAsMaster(ctx: Context, work: Promotion): Promise<void> {
+/** Null when it is done; what stood against it when it could not begin, and nothing was changed. */
+export async function restoreAsMaster(ctx: Context, work: Promotion): Promise<Failure | null> {
   const { settings, connection, server, source, bytes } = work;
   const { localAddress = '', remoteAddress = '' } = connection.socket;
   if (settings.frozen) await connection.call('DEBUG', 'SET-ACTIVE-EXPIRE', '0');
@@ -41,9 +41,14 @@ export async function restoreAsMaster(ctx: Context, work: Promotion): Promise<vo
     body: () => source.get(ctx, RDB_PART),
   });
   const reply = await connection.ask('REPLICAOF', localAddress, master.port);
-  if (isError(reply)) throw refusal({ where: connection.where, username: settings.username }, 'replicaof', reply.error);
+  if (isError(reply))
+    return refusal({ where: connection.where, username: settings.username }, 'replicaof', reply.error);
   try {
-    await calledBack(ctx, connection.where, master);
+    const silent = await calledBack(ctx, connection.where, master);
+    if (silent) {
+      await promote(ctx, work, { discard: false });
+      return silent;
+    }
     await Promise.race([master.sent, aborted(ctx)]);
     await loaded(ctx, connection);
   } catch (error) {
@@ -51,17 +56,22 @@ export async function restoreAsMaster(ctx: Context, work: Promotion): Promise<vo
     throw error;
   }
   await promote(ctx, work, { discard: false });
+  return null;
 }
 
-async function calledBack(ctx: Context, where: string, master: Master): Promise<void> {
-  await withDeadline(ctx, CALL_BACK_MS, 'the call back', async (inner) => {
-    await Promise.race([master.asked, aborted(inner)]);
-  }).catch((cause: unknown) => {
-    if (ctx.signal.aborted || (cause instanceof Failure && cause.code !== 'timeout')) throw cause;
-    throw new Failure('denied', `${where} did not call back within ${CALL_BACK_MS / 1000} s to be our replica`, {
-      cause,
+/** Null when the target asks for the copy; why it can't, when it does not. */
+async function calledBack(ctx: Context, where: string, master: Master): Promise<Failure | null> {
+  try {
+    await withDeadline(ctx, CALL_BACK_MS, 'the call back', async (inner) => {
+      await Promise.race([master.asked, aborted(inner)]);
     });
-  });
+    return null;
+  } catch (cause) {
+    if (ctx.signal.aborted || !(cause instanceof Failure)) throw cause;
+    if (cause.code !== 'timeout') return cause;
+    const what = `${where} did not call back within ${CALL_BACK_MS / 1000} s to be our replica`;
+    return new Failure('denied', what, { cause });
+  }
 }
 
 /** Resolves when the copy is the target's data, and no more than it may hold. */

@@ -84,6 +84,21 @@ test('values of 200 MB come back in every way, in bounded memory', async (t) => 
   assert.ok(peak < RSS_BYTES_MAX, `${Math.round(peak / 2 ** 20)} MiB at most`);
 });
 
+test('a target that cannot call back is restored key by key', async (t) => {
+  if (!(await needServer(t, 'redis-7'))) return;
+  const ctx = liveContext();
+  await using server = await startRedis('redis-7');
+  await using connection = await open(ctx, { url: server.url });
+  await connection.call('SET', 'key', 'value');
+  const { sink, source } = memoryParts();
+  await capture(ctx, readSettings({ url: server.url }), sink);
+  // It calls from another address than it is reached at, and is not let in.
+  await using target = await startRedis('redis-7', { args: ['--bind-source-addr', '127.0.0.2'] });
+  const { method, warnings } = await restore(ctx, readSettings({ url: target.url }), { base: source });
+  assert.equal(method, 'restore-commands');
+  assert.match(warnings.join(), /did not call back/);
+});
+
 /** What repeats only every MiB is not compressed, so the RDB has it as it is. */
 const SCRIPT = `
   local words = {}

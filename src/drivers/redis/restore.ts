@@ -57,16 +57,14 @@ export async function restore(
   const ways = waysFor(work).filter((way) => only === undefined || way === only);
   const warnings: string[] = [];
   for (const way of ways) {
-    try {
-      if (way === 'master') await restoreAsMaster(ctx, { ...work, empty: held === null });
-      else warnings.push(...(await restoreByCommands(ctx, work, way)));
+    if (way !== 'master') {
+      warnings.push(...(await restoreByCommands(ctx, work, way)));
       return { bytes, method: way, warnings };
-    } catch (error) {
-      // Only what was refused before it began may be tried in another way.
-      if (way !== 'master' || way === ways.at(-1) || !(isFailure(error, 'denied') || isFailure(error, 'privileges')))
-        throw error;
-      warnings.push(`not restored as its master, key by key instead: ${error.message}`);
     }
+    const refused = await restoreAsMaster(ctx, { ...work, empty: held === null });
+    if (refused === null) return { bytes, method: way, warnings };
+    if (way === ways.at(-1)) throw refused;
+    warnings.push(`not restored as its master, key by key instead: ${refused.message}`);
   }
   throw new Failure('version-mismatch', `${connection.where} (${server.version}) can't be restored by ${only}`);
 }

@@ -44,14 +44,15 @@ export function digestingVisitor(): ValueDigest {
     inPair = false;
   }
   function item(region: Region, from: number, to: number): void {
-    if (type === 'list' || type === 'stream' || type === 'module') {
+    if (type === 'list' || type === 'stream') {
       hashBytes(key, region, from, to);
       return;
     }
     if (!inPair) element.fill(ELEMENT_SEED);
     hashBytes(element, region, from, to);
     inPair = true;
-    if (type === 'set') sumElement();
+    // A module writes the same value in any order: what it wrote is summed, piece by piece.
+    if (type === 'set' || type === 'module') sumElement();
   }
   return {
     value,
