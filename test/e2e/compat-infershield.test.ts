@@ -81,8 +81,9 @@ test('the backup that the plan takes, lists, downloads and restores by hand', { 
   assert.equal(manifest.components.redis.file, `redis-${stamp}.rdb`);
   assert.equal(manifest.components.postgresql.size, readFileSync(join(dir, `backup/postgres-${stamp}.sql.gz`)).length);
   await query(staging.url, 'CREATE DATABASE by_hand');
-  const psql = `psql -q -v ON_ERROR_STOP=1 -h localhost -p ${staging.port} -U ${staging.user} -d by_hand`;
-  await shell.run(`gunzip -c backup/postgres-${stamp}.sql.gz | PGPASSWORD="$POSTGRES_PASSWORD" ${psql}`);
+  const psql = `PGPASSWORD="$POSTGRES_PASSWORD" psql -q -h localhost -p ${staging.port} -U ${staging.user}`;
+  await shell.run(`gunzip -c backup/postgres-${stamp}-globals.sql.gz | ${psql} -d postgres`); // roles that are there stay
+  await shell.run(`gunzip -c backup/postgres-${stamp}.sql.gz | ${psql} -v ON_ERROR_STOP=1 -d by_hand`);
   assert.equal(await query(database(staging, 'by_hand'), REPORTS), 1000);
 });
 
