@@ -1,5 +1,6 @@
 // Folders: written from parts in order of name, and read with limits, as the store is untrusted.
 
+import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { dirJson, fileJson, parseTree, type TreeNode, treeBlob } from './nodes.ts';
 import type { PartEntry } from './spool.ts';
@@ -8,6 +9,8 @@ import type { Writer } from './writer.ts';
 /** Where a folder has the name of a file, the file is called so. */
 const FILE_MARK = '%file-';
 const FILE_MARK_BYTES = Buffer.from(FILE_MARK);
+/** A folder is one blob, and in memory whole. */
+const FOLDER_BYTES_MAX = 96 * 1024 * 1024;
 
 interface OpenFolder {
   readonly name: string;
@@ -54,7 +57,7 @@ export async function writeRoot(
   return await writeFolder(ctx, writer, { name: '', files: [manifest], folders });
 }
 
-async function writeFolder(ctx: Context, writer: Writer, { files, folders }: OpenFolder): Promise<Buffer> {
+async function writeFolder(ctx: Context, writer: Writer, { name: own, files, folders }: OpenFolder): Promise<Buffer> {
   const taken = new Set(folders.map(({ name }) => name.toString('latin1')));
   const entries = folders.map(({ name, id }) => ({ name, json: dirJson(name, id) }));
   for (const { name: plain, bytes, content, attributes } of files) {
@@ -64,6 +67,12 @@ async function writeFolder(ctx: Context, writer: Writer, { files, folders }: Ope
     entries.push({ name: stored, json: fileJson(stored, bytes, content, attributes) });
   }
   entries.sort((a, b) => Buffer.compare(a.name, b.name));
+  const bytes = entries.reduce((sum, { json }) => sum + json.length, 0);
+  if (bytes > FOLDER_BYTES_MAX) {
+    throw new Failure('value-too-large', `folder '${own}' with ${entries.length} entries takes ${bytes} bytes`, {
+      hint: 'a folder takes about 300 000 files, or a file of 1.4 TiB: spread them over more folders',
+    });
+  }
   return await writer.addBlob(ctx, 'tree', treeBlob(entries.map(({ json }) => json)));
 }
 
