@@ -19,7 +19,7 @@ import { alive, componentSink, type Lane, needLane, onEach, type StreamGate, str
 import { beginLanes, type Lanes, resumeLanes, type StoreError } from './lanes.ts';
 import { type NamedStore, PARALLEL_DEFAULT, SAFETY_PLAN, type StackComponent } from './model.ts';
 import { copyOwed, type OwedCopy, oweCommits, settleOwed } from './owed.ts';
-import { type Earlier, earlierPoints, previousSources } from './previous.ts';
+import { type Earlier, earlierBytes, earlierPoints, previousSources } from './previous.ts';
 
 /** Points further ahead than this mean that a clock is wrong. */
 export const AHEAD_MS_MAX = 5 * 60_000;
@@ -208,8 +208,9 @@ async function captureOne(
 ): Promise<Captured> {
   const startedMs = ctx.monotonicMs();
   const previous = await previousSources(ctx, lanes, earlier, each);
+  const expectedBytes = earlierBytes(earlier, each);
   try {
-    return await capture(ctx, lanes, streams, previous, each);
+    return await capture(ctx, lanes, streams, { previous, expectedBytes }, each);
   } catch (error) {
     if (ctx.signal.aborted) throw interruption(ctx.signal);
     needLane(lanes);
@@ -220,7 +221,7 @@ async function captureOne(
     ctx.log.warn('capture repeated without the earlier point', { component: each.name, reason: error.message });
   }
   try {
-    return await capture(ctx, lanes, streams, new Map(), each);
+    return await capture(ctx, lanes, streams, { previous: new Map(), expectedBytes }, each);
   } catch (error) {
     if (ctx.signal.aborted) throw interruption(ctx.signal);
     needLane(lanes);
@@ -232,11 +233,11 @@ async function capture(
   ctx: Context,
   lanes: readonly Lane[],
   streams: StreamGate,
-  previous: ReadonlyMap<Lane, Source>,
+  { previous, expectedBytes }: { previous: ReadonlyMap<Lane, Source>; expectedBytes: number | undefined },
   { name, kind, component }: StackComponent,
 ): Promise<Captured> {
   const startedMs = ctx.monotonicMs();
-  await using outlet = componentSink(ctx, name, alive(lanes), streams, previous);
+  await using outlet = componentSink(ctx, name, alive(lanes), streams, previous, expectedBytes);
   const [source] = previous.values();
   const made = await component.capture(ctx, outlet.sink, source);
   const parts = outlet.totals();

@@ -74,32 +74,39 @@ export async function onEach<R>(
   return results;
 }
 
-/** `previous` are the same earlier point's sources by store, for what is kept without being read again. */
+/**
+ * `previous` are the same earlier point's sources by store, for what is kept without being read again; `expectedBytes`
+ * is how much that point held, to tell how far this one is.
+ */
 export function componentSink(
   ctx: Context,
   component: string,
   lanes: readonly Lane[],
   streams: StreamGate,
   previous: ReadonlyMap<Lane, Source>,
+  expectedBytes: number | undefined,
 ): ComponentSink {
   const outlets = new Map<Lane, Outlet>(
     lanes.map((lane) => [lane, { sink: lane.draft.sink(component), parts: spool(ctx) }]),
   );
   let [count, bytes] = [0, 0];
+  let seen = 0; // like `bytes`, and what has passed of the parts that are still being put
 
+  function tell(added: number): void {
+    seen += added;
+    const total = expectedBytes === undefined || seen > expectedBytes ? {} : { bytesTotal: expectedBytes };
+    ctx.progress({ task: component, phase: 'capture', bytes: seen, items: count, ...total });
+  }
   async function accepted(parts: ReadonlyMap<Lane, Part | undefined>, added: number): Promise<Part> {
     for (const [lane, part] of parts) if (part) await notePart(outletOf(outlets, lane).parts, part);
     count += 1;
     bytes += added;
-    ctx.progress({ task: component, phase: 'capture', bytes, items: count });
     return first(parts);
   }
 
   const sink: Sink = {
     async put(putCtx, name, body, meta) {
-      const reading = readingOf(body, (read) => {
-        ctx.progress({ task: component, phase: 'capture', bytes: bytes + read });
-      });
+      const reading = readingOf(body, tell);
       const parts = await putOnEach(putCtx, lanes, streams, reading, (lane, branch) =>
         outletOf(outlets, lane).sink.put(putCtx, name, branch, meta),
       );
@@ -119,6 +126,7 @@ export function componentSink(
       });
       // It is the earlier point that is damaged, and not the store that is down.
       if (damaged) throw damaged;
+      tell(from.bytes);
       return await accepted(parts, from.bytes);
     },
     receipt: () => Promise.reject(new Error('the engine takes the receipt, not the driver')),
@@ -222,7 +230,7 @@ function readingOf(inner: Bytes, onBytes: (bytes: number) => void): Reading {
         });
         if (chunk.done) return;
         bytes += chunk.value.length;
-        onBytes(bytes);
+        onBytes(chunk.value.length);
         yield chunk.value;
       }
     } finally {

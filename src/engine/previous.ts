@@ -20,6 +20,12 @@ export async function earlierPoints(ctx: Context, lanes: readonly Lane[], stack:
   return { points: shared.toSorted((a, b) => (a.id < b.id ? 1 : -1)) };
 }
 
+/** How much the component held then, to tell how far a capture is. */
+export function earlierBytes(earlier: Earlier, { name, kind }: StackComponent): number | undefined {
+  const captured = earlier.points.map((each) => heldIn(each, name)).find((each) => each?.kind === kind);
+  return captured?.parts.bytes;
+}
+
 /** The sources of that capture by store; none when there is no such point, or when it can't be opened any more. */
 export async function previousSources(
   ctx: Context,

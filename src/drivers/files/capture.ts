@@ -14,7 +14,6 @@ const PARALLEL = 16;
 const WARNINGS_MAX = 100;
 /** A file that was changed this short a time ago may change again without its times telling. */
 const SETTLED_NS = 2_000_000_000n;
-const FILES_PER_PROGRESS = 500;
 
 /** Something that was found, as it was when it was read. Null when it was gone by then. */
 type Store = (found: Found, entry: Entry) => Promise<Entry | null>;
@@ -34,9 +33,6 @@ export async function capture(ctx: Context, settings: FilesSettings, sink: Sink,
     if (line) await inventory.add(`${JSON.stringify(line)}\n`);
     await entries.add(entryLine(entry));
     count(totals, entry);
-    if (entry.type === 'file' && totals.files % FILES_PER_PROGRESS === 0) {
-      ctx.progress({ task: 'files', phase: 'capture', items: totals.files, bytes: totals.bytes });
-    }
   }
   for (const spool of [inventory, entries]) await sink.put(ctx, spool.name, spool.body());
   if (totals.others > 0) warnings.add(`${totals.others} sockets, pipes or devices are noted, not captured`);

@@ -19,8 +19,6 @@ import { cleanContext, commandFor, findProgram, type Program } from './programs.
 import type { Server } from './settings.ts';
 import { putToc } from './toc-part.ts';
 
-const PROGRESS_BYTES = 8 * 1024 * 1024;
-
 export async function captureServer(ctx: Context, server: Server, sink: Sink): Promise<Capture> {
   return await withDeadline(
     ctx,
@@ -165,15 +163,9 @@ async function putArchive(
   const running = start(cleanContext(ctx), command);
   let toc: Toc | undefined;
   async function* body(): Bytes {
-    let bytes = 0;
-    let told = 0;
     for await (const chunk of running.stdout) {
       reader.push(chunk);
       yield chunk;
-      bytes += chunk.length;
-      if (bytes - told < PROGRESS_BYTES) continue;
-      ctx.progress({ task: snapshot.database, phase: 'capture', bytes });
-      told = bytes;
     }
     await succeeded(ctx, server, snapshot.database, running);
     toc = reader.end();
