@@ -234,6 +234,8 @@ function connectFailure(error: unknown, where: string, server: Server): Failure 
   if (state === '28000') return failure('denied', `let ${server.user} in by pg_hba.conf`);
   if (state === '3D000') return failure('settings-invalid', 'name a database that is there');
   if (state === '42501') return failure('privileges', `grant ${server.user} CONNECT on the database`);
+  // The server is there, and it is this database that does not open.
+  if (state !== '' && !/^(53|57|08)/.test(state)) return failure('query-failed');
   return new Failure('unreachable', `${where}: ${said || systemCode(error) || 'no answer'}`, { cause: error });
 }
 

@@ -40,11 +40,16 @@ export async function connectSomewhere(ctx: Context, server: Server): Promise<Se
     try {
       return await connect(ctx, server, database);
     } catch (error) {
-      if (!isFailure(error) || !['settings-invalid', 'privileges', 'denied'].includes(error.code)) throw error;
+      if (!isOfDatabase(error)) throw error;
       refusal ??= error;
     }
   }
   throw refusal;
+}
+
+/** One database can't be opened, which says nothing about the others. */
+export function isOfDatabase(error: unknown): boolean {
+  return isFailure(error) && ['settings-invalid', 'privileges', 'denied', 'query-failed'].includes(error.code);
 }
 
 /** Names of the databases that let sessions in, templates left out. */

@@ -32,9 +32,16 @@ export async function probeServer(ctx: Context, server: Server): Promise<Probe> 
   const held: string[] = [];
   const findings: Finding[] = [...(await programFindings(ctx, server, control.major)), await passwordFinding(control)];
   for (const name of names) {
-    const holds = await heldBy(ctx, server, name);
-    if (holds !== null) held.push(`${holds} in database ${ident(name)}`);
-    if (holds !== null || name !== POSTGRES) findings.push(...(await databaseFindings(ctx, server, name)));
+    try {
+      const holds = await heldBy(ctx, server, name);
+      if (holds !== null) held.push(`${holds} in database ${ident(name)}`);
+      if (holds !== null || name !== POSTGRES) findings.push(...(await databaseFindings(ctx, server, name)));
+    } catch (error) {
+      // One that is damaged does not hide the others, and is nothing to overwrite unasked.
+      if (!isFailure(error) || ctx.signal.aborted) throw error;
+      held.push(`database ${ident(name)}, which can not be read`);
+      findings.push({ check: `database ${ident(name)} can be read`, verdict: 'fail', detail: error.message });
+    }
   }
   const holdsData = held.length === 0 ? null : held.join('; ');
   return { version, identity, bytes, holdsData, clockSkewMs, findings };

@@ -48,7 +48,7 @@ export async function restoreSql(
   if (!superuser) {
     // It has no more rights than the role that asked for it.
     await using session = await connect(ctx, server, item.target);
-    await feed(session, source.get(ctx, item.part.name), () => false);
+    await feed(session, source.get(ctx, item.part.name), (text) => ABOUT_EXTENSION.test(text));
     return { bytes: item.part.bytes, warnings: [] };
   }
   const warnings = await createPlaceholders(control, found.roles);

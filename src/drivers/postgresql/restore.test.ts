@@ -250,6 +250,29 @@ describe('restore of postgresql', { skip: await missing('postgres-15', 'postgres
     assert.deepEqual(await differences(ctx, source, into(long)), []);
   });
 
+  it('a damaged database is no obstacle: in place keeps it, and a replacement drops it', async () => {
+    const { source } = await captured('shop');
+    const settings = into('damaged');
+    const component = postgresqlDriver.open(settings);
+    for (const way of ['in place', 'replace']) {
+      await sql(target, 'postgres', 'drop database if exists damaged');
+      await createDatabase(target, 'damaged', 'create table t (a int)');
+      const [row] = await sql(target, 'postgres', "select oid from pg_database where datname = 'damaged'");
+      await writeFile(join(target.dir, 'base', String((row as { oid: number }).oid), 'PG_VERSION'), 'nonsense');
+      const { holdsData, findings } = await component.probe(ctx);
+      assert.match(holdsData ?? '', /damaged, which can not be read/);
+      assert.ok(findings.some(({ verdict }) => verdict === 'fail'));
+      await assert.rejects(component.restore(ctx, { base: source }), { code: 'query-failed' });
+      if (way === 'replace') await component.restore(ctx, { base: source }, { replace: true });
+      else {
+        await using staged = await component.stage(ctx, { base: source }, '2026-01-01-000003');
+        const { keptAs } = await staged.publish(ctx, { terminateConnections: false });
+        assert.deepEqual(await component.dropOld(ctx), keptAs);
+      }
+      assert.deepEqual(await differences(ctx, source, settings), []);
+    }
+  });
+
   describe('fault 48: SQL text is hostile until proved otherwise', () => {
     const textual = async (text: string): Promise<Source> => {
       const { sink, source } = memoryParts();

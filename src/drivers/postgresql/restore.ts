@@ -5,7 +5,7 @@ import { withDeadline } from '../../core/context.ts';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { connect, place, type Session, sqlState } from './connection.ts';
-import { type DatabaseFacts, heldBy, namesOnServer, POSTGRES, propertyStatements } from './databases.ts';
+import { type DatabaseFacts, heldBy, isOfDatabase, namesOnServer, POSTGRES, propertyStatements } from './databases.ts';
 import { restoreRoles, rolesOf } from './globals.ts';
 import type { Item } from './item.ts';
 import { ARCHIVE_SUFFIX, databaseOfPart, literal, quoted, SQL_SUFFIX } from './names.ts';
@@ -102,7 +102,7 @@ export async function connectAside(ctx: Context, server: Server, targets: Readon
     try {
       return await connect(ctx, server, database);
     } catch (error) {
-      if (!isFailure(error) || !['settings-invalid', 'privileges', 'denied'].includes(error.code)) throw error;
+      if (!isOfDatabase(error)) throw error;
       refusal ??= error;
     }
   }
@@ -147,7 +147,10 @@ async function stateOf(
     await assertNoTemplate(control, server, target);
     return 'missing';
   }
-  const held = await heldBy(ctx, server, target);
+  const held = await heldBy(ctx, server, target).catch((error: unknown) => {
+    if (replace && isFailure(error) && !ctx.signal.aborted) return 'what can not be read'; // damaged: it goes anyway
+    throw error;
+  });
   if (held === null) return 'empty';
   if (select?.tables) return 'full'; // its tables are looked at one by one
   const { comment } = await control.row(
