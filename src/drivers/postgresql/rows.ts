@@ -9,7 +9,10 @@ import { quoted } from './names.ts';
 import { parseTableName } from './selection.ts';
 import type { Server } from './settings.ts';
 
-const FETCHED_ROWS = 500;
+/** As many rows at a time as fit into this; one at least, however large it is. */
+const BATCH_BYTES = 8 * 1024 * 1024;
+const BATCH_ROWS_MAX = 500;
+const FIRST_ROWS = 16;
 /** Of a check's or an extract's own SQL. */
 const QUERY_MS_MAX = 10 * 60_000;
 
@@ -33,6 +36,8 @@ interface Shape {
   /** All columns but generated ones, with their types. */
   readonly columns: readonly { readonly name: string; readonly type: string }[];
   readonly key: readonly string[];
+  /** Identity columns that the server gives values to, always: rows may be added with one, and not changed. */
+  readonly always: readonly string[];
 }
 
 /** The rows as they are written: each value its text, NULL null. */
@@ -44,11 +49,17 @@ export async function* readRows(ctx: Context, server: Server, database: string, 
   await session.run(`begin read only; set local statement_timeout = ${QUERY_MS_MAX}; set local search_path to default`);
   // By the extended protocol, which runs one statement: the condition can't bring a second one.
   await session.texts(`declare lifeboat_rows no scroll cursor for select ${columns} from ${sqlName(shape)}${where}`);
-  for (;;) {
-    const rows = await session.texts(`fetch ${FETCHED_ROWS} from lifeboat_rows`);
+  for (let wanted = FIRST_ROWS; ; ) {
+    const rows = await session.texts(`fetch ${wanted} from lifeboat_rows`);
     for (const values of rows) yield rowOf(shape, values);
-    if (rows.length < FETCHED_ROWS) return;
+    if (rows.length < wanted) return;
+    const mean = rows.reduce((sum, values) => sum + sizeOf(values), 0) / rows.length;
+    wanted = Math.max(1, Math.min(BATCH_ROWS_MAX, Math.floor(BATCH_BYTES / mean)));
   }
+}
+
+function sizeOf(values: Values): number {
+  return values.reduce((sum, value) => sum + (value?.length ?? 0), 64);
 }
 
 function rowOf({ columns, key }: Shape, values: readonly (string | null)[]): Row {
@@ -75,13 +86,17 @@ export async function mergeRows(
   const sum = { missing: 0, different: 0, same: 0, applied: 0 };
   await session.run(mode === 'preview' ? 'begin read only' : 'begin');
   let batch: Values[] = [];
+  let bytes = 0;
   const flush = async (): Promise<void> => {
     await mergeBatch(session, shape, batch, mode, sum);
     batch = [];
+    bytes = 0;
   };
   for await (const row of rows) {
-    batch.push(valuesOf(row, shape));
-    if (batch.length === FETCHED_ROWS) await flush();
+    const values = valuesOf(row, shape);
+    batch.push(values);
+    bytes += sizeOf(values);
+    if (batch.length === BATCH_ROWS_MAX || bytes > BATCH_BYTES) await flush();
   }
   await flush();
   await session.run('commit');
@@ -141,7 +156,9 @@ async function liveRows(session: Session, shape: Shape, batch: readonly Values[]
 async function insert(session: Session, shape: Shape, batch: readonly Values[], mode: MergeMode): Promise<number> {
   if (batch.length === 0) return 0;
   const names = shape.columns.map(({ name }) => quoted(name));
-  const others = shape.columns.filter(({ name }) => !shape.key.includes(name)).map(({ name }) => quoted(name));
+  const others = shape.columns
+    .filter(({ name }) => ![...shape.key, ...shape.always].includes(name))
+    .map(({ name }) => quoted(name));
   const change =
     mode !== 'overwrite' || others.length === 0
       ? 'nothing'
@@ -178,6 +195,7 @@ async function shapeOf(session: Session, server: Server, table: string): Promise
       columns: z.array(z.string()),
       types: z.array(z.string()),
       key: z.array(z.string()),
+      always: z.array(z.string()),
     }),
     `select n.nspname as schema, c.relname as name,
         array(select a.attname::text from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -186,7 +204,8 @@ async function shapeOf(session: Session, server: Server, table: string): Promise
           and not a.attisdropped and a.attgenerated = '' order by a.attnum) as types,
         array(select a.attname::text from pg_index i cross join lateral unnest(i.indkey::int2[]) with ordinality k (n, o)
           join pg_attribute a on a.attrelid = c.oid and a.attnum = k.n where i.indrelid = c.oid and i.indisprimary
-          order by k.o) as key
+          order by k.o) as key,
+        array(select a.attname::text from pg_attribute a where a.attrelid = c.oid and a.attidentity = 'a') as always
       from pg_class c join pg_namespace n on n.oid = c.relnamespace
       where c.relkind in ('r', 'p') and c.relname = $1 and ($2::text is null or n.nspname = $2)
         and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'`,
