@@ -89,9 +89,11 @@ async function* rdbOf(ctx: Context, where: string, socket: Socket, timeoutMs: nu
         framing = framingOf(where, line.text);
         data = line.rest;
       }
-      const { body, ended } = framing(data);
-      bytes += body.length;
-      if (body.length > 0) yield body;
+      const { pieces, ended } = framing(data);
+      for (const piece of pieces) {
+        bytes += piece.length;
+        yield piece;
+      }
       if (ended) return;
     }
   } catch (cause) {
@@ -106,7 +108,7 @@ async function* rdbOf(ctx: Context, where: string, socket: Socket, timeoutMs: nu
   });
 }
 
-type Framing = (chunk: Buffer) => { readonly body: Buffer; readonly ended: boolean };
+type Framing = (chunk: Buffer) => { readonly pieces: readonly Buffer[]; readonly ended: boolean };
 
 function headLine(where: string, head: Buffer): { text: string; rest: Buffer } | null {
   let start = 0;
@@ -130,18 +132,21 @@ function untilLength(total: number): Framing {
   return (chunk) => {
     const body = chunk.subarray(0, left);
     left -= body.length;
-    return { body, ended: left === 0 };
+    return { pieces: [body], ended: left === 0 };
   };
 }
 
 /** The mark is the last that is sent, so what may be its beginning is held back. */
 function untilMark(mark: Buffer): Framing {
-  let held = Buffer.alloc(0);
+  let held: Buffer = Buffer.alloc(0);
   return (chunk) => {
-    const data = Buffer.concat([held, chunk]);
+    // A large chunk goes on as it is: only its end is copied.
+    const large = chunk.length >= MARK_BYTES;
+    const data = large ? chunk : Buffer.concat([held, chunk]);
+    const before = large ? held : Buffer.alloc(0);
     const end = Math.max(0, data.length - MARK_BYTES);
     const ended = data.subarray(end).equals(mark);
-    held = ended ? Buffer.alloc(0) : data.subarray(end);
-    return { body: data.subarray(0, end), ended };
+    held = ended ? Buffer.alloc(0) : Buffer.from(data.subarray(end));
+    return { pieces: [before, data.subarray(0, end)], ended };
   };
 }
