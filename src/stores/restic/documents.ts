@@ -3,7 +3,7 @@
 import type { z } from 'zod';
 import { readAll } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
-import type { Bucket, Context, Json } from '../../core/model.ts';
+import type { Bucket, Bytes, Context, Json } from '../../core/model.ts';
 import { compress, decompress, type MasterKey, open, seal, sha256 } from './crypto.ts';
 
 const COMPRESSED = 0x02;
@@ -95,7 +95,17 @@ export async function getOwn(ctx: Context, vault: Vault, key: string): Promise<u
 }
 
 export async function readObject(ctx: Context, bucket: Bucket, key: string): Promise<Buffer> {
-  return await readAll(bucket.get(ctx, key), DOCUMENT_BYTES_MAX);
+  return await readSmall(bucket.get(ctx, key), DOCUMENT_BYTES_MAX, key);
+}
+
+/** 'malformed' when it is larger than anything that was written there. */
+export async function readSmall(body: Bytes, bytesMax: number, what: string): Promise<Buffer> {
+  try {
+    return await readAll(body, bytesMax);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new Failure('malformed', `${what} has more than ${bytesMax} bytes`, { cause: error });
+  }
 }
 
 /** A time as Go writes it: no zeros at the end of the fraction. */

@@ -97,6 +97,21 @@ test('an unreadable index costs no point, and is named (fault 4)', async () => {
   assert.ok((await findings(ctx, again)).some(({ check }) => check.includes(index?.slice(6) ?? '-')));
 });
 
+test('a giant index file is set aside (faults 4 and 21)', async () => {
+  const ctx = testContext();
+  const bucket = await made(ctx);
+  const db = { one: noise(1, 5000) };
+  {
+    await using store = await openStore(ctx, bucket);
+    await save(ctx, store, P1, { db });
+  }
+  await bucket.put(ctx, `index/${'0'.repeat(64)}`, Buffer.alloc(65 * 1024 * 1024));
+  await using store = await openStore(ctx, bucket);
+  assert.ok((await readParts(ctx, store, P1, 'db')).one?.equals(db.one));
+  await save(ctx, store, P2, { db });
+  assert.equal((await findings(ctx, store)).length, 1);
+});
+
 test('a writer that lost its lock publishes nothing (fault 7)', async () => {
   const ctx = testContext();
   const bucket = await made(ctx);

@@ -1,9 +1,9 @@
 // Recovery points as the snapshots that they are.
 
-import { readAll } from '../../core/bytes.ts';
 import { Failure, messageOf } from '../../core/errors.ts';
 import { isPointId, MANIFEST_BYTES_MAX, MANIFEST_PART, parseManifest } from '../../core/manifest.ts';
 import type { Context, RecoveryPoint } from '../../core/model.ts';
+import { readSmall } from './documents.ts';
 import type { Repository } from './repository.ts';
 import { POINT_TAG, type Snapshot } from './snapshots.ts';
 import { type TreeSource, treeSource } from './source.ts';
@@ -47,7 +47,8 @@ export function pointIdOf(snapshot: Snapshot): string | null {
 /** The truth about a point: the manifest in its tree. */
 export async function readManifest(ctx: Context, repository: Repository, snapshot: Snapshot): Promise<RecoveryPoint> {
   const source = await snapshotSource(ctx, repository, snapshot, snapshot.id);
-  return parseManifest((await readAll(source.get(ctx, MANIFEST_PART), MANIFEST_BYTES_MAX)).toString(), snapshot.id);
+  const text = await readSmall(source.get(ctx, MANIFEST_PART), MANIFEST_BYTES_MAX, `the manifest of ${snapshot.id}`);
+  return parseManifest(text.toString('utf8'), snapshot.id);
 }
 
 /** All files of a snapshot, ours or stock restic's. */
