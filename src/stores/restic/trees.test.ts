@@ -45,7 +45,7 @@ function sourceOf(tree: Buffer, read: (ctx: Context, id: Buffer) => Promise<Buff
 
 const segment = fc
   .oneof(
-    fc.constantFrom('a', 'b', 'a-', 'a.', '%file-a', '%file-', 'ü', '🚀', '\u0001'),
+    fc.constantFrom('a', 'b', 'a-', 'a.', '%file-a', '%file-', '%folder-a', '%folder-%file-a', 'ü', '🚀', '\u0001'),
     fc.string({ minLength: 1, unit: 'binary' }),
   )
   .filter((text) => text.isWellFormed() && !/[/\0]/.test(text) && text !== '.' && text !== '..');

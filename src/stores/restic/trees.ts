@@ -6,16 +6,16 @@ import { dirJson, fileJson, parseTree, type TreeNode, treeBlob } from './nodes.t
 import type { PartEntry } from './spool.ts';
 import type { Writer } from './writer.ts';
 
-/** Where a folder has the name of a file, the file is called so. */
+/** Where a file and a folder have one name, the file gets this mark; and what looks marked gets one of its kind too. */
 const FILE_MARK = '%file-';
-const FILE_MARK_BYTES = Buffer.from(FILE_MARK);
+const FOLDER_MARK = '%folder-';
 /** A folder is one blob, and in memory whole. */
 const FOLDER_BYTES_MAX = 96 * 1024 * 1024;
 
 interface OpenFolder {
   readonly name: string;
   readonly files: PartEntry[];
-  readonly folders: { readonly name: Buffer; readonly id: Buffer }[];
+  readonly folders: { readonly name: string; readonly id: Buffer }[];
 }
 
 /**
@@ -29,7 +29,7 @@ export async function writeTree(ctx: Context, writer: Writer, parts: AsyncIterab
       const folder = open.pop();
       if (!folder) return;
       const id = await writeFolder(ctx, writer, folder);
-      open.at(-1)?.folders.push({ name: Buffer.from(folder.name), id });
+      open.at(-1)?.folders.push({ name: folder.name, id });
     }
   }
   for await (const part of parts) {
@@ -53,18 +53,19 @@ export async function writeRoot(
   components: readonly { name: string; tree: Buffer }[],
   manifest: PartEntry,
 ): Promise<Buffer> {
-  const folders = components.map(({ name, tree }) => ({ name: Buffer.from(name), id: tree }));
+  const folders = components.map(({ name, tree }) => ({ name, id: tree }));
   return await writeFolder(ctx, writer, { name: '', files: [manifest], folders });
 }
 
 async function writeFolder(ctx: Context, writer: Writer, { name: own, files, folders }: OpenFolder): Promise<Buffer> {
-  const taken = new Set(folders.map(({ name }) => name.toString('latin1')));
-  const entries = folders.map(({ name, id }) => ({ name, json: dirJson(name, id) }));
+  const taken = new Set(folders.map((folder) => folder.name));
+  const entries = folders.map(({ name: plain, id }) => {
+    const name = Buffer.from(looksMarked(plain) ? FOLDER_MARK + plain : plain);
+    return { name, json: dirJson(name, id) };
+  });
   for (const { name: plain, bytes, content, attributes } of files) {
-    const name = Buffer.from(plain);
-    const marked = taken.has(name.toString('latin1')) || plain.startsWith(FILE_MARK);
-    const stored = marked ? Buffer.concat([FILE_MARK_BYTES, name]) : name;
-    entries.push({ name: stored, json: fileJson(stored, bytes, content, attributes) });
+    const name = Buffer.from(looksMarked(plain) || taken.has(plain) ? FILE_MARK + plain : plain);
+    entries.push({ name, json: fileJson(name, bytes, content, attributes) });
   }
   entries.sort((a, b) => Buffer.compare(a.name, b.name));
   const bytes = entries.reduce((sum, { json }) => sum + json.length, 0);
@@ -74,6 +75,10 @@ async function writeFolder(ctx: Context, writer: Writer, { name: own, files, fol
     });
   }
   return await writer.addBlob(ctx, 'tree', treeBlob(entries.map(({ json }) => json)));
+}
+
+function looksMarked(name: string): boolean {
+  return name.startsWith(FILE_MARK) || name.startsWith(FOLDER_MARK);
 }
 
 /** A folder as it was read: its entries under the names of parts, in an order that makes a walk one in byte order. */
@@ -120,7 +125,8 @@ function folderOf(nodes: readonly TreeNode[]): Folder {
   const ordered = nodes.map((node) => {
     const isDir = node.type === 'dir';
     const stored = node.name.toString('utf8');
-    const name = !isDir && stored.startsWith(FILE_MARK) ? stored.slice(FILE_MARK.length) : stored;
+    const mark = isDir ? FOLDER_MARK : FILE_MARK;
+    const name = stored.startsWith(mark) ? stored.slice(mark.length) : stored;
     (isDir ? folders : files).set(name, node);
     return { name, node, order: Buffer.from(isDir ? `${name}/` : name) };
   });
