@@ -16,6 +16,8 @@ export interface Table {
   readonly schema: string;
   readonly name: string;
   readonly unlogged: boolean;
+  /** Unlogged, on a standby: its rows are nowhere. */
+  readonly empty: boolean;
   /** Rows can be told apart by their place: large tables are read in pieces. */
   readonly heap: boolean;
   readonly pages: number;
@@ -50,6 +52,7 @@ const tableRow = z
     schema: z.string(),
     name: z.string(),
     unlogged: z.boolean(),
+    empty: z.boolean(),
     heap: z.boolean(),
     bytes: z.coerce.number(),
     readable: z.boolean(),
@@ -73,6 +76,7 @@ export async function tablesOf(session: Session): Promise<Table[]> {
   return await session.rows(
     tableRow,
     `select c.oid::int8::float8 as oid, n.nspname as schema, c.relname as name, c.relpersistence = 'u' as unlogged,
+        c.relpersistence = 'u' and pg_is_in_recovery() as empty,
         coalesce(a.amname = 'heap', false) as heap, coalesce(pg_relation_size(c.oid), 0) as bytes,
         has_table_privilege(c.oid, 'SELECT') and has_schema_privilege(n.oid, 'USAGE') as readable,
         coalesce(k.names, '{}') as names, coalesce(k.large, '{}') as large, coalesce(k.nullable, '{}') as nullable,

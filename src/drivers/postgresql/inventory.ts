@@ -96,7 +96,10 @@ export async function databaseLines(
 ): Promise<InventoryLine[]> {
   const level = server.inventory;
   const prefix = ident(as);
-  const jobs = piecesBySize(contents.tables, level);
+  const jobs = piecesBySize(
+    contents.tables.filter((table) => !table.empty),
+    level,
+  );
   const counts = new Map<number, Counted>();
   const lines: InventoryLine[] = [...contents.sequences];
   const work = async (first: boolean): Promise<void> => {
@@ -147,7 +150,7 @@ function tableLine(prefix: string, table: Table, { rows, sum, sampled }: Counted
   const name = `${prefix}.${qualified(table)}`;
   const digest = sum === null ? null : digestText(sum);
   const detail = { ...(table.unlogged ? { unlogged: true } : {}), ...(sampled ? { sampled: digest } : {}) };
-  const line = { kind: 'table', name, count: rows, digest: sampled ? null : digest };
+  const line = { kind: 'table', name, count: table.empty ? null : rows, digest: sampled ? null : digest };
   return Object.keys(detail).length === 0 ? line : { ...line, detail };
 }
 
