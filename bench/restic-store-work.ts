@@ -2,19 +2,18 @@
 // create REPO · stream REPO ID FILE · keep REPO ID FROM · files REPO ID DIR [FROM] · read REPO ID FILE ·
 // unpack REPO ID DIR · check REPO
 
-import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { localBucket } from '../src/buckets/local/bucket.ts';
-import type { Context, Receipt, RecoveryPoint, Sink, Store } from '../src/core/model.ts';
+import type { Bytes, Context, Receipt, RecoveryPoint, Sink, Store } from '../src/core/model.ts';
 import { filesDriver } from '../src/drivers/files/driver.ts';
 import { resticFormat } from '../src/stores/restic/store.ts';
 
 const PART = 'dump.sql';
 const COMPONENT = 'data';
 const SETTINGS = { stack: 'bench', password: 'bench' };
-const READ_BYTES = 1024 * 1024;
+const READ_BYTES = 256 * 1024;
 
 const ctx: Context = {
   signal: new AbortController().signal,
@@ -40,7 +39,7 @@ async function work(store: Store): Promise<void> {
   switch (verb) {
     case 'stream':
       return await capture(store, async (sink) => {
-        await sink.put(ctx, PART, createReadStream(path, { highWaterMark: READ_BYTES }));
+        await sink.put(ctx, PART, contentOf(path));
       });
     case 'keep': {
       const source = await store.open(ctx, path, COMPONENT);
@@ -76,6 +75,17 @@ async function capture(store: Store, fill: (sink: Sink) => Promise<void>): Promi
   await fill(sink);
   const receipt = await sink.receipt(ctx);
   await store.commit(ctx, draft, pointOf(receipt), [receipt]);
+}
+
+/** One buffer for all of it: chunks are borrowed. */
+async function* contentOf(file: string): Bytes {
+  await using source = await open(file);
+  const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  for (;;) {
+    const { bytesRead } = await source.read(buffer);
+    if (bytesRead === 0) return;
+    yield buffer.subarray(0, bytesRead);
+  }
 }
 
 async function read(store: Store): Promise<void> {
