@@ -104,6 +104,14 @@ describe('restore of postgresql', { skip: await missing('postgres-15', 'postgres
     assert.deepEqual(await differences(ctx, source, settings), []);
   });
 
+  it('a point of a database that says it is not finished does not pass that on', async () => {
+    const mark = 'lifeboat: a restore into this database was not finished';
+    await createDatabase(server, 'half', 'create table t (a int)', `comment on database half is '${mark}'`);
+    const { source } = await captured('half');
+    await restore(into('half'), source);
+    await assert.rejects(restore(into('half'), source), { code: 'target-not-empty' });
+  });
+
   it('a restore that is stopped ends its programs and leaves no scratch files', async () => {
     await createDatabase(server, 'stopped', SLOW);
     const { source } = await captured('stopped');

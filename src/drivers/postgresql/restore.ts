@@ -276,9 +276,13 @@ async function finish(ctx: Context, server: Server, control: Session, { target, 
   }
   const warnings: string[] = [];
   if (!known.publicSchema) await dropPublic(ctx, server, target);
-  for (const statement of propertyStatements(target, known.facts, await rolesOf(control))) {
+  const statements = propertyStatements(target, known.facts, await rolesOf(control));
+  // A point of a half-restored database must not make this one look half-restored: it would be cleared away.
+  if (known.facts.properties.comment === UNFINISHED) statements.push(withoutComment(target));
+  for (const statement of statements) {
     const refused = await allowed(() => control.run(statement));
-    if (refused !== null) warnings.push(`${statement.slice(0, 80)}: ${refused}`);
+    // Without the value, which may be a secret of the application.
+    if (refused !== null) warnings.push(`${statement.replace(/ (to|is) .*$/s, '')}: ${refused}`);
   }
   return warnings;
 }
