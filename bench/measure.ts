@@ -10,6 +10,9 @@ export interface Figures {
   readonly peakMiB: number;
 }
 
+/** What bin/lifeboat gives to Node. */
+export const NODE_FLAGS = ['--max-semi-space-size=8'] as const;
+
 const POLL_MS = 20;
 const TICKS_PER_SECOND = 100;
 

@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util';
 import { query } from '../test/e2e/postgres.ts';
 import { type Postgres, type PostgresMajor, postgresMajors, startPostgres } from '../test/servers/postgres.ts';
 import { type S3Server, startS3 } from '../test/servers/s3.ts';
-import { type Figures, measure, median } from './measure.ts';
+import { type Figures, measure, median, NODE_FLAGS } from './measure.ts';
 
 export interface PostgresSizes {
   /** Of the plain dump, about. */
@@ -113,8 +113,8 @@ function worksOn(postgres: Postgres, s3: S3Server): readonly Work[] {
   const shell = (script: string): Promise<Figures> => measure('bash', ['-euo', 'pipefail', '-c', script], env);
   const backup = async (place: string, inventory: string, store: string): Promise<Figures> => {
     const config = configOf(place, postgres, inventory, store);
-    await measure(process.execPath, [MAIN, '--config', config, 'init'], env);
-    return await measure(process.execPath, [MAIN, '--config', config, 'backup'], env);
+    await measure(process.execPath, [...NODE_FLAGS, MAIN, '--config', config, 'init'], env);
+    return await measure(process.execPath, [...NODE_FLAGS, MAIN, '--config', config, 'backup'], env);
   };
   const restic = (place: string): string => `format: restic, bucket: ${place}-store, password: bench`;
   const onS3 = (place: string): string =>
@@ -169,10 +169,15 @@ function worksOn(postgres: Postgres, s3: S3Server): readonly Work[] {
 
 async function restoreOurs(place: string, postgres: Postgres, env: NodeJS.ProcessEnv, store: string): Promise<Figures> {
   const config = configOf(place, postgres, 'full', store);
-  for (const word of ['init', 'backup']) await measure(process.execPath, [MAIN, '--config', config, word], env);
+  for (const word of ['init', 'backup'])
+    await measure(process.execPath, [...NODE_FLAGS, MAIN, '--config', config, word], env);
   const to = `main-db=${databaseUrl(postgres, 'bench_back')}`;
   await query(postgres.url, 'DROP DATABASE IF EXISTS bench_back');
-  return await measure(process.execPath, [MAIN, '--config', config, 'restore', 'latest', '--yes', '--to', to], env);
+  return await measure(
+    process.execPath,
+    [...NODE_FLAGS, MAIN, '--config', config, 'restore', 'latest', '--yes', '--to', to],
+    env,
+  );
 }
 
 async function restoreTheirs(

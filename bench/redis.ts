@@ -11,7 +11,7 @@ import type { Argument } from '../src/drivers/redis/resp.ts';
 import { open, pipeline } from '../src/drivers/redis/testing.ts';
 import { type RedisName, redisNames, startRedis } from '../test/servers/redis.ts';
 import { prose, randomNumbers, sentence } from './data.ts';
-import { type Figures, measure, median } from './measure.ts';
+import { type Figures, measure, median, NODE_FLAGS } from './measure.ts';
 
 export interface RedisSizes {
   /** Of the values, about; their mean is 1 KiB. */
@@ -50,7 +50,7 @@ export async function compareWithRedisCli(
       for (const level of LEVELS) {
         say(`round ${round} of ${rounds}, inventory ${level}`);
         const cli = () => measure(program, ['-p', `${server.port}`, '--rdb', theirs], process.env);
-        const us = () => measure(process.execPath, [WORK, server.url, level, file], process.env);
+        const us = () => measure(process.execPath, [...NODE_FLAGS, WORK, server.url, level, file], process.env);
         const first = round % 2 === 1 ? await us() : undefined;
         const redisCli = await cli();
         taken[level].push({ ours: first ?? (await us()), redisCli });

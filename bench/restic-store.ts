@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { writeChanged, writeSmallFiles, writeSqlText } from './data.ts';
-import { type Figures, measure, median } from './measure.ts';
+import { type Figures, measure, median, NODE_FLAGS } from './measure.ts';
 
 export interface Sizes {
   readonly bytes: number;
@@ -112,7 +112,7 @@ async function runRound(works: readonly Work[], restic: string, dir: string, rou
       mkdirSync(join(dir, 'out'));
       const [verb = '', ...args] = work[peer];
       figures[peer] = await (peer === 'ours'
-        ? measure(process.execPath, [WORK, verb, repo(peer, on), ...args], ENV)
+        ? measure(process.execPath, [...NODE_FLAGS, WORK, verb, repo(peer, on), ...args], ENV)
         : measure(restic, ['-q', '-r', repo(peer, on), verb, ...args], ENV));
     }
     const stored = { ours: bytesBelow(repo('ours', on)), restic: bytesBelow(repo('restic', on)) };
