@@ -1,6 +1,6 @@
 // The points of several stores as one list: a point that lies in two stores is one point.
 
-import { messageOf } from '../core/errors.ts';
+import { isFailure, messageOf } from '../core/errors.ts';
 import type { Context, RecoveryPoint } from '../core/model.ts';
 import type { NamedStore } from '../engine/model.ts';
 import { type Chosen, choosePoint, listPoints, type PointView, type Wanted } from '../engine/points.ts';
@@ -38,7 +38,8 @@ export async function chooseEverywhere(
       found.push({ store, chosen: choosePoint(await listPoints(ctx, store), stack, wanted) });
     } catch (error) {
       failed ??= { error };
-      ctx.log.debug('store has no such point', { store: store.name, reason: messageOf(error) });
+      const level = isFailure(error, 'missing') ? 'debug' : 'warn';
+      ctx.log[level]('store not chosen from', { store: store.name, reason: messageOf(error) });
     }
   }
   // 'latest' may be newer in another store: one that failed in the last backup lacks it.

@@ -52,7 +52,12 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
   completion: { summary: 'print a completion script for a shell', load: () => import('./commands/completion.ts') },
 };
 
+/** A lost terminal is a reason to stop cleanly too. */
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
+
+/** Global options whose value is the next word. */
+const VALUED: readonly string[] = ['--config', '--log-level', '--progress'];
 
 async function main(argv: readonly string[]): Promise<number> {
   const state: { globals: Globals } = { globals: { json: argv.includes('--json'), logLevel: 'warn' } };
@@ -60,6 +65,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return await dispatch(argv, (globals) => void (state.globals = globals));
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    if (error instanceof CommanderError && error.code === 'commander.help') return 2; // it was shown
     const shown = error instanceof CommanderError ? usageFailure(error) : error;
     report(shown, state.globals);
     return exitCodeOf(shown);
@@ -73,12 +79,12 @@ async function dispatch(argv: readonly string[], onGlobals: (globals: Globals) =
     .version(VERSION, '-V, --version')
     .showSuggestionAfterError(true)
     .exitOverride()
-    .configureOutput({ writeErr: () => undefined })
+    .configureOutput({ outputError: () => undefined })
     .addHelpText(
       'after',
       '\nExit codes: 0 done, 2 usage, 3 incomplete or with findings, 10 and up: see docs/errors.md',
     );
-  const wanted = argv.find((word) => Object.hasOwn(COMMANDS, word));
+  const wanted = argv.find((word, at) => Object.hasOwn(COMMANDS, word) && !VALUED.includes(argv[at - 1] ?? ''));
   for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
     const command = withGlobals(new Command(name)).description(summary).exitOverride().showSuggestionAfterError(true);
     program.addCommand(command.copyInheritedSettings(program));
@@ -120,7 +126,7 @@ async function perform(globals: Globals, action: (session: Session) => Promise<n
       new Failure('interrupted', `stopped by ${signal}`, { hint: 'run the same command again to go on' }),
     );
   };
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  for (const signal of SIGNALS) process.on(signal, onSignal);
   const scratch = mkdtempSync(join(process.env.TMPDIR ?? tmpdir(), 'lifeboat-'));
   const ctx = realContext(controller.signal, scratch, view, globals);
   try {
@@ -130,7 +136,7 @@ async function perform(globals: Globals, action: (session: Session) => Promise<n
   } finally {
     view.clear();
     rmSync(scratch, { recursive: true, force: true });
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    for (const signal of SIGNALS) process.off(signal, onSignal);
   }
 }
 

@@ -47,7 +47,7 @@ export function terminalProgress(
     erase();
     const width = out.columns ?? 80;
     for (const line of lines.values()) {
-      out.write(`${lineText(line, clock()).slice(0, width - 1)}\n`);
+      out.write(`${lineText(line).slice(0, width - 1)}\n`);
       drawn += 1;
     }
     drawnAt = clock();
@@ -82,7 +82,7 @@ function rateOf({ samples }: Line): number | null {
   return ((last.bytes - first.bytes) * 1000) / (last.at - first.at);
 }
 
-function lineText(line: Line, _now: number): string {
+function lineText(line: Line): string {
   const { task, phase, bytes, bytesTotal, items, itemsTotal } = line.event;
   const parts = [`  ${printable(task).padEnd(14)} ${phase.padEnd(9)}`];
   const share = bytesTotal ? (bytes ?? 0) / bytesTotal : itemsTotal ? (items ?? 0) / itemsTotal : null;

@@ -68,7 +68,7 @@ export async function restorePoint(ctx: Context, request: RestoreRequest): Promi
   if (ctx.signal.aborted) throw interruption(ctx.signal);
   const all = [...outcomes.values()];
   const failed = all.filter(({ error }) => error !== null);
-  if (failed.length === all.length) throw firstCause(failed);
+  if (failed.length === all.length) throw withSafety(firstCause(failed), safety);
   const proved = request.select ? [] : all.filter(({ verdict }) => verdict === 'pass').map(({ name }) => name);
   const warnings = [...plan.warnings, ...(await recordProof(ctx, request, proved))];
   const verdict = worst(all.map((each) => (each.error === null ? each.verdict : 'fail')));
@@ -225,6 +225,13 @@ function needEarlier({ name }: RestoreStep, earlier: ReadonlyMap<string, Restore
       hint: `restore ${other} first, then this one with --only ${name}`,
     });
   }
+}
+
+/** Who has lost data must learn where it is. */
+function withSafety(error: unknown, safety: RestoredPoint['safety']): unknown {
+  if (!isFailure(error) || !safety?.point) return error;
+  const hint = [`what was replaced is point ${safety.point}`, error.hint].filter((each) => each !== undefined);
+  return new Failure(error.code, error.message, { cause: error, hint: hint.join('; ') });
 }
 
 /** Of all that failed, the one that says why: not one that only waited for another. */

@@ -43,7 +43,7 @@ Examples:
     const wish = wishOf(config, options, word);
     const startedMs = session.ctx.monotonicMs();
     await using stack = await openStack(session.ctx, config, { stores: wish.stores });
-    const wanted = { word: wish.point, components: wish.only };
+    const wanted = { word: wish.point, components: wish.only ?? config.components.map(({ name }) => name) };
     const { store, chosen } = await chooseEverywhere(session.ctx, stack.stores, config.stack, wanted);
     const { evidence, proved, unrecorded } = await drillPoint(session.ctx, {
       from: store,

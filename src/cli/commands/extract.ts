@@ -57,6 +57,12 @@ Examples:
     );
   bind<Options>(command, async (session, options, [word]) => {
     const { ctx } = session;
+    if (options.into === undefined && (options.missingOnly || options.overwrite)) {
+      throw new Failure('usage', '--missing-only and --overwrite need --into');
+    }
+    if (options.into !== undefined && options.output !== undefined) {
+      throw new Failure('usage', 'either --into or --output');
+    }
     const config = await session.config();
     const names = [options.from, ...(options.into === undefined ? [] : [options.into])];
     pickComponents(config, names);

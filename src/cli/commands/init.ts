@@ -23,6 +23,9 @@ interface Options {
   readonly passwordFile?: string;
 }
 
+/** What only a new configuration can follow. */
+const OWN_OPTIONS: readonly string[] = ['from', 'fromEnv', 'stack', 'store', 'endpoint', 'passwordFile'];
+
 export function define(command: Command, bind: Bind): void {
   command
     .option('--from <compose-file>', 'take the components from a docker-compose file')
@@ -43,6 +46,11 @@ Examples:
   bind<Options>(command, async (session, options) => {
     const file = session.globals.config ?? CONFIG_FILES[0];
     const present = existsSync(file) || (session.globals.config === undefined && existsSync(CONFIG_FILES[1]));
+    if (present && Object.keys(options).some((name) => OWN_OPTIONS.includes(name))) {
+      throw new Failure('usage', 'there is a configuration already, so init only creates its stores', {
+        hint: 'run it without options, or name another file with --config',
+      });
+    }
     const config = present ? await session.config() : await writeConfig(session, options, file);
     const created = await createStores(session.ctx, config);
     const kit = recoveryKit(config.stack, config.stores, resolve(config.file));

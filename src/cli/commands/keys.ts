@@ -66,6 +66,8 @@ async function onKeys<T>(session: Session, options: Options, work: (ring: KeyRin
   const config = await session.config();
   const stores = options.store === undefined ? undefined : [options.store];
   await using stack = await openStack(session.ctx, config, { stores, components: [] });
+  const [unread] = stack.failed;
+  if (unread) throw unread.error; // it may be the one that is meant
   const rings = stack.stores.flatMap(({ name, store }) => (store.keys ? [{ name, ring: store.keys }] : []));
   const [only, second] = rings;
   if (!only) throw new Failure('usage', 'there is no store with passwords', { hint: 'a plain store has none' });

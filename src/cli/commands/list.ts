@@ -47,7 +47,7 @@ Examples:
       );
     });
     for (const { name } of stack.failed) session.note(`store ${name} could not be read: its points are not shown`);
-    session.note(points.length === 0 ? '' : plural(points.length, 'point'));
+    if (points.length > 0) session.note(plural(points.length, 'point'));
     return stack.failed.length === 0 ? 0 : 3;
   });
 }

@@ -6,7 +6,7 @@ import { planRestore, type RestorePlan, type RestoreRequest } from '../../engine
 import { chooseEverywhere } from '../across.ts';
 import { confirm } from '../confirm.ts';
 import { type Bind, errorJson, type Session } from '../session.ts';
-import { type OpenStack, openStack } from '../stack.ts';
+import { type OpenStack, openStack, pickComponents } from '../stack.ts';
 import { bytesText, durationText, table } from '../terminal.ts';
 import { parseTime } from '../times.ts';
 import { findingLines } from '../views.ts';
@@ -51,13 +51,19 @@ Examples:
     );
   bind<Options>(command, async (session, options, [word]) => {
     const config = await session.config();
+    if (options.dropOld && options.preview) throw new Failure('usage', '--drop-old has no preview');
+    if (options.only) pickComponents(config, options.only);
     await using stack = await openStack(session.ctx, config, { stores: options.store });
     if (options.dropOld) return await dropOld(session, stack, options);
+    if (word !== undefined && options.at !== undefined) throw new Failure('usage', 'either a point or --at');
     if (word === undefined && options.at === undefined) {
-      throw new Failure('usage', 'which point? none was named', { hint: 'lifeboat restore latest, or --at TIME' });
+      throw new Failure('usage', 'which point? none was named', {
+        hint: 'name it before the options: lifeboat restore latest --only main-db; or --at TIME',
+      });
     }
     const at = options.at === undefined ? undefined : parseTime(options.at, session.ctx.now());
-    const wanted = { word, at, components: options.only };
+    // A point of a smaller plan may be newer: it is not what "everything" means.
+    const wanted = { word, at, components: options.only ?? config.components.map(({ name }) => name) };
     const { store, chosen } = await chooseEverywhere(session.ctx, stack.stores, config.stack, wanted);
     const request = requestOf(options, stack, store, chosen.point, config.parallel);
     for (const id of chosen.passedOver) session.note(`point ${id} is newer but lacks some of the components`);
@@ -116,7 +122,7 @@ function selectionOf(pairs: readonly string[]): Selection {
   const found: { database?: string; tables?: string[]; keys?: string[]; paths?: string[] } = {};
   for (const pair of pairs) {
     const at = pair.indexOf('=');
-    const [what, name] = [pair.slice(0, at), pair.slice(at + 1)];
+    const [what, name] = [pair.slice(0, Math.max(0, at)), pair.slice(at + 1)];
     if (what === 'database') found.database = name;
     else if (what === 'table') (found.tables ??= []).push(name);
     else if (what === 'keys') (found.keys ??= []).push(name);
@@ -142,7 +148,8 @@ async function dropOld(session: Session, stack: OpenStack, options: Options): Pr
 
 /** Over data, its name is typed; into empty targets a yes is enough. */
 async function confirmRestore(session: Session, plan: RestorePlan, options: Options): Promise<void> {
-  const replaced = plan.steps.filter(({ way, targetHolds }) => way !== 'empty' && targetHolds !== null);
+  // Also where nobody could look: a target that does not answer may hold data all the same.
+  const replaced = plan.steps.filter(({ way }) => way !== 'empty');
   const names = replaced.map(({ name }) => name).join(' ');
   const what = names === '' ? 'This restores as shown above' : `This replaces the data of ${names} as shown above`;
   await confirm(session, options.yes === true, what, names === '' ? 'yes' : names);
@@ -154,7 +161,7 @@ function planText(plan: RestorePlan, store: string): string {
   const rows = plan.steps.map((step) => [
     step.name,
     step.target === null ? 'as configured' : withoutPassword(step.target),
-    step.targetHolds ?? (step.problem ? '?' : 'nothing'),
+    step.targetHolds ?? (step.targetVersion === null ? 'not known: it does not answer' : 'nothing'),
     WAYS[step.way],
     bytesText(step.bytes),
     step.estimatedMs === null ? 'unknown' : durationText(step.estimatedMs),
@@ -263,10 +270,11 @@ function outcomeLines(each: RestoreOutcome): string[] {
 
 function safetyLines({ safety }: RestoredPoint): string[] {
   if (safety === null) return [];
-  if (safety.point !== null) return [`what was replaced is point ${safety.point}`];
-  return [`warning: what was replaced could not be captured first: ${messageOf(safety.error)}`];
+  const kept = safety.point === null ? [] : [`what was replaced is point ${safety.point}`];
+  if (safety.error === null) return kept;
+  return [...kept, `warning: what was replaced could not be captured whole first: ${messageOf(safety.error)}`];
 }
 
 function withoutPassword(target: string): string {
-  return target.replace(/^([a-z+]+:\/\/[^:/@]*):[^@]*@/, '$1@');
+  return target.replace(/^([a-z+]+:\/\/[^:/@]*):.*@/, '$1@');
 }

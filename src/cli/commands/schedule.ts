@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { Failure } from '../../core/errors.ts';
@@ -35,7 +36,7 @@ function jobsOf(config: Config): readonly Job[] {
   const jobs: Job[] = [];
   const add = (name: string, each: { schedule?: string | undefined; timezone: string }, words: string): void => {
     if (each.schedule === undefined) return;
-    const command = `lifeboat --config ${quoted(config.file)} ${words}`;
+    const command = `lifeboat --config ${quoted(resolve(config.file))} ${words}`;
     jobs.push({ name, schedule: each.schedule, timezone: each.timezone, command });
   };
   for (const [name, plan] of Object.entries(config.plans)) {
@@ -50,7 +51,12 @@ function cronText(jobs: readonly Job[]): string {
   const lines = jobs.map(({ name, schedule, timezone, command }) => {
     return `# ${name}\nCRON_TZ=${timezone}\n${schedule} root ${command.replaceAll('%', '\\%')}`;
   });
-  return ['# made by lifeboat schedule print', 'SHELL=/bin/sh', ...lines].join('\n');
+  return [
+    '# made by lifeboat schedule print',
+    'SHELL=/bin/sh',
+    'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+    ...lines,
+  ].join('\n');
 }
 
 function systemdText(jobs: readonly Job[]): string {

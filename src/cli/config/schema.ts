@@ -88,5 +88,4 @@ export const configSchema = z.strictObject({
   plans: z.record(name, planSchema).default({}),
   drills: z.record(name, drillSchema).default({}),
   parallel: z.number().int().min(1).max(64).default(4).describe('components captured or restored at the same time'),
-  tmp: z.string().optional().describe('directory for temporary files'),
 });

@@ -22,7 +22,7 @@ export function configText(choice: InitChoice): string {
   });
   return `# Lifeboat's configuration. Every key: lifeboat config schema. Secrets are references, never values:
 # \${env:NAME}, \${file:/path} or \${exec:command}.
-stack: ${choice.stack}
+${stringify({ stack: choice.stack }).trimEnd()}
 
 # Where recovery points lie. A second store at another place is what saves you when this one burns.
 stores:
