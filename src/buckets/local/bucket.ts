@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, link, lstat, open, opendir, rename, rmdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCode } from '../../core/errors.ts';
+import { Failure, systemCode } from '../../core/errors.ts';
 import type { Bucket, Bytes, Context, ObjectInfo } from '../../core/model.ts';
 import { checkKey, checkPrefix, checkRange, missing, missingRange, sortByBytes, taken, UNFINISHED } from '../keys.ts';
 import { startDraft, tidyOnce, writeBody } from './draft.ts';
@@ -44,6 +44,9 @@ export function localBucket(dir: string): Bucket {
         ctx.signal.throwIfAborted();
         const chunk = Buffer.allocUnsafe(Math.min(READ_BYTES, offset + length - at));
         const { bytesRead } = await file.read(chunk, 0, chunk.length, at).catch((error: unknown) => {
+          // A bad sector, or a file system whose own checksum disagrees: the object is damaged, not out of reach.
+          if (systemCode(error) === 'EIO')
+            throw new Failure('checksum', `${url}/${key} can't be read: EIO`, { cause: error });
           throw failureOf(error, `reading ${key}`, url);
         });
         if (bytesRead === 0) throw missingRange(url, key, { offset: at, length: chunk.length });

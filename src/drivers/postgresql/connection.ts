@@ -32,6 +32,7 @@ export interface Session extends AsyncDisposable {
 const FIXED = {
   statement_timeout: '0',
   idle_in_transaction_session_timeout: '0',
+  idle_session_timeout: '0',
   client_encoding: 'UTF8',
   timezone: 'UTC',
   datestyle: 'ISO, YMD',
@@ -88,7 +89,9 @@ function sessionOf(ctx: Context, facts: Facts, where: string, forget: () => void
     try {
       const { text, values = [], raw = false } = config;
       const asArrays = raw ? { rowMode: 'array', types: { getTypeParser: () => String } } : {};
-      const result = await client.query({ text, values, ...asArrays });
+      // The extended protocol: one statement, never two, whatever stands in the text.
+      const wanted = { text, values, queryMode: 'extended', ...asArrays };
+      const result = await client.query(wanted);
       return result.rows;
     } catch (error) {
       if (ctx.signal.aborted) throw interruption(ctx.signal);

@@ -14,10 +14,12 @@ import type { Server } from './settings.ts';
 import { type SqlItem, sqlItems } from './sqltext.ts';
 
 const IDENT = '(?:"(?:[^"]|"")+"|[A-Za-z_\\u0080-\\uffff][\\w$\\u0080-\\uffff]*)';
+/** What an owner is set of, and nothing else: no other action may stand before it. */
+const NAMED = `(?:only )?(?:\\d+|(?:${IDENT}\\.)?(?:${IDENT}|[-+*/<>=~!@#%^&|?\`]+)(?: ?\\((?:[^"()';]|"(?:[^"]|"")*")*\\))?(?: using ${IDENT})?)`;
 const OWNER = new RegExp(
   `^alter (?:table|sequence|view|materialized view|foreign table|function|procedure|aggregate|schema|type|domain|` +
     `collation|conversion|operator|operator class|operator family|statistics|large object|text search configuration|` +
-    `text search dictionary|publication|foreign data wrapper|server|event trigger) [\\s\\S]+ owner to (${IDENT})$`,
+    `text search dictionary|publication|foreign data wrapper|server|event trigger) ${NAMED} owner to (${IDENT})$`,
   'i',
 );
 const DEFAULTS_FOR = new RegExp(`^alter default privileges for role (${IDENT}) `, 'i');

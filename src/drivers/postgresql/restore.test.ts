@@ -293,6 +293,12 @@ describe('restore of postgresql', { skip: await missing('postgres-15', 'postgres
       ['makes itself mighty', 'alter role postgres password null;', { code: 'privileges' }],
       ['becomes another role', 'set session authorization postgres;', { code: 'privileges' }],
       ['reads files of the server', "create table t as select pg_read_file('PG_VERSION');", { code: 'privileges' }],
+      [
+        'hides an action before an owner',
+        `create table t (a text); insert into t values ('x');
+         alter table t alter column a type text using pg_read_file('PG_VERSION'), owner to pg_monitor;`,
+        { code: 'privileges' },
+      ],
       ['hides behind a quote', "select 'a\\'; \\! touch PROOF\n'; select 1;", { code: 'malformed' }],
     ];
     for (const [what, text, refusal] of HOSTILE) {

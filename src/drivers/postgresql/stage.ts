@@ -74,7 +74,10 @@ interface Swap {
 
 /** All of them or none: a swap that fails takes back the ones before it. */
 async function publish(ctx: Context, server: Server, swaps: readonly Swap[], terminate: boolean): Promise<string[]> {
-  await using control = await connectAside(ctx, server, new Set(swaps.map(({ live }) => live)));
+  ctx.signal.throwIfAborted();
+  // Once begun it is ended, one way or the other: a swap that is stopped half-way leaves no live database.
+  const steady = { ...ctx, signal: new AbortController().signal };
+  await using control = await connectAside(steady, server, new Set(swaps.map(({ live }) => live)));
   const undo: (() => Promise<void>)[] = [];
   const kept: string[] = [];
   try {
@@ -113,9 +116,17 @@ export async function dropOldDatabases(ctx: Context, server: Server): Promise<st
     z.object({ name: z.string() }),
     'select datname as name from pg_database where not datallowconn',
   );
-  const names = rows.map(({ name }) => name).filter((name) => isKept(name, server.databases));
+  const names: string[] = [];
+  for (const { name } of rows) {
+    // Without the live one a swap was killed half-way, and this is the only copy.
+    if (isKept(name, server.databases) && (await isThere(control, liveName(name)))) names.push(name);
+  }
   for (const name of names) await dropDatabase(control, name, false);
   return names;
+}
+
+function liveName(kept: string): string {
+  return kept.replace(/__lifeboat_old_\d{4}-\d{2}-\d{2}-\d{6}$/, '');
 }
 
 function isKept(name: string, databases: readonly string[] | 'all'): boolean {

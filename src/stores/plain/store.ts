@@ -119,6 +119,9 @@ function plainStore(bucket: Bucket, layout: Layout): Store {
     records: plainRecords(bucket),
     begin: (ctx, id, plan) => begin(ctx, drafts, id, plan),
     async resume(ctx, id) {
+      // Its process died between the manifest and the draft: what is committed is never written again.
+      if (await exists(ctx, drafts, id))
+        throw new Failure('missing', `${bucket.url} has no draft ${id}: it is a point`);
       return openDraft(ctx, drafts, id, await getJson(ctx, bucket, draftKey(id), planSchema), false);
     },
     receipts: (ctx, id) => readReceipts(ctx, bucket, id),
@@ -199,10 +202,10 @@ async function commit(
   assert(draft.id === point.id, 'a draft becomes the point of its own id');
   const { place, committing } = draft as PlainDraft;
   const proofs = await proofsOf(ctx, bucket, point, receipts);
-  await dropUnused(ctx, bucket, point, proofs);
   const manifest = renderManifest(place, point, proofs);
   const sha256 = createHash('sha256').update(manifest).digest('hex');
   if (await exists(ctx, store, point.id)) throw new Failure('exists', `${bucket.url} has a point ${point.id} already`);
+  await dropUnused(ctx, bucket, point, proofs);
   await bucket.put(ctx, place.digest, Buffer.from(`${sha256}\n`));
   committing();
   await bucket.put(ctx, place.manifest, manifest, { ifAbsent: true, contentType: 'application/json' });

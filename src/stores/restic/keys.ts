@@ -122,7 +122,10 @@ export function keyRing(bucket: Bucket, unlocked: Unlocked, locks: Locks): KeyRi
       await bucket.delete(ctx, `keys/${id}`);
     },
     async change(ctx, password) {
+      // Somebody else may be removing the new key, as another one's.
+      await using lock = await locks.acquire(ctx, 'exclusive');
       const { id, file } = await addKey(ctx, bucket, unlocked.key, password); // proves it, before the old one goes
+      await lock.assertHeld(ctx);
       const old = current;
       current = id;
       await bucket.delete(ctx, `keys/${old}`);
