@@ -1,22 +1,11 @@
 // One capture of a Redis into a file, in a process of its own so that it can be measured: URL INVENTORY FILE
 
 import { createWriteStream } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { Bytes, Context, Sink } from '../src/core/model.ts';
+import type { Bytes, Sink } from '../src/core/model.ts';
 import { redisDriver } from '../src/drivers/redis/driver.ts';
-
-const ctx: Context = {
-  signal: new AbortController().signal,
-  now: () => new Date(),
-  monotonicMs: () => performance.now(),
-  sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
-  progress: () => {},
-  log: { debug: () => {}, info: () => {}, warn: console.error, error: console.error },
-  env: process.env,
-  scratch: tmpdir(),
-};
+import { ctx } from './context.ts';
 
 const [url = '', inventory = '', file = ''] = process.argv.slice(2);
 const sink: Sink = {

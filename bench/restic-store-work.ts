@@ -3,28 +3,17 @@
 // unpack REPO ID DIR · check REPO
 
 import { open } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { localBucket } from '../src/buckets/local/bucket.ts';
-import type { Bytes, Context, Receipt, RecoveryPoint, Sink, Store } from '../src/core/model.ts';
+import type { Bytes, Receipt, RecoveryPoint, Sink, Store } from '../src/core/model.ts';
 import { filesDriver } from '../src/drivers/files/driver.ts';
 import { resticFormat } from '../src/stores/restic/store.ts';
+import { ctx } from './context.ts';
 
 const PART = 'dump.sql';
 const COMPONENT = 'data';
 const SETTINGS = { stack: 'bench', password: 'bench' };
 const READ_BYTES = 256 * 1024;
-
-const ctx: Context = {
-  signal: new AbortController().signal,
-  now: () => new Date(),
-  monotonicMs: () => performance.now(),
-  sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
-  progress: () => {},
-  log: { debug: () => {}, info: () => {}, warn: console.error, error: console.error },
-  env: process.env,
-  scratch: tmpdir(),
-};
 
 const [verb = '', repo = '', id = '', ...rest] = process.argv.slice(2);
 const [path = '', from = ''] = rest;

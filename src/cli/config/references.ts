@@ -3,6 +3,7 @@ import { type Failure, messageOf } from '../../core/errors.ts';
 import { nearest } from '../../core/settings.ts';
 import { parseSchedule } from '../slots.ts';
 import type { Config } from './model.ts';
+import { keepSchema } from './schema.ts';
 
 type Problem = (path: readonly (string | number)[], message: string, hint?: string) => Failure;
 
@@ -41,7 +42,7 @@ export function checkReferences(config: Config, problem: Problem): void {
   checkNesting(config, problem);
 }
 
-const KEEP_FIELDS: readonly string[] = ['last', 'hourly', 'daily', 'weekly', 'monthly', 'yearly', 'within'];
+const KEEP_FIELDS: readonly string[] = Object.keys(keepSchema.shape);
 
 /** The store names of a `keep` that has one rule for each store; none when it is one rule for all. */
 export function perStoreKeep(keep: Config['plans'][string]['keep']): readonly string[] {

@@ -38,7 +38,7 @@ export const storeCommon = z.object({
   rate_limit: size.optional().describe('bytes per second that may be sent and received'),
 });
 
-const keepSchema = z
+export const keepSchema = z
   .strictObject({
     last: z.number().int().positive().optional().describe('the newest N points'),
     hourly: z

@@ -12,21 +12,20 @@ import {
   bytesBelow,
   fill,
   findings,
+  GRACE,
+  HOUR_MS,
   keysOf,
   largest,
+  MINUTE_MS,
   made,
   noise,
   openStore,
+  P1,
+  P2,
   pointOf,
   readParts,
   save,
 } from './testing.ts';
-
-const P1 = '2026-01-01-020000';
-const P2 = '2026-01-02-020000';
-const MINUTE_MS = 60_000;
-const HOUR_MS = 60 * MINUTE_MS;
-const GRACE = { apply: true, graceMs: 24 * HOUR_MS };
 
 test('a part that is kept is written again when its pack is about to go (fault 8)', async () => {
   const ctx = testContext();

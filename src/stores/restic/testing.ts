@@ -17,6 +17,12 @@ import { createRepository } from './repository.ts';
 import { resticSettings } from './settings.ts';
 import { openResticStore, type ResticStore } from './store.ts';
 
+export const P1 = '2026-01-01-020000';
+export const P2 = '2026-01-02-020000';
+export const MINUTE_MS = 60_000;
+export const HOUR_MS = 60 * MINUTE_MS;
+export const GRACE = { apply: true, graceMs: 24 * HOUR_MS };
+
 const STACK = 'shop';
 export const PASSWORD = 'horse';
 /** Guessing a password may be cheap here. */
