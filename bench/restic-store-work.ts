@@ -5,7 +5,8 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { localBucket } from '../src/buckets/local/bucket.ts';
-import type { Bytes, Receipt, RecoveryPoint, Sink, Store } from '../src/core/model.ts';
+import type { Bytes, Receipt, RecoveryPoint, Sink } from '../src/core/model.ts';
+import type { Store } from '../src/core/storage.ts';
 import { filesDriver } from '../src/drivers/files/driver.ts';
 import { resticFormat } from '../src/stores/restic/store.ts';
 import { ctx } from './context.ts';

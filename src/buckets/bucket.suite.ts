@@ -1,5 +1,6 @@
 import { test } from 'node:test';
-import type { Bucket, Context } from '../core/model.ts';
+import type { Context } from '../core/model.ts';
+import type { Bucket } from '../core/storage.ts';
 import { testContext } from '../core/testing.ts';
 import { bucketChecks } from './checks.ts';
 

@@ -5,8 +5,9 @@ import { createHash, randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { bytesOf, readAll } from '../core/bytes.ts';
 import { Failure, isFailure } from '../core/errors.ts';
-import type { Bucket, Bytes, Context } from '../core/model.ts';
+import type { Bytes, Context } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
+import type { Bucket } from '../core/storage.ts';
 
 export interface BucketCheck {
   readonly title: string;

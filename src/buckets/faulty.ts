@@ -1,6 +1,7 @@
 import { readAll } from '../core/bytes.ts';
 import { Failure, messageOf } from '../core/errors.ts';
-import type { Bucket, Bytes, ObjectInfo } from '../core/model.ts';
+import type { Bytes } from '../core/model.ts';
+import type { Bucket, ObjectInfo } from '../core/storage.ts';
 import { checkKey, missingRange } from './keys.ts';
 
 export type BucketOperation = 'put' | 'get' | 'head' | 'list' | 'folders' | 'delete' | 'thaw';

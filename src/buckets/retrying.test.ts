@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bytesOf, readAll } from '../core/bytes.ts';
 import { type ErrorCode, Failure } from '../core/errors.ts';
-import type { Bucket, ObjectInfo } from '../core/model.ts';
+import type { Bucket, ObjectInfo } from '../core/storage.ts';
 import { type TestContext, testContext } from '../core/testing.ts';
 import { bucketSuite } from './bucket.suite.ts';
 import { type Faults, faultyBucket } from './faulty.ts';

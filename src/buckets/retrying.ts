@@ -1,7 +1,8 @@
 import { readAll } from '../core/bytes.ts';
 import { type ErrorCode, type Failure, isFailure, messageOf } from '../core/errors.ts';
-import type { Bucket, ByteRange, Bytes, Context, ObjectInfo, PutOptions } from '../core/model.ts';
+import type { ByteRange, Bytes, Context } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
+import type { Bucket, ObjectInfo, PutOptions } from '../core/storage.ts';
 import { compareBytes } from './keys.ts';
 
 export interface RetryOptions {

@@ -1,4 +1,5 @@
-import type { Bucket, Bytes, Context } from '../core/model.ts';
+import type { Bytes, Context } from '../core/model.ts';
+import type { Bucket } from '../core/storage.ts';
 
 /** Lets so many bytes a second through on average, both ways together, however many calls run at once. */
 export function throttledBucket(inner: Bucket, options: { readonly bytesPerSecond: number }): Bucket {

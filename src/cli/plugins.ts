@@ -2,8 +2,9 @@
 
 import type { z } from 'zod';
 import { Failure } from '../core/errors.ts';
-import type { Bucket, Context, Driver, StoreFormat } from '../core/model.ts';
+import type { Context, Driver } from '../core/model.ts';
 import { nearest } from '../core/settings.ts';
+import type { Bucket, StoreFormat } from '../core/storage.ts';
 
 export interface DriverPlugin {
   readonly driver: Driver;

@@ -2,8 +2,9 @@
 
 import { throttledBucket } from '../buckets/throttled.ts';
 import { Failure, isFailure, messageOf } from '../core/errors.ts';
-import type { Bucket, Context } from '../core/model.ts';
+import type { Context } from '../core/model.ts';
 import { nearest } from '../core/settings.ts';
+import type { Bucket } from '../core/storage.ts';
 import type { NamedStore, StackComponent } from '../engine/model.ts';
 import type { ComponentConfig, Config, StoreConfig } from './config/model.ts';
 

@@ -6,7 +6,8 @@ import type { Component } from '../core/model.ts';
 import { testContext } from '../core/testing.ts';
 import { type BackUpRequest, backUp } from './backup.ts';
 import type { StackComponent } from './model.ts';
-import { type Disk, disk, kv, kvServer, named } from './testing.ts';
+import { kv, kvServer } from './testing.ts';
+import { type Disk, disk, named } from './testing-store.ts';
 import { verifyPoints } from './verify.ts';
 
 function request(more: Partial<BackUpRequest> & Pick<BackUpRequest, 'components' | 'stores'>): BackUpRequest {

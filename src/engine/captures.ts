@@ -5,7 +5,8 @@ import { z } from 'zod';
 import { isFailure, messageOf } from '../core/errors.ts';
 import { identityOf, processIdentitySchema, stateOf } from '../core/liveness.ts';
 import { manifestJson, parseManifest } from '../core/manifest.ts';
-import type { CapturedComponent, Context, DraftPlan, Receipt, RecoveryPoint, Store } from '../core/model.ts';
+import type { CapturedComponent, Context, Receipt, RecoveryPoint } from '../core/model.ts';
+import type { DraftPlan, Store } from '../core/storage.ts';
 import { alive, type Lane, onEach } from './fan-out.ts';
 import type { NamedStore } from './model.ts';
 

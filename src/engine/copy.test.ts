@@ -8,7 +8,8 @@ import { backUp } from './backup.ts';
 import { copyPoints } from './copy.ts';
 import { drillPoint } from './drill.ts';
 import { listPoints } from './points.ts';
-import { damage, disk, kv, kvDriver, kvSandboxes, kvServer, named } from './testing.ts';
+import { kv, kvDriver, kvSandboxes, kvServer } from './testing.ts';
+import { damage, disk, named } from './testing-store.ts';
 import { verifyPoints } from './verify.ts';
 
 const drivers = new Map<string, Driver>([['kv', kvDriver]]);

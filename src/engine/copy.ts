@@ -6,7 +6,6 @@ import { manifestJson } from '../core/manifest.ts';
 import type {
   Bytes,
   Context,
-  Draft,
   Driver,
   Part,
   PartMeta,
@@ -14,9 +13,9 @@ import type {
   RecoveryPoint,
   Rendition,
   Source,
-  Store,
 } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
+import type { Draft, Store } from '../core/storage.ts';
 import { heldBy, type NamedStore, SAFETY_PLAN } from './model.ts';
 import { notePart, PARTS_PART, putPartList } from './parts.ts';
 import { proofsOf, provedAt, putProof } from './proofs.ts';

@@ -2,7 +2,8 @@
 
 import { z } from 'zod';
 import { isFailure } from '../core/errors.ts';
-import type { Context, Store } from '../core/model.ts';
+import type { Context } from '../core/model.ts';
+import type { Store } from '../core/storage.ts';
 
 /** The shares that a store splits its bytes into. */
 const SHARES = 100;

@@ -8,7 +8,8 @@ import { type DrillRequest, drillPoint } from './drill.ts';
 import { drillIds, evidenceMarkdown, evidenceSchema, readEvidence } from './evidence.ts';
 import type { Check, StackComponent } from './model.ts';
 import { listPoints } from './points.ts';
-import { type Disk, damage, disk, kv, kvDriver, kvSandboxes, kvServer, named } from './testing.ts';
+import { kv, kvDriver, kvSandboxes, kvServer } from './testing.ts';
+import { type Disk, damage, disk, named } from './testing-store.ts';
 
 interface Rig {
   readonly ctx: TestContext;

@@ -1,7 +1,8 @@
 // How long a restore will take, told from how long the last ones took in drills; never guessed.
 
 import { isFailure } from '../core/errors.ts';
-import type { Context, Store } from '../core/model.ts';
+import type { Context } from '../core/model.ts';
+import type { Store } from '../core/storage.ts';
 import { drillIds, readEvidence } from './evidence.ts';
 
 /** How many drills are looked at, newest first. */

@@ -2,7 +2,8 @@
 
 import { z } from 'zod';
 import { Failure } from '../core/errors.ts';
-import type { Context, Finding, Json, Store } from '../core/model.ts';
+import type { Context, Finding, Json } from '../core/model.ts';
+import type { Store } from '../core/storage.ts';
 import type { Findings } from './findings.ts';
 
 const verdict = z.enum(['pass', 'fail', 'unknown']);

@@ -6,7 +6,8 @@ import type { Merged } from '../core/model.ts';
 import { testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
 import { extractRows, mergeRows } from './extract.ts';
-import { disk, kv, kvSandboxes, kvServer, named } from './testing.ts';
+import { kv, kvSandboxes, kvServer } from './testing.ts';
+import { disk, named } from './testing-store.ts';
 
 async function filled() {
   const [ctx, on, server, sandboxes] = [testContext(), disk(), kvServer({ a: '1', b: '2', c: '3' }), kvSandboxes()];

@@ -3,8 +3,9 @@
 
 import { interruption } from '../core/context.ts';
 import { ERRORS, Failure, isFailure } from '../core/errors.ts';
-import type { Bytes, Context, Draft, Part, PartMeta, Receipt, Sink, Source, Store } from '../core/model.ts';
+import type { Bytes, Context, Part, PartMeta, Receipt, Sink, Source } from '../core/model.ts';
 import { gate } from '../core/parallel.ts';
+import type { Draft, Store } from '../core/storage.ts';
 import { notePart, putPartList } from './parts.ts';
 import { split } from './split.ts';
 import { type Spool, spool } from './spool.ts';

@@ -1,7 +1,8 @@
 // Makes recovery points of the folders that older scripts wrote. Their files stay as they are.
 
 import { Failure } from '../core/errors.ts';
-import type { Adopted, Context } from '../core/model.ts';
+import type { Context } from '../core/model.ts';
+import type { Adopted } from '../core/storage.ts';
 import type { NamedStore, StackComponent } from './model.ts';
 
 export interface ImportRequest {

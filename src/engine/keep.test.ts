@@ -11,7 +11,8 @@ import type { PointView } from './points.ts';
 import { listPoints } from './points.ts';
 import { provedAt } from './proofs.ts';
 import { prunePoints } from './prune.ts';
-import { disk, kv, kvServer, named } from './testing.ts';
+import { kv, kvServer } from './testing.ts';
+import { disk, named } from './testing-store.ts';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;

@@ -2,7 +2,8 @@
 
 import { Failure, isFailure, messageOf } from '../core/errors.ts';
 import { idOf } from '../core/manifest.ts';
-import type { Context, Draft, DraftPlan } from '../core/model.ts';
+import type { Context } from '../core/model.ts';
+import type { Draft, DraftPlan } from '../core/storage.ts';
 import type { Lane } from './fan-out.ts';
 import type { NamedStore } from './model.ts';
 

@@ -1,6 +1,7 @@
 // What the use cases are given: opened components and stores, and what their owner promised for them.
 
-import type { CapturedComponent, Component, Driver, RecoveryPoint, Store } from '../core/model.ts';
+import type { CapturedComponent, Component, Driver, RecoveryPoint } from '../core/model.ts';
+import type { Store } from '../core/storage.ts';
 
 /** How many components are captured, restored or rehearsed at the same time unless told otherwise. */
 export const PARALLEL_DEFAULT = 4;

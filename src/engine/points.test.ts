@@ -5,7 +5,8 @@ import { testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
 import { choosePoint, listPoints, type PointView, type Wanted } from './points.ts';
 import { putProof } from './proofs.ts';
-import { disk, kv, kvServer, named } from './testing.ts';
+import { kv, kvServer } from './testing.ts';
+import { disk, named } from './testing-store.ts';
 
 async function history(): Promise<readonly PointView[]> {
   const [ctx, on] = [testContext(), disk()];

@@ -2,7 +2,8 @@
 
 import { Failure, isFailure } from '../core/errors.ts';
 import { isPointId, timeOfId } from '../core/manifest.ts';
-import type { Context, Reclaimed, Store } from '../core/model.ts';
+import type { Context } from '../core/model.ts';
+import type { Reclaimed, Store } from '../core/storage.ts';
 import { AHEAD_MS_MAX } from './backup.ts';
 import { type Decision, decide, type RulesOf } from './keep.ts';
 import type { NamedStore } from './model.ts';

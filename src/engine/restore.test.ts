@@ -9,7 +9,8 @@ import type { StackComponent } from './model.ts';
 import { choosePoint, listPoints } from './points.ts';
 import { restorePoint } from './restore.ts';
 import { planRestore } from './restore-plan.ts';
-import { type Disk, damage, disk, kv, kvDriver, kvSandboxes, kvServer, named, stagingDriver } from './testing.ts';
+import { kv, kvDriver, kvSandboxes, kvServer, stagingDriver } from './testing.ts';
+import { type Disk, damage, disk, named } from './testing-store.ts';
 
 async function taken(ctx: TestContext, on: Disk, components: readonly StackComponent[]): Promise<RecoveryPoint> {
   const { point } = await backUp(ctx, { stack: 'shop', plan: 'nightly', components, stores: [named('a', on)] });

@@ -3,7 +3,8 @@ import { describe, test } from 'node:test';
 import type { Finding } from '../core/model.ts';
 import { testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
-import { damage, disk, kv, kvServer, named } from './testing.ts';
+import { kv, kvServer } from './testing.ts';
+import { damage, disk, named } from './testing-store.ts';
 import { verifyPoints } from './verify.ts';
 
 async function filled() {

@@ -15,7 +15,8 @@ import {
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readAll } from '../../core/bytes.ts';
-import type { Bucket, Bytes } from '../../core/model.ts';
+import type { Bytes } from '../../core/model.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
 import { bucketSuite } from '../bucket.suite.ts';
 import { localBucket } from './bucket.ts';

@@ -1,5 +1,6 @@
 import { readAll } from '../../core/bytes.ts';
-import type { Bucket, Bytes, ObjectInfo } from '../../core/model.ts';
+import type { Bytes } from '../../core/model.ts';
+import type { Bucket, ObjectInfo } from '../../core/storage.ts';
 import { checkKey, checkPrefix, checkRange, missing, missingRange, sortByBytes, taken } from '../keys.ts';
 
 const OBJECT_BYTES_MAX = 2 ** 31;

@@ -1,6 +1,6 @@
-import type { Bucket } from '../../core/model.ts';
 import { gate } from '../../core/parallel.ts';
 import { parseSettings } from '../../core/settings.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { checkKey, checkPrefix, checkRange } from '../keys.ts';
 import { retryingBucket } from '../retrying.ts';
 import { type Connection, connect } from './connection.ts';

@@ -1,6 +1,7 @@
 import type { ListObjectsV2Output } from '@aws-sdk/client-s3';
 import { Failure } from '../../core/errors.ts';
-import type { Context, ObjectInfo } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
+import type { ObjectInfo } from '../../core/storage.ts';
 import { compareBytes, sortByBytes } from '../keys.ts';
 import { retried } from '../retrying.ts';
 import type { Connection } from './connection.ts';

@@ -3,8 +3,9 @@
 import { randomUUID } from 'node:crypto';
 import { withDeadline, withSignal } from '../../core/context.ts';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
-import type { Bytes, Context, ObjectInfo, PutOptions } from '../../core/model.ts';
+import type { Bytes, Context } from '../../core/model.ts';
 import type { Gate } from '../../core/parallel.ts';
+import type { ObjectInfo, PutOptions } from '../../core/storage.ts';
 import { taken } from '../keys.ts';
 import { retried } from '../retrying.ts';
 import type { Connection } from './connection.ts';

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { Failure } from '../../core/errors.ts';
-import type { Adopted } from '../../core/model.ts';
+import type { Adopted } from '../../core/storage.ts';
 import { importFolders } from '../../engine/import.ts';
 import type { Bind } from '../session.ts';
 import { openStack } from '../stack.ts';

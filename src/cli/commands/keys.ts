@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { Failure } from '../../core/errors.ts';
-import type { KeyInfo, KeyRing } from '../../core/model.ts';
+import type { KeyInfo, KeyRing } from '../../core/storage.ts';
 import type { Bind, Session } from '../session.ts';
 import { openStack } from '../stack.ts';
 import { table } from '../terminal.ts';

@@ -4,7 +4,8 @@ import { basename, dirname } from 'node:path';
 import { localBucket } from '../../buckets/local/bucket.ts';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { isFailure } from '../../core/errors.ts';
-import type { Bucket, Context, ObjectInfo } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
+import type { Bucket, ObjectInfo } from '../../core/storage.ts';
 
 /** The file is `folder/<its name>`; what is put goes to memory, and the file is only read. */
 export function oneFileBucket(file: string, folder: string): Bucket {

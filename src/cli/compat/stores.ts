@@ -1,7 +1,8 @@
 // The old scripts had no `init`: their folders become stores when they are first used.
 
 import { isFailure, messageOf } from '../../core/errors.ts';
-import type { Adopted, Context } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
+import type { Adopted } from '../../core/storage.ts';
 import { importFolders } from '../../engine/import.ts';
 import type { Config, StoreConfig } from '../config/model.ts';
 import { openBucket, openStack } from '../stack.ts';

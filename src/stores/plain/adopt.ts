@@ -6,15 +6,8 @@ import { z } from 'zod';
 import { bytesOf, measured } from '../../core/bytes.ts';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import { idOf, isPointId, timeOfId } from '../../core/manifest.ts';
-import type {
-  Adopted,
-  AdoptOptions,
-  Bucket,
-  CapturedComponent,
-  Context,
-  Finding,
-  RecoveryPoint,
-} from '../../core/model.ts';
+import type { CapturedComponent, Context, Finding, RecoveryPoint } from '../../core/model.ts';
+import type { Adopted, AdoptOptions, Bucket } from '../../core/storage.ts';
 import { compareBytes, type Entry } from './entries.ts';
 import { gunzipped } from './gzip.ts';
 import { datedManifestKey, indexKey, OWN } from './keys.ts';

@@ -2,7 +2,8 @@
 
 import { createHash } from 'node:crypto';
 import { isFailure, messageOf } from '../../core/errors.ts';
-import type { Bucket, CheckOptions, Context, Finding } from '../../core/model.ts';
+import type { Context, Finding } from '../../core/model.ts';
+import type { Bucket, CheckOptions } from '../../core/storage.ts';
 import type { Entry } from './entries.ts';
 import { openIndex, type PartIndex } from './index.ts';
 import { type PlainPoint, contentOf as storedDocument } from './manifest.ts';

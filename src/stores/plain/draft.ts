@@ -5,8 +5,9 @@ import assert from 'node:assert/strict';
 import { z } from 'zod';
 import { measured } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
-import type { Bucket, Bytes, Context, Draft, DraftPlan, Part, PartMeta, Receipt, Sink } from '../../core/model.ts';
+import type { Bytes, Context, Part, PartMeta, Receipt, Sink } from '../../core/model.ts';
 import { type Gate, gate } from '../../core/parallel.ts';
+import type { Bucket, Draft, DraftPlan } from '../../core/storage.ts';
 import { type Entry, entrySpool, partOf } from './entries.ts';
 import { gzipped } from './gzip.ts';
 import {

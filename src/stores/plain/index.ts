@@ -2,7 +2,8 @@
 
 import { linesOf, measured, readAll } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
-import type { Bucket, Bytes, Context } from '../../core/model.ts';
+import type { Bytes, Context } from '../../core/model.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { compareBytes, type Entry, parseEntry } from './entries.ts';
 import { indexKey } from './keys.ts';
 

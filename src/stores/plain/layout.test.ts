@@ -6,7 +6,8 @@ import { faultyBucket } from '../../buckets/faulty.ts';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
-import type { Bucket, CapturedComponent, Context, Receipt, Rendition, Store } from '../../core/model.ts';
+import type { CapturedComponent, Context, Receipt, Rendition } from '../../core/model.ts';
+import type { Bucket, Store } from '../../core/storage.ts';
 import { type TestContext, testContext } from '../../core/testing.ts';
 import { plainFormat } from './store.ts';
 

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { createCipheriv } from 'node:crypto';
 import { test } from 'node:test';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
-import type { Bucket, Bytes } from '../../core/model.ts';
+import type { Bytes } from '../../core/model.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
 import { plainFormat } from './store.ts';
 

@@ -3,7 +3,8 @@
 import type { z } from 'zod';
 import { readAll } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
-import type { Bucket, Bytes, Context, Json, ObjectInfo } from '../../core/model.ts';
+import type { Bytes, Context, Json } from '../../core/model.ts';
+import type { Bucket, ObjectInfo } from '../../core/storage.ts';
 
 /** A body up to this size is put as a buffer, which a bucket can send again when a connection breaks. */
 const BUFFERED_BYTES_MAX = 1024 * 1024;

@@ -2,7 +2,8 @@
 
 import { z } from 'zod';
 import { isPointId } from '../../core/manifest.ts';
-import type { Bucket, Context, Reclaimed, ReclaimOptions } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
+import type { Bucket, Reclaimed, ReclaimOptions } from '../../core/storage.ts';
 import { announcedFiles, deleteDraft, deleteFolders } from './draft.ts';
 import { DRAFTS, datedManifestKey, INDEXES, OWN, PARTS, PENDING, pendingKey } from './keys.ts';
 import type { PlainPoint } from './manifest.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Bucket, RecordKind, Records } from '../../core/model.ts';
+import type { Bucket, RecordKind, Records } from '../../core/storage.ts';
 import { decodeSegment, encodeSegment, OWN } from './keys.ts';
 import { getJson, putJson } from './objects.ts';
 

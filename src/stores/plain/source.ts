@@ -3,7 +3,8 @@
 
 import { measured } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
-import type { Bucket, ByteRange, Bytes, Context, Source } from '../../core/model.ts';
+import type { ByteRange, Bytes, Context, Source } from '../../core/model.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { type Entry, partOf } from './entries.ts';
 import { gunzipped } from './gzip.ts';
 import type { PartIndex } from './index.ts';

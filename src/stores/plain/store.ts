@@ -5,17 +5,9 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import { isPointId } from '../../core/manifest.ts';
-import type {
-  Bucket,
-  Context,
-  Draft,
-  DraftPlan,
-  Receipt,
-  RecoveryPoint,
-  Store,
-  StoreFormat,
-} from '../../core/model.ts';
+import type { Context, Receipt, RecoveryPoint } from '../../core/model.ts';
 import { parseSettings } from '../../core/settings.ts';
+import type { Bucket, Draft, DraftPlan, Store, StoreFormat } from '../../core/storage.ts';
 import { adopt } from './adopt.ts';
 import { checkPoint, unreadable } from './check.ts';
 import { announcedFiles, type DraftStore, openDraft, type PlainDraft, planSchema } from './draft.ts';

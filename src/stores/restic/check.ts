@@ -3,8 +3,9 @@
 import { readAll } from '../../core/bytes.ts';
 import { type Failure, isFailure, messageOf } from '../../core/errors.ts';
 import { manifestJson } from '../../core/manifest.ts';
-import type { CheckOptions, Context, Finding } from '../../core/model.ts';
+import type { Context, Finding } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
+import type { CheckOptions } from '../../core/storage.ts';
 import { getOwn } from './documents.ts';
 import type { PackedBlob } from './index.ts';
 import type { TreeNode } from './nodes.ts';

@@ -3,7 +3,8 @@
 import type { z } from 'zod';
 import { readAll } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
-import type { Bucket, Bytes, Context, Json } from '../../core/model.ts';
+import type { Bytes, Context, Json } from '../../core/model.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { compress, decompress, type MasterKey, open, seal, sha256 } from './crypto.ts';
 
 const COMPRESSED = 0x02;

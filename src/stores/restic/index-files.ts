@@ -3,8 +3,9 @@
 import { z } from 'zod';
 import { readAll } from '../../core/bytes.ts';
 import { isFailure, messageOf } from '../../core/errors.ts';
-import type { Bucket, Context, ObjectInfo } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
+import type { Bucket, ObjectInfo } from '../../core/storage.ts';
 import { getNamed, isId, putNamed, shaped, type Vault } from './documents.ts';
 import { type BlobIndex, blobIndex, type PackedBlob } from './index.ts';
 import { headerBytes, openHeader } from './pack.ts';

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
-import type { Bucket, KeyRing } from '../../core/model.ts';
+import type { Bucket, KeyRing } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
 import { sha256 } from './crypto.ts';
 import { isIrreducible, randomPolynomial } from './polynomial.ts';

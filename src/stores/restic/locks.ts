@@ -4,7 +4,8 @@ import { readFile, readlink } from 'node:fs/promises';
 import { hostname, userInfo } from 'node:os';
 import { z } from 'zod';
 import { Failure, isFailure, messageOf, systemCode } from '../../core/errors.ts';
-import type { Context, ObjectInfo } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
+import type { ObjectInfo } from '../../core/storage.ts';
 import { getNamed, goTime, isId, putNamed, shaped, type Vault } from './documents.ts';
 
 const REFRESH_MS = 5 * 60_000;

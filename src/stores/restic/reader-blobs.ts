@@ -1,7 +1,8 @@
 // How sealed blobs come out of a bucket: one by one with a second try, or neighbours with one ranged read.
 
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
-import type { Bucket, ByteRange, Context } from '../../core/model.ts';
+import type { ByteRange, Context } from '../../core/model.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { type MasterKey, SEAL_BYTES } from './crypto.ts';
 import type { BlobIndex, BlobPlace } from './index.ts';
 import { BLOB_BYTES_MAX, openBlob, packKey, plainLength } from './pack.ts';

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { faultyBucket } from '../../buckets/faulty.ts';
 import { readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
-import type { Bucket } from '../../core/model.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
 import {
   begin,

@@ -4,7 +4,8 @@
 
 import { randomUUID } from 'node:crypto';
 import { Failure, isFailure } from '../../core/errors.ts';
-import type { Context, ObjectInfo, Reclaimed, ReclaimOptions } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
+import type { ObjectInfo, Reclaimed, ReclaimOptions } from '../../core/storage.ts';
 import type { Vault } from './documents.ts';
 import { draftReceipts, removeDraft, unfinishedDrafts } from './drafts.ts';
 import type { BlobIndex } from './index.ts';

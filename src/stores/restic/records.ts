@@ -1,6 +1,6 @@
 // Small documents of ours beside the points, sealed like everything else.
 
-import type { Records } from '../../core/model.ts';
+import type { Records } from '../../core/storage.ts';
 import { getOwn, putOwn, type Vault } from './documents.ts';
 
 const SUFFIX = '.json';

@@ -3,7 +3,8 @@
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { Failure, isFailure } from '../../core/errors.ts';
-import type { Bucket, Context } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { freshKey, open, seal } from './crypto.ts';
 import { getOwn, putOwn, readObject, shaped, type Vault } from './documents.ts';
 import { type Indexes, indexFiles } from './index-files.ts';

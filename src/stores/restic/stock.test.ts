@@ -11,7 +11,7 @@ import { faultyBucket } from '../../buckets/faulty.ts';
 import { localBucket } from '../../buckets/local/bucket.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
-import type { Bucket } from '../../core/model.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { liveContext } from '../../core/testing.ts';
 import { begin, createStore, fill, keysOf, noise, openStore, PASSWORD, pointOf, readParts, save } from './testing.ts';
 

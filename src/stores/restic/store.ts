@@ -1,8 +1,9 @@
 // The `restic` store: a restic repository whose snapshots are recovery points.
 
 import { Failure } from '../../core/errors.ts';
-import type { Bucket, Context, RecoveryPoint, Source, Store, StoreFormat } from '../../core/model.ts';
+import type { Context, RecoveryPoint, Source } from '../../core/model.ts';
 import { parseSettings } from '../../core/settings.ts';
+import type { Bucket, Store, StoreFormat } from '../../core/storage.ts';
 import { checkRepository } from './check.ts';
 import { repositoryDrafts } from './drafts.ts';
 import { keyRing } from './keys.ts';

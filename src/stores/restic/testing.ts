@@ -3,16 +3,8 @@
 import { createCipheriv } from 'node:crypto';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
-import type {
-  Bucket,
-  CapturedComponent,
-  Context,
-  Draft,
-  Finding,
-  Receipt,
-  RecoveryPoint,
-  Store,
-} from '../../core/model.ts';
+import type { CapturedComponent, Context, Finding, Receipt, RecoveryPoint } from '../../core/model.ts';
+import type { Bucket, Draft, Store } from '../../core/storage.ts';
 import { createRepository } from './repository.ts';
 import { resticSettings } from './settings.ts';
 import { openResticStore, type ResticStore } from './store.ts';

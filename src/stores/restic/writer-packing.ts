@@ -2,7 +2,8 @@
 // the bucket. It owns the budgets, the buffers, and the one failure that ends everything.
 
 import { Failure } from '../../core/errors.ts';
-import type { Bucket, Context } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { CHUNK_BYTES_MAX } from './chunker.ts';
 import type { MasterKey } from './crypto.ts';
 import type { BlobIndex, PackedBlob } from './index.ts';

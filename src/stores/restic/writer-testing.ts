@@ -1,7 +1,8 @@
 import { createCipheriv, createHash } from 'node:crypto';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { readAll } from '../../core/bytes.ts';
-import type { Bucket, ByteRange, Bytes, Context } from '../../core/model.ts';
+import type { ByteRange, Bytes, Context } from '../../core/model.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
 import { freshKey, type MasterKey } from './crypto.ts';
 import { type BlobIndex, blobIndex } from './index.ts';

@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { faultyBucket } from '../../buckets/faulty.ts';
 import { readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
-import type { Bucket, Context, Store } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
+import type { Bucket, Store } from '../../core/storage.ts';
 import { type TestContext, testContext } from '../../core/testing.ts';
 import {
   assertWhole,

@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
-import type { Bucket, Bytes } from '../../core/model.ts';
+import type { Bytes } from '../../core/model.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
 import {
   assertWhole,

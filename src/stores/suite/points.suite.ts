@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { bytesOf } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
-import type { Bucket, Receipt } from '../../core/model.ts';
+import type { Receipt } from '../../core/model.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
 import {
   assertWhole,

@@ -7,19 +7,16 @@ import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
 import type {
-  Bucket,
   Bytes,
   CapturedComponent,
   Context,
-  Draft,
   Finding,
   Receipt,
   RecoveryPoint,
   Sink,
   Source,
-  Store,
-  StoreFormat,
 } from '../../core/model.ts';
+import type { Bucket, Draft, Store, StoreFormat } from '../../core/storage.ts';
 import type { TestContext } from '../../core/testing.ts';
 
 export interface StoreRig {
