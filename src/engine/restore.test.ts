@@ -146,6 +146,19 @@ describe('a restore', () => {
     await assert.rejects(restorePoint(ctx, elsewhere), (error) => isFailure(error, 'usage'));
   });
 
+  test('does what was shown: data that came into the target since is not replaced', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const server = kvServer({ a: '1' });
+    const components = [kv('db', server)];
+    const point = await taken(ctx, on, components);
+    server.data.clear();
+    const request = { from: named('a', on), point, components, inPlace: true };
+    const shown = await planRestore(ctx, request);
+    server.data.set('new', 'since');
+    await assert.rejects(restorePoint(ctx, request, shown), (error) => isFailure(error, 'target-not-empty'));
+    assert.deepEqual([...server.data], [['new', 'since']]);
+  });
+
   test('of a selection brings back that alone, and claims nothing about the whole', async () => {
     const [ctx, on] = [testContext(), disk()];
     const server = kvServer({ a: '1', b: '2' });

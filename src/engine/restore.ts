@@ -51,12 +51,13 @@ export interface RestoredPoint {
 }
 
 /**
- * 'target-not-empty' before anything is touched when a target holds data and this is not in place. A component that
- * fails does not stop those that need it not; throws only when none came back.
+ * Does what `plan` says, or a plan made now where nobody was shown one. 'target-not-empty' before anything is touched
+ * when a target holds data and this is not in place. A component that fails does not stop those that need it not;
+ * throws only when none came back.
  */
-export async function restorePoint(ctx: Context, request: RestoreRequest): Promise<RestoredPoint> {
+export async function restorePoint(ctx: Context, request: RestoreRequest, shown?: RestorePlan): Promise<RestoredPoint> {
   const startedMs = ctx.monotonicMs();
-  const plan = await planRestore(ctx, request);
+  const plan = shown ?? (await planRestore(ctx, request));
   refuseFullTargets(plan.steps);
   const safety = await takeSafety(ctx, request, plan);
   const steps = new Map(plan.steps.map((step) => [step.name, step]));
@@ -166,7 +167,8 @@ async function attemptStep(attempt: Attempt): Promise<Done> {
   const from = { watch: watching, open: () => request.from.store.open(ctx, request.point.id, step.name) };
   const options: RestoreOptions = {
     ...(request.select ? { select: request.select } : {}),
-    ...(step.way === 'replace' ? { replace: true } : {}),
+    // Only what was seen is replaced: where nothing was, the driver refuses what came there since.
+    ...(step.way === 'replace' && step.targetHolds !== null ? { replace: true } : {}),
     ...(request.terminateConnections ? { terminateConnections: true } : {}),
     ...(request.jobs === undefined ? {} : { jobs: request.jobs }),
   };

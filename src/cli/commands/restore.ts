@@ -74,7 +74,7 @@ Examples:
     }
     session.note(planText(plan, store.name));
     await confirmRestore(session, plan, options);
-    const restored = await restorePoint(session.ctx, request);
+    const restored = await restorePoint(session.ctx, request, plan);
     session.print(restoredJson(restored, store.name), () => restoredText(restored));
     return restored.complete ? 0 : 3;
   });
