@@ -86,6 +86,10 @@ interface Position {
   comments: number; // depth
   /** A quote that ends a text unless another one follows. */
   maybeEnd: boolean;
+  /** The kind of a text behind which only space and line comments came: behind a line's end it may go on. */
+  endedText: 'text' | 'escaped-text' | null;
+  /** A line has ended since. */
+  lineEnded: boolean;
   /** Behind a backslash. */
   escaped: boolean;
   /** Of a dollar-quoted text, or the psql command. */
@@ -112,6 +116,8 @@ function statementLexer(): Lexer {
     parens: 0,
     comments: 0,
     maybeEnd: false,
+    endedText: null,
+    lineEnded: false,
     escaped: false,
     tag: '',
     matched: 0,
@@ -175,7 +181,7 @@ function readCode(at: Position, byte: number): boolean {
   if (isWordByte(byte)) {
     if (at.word.length < 64) at.word += String.fromCharCode(byte); // longer ones are no keywords
   } else if (byte !== DOLLAR || at.word === '') {
-    if (byte === QUOTE) at.state = /^e$/i.test(at.word) ? 'escaped-text' : 'text';
+    if (byte === QUOTE) at.state = continued(at) ?? (/^e$/i.test(at.word) ? 'escaped-text' : 'text');
     else if (byte === DOLLAR) Object.assign(at, { state: 'tag', tag: '$' });
     endWord(at);
   }
@@ -186,8 +192,21 @@ function readCode(at: Position, byte: number): boolean {
   else if (byte === STAR && at.previous === SLASH) return beginComment(at, 'comment');
   else if (byte === BACKSLASH) return beginCommand(at);
   else if (byte === SEMICOLON && at.parens === 0 && at.atomic === 0) return true;
+  noteBehindText(at, byte);
   if (at.length > 0 || !isSpace(byte)) keep(at, byte);
   return false;
+}
+
+/** 'a' and 'b' on the next line are one text, of the kind that the first one has. */
+function continued(at: Position): 'text' | 'escaped-text' | null {
+  return at.lineEnded ? at.endedText : null;
+}
+
+function noteBehindText(at: Position, byte: number): void {
+  if (at.endedText === null) return;
+  const loneDash = at.previous === DASH; // two of them have begun a comment
+  if (loneDash || (byte !== DASH && !isSpace(byte))) at.endedText = null;
+  else if (byte === LF || byte === CR) at.lineEnded = true;
 }
 
 function endWord(at: Position): void {
@@ -242,7 +261,7 @@ function readText(at: Position, byte: number): boolean {
   if (at.maybeEnd) {
     at.maybeEnd = false;
     if (byte !== QUOTE) {
-      at.state = 'code';
+      Object.assign(at, { endedText: at.state, lineEnded: false, state: 'code' });
       return true;
     }
   } else if (at.escaped) at.escaped = false;
@@ -252,7 +271,7 @@ function readText(at: Position, byte: number): boolean {
   return false;
 }
 
-/** Comments and commands leave nothing behind but a space. */
+/** Comments and commands leave nothing behind but a space, or the end of their line. */
 function readOutside(at: Position, byte: number): boolean {
   if (at.state === 'comment') {
     if (byte === STAR && at.previous === SLASH) at.comments += 1;
@@ -262,8 +281,11 @@ function readOutside(at: Position, byte: number): boolean {
     if (at.state === 'command') at.tag += String.fromCharCode(byte);
     return false;
   } else if (at.state === 'command') obey(at);
+  const between = at.state === 'comment' ? SPACE : LF;
   at.state = 'code';
-  if (at.length > 0) keep(at, SPACE);
+  if (between === LF) at.lineEnded = true;
+  else at.endedText = null;
+  if (at.length > 0) keep(at, between);
   return false;
 }
 
