@@ -109,6 +109,17 @@ export interface Adopted {
   readonly findings: readonly Finding[];
 }
 
+/** What lies in an archive of the bucket and must be thawed before it can be read. */
+export interface Archive {
+  /**
+   * The archived objects that reading these components of the point needs, each once, those that are thawing among
+   * them; nothing when all can be read. Where what tells the way to others is archived itself, only that is named: ask
+   * again when it is back.
+   */
+  needed(ctx: Context, point: string, components: readonly string[]): AsyncIterable<ObjectInfo>;
+  thaw(ctx: Context, key: string, request: ThawRequest): Promise<void>;
+}
+
 /** How recovery points are written. Disposing releases workers, locks and memory. */
 export interface Store extends AsyncDisposable {
   readonly url: string; // for messages; without secrets
@@ -136,6 +147,8 @@ export interface Store extends AsyncDisposable {
   adopt?(ctx: Context, options: AdoptOptions): AsyncIterable<Adopted>;
   readonly records: Records;
   readonly keys?: KeyRing;
+  /** Only where the bucket can archive objects. */
+  readonly archive?: Archive;
 }
 export interface StoreFormat {
   readonly format: string;
@@ -153,6 +166,16 @@ export interface ObjectInfo {
   readonly modifiedAt: Date;
   /** In a storage class that must be thawed before it can be read (Glacier). */
   readonly archived?: boolean;
+  /** Of an archived one: its storage class, in the words of the bucket. */
+  readonly storageClass?: string;
+  /** Of an archived one: it was asked for, and is on its way. Where only `head` can tell, a listing does not. */
+  readonly thawing?: boolean;
+}
+export type ThawTier = 'Expedited' | 'Standard' | 'Bulk';
+export interface ThawRequest {
+  /** How long the object then stays readable. */
+  readonly days: number;
+  readonly tier: ThawTier;
 }
 export interface PutOptions {
   /** 'exists' when the key is there already, where the bucket can tell. */
@@ -183,8 +206,11 @@ export interface Bucket {
   delete(ctx: Context, key: string): Promise<void>;
   /** Many at once; resolves to the keys that could not be deleted, each with why. */
   deleteAll(ctx: Context, keys: readonly string[]): Promise<readonly { key: string; reason: string }[]>;
-  /** Asks for an archived object back; resolves when the request is accepted. Only where objects can be archived. */
-  thaw?(ctx: Context, key: string, request: { days: number; tier: 'Expedited' | 'Standard' | 'Bulk' }): Promise<void>;
+  /**
+   * Asks for an archived object back; resolves when the request is accepted, and when it was asked for before. Only
+   * where objects can be archived.
+   */
+  thaw?(ctx: Context, key: string, request: ThawRequest): Promise<void>;
   /** Gives back connections and threads. */
   close(): Promise<void>;
 }

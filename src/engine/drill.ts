@@ -10,10 +10,11 @@ import { bringBack, phasesFrom, prove, sumOf, verdictOf, type Watch, watch } fro
 import { criticalPhases, type Timed } from './critical-path.ts';
 import { type ComponentEvidence, type Evidence, findingsJson, putEvidence } from './evidence.ts';
 import { type FindingsBook, findingsBook } from './findings.ts';
-import { type NamedStore, type Objective, PARALLEL_DEFAULT, type StackComponent } from './model.ts';
+import { heldIn, type NamedStore, type Objective, PARALLEL_DEFAULT, type StackComponent } from './model.ts';
 import { dependencies, inOrder } from './order.ts';
 import { firstCut } from './points.ts';
 import { freeRecordId, putProof } from './proofs.ts';
+import { needThawed } from './thaw.ts';
 
 export interface DrillRequest {
   readonly from: NamedStore;
@@ -35,10 +36,12 @@ export interface Drilled {
   readonly unrecorded: unknown;
 }
 
+/** 'archived' before anything is tried when the point must be thawed first: waiting for that is no part of a drill. */
 export async function drillPoint(ctx: Context, request: DrillRequest): Promise<Drilled> {
   const [startedAt, startedMs] = [ctx.now(), ctx.monotonicMs()];
   const { from, point } = request;
   const names = request.only ?? Object.keys(point.components);
+  await needThawed(ctx, { from, point: point.id, components: names.filter((name) => heldIn(point, name)) });
   const all = request.components.map(({ name, restoreAfter }) => ({ name, restoreAfter }));
   const trials = await inOrder<Trial>(dependencies(all, names), request.parallel ?? PARALLEL_DEFAULT, (name, earlier) =>
     tryOne(ctx, request, name, [...earlier.keys()], startedMs),

@@ -19,6 +19,7 @@ import type {
   Selection,
 } from '../core/model.ts';
 import { heldIn, type NamedStore, type StackComponent } from './model.ts';
+import { needThawed } from './thaw.ts';
 
 /** The longest row that is carried over; longer ones are brought back by restoring the table. */
 const ROW_BYTES_MAX = 256 * 1024 * 1024;
@@ -41,6 +42,7 @@ export async function* extractRows(ctx: Context, request: ExtractRequest): Async
   if (!component.extract) {
     throw new Failure('usage', `a component of kind ${item.kind} has no rows to extract; restore it instead`);
   }
+  await needThawed(ctx, { from, point: point.id, components: [item.name] });
   let box: Sandbox | undefined;
   const sandbox = async (): Promise<Component> => {
     const version = captured.serverVersion ?? (await component.probe(ctx)).version;

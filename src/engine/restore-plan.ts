@@ -6,6 +6,7 @@ import { mapBounded } from '../core/parallel.ts';
 import { type Estimator, estimator } from './estimate.ts';
 import { heldBy, heldIn, type NamedStore, PARALLEL_DEFAULT, type StackComponent } from './model.ts';
 import { dependencies, waves } from './order.ts';
+import { type Archived, archivedFailure, archivedIn } from './thaw.ts';
 
 export interface RestoreRequest {
   readonly from: NamedStore;
@@ -57,6 +58,8 @@ export interface RestorePlan {
   readonly order: readonly (readonly string[])[];
   readonly before: ReadonlyMap<string, ReadonlySet<string>>;
   readonly bytes: number;
+  /** What the store can't read before it is thawed; null when there is nothing of that kind. */
+  readonly archived: Archived | null;
   /** Null where no drill has measured what it takes. */
   readonly estimatedMs: number | null;
   readonly warnings: readonly string[];
@@ -74,6 +77,11 @@ export async function planRestore(ctx: Context, request: RestoreRequest): Promis
     request.components,
     chosen.map(({ name }) => name),
   );
+  const archived = await archivedIn(ctx, {
+    from: request.from,
+    point: request.point.id,
+    components: chosen.map(({ name }) => name),
+  });
   const estimate = await estimator(ctx, request.from.store);
   const steps = await mapBounded(chosen, request.parallel ?? PARALLEL_DEFAULT, (item) =>
     planStep(ctx, request, estimate, item),
@@ -85,6 +93,7 @@ export async function planRestore(ctx: Context, request: RestoreRequest): Promis
     order,
     before,
     bytes: steps.reduce((sum, { bytes }) => sum + bytes, 0),
+    archived,
     estimatedMs: totalMs(order, steps),
     warnings,
   };
@@ -199,6 +208,11 @@ function totalMs(order: RestorePlan['order'], steps: readonly RestoreStep[]): nu
     sum += slowest;
   }
   return sum;
+}
+
+/** Throws before anything is touched when what is to be restored can't be read yet. */
+export function refuseArchived({ point, archived }: RestorePlan, from: NamedStore): void {
+  if (archived) throw archivedFailure({ from, point: point.id }, archived);
 }
 
 /** Throws before anything is touched when a target holds data that nobody asked to replace. */

@@ -16,6 +16,7 @@ import {
   type RestorePlan,
   type RestoreRequest,
   type RestoreStep,
+  refuseArchived,
   refuseFullTargets,
 } from './restore-plan.ts';
 
@@ -52,13 +53,14 @@ export interface RestoredPoint {
 
 /**
  * Does what `plan` says, or a plan made now where nobody was shown one. 'target-not-empty' before anything is touched
- * when a target holds data and this is not in place. A component that fails does not stop those that need it not;
+ * when a target holds data and this is not in place, 'archived' when the data must be thawed. A component that fails does not stop those that need it not;
  * throws only when none came back.
  */
 export async function restorePoint(ctx: Context, request: RestoreRequest, shown?: RestorePlan): Promise<RestoredPoint> {
   const startedMs = ctx.monotonicMs();
   const plan = shown ?? (await planRestore(ctx, request));
   refuseFullTargets(plan.steps);
+  refuseArchived(plan, request.from);
   const safety = await takeSafety(ctx, request, plan);
   const steps = new Map(plan.steps.map((step) => [step.name, step]));
   const outcomes = await inOrder<RestoreOutcome>(plan.before, request.parallel ?? PARALLEL_DEFAULT, (name, earlier) => {

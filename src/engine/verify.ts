@@ -11,6 +11,7 @@ import { type Findings, type FindingsBook, findingsBook } from './findings.ts';
 import { heldBy, type NamedStore } from './model.ts';
 import { type ListedPart, PARTS_PART, readPartList } from './parts.ts';
 import { byteOrder } from './spool.ts';
+import { needThawed } from './thaw.ts';
 
 /** Parts that are read at the same time. */
 const READS_AT_ONCE = 4;
@@ -40,6 +41,9 @@ export async function verifyPoints(ctx: Context, request: VerifyRequest): Promis
   const share = Math.min(1, Math.max(0, request.readData ?? 0));
   let coverage: Coverage | null = null;
   if (!request.points) coverage = await checkStore(ctx, request.in, share, book);
+  for (const point of share > 0 ? (request.points ?? []) : []) {
+    await needThawed(ctx, { from: request.in, point: point.id, components: heldBy(point) });
+  }
   let points = 0;
   for await (const point of request.points ?? store.list(ctx)) {
     points += 1;
@@ -224,7 +228,8 @@ function shareOf(name: string): number {
 
 function damage(check: string, error: unknown): Finding {
   const lost = isFailure(error, 'checksum') || isFailure(error, 'missing') || isFailure(error, 'malformed');
-  return { check, verdict: lost ? 'fail' : 'unknown', detail: messageOf(error), hint: REPAIR };
+  const hint = (isFailure(error, 'archived') && error.hint) || REPAIR;
+  return { check, verdict: lost ? 'fail' : 'unknown', detail: messageOf(error), hint };
 }
 
 async function holds(ctx: Context, source: Source, name: string): Promise<boolean> {

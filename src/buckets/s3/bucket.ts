@@ -54,9 +54,9 @@ function singleTries(connection: Connection): Bucket {
       for (const key of keys) checkKey(key);
       return await deleteMany(ctx, connection, keys);
     },
-    async thaw(ctx, key, { days, tier }) {
+    async thaw(ctx, key, request) {
       checkKey(key);
-      await thaw(ctx, connection, key, days, tier);
+      await thaw(ctx, connection, key, request);
     },
     close: () => connection.close(),
   };

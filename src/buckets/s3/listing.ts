@@ -67,12 +67,14 @@ function parsePage(page: ListObjectsV2Output, connection: Connection, prefix: st
     return text.slice(connection.prefix.length);
   };
   const objects: ObjectInfo[] = [];
-  for (const { Key, Size: bytes, LastModified: modifiedAt, StorageClass, RestoreStatus } of page.Contents ?? []) {
+  for (const each of page.Contents ?? []) {
+    const { Key, Size: bytes, LastModified: modifiedAt, StorageClass: storageClass, RestoreStatus } = each;
     if (Key === undefined || bytes === undefined || modifiedAt === undefined) throw noListing(connection, prefix);
     const key = keyOf(Key);
     if (key === '' || key.endsWith('/')) continue; // a console's mark for an empty folder
-    const archived = isArchivedClass(StorageClass) && RestoreStatus?.RestoreExpiryDate === undefined;
-    objects.push({ key, bytes, modifiedAt, ...(archived ? { archived } : {}) });
+    const archived = isArchivedClass(storageClass) && RestoreStatus?.RestoreExpiryDate === undefined;
+    const archival = archived ? { archived, ...(storageClass === undefined ? {} : { storageClass }) } : {};
+    objects.push({ key, bytes, modifiedAt, ...archival });
   }
   return { objects, folders: (page.CommonPrefixes ?? []).map(({ Prefix = '' }) => keyOf(Prefix)), more };
 }

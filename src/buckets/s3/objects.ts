@@ -5,7 +5,7 @@ import { Readable } from 'node:stream';
 import type { HeadObjectOutput, PutObjectRequest } from '@aws-sdk/client-s3';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { ByteRange, Bytes, Context } from '../../core/model.ts';
-import type { Bucket, ObjectInfo, PutOptions } from '../../core/storage.ts';
+import type { ObjectInfo, PutOptions, ThawRequest } from '../../core/storage.ts';
 import { missing, missingRange, taken } from '../keys.ts';
 import type { Connection } from './connection.ts';
 import { failureOf } from './failures.ts';
@@ -119,18 +119,14 @@ export async function headOf(
   if (bytes === undefined || modifiedAt === undefined) {
     throw new Failure('unreachable', `looking at ${key} in ${url}: the answer was none of S3`);
   }
-  const archived = isArchived(head);
-  return { info: { key, bytes, modifiedAt, ...(archived ? { archived } : {}) }, token: head.Metadata?.[token] };
+  return { info: { key, bytes, modifiedAt, ...archivalOf(head) }, token: head.Metadata?.[token] };
 }
-
-export type ThawTier = Parameters<NonNullable<Bucket['thaw']>>[2]['tier'];
 
 export async function thaw(
   ctx: Context,
   { bucket, prefix, call }: Connection,
   key: string,
-  days: number,
-  tier: ThawTier,
+  { days, tier }: ThawRequest,
 ): Promise<void> {
   try {
     await call(ctx, `asking for ${key}`, (s3, options) =>
@@ -145,7 +141,9 @@ export async function thaw(
     );
   } catch (error) {
     const name = isFailure(error) && error.cause instanceof Error ? error.cause.name : '';
-    if (name !== 'RestoreAlreadyInProgress') throw error;
+    if (name === 'RestoreAlreadyInProgress') return;
+    if (!isFailure(error, 'denied')) throw error;
+    throw new Failure('denied', error.message, { cause: error, hint: 'needed for this alone is s3:RestoreObject' });
   }
 }
 
@@ -153,9 +151,15 @@ export function isArchivedClass(storageClass: string | undefined): boolean {
   return storageClass !== undefined && ARCHIVES.includes(storageClass);
 }
 
-function isArchived({ StorageClass, ArchiveStatus, Restore }: HeadObjectOutput): boolean {
-  const thawed = Restore?.includes('ongoing-request="false"') ?? false;
-  return (isArchivedClass(StorageClass) || ArchiveStatus !== undefined) && !thawed;
+function archivalOf({
+  StorageClass: storageClass,
+  ArchiveStatus,
+  Restore = '',
+}: HeadObjectOutput): Pick<ObjectInfo, 'archived' | 'storageClass' | 'thawing'> {
+  const archived = isArchivedClass(storageClass) || ArchiveStatus !== undefined;
+  if (!archived || Restore.includes('ongoing-request="false"')) return {};
+  const thawing = Restore.includes('ongoing-request="true"');
+  return { archived, ...(storageClass === undefined ? {} : { storageClass }), ...(thawing ? { thawing } : {}) };
 }
 
 async function mustBeAbsent(ctx: Context, connection: Connection, key: string): Promise<void> {

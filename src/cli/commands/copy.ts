@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { Failure, messageOf } from '../../core/errors.ts';
+import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import { copyPoints } from '../../engine/copy.ts';
 import { choosePoint, listPoints } from '../../engine/points.ts';
 import { driverNames, driverPlugin } from '../plugins.ts';
@@ -39,7 +39,10 @@ export function define(command: Command, bind: Bind): void {
     const json = copied.map(({ error, ...each }) => ({ ...each, ...(error === null ? {} : errorJson(error)) }));
     session.print({ from: from.name, to: to.name, points: json }, () => {
       const moved = copied.filter((each) => each.moved).length;
-      const lines = failed.map(({ point, error }) => `${point}: FAILED: ${messageOf(error)}`);
+      const lines = failed.map(({ point, error }) => {
+        const hint = isFailure(error) && error.hint ? `\n  ${error.hint}` : '';
+        return `${point}: FAILED: ${messageOf(error)}${hint}`;
+      });
       const there = copied.length - moved - failed.length;
       return [
         `${plural(moved, 'point')} copied from ${from.name} to ${to.name}, ${there} there already`,

@@ -9,6 +9,7 @@ import type { Context, Receipt, RecoveryPoint } from '../../core/model.ts';
 import { parseSettings } from '../../core/settings.ts';
 import type { Bucket, Draft, DraftPlan, Store, StoreFormat } from '../../core/storage.ts';
 import { adopt } from './adopt.ts';
+import { plainArchive } from './archive.ts';
 import { checkPoint, unreadable } from './check.ts';
 import { announcedFiles, type DraftStore, openDraft, type PlainDraft, planSchema } from './draft.ts';
 import { openIndex, type PartIndex } from './index.ts';
@@ -106,16 +107,15 @@ function plainStore(bucket: Bucket, layout: Layout): Store {
       );
     },
   };
+  const archive = plainArchive(bucket, async (ctx, point, component) =>
+    indexOf(ctx, bucket, await find(ctx, point), point, component),
+  );
   return {
     url: bucket.url,
     records: plainRecords(bucket),
+    ...(archive ? { archive } : {}),
     begin: (ctx, id, plan) => begin(ctx, drafts, id, plan),
-    async resume(ctx, id) {
-      // Its process died between the manifest and the draft: what is committed is never written again.
-      if (await exists(ctx, drafts, id))
-        throw new Failure('missing', `${bucket.url} has no draft ${id}: it is a point`);
-      return openDraft(ctx, drafts, id, await getJson(ctx, bucket, draftKey(id), planSchema), false);
-    },
+    resume: (ctx, id) => resume(ctx, drafts, id),
     receipts: (ctx, id) => readReceipts(ctx, bucket, id),
     commit: (ctx, draft, point, receipts) => commit(ctx, drafts, draft, point, receipts),
     async *list(ctx) {
@@ -130,7 +130,7 @@ function plainStore(bucket: Bucket, layout: Layout): Store {
     async remove(ctx, ids) {
       for (const id of ids) {
         const plain = await find(ctx, id);
-        if (plain) await removePoint(ctx, bucket, plain);
+        if (plain) await removePoint(ctx, drafts, plain);
       }
     },
     async *check(ctx, options) {
@@ -139,7 +139,7 @@ function plainStore(bucket: Bucket, layout: Layout): Store {
         else yield unreadable(id, problem);
       }
     },
-    reclaim: (ctx, options) => reclaim(ctx, bucket, async (id) => await exists(ctx, drafts, id), options),
+    reclaim: (ctx, options) => reclaim(ctx, drafts, async (id) => await exists(ctx, drafts, id), options),
     async bytes(ctx) {
       let sum = 0;
       for await (const { plain } of points(ctx, bucket, layout))
@@ -174,6 +174,18 @@ async function begin(ctx: Context, store: DraftStore, id: string, plan: DraftPla
   return openDraft(ctx, store, id, plan, true);
 }
 
+async function resume(ctx: Context, store: DraftStore, id: string): Promise<Draft> {
+  const { bucket } = store;
+  // Its process died between the manifest and the draft: what is committed is never written again.
+  if (await exists(ctx, store, id)) throw new Failure('missing', `${bucket.url} has no draft ${id}: it is a point`);
+  const plan = await getJson(ctx, bucket, draftKey(id), planSchema);
+  await putJson(ctx, bucket, draftKey(id), plan); // it is young again, which `reclaim` sees
+  if (await isThere(ctx, bucket, pendingKey(id))) {
+    throw new Failure('missing', `${bucket.url} has no draft ${id} any more: it is being cleared away`);
+  }
+  return openDraft(ctx, store, id, plan, false);
+}
+
 async function readReceipts(ctx: Context, bucket: Bucket, id: string): Promise<readonly Receipt[]> {
   const receipts: Receipt[] = [];
   for await (const key of keysBelow(ctx, bucket, receiptsPrefix(id))) {
@@ -197,8 +209,14 @@ async function commit(
   const manifest = renderManifest(place, point, proofs);
   const sha256 = createHash('sha256').update(manifest).digest('hex');
   if (await exists(ctx, store, point.id)) throw new Failure('exists', `${bucket.url} has a point ${point.id} already`);
-  await dropUnused(ctx, bucket, point, proofs);
+  await dropUnused(ctx, store, point, proofs);
   await bucket.put(ctx, place.digest, Buffer.from(`${sha256}\n`));
+  if (await isThere(ctx, bucket, pendingKey(point.id))) {
+    throw new Failure(
+      'lease-lost',
+      `${bucket.url}: draft ${point.id} was left alone for so long that it was cleared away`,
+    );
+  }
   committing();
   await bucket.put(ctx, place.manifest, manifest, { ifAbsent: true, contentType: 'application/json' });
   // It is committed: what the draft leaves is rubbish, which `reclaim` finds.
@@ -231,12 +249,13 @@ async function proofsOf(
 /** Files of components that failed, or of an earlier try, are no part of the point. */
 async function dropUnused(
   ctx: Context,
-  bucket: Bucket,
+  store: DraftStore,
   point: RecoveryPoint,
   proofs: ReadonlyMap<string, Proof>,
 ): Promise<void> {
+  const { bucket } = store;
   const used = new Set([...proofs.values()].flatMap(({ files }) => files.map(({ file }) => file)));
-  for await (const file of announcedFiles(ctx, bucket, point.id)) if (!used.has(file)) await bucket.delete(ctx, file);
+  for await (const file of announcedFiles(ctx, store, point.id)) if (!used.has(file)) await bucket.delete(ctx, file);
   const kept = new Set([...proofs.keys()].map((component) => `${segment(component)}/`));
   const parts = `${PARTS}${point.id}/`;
   for await (const folder of bucket.folders(ctx, parts)) {
@@ -249,9 +268,13 @@ async function exists(ctx: Context, { bucket, layout }: DraftStore, id: string):
   try {
     return (await findPoint(ctx, bucket, layout, id)) !== null;
   } catch (error) {
-    if (isFailure(error, 'malformed')) return true;
+    if (isDamage(error)) return true;
     throw error;
   }
+}
+
+function isDamage(error: unknown): boolean {
+  return isFailure(error, 'malformed') || isFailure(error, 'checksum');
 }
 
 async function indexOf(
@@ -286,7 +309,7 @@ async function* points(ctx: Context, bucket: Bucket, layout: Layout): AsyncItera
           const plain = await findPoint(ctx, bucket, layout, id);
           return plain && { id, plain, problem: undefined };
         } catch (problem) {
-          if (!isFailure(problem, 'malformed')) throw problem;
+          if (!isDamage(problem)) throw problem;
           return { id, plain: null, problem };
         }
       }),

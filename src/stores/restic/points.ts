@@ -69,15 +69,26 @@ export async function componentSource(
   id: string,
   component: string,
 ): Promise<TreeSource> {
+  const tree = await componentTree(ctx, repository, id, component);
+  const reader = await repository.reader(ctx);
+  return treeSource({ point: id, component, tree, trees: repository.trees, reader });
+}
+
+/** The folder of a component, with the indexes refreshed. 'missing' when the point or the component is not there. */
+export async function componentTree(
+  ctx: Context,
+  repository: Repository,
+  id: string,
+  component: string,
+): Promise<Buffer> {
   // Snapshots first, then indexes: a point that is seen has its index written.
   const stored = (await storedPoints(ctx, repository)).find(({ point }) => point.id === id);
   if (!stored) throw new Failure('missing', `${repository.url} has no point ${id}`);
   const captured = Object.hasOwn(stored.point.components, component) ? stored.point.components[component] : undefined;
   if (captured?.error !== null) throw new Failure('missing', `point ${id} has no component ${component}`);
   await repository.indexes.refresh(ctx);
-  const reader = await repository.reader(ctx);
   const root = await repository.trees.load(ctx, stored.snapshot.tree);
   const tree = root.folder(component)?.subtree;
   if (!tree) throw new Failure('missing', `point ${id} has lost its component ${component}`);
-  return treeSource({ point: id, component, tree, trees: repository.trees, reader });
+  return tree;
 }

@@ -4,6 +4,7 @@ import { Failure } from '../../core/errors.ts';
 import type { Context, RecoveryPoint, Source } from '../../core/model.ts';
 import { parseSettings } from '../../core/settings.ts';
 import type { Bucket, Store, StoreFormat } from '../../core/storage.ts';
+import { repositoryArchive } from './archive.ts';
 import { checkRepository } from './check.ts';
 import { repositoryDrafts } from './drafts.ts';
 import { keyRing } from './keys.ts';
@@ -42,6 +43,7 @@ function settingsOf(settings: unknown): ResticSettings {
 
 function resticStore(repository: Repository): ResticStore {
   const { vault, snapshots } = repository;
+  const archive = repositoryArchive(repository);
   return {
     url: repository.url,
     ...repositoryDrafts(repository),
@@ -66,6 +68,7 @@ function resticStore(repository: Repository): ResticStore {
     },
     records: sealedRecords(vault),
     keys: keyRing(vault.bucket, repository.unlocked, repository.locks),
+    ...(archive ? { archive } : {}),
     async snapshots(ctx) {
       return (await snapshots.load(ctx)).readable;
     },

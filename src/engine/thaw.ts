@@ -1,0 +1,132 @@
+// Objects that S3 has archived: counted before anything is read, asked for, and waited for. Nothing is kept of it here:
+// what the bucket says is the truth, so a run that was stopped is gone on with by another.
+
+import { Failure } from '../core/errors.ts';
+import type { Context } from '../core/model.ts';
+import { mapBounded } from '../core/parallel.ts';
+import type { ObjectInfo, ThawTier } from '../core/storage.ts';
+import type { NamedStore } from './model.ts';
+import { type ClassSum, THAW_DAYS, type ThawOffer, thawOffers } from './thaw-prices.ts';
+
+/** S3 takes a thousand of these requests a second. */
+const REQUESTS_AT_ONCE = 16;
+const POLL_MS_MIN = 1000;
+const POLL_MS_MAX = 5 * 60_000;
+/** The times that a tier names are typical ones. */
+const PATIENCE = 2;
+const HOUR_MS = 3_600_000;
+
+export interface ThawNeed {
+  readonly from: NamedStore;
+  /** Its id. */
+  readonly point: string;
+  readonly components: readonly string[];
+}
+
+/** What can't be read now. */
+export interface Archived {
+  readonly objects: number;
+  readonly bytes: number;
+  /** How many of them were asked for already. */
+  readonly thawing: number;
+  readonly classes: readonly ClassSum[];
+  /** What it takes to have those that were not asked for. */
+  readonly offers: readonly ThawOffer[];
+}
+
+/** Null when all that the components need can be read. */
+export async function archivedIn(ctx: Context, need: ThawNeed): Promise<Archived | null> {
+  return await eachArchived(ctx, need, async () => {});
+}
+
+/** 'archived', before anything was done, when something that the components need can't be read. */
+export async function needThawed(ctx: Context, need: ThawNeed): Promise<void> {
+  const archived = await archivedIn(ctx, need);
+  if (archived) throw archivedFailure(need, archived);
+}
+
+export function archivedFailure({ from, point }: Omit<ThawNeed, 'components'>, archived: Archived): Failure {
+  const { objects, bytes, thawing } = archived;
+  const asked = thawing === 0 ? '' : `, of which ${thawing} were asked for`;
+  const what = `${objects} objects of store ${from.name} with ${bytes} bytes are archived${asked}`;
+  return new Failure('archived', `point ${point} can't be read: ${what}`, {
+    hint: `lifeboat restore ${point} --preview says what thawing takes; --thaw standard asks for it, --wait waits`,
+  });
+}
+
+/** Asks for all that is known to be needed and was not asked for. What is not yet back then; null when all is. */
+export async function askForThaw(ctx: Context, need: ThawNeed, tier: ThawTier): Promise<Archived | null> {
+  return await eachArchived(ctx, need, async ({ key, thawing }) => {
+    if (!thawing) await need.from.store.archive?.thaw(ctx, key, { days: THAW_DAYS, tier });
+  });
+}
+
+/** Resolves when everything can be read. What becomes known to be needed only on the way is asked for, too. */
+export async function untilThawed(ctx: Context, need: ThawNeed, tier: ThawTier): Promise<void> {
+  const task = need.from.name;
+  const startedMs = ctx.monotonicMs();
+  let [back, known] = [0, 0];
+  for (let pauseMs = POLL_MS_MIN; ; pauseMs = Math.min(2 * pauseMs, POLL_MS_MAX)) {
+    const left = await askForThaw(ctx, need, tier);
+    back = Math.max(back, known - (left?.objects ?? 0));
+    known = Math.max(known, back + (left?.objects ?? 0));
+    ctx.progress({ task, phase: 'thaw', items: back, itemsTotal: known });
+    if (left === null) return;
+    const limitMs = PATIENCE * HOUR_MS * Math.max(1, hoursOf(left, tier));
+    if (ctx.monotonicMs() - startedMs > limitMs) {
+      throw new Failure('timeout', `${left.objects} archived objects of store ${task} are still not back`, {
+        hint: 'run the same command again: what was asked for is not paid for twice',
+      });
+    }
+    await ctx.sleep(pauseMs);
+  }
+}
+
+/** How long it typically takes at most; 0 when the tier is not to be had for these. */
+export function hoursOf({ offers }: Archived, tier: ThawTier): number {
+  return offers.find((each) => each.tier === tier)?.hours ?? 0;
+}
+
+async function eachArchived(
+  ctx: Context,
+  { from, point, components }: ThawNeed,
+  work: (object: ObjectInfo) => Promise<void>,
+): Promise<Archived | null> {
+  const { archive } = from.store;
+  if (!archive) return null;
+  const [all, unasked] = [new Map<string, ClassSum>(), new Map<string, ClassSum>()];
+  await mapBounded(archive.needed(ctx, point, components), REQUESTS_AT_ONCE, async (object) => {
+    addTo(all, object);
+    if (!object.thawing) addTo(unasked, object);
+    await work(object);
+  });
+  const classes = [...all.values()];
+  if (classes.length === 0) return null;
+  const objects = objectsIn(classes);
+  return {
+    objects,
+    bytes: classes.reduce((sum, { bytes }) => sum + bytes, 0),
+    thawing: objects - objectsIn(unasked.values()),
+    classes,
+    offers: thawOffers(classes).map(({ tier, hours }) => ({ tier, hours, usd: costOf(unasked, tier) })),
+  };
+}
+
+function costOf(unasked: ReadonlyMap<string, ClassSum>, tier: ThawTier): number {
+  return thawOffers([...unasked.values()]).find((each) => each.tier === tier)?.usd ?? 0;
+}
+
+function objectsIn(sums: Iterable<ClassSum>): number {
+  let objects = 0;
+  for (const sum of sums) objects += sum.objects;
+  return objects;
+}
+
+function addTo(sums: Map<string, ClassSum>, { storageClass = 'GLACIER', bytes }: ObjectInfo): void {
+  const before = sums.get(storageClass);
+  sums.set(storageClass, {
+    storageClass,
+    objects: (before?.objects ?? 0) + 1,
+    bytes: (before?.bytes ?? 0) + bytes,
+  });
+}
