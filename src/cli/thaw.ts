@@ -1,0 +1,100 @@
+// How archived objects look to people, and what is asked before they are thawed.
+
+import { Failure } from '../core/errors.ts';
+import type { ThawTier } from '../core/storage.ts';
+import { type Archived, archivedFailure, askForThaw, hoursOf, type ThawNeed, untilThawed } from '../engine/thaw.ts';
+import { PRICES_AS_OF, PRICES_OF, THAW_DAYS, THAW_TIERS } from '../engine/thaw-prices.ts';
+import { confirm } from './confirm.ts';
+import type { Session } from './session.ts';
+import { bytesText, durationText, plural, table } from './terminal.ts';
+
+export interface ThawOptions {
+  readonly thaw?: string;
+  readonly wait?: true;
+  readonly yes?: true;
+}
+
+const HOUR_MS = 3_600_000;
+
+/** Undefined when nothing is to be thawed. */
+export function tierOf({ thaw, wait }: ThawOptions): ThawTier | undefined {
+  if (thaw === undefined && wait) throw new Failure('usage', '--wait needs --thaw');
+  const tier = THAW_TIERS.find((each) => each.toLowerCase() === thaw?.toLowerCase());
+  if (thaw === undefined || tier) return tier;
+  throw new Failure('usage', `--thaw ${thaw}: ${THAW_TIERS.join(', ').toLowerCase()} are the tiers`);
+}
+
+/** Before anything is asked for or paid: throws without --thaw, for a tier that is not to be had, and for a no. */
+export async function confirmThaw(
+  session: Session,
+  need: ThawNeed,
+  archived: Archived,
+  options: ThawOptions,
+): Promise<ThawTier> {
+  const tier = tierOf(options);
+  if (!tier) throw archivedFailure(need, archived);
+  const offer = archived.offers.find((each) => each.tier === tier);
+  if (!offer) {
+    const classes = archived.classes.map(({ storageClass }) => storageClass).join(' and ');
+    throw new Failure('usage', `--thaw ${options.thaw}: objects in ${classes} are not to be had so`, {
+      hint: `choose ${archived.offers.map((each) => each.tier.toLowerCase()).join(' or ')}`,
+    });
+  }
+  const what = `This asks for ${plural(archived.objects - archived.thawing, 'archived object')}, ${costText(offer.usd)}`;
+  await confirm(session, options.yes === true, what, 'yes');
+  return tier;
+}
+
+/** Asks for what is archived. What is not back yet; null when it is, for which --wait waits. */
+export async function thaw(
+  session: Session,
+  need: ThawNeed,
+  tier: ThawTier,
+  { wait }: ThawOptions,
+): Promise<Archived | null> {
+  const left = await askForThaw(session.ctx, need, tier);
+  if (left === null || !wait) return left;
+  session.note(
+    `waiting for ${plural(left.objects, 'object')}: ${takesText(left, tier)}. It can be stopped and repeated`,
+  );
+  await untilThawed(session.ctx, need, tier);
+  return null;
+}
+
+export function archivedText({ objects, bytes, thawing, offers }: Archived): string {
+  const asked = thawing === 0 ? '' : `; ${thawing} of them were asked for already`;
+  const rows = offers.map(({ tier, hours, usd }) => [tier.toLowerCase(), durationText(hours * HOUR_MS), costText(usd)]);
+  const titles = ['--thaw', 'takes up to', 'estimated cost'];
+  return [
+    `ARCHIVED: ${plural(objects, 'object')}, ${bytesText(bytes)}, must be thawed first${asked}`,
+    table(
+      titles.map((title) => ({ title })),
+      rows,
+    ),
+    `Estimates: list prices of ${PRICES_OF}, ${PRICES_AS_OF}, without transfer; readable for ${THAW_DAYS} days.`,
+  ].join('\n');
+}
+
+export function archivedJson({ objects, bytes, thawing, classes, offers }: Archived): object {
+  return {
+    ...{ objects, bytes, thawing },
+    classes: classes.map(({ storageClass, ...sum }) => ({ storage_class: storageClass, ...sum })),
+    offers: offers.map(({ tier, ...offer }) => ({ tier: tier.toLowerCase(), ...offer })),
+    prices: { of: PRICES_OF, as_of: PRICES_AS_OF, currency: 'USD' },
+    days: THAW_DAYS,
+  };
+}
+
+/** When to come back. */
+export function comeBackText(left: Archived, tier: ThawTier): string {
+  const what = `${plural(left.objects, 'object')} asked for: ${takesText(left, tier)}`;
+  return `${what}; then run the same command again, or with --wait. Nothing was restored`;
+}
+
+function takesText(left: Archived, tier: ThawTier): string {
+  return `${tier.toLowerCase()} takes up to ${durationText(hoursOf(left, tier) * HOUR_MS)}`;
+}
+
+function costText(usd: number): string {
+  return usd < 0.01 ? 'less than 1 cent' : `about $${usd.toFixed(2)}`;
+}
