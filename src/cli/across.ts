@@ -1,9 +1,12 @@
-// The points of several stores as one list: a point that lies in two stores is one point.
+// The points of several stores as one list: a point that lies in two stores is one point. A store that can't be read
+// hides what it holds, and nothing else.
 
-import { isFailure, messageOf } from '../core/errors.ts';
+import { Failure, isFailure, messageOf } from '../core/errors.ts';
 import type { Context, RecoveryPoint } from '../core/model.ts';
 import type { NamedStore } from '../engine/model.ts';
 import { type Chosen, choosePoint, listPoints, type PointView, type Wanted } from '../engine/points.ts';
+import type { Session } from './session.ts';
+import type { OpenStack } from './stack.ts';
 
 export interface Everywhere {
   readonly point: RecoveryPoint;
@@ -11,10 +14,32 @@ export interface Everywhere {
   readonly in: readonly { readonly store: string; readonly view: PointView }[];
 }
 
-export async function listEverywhere(ctx: Context, stores: readonly NamedStore[]): Promise<readonly Everywhere[]> {
-  const lists = await Promise.all(stores.map(async (store) => ({ store, views: await listPoints(ctx, store) })));
+export interface Listing {
+  /** Of every store that could be read; never none. */
+  readonly stores: readonly { readonly store: NamedStore; readonly views: readonly PointView[] }[];
+  /** What could not be opened or listed. */
+  readonly unreadable: OpenStack['failed'];
+}
+
+/** Throws when no store can be read. */
+export async function listEverywhere(ctx: Context, stack: Pick<OpenStack, 'stores' | 'failed'>): Promise<Listing> {
+  const settled = await Promise.allSettled(stack.stores.map((store) => listPoints(ctx, store)));
+  const stores: { store: NamedStore; views: readonly PointView[] }[] = [];
+  const unreadable = [...stack.failed];
+  for (const [at, store] of stack.stores.entries()) {
+    const result = settled[at];
+    if (result?.status === 'fulfilled') stores.push({ store, views: result.value });
+    else unreadable.push({ name: store.name, error: result?.reason });
+  }
+  const [first] = unreadable;
+  if (first && (stores.length === 0 || ctx.signal.aborted)) throw first.error;
+  return { stores, unreadable };
+}
+
+/** Every point once, oldest first. */
+export function pointsOf({ stores }: Listing): readonly Everywhere[] {
   const byId = new Map<string, { point: RecoveryPoint; in: { store: string; view: PointView }[] }>();
-  for (const { store, views } of lists) {
+  for (const { store, views } of stores) {
     for (const view of views) {
       const known = byId.get(view.point.id) ?? { point: view.point, in: [] };
       known.in.push({ store: store.name, view });
@@ -24,28 +49,44 @@ export async function listEverywhere(ctx: Context, stores: readonly NamedStore[]
   return [...byId.values()].sort((a, b) => (a.point.id < b.point.id ? -1 : 1));
 }
 
-/** The point that `wanted` means, and the first store in order that holds it and can be read. */
-export async function chooseEverywhere(
-  ctx: Context,
-  stores: readonly NamedStore[],
-  stack: string,
-  wanted: Wanted,
-): Promise<{ readonly store: NamedStore; readonly chosen: Chosen }> {
+export interface ChosenIn {
+  readonly store: NamedStore;
+  readonly chosen: Chosen;
+  /** Stores that might have led to another choice, had they been readable. */
+  readonly unreadable: Listing['unreadable'];
+}
+
+/** The point that `wanted` means, and the first store in order that holds it. */
+export function chooseEverywhere(listing: Listing, stack: string, wanted: Wanted): ChosenIn {
   const found: { store: NamedStore; chosen: Chosen }[] = [];
   let failed: { error: unknown } | undefined;
-  for (const store of stores) {
+  for (const { store, views } of listing.stores) {
     try {
-      found.push({ store, chosen: choosePoint(await listPoints(ctx, store), stack, wanted) });
+      found.push({ store, chosen: choosePoint(views, stack, wanted) });
     } catch (error) {
       failed ??= { error };
-      const level = isFailure(error, 'missing') ? 'debug' : 'warn';
-      ctx.log[level]('store not chosen from', { store: store.name, reason: messageOf(error) });
     }
   }
-  // 'latest' may be newer in another store: one that failed in the last backup lacks it.
   const [first, ...others] = found;
-  if (first) return others.reduce((best, each) => (each.chosen.point.id > best.chosen.point.id ? each : best), first);
-  throw failed?.error ?? new Error('no store was given');
+  if (!first) throw notFound(failed?.error, listing.unreadable);
+  // 'latest' may be newer in another store: one that failed in the last backup lacks it.
+  const best = others.reduce((newest, each) => (each.chosen.point.id > newest.chosen.point.id ? each : newest), first);
+  const exact = wanted.at === undefined && wanted.word === best.chosen.point.id;
+  return { ...best, unreadable: exact ? [] : listing.unreadable };
+}
+
+/** What is missing in the stores that can be read may lie in one that can't. */
+function notFound(error: unknown, [unread]: Listing['unreadable']): unknown {
+  if (!unread || !isFailure(error, 'missing')) return error;
+  const message = `${error.message}, and store ${unread.name} could not be read: ${messageOf(unread.error)}`;
+  if (!isFailure(unread.error)) return new Error(message, { cause: unread.error });
+  return new Failure(unread.error.code, message, { cause: unread.error, hint: unread.error.hint });
+}
+
+export function noteUnreadable(session: Session, unreadable: Listing['unreadable']): void {
+  for (const { name, error } of unreadable) {
+    session.note(`store ${name} could not be read, so what it holds is not seen here: ${messageOf(error)}`);
+  }
 }
 
 export function provedText(each: Everywhere): string {

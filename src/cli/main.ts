@@ -59,20 +59,29 @@ const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
 /** Global options whose value is the next word. */
 const VALUED: readonly string[] = ['--config', '--log-level', '--progress'];
 
+/** What is known of a run before it has ended. */
+interface Running {
+  globals: Globals;
+  /** What --json prints when all is done. */
+  result: object | null;
+}
+
 async function main(argv: readonly string[]): Promise<number> {
-  const state: { globals: Globals } = { globals: { json: argv.includes('--json'), logLevel: 'warn' } };
+  const running: Running = { globals: { json: argv.includes('--json'), logLevel: 'warn' }, result: null };
   try {
-    return await dispatch(argv, (globals) => void (state.globals = globals));
+    const exitCode = await dispatch(argv, running);
+    if (running.result) process.stdout.write(`${JSON.stringify(running.result, null, 2)}\n`);
+    return exitCode;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
     if (error instanceof CommanderError && error.code === 'commander.help') return 2; // it was shown
     const shown = error instanceof CommanderError ? usageFailure(error) : error;
-    report(shown, state.globals);
+    report(shown, running);
     return exitCodeOf(shown);
   }
 }
 
-async function dispatch(argv: readonly string[], onGlobals: (globals: Globals) => void): Promise<number> {
+async function dispatch(argv: readonly string[], running: Running): Promise<number> {
   let exitCode = 0;
   const program = withGlobals(new Command('lifeboat'))
     .description('Disaster recovery for self-hosted stacks: backups that prove themselves.')
@@ -94,8 +103,8 @@ async function dispatch(argv: readonly string[], onGlobals: (globals: Globals) =
       for (const each of [target, ...target.commands]) withGlobals(each).copyInheritedSettings(program);
       target.action(async () => {
         const globals = target.optsWithGlobals() as Globals;
-        onGlobals(globals);
-        exitCode = await perform(globals, (session) =>
+        running.globals = globals;
+        exitCode = await perform(running, (session) =>
           (action as Action<unknown>)(session, target.opts(), target.args),
         );
       });
@@ -115,7 +124,8 @@ function withGlobals(command: Command): Command {
 }
 
 /** Runs an action with a real context; Ctrl-C aborts it once and kills it when pressed again. */
-async function perform(globals: Globals, action: (session: Session) => Promise<number>): Promise<number> {
+async function perform(running: Running, action: (session: Session) => Promise<number>): Promise<number> {
+  const { globals } = running;
   const controller = new AbortController();
   const view = progressView(globals);
   const onSignal = (signal: NodeJS.Signals): void => {
@@ -130,7 +140,7 @@ async function perform(globals: Globals, action: (session: Session) => Promise<n
   const scratch = mkdtempSync(join(process.env.TMPDIR ?? tmpdir(), 'lifeboat-'));
   const ctx = realContext(controller.signal, scratch, view, globals);
   try {
-    return await action(session(ctx, globals, view));
+    return await action(session(ctx, running, view));
   } catch (error) {
     throw controller.signal.aborted ? interruption(controller.signal) : error;
   } finally {
@@ -157,7 +167,8 @@ function realContext(signal: AbortSignal, scratch: string, view: ProgressView, g
   };
 }
 
-function session(ctx: Context, globals: Globals, view: ProgressView): Session {
+function session(ctx: Context, running: Running, view: ProgressView): Session {
+  const { globals } = running;
   let loaded: Promise<Config> | undefined;
   return {
     ctx,
@@ -169,8 +180,8 @@ function session(ctx: Context, globals: Globals, view: ProgressView): Session {
     },
     print(json, text) {
       view.clear();
-      const rendered = globals.json ? JSON.stringify(json, null, 2) : typeof text === 'string' ? text : text();
-      process.stdout.write(`${rendered}\n`);
+      if (globals.json) running.result = json;
+      else process.stdout.write(`${typeof text === 'string' ? text : text()}\n`);
     },
     note(text) {
       if (globals.json) return;
@@ -219,9 +230,10 @@ function usageFailure(error: CommanderError): Failure {
   });
 }
 
-function report(error: unknown, globals: Globals): void {
+function report(error: unknown, { globals, result }: Running): void {
   if (globals.json) {
-    process.stdout.write(`${JSON.stringify(errorJson(error))}\n`);
+    const json = errorJson(error);
+    process.stdout.write(`${result ? JSON.stringify({ ...result, ...json }, null, 2) : JSON.stringify(json)}\n`);
     return;
   }
   const { code, message, hint } = errorJson(error).error;
@@ -231,8 +243,10 @@ function report(error: unknown, globals: Globals): void {
     process.stderr.write(`${error instanceof Error ? error.stack : ''}\n  this is a defect of Lifeboat\n`);
 }
 
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0); // the reader has seen enough: `lifeboat list | head`
-  throw error;
-});
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    // The reader has seen enough, as in `lifeboat list | head`: what was begun is still done to its end.
+    if (error.code !== 'EPIPE' && error.code !== 'ERR_STREAM_DESTROYED') throw error;
+  });
+}
 process.exitCode = await main(process.argv.slice(2));

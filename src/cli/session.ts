@@ -20,8 +20,11 @@ export interface Session {
   config(): Promise<Config>;
   /** A person sits at the terminal and can be asked. */
   readonly interactive: boolean;
-  /** The result: `json` with --json, else the text. */
-  print(json: unknown, text: string | (() => string)): void;
+  /**
+   * The result, given once: `json` with --json, else the text. What is thrown after it becomes part of the JSON, so that
+   * there is one document.
+   */
+  print(json: object, text: string | (() => string)): void;
   /** A remark beside the result; left out with --json. */
   note(text: string): void;
 }

@@ -34,7 +34,7 @@ function totalsText({ totals }: CapturedComponent): string {
       const words = what.replaceAll('_', ' ');
       return what === 'bytes'
         ? bytesText(count)
-        : plural(count, count === 1 ? words.replace(/(?<=[a-z])s$/, '') : words, words);
+        : plural(count, count === 1 ? words.replace(/ies$/, 'y').replace(/(?<=[a-z])s$/, '') : words, words);
     })
     .join(', ');
 }

@@ -6,6 +6,7 @@ import { nearest } from '../../core/settings.ts';
 import { type BackedUp, backUp } from '../../engine/backup.ts';
 import type { NamedStore } from '../../engine/model.ts';
 import type { Config } from '../config/model.ts';
+import { namesOption } from '../options.ts';
 import { type Bind, errorJson } from '../session.ts';
 import { lastSlot } from '../slots.ts';
 import { openStack } from '../stack.ts';
@@ -24,7 +25,7 @@ export function define(command: Command, bind: Bind): void {
   command
     .argument('[components...]', 'only these components')
     .option('--plan <name>', 'the components and stores that this plan of the configuration names')
-    .option('--to <stores...>', 'only to these stores')
+    .addOption(namesOption('--to <stores>', 'only to these stores'))
     .option('--test', 'do everything but keep the point')
     .option('--scheduled', "give the point the id of the plan's last scheduled time")
     .option('--resume <id>', 'go on with a run that was killed: what it finished is not captured again')

@@ -5,8 +5,10 @@ import { nearest } from '../../core/settings.ts';
 import { drillPoint } from '../../engine/drill.ts';
 import { drillIds, type Evidence, evidenceMarkdown, readEvidence } from '../../engine/evidence.ts';
 import { processSandboxes } from '../../sandboxes/process/runner.ts';
-import { chooseEverywhere } from '../across.ts';
+import { chooseEverywhere, listEverywhere, noteUnreadable } from '../across.ts';
 import type { Config } from '../config/model.ts';
+import { namesOption } from '../options.ts';
+import { needPlaceFor } from '../output.ts';
 import { type Bind, errorJson, type Session } from '../session.ts';
 import { openStack, pickComponents } from '../stack.ts';
 import { durationText, table } from '../terminal.ts';
@@ -25,8 +27,8 @@ export function define(command: Command, bind: Bind): void {
   command
     .argument('[scenario]', "a drill of the configuration, or 'history'")
     .option('--point <point>', "'latest', 'latest-proved', an id or the beginning of one")
-    .option('--store <names...>', 'only from these stores')
-    .option('--only <components...>', 'only these components')
+    .addOption(namesOption('--store <names>', 'only from these stores'))
+    .addOption(namesOption('--only <components>', 'only these components'))
     .option('--evidence <file>', 'write the evidence there too: .json or .md')
     .addHelpText(
       'after',
@@ -41,10 +43,12 @@ Examples:
     if (word === 'history') return await history(session, options);
     const config = await session.config();
     const wish = wishOf(config, options, word);
+    if (options.evidence !== undefined) await needPlaceFor(options.evidence, '--evidence');
     const startedMs = session.ctx.monotonicMs();
     await using stack = await openStack(session.ctx, config, { stores: wish.stores });
     const wanted = { word: wish.point, components: wish.only ?? config.components.map(({ name }) => name) };
-    const { store, chosen } = await chooseEverywhere(session.ctx, stack.stores, config.stack, wanted);
+    const listing = await listEverywhere(session.ctx, stack);
+    const { store, chosen, unreadable } = chooseEverywhere(listing, config.stack, wanted);
     const { evidence, proved, unrecorded } = await drillPoint(session.ctx, {
       from: store,
       point: chosen.point,
@@ -57,12 +61,15 @@ Examples:
     });
     if (options.evidence !== undefined) await save(options.evidence, evidence);
     const unrecordedJson = unrecorded === null ? {} : { unrecorded: errorJson(unrecorded).error };
-    session.print({ evidence, proved, ...unrecordedJson }, () => {
+    const unreadableJson = { unreadable_stores: unreadable.map(({ name }) => name) };
+    session.print({ evidence, proved, ...unreadableJson, ...unrecordedJson }, () => {
       const lost =
         unrecorded === null ? '' : `\nwarning: the store keeps no record of this drill: ${messageOf(unrecorded)}`;
       return `${evidenceMarkdown(evidence).trimEnd()}${lost}`;
     });
-    return evidence.verdict === 'pass' && evidence.objectives_met !== false && unrecorded === null ? 0 : 3;
+    noteUnreadable(session, unreadable);
+    const whole = unrecorded === null && unreadable.length === 0;
+    return evidence.verdict === 'pass' && evidence.objectives_met !== false && whole ? 0 : 3;
   });
 }
 
@@ -95,17 +102,23 @@ async function save(file: string, evidence: Evidence): Promise<void> {
   await writeFile(file, text);
 }
 
-async function history(session: Session, options: Options): Promise<0> {
+async function history(session: Session, options: Options): Promise<0 | 3> {
   const config = await session.config();
   await using stack = await openStack(session.ctx, config, { stores: options.store, components: [] });
   const found: Evidence[] = [];
-  for (const { store } of stack.stores) {
-    for (const id of (await drillIds(session.ctx, store)).slice(0, SHOWN_MAX)) {
-      found.push(await readEvidence(session.ctx, store, id));
+  const unreadable = [...stack.failed];
+  for (const { name, store } of stack.stores) {
+    try {
+      for (const id of (await drillIds(session.ctx, store)).slice(0, SHOWN_MAX)) {
+        found.push(await readEvidence(session.ctx, store, id));
+      }
+    } catch (error) {
+      if (session.ctx.signal.aborted || stack.stores.length === 1) throw error;
+      unreadable.push({ name, error });
     }
   }
   found.sort((a, b) => (a.started_at < b.started_at ? 1 : -1));
-  session.print({ drills: found }, () => {
+  session.print({ drills: found, unreadable_stores: unreadable.map(({ name }) => name) }, () => {
     if (found.length === 0) return 'no drill yet: run lifeboat drill';
     const rows = found.map((each) => [
       each.drill,
@@ -120,5 +133,6 @@ async function history(session: Session, options: Options): Promise<0> {
       rows,
     );
   });
-  return 0;
+  noteUnreadable(session, unreadable);
+  return unreadable.length === 0 ? 0 : 3;
 }

@@ -3,13 +3,15 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
 import { batched } from '../../core/bytes.ts';
-import { Failure } from '../../core/errors.ts';
+import { Failure, systemCode } from '../../core/errors.ts';
 import type { Context, Merged, Selection } from '../../core/model.ts';
 import { type ExtractRequest, extractRows, type MergeRequest, mergeRows } from '../../engine/extract.ts';
 import type { StackComponent } from '../../engine/model.ts';
 import { processSandboxes } from '../../sandboxes/process/runner.ts';
-import { chooseEverywhere } from '../across.ts';
+import { chooseEverywhere, listEverywhere, noteUnreadable } from '../across.ts';
 import { confirm } from '../confirm.ts';
+import { namesOption, repeatedOption } from '../options.ts';
+import { needPlaceFor } from '../output.ts';
 import type { Bind, Session } from '../session.ts';
 import { type OpenStack, openStack, pickComponents } from '../stack.ts';
 import { countText, plural } from '../terminal.ts';
@@ -38,14 +40,14 @@ export function define(command: Command, bind: Bind): void {
     .option('--database <name>', 'the database, when it has several')
     .option('--table <name>', 'the table')
     .option('--where <sql>', 'which rows')
-    .option('--keys <patterns...>', 'which keys (redis)')
-    .option('--path <paths...>', 'which files')
+    .addOption(repeatedOption('--keys <pattern>', 'which keys (redis)'))
+    .addOption(repeatedOption('--path <path>', 'which files'))
     .option('--into <component>', 'put it into this live component: the difference is shown first')
     .option('--missing-only', 'with --into: only add what is not there')
     .option('--overwrite', 'with --into: also replace what is different')
     .option('--at <time>', 'the newest point before this time')
-    .option('--store <names...>', 'only from these stores')
-    .option('--output <file>', 'write the rows there as JSON lines; - is standard output')
+    .addOption(namesOption('--store <names>', 'only from these stores'))
+    .option('--output <file>', 'write the rows there as JSON lines; - is standard output (also with --json)')
     .option('--yes', 'do not ask')
     .addHelpText(
       'after',
@@ -53,7 +55,10 @@ export function define(command: Command, bind: Bind): void {
 Examples:
   lifeboat extract latest --from main-db --table orders --where "id = 7"
   lifeboat extract --at '2h ago' --from main-db --table customers --where "id < 100" --into main-db --missing-only
-  lifeboat extract latest --from cache --keys 'session:*' --output sessions.ndjson`,
+  lifeboat extract latest --from cache --keys 'session:*' --output sessions.ndjson
+
+Rows are as many as there are, so on standard output they are always JSON lines, one row each. With --json a failure is
+the last line, {"error":…}, and --output and --into print one JSON document.`,
     );
   bind<Options>(command, async (session, options, [word]) => {
     const { ctx } = session;
@@ -63,13 +68,17 @@ Examples:
     if (options.into !== undefined && options.output !== undefined) {
       throw new Failure('usage', 'either --into or --output');
     }
+    const output = options.output ?? '-';
+    if (output !== '-') await needPlaceFor(output, '--output');
     const config = await session.config();
     const names = [options.from, ...(options.into === undefined ? [] : [options.into])];
     pickComponents(config, names);
     await using stack = await openStack(ctx, config, { stores: options.store, components: names });
     const at = options.at === undefined ? undefined : parseTime(options.at, ctx.now());
     const wanted = { word: at === undefined ? word : undefined, at, components: [options.from] };
-    const { store, chosen } = await chooseEverywhere(ctx, stack.stores, config.stack, wanted);
+    const choice = chooseEverywhere(await listEverywhere(ctx, stack), config.stack, wanted);
+    const { store, chosen, unreadable } = choice;
+    noteUnreadable(session, unreadable);
     const request: ExtractRequest = {
       from: store,
       point: chosen.point,
@@ -78,8 +87,9 @@ Examples:
       sandboxes: processSandboxes(),
     };
     session.note(`from point ${chosen.point.id} of store ${store.name}`);
-    if (options.into === undefined) return await write(session, request, options.output ?? '-');
-    return await merge(session, options, { ...request, into: componentOf(stack, options.into) });
+    if (options.into === undefined) await write(session, request, output);
+    else await merge(session, options, { ...request, into: componentOf(stack, options.into) });
+    return unreadable.length === 0 ? 0 : 3;
   });
 }
 
@@ -103,7 +113,7 @@ function selectionOf({ database, table, where, keys, path }: Options): Selection
   };
 }
 
-async function write(session: Session, request: ExtractRequest, output: string): Promise<0> {
+async function write(session: Session, request: ExtractRequest, output: string): Promise<void> {
   const { ctx } = session;
   let rows = 0;
   async function* lines(): AsyncIterable<string> {
@@ -118,18 +128,21 @@ async function write(session: Session, request: ExtractRequest, output: string):
     await pipeline(body, createWriteStream(output, { mode: 0o600 }), { signal: ctx.signal });
     session.print({ rows, output }, `${plural(rows, 'row')} in ${output}`);
   }
-  return 0;
 }
 
 async function toStdout(ctx: Context, body: Readable): Promise<void> {
-  await pipeline(body, process.stdout, { signal: ctx.signal, end: false });
+  try {
+    await pipeline(body, process.stdout, { signal: ctx.signal, end: false });
+  } catch (error) {
+    if (systemCode(error) !== 'EPIPE') throw error; // the reader has seen enough
+  }
 }
 
 async function merge(
   session: Session,
   options: Options,
   request: Omit<MergeRequest, 'mode' | 'confirm'>,
-): Promise<0 | 3> {
+): Promise<void> {
   if (options.missingOnly && options.overwrite) throw new Failure('usage', 'either --missing-only or --overwrite');
   const mode = options.overwrite ? 'overwrite' : options.missingOnly ? 'missing-only' : 'preview';
   const { difference, applied } = await mergeRows(session.ctx, {
@@ -148,9 +161,9 @@ async function merge(
     const next = mode === 'preview' ? '; nothing was changed: add --missing-only or --overwrite' : '; nothing to do';
     return `${differenceText(difference)}${next}`;
   });
-  return 0;
 }
 
-function differenceText({ missing, different, same }: Merged): string {
-  return `${countText(missing)} missing, ${countText(different)} different, ${countText(same)} the same`;
+function differenceText({ missing, different, same, expired = 0 }: Merged): string {
+  const passed = expired > 0 ? `, ${countText(expired)} left out because their time has come` : '';
+  return `${countText(missing)} missing, ${countText(different)} different, ${countText(same)} the same${passed}`;
 }

@@ -1,14 +1,15 @@
 import type { Command } from 'commander';
 import { manifestJson } from '../../core/manifest.ts';
 import { heldBy } from '../../engine/model.ts';
-import { listEverywhere, provedText } from '../across.ts';
+import { listEverywhere, noteUnreadable, pointsOf, provedText } from '../across.ts';
+import { namesOption } from '../options.ts';
 import type { Bind } from '../session.ts';
 import { openStack } from '../stack.ts';
 import { bytesText, plural, table } from '../terminal.ts';
 import { pointBytes } from '../views.ts';
 
 export function define(command: Command, bind: Bind): void {
-  command.option('--store <names...>', 'only these stores').addHelpText(
+  command.addOption(namesOption('--store <names>', 'only these stores')).addHelpText(
     'after',
     `
 Examples:
@@ -18,7 +19,8 @@ Examples:
   bind<{ store?: readonly string[] }>(command, async (session, { store }) => {
     const config = await session.config();
     await using stack = await openStack(session.ctx, config, { stores: store, components: [] });
-    const points = await listEverywhere(session.ctx, stack.stores);
+    const listing = await listEverywhere(session.ctx, stack);
+    const points = pointsOf(listing);
     const json = {
       points: points.map((each) => ({
         ...manifestJson(each.point),
@@ -28,7 +30,7 @@ Examples:
           copy_of_proved: view.copyOfProved,
         })),
       })),
-      unreadable_stores: stack.failed.map(({ name }) => name),
+      unreadable_stores: listing.unreadable.map(({ name }) => name),
     };
     session.print(json, () => {
       if (points.length === 0) return 'no recovery points yet: run lifeboat backup';
@@ -46,8 +48,8 @@ Examples:
         rows,
       );
     });
-    for (const { name } of stack.failed) session.note(`store ${name} could not be read: its points are not shown`);
+    noteUnreadable(session, listing.unreadable);
     if (points.length > 0) session.note(plural(points.length, 'point'));
-    return stack.failed.length === 0 ? 0 : 3;
+    return listing.unreadable.length === 0 ? 0 : 3;
   });
 }

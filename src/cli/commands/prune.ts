@@ -3,8 +3,10 @@ import { Failure, messageOf } from '../../core/errors.ts';
 import { parseDuration } from '../../core/settings.ts';
 import type { KeepRules, RulesOf } from '../../engine/keep.ts';
 import { type Pruned, prunePoints } from '../../engine/prune.ts';
+import { noteUnreadable } from '../across.ts';
 import type { Config } from '../config/model.ts';
 import { perStoreKeep } from '../config/references.ts';
+import { namesOption } from '../options.ts';
 import { type Bind, errorJson } from '../session.ts';
 import { openStack } from '../stack.ts';
 import { bytesText, plural, table } from '../terminal.ts';
@@ -20,7 +22,7 @@ export function define(command: Command, bind: Bind): void {
   command
     .option('--apply', 'remove them; without it this is a preview')
     .option('--allow-many', 'go on although over half would go, or a clock looks wrong')
-    .option('--store <names...>', 'only these stores')
+    .addOption(namesOption('--store <names>', 'only these stores'))
     .option('--grace <duration>', 'space is freed this long after it was found unused', '24h')
     .addHelpText(
       'after',
@@ -48,13 +50,17 @@ Examples:
       try {
         results.push({ store: store.name, pruned: await prunePoints(ctx, request), error: null });
       } catch (error) {
-        if (ctx.signal.aborted || stack.stores.length === 1) throw error;
+        if (ctx.signal.aborted || (stack.stores.length === 1 && stack.failed.length === 0)) throw error;
         results.push({ store: store.name, pruned: null, error });
       }
     }
-    session.print({ applied: options.apply === true, stores: results.map(toJson) }, () =>
-      results.map(toText).join('\n\n'),
-    );
+    const json = {
+      applied: options.apply === true,
+      stores: results.map(toJson),
+      unreadable_stores: stack.failed.map(({ name }) => name),
+    };
+    session.print(json, () => results.map(toText).join('\n\n'));
+    noteUnreadable(session, stack.failed);
     const whole = stack.failed.length === 0 && results.every(({ error }) => error === null);
     return whole ? 0 : 3;
   });

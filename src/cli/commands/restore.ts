@@ -3,15 +3,18 @@ import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Selection } from '../../core/model.ts';
 import { type RestoredPoint, type RestoreOutcome, restorePoint } from '../../engine/restore.ts';
 import { planRestore, type RestorePlan, type RestoreRequest } from '../../engine/restore-plan.ts';
-import { chooseEverywhere } from '../across.ts';
+import type { Archived } from '../../engine/thaw.ts';
+import { type ChosenIn, chooseEverywhere, listEverywhere, noteUnreadable } from '../across.ts';
 import { confirm } from '../confirm.ts';
+import { namesOption, repeatedOption } from '../options.ts';
 import { type Bind, errorJson, type Session } from '../session.ts';
 import { type OpenStack, openStack, pickComponents } from '../stack.ts';
 import { bytesText, durationText, table } from '../terminal.ts';
+import { archivedJson, archivedText, comeBackText, confirmThaw, type ThawOptions, thaw, tierOf } from '../thaw.ts';
 import { parseTime } from '../times.ts';
 import { findingLines } from '../views.ts';
 
-interface Options {
+interface Options extends ThawOptions {
   readonly at?: string;
   readonly only?: readonly string[];
   readonly to?: readonly string[];
@@ -21,7 +24,6 @@ interface Options {
   readonly inPlace?: true;
   readonly terminateConnections?: true;
   readonly dropOld?: true;
-  readonly yes?: true;
   readonly jobs?: string;
 }
 
@@ -29,15 +31,17 @@ export function define(command: Command, bind: Bind): void {
   command
     .argument('[point]', "'latest', 'latest-proved', an id or the beginning of one")
     .option('--at <time>', "the newest point before this time: '2026-11-21T14:03:27Z' or '15m ago'")
-    .option('--only <components...>', 'only these components')
-    .option('--to <component=target...>', 'into other targets, such as main-db=postgresql://staging/shop')
-    .option('--select <what=name...>', 'a part: database=, table=, keys= (a pattern), path=')
-    .option('--store <names...>', 'only from these stores')
+    .addOption(namesOption('--only <components>', 'only these components'))
+    .addOption(repeatedOption('--to <component=target>', 'into another target: main-db=postgresql://staging/shop'))
+    .addOption(repeatedOption('--select <what=name>', 'a part: database=, table=, keys= (a pattern), path='))
+    .addOption(namesOption('--store <names>', 'only from these stores'))
     .option('--preview', 'show what would happen; change nothing')
     .option('--in-place', 'replace the data that is there, once what comes back was compared')
     .option('--terminate-connections', 'end sessions that stand in the way of a swap')
     .option('--drop-old', 'restore nothing; remove the old data that restores in place have kept')
     .option('--jobs <n>', 'parallel jobs within a component')
+    .option('--thaw <tier>', 'ask S3 for archived data first: expedited, standard or bulk')
+    .option('--wait', 'with --thaw: wait until it is back, then restore')
     .option('--yes', 'do not ask')
     .addHelpText(
       'after',
@@ -47,11 +51,13 @@ Examples:
   lifeboat restore latest --yes
   lifeboat restore --at '2h ago' --only main-db --to main-db=postgresql://staging.internal/shop
   lifeboat restore latest --in-place --only main-db      the old database is kept beside it
-  lifeboat restore --drop-old --only main-db             … until you say so`,
+  lifeboat restore --drop-old --only main-db             … until you say so
+  lifeboat restore latest --thaw standard --wait         from an archive such as Glacier`,
     );
   bind<Options>(command, async (session, options, [word]) => {
     const config = await session.config();
     if (options.dropOld && options.preview) throw new Failure('usage', '--drop-old has no preview');
+    tierOf(options);
     if (options.only) pickComponents(config, options.only);
     await using stack = await openStack(session.ctx, config, { stores: options.store });
     if (options.dropOld) return await dropOld(session, stack, options);
@@ -64,19 +70,26 @@ Examples:
     const at = options.at === undefined ? undefined : parseTime(options.at, session.ctx.now());
     // A point of a smaller plan may be newer: it is not what "everything" means.
     const wanted = { word, at, components: options.only ?? config.components.map(({ name }) => name) };
-    const { store, chosen } = await chooseEverywhere(session.ctx, stack.stores, config.stack, wanted);
+    const choice = chooseEverywhere(await listEverywhere(session.ctx, stack), config.stack, wanted);
+    const { store, chosen, unreadable } = choice;
     const request = requestOf(options, stack, store, chosen.point, config.parallel);
     for (const id of chosen.passedOver) session.note(`point ${id} is newer but lacks some of the components`);
     const plan = await planRestore(session.ctx, request);
     if (options.preview) {
-      session.print(planJson(plan, store.name), () => planText(plan, store.name));
-      return plan.steps.some(({ problem }) => problem !== null) ? 3 : 0;
+      session.print(planJson(plan, choice), () => planText(plan, store.name));
+      noteUnreadable(session, unreadable);
+      return plan.steps.some(({ problem }) => problem !== null) || plan.archived || unreadable.length > 0 ? 3 : 0;
     }
     session.note(planText(plan, store.name));
-    await confirmRestore(session, plan, options);
-    const restored = await restorePoint(session.ctx, request, plan);
-    session.print(restoredJson(restored, store.name), () => restoredText(restored));
-    return restored.complete ? 0 : 3;
+    noteUnreadable(session, unreadable);
+    const later = await thawFirst(session, plan, request, options);
+    if (later) {
+      session.print({ point: plan.point.id, store: store.name, thaw: archivedJson(later.left) }, later.text);
+      return 3;
+    }
+    const restored = await restorePoint(session.ctx, request, { ...plan, archived: null });
+    session.print(restoredJson(restored, choice), () => restoredText(restored));
+    return restored.complete && unreadable.length === 0 ? 0 : 3;
   });
 }
 
@@ -146,6 +159,20 @@ async function dropOld(session: Session, stack: OpenStack, options: Options): Pr
   return 0;
 }
 
+/** All that is asked of a person, then what is archived. Null when the restore can go on, else when to come back. */
+async function thawFirst(
+  session: Session,
+  plan: RestorePlan,
+  { from }: RestoreRequest,
+  options: Options,
+): Promise<{ readonly left: Archived; readonly text: string } | null> {
+  const need = { from, point: plan.point.id, components: plan.steps.map(({ name }) => name) };
+  const tier = plan.archived && (await confirmThaw(session, need, plan.archived, options));
+  if (!tier || options.wait) await confirmRestore(session, plan, options);
+  const left = tier && (await thaw(session, need, tier, options));
+  return left && { left, text: comeBackText(left, tier) };
+}
+
 /** Over data, its name is typed; into empty targets a yes is enough. */
 async function confirmRestore(session: Session, plan: RestorePlan, options: Options): Promise<void> {
   // Also where nobody could look: a target that does not answer may hold data all the same.
@@ -185,15 +212,18 @@ function planText(plan: RestorePlan, store: string): string {
       rows,
     ),
     ...problems,
+    ...(plan.archived ? [archivedText(plan.archived)] : []),
     ...plan.warnings.map((text) => `warning: ${text}`),
   ].join('\n');
 }
 
-function planJson(plan: RestorePlan, store: string): object {
+function planJson(plan: RestorePlan, { store, unreadable }: ChosenIn): object {
   return {
     point: plan.point.id,
-    store,
+    store: store.name,
+    unreadable_stores: unreadable.map(({ name }) => name),
     bytes: plan.bytes,
+    archived: plan.archived && archivedJson(plan.archived),
     estimated_ms: plan.estimatedMs,
     order: plan.order,
     components: plan.steps.map((step) => ({
@@ -211,10 +241,11 @@ function planJson(plan: RestorePlan, store: string): object {
   };
 }
 
-function restoredJson(restored: RestoredPoint, store: string): object {
+function restoredJson(restored: RestoredPoint, { store, unreadable }: ChosenIn): object {
   return {
     point: restored.point.id,
-    store,
+    store: store.name,
+    unreadable_stores: unreadable.map(({ name }) => name),
     verdict: restored.verdict,
     complete: restored.complete,
     proved: restored.proved,

@@ -1,7 +1,16 @@
 import type { Command } from 'commander';
 import { manifestJson } from '../../core/manifest.ts';
 import type { RecoveryPoint } from '../../core/model.ts';
-import { chooseEverywhere, type Everywhere, listEverywhere, provedText } from '../across.ts';
+import {
+  chooseEverywhere,
+  type Everywhere,
+  type Listing,
+  listEverywhere,
+  noteUnreadable,
+  pointsOf,
+  provedText,
+} from '../across.ts';
+import { namesOption } from '../options.ts';
 import type { Bind } from '../session.ts';
 import { openStack } from '../stack.ts';
 import { durationText, table } from '../terminal.ts';
@@ -10,27 +19,29 @@ import { componentTable } from '../views.ts';
 export function define(command: Command, bind: Bind): void {
   command
     .argument('[point]', "'latest', 'latest-proved', an id or the beginning of one", 'latest')
-    .option('--store <names...>', 'only these stores')
+    .addOption(namesOption('--store <names>', 'only these stores'))
     .addHelpText('after', '\nExample: lifeboat show 2026-11-21');
   bind<{ store?: readonly string[] }>(command, async (session, { store }, [word]) => {
     const config = await session.config();
     await using stack = await openStack(session.ctx, config, { stores: store, components: [] });
-    const { chosen } = await chooseEverywhere(session.ctx, stack.stores, config.stack, { word });
-    const all = await listEverywhere(session.ctx, stack.stores);
-    const each = all.find(({ point }) => point.id === chosen.point.id) ?? { point: chosen.point, in: [] };
-    session.print(toJson(each), () => toText(each));
-    return 0;
+    const listing = await listEverywhere(session.ctx, stack);
+    const { id } = chooseEverywhere(listing, config.stack, { word }).chosen.point;
+    const each = pointsOf(listing).find(({ point }) => point.id === id);
+    if (!each) throw new Error(`point ${id} was chosen from the list`);
+    session.print(toJson(each, listing), () => toText(each));
+    noteUnreadable(session, listing.unreadable);
+    return listing.unreadable.length === 0 ? 0 : 3;
   });
 }
 
-function toJson(each: Everywhere): object {
+function toJson(each: Everywhere, { unreadable }: Listing): object {
   const stores = each.in.map(({ store, view }) => ({
     name: store,
     proved_at: view.provedAt,
     copy_of_proved: view.copyOfProved,
     proofs: view.proofs,
   }));
-  return { ...manifestJson(each.point), stores };
+  return { ...manifestJson(each.point), stores, unreadable_stores: unreadable.map(({ name }) => name) };
 }
 
 function toText(each: Everywhere): string {

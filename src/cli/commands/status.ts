@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Context } from '../../core/model.ts';
 import { heldBy } from '../../engine/model.ts';
-import { type Everywhere, listEverywhere } from '../across.ts';
+import { type Everywhere, type Listing, listEverywhere, noteUnreadable, pointsOf } from '../across.ts';
 import type { Config } from '../config/model.ts';
 import type { Bind } from '../session.ts';
 import { openStack } from '../stack.ts';
@@ -26,20 +26,19 @@ export function define(command: Command, bind: Bind): void {
     const { ctx } = session;
     const config = await session.config();
     await using stack = await openStack(ctx, config, { components: [] });
-    const points = await listEverywhere(ctx, stack.stores);
+    const listing = await listEverywhere(ctx, stack);
+    const points = pointsOf(listing);
     const components = config.components.map(({ name }) => statusOf(ctx, config, points, name));
-    const stores = await Promise.all(
-      stack.stores.map(async ({ name, store }) => ({
-        name,
-        url: store.url,
-        points: points.filter((each) => each.in.some((one) => one.store === name)).length,
-        bytes: await store.bytes(ctx),
-      })),
-    );
-    const unreadable = stack.failed.map(({ name }) => name);
+    const { stores, unreadable } = await storesOf(ctx, listing);
     const well = components.every(({ state }) => state === 'protected') && unreadable.length === 0;
     session.print(
-      { stack: config.stack, well, components: components.map(toJson), stores, unreadable_stores: unreadable },
+      {
+        stack: config.stack,
+        well,
+        components: components.map(toJson),
+        stores,
+        unreadable_stores: unreadable.map(({ name }) => name),
+      },
       () =>
         [
           componentText(components),
@@ -52,11 +51,37 @@ export function define(command: Command, bind: Bind): void {
             ],
             stores.map((each) => [each.name, each.url, String(each.points), bytesText(each.bytes)]),
           ),
-          ...unreadable.map((name) => `store ${name} could not be read`),
         ].join('\n\n'),
     );
+    noteUnreadable(session, unreadable);
     return well ? 0 : 3;
   });
+}
+
+interface StoreStatus {
+  readonly name: string;
+  readonly url: string;
+  readonly points: number;
+  readonly bytes: number;
+}
+
+/** Of those that can be measured too; the others count as unreadable. */
+async function storesOf(
+  ctx: Context,
+  listing: Listing,
+): Promise<{ readonly stores: readonly StoreStatus[]; readonly unreadable: Listing['unreadable'] }> {
+  const stores: StoreStatus[] = [];
+  const unreadable = [...listing.unreadable];
+  for (const { store: each, views } of listing.stores) {
+    const { name, store } = each;
+    try {
+      stores.push({ name, url: store.url, points: views.length, bytes: await store.bytes(ctx) });
+    } catch (error) {
+      if (ctx.signal.aborted) throw error;
+      unreadable.push({ name, error });
+    }
+  }
+  return { stores, unreadable };
 }
 
 function statusOf(ctx: Context, config: Config, points: readonly Everywhere[], name: string): ComponentStatus {

@@ -1,10 +1,14 @@
 import type { Command } from 'commander';
-import { Failure } from '../../core/errors.ts';
-import type { RecoveryPoint } from '../../core/model.ts';
+import { Failure, isFailure } from '../../core/errors.ts';
+import type { Context, RecoveryPoint } from '../../core/model.ts';
+import type { NamedStore } from '../../engine/model.ts';
 import { choosePoint, listPoints } from '../../engine/points.ts';
 import { type Verified, verifyPoints } from '../../engine/verify.ts';
+import { noteUnreadable } from '../across.ts';
+import type { Config } from '../config/model.ts';
+import { namesOption } from '../options.ts';
 import type { Bind } from '../session.ts';
-import { openStack } from '../stack.ts';
+import { type OpenStack, openStack } from '../stack.ts';
 import { plural } from '../terminal.ts';
 import { findingLines } from '../views.ts';
 
@@ -19,7 +23,7 @@ export function define(command: Command, bind: Bind): void {
     .argument('[point]', "'latest', 'latest-proved', an id or the beginning of one; everything when left out")
     .option('--all', 'every point and the store itself (as when no point is named)')
     .option('--read-data [share]', 'also read and hash the data, all of it or a share such as 10%')
-    .option('--store <names...>', 'only these stores')
+    .addOption(namesOption('--store <names>', 'only these stores'))
     .addHelpText(
       'after',
       `
@@ -34,24 +38,10 @@ Examples:
     const readData = shareOf(options.readData);
     const config = await session.config();
     await using stack = await openStack(ctx, config, { stores: options.store, components: [] });
-    const results: { store: string; verified: Verified }[] = [];
-    let missing: unknown;
-    for (const store of stack.stores) {
-      let points: readonly RecoveryPoint[] | undefined;
-      if (word !== undefined) {
-        try {
-          points = [choosePoint(await listPoints(ctx, store), config.stack, { word }).point];
-        } catch (error) {
-          missing ??= error;
-          continue;
-        }
-      }
-      results.push({ store: store.name, verified: await verifyPoints(ctx, { in: store, points, readData }) });
-    }
-    if (results.length === 0) throw missing;
-    const unreadable = stack.failed.map(({ name }) => name);
-    session.print({ stores: results.map(toJson), unreadable_stores: unreadable }, () => results.map(toText).join('\n'));
-    for (const name of unreadable) session.note(`store ${name} could not be opened: it was not verified`);
+    const { results, unreadable } = await verifyAll(ctx, config, stack, { word, readData });
+    const json = { stores: results.map(toJson), unreadable_stores: unreadable.map(({ name }) => name) };
+    session.print(json, () => results.map(toText).join('\n'));
+    noteUnreadable(session, unreadable);
     if (results.some(({ verified }) => verified.findings.verdict === 'fail')) {
       throw new Failure('checksum', 'damage was found; it is listed above', {
         hint: 'run lifeboat backup: it stores again what the source still has; points without damage restore as ever',
@@ -59,6 +49,51 @@ Examples:
     }
     return unreadable.length === 0 && results.every(({ verified }) => verified.findings.verdict === 'pass') ? 0 : 3;
   });
+}
+
+interface Result {
+  readonly store: string;
+  readonly verified: Verified;
+}
+
+/** Of every store that can be read. Throws when there is none, or none has the point. */
+async function verifyAll(
+  ctx: Context,
+  { stack }: Config,
+  { stores, failed }: OpenStack,
+  { word, readData }: { readonly word: string | undefined; readonly readData: number },
+): Promise<{ readonly results: readonly Result[]; readonly unreadable: OpenStack['failed'] }> {
+  const results: Result[] = [];
+  const unreadable = [...failed];
+  let lacking: unknown;
+  for (const store of stores) {
+    try {
+      const points = word === undefined ? undefined : await pointIn(ctx, store, stack, word);
+      if (points instanceof Failure) lacking ??= points;
+      else results.push({ store: store.name, verified: await verifyPoints(ctx, { in: store, points, readData }) });
+    } catch (error) {
+      if (ctx.signal.aborted) throw error;
+      unreadable.push({ name: store.name, error });
+    }
+  }
+  if (results.length === 0) throw unreadable[0] ? unreadable[0].error : lacking;
+  return { results, unreadable };
+}
+
+/** Or why this store has no such point: another one may have it. */
+async function pointIn(
+  ctx: Context,
+  store: NamedStore,
+  stack: string,
+  word: string,
+): Promise<readonly RecoveryPoint[] | Failure> {
+  const views = await listPoints(ctx, store);
+  try {
+    return [choosePoint(views, stack, { word }).point];
+  } catch (error) {
+    if (isFailure(error)) return error;
+    throw error;
+  }
 }
 
 function shareOf(text: string | true | undefined): number {
@@ -70,7 +105,7 @@ function shareOf(text: string | true | undefined): number {
   throw new Failure('usage', `--read-data ${text} is no share such as 10%`);
 }
 
-function toJson({ store, verified: { points, findings, coverage } }: { store: string; verified: Verified }): object {
+function toJson({ store, verified: { points, findings, coverage } }: Result): object {
   return {
     store,
     points,
@@ -84,7 +119,7 @@ function toJson({ store, verified: { points, findings, coverage } }: { store: st
   };
 }
 
-function toText({ store, verified: { points, findings, coverage } }: { store: string; verified: Verified }): string {
+function toText({ store, verified: { points, findings, coverage } }: Result): string {
   const lines = [
     `${store}: ${findings.verdict}: ${plural(points, 'point')}, ${plural(findings.tally.pass, 'check')} passed`,
   ];

@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import { isPointId } from '../../core/manifest.ts';
 import type { Finding } from '../../core/model.ts';
-import { chooseEverywhere } from '../across.ts';
+import { chooseEverywhere, listEverywhere } from '../across.ts';
 import { parseConfig } from '../config/load.ts';
 import type { Config } from '../config/model.ts';
 import { confirm } from '../confirm.ts';
@@ -202,8 +202,8 @@ async function pointFor(
   components: readonly string[],
 ): Promise<string> {
   await using stack = await openStack(session.ctx, config, { components });
-  const { chosen } = await chooseEverywhere(session.ctx, stack.stores, config.stack, { word, components });
-  return chosen.point.id;
+  const listing = await listEverywhere(session.ctx, stack);
+  return chooseEverywhere(listing, config.stack, { word, components }).chosen.point.id;
 }
 
 /** Says what will be overwritten, has that confirmed by name, and does it. */
@@ -225,7 +225,7 @@ async function restoreAll(
   const flags = ['--in-place', '--yes', ...(run.options.terminateConnections ? ['--terminate-connections'] : [])];
   let worst: ExitCode = 0;
   for (const [id, components] of points) {
-    const { exitCode, result } = await steps.run('restore', [id, ...flags, '--only', ...components]);
+    const { exitCode, result } = await steps.run('restore', [id, ...flags, '--only', components.join(',')]);
     if (exitCode !== 0 && !cameBackUncompared(result)) worst = 3;
   }
   steps.finish();

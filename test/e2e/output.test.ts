@@ -1,0 +1,29 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { filesStack } from '../../src/cli/testing.ts';
+import { expectExit } from './lifeboat.ts';
+
+const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+
+test('damage is told in one JSON document, findings and failure together', async () => {
+  using stack = await filesStack();
+  rmSync(join(stack.dir, 'one', 'data'), { recursive: true });
+  const ran = await expectExit(13, ['verify', '--json', '--store', 'one'], { cwd: stack.dir });
+  const { error, stores } = ran.json() as { error: { code: string }; stores: { verdict: string }[] };
+  assert.deepEqual([error.code, stores[0]?.verdict], ['checksum', 'fail']);
+});
+
+test('a reader that has seen enough leaves nothing in disorder', async () => {
+  using stack = await filesStack();
+  const script = `mkdir "$TMPDIR"; for command in list 'extract --from docs --path a.txt' 'no-such-command'; do
+    "$NODE" --disable-warning=ExperimentalWarning "$MAIN" $command 2>&1 | true
+    echo "\${PIPESTATUS[0]}"
+  done; ls "$TMPDIR"`;
+  const env = { PATH: process.env.PATH, TMPDIR: join(stack.dir, 'tmp'), NODE: process.execPath, MAIN: main };
+  const ran = spawnSync('bash', ['--norc', '-c', script], { cwd: stack.dir, env, encoding: 'utf8', stdio: 'pipe' });
+  assert.equal(ran.stdout, '0\n0\n2\n');
+});
