@@ -47,6 +47,22 @@ export async function connectSomewhere(ctx: Context, server: Server): Promise<Se
   throw refusal;
 }
 
+/** A session with a database that is none of the targets: a database can't be dropped from within. */
+export async function connectAside(ctx: Context, server: Server, targets: ReadonlySet<string>): Promise<Session> {
+  let refusal: unknown;
+  const own = server.databases === 'all' ? [] : server.databases;
+  const aside = [POSTGRES, 'template1', ...own].filter((name) => !targets.has(name));
+  for (const database of [...aside, ...targets]) {
+    try {
+      return await connect(ctx, server, database);
+    } catch (error) {
+      if (!isOfDatabase(error)) throw error;
+      refusal ??= error;
+    }
+  }
+  throw refusal;
+}
+
 /** One database can't be opened, which says nothing about the others. */
 export function isOfDatabase(error: unknown): boolean {
   return isFailure(error) && ['settings-invalid', 'privileges', 'denied', 'query-failed'].includes(error.code);

@@ -9,6 +9,8 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { notOfExtension, USER_SCHEMA } from './catalogue.ts';
 import type { Session } from './connection.ts';
+import { STAND_IN } from './globals.ts';
+import { literal } from './names.ts';
 
 export interface Definition {
   readonly name: string; // 'table public.orders'
@@ -71,9 +73,10 @@ export function withoutCasts(expression: string): string {
   return expression.replace(CAST, '').replace(/[()\s]/g, '');
 }
 
+/** One superuser is as good as another, and so is who owns in its place what came as SQL text. */
 function roleName(oid: string): string {
-  return `(select concat(case when r.rolsuper then chr(1) end, r.rolname, case when r.rolsuper then chr(2) end)
-    from pg_roles r where r.oid = ${oid})`;
+  return `(select case when r.rolsuper or r.rolname = ${literal(STAND_IN)} then concat(chr(1), r.rolname, chr(2))
+    else r.rolname::text end from pg_roles r where r.oid = ${oid})`;
 }
 /** Grants as text, the default ones included: a restore may leave those unsaid. Who granted does not count. */
 function grants(acl: string, kind: string, owner: string): string {

@@ -75,7 +75,8 @@ for (const [i, major] of postgresMajors.entries()) {
     const restored = await postgresqlDriver.open(settings).restore(ctx, { base: plain });
     assert.equal(restored.method, 'sql');
     assert.deepEqual(await differences(ctx, plain, settings), []);
-    assert.deepEqual(await sql(target, 'postgres', "select rolname from pg_roles where rolname like 'lifeboat%'"), []);
+    const passing = "select rolname from pg_roles where rolname like 'lifeboat_restore%'";
+    assert.deepEqual(await sql(target, 'postgres', passing), []);
   });
 }
 

@@ -14,6 +14,9 @@ const CREATE = new RegExp(`^create role ${IDENT}$`, 'i');
 const ABOUT_ROLE = new RegExp(`^(?:alter role|comment on role) ${IDENT} (?:with|set|is) `, 'i');
 const MEMBERSHIP = new RegExp(`^grant ${IDENT} to ${IDENT}( with [a-z ,]+)?( granted by ${IDENT})?$`, 'i');
 
+/** Owns what SQL text gives to a superuser or to nobody: without login, and with no rights but these. */
+export const STAND_IN = 'lifeboat_owner';
+
 export async function rolesOf(session: Session): Promise<Set<string>> {
   const rows = await session.rows(z.object({ name: z.string() }), 'select rolname as name from pg_roles');
   return new Set(rows.map(({ name }) => name));

@@ -1,13 +1,14 @@
 // SQL text back into a database. It is hostile until proved otherwise: it is read to its end before anything is run,
 // and then run as a role that owns the new database and nothing else.
 
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
-import { isFailure } from '../../core/errors.ts';
+import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context, Source } from '../../core/model.ts';
 import { connect, type Session, sqlState } from './connection.ts';
-import { createPlaceholders, rolesOf, unquoted } from './globals.ts';
+import { connectAside } from './databases.ts';
+import { createPlaceholders, rolesOf, STAND_IN, unquoted } from './globals.ts';
 import type { Item } from './item.ts';
 import { literal, quoted } from './names.ts';
 import type { Server } from './settings.ts';
@@ -43,26 +44,35 @@ export async function restoreSql(
   { source, item, control }: { source: Source; item: Item; control: Session },
 ): Promise<{ bytes: number; warnings: string[] }> {
   const found = await surveyed(source.get(ctx, item.part.name));
-  const { superuser } = await control.row(
-    z.object({ superuser: z.boolean() }),
-    'select rolsuper as superuser from pg_roles where rolname = current_user',
-  );
-  if (!superuser) {
-    // It has no more rights than the role that asked for it.
+  if (!(await mayMakeRoles(control, item.target))) {
     await using session = await connect(ctx, server, item.target);
     await feed(session, source.get(ctx, item.part.name), (text) => ABOUT_EXTENSION.test(text));
-    return { bytes: item.part.bytes, warnings: [] };
+    const warning = `the SQL text of ${item.database} was run with all rights of ${server.user}, who may make no role with fewer`;
+    return { bytes: item.part.bytes, warnings: [warning] };
   }
   const warnings = await createPlaceholders(control, found.roles);
   await using own = await connect(ctx, server, item.target);
   const made = await createExtensions(own, found.extensions);
-  await using role = await temporaryRole(control, own, item.target);
-  {
-    await using session = await connect(ctx, { ...server, user: role.name, password: role.password }, item.target);
-    await feed(session, source.get(ctx, item.part.name), (text) => isLater(text) || isMade(text, made));
-  }
-  warnings.push(...(await settleOwners(control, own, found.later)));
+  const handedOver = await asTemporaryRole(ctx, server, item.target, async (login) => {
+    {
+      await using session = await connect(ctx, { ...server, ...login }, item.target);
+      await feed(session, source.get(ctx, item.part.name), (text) => isLater(text) || isMade(text, made));
+    }
+    warnings.push(...(await settleOwners(control, own, found.later)));
+  });
+  warnings.push(...handedOver);
   return { bytes: item.part.bytes, warnings };
+}
+
+/** Who can make a role of its own for the text, and give it the database for a while. */
+async function mayMakeRoles(control: Session, database: string): Promise<boolean> {
+  const { may } = await control.row(
+    z.object({ may: z.boolean() }),
+    `select r.rolsuper or (r.rolcreaterole and r.rolcreatedb and pg_has_role(d.datdba, 'USAGE')) as may
+      from pg_roles r cross join pg_database d where r.rolname = current_user and d.datname = $1`,
+    [database],
+  );
+  return may;
 }
 
 /** The whole text, before any of it is run. */
@@ -130,46 +140,111 @@ async function createExtensions(own: Session, wanted: ReadonlyMap<string, string
   return made;
 }
 
-interface TemporaryRole extends AsyncDisposable {
-  readonly name: string;
+interface Login {
+  readonly user: string;
   readonly password: string;
 }
 
-/** Owns the database while the text runs. What it made goes to the database's owner, and then it is gone. */
-async function temporaryRole(control: Session, own: Session, database: string): Promise<TemporaryRole> {
-  const name = `lifeboat_restore_${randomBytes(6).toString('hex')}`;
-  const password = randomBytes(24).toString('base64url');
-  const { owner } = await control.row(
-    z.object({ owner: z.string() }),
-    'select pg_get_userbyid(datdba) as owner from pg_database where datname = $1',
+/** A role that owns the database while `work` runs. What it still owns then goes to the database's owner. */
+async function asTemporaryRole(
+  ctx: Context,
+  server: Server,
+  database: string,
+  work: (login: Login) => Promise<void>,
+): Promise<string[]> {
+  // One name per database, so that what a killed restore left behind is found.
+  const user = `lifeboat_restore_${createHash('sha256').update(database).digest('hex').slice(0, 12)}`;
+  const login = { user, password: randomBytes(24).toString('base64url') };
+  // The role must go also when all else is stopped.
+  const steady = { ...ctx, signal: new AbortController().signal };
+  const { owner } = await begun(steady, server, database, login);
+  try {
+    await work(login);
+  } catch (error) {
+    // Why the text failed is what is to be told; a role that stays because the server died is dropped by the next try.
+    await handOver(steady, server, { database, user, owner }).catch(() => undefined);
+    throw error;
+  }
+  return await handOver(steady, server, { database, user, owner });
+}
+
+async function handOver(
+  ctx: Context,
+  server: Server,
+  { database, user, owner }: { database: string; user: string; owner: string },
+): Promise<string[]> {
+  await using control = await connectAside(ctx, server, new Set([database]));
+  await using own = await connect(ctx, server, database);
+  // A statement that was stopped may still run.
+  const ended = 'select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = $1';
+  await control.rows(z.unknown(), ended, [user]);
+  await control.run(`alter database ${quoted(database)} owner to ${quoted(owner)}`);
+  const { heir, warnings } = await heirOf(own, { user, owner, database });
+  await own.run(`reassign owned by ${quoted(user)} to ${quoted(heir)}; drop owned by ${quoted(user)}`);
+  await control.run(`drop role ${quoted(user)}`);
+  return warnings;
+}
+
+async function begun(
+  ctx: Context,
+  server: Server,
+  database: string,
+  { user, password }: Login,
+): Promise<{ owner: string }> {
+  await using control = await connectAside(ctx, server, new Set([database]));
+  const { owner, superuser } = await control.row(
+    z.object({ owner: z.string(), superuser: z.boolean() }),
+    `select pg_get_userbyid(datdba) as owner, (select rolsuper from pg_roles where rolname = current_user) as superuser
+      from pg_database where datname = $1`,
     [database],
   );
-  await control.run(
-    `create role ${quoted(name)} login nosuperuser nocreatedb nocreaterole noreplication bypassrls
-      password ${literal(password)}`,
+  const rights = `login nosuperuser nocreatedb nocreaterole noreplication ${superuser ? 'bypassrls' : ''}`;
+  await control.run(`begin; drop role if exists ${quoted(user)};
+    create role ${quoted(user)} ${rights} password ${literal(password)};
+    ${superuser ? '' : `grant ${quoted(user)} to current_user;`}
+    alter database ${quoted(database)} owner to ${quoted(user)}; commit`);
+  return { owner };
+}
+
+/** Never a superuser: functions, indexes and views act with the rights of their owner, long after the restore. */
+async function heirOf(
+  own: Session,
+  { user, owner, database }: { user: string; owner: string; database: string },
+): Promise<{ heir: string; warnings: string[] }> {
+  const { left } = await own.row(
+    z.object({ left: z.number() }),
+    `select count(*)::int as left from pg_shdepend where deptype = 'o' and refclassid = 'pg_authid'::regclass
+      and refobjid = to_regrole(quote_ident($1)) and dbid = (select oid from pg_database where datname = current_database())`,
+    [user],
   );
-  await control.run(`alter database ${quoted(database)} owner to ${quoted(name)}`);
-  return {
-    name,
-    password,
-    async [Symbol.asyncDispose]() {
-      await control.run(`alter database ${quoted(database)} owner to ${quoted(owner)}`);
-      await own.run(`reassign owned by ${quoted(name)} to ${quoted(owner)}; drop owned by ${quoted(name)}`);
-      await control.run(`drop role ${quoted(name)}`);
-    },
-  };
+  const mighty = await mightyRoles(own);
+  if (left === 0 || !mighty.has(owner)) return { heir: owner, warnings: [] };
+  if (!(await rolesOf(own)).has(STAND_IN)) await own.run(`create role ${quoted(STAND_IN)} nologin`);
+  else if (mighty.has(STAND_IN)) {
+    throw new Failure('denied', `role ${STAND_IN} has rights that it must not have`, {
+      hint: 'rename it, or take them',
+    });
+  }
+  const warning = `database ${database}: ${left} objects belong to role ${STAND_IN}, because SQL text gives nothing to superusers`;
+  return { heir: STAND_IN, warnings: [warning] };
+}
+
+/** Superusers, and who can run programs and touch files on the server, which is the same. */
+async function mightyRoles(session: Session): Promise<Set<string>> {
+  const rows = await session.rows(
+    z.object({ name: z.string() }),
+    `select rolname as name from pg_roles where rolsuper or pg_has_role(oid, 'pg_execute_server_program', 'MEMBER')
+      or pg_has_role(oid, 'pg_read_server_files', 'MEMBER') or pg_has_role(oid, 'pg_write_server_files', 'MEMBER')`,
+  );
+  return new Set(rows.map(({ name }) => name));
 }
 
 /**
  * Gives things to whom the text says, one statement of a known form each, while they still belong to the temporary
- * role. Superusers get nothing this way: what they own can act for them.
+ * role. The mighty get nothing this way: what they own can act for them.
  */
 async function settleOwners(control: Session, own: Session, later: Found['later']): Promise<string[]> {
-  const superusers = await control.rows(
-    z.object({ name: z.string() }),
-    'select rolname as name from pg_roles where rolsuper',
-  );
-  const mighty = new Set(superusers.map(({ name }) => name));
+  const mighty = await mightyRoles(control);
   const there = await rolesOf(control);
   await own.run('set search_path to default');
   const refused: string[] = [];
@@ -178,7 +253,7 @@ async function settleOwners(control: Session, own: Session, later: Found['later'
     try {
       await own.rows(z.unknown(), text); // the extended protocol runs one statement, never two
     } catch (error) {
-      if (!isFailure(error, 'query-failed')) throw error;
+      if (!isFailure(error, 'query-failed') && !isFailure(error, 'privileges')) throw error;
       refused.push(text);
     }
   }

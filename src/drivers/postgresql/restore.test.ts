@@ -281,58 +281,6 @@ describe('restore of postgresql', { skip: await missing('postgres-15', 'postgres
     }
   });
 
-  describe('fault 48: SQL text is hostile until proved otherwise', () => {
-    const textual = async (text: string): Promise<Source> => {
-      const { sink, source } = memoryParts();
-      await sink.put(ctx, 'databases/shop.sql', bytesOf(text));
-      return source;
-    };
-    const HOSTILE: readonly [string, string, object][] = [
-      ['runs a program by psql', 'create table t (a int);\n\\! touch PROOF\n', { code: 'malformed' }],
-      ['runs a program by the server', "copy (select 1) to program 'touch PROOF';", { code: 'privileges' }],
-      ['makes itself mighty', 'alter role postgres password null;', { code: 'privileges' }],
-      ['becomes another role', 'set session authorization postgres;', { code: 'privileges' }],
-      ['reads files of the server', "create table t as select pg_read_file('PG_VERSION');", { code: 'privileges' }],
-      [
-        'hides an action before an owner',
-        `create table t (a text); insert into t values ('x');
-         alter table t alter column a type text using pg_read_file('PG_VERSION'), owner to pg_monitor;`,
-        { code: 'privileges' },
-      ],
-      ['hides behind a quote', "select 'a\\'; \\! touch PROOF\n'; select 1;", { code: 'malformed' }],
-    ];
-    for (const [what, text, refusal] of HOSTILE) {
-      it(`text that ${what}`, async () => {
-        const proof = join(dir, 'proof');
-        const settings = into('hostile');
-        await assert.rejects(restore(settings, await textual(text.replaceAll('PROOF', proof)), {}), refusal);
-        assert.ok(!(await readdir(dir)).includes('proof'));
-        assert.deepEqual(await rowsOf('postgres', "select rolname from pg_roles where rolname like 'lifeboat%'"), []);
-        await sql(target, 'postgres', 'drop database if exists hostile');
-      });
-    }
-
-    it('what an old script dumped comes back, with roles that are known nowhere', async () => {
-      const text = `
-        SET transaction_timeout = 0; SET client_encoding = 'UTF8'; SELECT pg_catalog.set_config('search_path', '', false);
-        CREATE TABLE public.t (a int, b text); ALTER TABLE public.t OWNER TO gone;
-        COPY public.t (a, b) FROM stdin;\n1\tx\\ny\n2\t\\N\n\\.\n
-        GRANT SELECT ON TABLE public.t TO "Other Gone"; ALTER TABLE ONLY public.t ADD PRIMARY KEY (a);`;
-      const { warnings } = await restore(into('old_script'), await textual(text));
-      assert.equal(warnings.length, 2);
-      assert.deepEqual(
-        await rowsOf(
-          'old_script',
-          "select a, b, pg_get_userbyid(relowner) as o from t, pg_class c where c.oid = 't'::regclass order by a",
-        ),
-        [
-          { a: 1, b: 'x\ny', o: 'gone' },
-          { a: 2, b: null, o: 'gone' },
-        ],
-      );
-    });
-  });
-
   it('nothing in globals is run but statements about roles that it created', async () => {
     const { source } = await captured('shop');
     const { sink, source: changed } = memoryParts();

@@ -5,7 +5,7 @@ import { withDeadline } from '../../core/context.ts';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { connect, place, type Session, sqlState } from './connection.ts';
-import { type DatabaseFacts, heldBy, isOfDatabase, namesOnServer, POSTGRES, propertyStatements } from './databases.ts';
+import { connectAside, type DatabaseFacts, heldBy, namesOnServer, propertyStatements } from './databases.ts';
 import { restoreRoles, rolesOf } from './globals.ts';
 import type { Item } from './item.ts';
 import { ARCHIVE_SUFFIX, databaseOfPart, literal, quoted, SQL_SUFFIX } from './names.ts';
@@ -91,22 +91,6 @@ export async function itemsOf(
     });
   }
   return chosen.map((each) => ({ ...each, target: names?.get(each.database) ?? each.database }));
-}
-
-/** A session with a database that is none of the targets: a database can't be dropped from within. */
-export async function connectAside(ctx: Context, server: Server, targets: ReadonlySet<string>): Promise<Session> {
-  let refusal: unknown;
-  const own = server.databases === 'all' ? [] : server.databases;
-  const aside = [POSTGRES, 'template1', ...own].filter((name) => !targets.has(name));
-  for (const database of [...aside, ...targets]) {
-    try {
-      return await connect(ctx, server, database);
-    } catch (error) {
-      if (!isOfDatabase(error)) throw error;
-      refusal ??= error;
-    }
-  }
-  throw refusal;
 }
 
 function assertVersion(control: Session, database: string, known: DatabaseToc | null): void {

@@ -5,8 +5,9 @@ import { z } from 'zod';
 import { idOf } from '../../core/manifest.ts';
 import type { Chain, Component, Context, RestoreOptions, Staged } from '../../core/model.ts';
 import type { Session } from './connection.ts';
+import { connectAside } from './databases.ts';
 import { quoted } from './names.ts';
-import { connectAside, dropDatabase, itemsOf, restoreServer, unlessInUse } from './restore.ts';
+import { dropDatabase, itemsOf, restoreServer, unlessInUse } from './restore.ts';
 import type { Server } from './settings.ts';
 
 const NAME_BYTES_MAX = 63;
