@@ -12,7 +12,7 @@ import { storedPoints } from './points.ts';
 import { type Repository, takeOwnership } from './repository.ts';
 import { componentSink, receiptSchema, treeOfReceipt } from './sink.ts';
 import { writeRoot } from './trees.ts';
-import { forgetUnfit, packSizes } from './unfit.ts';
+import { damagedPacks, forgetUnfit, packSizes } from './unfit.ts';
 import { walkTrees } from './walk.ts';
 import type { Writer } from './writer.ts';
 
@@ -117,6 +117,7 @@ async function publish(
   receipts: readonly Receipt[],
 ): Promise<void> {
   await repository.indexes.refresh(ctx);
+  for (const pack of await damagedPacks(ctx, repository.vault)) repository.indexes.blobs.forget(pack);
   const components = receipts.map((receipt) => ({ name: receipt.component, tree: treeOfReceipt(receipt) }));
   for (const [name, { error }] of Object.entries(point.components)) {
     assert(error || components.some((each) => each.name === name), `component ${name} has a receipt`);
@@ -139,7 +140,10 @@ async function publish(
   await repository.snapshots.put(ctx, point, root);
 }
 
-/** Whoever took our lock for dead may have deleted what this point counts on: it is looked up, not believed. */
+/**
+ * Whoever took our lock for dead may have deleted what this point counts on, and what another process has put may be
+ * damaged by now: it is looked up, not believed.
+ */
 async function assertPacksThere(ctx: Context, repository: Repository, trees: readonly Buffer[]): Promise<void> {
   const { blobs } = repository.indexes;
   const packs = new Set<string>();
@@ -147,6 +151,7 @@ async function assertPacksThere(ctx: Context, repository: Repository, trees: rea
     blob(id, tree) {
       const place = blobs.find(id, tree);
       if (!place) throw new Failure('missing', `${repository.url} has lost blob ${id.toString('hex')} of this draft`);
+      if (!blobs.has(id, tree)) throw unfitFailure(repository, id, place.pack);
       packs.add(place.pack);
     },
   });
@@ -163,6 +168,13 @@ async function assertPacksThere(ctx: Context, repository: Repository, trees: rea
       });
     }
   }
+}
+
+function unfitFailure({ url }: Repository, id: Buffer, pack: string): Failure {
+  const blob = `blob ${id.toString('hex')} of this draft lies in pack ${pack} only`;
+  return new Failure('checksum', `${url}: ${blob}, which is damaged or about to be deleted`, {
+    hint: 'run lifeboat verify --all, which notes all damage, then the backup again: it writes what is damaged anew',
+  });
 }
 
 export async function draftReceipts(ctx: Context, repository: Repository, id: string): Promise<Receipt[]> {

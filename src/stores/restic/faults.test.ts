@@ -5,7 +5,8 @@ import { test } from 'node:test';
 import { faultyBucket } from '../../buckets/faulty.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
-import type { Bytes } from '../../core/model.ts';
+import type { Bytes, Context } from '../../core/model.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
 import {
   begin,
@@ -61,9 +62,7 @@ test("a damaged pack's chunks are written again by the backup after the check (f
     await save(ctx, store, P1, { db });
   }
   const pack = await largest(ctx, bucket, 'data/');
-  const data = await readAll(bucket.get(ctx, pack));
-  data.writeUInt8(data.readUInt8(1000) ^ 1, 1000);
-  await bucket.put(ctx, pack, data);
+  await rewrite(ctx, bucket, pack, flipped);
   {
     await using store = await openStore(ctx, bucket);
     const [first] = await findings(ctx, store);
@@ -155,6 +154,43 @@ test('a pack that vanished stops the commit (fault 7)', async () => {
   const late = store.commit(ctx, draft, pointOf(P1, receipts), receipts);
   await assert.rejects(late, (error) => isFailure(error, 'lease-lost'));
   assert.deepEqual(await Array.fromAsync(store.list(ctx)), []);
+});
+
+test('no point is made of what lies in a damaged pack only (fault 2)', async () => {
+  const ctx = testContext();
+  const bucket = await made(ctx);
+  const contents = { db: { one: noise(1, 300_000) } };
+  {
+    await using killed = await openStore(ctx, bucket);
+    await using draft = await begin(ctx, killed, P1, contents);
+    await fill(ctx, draft, 'db', contents.db);
+  }
+  const pack = await largest(ctx, bucket, 'data/');
+  await rewrite(ctx, bucket, pack, (data) => data.subarray(0, 1000));
+  await using store = await openStore(ctx, bucket);
+  {
+    await using draft = await store.resume(ctx, P1);
+    const receipts = await store.receipts(ctx, P1);
+    const commit = store.commit(ctx, draft, pointOf(P1, receipts), receipts);
+    await assert.rejects(commit, (error) => isFailure(error, 'checksum') && error.message.includes(pack.slice(8)));
+  }
+  assert.deepEqual(await Array.fromAsync(store.list(ctx)), []);
+  await save(ctx, store, P2, contents);
+  assert.ok((await readParts(ctx, store, P2, 'db')).one?.equals(contents.db.one));
+});
+
+test('damage that is found while a point is written is not part of the point (fault 1)', async () => {
+  const ctx = testContext();
+  const bucket = await made(ctx);
+  const contents = { db: { one: noise(1, 300_000) } };
+  await using store = await openStore(ctx, bucket);
+  await using other = await openStore(ctx, bucket);
+  await save(ctx, store, P1, contents);
+  await using draft = await begin(ctx, store, P2, contents);
+  const receipts = [await fill(ctx, draft, 'db', contents.db)];
+  await rewrite(ctx, bucket, await largest(ctx, bucket, 'data/'), flipped);
+  assert.notDeepEqual(await findings(ctx, other), []);
+  await assert.rejects(store.commit(ctx, draft, pointOf(P2, receipts), receipts), (e) => isFailure(e, 'checksum'));
 });
 
 test('what an interrupted backup stored is used by the next', async () => {
@@ -268,3 +304,11 @@ test('damage to what lies beside the points stops neither a restore nor a backup
   for (let i = 0; i < 3; i++) await store.reclaim(ctx, { apply: true, graceMs: 0 });
   assert.deepEqual(await findings(ctx, store), [], 'and repaired');
 });
+
+async function rewrite(ctx: Context, bucket: Bucket, key: string, change: (data: Buffer) => Buffer): Promise<void> {
+  await bucket.put(ctx, key, change(await readAll(bucket.get(ctx, key))));
+}
+function flipped(data: Buffer): Buffer {
+  data.writeUInt8(data.readUInt8(1000) ^ 1, 1000);
+  return data;
+}

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { readAll } from '../../core/bytes.ts';
 import { isFailure, messageOf } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import { mapBounded } from '../../core/parallel.ts';
+import { gate, mapBounded } from '../../core/parallel.ts';
 import type { Bucket, ObjectInfo } from '../../core/storage.ts';
 import { getNamed, isId, putNamed, shaped, type Vault } from './documents.ts';
 import { type BlobIndex, blobIndex, type PackedBlob } from './index.ts';
@@ -39,7 +39,7 @@ export interface PackList {
 }
 export interface Indexes {
   readonly blobs: BlobIndex;
-  /** Takes in what others have written, and forgets packs that no index file names any more. */
+  /** Takes in what others have written, and drops packs that no index file names any more. */
   refresh(ctx: Context): Promise<void>;
   /** The packs that each file names. */
   files(): ReadonlyMap<string, readonly string[]>;
@@ -59,48 +59,62 @@ export function indexFiles(vault: Vault): Indexes {
   const setAside = new Map<string, string>();
   const unsaved = unsavedPacks(vault, (file, packs) => void files.set(file, packs));
   const packs = (): Set<string> => new Set([...files.values(), unsaved.ids()].flat());
+  const turns = gate(1); // two refreshes at once would read the same files, and one might enter what the other drops
 
-  async function load(ctx: Context, file: string): Promise<void> {
+  /** Adds the file to `gone` when it was replaced since it was listed. */
+  async function load(ctx: Context, file: string, gone: Set<string>): Promise<void> {
     try {
       const json = shaped(indexSchema, await getNamed(ctx, vault, 'index', file), `index/${file}`);
       const named = json.packs ?? [];
       for (const pack of named) blobs.add(pack.id, pack.blobs.map(blobOf));
       files.set(file, idsOf(named));
     } catch (error) {
-      if (isFailure(error, 'missing')) return; // replaced since it was listed: what replaces it is listed next time
+      if (isFailure(error, 'missing')) return void gone.add(file);
       if (!isFailure(error, 'checksum') && !isFailure(error, 'malformed')) throw error;
       setAside.set(file, messageOf(error));
       ctx.log.warn('an index file was set aside; the packs are read instead', { file, error: messageOf(error) });
     }
   }
 
-  /** Forgets what only files named that are gone. */
-  function dropVanished(listed: ReadonlyMap<string, number>, loadedNow: readonly string[]): void {
+  async function loadFresh(ctx: Context, listed: ReadonlyMap<string, number>, gone: Set<string>): Promise<void> {
+    const fresh = [...listed].filter(([file]) => !files.has(file) && !setAside.has(file));
+    const large = fresh.filter(([, bytes]) => bytes > LARGE_BYTES);
+    const small = fresh.filter(([, bytes]) => bytes <= LARGE_BYTES);
+    await mapBounded(large, LARGE_LOADS_MAX, ([file]) => load(ctx, file, gone));
+    await mapBounded(small, SMALL_LOADS_MAX, ([file]) => load(ctx, file, gone));
+  }
+
+  /** Drops what only those of the `known` files named that are not listed any more. */
+  function dropVanished(known: ReadonlyMap<string, readonly string[]>, listed: ReadonlyMap<string, number>): void {
     for (const file of setAside.keys()) if (!listed.has(file)) setAside.delete(file);
-    const vanished = [...files].filter(([file]) => !listed.has(file) && !loadedNow.includes(file));
+    const vanished = [...known].filter(([file]) => !listed.has(file));
     for (const [file] of vanished) files.delete(file);
     if (vanished.length === 0) return;
     const named = packs();
-    for (const pack of vanished.flatMap(([, lost]) => lost)) if (!named.has(pack)) blobs.forget(pack);
+    for (const pack of vanished.flatMap(([, lost]) => lost)) if (!named.has(pack)) blobs.drop(pack);
+  }
+
+  async function refresh(ctx: Context): Promise<void> {
+    const asideBefore = new Set(setAside.keys());
+    const gone = new Set<string>();
+    for (let goneBefore = -1; gone.size > goneBefore; ) {
+      goneBefore = gone.size; // what replaces a file that is gone is in the next listing
+      const known = new Map(files); // one that is saved from now on may be too new for the listing
+      const listed = await listedFiles(ctx, vault.bucket);
+      await loadFresh(ctx, listed, gone);
+      dropVanished(known, listed);
+    }
+    if ([...setAside.keys()].every((file) => asideBefore.has(file))) return;
+    // What they said is read from the packs, and the next index that is written has it again.
+    for (const pack of await orphanPacks(ctx, vault, packs())) {
+      blobs.add(pack.id, pack.blobs);
+      unsaved.enter(ctx, pack);
+    }
   }
 
   return {
     blobs,
-    async refresh(ctx) {
-      const listed = await listedFiles(ctx, vault.bucket);
-      const fresh = [...listed.keys()].filter((file) => !files.has(file) && !setAside.has(file));
-      const isLarge = (file: string): boolean => (listed.get(file) ?? 0) > LARGE_BYTES;
-      const small = fresh.filter((file) => !isLarge(file));
-      await mapBounded(fresh.filter(isLarge), LARGE_LOADS_MAX, (file) => load(ctx, file));
-      await mapBounded(small, SMALL_LOADS_MAX, (file) => load(ctx, file));
-      dropVanished(listed, fresh);
-      if (!fresh.some((file) => setAside.has(file))) return;
-      // What they said is read from the packs, and the next index that is written has it again.
-      for (const pack of await orphanPacks(ctx, vault, blobs)) {
-        blobs.add(pack.id, pack.blobs);
-        unsaved.enter(ctx, pack);
-      }
-    },
+    refresh: (ctx) => turns.run(() => refresh(ctx)),
     files: () => files,
     packs,
     setAside: () => setAside,
@@ -172,11 +186,11 @@ export function packOfKey(key: string): string | null {
 }
 
 /** The packs that no readable index names, by their own headers. */
-async function orphanPacks(ctx: Context, vault: Vault, blobs: BlobIndex): Promise<PackList[]> {
+async function orphanPacks(ctx: Context, vault: Vault, named: ReadonlySet<string>): Promise<PackList[]> {
   const orphans: { id: string; object: ObjectInfo }[] = [];
   for await (const object of vault.bucket.list(ctx, 'data/')) {
     const id = packOfKey(object.key);
-    if (id && !blobs.hasPack(id)) orphans.push({ id, object });
+    if (id && !named.has(id)) orphans.push({ id, object });
   }
   const packs = await mapBounded(orphans, HEADERS_MAX, async ({ id, object }) => ({
     id,

@@ -44,10 +44,24 @@ test('a blob of a forgotten pack is found in the other pack that has it, and has
   assert.equal(index.find(both.id)?.pack, 'second');
   assert.equal(index.has(only.id), false);
   assert.equal(index.find(only.id)?.pack, 'first', 'what is left of it can still be tried');
-  assert.equal(index.hasPack('first'), false);
-  index.add('first', [both, only]);
-  assert.equal(index.find(only.id)?.pack, 'first');
-  assert.equal(index.size, 3, 'nothing is entered twice');
+});
+
+test('a pack that is added again is back when it was dropped, and not when it was forgotten', () => {
+  const index = blobIndex();
+  const one = blob();
+  index.add('p', [one]);
+  index.drop('p');
+  assert.deepEqual([index.has(one.id), index.find(one.id)?.pack], [false, 'p']);
+  index.add('p', [one]);
+  assert.equal(index.has(one.id), true);
+  index.forget('p');
+  index.add('p', [one]);
+  assert.equal(index.has(one.id), false);
+  assert.equal(index.size, 1, 'nothing is entered twice');
+  const later = blob();
+  index.forget('q');
+  index.add('q', [later]);
+  assert.equal(index.has(later.id), false);
 });
 
 test('the same bytes as a tree and as data are two blobs', () => {

@@ -20,22 +20,26 @@ export interface PackedBlob {
 export interface BlobIndex {
   /** Entries; a blob that lies in two packs counts twice. Numbers of entries are below it. */
   readonly size: number;
-  /** Enters what a pack holds. What is known of it already is not entered again. */
+  /** Enters what a pack holds, but for what is known of it already. Ends a `drop`, and never a `forget`. */
   add(pack: string, blobs: readonly PackedBlob[]): void;
   /**
-   * A place of the blob, in a forgotten pack only when there is no other. The same bytes can be a tree and data: `tree`
-   * chooses.
+   * A place of the blob, in a forgotten or dropped pack only when there is no other. The same bytes can be a tree and
+   * data: `tree` chooses.
    */
   find(id: Uint8Array, tree?: boolean): BlobPlace | undefined;
-  /** Whether a pack that was not forgotten has it: if not, it is to be written (again). */
+  /** Whether a pack that was neither forgotten nor dropped has it: if not, it is to be written (again). */
   has(id: Uint8Array, tree?: boolean): boolean;
   /** The number of the entry that `find` would answer with, -1 when there is none. */
   entryOf(id: Uint8Array, tree?: boolean): number;
   idAt(entry: number): Uint8Array;
   placeAt(entry: number): BlobPlace;
-  /** The pack is lost or soon will be: its blobs are looked for elsewhere, and written again when they come by. */
+  /**
+   * The pack is lost or soon will be: its blobs are looked for elsewhere, and written again when they come by. Holds for
+   * good, also for a pack that is added later.
+   */
   forget(pack: string): void;
-  hasPack(pack: string): boolean;
+  /** The same for a pack that no index file names any more, until it is added again. */
+  drop(pack: string): void;
   /** Entries of a pack, in the order they were added. */
   entriesOf(pack: string): Iterable<number>;
   /** Over all entries of a pack, without a walk through them. */
@@ -53,7 +57,8 @@ interface Pack {
   readonly hex: string;
   /** Entries come in runs: first entry and number of them, in turn. */
   readonly runs: number[];
-  gone: boolean;
+  forgotten: boolean;
+  dropped: boolean;
   sums: PackSums;
 }
 
@@ -70,15 +75,15 @@ export function blobIndex(): BlobIndex {
   function packNumberOf(hex: string): number {
     const known = packNumbers.get(hex);
     if (known !== undefined) return known;
-    packs.push({ hex, runs: [], gone: false, sums: NO_SUMS });
+    packs.push({ hex, runs: [], forgotten: false, dropped: false, sums: NO_SUMS });
     packNumbers.set(hex, packs.length - 1);
     return packs.length - 1;
   }
-  function entryIn(id: Uint8Array, tree: boolean | undefined, forgotten: boolean): number {
-    return entries.find(
-      id,
-      (pack, isTree) => packs[pack]?.gone === forgotten && (tree === undefined || tree === isTree),
-    );
+  function entryIn(id: Uint8Array, tree: boolean | undefined, gone: boolean): number {
+    return entries.find(id, (number, isTree) => {
+      const pack = packs[number];
+      return (pack?.forgotten || pack?.dropped) === gone && (tree === undefined || tree === isTree);
+    });
   }
   function entryOf(id: Uint8Array, tree?: boolean): number {
     const entry = entryIn(id, tree, false);
@@ -99,7 +104,7 @@ export function blobIndex(): BlobIndex {
       if (!pack) throw new RangeError(`there is no pack ${number}`);
       const known = pack.runs.length > 0;
       const before = entries.size();
-      pack.gone = false;
+      pack.dropped = false;
       for (const blob of blobs) {
         const twice = known && entries.find(blob.id, (other, tree) => other === number && tree === blob.tree) >= 0;
         if (twice) continue;
@@ -117,10 +122,13 @@ export function blobIndex(): BlobIndex {
     has: (id, tree) => entryIn(id, tree, false) >= 0,
     idAt: (entry) => entries.idAt(entry),
     forget(hex) {
-      const pack = packOf(hex);
-      if (pack) pack.gone = true;
+      const pack = packs[packNumberOf(hex)];
+      if (pack) pack.forgotten = true;
     },
-    hasPack: (hex) => packOf(hex)?.gone === false,
+    drop(hex) {
+      const pack = packOf(hex);
+      if (pack) pack.dropped = true;
+    },
     sumsOf: (hex) => packOf(hex)?.sums ?? NO_SUMS,
     *entriesOf(hex) {
       const runs = packOf(hex)?.runs ?? [];

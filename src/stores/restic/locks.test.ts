@@ -5,6 +5,7 @@ import { hostname } from 'node:os';
 import { test } from 'node:test';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { isFailure } from '../../core/errors.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { type TestContext, testContext } from '../../core/testing.ts';
 import { freshKey } from './crypto.ts';
 import { goTime, putNamed, type Vault } from './documents.ts';
@@ -122,6 +123,28 @@ test('a lock is kept alive, and there is always one', async () => {
   assert.notEqual((await keysOf(ctx, vault.bucket))[0], first);
   await assert.rejects(locks.acquire(ctx, 'exclusive'), isLocked);
 });
+
+for (const shown of ['the name that it had before', 'none of its names']) {
+  test(`an exclusive lock is seen while it is refreshed, also when a listing shows ${shown}`, async () => {
+    const [ctx, vault] = [testContext(), vaultOf()];
+    await using lock = await repositoryLocks(vault).acquire(ctx, 'exclusive');
+    let listings = 0;
+    const bucket: Bucket = {
+      ...vault.bucket,
+      async *list(within, prefix) {
+        const objects = await Array.fromAsync(vault.bucket.list(within, prefix));
+        listings += 1;
+        if (listings > 1) return yield* objects;
+        const [old] = await keysOf(ctx, vault.bucket);
+        ctx.advance(6 * MINUTE_MS);
+        await lock.touch(ctx);
+        yield* objects.filter(({ key }) => key !== old || shown.includes('before'));
+      },
+    };
+    const impatient = { ...ctx, sleep: () => Promise.reject(new Error('it waits')) };
+    await assert.rejects(repositoryLocks({ ...vault, bucket }).acquire(impatient, 'shared'), /it waits/);
+  });
+}
 
 test('who was taken for dead hears of it (fault 7)', async () => {
   const [ctx, vault] = [testContext(), vaultOf()];

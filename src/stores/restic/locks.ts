@@ -174,9 +174,11 @@ async function refuseOthers(
   kind: LockKind,
   own: { id: string; modifiedAt: Date; machine: Machine },
 ): Promise<void> {
-  for await (const object of vault.bucket.list(ctx, 'locks/')) {
+  const seen = new Set([own.id]);
+  for await (const object of listTwice(ctx, vault)) {
     const id = object.key.slice('locks/'.length);
-    if (id === own.id || !isId(id)) continue;
+    if (seen.has(id) || !isId(id)) continue;
+    seen.add(id);
     const lock = await readLock(ctx, vault, id);
     if (lock === 'gone') continue;
     if (isLeftBehind(ctx, own, object, id, lock)) {
@@ -189,6 +191,15 @@ async function refuseOthers(
       hint: 'wait for it; a lock that nobody refreshes counts for half an hour',
     });
   }
+}
+
+/**
+ * A lock that is refreshed has another name afterwards: a listing made meanwhile may show the old name, which is gone
+ * when it is read, or neither. The next one shows the new name.
+ */
+async function* listTwice(ctx: Context, { bucket }: Vault): AsyncIterable<ObjectInfo> {
+  yield* bucket.list(ctx, 'locks/');
+  yield* bucket.list(ctx, 'locks/');
 }
 
 /** Null when it can't be read: it counts as exclusive then. */

@@ -106,6 +106,33 @@ test('a pack that is needed again is kept, and waits anew when it is not', async
   assert.equal((await store.reclaim(ctx, GRACE)).objects, 0, 'its old note counts no more');
 });
 
+test('a pack that is needed again in part waits anew once what is needed was copied out of it', async () => {
+  const ctx = testContext();
+  const bucket = await made(ctx);
+  await using store = await openStore(ctx, bucket);
+  const shared = noise(2, 100_000);
+  await save(ctx, store, P1, { db: { one: noise(1, 300_000), shared } });
+  const pack = await largest(ctx, bucket, 'data/');
+  const before = await keysOf(ctx, bucket, 'snapshots/');
+  await save(ctx, store, P2, { db: { shared } });
+  const snapshot = (await keysOf(ctx, bucket, 'snapshots/')).find((key) => !before.includes(key)) ?? '';
+  const saved = await readAll(bucket.get(ctx, snapshot));
+  await store.remove(ctx, [P1, P2]);
+  await store.reclaim(ctx, GRACE);
+  await bucket.put(ctx, snapshot, saved); // stock restic does not know what is pending
+  for (const wait of ['since it was first noted', 'since it was emptied']) {
+    ctx.advance(wait.endsWith('noted') ? 25 * HOUR_MS : 23 * HOUR_MS);
+    await store.reclaim(ctx, GRACE);
+    assert.ok((await keysOf(ctx, bucket, 'data/')).includes(pack), `the grace has not passed ${wait}`);
+  }
+  ctx.advance(2 * HOUR_MS);
+  await store.reclaim(ctx, GRACE);
+  assert.equal((await keysOf(ctx, bucket, 'data/')).includes(pack), false);
+  await using again = await openStore(ctx, bucket);
+  assert.ok((await readParts(ctx, again, P2, 'db')).shared?.equals(shared));
+  assert.deepEqual(await findings(ctx, again), []);
+});
+
 test('reclaim stops before deleting when a needed pack is missing (fault 9)', async () => {
   const ctx = testContext();
   const bucket = await made(ctx);

@@ -48,9 +48,9 @@ export async function reclaimRepository(
   }
   await clearDrafts(ctx, repository, lock);
   const found = await look(ctx, repository, lock.takenAt);
-  await retire(ctx, repository, found);
   const due = dueOf(ctx, found, lock.takenAt, graceMs);
   await note(ctx, repository, found);
+  await retire(ctx, repository, found);
   await rewriteIndexes(ctx, repository, lock, found, due);
   await deletePacks(ctx, repository, lock, found, due);
   return figuresOf(found, due);
@@ -141,13 +141,15 @@ async function findNeeded(ctx: Context, repository: Repository, snapshots: reado
   return needed;
 }
 
-/** Copies what is needed out of mixed packs; these are rubbish then. */
+/** Copies what is needed out of mixed packs; these are rubbish from now on, whatever was noted of them before. */
 async function retire(ctx: Context, repository: Repository, found: Found): Promise<void> {
   if (found.mixed.length === 0) return;
-  for (const pack of await repack(ctx, repository, found.mixed, (entry) => found.needed[entry] === 1)) {
+  const packs = await repack(ctx, repository, found.mixed, (entry) => found.needed[entry] === 1);
+  for (const pack of packs) {
     repository.indexes.blobs.forget(pack);
     found.rubbish.add(pack);
   }
+  await putNote(ctx, repository, found, packs);
 }
 
 /** Rubbish that was noted long enough ago, by the bucket's clock and by ours. */
@@ -162,18 +164,27 @@ function dueOf(ctx: Context, { pending, rubbish }: Found, bucketNow: Date, grace
 
 /** Notes new rubbish, and takes out of older notes what is needed again: what they noted beside it waits anew. */
 async function note(ctx: Context, repository: Repository, found: Found): Promise<void> {
-  const snapshots = found.snapshots.map(({ id }) => id);
   const noted = new Set<string>();
   for (const { key, packs } of found.pending) {
     const still = packs.filter((pack) => found.rubbish.has(pack));
     for (const pack of still) noted.add(pack);
     const isNeededAgain = packs.some((pack) => found.sizes.has(pack) && !found.rubbish.has(pack));
     if (still.length > 0 && !isNeededAgain) continue;
-    if (still.length > 0) await putPending(ctx, repository.vault, randomUUID(), { packs: still, snapshots });
+    await putNote(ctx, repository, found, still);
     await repository.vault.bucket.delete(ctx, key);
   }
   const fresh = [...found.rubbish].filter((pack) => !noted.has(pack));
-  if (fresh.length > 0) await putPending(ctx, repository.vault, randomUUID(), { packs: fresh, snapshots });
+  await putNote(ctx, repository, found, fresh);
+}
+
+async function putNote(
+  ctx: Context,
+  { vault }: Repository,
+  { snapshots }: Found,
+  packs: readonly string[],
+): Promise<void> {
+  if (packs.length === 0) return;
+  await putPending(ctx, vault, randomUUID(), { packs, snapshots: snapshots.map(({ id }) => id) });
 }
 
 /** An index without the packs that go is stored before the old one is deleted, and that before any pack. */
