@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Selection } from '../../core/model.ts';
 import { type RestoredPoint, type RestoreOutcome, restorePoint } from '../../engine/restore.ts';
-import { planRestore, type RestorePlan, type RestoreRequest } from '../../engine/restore-plan.ts';
+import { planRestore, type RestorePlan, type RestoreRequest, refuseFullTargets } from '../../engine/restore-plan.ts';
 import type { Archived } from '../../engine/thaw.ts';
 import { type ChosenIn, chooseEverywhere, listEverywhere, noteUnreadable } from '../across.ts';
 import { confirm } from '../confirm.ts';
@@ -167,6 +167,7 @@ async function thawFirst(
   options: Options,
 ): Promise<{ readonly left: Archived; readonly text: string } | null> {
   const need = { from, point: plan.point.id, components: plan.steps.map(({ name }) => name) };
+  if (plan.archived) refuseFullTargets(plan.steps); // before it is paid for
   const tier = plan.archived && (await confirmThaw(session, need, plan.archived, options));
   if (!tier || options.wait) await confirmRestore(session, plan, options);
   const left = tier && (await thaw(session, need, tier, options));
