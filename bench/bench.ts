@@ -1,106 +1,94 @@
-// npm run bench: every comparison side by side, written to bench/README.md. With --quick small sizes and one round, to
-// see that it works; such figures mean nothing and are only printed.
+// npm run bench: what is measured is `bin/lifeboat`, beside what people would use instead. Each group of rows is
+// written to bench/README.md as soon as it is there. With --quick small sizes and one round, to see that it works:
+// such figures mean nothing and are only printed.
 
-import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
-import { availableParallelism, cpus, totalmem } from 'node:os';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import type { Figures } from './measure.ts';
+import { installed } from '../test/servers/install.ts';
+import type { Row } from './measure.ts';
+import { measureMemory } from './memory.ts';
+import { machineText, sectionText, withSection } from './page.ts';
+import { needPeers, type Peer } from './peers.ts';
 import { compareWithPgDump } from './postgres.ts';
 import { compareWithRedisCli } from './redis.ts';
-import { compareWithRestic } from './restic-store.ts';
-
-interface Row {
-  readonly work: string;
-  readonly peer: string;
-  readonly wall: number;
-  readonly cpu: number | null;
-  readonly stored: number | null;
-  readonly ours: Figures;
-  readonly theirs: Figures;
-}
+import { compareWithRestic } from './restic.ts';
+import { measureStart } from './start.ts';
 
 const { values } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
     rounds: { type: 'string', default: '3' },
     restic: { type: 'string', default: 'restic' },
-    only: { type: 'string', default: 'restic,postgres,redis' },
+    only: { type: 'string', default: 'restic,postgres,redis,memory,start' },
   },
 });
-const rounds = values.quick ? 1 : Number(values.rounds);
-const only = values.only.split(',');
 const MIB = 2 ** 20;
-const say = (line: string): void => void process.stderr.write(`${line}\n`);
+const PAGE = join(import.meta.dirname, 'README.md');
+const { quick, restic } = values;
+const rounds = quick ? 1 : Number(values.rounds);
+const begun = performance.now();
+const say = (line: string): void =>
+  void process.stderr.write(`${((performance.now() - begun) / 1000).toFixed(0).padStart(5)} s  ${line}\n`);
 
-const rows: Row[] = [];
-if (only.includes('restic')) {
-  const sizes = values.quick ? { bytes: 64 * MIB, files: 500 } : { bytes: 2048 * MIB, files: 20_000 };
-  for (const each of await compareWithRestic({ ...sizes, rounds, restic: values.restic }, say)) {
-    rows.push({ ...each, peer: 'restic', theirs: each.restic });
-  }
+interface Group {
+  readonly peers: () => Promise<readonly Peer[]>;
+  run(dir: string): Promise<readonly Row[]>;
 }
-if (only.includes('postgres')) {
-  const bytes = (values.quick ? 32 : 1024) * MIB;
-  for (const each of await compareWithPgDump({ bytes, rounds, major: 17, only: [] }, say)) {
-    rows.push({ ...each, cpu: null, stored: null });
-  }
-}
-if (only.includes('redis')) {
-  const bytes = (values.quick ? 32 : 1024) * MIB;
-  for (const each of await compareWithRedisCli(
-    { bytes, rounds, server: 'redis-7', compress: true, redisCli: 'redis-cli' },
-    say,
-  )) {
-    rows.push({ ...each, peer: 'redis-cli --rdb', cpu: null, stored: null, theirs: each.redisCli });
-  }
-}
-const page = pageOf(rows);
-if (!values.quick) writeFileSync(join(import.meta.dirname, 'README.md'), page);
-process.stdout.write(page);
+const GROUPS: Readonly<Record<string, Group>> = {
+  start: {
+    peers: async () => [],
+    run: (dir) => measureStart(dir, { points: quick ? 50 : 1000, rounds: quick ? 1 : 9 }, say),
+  },
+  restic: {
+    peers: async () => [{ name: 'restic', program: restic, args: ['version'] }],
+    run: (dir) =>
+      compareWithRestic(dir, { bytes: (quick ? 64 : 2048) * MIB, files: quick ? 500 : 20_000, rounds, restic }, say),
+  },
+  redis: {
+    peers: async () => [
+      { name: 'Redis', program: await installed('redis-7'), args: ['--version'] },
+      { name: 'redis-cli', program: 'redis-cli', args: ['--version'] },
+    ],
+    run: (dir) => compareWithRedisCli(dir, { bytes: (quick ? 32 : 1280) * MIB, rounds, server: 'redis-7' }, say),
+  },
+  memory: {
+    peers: async () => [],
+    run: (dir) => measureMemory(dir, quick ? [64 * MIB, 256 * MIB] : [1024 * MIB, 10 * 1024 * MIB], say),
+  },
+  postgres: {
+    peers: async () => [
+      { name: 'pg_dump', program: join(await installed('postgres-17'), 'pg_dump'), args: ['--version'] },
+      { name: 'psql', program: join(await installed('postgres-17'), 'psql'), args: ['--version'] },
+      { name: 'aws', program: 'aws', args: ['--version'] },
+      { name: 'gzip', program: 'gzip', args: ['--version'] },
+    ],
+    run: (dir) => compareWithPgDump(dir, { bytes: (quick ? 32 : 1024) * MIB, rounds, major: 17 }, say),
+  },
+};
 
-function pageOf(all: readonly Row[]): string {
-  const ratio = (value: number | null): string => (value === null ? '' : value.toFixed(2));
-  const table = all.map(({ work, peer, wall, cpu, stored, ours, theirs }) => {
-    const figures = [
-      ratio(wall),
-      ratio(cpu),
-      ratio(stored),
-      `${ours.wallS.toFixed(1)} s`,
-      `${theirs.wallS.toFixed(1)} s`,
-    ];
-    return `| ${work} | \`${peer.replaceAll('|', '\\|')}\` | ${figures.join(' | ')} | ${ours.peakMiB.toFixed(0)} MiB |`;
-  });
-  return `# Benchmarks
+const chosen = values.only.split(',').map((name) => {
+  const group = Object.hasOwn(GROUPS, name) ? GROUPS[name] : undefined;
+  if (!group) throw new Error(`--only ${name}: one of ${Object.keys(GROUPS).join(', ')} is meant`);
+  return { name, group };
+});
+// Nobody wants to hear after half an hour that a program is missing.
+const versions = new Map<string, readonly string[]>();
+for (const { name, group } of chosen) versions.set(name, await needPeers(await group.peers()));
 
-\`npm run bench\` measures Lifeboat beside what people would use instead: the same machine, data and disk, one after the
-other in changing order, ${rounds === 1 ? 'once' : `the median of ${rounds} rounds`}. Ratios are ours by theirs, so less than 1 is faster or smaller; absolute times say
-little on a shared machine. Peak memory is that of the Lifeboat process.
-
-${machine()}
-
-| work | peer | wall | CPU | stored | ours | theirs | our peak memory |
-|---|---|---|---|---|---|---|---|
-${table.join('\n')}
-`;
-}
-
-function machine(): string {
-  const versions = [
-    ['restic', values.restic, 'version'],
-    ['redis-cli', 'redis-cli', '--version'],
-    ['gzip', 'gzip', '--version'],
-  ].map(([name = '', program = '', word = '']) => `${name}: ${firstLine(program, word)}`);
-  const memory = `${Math.round(totalmem() / 2 ** 30)} GiB`;
-  const processor = `${availableParallelism()} × ${cpus()[0]?.model.trim() ?? 'unknown'}`;
-  return `Machine: ${processor}, ${memory}, Node ${process.version}. ${versions.join('; ')}. PostgreSQL 17, Redis 7.`;
-}
-
-function firstLine(program: string, word: string): string {
+for (const { name, group } of chosen) {
+  const dir = mkdtempSync(join(tmpdir(), `lifeboat-bench-${name}-`));
   try {
-    return execFileSync(program, [word], { encoding: 'utf8' }).split('\n')[0] ?? '';
-  } catch {
-    return 'not on this machine';
+    const rows = await group.run(dir);
+    const section = sectionText(rows, machineText(versions.get(name) ?? []));
+    if (!quick) writeFileSync(PAGE, withSection(readFileSync(PAGE, 'utf8'), name, section));
+    process.stdout.write(`\n${section}\n`);
+  } catch (error) {
+    // The other groups are worth having all the same.
+    say(`${name}: ${error instanceof Error ? error.message : error}`);
+    process.exitCode = 1;
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
   }
 }

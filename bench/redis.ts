@@ -1,66 +1,73 @@
-// Our capture of a Redis beside redis-cli --rdb: the same server and data, the same disk, in changing order.
-// node bench/redis.ts [--bytes 1073741824] [--rounds 3] [--server redis-7] [--compress yes]
+// Redis: Lifeboat beside redis-cli --rdb, which writes the same bytes to a file and looks at none of them.
 
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { liveContext } from '../src/core/testing.ts';
 import type { Argument } from '../src/drivers/redis/resp.ts';
 import { open, pipeline } from '../src/drivers/redis/testing.ts';
-import { type RedisName, redisNames, startRedis } from '../test/servers/redis.ts';
+import { type RedisName, startRedis } from '../test/servers/redis.ts';
 import { prose, randomNumbers, sentence } from './data.ts';
-import { type Figures, measure, median, NODE_FLAGS } from './measure.ts';
+import { lifeboatWith, resticStore } from './lifeboat.ts';
+import { type Candidate, compared, interleaved, measure, type Row } from './measure.ts';
 
 export interface RedisSizes {
   /** Of the values, about; their mean is 1 KiB. */
   readonly bytes: number;
   readonly rounds: number;
   readonly server: RedisName;
-  /** The program to compare with. */
-  readonly redisCli: string;
-  /** Whether the server compresses its RDB, which is its default and costs it most of the time. */
-  readonly compress: boolean;
-}
-/** Ours by redis-cli's: the median over the rounds. */
-export interface RedisComparison {
-  readonly work: string;
-  readonly ours: Figures;
-  readonly redisCli: Figures;
-  readonly wall: number;
-  readonly rdbBytes: number;
 }
 
-const WORK = join(import.meta.dirname, 'redis-work.ts');
 const VALUE_BYTES = 1024;
-const LEVELS = ['full', 'counts'] as const;
+const PEER = 'redis-cli --rdb';
+/** How much is looked at, and how much longer that may take. */
+const LEVELS = [
+  { inventory: 'full', wall: 1.5 },
+  { inventory: 'counts', wall: 1.2 },
+] as const;
+const STORES = ['plain', 'restic'] as const;
 
 export async function compareWithRedisCli(
-  { bytes, rounds, server: name, compress, redisCli: program }: RedisSizes,
+  dir: string,
+  { bytes, rounds, server: name }: RedisSizes,
   say: (line: string) => void,
-): Promise<readonly RedisComparison[]> {
-  const dir = mkdtempSync(join(tmpdir(), 'lifeboat-bench-'));
-  try {
-    await using server = await startRedis(name, { args: ['--rdbcompression', compress ? 'yes' : 'no'] });
-    await fill(server.url, bytes);
-    const [file, theirs] = [join(dir, 'ours.rdb'), join(dir, 'theirs.rdb')];
-    const taken: Record<(typeof LEVELS)[number], { ours: Figures; redisCli: Figures }[]> = { full: [], counts: [] };
-    for (let round = 1; round <= rounds; round++) {
-      for (const level of LEVELS) {
-        say(`round ${round} of ${rounds}, inventory ${level}`);
-        const cli = () => measure(program, ['-p', `${server.port}`, '--rdb', theirs], process.env);
-        const us = () => measure(process.execPath, [...NODE_FLAGS, WORK, server.url, level, file], process.env);
-        const first = round % 2 === 1 ? await us() : undefined;
-        const redisCli = await cli();
-        taken[level].push({ ours: first ?? (await us()), redisCli });
-      }
-    }
-    const rdbBytes = statSync(theirs).size;
-    return LEVELS.map((level) => comparisonOf(`capture, inventory ${level}`, taken[level], rdbBytes));
-  } finally {
-    rmSync(dir, { recursive: true, force: true });
-  }
+): Promise<readonly Row[]> {
+  await using server = await startRedis(name);
+  say(`filling ${name}`);
+  await fill(server.url, bytes);
+  const rdb = join(dir, 'theirs.rdb');
+  const works = STORES.flatMap((store) =>
+    LEVELS.map(({ inventory, wall }) => ({
+      name: `Redis, ${store} store, inventory ${inventory}`,
+      store,
+      inventory,
+      wall,
+    })),
+  );
+  const ours = works.map(
+    ({ name, store, inventory }): Candidate => ({
+      name,
+      async run() {
+        const place = join(dir, 'ours');
+        mkdirSync(place);
+        const lifeboat = await lifeboatWith(join(place, 'lifeboat.yaml'), {
+          store:
+            store === 'plain'
+              ? { format: 'plain', layout: 'dated', bucket: join(place, 'store') }
+              : resticStore(join(place, 'store')),
+          component: { kind: 'redis', url: server.url, inventory },
+        });
+        const figures = await lifeboat('backup');
+        rmSync(place, { recursive: true });
+        return figures;
+      },
+    }),
+  );
+  const theirs = { name: PEER, run: () => measure('redis-cli', ['-p', `${server.port}`, '--rdb', rdb], process.env) };
+  const taken = await interleaved(rounds, () => [{ candidates: [theirs, ...ours] }], say);
+  const size = `RDB of ${Math.round(statSync(rdb).size / 1e6)} MB`;
+  return works.map(({ name, wall }) =>
+    compared(taken, `${name}, ${size}`, { ours: name, theirs: PEER, limits: { wall } }),
+  );
 }
 
 /** Half of the keys are strings, the others hashes, lists, sets, sorted sets and streams; a third of all expires. */
@@ -97,45 +104,5 @@ function commandFor(n: number, key: string, text: (length: number) => string): r
       return ['XADD', key, '*', 'subject', text(200), 'body', text(800)];
     default:
       return ['SET', key, text(VALUE_BYTES)];
-  }
-}
-
-function comparisonOf(
-  work: string,
-  rounds: readonly { ours: Figures; redisCli: Figures }[],
-  rdbBytes: number,
-): RedisComparison {
-  const middle = (peer: 'ours' | 'redisCli'): Figures => ({
-    wallS: median(rounds.map((each) => each[peer].wallS)),
-    cpuS: median(rounds.map((each) => each[peer].cpuS)),
-    peakMiB: median(rounds.map((each) => each[peer].peakMiB)),
-  });
-  const wall = median(rounds.map(({ ours, redisCli }) => ours.wallS / redisCli.wallS));
-  return { work, ours: middle('ours'), redisCli: middle('redisCli'), wall, rdbBytes };
-}
-
-if (import.meta.main) {
-  const { values } = parseArgs({
-    options: {
-      bytes: { type: 'string', default: '1073741824' },
-      rounds: { type: 'string', default: '3' },
-      server: { type: 'string', default: 'redis-7' },
-      'redis-cli': { type: 'string', default: 'redis-cli' },
-      compress: { type: 'string', default: 'yes' },
-    },
-  });
-  const server = redisNames.find((name) => name === values.server);
-  if (!server) throw new Error(`--server: one of ${redisNames.join(', ')}`);
-  const compress = values.compress === 'yes';
-  const redisCli = values['redis-cli'];
-  console.error(execFileSync(redisCli, ['--version'], { encoding: 'utf8' }).trim());
-  const sizes = { bytes: Number(values.bytes), rounds: Number(values.rounds), server, compress, redisCli };
-  console.log('| work | wall | ours: wall, CPU, peak | redis-cli --rdb | RDB |');
-  console.log('| --- | --- | --- | --- | --- |');
-  for (const { work, wall, ours, redisCli, rdbBytes } of await compareWithRedisCli(sizes, console.error)) {
-    const [us, them] = [ours, redisCli].map(({ wallS, cpuS, peakMiB }) => {
-      return `${wallS.toFixed(1)} s, ${cpuS.toFixed(1)} s, ${peakMiB.toFixed(0)} MiB`;
-    });
-    console.log(`| ${work} | ${wall.toFixed(2)} | ${us} | ${them} | ${Math.round(rdbBytes / 1e6)} MB |`);
   }
 }

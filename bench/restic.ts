@@ -1,0 +1,125 @@
+// Files: Lifeboat beside stock restic.
+
+import { execFileSync } from 'node:child_process';
+import { linkSync, mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeChanged, writeSmallFiles, writeSqlText } from './data.ts';
+import { bytesBelow, lifeboatWith, resticStore } from './lifeboat.ts';
+import { compared, type Figures, interleaved, type Limits, type Measured, measure, type Row } from './measure.ts';
+
+export interface ResticSizes {
+  readonly bytes: number;
+  readonly files: number;
+  readonly rounds: number;
+  /** The program to compare with. */
+  readonly restic: string;
+}
+
+type Verb = 'backup' | 'restore' | 'verify';
+type Data = 'stream' | 'small';
+interface Work {
+  readonly name: string;
+  readonly verb: Verb;
+  readonly on: Data;
+  /** What lies in the stream's directory from now on. */
+  readonly now?: 'first' | 'second';
+  readonly limits: Limits;
+}
+
+/** At equal size of the repository. */
+const STORED_MAX = 1.03;
+const WORKS: readonly Work[] = [
+  {
+    name: 'first backup, one large file',
+    verb: 'backup',
+    on: 'stream',
+    now: 'first',
+    limits: { wall: 0.6, cpu: 0.6, stored: STORED_MAX },
+  },
+  { name: 'again, 1 % of it changed', verb: 'backup', on: 'stream', now: 'second', limits: { wall: 0.8 } },
+  { name: 'again, unchanged', verb: 'backup', on: 'stream', limits: { wall: 1.2 } },
+  { name: 'restore', verb: 'restore', on: 'stream', limits: { wall: 0.9 } },
+  { name: 'verify, all data read', verb: 'verify', on: 'stream', limits: { wall: 0.9 } },
+  {
+    name: 'first backup, small files',
+    verb: 'backup',
+    on: 'small',
+    limits: { wall: 1, cpu: 1, stored: STORED_MAX },
+  },
+  { name: 'small files, unchanged', verb: 'backup', on: 'small', limits: { wall: 1.2 } },
+  { name: 'restore of small files', verb: 'restore', on: 'small', limits: { wall: 0.9 } },
+  { name: 'verify of small files, all data read', verb: 'verify', on: 'small', limits: { wall: 0.9 } },
+];
+
+export async function compareWithRestic(
+  dir: string,
+  sizes: ResticSizes,
+  say: (line: string) => void,
+): Promise<readonly Row[]> {
+  const data = { stream: join(dir, 'stream'), small: join(dir, 'small') };
+  const dumps = { first: join(dir, 'first.sql'), second: join(dir, 'second.sql') };
+  writeSqlText(dumps.first, sizes.bytes, 'bench');
+  writeChanged(dumps.first, dumps.second, sizes.bytes, { share: 0.01, regions: 50 });
+  writeSmallFiles(data.small, sizes.files, 'bench');
+  mkdirSync(data.stream);
+  const link = (now: 'first' | 'second'): void => {
+    const dump = join(data.stream, 'dump.sql');
+    rmSync(dump, { force: true });
+    linkSync(dumps[now], dump);
+  };
+  const taken = await interleaved(
+    sizes.rounds,
+    async () => {
+      for (const place of ['ours', 'theirs', 'cache']) rmSync(join(dir, place), { recursive: true, force: true });
+      const peers = { stream: await peersOn(dir, data.stream, sizes), small: await peersOn(dir, data.small, sizes) };
+      return WORKS.map(({ name, verb, on, now }) => ({
+        before: () => now && link(now),
+        candidates: [
+          { name: `${name}: Lifeboat`, run: () => peers[on].ours(verb) },
+          { name: `${name}: restic`, run: () => peers[on].theirs(verb) },
+        ],
+      }));
+    },
+    say,
+  );
+  return WORKS.map(({ name, limits }) =>
+    compared(taken, name, { ours: `${name}: Lifeboat`, theirs: `${name}: restic`, peer: 'restic', limits }),
+  );
+}
+
+/** Both with a repository of their own for what lies in `source`. */
+async function peersOn(dir: string, source: string, { restic }: ResticSizes): Promise<Record<'ours' | 'theirs', Peer>> {
+  const name = source.slice(dir.length);
+  const [ours, theirs, out] = [join(dir, 'ours', name), join(dir, 'theirs', name), join(dir, 'out')];
+  mkdirSync(ours, { recursive: true });
+  const store = join(ours, 'store');
+  const component = { kind: 'files', root: source, paths: ['/'] };
+  const lifeboat = await lifeboatWith(join(ours, 'lifeboat.yaml'), { store: resticStore(store), component });
+  const env = { ...process.env, RESTIC_PASSWORD: 'bench', RESTIC_CACHE_DIR: join(dir, 'cache') };
+  const stock = (...args: string[]): Promise<Figures> => measure(restic, ['-q', '-r', theirs, ...args], env);
+  execFileSync(restic, ['init', '-q', '-r', theirs], { env });
+  const emptied = async (work: () => Promise<Figures>): Promise<Figures> => {
+    mkdirSync(out);
+    const figures = await work();
+    rmSync(out, { recursive: true });
+    return figures;
+  };
+  return {
+    ours: peer(store, {
+      backup: () => lifeboat('backup'),
+      restore: () => emptied(() => lifeboat('restore', 'latest', '--yes', '--to', `data=${out}`)),
+      verify: () => lifeboat('verify', '--all', '--read-data'),
+    }),
+    theirs: peer(theirs, {
+      backup: () => stock('backup', source),
+      restore: () => emptied(() => stock('restore', 'latest', '--target', out)),
+      verify: () => stock('check', '--read-data'),
+    }),
+  };
+}
+
+type Peer = (verb: Verb) => Promise<Measured>;
+
+function peer(repository: string, works: Readonly<Record<Verb, () => Promise<Figures>>>): Peer {
+  return async (verb) => ({ ...(await works[verb]()), storedBytes: bytesBelow(repository) });
+}

@@ -1,0 +1,76 @@
+// What a user waits for before anything happens.
+
+import { join } from 'node:path';
+import { localBucket } from '../src/buckets/local/bucket.ts';
+import { bytesOf } from '../src/core/bytes.ts';
+import type { RecoveryPoint } from '../src/core/model.ts';
+import { liveContext } from '../src/core/testing.ts';
+import { resticFormat } from '../src/stores/restic/store.ts';
+import { LIFEBOAT, lifeboatWith, resticStore } from './lifeboat.ts';
+import { alone, interleaved, measure, type Row } from './measure.ts';
+
+const VERSION = 'lifeboat --version';
+const FIRST_POINT = Date.parse('2024-01-01T02:00:00Z');
+const DAY_MS = 86_400_000;
+
+export async function measureStart(
+  dir: string,
+  { points, rounds }: { points: number; rounds: number },
+  say: (line: string) => void,
+): Promise<readonly Row[]> {
+  const store = resticStore(join(dir, 'store'));
+  const lifeboat = await lifeboatWith(join(dir, 'lifeboat.yaml'), {
+    store,
+    component: { kind: 'files', paths: ['/'] },
+  });
+  await fill(join(dir, 'store'), points);
+  const list = `lifeboat list of ${points} points`;
+  const candidates = [
+    { name: VERSION, run: () => measure(LIFEBOAT, ['--version'], process.env) },
+    { name: list, run: () => lifeboat('list') },
+  ];
+  const taken = await interleaved(rounds, () => [{ candidates }], say);
+  return [alone(taken, VERSION, VERSION, { wallS: 0.15 }), alone(taken, list, list, { wallS: 1 })];
+}
+
+/** A point for each day, through the store itself: taking so many backups would take minutes. */
+async function fill(dir: string, points: number): Promise<void> {
+  const ctx = liveContext();
+  await using store = await resticFormat.open(ctx, localBucket(dir), { stack: 'bench', password: 'bench' });
+  for (let n = 0; n < points; n++) {
+    const at = new Date(FIRST_POINT + n * DAY_MS).toISOString();
+    const id = `${at.slice(0, 10)}-${at.slice(11, 19).replaceAll(':', '')}`;
+    await using draft = await store.begin(ctx, id, { stack: 'bench', components: [{ name: 'data', kind: 'files' }] });
+    const sink = draft.sink('data');
+    await sink.put(ctx, 'entries.ndjson', bytesOf(id));
+    const receipt = await sink.receipt(ctx);
+    await store.commit(ctx, draft, pointOf(id, at, receipt.bytes), [receipt]);
+  }
+}
+
+function pointOf(id: string, at: string, bytes: number): RecoveryPoint {
+  const data = {
+    kind: 'files',
+    error: null,
+    serverVersion: null,
+    identity: null,
+    method: 'copy',
+    cut: { position: id, at },
+    inventoryLevel: 'full' as const,
+    totals: { files: 1 },
+    parts: { count: 1, bytes },
+    durationMs: 1000,
+    warnings: [],
+  };
+  const times = { startedAt: at, finishedAt: at, skewMs: 0 };
+  return {
+    format: 1,
+    id,
+    stack: 'bench',
+    plan: null,
+    ...times,
+    status: 'complete',
+    version: null,
+    components: { data },
+  };
+}
