@@ -94,7 +94,7 @@ async function run(args: readonly string[], what: string): Promise<Ran> {
   process.stdout.write(`\n$ lifeboat ${args.map((word) => (/[ *]/.test(word) ? `'${word}'` : word)).join(' ')}\n`);
   let text = '';
   const started = performance.now();
-  const child = spawn(process.execPath, [lifeboat, ...args], {
+  const child = spawn(lifeboat, args, {
     cwd: out,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -1,28 +1,59 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
-import { test } from 'node:test';
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { after, test } from 'node:test';
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+const dir = mkdtempSync(join(tmpdir(), 'lifeboat-bin-'));
+after(() => rmSync(dir, { recursive: true, force: true }));
 
-function lifeboat(node: string, ...args: string[]): { status: number | null; stdout: string } {
-  return spawnSync(node, ['bin/lifeboat', ...args], { encoding: 'utf8' });
+interface Ended {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function run(program: string, args: readonly string[], folder = '/nowhere'): Ended {
+  return spawnSync(program, args, { encoding: 'utf8', env: { PATH: `${folder}:/usr/bin:/bin` } });
+}
+
+/** A folder whose `node` is what the script makes it. */
+function pathWith(name: string, node: string): string {
+  const folder = join(dir, name);
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'node'), `#!/bin/sh\n${node}\n`);
+  chmodSync(join(folder, 'node'), 0o755);
+  return folder;
+}
+
+/** Lifeboat as it is where its packages for this platform were not installed. */
+function withoutPackagedNode(): string {
+  mkdirSync(join(dir, 'bare', 'bin'), { recursive: true });
+  cpSync('bin/lifeboat', join(dir, 'bare', 'bin', 'lifeboat'));
+  symlinkSync(resolve('src'), join(dir, 'bare', 'src'));
+  return join(dir, 'bare', 'bin', 'lifeboat');
 }
 
 test('the installed command says its version and passes exit codes through', () => {
-  assert.deepEqual(lifeboat(process.execPath, '--version').stdout, `${version}\n`);
-  assert.equal(lifeboat(process.execPath, 'no-such-command').status, 2);
+  assert.equal(run('bin/lifeboat', ['--version']).stdout, `${version}\n`);
+  assert.equal(run('bin/lifeboat', ['no-such-command']).status, 2);
 });
 
-/** The machine's own Node, where it is older than what Lifeboat needs. */
-const older = ['/usr/local/bin/node', '/usr/bin/node'].find((path) => {
-  const found = existsSync(path) && spawnSync(path, ['--version'], { encoding: 'utf8' }).stdout;
-  return found && Number(found.slice(1).split('.')[0]) < 24;
+test('it works through a link, whatever Node the machine has', () => {
+  const link = join(dir, 'linked');
+  symlinkSync(resolve('bin/lifeboat'), link);
+  const old = pathWith('broken', 'exit 1');
+  assert.equal(run(link, ['--version'], old).stdout, `${version}\n`);
 });
 
-test('an older Node hands over to the packaged one', {
-  skip: older ? false : 'this machine has no older Node',
-}, () => {
-  assert.deepEqual(lifeboat(older ?? '', '--version').stdout, `${version}\n`);
-  assert.equal(lifeboat(older ?? '', 'no-such-command').status, 2);
+test('without the packaged Node it takes a new one of the machine, and says why it takes no old one', () => {
+  const bare = withoutPackagedNode();
+  const newer = pathWith('newer', `exec ${process.execPath} "$@"`);
+  assert.equal(run(bare, ['--version'], newer).stdout, `${version}\n`);
+  const older = run(bare, ['--version'], pathWith('older', 'echo v20.20.2'));
+  assert.equal(older.status, 20);
+  assert.match(older.stderr, /needs Node 24, and neither the one in PATH \(v20\.20\.2\)/);
+  assert.equal(run(bare, ['--version'], pathWith('none', 'exit 127')).status, 20);
 });

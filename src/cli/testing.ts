@@ -19,7 +19,7 @@ export interface Told {
 }
 
 /** Runs one command as main.ts would, with `file` as its configuration. */
-export async function command(file: string, name: string, args: readonly string[], env = {}): Promise<Told> {
+async function command(file: string, name: string, args: readonly string[], env = {}): Promise<Told> {
   const told = { json: {}, text: '', notes: '' };
   const ctx = liveContext({ env: { ...process.env, ...env } });
   let loaded: Promise<Config> | undefined;
