@@ -1,9 +1,9 @@
 // Looks at everything that restores depend on, and names all that is damaged: snapshots, indexes, packs, parts.
 
 import { readAll } from '../../core/bytes.ts';
-import { type Failure, isFailure, messageOf } from '../../core/errors.ts';
+import { type ErrorCode, type Failure, isFailure, messageOf } from '../../core/errors.ts';
 import { manifestJson } from '../../core/manifest.ts';
-import type { Context, Finding } from '../../core/model.ts';
+import type { Context, Finding, Verdict } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import type { CheckOptions } from '../../core/storage.ts';
 import { getOwn } from './documents.ts';
@@ -11,7 +11,7 @@ import type { PackedBlob } from './index.ts';
 import type { TreeNode } from './nodes.ts';
 import { BLOB_BYTES_MAX, checkPack, openBlob, packKey, plainLength } from './pack.ts';
 import { isPoint, pointIdOf, readManifest } from './points.ts';
-import type { Repository } from './repository.ts';
+import { CONFIG_KEY, type Repository } from './repository.ts';
 import type { Snapshot } from './snapshots.ts';
 import { DEPTH_MAX } from './source.ts';
 import type { Folder } from './trees.ts';
@@ -20,6 +20,9 @@ import { indexedBytes, markDamaged, packSizes } from './unfit.ts';
 const PACKS_AT_ONCE = 3;
 const PACK_BYTES_MAX = 2 * BLOB_BYTES_MAX;
 const SHARES = 100;
+
+/** Says nothing of the data: it is neither whole nor damaged as far as anybody knows. */
+const OUT_OF_REACH: readonly ErrorCode[] = ['archived', 'denied', 'unreachable', 'timeout'];
 
 const HINT_PACK = 'run lifeboat backup, which writes again what the source still has, then lifeboat prune --apply';
 const HINT_POINT = 'copy the point from another store, or remove it; the next backup writes what the source still has';
@@ -48,7 +51,7 @@ export async function* checkRepository(
   const losses = await lookAtPacks(ctx, repository, options);
   yield* losses.findings;
   const clean = new Set<string>();
-  for (const snapshot of readable) yield* checkSnapshot(ctx, repository, snapshot, losses, clean);
+  for (const snapshot of readable) yield* confirmed(ctx, repository, snapshot, losses, clean);
   if (options.readData > 0) yield* checkRecords(ctx, repository);
 }
 
@@ -62,7 +65,11 @@ async function lookAtPacks(ctx: Context, repository: Repository, options: CheckO
   const bytesTotal = wanted.reduce((sum, pack) => sum + (sizes.get(pack) ?? 0), 0);
   let bytes = 0;
   await mapBounded(wanted, PACKS_AT_ONCE, async (pack) => {
-    if (!(await isWhole(ctx, repository, pack, sizes.get(pack)))) await nameLosses(ctx, repository, pack, losses);
+    try {
+      if (!(await isWhole(ctx, repository, pack, sizes.get(pack)))) await nameLosses(ctx, repository, pack, losses);
+    } catch (error) {
+      losses.findings.push(await outOfReach(ctx, repository, `pack ${pack} is whole`, error));
+    }
     bytes += sizes.get(pack) ?? 0;
     ctx.progress({ task: repository.url, phase: 'verify', bytes, bytesTotal });
   });
@@ -92,6 +99,8 @@ async function nameLosses(ctx: Context, repository: Repository, pack: string, lo
   let damage = await damageOf(ctx, repository, pack);
   if (damage) damage = await damageOf(ctx, repository, pack); // a bad read may be a transient one
   if (!damage) return;
+  await repository.indexes.refresh(ctx); // a prune beside this check takes packs away, out of the index first
+  if (!repository.indexes.packs().has(pack)) return;
   for (const entry of damage.entries) losses.entries.add(entry);
   const count = `${damage.entries.length} of its ${[...blobs.entriesOf(pack)].length} blobs are lost`;
   const first = damage.entries[0];
@@ -147,6 +156,18 @@ function isReadable(
   }
 }
 
+/** A point may be removed while it is looked at, and its data moved: damage counts when a fresh index has it too. */
+async function* confirmed(...args: Parameters<typeof checkSnapshot>): AsyncIterable<Finding> {
+  const [ctx, { indexes, snapshots }, snapshot] = args;
+  const { done } = await checkSnapshot(...args)
+    [Symbol.asyncIterator]()
+    .next();
+  if (done) return;
+  await indexes.refresh(ctx);
+  const { readable } = await snapshots.load(ctx);
+  if (readable.some(({ id }) => id === snapshot.id)) yield* checkSnapshot(...args);
+}
+
 async function* checkSnapshot(
   ctx: Context,
   repository: Repository,
@@ -156,8 +177,9 @@ async function* checkSnapshot(
 ): AsyncIterable<Finding> {
   const id = pointIdOf(snapshot);
   const check = id === null ? `snapshot ${snapshot.id} is whole` : `point ${id} is whole`;
-  for await (const { path, reason } of damagedBelow(ctx, repository, snapshot.tree, '', losses, clean, 0)) {
-    yield fail(check, `${path}: ${reason}`, HINT_POINT);
+  for await (const { path, reason, verdict } of damagedBelow(ctx, repository, snapshot.tree, '', losses, clean, 0)) {
+    if (verdict === 'fail') yield fail(check, `${path}: ${reason}`, HINT_POINT);
+    else yield { check, verdict, detail: `${path}: ${reason}` };
   }
   if (isPoint(snapshot)) yield* checkManifest(ctx, repository, snapshot, check);
 }
@@ -180,14 +202,17 @@ async function* checkManifest(
       if (error === null && !root.folder(component)) yield fail(check, `component ${component} is gone`, HINT_POINT);
     }
   } catch (error) {
-    if (!isDamage(error)) throw error;
-    yield fail(check, `manifest.json: ${error.message}`, HINT_POINT);
+    if (isDamage(error)) yield fail(check, `manifest.json: ${error.message}`, HINT_POINT);
+    else yield await outOfReach(ctx, repository, check, error);
   }
 }
 
-interface Damaged {
-  readonly path: string;
+interface Loss {
   readonly reason: string;
+  readonly verdict: Exclude<Verdict, 'pass'>;
+}
+interface Damaged extends Loss {
+  readonly path: string;
 }
 
 /** All files below a tree that can't be read. A tree that was found whole is not walked again. */
@@ -204,9 +229,9 @@ async function* damagedBelow(
   const key = tree.toString('latin1');
   if (clean.has(key)) return;
   const reason = depth > DEPTH_MAX ? 'too many folders' : lossOf(repository, tree, true, losses);
-  const folder = reason ?? (await loadFolder(ctx, repository, tree));
-  if (typeof folder === 'string') {
-    yield { path: `every part below ${path === '' ? 'it' : path}`, reason: folder };
+  const folder: Folder | Loss = reason ? { reason, verdict: 'fail' } : await loadFolder(ctx, repository, tree);
+  if ('reason' in folder) {
+    yield { path: `every part below ${path === '' ? 'it' : path}`, ...folder };
     return;
   }
   let damages = 0;
@@ -221,17 +246,18 @@ async function* damagedBelow(
     const lost = lossOfFile(repository, node, losses);
     if (!lost) continue;
     damages += 1;
-    yield { path: below, reason: lost };
+    yield { path: below, reason: lost, verdict: 'fail' };
   }
   if (damages === 0) clean.add(key);
 }
 
-async function loadFolder(ctx: Context, { trees }: Repository, tree: Buffer): Promise<Folder | string> {
+async function loadFolder(ctx: Context, repository: Repository, tree: Buffer): Promise<Folder | Loss> {
   try {
-    return await trees.load(ctx, tree);
+    return await repository.trees.load(ctx, tree);
   } catch (error) {
-    if (isDamage(error)) return error.message;
-    throw error;
+    if (isDamage(error)) return { reason: error.message, verdict: 'fail' };
+    const { detail, verdict } = await outOfReach(ctx, repository, `tree ${tree.toString('hex')} can be read`, error);
+    return { reason: detail, verdict };
   }
 }
 
@@ -258,15 +284,16 @@ function lossOf({ indexes: { blobs } }: Repository, id: Buffer, tree: boolean, l
     : null;
 }
 
-async function* checkRecords(ctx: Context, { vault }: Repository): AsyncIterable<Finding> {
+async function* checkRecords(ctx: Context, repository: Repository): AsyncIterable<Finding> {
+  const { vault } = repository;
   for await (const { key } of vault.bucket.list(ctx, 'lifeboat/')) {
     if (!key.endsWith('.json')) continue;
     try {
       await getOwn(ctx, vault, key);
     } catch (error) {
       if (isFailure(error, 'missing')) continue; // deleted since it was listed
-      if (!isDamage(error)) throw error;
-      yield fail(`${key} can be read`, error.message, 'delete it if it is not needed');
+      if (isDamage(error)) yield fail(`${key} can be read`, error.message, 'delete it if it is not needed');
+      else yield await outOfReach(ctx, repository, `${key} can be read`, error);
     }
   }
 }
@@ -278,6 +305,18 @@ function isInShare(pack: string, { readData, from = 0 }: CheckOptions): boolean 
 
 function isDamage(error: unknown): error is Failure {
   return isFailure(error, 'checksum') || isFailure(error, 'missing') || isFailure(error, 'malformed');
+}
+
+/** Throws what is no such failure, and when the store does not answer at all: the rest would only be waited for. */
+async function outOfReach(
+  ctx: Context,
+  { vault }: Repository,
+  check: string,
+  error: unknown,
+): Promise<Finding & { readonly verdict: 'unknown' }> {
+  if (!isFailure(error) || !OUT_OF_REACH.includes(error.code)) throw error;
+  if (error.code !== 'archived') await vault.bucket.head(ctx, CONFIG_KEY);
+  return { check, verdict: 'unknown', detail: error.message, ...(error.hint ? { hint: error.hint } : {}) };
 }
 
 function placeKey({ id, tree, offset, length, uncompressedLength }: PackedBlob): string {

@@ -17,7 +17,7 @@ import { type Snapshots, snapshotFiles } from './snapshots.ts';
 import { type Trees, treeReader } from './trees.ts';
 import { openWriter, type Writer } from './writer.ts';
 
-const CONFIG_KEY = 'config';
+export const CONFIG_KEY = 'config';
 const OWNER_KEY = 'lifeboat/owner.json';
 const VERSION = 2;
 

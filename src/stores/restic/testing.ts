@@ -11,6 +11,7 @@ import { openResticStore, type ResticStore } from './store.ts';
 
 export const P1 = '2026-01-01-020000';
 export const P2 = '2026-01-02-020000';
+export const P3 = '2026-01-03-020000';
 export const MINUTE_MS = 60_000;
 export const HOUR_MS = 60 * MINUTE_MS;
 export const GRACE = { apply: true, graceMs: 24 * HOUR_MS };
