@@ -228,6 +228,7 @@ export interface Merged {
   readonly missing: number; // not in the target: added unless previewed
   readonly different: number; // there with another value: replaced by 'overwrite'
   readonly same: number;
+  readonly expired?: number; // passed away since: left out, and what has its name now stays
   readonly applied: number;
 }
 

@@ -81,24 +81,6 @@ describe('a point whose keys have passed away since', () => {
   }
 });
 
-test('a sandbox runs the nearest server that can load the data, and says when there is none', async (t) => {
-  if (!(await needServer(t, 'redis-7', 'redis-8', 'valkey-8', 'valkey-9'))) return;
-  const programFor = async (version: string, ...names: RedisName[]): Promise<string> => {
-    const ctx = liveContext({ env: { ...process.env, PATH: await pathWith(...names) } });
-    const need = { version, dir: '/nowhere', port: 1, password: 'canary' };
-    const spec = await redisDriver.serverSpec(ctx, need);
-    assert.ok(!JSON.stringify(spec.run).includes('canary'));
-    return spec.run?.program ?? '';
-  };
-  assert.equal(await programFor('redis 8.2.0', 'redis-7', 'redis-8'), await installed('redis-8'));
-  assert.equal(await programFor('redis 7.0.1', 'valkey-9', 'redis-8', 'redis-7'), await installed('redis-7'));
-  assert.equal(await programFor('redis 7.0.1', 'valkey-9', 'redis-8'), await installed('redis-8'));
-  assert.equal(await programFor('valkey 8.0.1', 'redis-8', 'valkey-9'), await installed('valkey-9'));
-  await assert.rejects(programFor('valkey 9.0.0', 'redis-8', 'valkey-8'), { code: 'program-missing', hint: /valkey/ });
-  await assert.rejects(programFor('redis 8.0.0', 'redis-7', 'valkey-9'), { code: 'program-missing' });
-  await assert.rejects(programFor('', 'redis-7'), { code: 'version-mismatch' });
-});
-
 describe('single keys', () => {
   const rowsOf = async (ctx: Context, source: Source, keys: string[]): Promise<Row[]> =>
     await Array.fromAsync(

@@ -51,7 +51,7 @@ export async function liveInventory(ctx: Context, settings: Settings): Promise<I
   await using sync = await fullSync(ctx, settings);
   const at = await serverTime(ctx, connection);
   const result = await walkThrough(ctx, sync.body, tallyJob(settings));
-  return [...result.lines, timeLine(cutOf(sync, at, result).at)];
+  return [...result.lines, timeLine(cutOf(sync, at, result).at, settings.frozen)];
 }
 
 export function tallyJob({ inventory, databases }: Settings): Job {
@@ -74,8 +74,8 @@ function cutOf(sync: FullSync, asked: number, { aux }: Result): Cut {
 }
 
 /** What had passed away by then may be missing: see compare. */
-function timeLine(at: string): InventoryLine {
-  return { kind: 'facts', name: 'time', count: null, digest: null, detail: { at } };
+function timeLine(at: string, frozen = false): InventoryLine {
+  return { kind: 'facts', name: 'time', count: null, digest: null, detail: { at, ...(frozen && { frozen }) } };
 }
 
 function warningsOf({ mode }: ServerFacts, { lines }: Result): string[] {

@@ -82,6 +82,12 @@ function unreachable(where: string, cause: Error): Failure {
   return new Failure('unreachable', `${where}: no connection (${code})`, { cause });
 }
 
+function unreadable(where: string, cause: unknown): Failure {
+  if (!(cause instanceof Failure))
+    return new Failure('unreachable', `${where}: what answers there is no Redis server`, { cause });
+  return new Failure(cause.code, `${where}: ${cause.message}`, { cause, hint: cause.hint });
+}
+
 function speak(ctx: Context, { host, port, username, timeoutMs }: Endpoint, socket: Socket): Connection {
   const where = `redis at ${host}:${port}`;
   const reader = replyReader();
@@ -104,7 +110,7 @@ function speak(ctx: Context, { host, port, username, timeoutMs }: Endpoint, sock
       }
       socket.setTimeout(0);
     } catch (cause) {
-      breakOff(new Failure('unreachable', `${where}: what answers there is no Redis server`, { cause }));
+      breakOff(unreadable(where, cause));
     }
   }
   const onAbort = (): void => breakOff(interruption(ctx.signal));

@@ -21,7 +21,10 @@ export function rdbFacts(lines: readonly InventoryLine[]): RdbFacts {
   throw new Failure('malformed', 'the inventory does not say what the RDB is', { cause: parsed.error });
 }
 
-/** When an inventory was taken, in milliseconds; NaN when it does not say. */
-export function timeOf(line: InventoryLine): number {
-  return Date.parse(z.object({ at: z.string() }).safeParse(line.detail).data?.at ?? '');
+const timeDetail = z.object({ at: z.string(), frozen: z.boolean().optional() });
+
+/** When an inventory was taken, in milliseconds, NaN when it does not say; and whether that server drops nothing. */
+export function timeOf(line: InventoryLine): { takenAt: number; frozen: boolean } {
+  const { at = '', frozen = false } = timeDetail.safeParse(line.detail).data ?? {};
+  return { takenAt: Date.parse(at), frozen };
 }

@@ -14,6 +14,8 @@ export interface MasterOptions {
   readonly replicationId: string;
   readonly bytes: number;
   readonly body: () => Bytes;
+  /** How long the target may take nothing of it. */
+  readonly timeoutMs: number;
 }
 export interface Master extends AsyncDisposable {
   readonly port: number;
@@ -117,26 +119,32 @@ function next(reader: ReturnType<typeof replyReader>): string[] | null {
   return [name.toUpperCase(), ...words];
 }
 
-async function deliver(socket: Socket, { bytes, body }: MasterOptions): Promise<void> {
+async function deliver(socket: Socket, { bytes, body, timeoutMs }: MasterOptions): Promise<void> {
   socket.write(`+FULLRESYNC ${REPLICATION_ID} 1\r\n$${bytes}\r\n`);
   let sent = 0;
   for await (const chunk of body()) {
     sent += chunk.length;
     if (sent > bytes) throw new Failure('malformed', `the RDB has more than the ${bytes} bytes it should have`);
     // Chunks are borrowed, and a socket keeps what it could not send yet.
-    if (!socket.write(Buffer.from(chunk))) await writable(socket);
+    if (!socket.write(Buffer.from(chunk))) await writable(socket, timeoutMs);
     if (socket.destroyed) throw new Failure('unreachable', `the target broke off after ${sent} of ${bytes} bytes`);
   }
   if (sent < bytes) throw new Failure('malformed', `the RDB has ${sent} instead of ${bytes} bytes`);
 }
 
-function writable(socket: Socket): Promise<void> {
-  return new Promise((resolve) => {
+/** Resolves when more may be sent, or the socket is gone; the time of a store that is slow does not count. */
+function writable(socket: Socket, timeoutMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
     const done = (): void => {
-      socket.off('drain', done).off('close', done);
+      socket.setTimeout(0);
+      socket.off('drain', done).off('close', done).off('timeout', stuck);
       resolve();
     };
-    socket.on('drain', done).on('close', done);
+    const stuck = (): void => {
+      reject(new Failure('timeout', `the target has taken nothing of its copy for ${timeoutMs} ms`));
+      socket.destroy();
+    };
+    socket.on('drain', done).on('close', done).on('timeout', stuck).setTimeout(timeoutMs);
     if (socket.destroyed) done();
   });
 }

@@ -38,6 +38,7 @@ export async function restoreAsMaster(ctx: Context, work: Promotion): Promise<Fa
     peer: remoteAddress,
     replicationId: server.replicationId,
     bytes,
+    timeoutMs: settings.timeoutMs,
     body: () => source.get(ctx, RDB_PART),
   });
   const reply = await connection.ask('REPLICAOF', localAddress, master.port);

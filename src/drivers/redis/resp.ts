@@ -1,5 +1,7 @@
 // The Redis protocol, version 2: what is asked and what is answered, as bytes.
 
+import { Failure } from '../../core/errors.ts';
+
 export interface ErrorReply {
   /** 'NOAUTH Authentication required.' */
   readonly error: string;
@@ -9,7 +11,10 @@ export type Argument = string | number | Uint8Array;
 
 const LF = 10;
 const LINE_BYTES_MAX = 64 * 1024;
-const BULK_BYTES_MAX = 512 * 1024 * 1024;
+/** A key of this size is the largest thing that is asked for. A server would say up to 512 MiB, and be held in memory. */
+export const REPLY_BYTES_MAX = 65 * 1024 * 1024;
+/** '+', CR and LF. */
+const REPLY_BYTES_MIN = 3;
 const DEPTH_MAX = 16;
 
 export function encodeCommand(parts: readonly Argument[]): Buffer {
@@ -23,7 +28,7 @@ export function encodeCommand(parts: readonly Argument[]): Buffer {
 }
 const CRLF = Buffer.from('\r\n');
 
-/** Splits a stream into replies. What it can't be is thrown as a SyntaxError. */
+/** Splits a stream into replies. What it can't be is thrown as a SyntaxError, what is too large as a Failure. */
 export interface ReplyReader {
   push(chunk: Buffer): void;
   /** The next whole reply; undefined while there is none. */
@@ -55,6 +60,7 @@ export function replyReader(): ReplyReader {
       while (bytes[start] === LF) start += 1; // what a server says while it makes a replica wait
       const parsed = parse(bytes, start, 0);
       if ('wanted' in parsed) {
+        if (Math.max(parsed.wanted, held) - start > REPLY_BYTES_MAX) throw tooLarge();
         wanted = Math.max(parsed.wanted, held + 1);
         return undefined;
       }
@@ -95,7 +101,6 @@ function parse(bytes: Buffer, start: number, depth: number): Parsed {
 
 function parseBulk(bytes: Buffer, length: number, start: number): Parsed {
   if (length < 0) return { reply: null, end: start };
-  if (length > BULK_BYTES_MAX) throw new SyntaxError('a reply of an impossible length');
   const end = start + length + 2;
   return end > bytes.length ? { wanted: end } : { reply: bytes.subarray(start, end - 2), end };
 }
@@ -107,7 +112,9 @@ function parseArray(bytes: Buffer, length: number, start: number, depth: number)
   let end = start;
   while (reply.length < length) {
     const parsed = parse(bytes, end, depth + 1);
-    if ('wanted' in parsed) return parsed;
+    if ('wanted' in parsed) {
+      return { wanted: Math.max(parsed.wanted, end + REPLY_BYTES_MIN * (length - reply.length)) };
+    }
     reply.push(parsed.reply);
     end = parsed.end;
   }
@@ -119,8 +126,20 @@ function integer(line: string): number {
   return Number(line);
 }
 
+function tooLarge(): Failure {
+  return new Failure('value-too-large', `an answer of the server is larger than ${REPLY_BYTES_MAX} bytes`, {
+    hint: 'leave its largest keys out of what is compared and merged; a whole server is restored whatever their size',
+  });
+}
+
 export function isError(reply: Reply): reply is ErrorReply {
   return reply !== null && typeof reply === 'object' && 'error' in reply;
+}
+
+/** The first refusal in a reply: the answer to a transaction holds those to its commands. */
+export function refusedIn(reply: Reply): string | null {
+  const refused = Array.isArray(reply) ? reply.find(isError) : reply;
+  return refused !== undefined && isError(refused) ? refused.error : null;
 }
 
 /** A status or bulk reply as text; '' for anything else. */

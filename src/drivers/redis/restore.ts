@@ -4,12 +4,12 @@
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import { INVENTORY_PART, inventoryOf } from '../../core/inventory.ts';
 import type { Chain, Context, InventoryLine, Restored, RestoreOptions, Source } from '../../core/model.ts';
-import { RDB_PART, tallyJob } from './capture.ts';
+import { RDB_PART, serverTime, tallyJob } from './capture.ts';
 import { type Connection, connect, refusal } from './connection.ts';
 import { type RdbFacts, rdbFacts } from './facts.ts';
 import { restoreAsMaster } from './promotion.ts';
 import type { KeySelection } from './rdb/select.ts';
-import { isError, type Reply } from './resp.ts';
+import { isError, type Reply, refusedIn } from './resp.ts';
 import { selectionOf } from './selection.ts';
 import { canLoad, hasFieldExpiry, heldData, type ServerFacts, serverFacts } from './server.ts';
 import type { Settings } from './settings.ts';
@@ -27,6 +27,8 @@ interface Work {
   readonly source: Source;
   readonly facts: RdbFacts;
   readonly select: KeySelection;
+  /** Not only chosen databases or keys of it. */
+  readonly whole: boolean;
   /** The target held data, and was named to be overwritten. */
   readonly replace: boolean;
   readonly bytes: number;
@@ -52,7 +54,9 @@ export async function restore(
   }
   const facts = rdbFacts(await inventoryLines(ctx, settings, source));
   const { bytes } = await source.part(ctx, RDB_PART);
-  const work = { settings, connection, server, source, facts, select, replace: held !== null, bytes };
+  const { database, keys } = options.select ?? {};
+  const whole = database === undefined && keys === undefined;
+  const work = { settings, connection, server, source, facts, select, whole, replace: held !== null, bytes };
   await refuseTooSmall(work);
   const ways = waysFor(work).filter((way) => only === undefined || way === only);
   const warnings: string[] = [];
@@ -70,10 +74,12 @@ export async function restore(
 }
 
 /** What each pair of versions and each selection allows, best first. */
-function waysFor({ server, facts, select }: Work): Way[] {
+function waysFor({ settings, server, facts, select }: Work): Way[] {
   const ways: Way[] = [];
   const loads = canLoad(server.version, facts);
-  if (loads && select.databases === null && select.patterns === null) ways.push('master');
+  // A replica that we are the master of would get the data in the clear.
+  const whole = select.databases === null && select.patterns === null;
+  if (loads && whole && settings.tls === false) ways.push('master');
   if (loads && facts.largest_bytes <= PAYLOAD_BYTES_MAX) ways.push('restore-commands');
   if (facts.modules.length === 0 || !ways.includes('restore-commands')) ways.push('logical');
   return ways;
@@ -126,14 +132,16 @@ async function restoreByCommands(ctx: Context, work: Work, way: Exclude<Way, 'ma
   if (replace && select.patterns === null) await discard(load, select.databases);
   let refused: Failure | null = null;
   const onReply = (reply: Reply): void => {
-    if (isError(reply)) refused ??= refusal({ where: load.where, username: settings.username }, 'a value', reply.error);
+    const said = refusedIn(reply);
+    if (said !== null) refused ??= refusal({ where: load.where, username: settings.username }, 'a value', said);
   };
   const options = {
     way: way === 'logical' ? ('logical' as const) : ('restore' as const),
     select,
     replace: replace && select.patterns !== null,
     fieldExpiry: hasFieldExpiry(server.version),
-    libraries: select.patterns === null,
+    libraries: work.whole,
+    now: await serverTime(ctx, load),
   };
   try {
     const body = source.get(ctx, RDB_PART);
@@ -148,7 +156,8 @@ async function restoreByCommands(ctx: Context, work: Work, way: Exclude<Way, 'ma
     );
     if (result.fieldExpiries > 0)
       skipped.push(`${result.fieldExpiries} hash fields no longer expire: the target can't do that`);
-    if (result.keys === 0 && select.patterns) skipped.push('no key matches the selection');
+    if (result.expired > 0) skipped.push(`${result.expired} keys were left out: their time has come meanwhile`);
+    if (result.keys === 0 && skipped.length === 0 && select.patterns) skipped.push('no key matches the selection');
     return skipped;
   } catch (error) {
     if (!replace) await cleanUp(ctx, work, error);

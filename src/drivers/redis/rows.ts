@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { Failure } from '../../core/errors.ts';
 import type { Chain, Context, Merged, MergeMode, Row, Selection } from '../../core/model.ts';
-import { RDB_PART } from './capture.ts';
+import { RDB_PART, serverTime } from './capture.ts';
 import { type Connection, connect, refusal } from './connection.ts';
 import { commandWriter } from './rdb/commands.ts';
 import { digestingVisitor } from './rdb/digest.ts';
@@ -11,7 +11,7 @@ import { hexOf } from './rdb/hash.ts';
 import { inputOf } from './rdb/input.ts';
 import type { Family, KeyHead } from './rdb/visitor.ts';
 import { walkDump } from './rdb/walk.ts';
-import { isError } from './resp.ts';
+import { refusedIn } from './resp.ts';
 import { selectionOf } from './selection.ts';
 import { canLoad, hasFieldExpiry, type ServerFacts, serverFacts } from './server.ts';
 import type { Settings } from './settings.ts';
@@ -78,18 +78,23 @@ export async function merge(
   await using connection = await connect(ctx, settings);
   const server = await serverFacts(connection);
   const counts = { missing: 0, different: 0, same: 0, applied: 0 };
+  let expired = 0;
   let database = settings.database;
   for await (const row of rows) {
     const key = parseRow(row);
     if (key.database !== database) await connection.call('SELECT', key.database);
     ({ database } = key);
+    if (key.expiresAt >= 0 && key.expiresAt <= (await serverTime(ctx, connection))) {
+      expired += 1; // written, it would only delete what has its name now
+      continue;
+    }
     const state = await compareKey(connection, server, key);
     counts[state] += 1;
     if (mode === 'preview' || state === 'same' || (state === 'different' && mode === 'missing-only')) continue;
     await writeKey(connection, server, key);
     counts.applied += 1;
   }
-  return counts;
+  return { ...counts, ...(expired > 0 && { expired }) };
 }
 
 interface KeyRow {
@@ -157,6 +162,7 @@ async function writeKey(connection: Connection, server: ServerFacts, key: KeyRow
     replace: true,
     fieldExpiry: hasFieldExpiry(server.version),
     libraries: false,
+    now: 0,
   } as const;
   const pieces: Buffer[] = [];
   let commands = 0;
@@ -177,7 +183,7 @@ async function writeKey(connection: Connection, server: ServerFacts, key: KeyRow
   }
   let refused: string | null = null;
   await connection.send(Buffer.concat(pieces), commands, (reply) => {
-    if (isError(reply)) refused ??= reply.error;
+    refused ??= refusedIn(reply);
   });
   await connection.call('PING'); // its answer comes after all others
   if (refused !== null) throw refusal(connection, 'a value', refused);

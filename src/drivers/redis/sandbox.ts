@@ -25,6 +25,7 @@ export async function serverSpec(ctx: Context, { version, dir, port, password }:
     'appendonly no',
     'daemonize no',
     'repl-diskless-sync-delay 0',
+    'sanitize-dump-payload yes', // what is loaded may be hostile
     'enable-debug-command local', // nothing may expire while it is compared
   ];
   return {
@@ -32,7 +33,7 @@ export async function serverSpec(ctx: Context, { version, dir, port, password }:
     prepare: [],
     run: { program, args: [file], cwd: dir },
     settings: { host: '127.0.0.1', port, password, frozen: true },
-    unprivileged: false,
+    unprivileged: true,
     stopSignal: 'SIGTERM',
   };
 }

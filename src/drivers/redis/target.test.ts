@@ -235,6 +235,7 @@ test('nobody but the target gets the copy', async () => {
     peer: '127.0.0.1',
     replicationId: 'a'.repeat(40),
     bytes: 6,
+    timeoutMs: 30_000,
   };
   await using master = await serveAsMaster({
     ...options,

@@ -16,6 +16,8 @@ export interface CommandOptions {
   readonly fieldExpiry: boolean;
   /** Functions belong to no database and no pattern. */
   readonly libraries: boolean;
+  /** What the target's clock says. Keys whose time has come are left out: they would only delete what has their name. */
+  readonly now: number;
 }
 export interface CommandWriter {
   readonly visitor: Visitor;
@@ -25,6 +27,8 @@ export interface CommandWriter {
     readonly modules: Map<string, number>;
     /** Fields of hashes that stay for ever now. */
     fieldExpiries: number;
+    /** Keys whose time has come. */
+    expired: number;
   };
   /** Keys that were written. */
   keys(): number;
@@ -41,18 +45,23 @@ export function commandWriter(
 ): CommandWriter {
   const chosen = selector(options.select);
   const out = outputTo(emit);
-  const left = { modules: new Map<string, number>(), fieldExpiries: 0 };
+  const left = { modules: new Map<string, number>(), fieldExpiries: 0, expired: 0 };
   const raw: Buffer[] = [];
   const logical = logicalVisitor(out, options, left);
   let format: Format = { family: 'redis', version: 0 };
   let database = -1;
   let keys = 0;
 
+  // What is live stays until all of the new value is there, and a value that is refused leaves it as it was.
+  const inTransaction = options.replace && options.way === 'logical';
+
   function select(head: KeyHead): void {
     if (head.database !== database) out.command('SELECT', head.database);
     database = head.database;
     keys += 1;
-    if (options.replace && options.way === 'logical') out.command('DEL', head.name);
+    if (!inTransaction) return;
+    out.command('MULTI');
+    out.command('DEL', head.name);
   }
   function restore(head: KeyHead): void {
     tapInput(input, null);
@@ -78,6 +87,17 @@ export function commandWriter(
       key(head) {
         wanted = chosen(head.database, head.name);
         if (!wanted) return false;
+        if (head.expiresAt >= 0 && head.expiresAt <= options.now) {
+          left.expired += 1;
+          wanted = false;
+          return false;
+        }
+        // Only the module itself could write it: what is live stays, and the walk tells the module's name.
+        if (head.type === 'module' && options.way === 'logical') {
+          wanted = false;
+          logical.begin(head);
+          return true;
+        }
         select(head);
         if (options.way === 'restore') {
           tapInput(input, (bytes) => void raw.push(Buffer.from(bytes)));
@@ -89,7 +109,10 @@ export function commandWriter(
       end(head) {
         if (!wanted) return;
         if (options.way === 'restore') restore(head);
-        else logical.end(head);
+        else {
+          logical.end(head);
+          if (inTransaction) out.command('EXEC');
+        }
       },
     },
   };

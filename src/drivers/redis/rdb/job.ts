@@ -21,6 +21,7 @@ export interface Result {
   /** Of commands: what could not be turned into any. */
   readonly modules: ReadonlyMap<string, number>;
   readonly fieldExpiries: number;
+  readonly expired: number;
   readonly keys: number;
 }
 

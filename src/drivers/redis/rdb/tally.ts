@@ -34,6 +34,7 @@ export function newTally(level: InventoryLevel, databases: readonly number[] | n
   const digested = level === 'full';
   const groups = new Map<string, Map<number, Group>>();
   const libraries: InventoryLine[] = [];
+  const ownData = new Set<string>();
   const facts = { databases: 0, largestBytes: 0, usedBytes: 0, modules: new Set<string>() };
   let format: Format = { family: 'redis', version: 0 };
   const digest = digestingVisitor();
@@ -62,7 +63,10 @@ export function newTally(level: InventoryLevel, databases: readonly number[] | n
         if (name === 'used-mem') facts.usedBytes = Number(value);
       },
       library: (code) => void libraries.push(libraryLine(code, digested)),
-      moduleData: (module) => void facts.modules.add(module),
+      moduleData(module) {
+        facts.modules.add(module);
+        ownData.add(module);
+      },
       key(head) {
         digest.begin(head);
         if (databases && !databases.includes(head.database)) return false;
@@ -83,7 +87,8 @@ export function newTally(level: InventoryLevel, databases: readonly number[] | n
         return { kind: 'keys', name, count, digest: digested && sum ? hexOf(sum) : null };
       });
       const rdb = { kind: 'facts', name: 'capture', count: null, digest: null, detail };
-      return [rdb, ...libraries, ...keys];
+      const modules = [...ownData].map((name) => ({ kind: 'modules', name, count: null, digest: null }));
+      return [rdb, ...libraries, ...modules, ...keys];
     },
     totals() {
       const slots = slotsIn(groups);
