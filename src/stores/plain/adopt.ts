@@ -10,8 +10,8 @@ import type { CapturedComponent, Context, Finding, RecoveryPoint } from '../../c
 import type { Adopted, AdoptOptions, Bucket } from '../../core/storage.ts';
 import { compareBytes, type Entry } from './entries.ts';
 import { gunzipped } from './gzip.ts';
-import { datedManifestKey, indexKey, OWN } from './keys.ts';
-import { contentOf, ownPlaceOf, type Proof, renderManifest } from './manifest.ts';
+import { datedManifestKey, indexKey, OWN, wallClockOf } from './keys.ts';
+import { contentOf, IMPORTED, ownPlaceOf, type Proof, renderManifest } from './manifest.ts';
 import type { Layout } from './settings.ts';
 
 const GZIP_END = '.gz';
@@ -240,7 +240,7 @@ function describe(
         error: null,
         serverVersion: null,
         identity: null,
-        method: 'import',
+        method: IMPORTED,
         cut: null,
         inventoryLevel: null,
         totals: {},
@@ -266,9 +266,8 @@ function describe(
 
 /** '20260128_120000' or '2026-01-28-120000' as the id of that moment in UTC; null when it is none. */
 function idOfStamp(stamp: string | null, instant: (wallClock: Date) => Date): string | null {
-  const [, y, mo, d, h, mi, s] = /^(\d{4})-?(\d\d)-?(\d\d)[-_T]?(\d\d)(\d\d)(\d\d)$/.exec(stamp ?? '') ?? [];
-  const wallClock = new Date(`${y}-${mo}-${d}T${h}:${mi}:${s}Z`);
-  return Number.isNaN(wallClock.getTime()) ? null : idOf(instant(wallClock));
+  const wallClock = wallClockOf(stamp ?? '');
+  return wallClock && idOf(instant(wallClock));
 }
 
 /**

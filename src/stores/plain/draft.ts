@@ -17,13 +17,14 @@ import {
   fileKey,
   INDEXES,
   indexKey,
+  mayBelong,
   ownDigestKey,
   PARTS,
   partKey,
   receiptKey,
 } from './keys.ts';
-import { ownPlaceOf, type Place, type PlainFile, type Proof, placeOf } from './manifest.ts';
-import { deleteKeys, getJson, keysBelow, putBody, putJson } from './objects.ts';
+import { isThere, ownPlaceOf, type Place, type PlainFile, type Proof, placeOf } from './manifest.ts';
+import { deleteKeys, findJson, keysBelow, putBody, putJson } from './objects.ts';
 import type { Layout } from './settings.ts';
 
 const PUTS_AT_ONCE = 16;
@@ -34,12 +35,14 @@ export const planSchema = z.object({
   components: z.array(z.object({ name: z.string(), kind: z.string() })),
   aside: z.boolean().default(false),
 });
-const announcedSchema = z.object({ file: z.string() });
+const announcedSchema = z.object({ file: z.string(), component: z.string() });
 
-/** What a draft needs of its store. */
-export interface DraftStore {
+export interface PlainBucket {
   readonly bucket: Bucket;
   readonly layout: Layout;
+}
+/** What a draft needs of its store. */
+export interface DraftStore extends PlainBucket {
   /** The entry of a part of a committed point. */
   entry(ctx: Context, point: string, component: string, name: string): Promise<Entry>;
 }
@@ -69,31 +72,42 @@ export function openDraft(ctx: Context, store: DraftStore, id: string, plan: Dra
       await Promise.all(sinks.map((sink) => sink[Symbol.asyncDispose]()));
       if (!deletes) return;
       const last = { ...ctx, signal: AbortSignal.timeout(CLEANUP_MS_MAX) };
-      await deleteDraft(last, store.bucket, id).catch(() => undefined); // rubbish at most, and `reclaim` finds it
+      await deleteDraft(last, store, id).catch(() => undefined); // rubbish at most, and `reclaim` finds it
     },
   };
 }
 
 /**
- * Deletes all that a draft has written; its own description goes last, so that a crash in between is made good later.
+ * Deletes all that a draft has written. The part lists go first: without them nobody can commit it any more. Its own
+ * description goes last, so that a crash in between is made good later.
  */
-export async function deleteDraft(ctx: Context, bucket: Bucket, id: string): Promise<void> {
-  await deleteKeys(ctx, bucket, announcedFiles(ctx, bucket, id));
+export async function deleteDraft(ctx: Context, store: PlainBucket, id: string): Promise<void> {
+  const { bucket } = store;
+  await deleteKeys(ctx, bucket, keysBelow(ctx, bucket, `${INDEXES}${id}/`));
+  await deleteKeys(ctx, bucket, announcedFiles(ctx, store, id));
   await deleteFolders(ctx, bucket, id);
 }
 
 /** All that lies under 0-lifeboat/ for an id that has no manifest. */
 export async function deleteFolders(ctx: Context, bucket: Bucket, id: string): Promise<void> {
-  for (const folder of [PARTS, INDEXES, DRAFTS]) {
+  for (const folder of [INDEXES, PARTS, DRAFTS]) {
     await deleteKeys(ctx, bucket, keysBelow(ctx, bucket, `${folder}${id}/`));
   }
   await bucket.delete(ctx, ownDigestKey(id));
 }
 
 /** Files that were written, or were about to be. */
-export async function* announcedFiles(ctx: Context, bucket: Bucket, id: string): AsyncIterable<string> {
+export async function* announcedFiles(
+  ctx: Context,
+  { bucket, layout }: PlainBucket,
+  id: string,
+): AsyncIterable<string> {
   for await (const key of keysBelow(ctx, bucket, announcedPrefix(id))) {
-    yield (await getJson(ctx, bucket, key, announcedSchema)).file;
+    const note = await findJson(ctx, bucket, key, announcedSchema);
+    if (!note) continue; // committed or given up meanwhile
+    const { file } = note;
+    if (mayBelong(layout, id, file)) yield file;
+    else ctx.log.warn('a draft names a file that is none of its own: left alone', { draft: id, file });
   }
 }
 
@@ -116,12 +130,17 @@ function openSink(
   const totals = { parts: 0, bytes: 0 };
   let closed = false;
 
-  /** Announces a file in its plain form, and refuses the name of another part. */
+  /** Announces a file in its plain form; refuses the name of another part, and of a file that others have put there. */
   async function announce(putCtx: Context, file: string): Promise<string> {
     if (claimed.has(file))
       throw new Failure('exists', `two parts of ${id}/${component} would both be the file ${file}`);
     claimed.add(file);
-    await putJson(putCtx, bucket, announcedKey(id, file), { file });
+    const note = await findJson(putCtx, bucket, announcedKey(id, file), announcedSchema);
+    if (note && note.component !== component)
+      throw new Failure('exists', `a part of ${id}/${component} and one of ${note.component} would both be ${file}`);
+    if (note) return file; // of an earlier try
+    if (await isThere(putCtx, bucket, file)) throw new Failure('exists', `${bucket.url} has ${file} already`);
+    await putJson(putCtx, bucket, announcedKey(id, file), { file, component }, true);
     return file;
   }
   async function putOne(putCtx: Context, given: string, meta: PartMeta | undefined, write: Write): Promise<Part> {

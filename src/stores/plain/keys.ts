@@ -2,6 +2,7 @@
 // kind): scripts find the newest backup with `aws s3 ls PREFIX/ | sort -r | head -1`. All else is under 0-lifeboat/.
 
 import { createHash } from 'node:crypto';
+import { timeOfId } from '../../core/manifest.ts';
 import type { Rendition } from '../../core/model.ts';
 import type { Layout } from './settings.ts';
 
@@ -17,6 +18,8 @@ export const PARTS = `${OWN}points/`;
 const SEGMENT_BYTES_MAX = 200;
 /** Of a bucket's 1024: what is left for a part when the folders before it are counted. */
 const NAME_BYTES_MAX = 700;
+/** No clock on a wall has ever been further from UTC. */
+const ZONE_MS_MAX = 16 * 3_600_000;
 
 /** The manifest of a point in the dated layout. */
 export function datedManifestKey(id: string): string {
@@ -78,6 +81,32 @@ export function fileKey(
   }
   const stem = component.onlyOfKind && alone ? [word] : within === null ? [name] : [name, within];
   return `${id}/${[...stem, id].join('-')}${end}`;
+}
+
+/**
+ * Whether a file can be one of this point. Notes and manifests name the files that go with a point, and nothing else goes
+ * whatever they name: others can write to a bucket. What other programs made (`imported`) has a stamp in their own zone.
+ */
+export function mayBelong(layout: Layout, id: string, file: string, imported = false): boolean {
+  const [folder, ...names] = file.split('/');
+  const name = names.at(-1);
+  if (name === undefined || [folder, ...names].some((each) => each === '' || each === '.' || each === '..'))
+    return false;
+  if (layout === 'dated') return folder === id;
+  if (names.length > 1 || `${folder}/` === OWN) return false;
+  if (!imported) return name.includes(`_${stampOf(id)}`);
+  const stamps = name.matchAll(/(?<!\d)(\d{4}-?\d\d-?\d\d[-_T]?\d{6})(?!\d)/g);
+  return [...stamps].some(([, stamp]) => {
+    const at = wallClockOf(stamp ?? '');
+    return at !== null && Math.abs(at.getTime() - timeOfId(id).getTime()) <= ZONE_MS_MAX;
+  });
+}
+
+/** What a clock on the wall showed, '20260128_120000' or '2026-01-28-120000', as if it were UTC; null when it is none. */
+export function wallClockOf(stamp: string): Date | null {
+  const [, y, mo, d, h, mi, s] = /^(\d{4})-?(\d\d)-?(\d\d)[-_T]?(\d\d)(\d\d)(\d\d)$/.exec(stamp) ?? [];
+  const at = new Date(`${y}-${mo}-${d}T${h}:${mi}:${s}Z`);
+  return Number.isNaN(at.getTime()) ? null : at;
 }
 
 /** '20260128_120000' of '2026-01-28-120000'. */

@@ -6,42 +6,31 @@ import { faultyBucket } from '../../buckets/faulty.ts';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
-import type { CapturedComponent, Context, Receipt, Rendition } from '../../core/model.ts';
-import type { Bucket, Store } from '../../core/storage.ts';
+import type { Rendition } from '../../core/model.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { type TestContext, testContext } from '../../core/testing.ts';
 import { plainFormat } from './store.ts';
+import {
+  captured,
+  dump,
+  fill,
+  globals,
+  ID,
+  inventory,
+  keys,
+  LATER,
+  type Layout,
+  opened,
+  PLAN,
+  planOf,
+  pointOf,
+  rdb,
+  rendered,
+  save,
+  text,
+} from './testing.ts';
 
-type Layout = 'dated' | 'by-component';
-interface Put {
-  readonly name: string;
-  readonly data: string;
-  readonly rendition?: Rendition;
-}
-/** Component → its kind and parts. */
-type Stack = Readonly<Record<string, { readonly kind: string; readonly parts: readonly Put[] }>>;
-
-const ID = '2024-02-23-020000';
-const LATER = '2024-02-24-020000';
 const OLD_MANIFEST = '{"timestamp":"2024-02-22T02:00:00Z","version":"0.4.0","components":{"postgresql":{"file":"x"}}}';
-
-function dump(database: string, alone = true): Put {
-  const rendition = { name: `${database}.sql`, word: 'postgres', item: database, alone, suffix: '.sql', gzip: true };
-  return { name: `${database}.dump`, data: `-- ${database}\n`, rendition };
-}
-function globals(alone = true): Put {
-  const form = { name: 'globals.sql', word: 'postgres', item: null, alone, suffix: '-globals.sql', gzip: true };
-  return { name: 'globals.sql', data: 'CREATE ROLE app;\n', rendition: form };
-}
-const rdb: Put = {
-  name: 'dump.rdb',
-  data: 'REDIS0011',
-  rendition: { name: 'dump.rdb', word: 'redis', item: null, alone: true, suffix: '.rdb', gzip: false },
-};
-const inventory: Put = { name: 'inventory.ndjson', data: '{}\n' };
-const PLAN: Stack = {
-  postgresql: { kind: 'postgresql', parts: [dump('infershield'), globals(), inventory] },
-  redis: { kind: 'redis', parts: [rdb, inventory] },
-};
 
 test('the dated layout is the folder of the plan, with its manifest', async () => {
   const ctx = testContext();
@@ -274,75 +263,4 @@ async function life(ctx: TestContext, layout: Layout, bucket: Bucket): Promise<v
   await save(ctx, store, ID, PLAN);
   await save(ctx, store, LATER, PLAN);
   await store.remove(ctx, [ID]);
-}
-
-async function opened(ctx: Context, layout: Layout): Promise<{ bucket: Bucket; store: Store }> {
-  const bucket = memoryBucket();
-  await plainFormat.create(ctx, bucket, { stack: 's', layout });
-  return { bucket, store: await plainFormat.open(ctx, bucket, { stack: 's', layout }) };
-}
-
-async function save(ctx: Context, store: Store, id: string, stack: Stack): Promise<void> {
-  await using draft = await store.begin(ctx, id, planOf(stack));
-  const receipts: Receipt[] = [];
-  for (const [name, { parts }] of Object.entries(stack)) receipts.push(await fill(ctx, draft.sink(name), parts));
-  await store.commit(ctx, draft, pointOf(id, stack), receipts);
-}
-
-async function fill(
-  ctx: Context,
-  sink: ReturnType<Awaited<ReturnType<Store['begin']>>['sink']>,
-  parts: readonly Put[],
-): Promise<Receipt> {
-  for (const { name, data, rendition } of parts)
-    await sink.put(ctx, name, bytesOf(data), rendition ? { rendition } : {});
-  return await sink.receipt(ctx);
-}
-
-function planOf(stack: Stack): { stack: string; components: { name: string; kind: string }[] } {
-  return { stack: 's', components: Object.entries(stack).map(([name, { kind }]) => ({ name, kind })) };
-}
-
-function pointOf(id: string, stack: Stack): Parameters<Store['commit']>[2] {
-  const components = Object.entries(stack).map(([name, { kind }]) => [name, captured(kind)] as const);
-  return {
-    format: 1,
-    id,
-    stack: 's',
-    plan: null,
-    startedAt: '2024-02-23T02:00:00Z',
-    finishedAt: '2024-02-23T02:00:09Z',
-    skewMs: 0,
-    status: 'complete',
-    version: '0.4.0',
-    components: Object.fromEntries(components),
-  };
-}
-
-function captured(kind: string): CapturedComponent {
-  return {
-    kind,
-    error: null,
-    serverVersion: '1',
-    identity: null,
-    method: null,
-    cut: null,
-    inventoryLevel: null,
-    totals: {},
-    parts: { count: 0, bytes: 0 },
-    durationMs: 0,
-    warnings: [],
-  };
-}
-
-function rendered(put: Put): Rendition {
-  assert.ok(put.rendition);
-  return put.rendition;
-}
-
-async function keys(ctx: Context, bucket: Bucket, prefix: string): Promise<string[]> {
-  return await Array.fromAsync(bucket.list(ctx, prefix), ({ key }) => key);
-}
-async function text(ctx: Context, bucket: Bucket, key: string): Promise<string> {
-  return (await readAll(bucket.get(ctx, key))).toString('utf8');
 }

@@ -11,6 +11,9 @@ import type { IndexProof } from './index.ts';
 import { datedDigestKey, datedManifestKey, ownDigestKey, ownManifestKey } from './keys.ts';
 import type { Layout } from './settings.ts';
 
+/** The method of components that other programs captured. */
+export const IMPORTED = 'import';
+
 const indexSchema = z.object({ bytes: z.number().int().nonnegative(), sha256: z.string().length(64) });
 const fileSchema = z.object({ file: z.string(), size: z.number().int().nonnegative() });
 /** What a receipt of this store carries. */
@@ -37,8 +40,8 @@ export interface Place {
 export interface PlainPoint {
   readonly place: Place;
   readonly point: RecoveryPoint;
-  /** Of the manifest as it is stored. */
-  readonly sha256: string;
+  /** Its checksum lies beside it, and fits. */
+  readonly proved: boolean;
   index(component: string): IndexProof | null;
   /** Keys of the files in their plain form. */
   files(): readonly PlainFile[];
@@ -71,7 +74,7 @@ export function renderManifest(place: Place, point: RecoveryPoint, proofs: Reado
   return bytes;
 }
 
-/** The committed point of that id in either place, or null. A damaged manifest is 'malformed'. */
+/** The committed point of that id in either place, or null. A damaged manifest is 'malformed' or 'checksum'. */
 export async function findPoint(ctx: Context, bucket: Bucket, layout: Layout, id: string): Promise<PlainPoint | null> {
   const places = layout === 'dated' ? [placeOf(layout, id), ownPlaceOf(id)] : [ownPlaceOf(id)];
   for (const place of places) {
@@ -86,7 +89,11 @@ async function readPoint(ctx: Context, bucket: Bucket, place: Place): Promise<Pl
   const bytes = await contentOf(ctx, bucket, place.manifest);
   if (!bytes) return null;
   const text = bytes.toString('utf8');
-  if (!mentionsFormat(text) && !(await isThere(ctx, bucket, place.digest))) return null;
+  const kept = await contentOf(ctx, bucket, place.digest);
+  if (!kept && !mentionsFormat(text)) return null;
+  if (kept && kept.toString('utf8').trim() !== createHash('sha256').update(bytes).digest('hex')) {
+    throw new Failure('checksum', `the manifest of ${place.id} is not the one that was committed`);
+  }
   const point = parseManifest(text, place.id);
   const plain = plainSchema.safeParse(JSON.parse(text));
   if (!plain.success || point.id !== place.id) {
@@ -96,7 +103,7 @@ async function readPoint(ctx: Context, bucket: Bucket, place: Place): Promise<Pl
   return {
     place,
     point,
-    sha256: createHash('sha256').update(bytes).digest('hex'),
+    proved: kept !== null,
     index: (component) => (Object.hasOwn(components, component) ? (components[component]?.index ?? null) : null),
     files: () =>
       Object.values(components).flatMap((each) =>

@@ -2,7 +2,7 @@
 
 import type { z } from 'zod';
 import { readAll } from '../../core/bytes.ts';
-import { Failure } from '../../core/errors.ts';
+import { Failure, isFailure } from '../../core/errors.ts';
 import type { Bytes, Context, Json } from '../../core/model.ts';
 import type { Bucket, ObjectInfo } from '../../core/storage.ts';
 
@@ -50,6 +50,21 @@ export async function getJson<S extends z.ZodType>(
   } catch (cause) {
     if (cause instanceof Failure) throw cause;
     throw new Failure('malformed', `${bucket.url}: ${key} is not the document that belongs there`, { cause });
+  }
+}
+
+/** The same, null when there is none. */
+export async function findJson<S extends z.ZodType>(
+  ctx: Context,
+  bucket: Bucket,
+  key: string,
+  schema: S,
+): Promise<z.output<S> | null> {
+  try {
+    return await getJson(ctx, bucket, key, schema);
+  } catch (error) {
+    if (isFailure(error, 'missing')) return null;
+    throw error;
   }
 }
 

@@ -4,50 +4,66 @@ import { z } from 'zod';
 import { isPointId } from '../../core/manifest.ts';
 import type { Context } from '../../core/model.ts';
 import type { Bucket, Reclaimed, ReclaimOptions } from '../../core/storage.ts';
-import { announcedFiles, deleteDraft, deleteFolders } from './draft.ts';
-import { DRAFTS, datedManifestKey, INDEXES, OWN, PARTS, PENDING, pendingKey } from './keys.ts';
-import type { PlainPoint } from './manifest.ts';
-import { deleteKeys, getJson, keysBelow, putJson } from './objects.ts';
+import { announcedFiles, deleteDraft, deleteFolders, type PlainBucket } from './draft.ts';
+import { DRAFTS, datedManifestKey, INDEXES, mayBelong, OWN, ownDigestKey, PARTS, PENDING, pendingKey } from './keys.ts';
+import { IMPORTED, type PlainPoint } from './manifest.ts';
+import { deleteKeys, findJson, keysBelow, putJson } from './objects.ts';
 
-const pendingSchema = z.object({ files: z.array(z.string()) });
+/** The files that are to go; `imported`, when other programs have named them. */
+const pendingSchema = z.object({ files: z.array(z.string()), imported: z.boolean().default(false) });
+type Pending = z.output<typeof pendingSchema>;
+const NOTHING: Pending = { files: [], imported: false };
 const CLOCK_KEY = `${OWN}clock`;
 
 /** The note of what is to go comes first: whoever dies in between has it finished by the next `reclaim`. */
-export async function removePoint(ctx: Context, bucket: Bucket, plain: PlainPoint): Promise<void> {
+export async function removePoint(ctx: Context, store: PlainBucket, plain: PlainPoint): Promise<void> {
+  const { bucket } = store;
   const { id, manifest } = plain.place;
   const files = plain.files().map(({ file }) => file);
   // An imported folder has the manifest of its maker, which describes nothing any more.
   if (manifest !== datedManifestKey(id) && files.some((file) => file.startsWith(`${id}/`)))
     files.push(datedManifestKey(id));
-  await putJson(ctx, bucket, pendingKey(id), { files });
+  const imported = Object.values(plain.point.components).some(({ method }) => method === IMPORTED);
+  await putJson(ctx, bucket, pendingKey(id), { files, imported });
   await bucket.delete(ctx, manifest);
-  await finishRemoval(ctx, bucket, id, files);
+  await finishRemoval(ctx, store, id, { files, imported });
 }
 
-async function finishRemoval(ctx: Context, bucket: Bucket, id: string, files: readonly string[]): Promise<void> {
-  await deleteKeys(ctx, bucket, files);
+async function finishRemoval(ctx: Context, store: PlainBucket, id: string, pending: Pending): Promise<void> {
+  const { bucket } = store;
+  await deleteKeys(ctx, bucket, ownFiles(ctx, store, id, pending));
   await deleteFolders(ctx, bucket, id);
   await bucket.delete(ctx, pendingKey(id));
+}
+
+function ownFiles(ctx: Context, { layout }: PlainBucket, id: string, { files, imported }: Pending): readonly string[] {
+  return files.filter((file) => {
+    const own = mayBelong(layout, id, file, imported);
+    if (!own) ctx.log.warn('a removal names a file that is none of its point: left alone', { point: id, file });
+    return own;
+  });
 }
 
 /** `isPoint` looks for the manifest itself: no listing is trusted for that. */
 export async function reclaim(
   ctx: Context,
-  bucket: Bucket,
+  store: PlainBucket,
   isPoint: (id: string) => Promise<boolean>,
   { apply, graceMs }: ReclaimOptions,
 ): Promise<Reclaimed> {
+  const { bucket } = store;
   const found = { bytes: 0, objects: 0, pendingBytes: 0, pendingObjects: 0 };
   const oldBefore = (await bucketTime(ctx, bucket, apply)) - graceMs;
   for (const id of await leftovers(ctx, bucket)) {
-    const rubbish = await rubbishOf(ctx, bucket, id, await isPoint(id));
+    const rubbish = await rubbishOf(ctx, store, id, await isPoint(id));
     if (rubbish.objects === 0) continue;
-    const waits = rubbish.newest > oldBefore;
-    found[waits ? 'pendingBytes' : 'bytes'] += rubbish.bytes;
-    found[waits ? 'pendingObjects' : 'objects'] += rubbish.objects;
-    if (waits || !apply) continue;
-    if (await isPoint(id)) await deleteKeys(ctx, bucket, rubbish.keys);
-    else await deleteLeftover(ctx, bucket, id);
+    let goes = rubbish.newest <= oldBefore;
+    if (goes && apply) {
+      if (await isPoint(id)) await deleteKeys(ctx, bucket, rubbish.keys);
+      else goes = await deleteLeftover(ctx, store, id, oldBefore);
+    }
+    found[goes ? 'bytes' : 'pendingBytes'] += rubbish.bytes;
+    found[goes ? 'objects' : 'pendingObjects'] += rubbish.objects;
   }
   return found;
 }
@@ -73,7 +89,8 @@ async function leftovers(ctx: Context, bucket: Bucket): Promise<readonly string[
 /**
  * Of a point: what is left of its draft, or of a removal that never reached its manifest. Of no point: all there is.
  */
-async function rubbishOf(ctx: Context, bucket: Bucket, id: string, isPoint: boolean): Promise<Rubbish> {
+async function rubbishOf(ctx: Context, store: PlainBucket, id: string, isPoint: boolean): Promise<Rubbish> {
+  const { bucket } = store;
   const prefixes = [`${DRAFTS}${id}/`, pendingKey(id), ...(isPoint ? [] : [`${PARTS}${id}/`, `${INDEXES}${id}/`])];
   const keys: string[] = [];
   let [bytes, objects, newest] = [0, 0, 0];
@@ -89,26 +106,41 @@ async function rubbishOf(ctx: Context, bucket: Bucket, id: string, isPoint: bool
     }
   }
   if (isPoint) return { bytes, objects, newest, keys };
-  for (const file of await filesOf(ctx, bucket, id)) {
+  for (const file of await filesOf(ctx, store, id)) {
     for await (const each of bucket.list(ctx, file)) if (each.key === file) count(each.bytes, each.modifiedAt);
   }
   return { bytes, objects, newest, keys };
 }
 
-async function deleteLeftover(ctx: Context, bucket: Bucket, id: string): Promise<void> {
-  await deleteDraft(ctx, bucket, id);
-  await finishRemoval(ctx, bucket, id, await pendingFiles(ctx, bucket, id));
-}
-
-async function filesOf(ctx: Context, bucket: Bucket, id: string): Promise<readonly string[]> {
-  return [...(await pendingFiles(ctx, bucket, id)), ...(await Array.fromAsync(announcedFiles(ctx, bucket, id)))];
-}
-
-async function pendingFiles(ctx: Context, bucket: Bucket, id: string): Promise<readonly string[]> {
-  for await (const key of keysBelow(ctx, bucket, pendingKey(id))) {
-    return (await getJson(ctx, bucket, key, pendingSchema)).files;
+/**
+ * False when somebody has taken the draft up meanwhile. Who resumes or commits it writes first and then looks for the
+ * note; here it is the other way round, so one of the two sees the other.
+ */
+async function deleteLeftover(ctx: Context, store: PlainBucket, id: string, oldBefore: number): Promise<boolean> {
+  const { bucket } = store;
+  const pending = await findJson(ctx, bucket, pendingKey(id), pendingSchema);
+  if (!pending) {
+    await putJson(ctx, bucket, pendingKey(id), NOTHING);
+    if (await isInUse(ctx, bucket, id, oldBefore)) {
+      await bucket.delete(ctx, pendingKey(id));
+      return false;
+    }
   }
-  return [];
+  await deleteDraft(ctx, store, id);
+  await finishRemoval(ctx, store, id, pending ?? NOTHING);
+  return true;
+}
+
+async function isInUse(ctx: Context, bucket: Bucket, id: string, oldBefore: number): Promise<boolean> {
+  for (const prefix of [`${DRAFTS}${id}/`, `${INDEXES}${id}/`, `${PARTS}${id}/`, ownDigestKey(id)]) {
+    for await (const { modifiedAt } of bucket.list(ctx, prefix)) if (modifiedAt.getTime() > oldBefore) return true;
+  }
+  return false;
+}
+
+async function filesOf(ctx: Context, store: PlainBucket, id: string): Promise<readonly string[]> {
+  const pending = (await findJson(ctx, store.bucket, pendingKey(id), pendingSchema)) ?? NOTHING;
+  return [...ownFiles(ctx, store, id, pending), ...(await Array.fromAsync(announcedFiles(ctx, store, id)))];
 }
 
 /** The bucket's own clock, so that ages are right whatever ours says. */

@@ -23,7 +23,12 @@ export function openSource(bucket: Bucket, point: string, component: string, ind
     },
     part: async (ctx, name) => partOf(await find(ctx, name), point, component),
     async *get(ctx, name, range) {
-      const content = contentOf(ctx, bucket, await find(ctx, name), `${point}/${component}/${name}`);
+      const entry = await find(ctx, name);
+      const what = `${point}/${component}/${name}`;
+      if (range && range.offset + range.length > entry.bytes) {
+        throw new Failure('missing', `${what} has ${entry.bytes} bytes, and none at ${range.offset + range.length}`);
+      }
+      const content = contentOf(ctx, bucket, entry, what);
       yield* range ? cut(content, range) : content;
     },
   };
