@@ -16,6 +16,7 @@ import { COMPRESSION_LEVEL, type ResticSettings } from './settings.ts';
 import { type Snapshots, snapshotFiles } from './snapshots.ts';
 import { type Trees, treeReader } from './trees.ts';
 import { openWriter, type Writer } from './writer.ts';
+import { close, sharedWriter } from './writer-shared.ts';
 
 export const CONFIG_KEY = 'config';
 const OWNER_KEY = 'lifeboat/owner.json';
@@ -39,7 +40,7 @@ export interface Repository extends AsyncDisposable {
   readonly trees: Trees;
   /** Looks blobs up in `indexes`, which the caller has refreshed. */
   reader(ctx: Context): Promise<Reader>;
-  /** A writer that all who borrow it at the same time share. Giving it back for the last time closes it. */
+  /** A writer that all who borrow it at the same time share. */
   borrowWriter(ctx: Context): Promise<Writer>;
 }
 
@@ -107,13 +108,12 @@ function repository(
   const indexes = indexFiles(vault);
   const threads = settings.workers === undefined ? {} : { workers: settings.workers };
   let reader: Promise<Reader> | undefined;
-  let shared: { readonly writer: Promise<Writer>; borrowers: number } | undefined;
 
   const readerOf = (ctx: Context): Promise<Reader> =>
     (reader ??= openReader(ctx, { bucket, key, index: indexes.blobs, ...threads }));
 
-  async function startWriter(ctx: Context): Promise<Writer> {
-    return await openWriter(ctx, {
+  const writers = sharedWriter((ctx) =>
+    openWriter(ctx, {
       bucket,
       key,
       index: indexes.blobs,
@@ -121,8 +121,8 @@ function repository(
       chunkerSeed: config.chunker_polynomial,
       onPack: (pack) => indexes.stored(ctx, pack),
       ...threads,
-    });
-  }
+    }),
+  );
 
   return {
     vault,
@@ -140,34 +140,13 @@ function repository(
           hint: 'run restic migrate upgrade_repo_v2',
         });
       }
-      const mine = (shared ??= { writer: startWriter(ctx), borrowers: 0 });
-      mine.borrowers += 1;
-      let given = false;
-      async function giveBack(): Promise<void> {
-        if (given) return;
-        given = true;
-        mine.borrowers -= 1;
-        if (mine.borrowers > 0) return;
-        if (shared === mine) shared = undefined;
-        await close(mine.writer);
-      }
-      try {
-        return { ...(await mine.writer), [Symbol.asyncDispose]: giveBack };
-      } catch (error) {
-        await giveBack();
-        throw error;
-      }
+      return await writers.borrow(ctx);
     },
     async [Symbol.asyncDispose]() {
-      await close(shared?.writer);
+      await writers[Symbol.asyncDispose]();
       await close(reader);
     },
   };
-}
-
-async function close(opening: Promise<AsyncDisposable> | undefined): Promise<void> {
-  const opened = await opening?.catch(() => undefined); // who asked for it has heard of it, and there is nothing to close
-  await opened?.[Symbol.asyncDispose]();
 }
 
 async function readConfig(ctx: Context, { bucket, key }: Vault): Promise<z.output<typeof configSchema>> {
