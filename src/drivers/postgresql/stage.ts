@@ -2,6 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { Failure } from '../../core/errors.ts';
 import { idOf } from '../../core/manifest.ts';
 import type { Chain, Component, Context, RestoreOptions, Staged } from '../../core/model.ts';
 import type { Session } from './connection.ts';
@@ -13,6 +14,7 @@ import type { Server } from './settings.ts';
 const NAME_BYTES_MAX = 63;
 const STAGED = '__lifeboat_';
 const KEPT = '__lifeboat_old_';
+const TERMINATE_EVERY_MS = 50;
 
 export async function stageServer(
   ctx: Context,
@@ -35,6 +37,7 @@ export async function stageServer(
   const names = new Map([...targets].map(([database, target]) => [database, besideName(target, STAGED, id)]));
   const inOne = { ...server, databases: [...targets.keys()] };
   await using control = await connectAside(ctx, server, new Set(targets.values()));
+  await assertMaySwap(control, server, targets.values());
   for (const name of names.values()) await dropIfThere(control, name); // of an attempt that was broken off
   const clear = async (): Promise<void> => {
     await using session = await connectAside({ ...ctx, signal: new AbortController().signal }, server, new Set());
@@ -67,47 +70,72 @@ export async function stageServer(
   };
 }
 
+/** Before hours of work: who may rename the live databases, and make new ones beside them. */
+async function assertMaySwap(control: Session, server: Server, lives: Iterable<string>): Promise<void> {
+  const { may, others } = await control.row(
+    z.object({ may: z.boolean(), others: z.array(z.string()) }),
+    `select (select rolcreatedb or rolsuper from pg_roles where rolname = current_user) as may,
+      array(select datname::text from pg_database where datname = any ($1::text[]) and not pg_has_role(datdba, 'USAGE'))
+        as others`,
+    [[...lives]],
+  );
+  const refuse = (why: string, hint: string): Failure =>
+    new Failure('privileges', `postgresql at ${server.host}:${server.port}: ${server.user} ${why}`, { hint });
+  const orElse = 'or restore as another role, or into another database';
+  if (!may) {
+    const why = 'may not create databases, and in place the point is restored into a new one beside the live one';
+    throw refuse(why, `alter role ${quoted(server.user)} createdb, ${orElse}`);
+  }
+  if (others.length > 0) throw refuse(`does not own ${others.join(', ')}`, `alter database … owner to it, ${orElse}`);
+}
+
 interface Swap {
   readonly staged: string;
   readonly live: string;
   readonly old: string;
 }
 
-/** All of them or none: a swap that fails takes back the ones before it. */
+/** All of them or none, in one transaction: whenever the power goes, each name has one whole database. */
 async function publish(ctx: Context, server: Server, swaps: readonly Swap[], terminate: boolean): Promise<string[]> {
   ctx.signal.throwIfAborted();
-  // Once begun it is ended, one way or the other: a swap that is stopped half-way leaves no live database.
+  // Once begun it is ended, one way or the other.
   const steady = { ...ctx, signal: new AbortController().signal };
-  await using control = await connectAside(steady, server, new Set(swaps.map(({ live }) => live)));
-  const undo: (() => Promise<void>)[] = [];
+  const lives = new Set(swaps.map(({ live }) => live));
+  await using control = await connectAside(steady, server, lives);
+  await using helper = await connectAside(steady, server, lives);
   const kept: string[] = [];
-  try {
-    for (const { staged, live, old } of swaps) {
-      if (await isThere(control, live)) {
-        undo.push(() => control.run(`alter database ${quoted(live)} allow_connections true`));
-        await setAside(control, live, old, terminate);
-        undo.push(() => rename(control, old, live));
-        kept.push(old);
-      }
-      await rename(control, staged, live);
-      undo.push(() => rename(control, live, staged));
+  await control.run('begin');
+  for (const { staged, live, old } of swaps) {
+    if (await isThere(control, live)) {
+      await unlessInUse(helper, live, terminate, () => setAside(steady, { control, helper }, { live, old, terminate }));
+      kept.push(old);
     }
-  } catch (error) {
-    for (const step of undo.reverse()) await step();
-    throw error;
+    await rename(control, staged, live);
   }
+  await control.run('commit');
   return kept;
 }
 
-/** It stays closed: what is written into it from now on would be lost. */
-async function setAside(control: Session, live: string, old: string, terminate: boolean): Promise<void> {
-  await control.run(`alter database ${quoted(live)} allow_connections false`);
-  if (terminate) {
+/** It is closed: what is written into it from now on would be lost. */
+async function setAside(
+  ctx: Context,
+  { control, helper }: { control: Session; helper: Session },
+  { live, old, terminate }: { live: string; old: string; terminate: boolean },
+): Promise<void> {
+  let waiting = true;
+  const renamed = rename(control, live, old).finally(() => {
+    waiting = false;
+  });
+  renamed.catch(() => undefined); // told below, unless something else fails first
+  // The rename locks new sessions out and waits a few seconds for the old ones to go.
+  while (terminate && waiting) {
     const ended =
-      'select pg_terminate_backend(pid, 5000) as ended from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()';
-    await control.rows(z.unknown(), ended, [live]);
+      "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and backend_type = 'client backend'";
+    await helper.rows(z.unknown(), ended, [live]);
+    await Promise.race([renamed, ctx.sleep(TERMINATE_EVERY_MS)]).catch(() => undefined); // as above; a stop ends no swap
   }
-  await unlessInUse(control, live, terminate, () => rename(control, live, old));
+  await renamed;
+  await control.run(`alter database ${quoted(old)} allow_connections false`);
 }
 
 /** Old databases that in-place restores kept. Only names of exactly our form, of databases that are ours to protect. */
