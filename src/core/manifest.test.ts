@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { idOf, isPointId, manifestJson, parseManifest, timeOfId } from './manifest.ts';
+import { failedComponent, idOf, isPointId, manifestJson, parseManifest, timeOfId } from './manifest.ts';
 import type { RecoveryPoint } from './model.ts';
 
 const point: RecoveryPoint = {
@@ -28,19 +28,7 @@ const point: RecoveryPoint = {
       durationMs: 8000,
       warnings: ['a view was left out'],
     },
-    cache: {
-      kind: 'redis',
-      error: { code: 'unreachable', message: 'redis at cache: no answer' },
-      serverVersion: null,
-      identity: null,
-      method: null,
-      cut: null,
-      inventoryLevel: null,
-      totals: {},
-      parts: { count: 0, bytes: 0 },
-      durationMs: 10,
-      warnings: [],
-    },
+    cache: failedComponent('redis', { code: 'unreachable', message: 'redis at cache: no answer' }, 10),
   },
 };
 

@@ -57,6 +57,27 @@ export function manifestJson(point: RecoveryPoint): ManifestJson {
   };
 }
 
+/** How a component whose capture failed stands in the manifest. */
+export function failedComponent(
+  kind: string,
+  error: { readonly code: string; readonly message: string },
+  durationMs: number,
+): CapturedComponent {
+  return {
+    kind,
+    error,
+    serverVersion: null,
+    identity: null,
+    method: null,
+    cut: null,
+    inventoryLevel: null,
+    totals: {},
+    parts: { count: 0, bytes: 0 },
+    durationMs: Math.round(durationMs),
+    warnings: [],
+  };
+}
+
 /** Parses what a store holds. 'malformed' names the point and the field that is wrong. */
 export function parseManifest(text: string, where: string): RecoveryPoint {
   let json: ManifestJson;

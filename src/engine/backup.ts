@@ -2,7 +2,7 @@
 
 import { interruption } from '../core/context.ts';
 import { ERRORS, Failure, isFailure, messageOf } from '../core/errors.ts';
-import { idOf, timeOfId } from '../core/manifest.ts';
+import { failedComponent, idOf, timeOfId } from '../core/manifest.ts';
 import type { Capture, CapturedComponent, Context, RecoveryPoint, Source } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
 import {
@@ -271,19 +271,7 @@ function described(
 function failedCapture(ctx: Context, { name, kind }: StackComponent, thrown: unknown, startedMs: number): Captured {
   const code = isFailure(thrown) ? thrown.code : 'internal';
   ctx.log.warn('component not captured', { component: name, code, reason: messageOf(thrown) });
-  const component: CapturedComponent = {
-    kind,
-    error: { code, message: messageOf(thrown) },
-    serverVersion: null,
-    identity: null,
-    method: null,
-    cut: null,
-    inventoryLevel: null,
-    totals: {},
-    parts: { count: 0, bytes: 0 },
-    durationMs: Math.round(ctx.monotonicMs() - startedMs),
-    warnings: [],
-  };
+  const component = failedComponent(kind, { code, message: messageOf(thrown) }, ctx.monotonicMs() - startedMs);
   return { name, component, receipts: new Map(), thrown };
 }
 

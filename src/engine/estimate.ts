@@ -1,15 +1,21 @@
-// How long a restore will take, told from how long the last ones took in drills; never guessed.
+// How long a restore will take, told from how long the last ones took in drills. Until there was one: as long as the
+// capture, which moved the same bytes the other way.
 
 import { isFailure } from '../core/errors.ts';
-import type { Context } from '../core/model.ts';
+import type { CapturedComponent, Context } from '../core/model.ts';
 import type { Store } from '../core/storage.ts';
 import { drillIds, readEvidence } from './evidence.ts';
 
 /** How many drills are looked at, newest first. */
 const DRILLS_READ_MAX = 10;
 
-/** Milliseconds for `bytes` of the component; null when no drill has measured it. */
-export type Estimator = (component: string, bytes: number) => number | null;
+export interface Estimate {
+  readonly ms: number;
+  /** What it rests on: a measured restore, or only the time that the capture took. */
+  readonly from: 'drill' | 'capture';
+}
+/** Null when neither was measured. */
+export type Estimator = (component: string, captured: CapturedComponent) => Estimate | null;
 
 export async function estimator(ctx: Context, store: Store): Promise<Estimator> {
   const msPerByte = new Map<string, number>();
@@ -24,8 +30,9 @@ export async function estimator(ctx: Context, store: Store): Promise<Estimator> 
       if (!isFailure(error, 'malformed') && !isFailure(error, 'missing')) throw error;
     }
   }
-  return (component, bytes) => {
+  return (component, { parts, durationMs }) => {
     const rate = msPerByte.get(component);
-    return rate === undefined ? null : Math.round(rate * bytes);
+    if (rate !== undefined) return { ms: Math.round(rate * parts.bytes), from: 'drill' };
+    return durationMs > 0 ? { ms: durationMs, from: 'capture' } : null;
   };
 }

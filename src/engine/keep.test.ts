@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { isFailure } from '../core/errors.ts';
+import { identityOf } from '../core/liveness.ts';
 import { idOf, timeOfId } from '../core/manifest.ts';
 import type { CapturedComponent, RecoveryPoint } from '../core/model.ts';
 import { testContext } from '../core/testing.ts';
@@ -334,5 +335,21 @@ describe('prune', () => {
     assert.equal((await listPoints(ctx, request.in))[0]?.copyOfProved, true);
     await prunePoints(ctx, { ...request, rulesOf: rulesOf({ daily: 3 }), apply: true });
     assert.deepEqual([on.points.size, on.records.size], [3, 0]);
+  });
+
+  test('keeps the notes of interrupted runs as long as the grace, and those of a run that goes on', async () => {
+    const { ctx, on, request, rulesOf } = await filled(1);
+    const { records } = request.in.store;
+    const hoursAgo = (hours: number): string => idOf(new Date(ctx.now().getTime() - hours * HOUR_MS));
+    const [left, going] = [hoursAgo(3), hoursAgo(5)];
+    const run = { stack: 'shop', plan: null, components: [], process: await identityOf(process.pid) };
+    await records.put(ctx, 'captures', `${left}/db`, {});
+    await records.put(ctx, 'captures', going, run);
+    const prune = (graceMs: number) =>
+      prunePoints(ctx, { ...request, rulesOf: rulesOf({ daily: 3 }), apply: true, graceMs });
+    await prune(4 * HOUR_MS);
+    assert.deepEqual([...on.records.keys()].sort(), [`captures/${going}`, `captures/${left}/db`]);
+    await prune(2 * HOUR_MS);
+    assert.deepEqual([...on.records.keys()], [`captures/${going}`]);
   });
 });

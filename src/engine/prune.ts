@@ -5,6 +5,7 @@ import { isPointId, timeOfId } from '../core/manifest.ts';
 import type { Context } from '../core/model.ts';
 import type { Reclaimed, Store } from '../core/storage.ts';
 import { AHEAD_MS_MAX } from './backup.ts';
+import { stateOfRun } from './captures.ts';
 import { type Decision, decide, type RulesOf } from './keep.ts';
 import type { NamedStore } from './model.ts';
 import { listPoints } from './points.ts';
@@ -46,8 +47,8 @@ export async function prunePoints(ctx: Context, request: PruneRequest): Promise<
     await store.remove(ctx, removed);
     await forgetProofs(ctx, store, removed);
   }
-  if (request.apply) await forgetInterrupted(ctx, store, now);
   const graceMs = request.graceMs ?? GRACE_MS;
+  if (request.apply) await forgetInterrupted(ctx, store, now, graceMs);
   const reclaimed = await store.reclaim(ctx, { apply: request.apply, graceMs });
   return { decisions, removed, applied: request.apply, refusal, reclaimed };
 }
@@ -79,11 +80,12 @@ async function forgetProofs(ctx: Context, store: Store, points: readonly string[
 }
 
 /** Notes of runs that nobody went on with. */
-async function forgetInterrupted(ctx: Context, store: Store, now: Date): Promise<void> {
+async function forgetInterrupted(ctx: Context, store: Store, now: Date, graceMs: number): Promise<void> {
   const notes = await Array.fromAsync(store.records.list(ctx, 'captures'));
   for (const note of notes) {
     const id = note.split('/')[0] ?? note;
-    if (isPointId(id) && now.getTime() - timeOfId(id).getTime() < GRACE_MS) continue;
+    if (isPointId(id) && now.getTime() - timeOfId(id).getTime() < graceMs) continue;
+    if ((await stateOfRun(ctx, { store }, id))?.state === 'alive') continue;
     await store.records.delete(ctx, 'captures', note).catch((error: unknown) => {
       if (!isFailure(error, 'denied')) throw error; // it is never read again
     });

@@ -3,7 +3,7 @@
 import { Failure, messageOf } from '../core/errors.ts';
 import type { CapturedComponent, Context, Probe, RecoveryPoint, Selection } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
-import { type Estimator, estimator } from './estimate.ts';
+import { type Estimate, type Estimator, estimator } from './estimate.ts';
 import { heldBy, heldIn, type NamedStore, PARALLEL_DEFAULT, type StackComponent } from './model.ts';
 import { dependencies, waves } from './order.ts';
 import { type Archived, archivedFailure, archivedIn } from './thaw.ts';
@@ -45,7 +45,7 @@ export interface RestoreStep {
   /** What the target holds now, null when nothing. */
   readonly targetHolds: string | null;
   readonly bytes: number;
-  readonly estimatedMs: number | null;
+  readonly estimate: Estimate | null;
   /** Why this component can't be restored as things are. */
   readonly problem: unknown;
   readonly item: StackComponent;
@@ -60,8 +60,8 @@ export interface RestorePlan {
   readonly bytes: number;
   /** What the store can't read before it is thawed; null when there is nothing of that kind. */
   readonly archived: Archived | null;
-  /** Null where no drill has measured what it takes. */
-  readonly estimatedMs: number | null;
+  /** Null where neither a drill nor a capture has measured what some component takes. */
+  readonly estimate: Estimate | null;
   readonly warnings: readonly string[];
 }
 
@@ -94,7 +94,7 @@ export async function planRestore(ctx: Context, request: RestoreRequest): Promis
     before,
     bytes: steps.reduce((sum, { bytes }) => sum + bytes, 0),
     archived,
-    estimatedMs: totalMs(order, steps),
+    estimate: totalOf(order, steps),
     warnings,
   };
 }
@@ -175,7 +175,7 @@ async function planStep(
     targetVersion: probed.probe?.version ?? null,
     targetHolds: holds,
     bytes: captured.parts.bytes,
-    estimatedMs: estimate(item.name, captured.parts.bytes),
+    estimate: estimate(item.name, captured),
     problem: way === 'empty' && holds !== null ? notEmpty(item.name, holds) : way === 'beside' ? null : probed.error,
     item,
   };
@@ -197,17 +197,18 @@ function notEmpty(name: string, holds: string): Failure {
 }
 
 /** Groups follow one another, and a group takes as long as its slowest. */
-function totalMs(order: RestorePlan['order'], steps: readonly RestoreStep[]): number | null {
-  let sum = 0;
+function totalOf(order: RestorePlan['order'], steps: readonly RestoreStep[]): Estimate | null {
+  let [sum, from]: [number, Estimate['from']] = [0, 'drill'];
   for (const group of order) {
     let slowest = 0;
-    for (const { estimatedMs } of steps.filter(({ name }) => group.includes(name))) {
-      if (estimatedMs === null) return null;
-      slowest = Math.max(slowest, estimatedMs);
+    for (const { estimate } of steps.filter(({ name }) => group.includes(name))) {
+      if (estimate === null) return null;
+      slowest = Math.max(slowest, estimate.ms);
+      if (estimate.from === 'capture') from = 'capture';
     }
     sum += slowest;
   }
-  return sum;
+  return { ms: sum, from };
 }
 
 /** Throws before anything is touched when what is to be restored can't be read yet. */

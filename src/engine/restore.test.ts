@@ -232,7 +232,6 @@ describe('a preview', () => {
     cache.data.clear();
     const request = { from: named('a', on), point, components };
     const before = await planRestore(ctx, request);
-    assert.equal(before.estimatedMs, null, 'nobody has measured it yet');
     assert.deepEqual(
       before.steps.map(({ name, targetHolds, way }) => [name, targetHolds, way]),
       [
@@ -244,8 +243,28 @@ describe('a preview', () => {
     assert.equal(before.bytes, (point.components.db?.parts.bytes ?? 0) + (point.components.cache?.parts.bytes ?? 0));
     await drillPoint(ctx, { ...request, sandboxes: kvSandboxes() });
     const after = await planRestore(ctx, request);
-    assert.ok(after.estimatedMs !== null && after.estimatedMs >= 0);
+    assert.equal(after.estimate?.from, 'drill');
     assert.deepEqual([...db.data, ...cache.data], [['a', '1']]);
+  });
+
+  test('estimates from the time of the capture until a drill has measured, and says on what it rests', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const components = [kv('db', kvServer({ a: '1' })), kv('cache', kvServer({ b: '2' }), { restoreAfter: ['db'] })];
+    const taking = await taken(ctx, on, components);
+    const timed = (durationMs: number): RecoveryPoint => ({
+      ...taking,
+      components: Object.fromEntries(
+        Object.entries(taking.components).map(([name, each]) => [name, { ...each, durationMs }]),
+      ),
+    });
+    const request = { from: named('a', on), components };
+    const plan = await planRestore(ctx, { ...request, point: timed(700) });
+    assert.deepEqual(plan.estimate, { ms: 1400, from: 'capture' });
+    const imported = await planRestore(ctx, { ...request, point: timed(0) });
+    assert.equal(imported.estimate, null, 'nobody has measured it yet');
+    await drillPoint(ctx, { ...request, point: taking, only: ['db'], sandboxes: kvSandboxes() });
+    const mixed = await planRestore(ctx, { ...request, point: timed(700) });
+    assert.deepEqual([mixed.steps[0]?.estimate?.from, mixed.estimate?.from], ['drill', 'capture']);
   });
 
   test('shows a target that does not answer', async () => {

@@ -3,7 +3,7 @@ import { Failure } from '../../core/errors.ts';
 import type { Adopted } from '../../core/storage.ts';
 import { importFolders } from '../../engine/import.ts';
 import type { Bind } from '../session.ts';
-import { openStack } from '../stack.ts';
+import { type OpenStack, type OpenStore, openStack } from '../stack.ts';
 import { plural, table } from '../terminal.ts';
 
 interface Options {
@@ -14,7 +14,10 @@ interface Options {
 
 export function define(command: Command, bind: Bind): void {
   command
-    .option('--store <name>', 'the plain store whose bucket is the folder of the old backups')
+    .option(
+      '--store <name>',
+      'the plain store whose bucket is the folder of the old backups; the only one when left out',
+    )
     .option('--timezone <zone>', 'of the stamps in names such as postgres_DB_20260128_120000.sql.gz', 'UTC')
     .option('--plan <name>', 'the plan whose keep rules hold for them; without one they are kept')
     .addHelpText(
@@ -33,13 +36,25 @@ Example: lifeboat import --store dated --timezone Europe/Madrid`,
     }
     const stores = options.store === undefined ? undefined : [options.store];
     await using stack = await openStack(ctx, config, { stores });
-    const store = stack.stores.find((each) => each.store.adopt) ?? stack.stores[0];
-    if (!store) throw new Error('at least one store is open');
+    const store = storeOf(stack);
     const { timezone: timeZone, plan = null } = options;
     const request = { stack: config.stack, store, components: stack.components, timeZone, plan };
     const found = await Array.fromAsync(importFolders(ctx, request));
     session.print({ store: store.name, points: found.map(toJson) }, () => toText(store.name, found));
     return found.every(({ point, findings }) => point !== null && findings.length === 0) ? 0 : 3;
+  });
+}
+
+/** The one that can hold files of other programs. */
+function storeOf({ stores, failed }: OpenStack): OpenStore {
+  const [unread] = failed;
+  if (unread) throw unread.error; // it may be the one that is meant
+  const able = stores.filter(({ store }) => store.adopt);
+  const store = able[0] ?? stores[0];
+  if (!store) throw new Error('at least one store is open');
+  if (able.length <= 1) return store;
+  throw new Failure('usage', 'several stores can hold the folders of old backups', {
+    hint: `choose one with --store: ${able.map(({ name }) => name).join(', ')}`,
   });
 }
 

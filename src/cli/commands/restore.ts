@@ -185,6 +185,12 @@ async function confirmRestore(session: Session, plan: RestorePlan, options: Opti
 
 const WAYS = { empty: 'into an empty target', beside: 'beside, compared, swapped in', replace: 'over the data there' };
 
+const UNMEASURED = 'time unknown until a drill has measured it';
+const BASIS = {
+  drill: 'as drills have measured',
+  capture: 'which is what the capture took: a drill measures what the way back takes',
+};
+
 function planText(plan: RestorePlan, store: string): string {
   const rows = plan.steps.map((step) => [
     step.name,
@@ -192,7 +198,7 @@ function planText(plan: RestorePlan, store: string): string {
     step.targetHolds ?? (step.targetVersion === null ? 'not known: it does not answer' : 'nothing'),
     WAYS[step.way],
     bytesText(step.bytes),
-    step.estimatedMs === null ? 'unknown' : durationText(step.estimatedMs),
+    step.estimate === null ? 'unknown' : durationText(step.estimate.ms),
   ]);
   const titles = ['component', 'target', 'which holds', 'how', 'size', 'estimated'];
   const problems = plan.steps.flatMap(({ name, problem }) =>
@@ -202,9 +208,7 @@ function planText(plan: RestorePlan, store: string): string {
   );
   return [
     `point ${plan.point.id} from store ${store}: ${bytesText(plan.bytes)}, ${
-      plan.estimatedMs === null
-        ? 'time unknown until a drill has measured it'
-        : `about ${durationText(plan.estimatedMs)}`
+      plan.estimate === null ? UNMEASURED : `about ${durationText(plan.estimate.ms)}, ${BASIS[plan.estimate.from]}`
     }`,
     `order: ${plan.order.map((group) => group.join(' and ')).join(', then ')}`,
     '',
@@ -225,7 +229,7 @@ function planJson(plan: RestorePlan, { store, unreadable }: ChosenIn): object {
     unreadable_stores: unreadable.map(({ name }) => name),
     bytes: plan.bytes,
     archived: plan.archived && archivedJson(plan.archived),
-    estimated_ms: plan.estimatedMs,
+    ...estimateJson(plan),
     order: plan.order,
     components: plan.steps.map((step) => ({
       name: step.name,
@@ -235,11 +239,15 @@ function planJson(plan: RestorePlan, { store, unreadable }: ChosenIn): object {
       target_version: step.targetVersion,
       target_holds: step.targetHolds,
       bytes: step.bytes,
-      estimated_ms: step.estimatedMs,
+      ...estimateJson(step),
       ...(step.problem === null ? {} : errorJson(step.problem)),
     })),
     warnings: plan.warnings,
   };
+}
+
+function estimateJson({ estimate }: Pick<RestorePlan, 'estimate'>): object {
+  return { estimated_ms: estimate?.ms ?? null, estimated_from: estimate?.from ?? null };
 }
 
 function restoredJson(restored: RestoredPoint, { store, unreadable }: ChosenIn): object {
