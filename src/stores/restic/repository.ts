@@ -6,7 +6,7 @@ import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
 import { freshKey, open, seal } from './crypto.ts';
-import { getOwn, putOwn, readObject, shaped, type Vault } from './documents.ts';
+import { getOwn, listNamed, putOwn, readObject, shaped, type Vault } from './documents.ts';
 import { type Indexes, indexFiles } from './index-files.ts';
 import { addKey, SCRYPT_COST, type ScryptCost, type Unlocked, unlock } from './keys.ts';
 import { type Locks, repositoryLocks } from './locks.ts';
@@ -62,16 +62,45 @@ export async function createRepository(
     });
   }
   await assertAbsent(ctx, bucket, CONFIG_KEY); // a listing that shows nothing may be wrong
-  const key = freshKey();
+  const vault = { bucket, key: freshKey() };
   const config = {
     version: VERSION,
     id: randomBytes(32).toString('hex'),
     chunker_polynomial: randomPolynomial().toString(16),
   };
-  await addKey(ctx, bucket, key, settings.password, cost);
-  await putOwn(ctx, { bucket, key }, OWNER_KEY, { stack: settings.stack }, { ifAbsent: true });
-  await bucket.put(ctx, CONFIG_KEY, seal(key, Buffer.from(JSON.stringify(config))), { ifAbsent: true });
-  await readConfig(ctx, { bucket, key });
+  // Where the bucket can tell, the second of two who make a store here at once fails now and leaves nothing.
+  await putOwn(ctx, vault, OWNER_KEY, { stack: settings.stack }, { ifAbsent: true });
+  const { id } = await addKey(ctx, bucket, vault.key, settings.password, cost);
+  try {
+    await assertOnlyKey(ctx, bucket, id);
+    await bucket.put(ctx, CONFIG_KEY, seal(vault.key, Buffer.from(JSON.stringify(config))), { ifAbsent: true });
+  } catch (error) {
+    if (isFailure(error, 'exists')) await withdraw(ctx, vault, id);
+    throw error;
+  }
+  await readConfig(ctx, vault);
+}
+
+/** Both put their key before they look: at least one sees the other, and no key is left that does not open `config`. */
+async function assertOnlyKey(ctx: Context, bucket: Bucket, own: string): Promise<void> {
+  for await (const id of listNamed(ctx, bucket, 'keys')) {
+    if (id === own) continue;
+    throw new Failure('exists', `somebody else is making a store at ${bucket.url}`, {
+      hint: 'open that one; if nobody has made it in the end, run lifeboat init again',
+    });
+  }
+}
+
+/** Takes back what was written here, and nothing that another one wrote over it. */
+async function withdraw(ctx: Context, vault: Vault, keyFile: string): Promise<void> {
+  await vault.bucket.delete(ctx, `keys/${keyFile}`);
+  try {
+    await getOwn(ctx, vault, OWNER_KEY);
+  } catch (error) {
+    if (isFailure(error, 'checksum') || isFailure(error, 'missing')) return;
+    throw error;
+  }
+  await vault.bucket.delete(ctx, OWNER_KEY);
 }
 
 export async function openRepository(
