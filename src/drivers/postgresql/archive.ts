@@ -6,6 +6,7 @@
 // A pipe can't be sought in, so pg_dump leaves the places of the blocks empty in the table of contents. Knowing them
 // allows to restore in parallel, and one table without the others.
 
+import { z } from 'zod';
 import { Failure } from '../../core/errors.ts';
 
 const FORMAT_CUSTOM = 1;
@@ -19,19 +20,22 @@ const VERSIONS = [0x010e, 0x010f, 0x0110];
 const STRING_BYTES_MAX = 256 * 1024 * 1024;
 const ENTRIES_MAX = 5_000_000;
 
-export interface TocEntry {
-  readonly id: number;
-  readonly what: string; // 'TABLE', 'TABLE DATA', 'INDEX'
-  readonly schema: string;
-  readonly name: string;
-  readonly owner: string;
-  readonly tablespace: string;
-  readonly needs: readonly number[];
+const place = z.number().int().nonnegative();
+/** A part of a point carries them, so what is read here may come from anywhere. */
+export const tocEntry = z.strictObject({
+  id: z.number().int(),
+  what: z.string(), // 'TABLE', 'TABLE DATA', 'INDEX'
+  schema: z.string(),
+  name: z.string(),
+  owner: z.string(),
+  tablespace: z.string(),
+  needs: z.array(z.number().int()),
   /** Where in the archive the place of its data is told: a flag and eight bytes. */
-  readonly field: number;
+  field: place,
   /** Null when it has no data. */
-  readonly data: { readonly at: number; readonly bytes: number } | null;
-}
+  data: z.strictObject({ at: place, bytes: place }).nullable(),
+});
+export type TocEntry = Readonly<z.output<typeof tocEntry>>;
 
 export interface Toc {
   /** The pg_dump that wrote it: '16.14'. */
@@ -50,7 +54,7 @@ export interface ArchiveReader {
   end(): Toc;
 }
 
-type Entry = Omit<TocEntry, 'data'> & { expectsData: boolean; data: { at: number; bytes: number } | null };
+type Entry = Omit<TocEntry, 'data'> & { expectsData: boolean; data: TocEntry['data'] };
 interface Head {
   readonly writtenBy: string;
   readonly server: string;
@@ -150,19 +154,8 @@ function* parseEntry(version: number, position: () => number): Generator<number,
   const needs: number[] = [];
   for (let each = yield* string(); each !== null; each = yield* string()) needs.push(Number(each));
   const field = position();
-  const place = yield 9;
-  return {
-    id,
-    what,
-    schema,
-    name,
-    owner,
-    tablespace,
-    needs,
-    field,
-    expectsData: place[0] !== OFFSET_NO_DATA,
-    data: null,
-  };
+  const expectsData = (yield 9)[0] !== OFFSET_NO_DATA;
+  return { id, what, schema, name, owner, tablespace, needs, field, expectsData, data: null };
 }
 
 function* int(): Generator<number, number, Buffer> {

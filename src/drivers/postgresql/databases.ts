@@ -19,6 +19,8 @@ export const databaseFacts = z.object({
     rules: z.string().nullable(),
   }),
   owner: z.string(),
+  /** Null for the server's default one. */
+  tablespace: z.string().nullable(),
   properties: z.object({
     connections: z.number().int(),
     comment: z.string().nullable(),
@@ -100,6 +102,7 @@ export async function factsOf(session: Session, database: string): Promise<Datab
   return await session.row(
     databaseFacts,
     `select datname as name, pg_encoding_to_char(encoding) as encoding, pg_get_userbyid(datdba) as owner,
+        (select nullif(spcname, 'pg_default') from pg_tablespace s where s.oid = d.dattablespace) as tablespace,
         json_build_object('provider', case datlocprovider when 'b' then 'builtin' when 'i' then 'icu' else 'libc' end,
           'collate', datcollate, 'ctype', datctype, 'locale', ${locale}, 'rules', ${rules}) as locale,
         json_build_object('connections', datconnlimit, 'comment', shobj_description(oid, 'pg_database'),

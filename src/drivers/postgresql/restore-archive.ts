@@ -92,7 +92,9 @@ async function succeed(
     await running.succeeded();
   } catch (error) {
     await running.stop();
-    if (isFailure(error, 'program-failed') && errors.length > 0 && errors.every(isOfNewerProgram)) return;
+    const excusable = isFailure(error, 'program-failed') && errors.length > 0 && errors.every(isOfNewerProgram);
+    // 1 is how it counts errors that it went on after; killed, it says nothing.
+    if (excusable && (await running.ended()).code === 1) return;
     throw await explained(ctx, server, database, error);
   }
 }

@@ -15,6 +15,8 @@ import type { Server } from './settings.ts';
 import { type DatabaseToc, readToc } from './toc-part.ts';
 
 const UNFINISHED = 'lifeboat: a restore into this database was not finished';
+/** Of a database that was there before: what else it is used for we can't know, so it is never dropped unasked. */
+const UNFINISHED_IN_YOURS = `${UNFINISHED}; it was there before`;
 
 export async function restoreServer(
   ctx: Context,
@@ -144,7 +146,8 @@ async function stateOf(
   );
   if (comment === UNFINISHED) return 'unfinished';
   if (replace) return 'full';
-  throw new Failure('target-not-empty', `${place(server, target)}: it holds ${held}`, {
+  const what = comment === UNFINISHED_IN_YOURS ? `${held} of a restore that was not finished` : held;
+  throw new Failure('target-not-empty', `${place(server, target)}: it holds ${what}`, {
     hint: 'restore into another database, in place, or ask for its replacement by name',
   });
 }
@@ -168,7 +171,8 @@ async function prepare(
   if (state !== 'empty') warnings.push(...(await createDatabase(control, target, known?.facts ?? null)));
   else warnings.push(...(await unlike(control, target, known?.facts ?? null)));
   if (state === 'unfinished') warnings.push(`an unfinished restore of ${database} was cleared away`);
-  await allowed(() => control.run(`comment on database ${quoted(target)} is ${literal(UNFINISHED)}`));
+  const mark = state === 'empty' ? UNFINISHED_IN_YOURS : UNFINISHED;
+  await allowed(() => control.run(`comment on database ${quoted(target)} is ${literal(mark)}`));
   return warnings;
 }
 
@@ -213,19 +217,42 @@ export async function unlessInUse(
 async function createDatabase(control: Session, name: string, facts: DatabaseFacts | null): Promise<string[]> {
   const create = `create database ${quoted(name)} template template0`;
   if (!facts) {
-    await control.run(create);
+    await created(control, name, create);
     return [];
   }
+  const { clause, warnings } = await tablespaceFor(control, name, facts);
   const encoding = ` encoding ${literal(facts.encoding)}`;
   try {
-    await control.run(create + encoding + localeClause(facts, control.major));
-    return [];
+    await created(control, name, create + encoding + localeClause(facts, control.major) + clause);
+    return warnings;
   } catch (error) {
     // 22023, 42809: a locale that this machine has not.
     if (!['22023', '42809', '0A000'].includes(sqlState(error))) throw error;
-    await control.run(`${create}${encoding} lc_collate 'C' lc_ctype 'C'`);
-    return [`database ${name}: created with locale C, because ${messageOf(error)}`];
+    await created(control, name, `${create}${encoding} lc_collate 'C' lc_ctype 'C'${clause}`);
+    return [...warnings, `database ${name}: created with locale C, because ${messageOf(error)}`];
   }
+}
+
+async function created(control: Session, name: string, statement: string): Promise<void> {
+  try {
+    await control.run(statement);
+  } catch (cause) {
+    if (!isFailure(cause, 'privileges')) throw cause;
+    const hint = `restore as a role with CREATEDB, or create database ${quoted(name)} for this one beforehand`;
+    throw new Failure('privileges', cause.message, { cause, hint });
+  }
+}
+
+/** A tablespace is a place on a machine: it is used where there is one of that name, and never made. */
+async function tablespaceFor(
+  control: Session,
+  name: string,
+  { tablespace }: DatabaseFacts,
+): Promise<{ clause: string; warnings: string[] }> {
+  if (tablespace === null) return { clause: '', warnings: [] };
+  const found = await control.rows(z.object({}), 'select from pg_tablespace where spcname = $1', [tablespace]);
+  if (found.length > 0) return { clause: ` tablespace ${quoted(tablespace)}`, warnings: [] };
+  return { clause: '', warnings: [`database ${name}: it is in the default tablespace, there is no ${tablespace}`] };
 }
 
 function localeClause({ locale }: DatabaseFacts, major: number): string {
@@ -262,7 +289,7 @@ async function finish(ctx: Context, server: Server, control: Session, { target, 
   if (!known.publicSchema) await dropPublic(ctx, server, target);
   const statements = propertyStatements(target, known.facts, await rolesOf(control));
   // A point of a half-restored database must not make this one look half-restored: it would be cleared away.
-  if (known.facts.properties.comment === UNFINISHED) statements.push(withoutComment(target));
+  if (known.facts.properties.comment?.startsWith(UNFINISHED)) statements.push(withoutComment(target));
   for (const statement of statements) {
     const refused = await allowed(() => control.run(statement));
     // Without the value, which may be a secret of the application.
@@ -285,13 +312,16 @@ async function dropPublic(ctx: Context, server: Server, target: string): Promise
   await session.run('drop schema if exists public restrict');
 }
 
-/** Runs what takes rights that a restore can do without; resolves to the server's words when it has none. */
+/** 42704, 22023: a setting or a value of one that this server does not know. */
+const UNKNOWN_HERE = ['42704', '22023'];
+
+/** Runs what a restore can do without; resolves to the server's words when it does not take it. */
 async function allowed(work: () => Promise<void>): Promise<string | null> {
   try {
     await work();
     return null;
   } catch (error) {
-    if (isFailure(error, 'privileges')) return messageOf(error);
+    if (isFailure(error, 'privileges') || UNKNOWN_HERE.includes(sqlState(error))) return messageOf(error);
     throw error;
   }
 }

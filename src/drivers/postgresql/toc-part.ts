@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { batched, readAll } from '../../core/bytes.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context, Sink, Source } from '../../core/model.ts';
-import type { Toc, TocEntry } from './archive.ts';
+import { type Toc, tocEntry } from './archive.ts';
 import { type DatabaseFacts, databaseFacts } from './databases.ts';
 import { databasePart } from './names.ts';
 
@@ -20,32 +20,6 @@ export interface DatabaseToc {
 }
 
 const place = z.number().int().nonnegative();
-/** Short: there may be a hundred thousand. */
-const entry = z
-  .tuple([
-    z.number().int(),
-    z.string(),
-    z.string(),
-    z.string(),
-    z.string(),
-    z.string(),
-    z.array(z.number().int()),
-    place,
-    z.tuple([place, place]).nullable(),
-  ])
-  .transform(
-    ([id, what, schema, name, owner, tablespace, needs, field, data]): TocEntry => ({
-      id,
-      what,
-      schema,
-      name,
-      owner,
-      tablespace,
-      needs,
-      field,
-      data: data && { at: data[0], bytes: data[1] },
-    }),
-  );
 const document = z.object({
   format: z.literal(1),
   database: databaseFacts,
@@ -54,7 +28,7 @@ const document = z.object({
   server: z.string(),
   blocks_at: place,
   bytes: place,
-  entries: z.array(entry),
+  entries: z.array(tocEntry),
 });
 
 export async function putToc(ctx: Context, sink: Sink, { facts, toc, publicSchema }: DatabaseToc): Promise<void> {
@@ -74,9 +48,8 @@ async function* rendered({ facts, toc, publicSchema }: DatabaseToc): AsyncIterab
   };
   yield `${JSON.stringify(head).slice(0, -1)},"entries":[`;
   let comma = '';
-  for (const { id, what, schema, name, owner, tablespace, needs, field, data } of entries) {
-    const place = data && [data.at, data.bytes];
-    yield `${comma}\n${JSON.stringify([id, what, schema, name, owner, tablespace, needs, field, place])}`;
+  for (const entry of entries) {
+    yield `${comma}\n${JSON.stringify(entry)}`;
     comma = ',';
   }
   yield '\n]}\n';
