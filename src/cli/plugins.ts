@@ -2,7 +2,7 @@
 
 import type { z } from 'zod';
 import { Failure } from '../core/errors.ts';
-import type { Context, Driver } from '../core/model.ts';
+import type { Context, Driver, Finding } from '../core/model.ts';
 import { nearest } from '../core/settings.ts';
 import type { Bucket, StoreFormat } from '../core/storage.ts';
 
@@ -17,6 +17,8 @@ export interface FormatPlugin {
 export interface BucketPlugin {
   readonly settings: z.ZodObject;
   open(ctx: Context, url: string, settings: unknown): Bucket;
+  /** What else was decided about the bucket that concerns what lies there. Changes nothing. */
+  posture?(ctx: Context, url: string, settings: unknown): Promise<readonly Finding[]>;
 }
 
 const DRIVERS: Readonly<Record<string, () => Promise<DriverPlugin>>> = {
@@ -81,7 +83,13 @@ export async function bucketPlugin(url: string): Promise<BucketPlugin> {
       import('../buckets/s3/bucket.ts'),
       import('../buckets/s3/settings.ts'),
     ]);
-    return { settings: s3BucketSettings, open: (_ctx, at, settings) => s3Bucket(at, settings) };
+    return {
+      settings: s3BucketSettings,
+      open: (_ctx, at, settings) => s3Bucket(at, settings),
+      async posture(ctx, at, settings) {
+        return await (await import('../buckets/s3/posture.ts')).s3Posture(ctx, at, settings);
+      },
+    };
   }
   if (/^[a-z][a-z0-9+.-]*:\/\//.test(url)) {
     throw new Failure('settings-invalid', `bucket ${url}: only s3://… and directories are known`);

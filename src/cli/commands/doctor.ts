@@ -1,36 +1,22 @@
-import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
-import { bucketChecks } from '../../buckets/checks.ts';
-import { isFailure, messageOf } from '../../core/errors.ts';
-import type { Context, Finding, Probe } from '../../core/model.ts';
 import { worst } from '../../core/verdict.ts';
-import type { ComponentConfig, Config, StoreConfig } from '../config/model.ts';
-import type { Bind } from '../session.ts';
-import { openBucket, openStore, pickStores } from '../stack.ts';
-import { bytesText, table } from '../terminal.ts';
-import { kindText } from '../views.ts';
-
-/** A source clock further off than this makes times of cuts and points disagree. */
-const CLOCK_SKEW_MS_MAX = 5_000;
+import { type ExaminedComponent, examineComponent } from '../doctor/component.ts';
+import { type Patient, patientText } from '../doctor/patient.ts';
+import { spaceFinding } from '../doctor/space.ts';
+import { examineStore } from '../doctor/store.ts';
+import { namesOption } from '../options.ts';
+import type { Bind, Session } from '../session.ts';
+import { pickStores } from '../stack.ts';
 
 interface Options {
   readonly store?: readonly string[];
   readonly deep?: true;
 }
-interface Patient {
-  readonly kind: 'component' | 'store';
-  readonly name: string;
-  readonly summary: string;
-  readonly findings: readonly Finding[];
-}
 
 export function define(command: Command, bind: Bind): void {
   command
-    .option('--store <names...>', 'only these stores, and no component')
-    .option(
-      '--deep',
-      'with --store: put every behaviour that we rely on to the test, in a folder that is removed again',
-    )
+    .addOption(namesOption('--store <names>', 'only these stores, and no component'))
+    .option('--deep', 'put every behaviour that we rely on to the test, in a folder that is removed again')
     .addHelpText(
       'after',
       `
@@ -39,98 +25,37 @@ Examples:
   lifeboat doctor --store offsite --deep    does this S3 keep its promises?`,
     );
   bind<Options>(command, async (session, options) => {
-    const { ctx } = session;
-    const config = await session.config();
-    const components = options.store === undefined ? config.components : [];
-    const stores = pickStores(config, options.store);
-    const patients = await Promise.all([
-      ...components.map((each) => examineComponent(ctx, each)),
-      ...stores.map((each) => examineStore(ctx, config, each, options.deep === true)),
-    ]);
+    const patients = await examine(session, options);
     const verdict = worst(patients.flatMap(({ findings }) => findings.map((finding) => finding.verdict)));
-    session.print({ verdict, examined: patients }, () => patients.map(patientText).join('\n\n'));
+    const examined = patients.map(({ kind, name, summary, findings }) => ({ kind, name, summary, findings }));
+    session.print({ verdict, examined }, () => patients.map(patientText).join('\n\n'));
     return verdict === 'pass' ? 0 : 3;
   });
 }
 
-async function examineComponent(ctx: Context, config: ComponentConfig): Promise<Patient> {
-  const who = { kind: 'component', name: config.name } as const;
-  try {
-    const component = config.driver.open(await config.settings(ctx));
-    const probe = await component.probe(ctx);
-    const size = probe.bytes === null ? '' : `, ${bytesText(probe.bytes)}`;
-    const server = kindText({ kind: config.driver.kind, serverVersion: probe.version });
-    const summary = `${server}${size}${probe.holdsData ? `, holds ${probe.holdsData}` : ', empty'}`;
-    return { ...who, summary, findings: [reached(), clockFinding(probe), ...probe.findings] };
-  } catch (error) {
-    return { ...who, summary: config.driver.kind, findings: [failed('it answers', error)] };
-  }
-}
-
-async function examineStore(ctx: Context, config: Config, store: StoreConfig, deep: boolean): Promise<Patient> {
-  const who = { kind: 'store', name: store.name, summary: `${store.format.format} at ${store.url}` } as const;
-  const findings: Finding[] = [];
-  try {
-    await using opened = await openStore(ctx, store);
-    let points = 0;
-    for await (const point of opened.store.list(ctx)) if (point.stack === config.stack) points += 1;
-    const detail = `${points} points, ${bytesText(await opened.store.bytes(ctx))}`;
-    findings.push({ check: 'it opens and lists its points', verdict: 'pass', detail });
-  } catch (error) {
-    findings.push(failed('it opens and lists its points', error));
-  }
-  if (deep) findings.push(...(await examineBucket(ctx, store)));
-  return { ...who, findings };
-}
-
-async function examineBucket(ctx: Context, store: StoreConfig): Promise<readonly Finding[]> {
-  const bucket = await openBucket(ctx, store, `/0-lifeboat-check-${randomUUID()}`);
-  const findings: Finding[] = [];
-  try {
-    for (const { title, run } of bucketChecks) {
-      ctx.progress({ task: store.name, phase: 'deep', items: findings.length, itemsTotal: bucketChecks.length });
-      try {
-        await run(ctx, bucket);
-        findings.push({ check: title, verdict: 'pass', detail: 'as it should be' });
-      } catch (error) {
-        findings.push(failed(title, error));
-      }
-    }
-  } finally {
-    await bucket.close();
-  }
-  return findings;
-}
-
-function reached(): Finding {
-  return { check: 'it answers', verdict: 'pass', detail: 'yes' };
-}
-
-function clockFinding({ clockSkewMs }: Probe): Finding {
-  const check = 'its clock agrees with ours';
-  if (clockSkewMs === null) return { check, verdict: 'unknown', detail: 'it does not tell the time' };
-  const detail = `${Math.abs(clockSkewMs)} ms ${clockSkewMs < 0 ? 'behind' : 'ahead'}`;
-  const right = Math.abs(clockSkewMs) <= CLOCK_SKEW_MS_MAX;
-  return { check, verdict: right ? 'pass' : 'fail', detail, ...(right ? {} : { hint: 'set both clocks by NTP' }) };
-}
-
-/** What could not be seen for lack of a right is unknown; everything else that goes wrong is wrong. */
-function failed(check: string, error: unknown): Finding {
-  const hint = isFailure(error) ? error.hint : undefined;
-  const verdict = isFailure(error, 'denied') ? 'unknown' : 'fail';
-  return { check, verdict, detail: messageOf(error), ...(hint === undefined ? {} : { hint }) };
-}
-
-function patientText({ kind, name, summary, findings }: Patient): string {
-  const rows = findings.map(({ check, verdict, detail, hint }) => [
-    `  ${verdict}`,
-    check,
-    detail.split('\n').join(' '),
-    hint ? `→ ${hint}` : '',
+async function examine(session: Session, options: Options): Promise<readonly Patient[]> {
+  const { ctx } = session;
+  const config = await session.config();
+  const chosen = options.store === undefined ? config.components : [];
+  const stores = pickStores(config, options.store);
+  const components = Promise.all(chosen.map((each) => examineComponent(ctx, each)));
+  const probedBytes = async (): Promise<number | null> => sumOf(await components);
+  const deep = options.deep === true;
+  const [first, second] = await Promise.all([
+    components,
+    Promise.all(stores.map((store) => examineStore(ctx, { store, stack: config.stack, deep, probedBytes }))),
   ]);
-  const body = table(
-    ['', '', '', ''].map((title) => ({ title })),
-    rows,
+  if (options.store !== undefined) return second;
+  const largest = first.reduce<number | null>(
+    (most, { bytes }) => (bytes === null ? most : Math.max(most ?? 0, bytes)),
+    null,
   );
-  return `${kind} ${name}: ${summary}\n${body.replace(/^.*\n/, '')}`;
+  const otherwise = 'large restores then run in one job, or elsewhere with TMPDIR';
+  const space = await spaceFinding('restores have room to unpack', ctx.scratch, { need: largest, otherwise });
+  return [...first, ...second, { kind: 'machine', name: 'here', summary: 'scratch space', findings: [space] }];
+}
+
+function sumOf(components: readonly ExaminedComponent[]): number | null {
+  const known = components.flatMap(({ bytes }) => (bytes === null ? [] : [bytes]));
+  return known.length === 0 ? null : known.reduce((sum, bytes) => sum + bytes, 0);
 }

@@ -13,7 +13,7 @@ import { ident, literal } from './names.ts';
 import type { Server } from './settings.ts';
 
 /** What reads beside the dump, so that a server under load is not loaded more. */
-const SESSIONS = 2;
+export const SESSIONS = 2;
 const SEQUENCES_PER_QUERY = 100;
 /** A transaction keeps a lock on each table that it has read, and the server has room for a few thousand. */
 const PIECES_PER_TRANSACTION = 8;

@@ -1,0 +1,47 @@
+// A component: does it answer, can it be captured, and could a drill run a server of its version?
+
+import { mkdtemp } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isFailure } from '../../core/errors.ts';
+import type { Context, Driver, Finding } from '../../core/model.ts';
+import type { ComponentConfig } from '../config/model.ts';
+import { bytesText } from '../terminal.ts';
+import { kindText } from '../views.ts';
+import { clockFinding, failed, type Patient } from './patient.ts';
+
+export interface ExaminedComponent extends Patient {
+  /** What it holds; null when it does not tell. */
+  readonly bytes: number | null;
+}
+
+export async function examineComponent(ctx: Context, config: ComponentConfig): Promise<ExaminedComponent> {
+  const who = { kind: 'component', name: config.name } as const;
+  try {
+    const component = config.driver.open(await config.settings(ctx));
+    const probe = await component.probe(ctx);
+    const size = probe.bytes === null ? '' : `, ${bytesText(probe.bytes)}`;
+    const server = kindText({ kind: config.driver.kind, serverVersion: probe.version });
+    const summary = `${server}${size}${probe.holdsData ? `, holds ${probe.holdsData}` : ', empty'}`;
+    const answers: Finding = { check: 'it answers', verdict: 'pass', detail: 'yes' };
+    const findings = [answers, clockFinding(probe.clockSkewMs), ...probe.findings];
+    findings.push(...(await sandboxFindings(ctx, config.driver, probe.version)));
+    return { ...who, summary, findings, bytes: probe.bytes };
+  } catch (error) {
+    if (ctx.signal.aborted) throw error;
+    return { ...who, summary: config.driver.kind, findings: [failed('it answers', error)], bytes: null };
+  }
+}
+
+/** Backups do without a server on this machine; what they are worth can't be shown without one. */
+async function sandboxFindings(ctx: Context, driver: Driver, version: string): Promise<readonly Finding[]> {
+  if (!driver.serverSpec) return [];
+  const check = 'a drill can restore it here';
+  const dir = await mkdtemp(join(ctx.scratch, 'doctor-'));
+  try {
+    const { run } = await driver.serverSpec(ctx, { version, dir, port: 1, password: '' }); // nothing is started
+    return [{ check, verdict: 'pass', detail: run ? `with ${run.program}` : 'a directory is all that it takes' }];
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    return [{ ...failed(check, error), verdict: 'unknown' }];
+  }
+}
