@@ -8,7 +8,7 @@ import type { Context } from '../../core/model.ts';
 import { CONFIG_FILES, loadConfig, parseConfig } from '../config/load.ts';
 import type { Config } from '../config/model.ts';
 import { type Found, fromCompose, fromEnvironment } from '../init/detect.ts';
-import { configText, type InitChoice, recoveryKit } from '../init/template.ts';
+import { configText, type InitChoice, recoveryKit, withoutSecrets } from '../init/template.ts';
 import type { Bind, Session } from '../session.ts';
 import { openBucket } from '../stack.ts';
 import { table } from '../terminal.ts';
@@ -72,8 +72,11 @@ Examples:
 
 async function writeConfig(session: Session, options: Options, file: string): Promise<Config> {
   const choice = await choose(session, options);
-  const text = configText(choice);
+  const { components, secrets } = withoutSecrets(choice.components, dirname(choice.passwordFile));
+  const text = configText({ ...choice, components });
   await parseConfig(session.ctx, text, file); // never leave a file behind that we would not read
+  await mkdir(dirname(choice.passwordFile), { recursive: true });
+  for (const secret of secrets) await writeFile(secret.file, secret.text, { mode: 0o600, flag: 'wx' });
   await ensurePassword(choice.passwordFile);
   await mkdir(dirname(resolve(file)), { recursive: true });
   await writeFile(file, text, { mode: 0o600, flag: 'wx' });
@@ -110,7 +113,7 @@ async function detect(ctx: Context, options: Options): Promise<readonly Found[]>
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
     throw new Failure('usage', `${file} can't be read (${systemCode(cause)})`, { cause });
   });
-  return [...fromCompose(text, file), ...(options.fromEnv ? fromEnvironment(ctx.env) : [])];
+  return [...fromCompose(text, file, ctx.env), ...(options.fromEnv ? fromEnvironment(ctx.env) : [])];
 }
 
 function storePlace(place: string): string {
@@ -119,7 +122,6 @@ function storePlace(place: string): string {
 
 async function ensurePassword(file: string): Promise<void> {
   if (existsSync(file)) return;
-  await mkdir(dirname(file), { recursive: true });
   await writeFile(file, `${randomBytes(24).toString('base64url')}\n`, { mode: 0o600, flag: 'wx' });
 }
 
@@ -134,7 +136,9 @@ async function createStores(ctx: Context, config: Config): Promise<{ name: strin
         () => 'created',
         async (error: unknown) => {
           if (!isFailure(error, 'exists')) throw error;
-          await using _opened = await each.format.open(ctx, bucket, settings);
+          await using _opened = await each.format.open(ctx, bucket, settings).catch((cause: unknown) => {
+            throw isFailure(cause, 'missing') ? error : cause; // what is there is no store
+          });
           return 'already there';
         },
       );
