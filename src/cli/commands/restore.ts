@@ -9,6 +9,7 @@ import { confirm } from '../confirm.ts';
 import { namesOption, repeatedOption } from '../options.ts';
 import { type Bind, errorJson, type Session } from '../session.ts';
 import { type OpenStack, openStack, pickComponents } from '../stack.ts';
+import { targetsOf, withoutPassword } from '../targets.ts';
 import { bytesText, durationText, table } from '../terminal.ts';
 import { archivedJson, archivedText, comeBackText, confirmThaw, type ThawOptions, thaw, tierOf } from '../thaw.ts';
 import { parseTime } from '../times.ts';
@@ -49,7 +50,7 @@ export function define(command: Command, bind: Bind): void {
 Examples:
   lifeboat restore latest --preview
   lifeboat restore latest --yes
-  lifeboat restore --at '2h ago' --only main-db --to main-db=postgresql://staging.internal/shop
+  lifeboat restore --at '2h ago' --only main-db --to 'main-db=postgresql://me:\${env:STAGING}@staging.internal/shop'
   lifeboat restore latest --in-place --only main-db      the old database is kept beside it
   lifeboat restore --drop-old --only main-db             … until you say so
   lifeboat restore latest --thaw standard --wait         from an archive such as Glacier`,
@@ -72,9 +73,11 @@ Examples:
     const wanted = { word, at, components: options.only ?? config.components.map(({ name }) => name) };
     const choice = chooseEverywhere(await listEverywhere(session.ctx, stack), config.stack, wanted);
     const { store, chosen, unreadable } = choice;
-    const request = requestOf(options, stack, store, chosen.point, config.parallel);
+    const { targets, warnings } = await targetsOf(session.ctx, options.to ?? []);
+    const request = { ...requestOf(options, stack, store, chosen.point, config.parallel), to: targets };
     for (const id of chosen.passedOver) session.note(`point ${id} is newer but lacks some of the components`);
-    const plan = await planRestore(session.ctx, request);
+    const planned = await planRestore(session.ctx, request);
+    const plan = { ...planned, warnings: [...warnings, ...planned.warnings] };
     if (options.preview) {
       session.print(planJson(plan, choice), () => planText(plan, store.name));
       noteUnreadable(session, unreadable);
@@ -105,7 +108,6 @@ function requestOf(
     point,
     components: stack.components,
     only: options.only,
-    to: options.to && targetsOf(options.to),
     select: options.select && selectionOf(options.select),
     inPlace: options.inPlace,
     terminateConnections: options.terminateConnections,
@@ -119,16 +121,6 @@ function jobsOf(text: string): number {
   const jobs = Number(text);
   if (Number.isInteger(jobs) && jobs >= 1 && jobs <= 64) return jobs;
   throw new Failure('usage', `--jobs ${text} is no number from 1 to 64`);
-}
-
-function targetsOf(pairs: readonly string[]): Record<string, string> {
-  return Object.fromEntries(
-    pairs.map((pair) => {
-      const at = pair.indexOf('=');
-      if (at <= 0) throw new Failure('usage', `--to ${pair} is not COMPONENT=TARGET`);
-      return [pair.slice(0, at), pair.slice(at + 1)];
-    }),
-  );
 }
 
 function selectionOf(pairs: readonly string[]): Selection {
@@ -313,8 +305,4 @@ function safetyLines({ safety }: RestoredPoint): string[] {
   const kept = safety.point === null ? [] : [`what was replaced is point ${safety.point}`];
   if (safety.error === null) return kept;
   return [...kept, `warning: what was replaced could not be captured whole first: ${messageOf(safety.error)}`];
-}
-
-function withoutPassword(target: string): string {
-  return target.replace(/^([a-z+]+:\/\/[^:/@]*):.*@/, '$1@');
 }

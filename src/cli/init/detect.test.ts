@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fromCompose, fromEnvironment } from './detect.ts';
+import { withoutSecrets } from './template.ts';
 
 test('an environment names its servers, and no secret is taken out of it', () => {
   const env = {
@@ -35,7 +36,7 @@ services:
   ait-redis: { image: "redis:7", ports: ["6380:6379/tcp"] }
   web: { image: "nginx" }
 `;
-  const found = fromCompose(text, 'docker-compose.yml');
+  const found = fromCompose(text, 'docker-compose.yml', {});
   assert.deepEqual(
     found.map(({ name, settings }) => [name, settings.host, settings.port]),
     [
@@ -44,5 +45,41 @@ services:
     ],
   );
   assert.ok(!JSON.stringify(found).includes('hush'));
-  assert.throws(() => fromCompose('services: 7', 'x.yml'), { code: 'settings-invalid' });
+  assert.throws(() => fromCompose('services: 7', 'x.yml', {}), { code: 'settings-invalid' });
+});
+
+test('variables of a compose file count as Compose counts them, and ports in their long form too', () => {
+  const text = `
+services:
+  db:
+    image: "postgres:\${PG_VERSION:-16}"
+    environment:
+      POSTGRES_USER: \${DB_USER:-shop}
+      POSTGRES_DB: \${DB_NAME}
+      POSTGRES_PASSWORD: \${DB_SECRET:-hush}
+    ports: [{ target: 5432, published: "5433", protocol: tcp }]
+  other: { image: postgres, environment: [POSTGRES_USER=$OTHER, POSTGRES_DB=a$$b], ports: ["\${PORT:-5434}:5432"] }
+`;
+  const [db, other] = fromCompose(text, 'compose.yml', { DB_USER: '', OTHER: 'me' });
+  assert.deepEqual(db?.settings, {
+    host: 'localhost',
+    port: 5433,
+    user: 'shop',
+    password: `\${env:DB_SECRET}`,
+    databases: [`\${env:DB_NAME}`],
+  });
+  assert.deepEqual([other?.settings.user, other?.settings.port, other?.settings.databases], ['me', 5434, ['a$b']]);
+});
+
+test('a password in a URL that somebody typed goes into a file of its own, not into the configuration', () => {
+  const typed = (name: string, url: string) => ({ name, kind: 'redis', settings: { url }, from: 'your answer' });
+  const { components, secrets } = withoutSecrets(
+    [typed('cache', 'redis://:hush@cache'), typed('b', 'redis://b')],
+    '/etc/x',
+  );
+  assert.deepEqual(
+    components.map(({ settings }) => settings.url),
+    [`\${file:/etc/x/cache.url}`, 'redis://b'],
+  );
+  assert.deepEqual(secrets, [{ file: '/etc/x/cache.url', text: 'redis://:hush@cache' }]);
 });

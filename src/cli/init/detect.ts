@@ -3,7 +3,7 @@
 import { isMap, parseDocument } from 'yaml';
 import { Failure } from '../../core/errors.ts';
 
-/** One component as it will stand in lifeboat.yaml. Secrets are references, never values. */
+/** One component as it will stand in lifeboat.yaml. Secrets are references; only a typed URL may hold a value. */
 export interface Found {
   readonly name: string;
   readonly kind: string;
@@ -59,14 +59,15 @@ function redisFromFields(env: Env): Found {
   };
 }
 
-export function fromCompose(text: string, file: string): readonly Found[] {
+/** `env` is what Compose itself would put in place of `${NAME}`. */
+export function fromCompose(text: string, file: string, env: Env): readonly Found[] {
   const document = parseDocument(text);
   if (document.errors[0]) throw new Failure('settings-invalid', `${file}: ${document.errors[0].message}`);
   const services = document.get('services');
   if (!isMap(services)) throw new Failure('settings-invalid', `${file} has no services`);
   const found: Found[] = [];
   for (const [name, service] of Object.entries(services.toJSON() as Record<string, unknown>)) {
-    const each = serviceOf(name, service, file);
+    const each = serviceOf(name, service, file, env);
     if (each) found.push(each);
   }
   return found;
@@ -78,24 +79,28 @@ interface Service {
   readonly ports?: readonly unknown[];
 }
 
-function serviceOf(name: string, raw: unknown, file: string): Found | null {
+function serviceOf(name: string, raw: unknown, file: string, outer: Env): Found | null {
   const service = (typeof raw === 'object' && raw !== null ? raw : {}) as Service;
-  const image = (service.image ?? '').split('/').at(-1) ?? '';
+  const image =
+    interpolated(service.image ?? '', outer)
+      .split('/')
+      .at(-1) ?? '';
   const env = environmentOf(service);
+  const valueIn = (text: string): string => interpolated(text, outer);
   const from = `${file}: ${name}`;
   if (/^(postgres|postgresql|postgis|timescaledb|pgvector)\b/.test(image)) {
     const settings = {
       host: 'localhost',
-      port: publishedPort(service, 5432),
-      user: env.POSTGRES_USER ?? 'postgres',
-      // biome-ignore lint/suspicious/noTemplateCurlyInString: it is a reference that the configuration resolves
-      password: '${env:POSTGRES_PASSWORD}',
-      databases: env.POSTGRES_DB ? [env.POSTGRES_DB] : 'all',
+      port: publishedPort(service, 5432, outer),
+      user: valueIn(env.POSTGRES_USER ?? 'postgres'),
+      // The variable that Compose takes it from, never what it is.
+      password: `\${env:${variableIn(env.POSTGRES_PASSWORD) ?? 'POSTGRES_PASSWORD'}}`,
+      databases: env.POSTGRES_DB ? [valueIn(env.POSTGRES_DB)] : 'all',
     };
     return { name, kind: 'postgresql', from, settings };
   }
   if (/^(redis|valkey|redis-stack-server)\b/.test(image)) {
-    return { name, kind: 'redis', from, settings: { host: 'localhost', port: publishedPort(service, 6379) } };
+    return { name, kind: 'redis', from, settings: { host: 'localhost', port: publishedPort(service, 6379, outer) } };
   }
   return null;
 }
@@ -107,13 +112,41 @@ function environmentOf({ environment }: Service): Record<string, string> {
   return Object.fromEntries(pairs);
 }
 
-/** The port of this machine that '127.0.0.1:15432:5432' or '15432:5432' publishes. */
-function publishedPort({ ports }: Service, inside: number): number {
+/** The port of this machine that '127.0.0.1:15432:5432', '15432:5432' or { target, published } publishes. */
+function publishedPort({ ports }: Service, inside: number, outer: Env): number {
   for (const port of ports ?? []) {
-    const [target, published] = String(port).split('/')[0]?.split(':').reverse() ?? [];
-    if (Number(target) === inside && published !== undefined) return Number(published);
+    const [target, published] = portsOf(port, outer);
+    if (Number(target) === inside && Number(published) > 0) return Number(published);
   }
   return inside;
+}
+
+function portsOf(port: unknown, outer: Env): readonly unknown[] {
+  if (typeof port !== 'object' || port === null) {
+    return interpolated(String(port), outer).split('/')[0]?.split(':').reverse() ?? [];
+  }
+  const { target, published } = port as { target?: unknown; published?: unknown };
+  return [target, published].map((each) => interpolated(String(each ?? ''), outer));
+}
+
+/** `$NAME`, `${NAME}`, and those with what holds when it is not set (`-`), or empty too (`:-`). `$$` is a dollar. */
+const VARIABLE = /\$(?:\$|(?<plain>\w+)|\{(?<braced>\w+)(?:(?<empty>:)?-(?<otherwise>[^}]*))?[^}]*\})/g;
+
+/** As Compose would read it; what it does not know becomes a reference that our configuration resolves. */
+function interpolated(text: string, env: Env): string {
+  return text.replace(VARIABLE, (whole: string, ...rest: unknown[]) => {
+    const { plain, braced, empty, otherwise } = rest.at(-1) as Record<string, string | undefined>;
+    const name = plain ?? braced;
+    if (name === undefined) return whole === '$$' ? '$' : whole;
+    const value = env[name];
+    if (value !== undefined && !(value === '' && empty)) return value;
+    return otherwise ?? `\${env:${name}}`;
+  });
+}
+
+function variableIn(text: string | undefined): string | undefined {
+  const [match] = (text ?? '').matchAll(VARIABLE);
+  return match?.groups?.plain ?? match?.groups?.braced;
 }
 
 function firstSet(env: Env, names: readonly string[]): string | undefined {

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { stringify } from 'yaml';
 import type { Found } from './detect.ts';
 
@@ -7,6 +8,27 @@ export interface InitChoice {
   readonly endpoint: string | undefined;
   readonly passwordFile: string;
   readonly components: readonly Found[];
+}
+
+interface SecretFile {
+  readonly file: string;
+  readonly text: string;
+}
+
+/** Moves each URL that holds a password into a file in `folder`, which the configuration then refers to. */
+export function withoutSecrets(
+  found: readonly Found[],
+  folder: string,
+): { readonly components: readonly Found[]; readonly secrets: readonly SecretFile[] } {
+  const secrets: SecretFile[] = [];
+  const components = found.map((each) => {
+    const { url } = each.settings;
+    if (typeof url !== 'string' || url.includes('${') || !/^[a-z+]+:\/\/[^:/@]*:[^@]+@/.test(url)) return each;
+    const file = join(folder, `${each.name}.url`);
+    secrets.push({ file, text: url });
+    return { ...each, settings: { ...each.settings, url: `\${file:${file}}` } };
+  });
+  return { components, secrets };
 }
 
 /** The first lifeboat.yaml: complete, commented, and without a secret in it. */

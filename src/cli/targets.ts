@@ -1,0 +1,37 @@
+// Where a restore goes instead of the configured place, as people type it.
+
+import { Failure } from '../core/errors.ts';
+import type { Context } from '../core/model.ts';
+import { PLACEHOLDER, resolveSecrets } from './config/secrets.ts';
+
+const PASSWORD_IN_URL = /^([a-z+]+:\/\/[^:/@]*):[^@]+@/;
+
+export interface Targets {
+  /** By component, with secrets resolved. */
+  readonly targets: Readonly<Record<string, string>>;
+  readonly warnings: readonly string[];
+}
+
+/** 'main-db=postgresql://me:${env:PGPASSWORD}@staging/shop': secrets as in the configuration. */
+export async function targetsOf(ctx: Context, pairs: readonly string[]): Promise<Targets> {
+  const targets: Record<string, string> = {};
+  const warnings: string[] = [];
+  for (const pair of pairs) {
+    const at = pair.indexOf('=');
+    const [name, written] = [pair.slice(0, Math.max(0, at)), pair.slice(at + 1)];
+    if (!/^[A-Za-z0-9]/.test(name) || name.includes('/')) {
+      throw new Failure('usage', `--to ${withoutPassword(pair)} is not COMPONENT=TARGET`);
+    }
+    targets[name] = String(await resolveSecrets(ctx, written, `--to ${name}`));
+    if (PASSWORD_IN_URL.test(written.replaceAll(PLACEHOLDER, ''))) {
+      warnings.push(
+        `the password of --to ${name} can be seen in the list of processes: write '\${env:NAME}' or '\${file:/path}' there`,
+      );
+    }
+  }
+  return { targets, warnings };
+}
+
+export function withoutPassword(target: string): string {
+  return target.replace(/^([a-z+]+:\/\/[^:/@]*):.*@/, '$1@');
+}
