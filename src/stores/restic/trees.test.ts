@@ -1,15 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context, Source } from '../../core/model.ts';
 import { testContext } from '../../core/testing.ts';
-import { sha256 } from './crypto.ts';
+import { freshKey, sha256 } from './crypto.ts';
+import { indexFiles } from './index-files.ts';
 import { dirJson, treeBlob } from './nodes.ts';
+import { plainLength } from './pack.ts';
 import type { Reader } from './reader.ts';
+import type { Repository } from './repository.ts';
 import { treeSource } from './source.ts';
 import { partSpool } from './spool.ts';
-import { treeReader, writeTree } from './trees.ts';
+import { type Trees, treeReader, writeTree } from './trees.ts';
 import { walkTrees } from './walk.ts';
 import type { Writer } from './writer.ts';
 
@@ -37,6 +41,11 @@ function heap(): { writer: Writer; read(ctx: Context, id: Buffer): Promise<Buffe
       async [Symbol.asyncDispose]() {},
     },
   };
+}
+/** What a walk needs of a repository. The index says how large trees are. */
+function walked(trees: Trees): Pick<Repository, 'trees' | 'indexes' | 'url'> {
+  const bucket = memoryBucket();
+  return { trees, url: bucket.url, indexes: indexFiles({ bucket, key: freshKey() }) };
 }
 function sourceOf(tree: Buffer, read: (ctx: Context, id: Buffer) => Promise<Buffer>): Source {
   const reader = { blob: read } as Partial<Reader> as Reader; // trees are all that is read here
@@ -86,8 +95,8 @@ test('folders without end are refused (fault 21)', async () => {
   for (let depth = 0; depth < 1100; depth++) tree = put(treeBlob([dirJson(Buffer.from('d'), tree)]));
   const isHostile = (error: unknown): boolean => isFailure(error, 'malformed');
   await assert.rejects(Array.fromAsync(sourceOf(tree, read).parts(ctx)), isHostile);
-  const walked = walkTrees(ctx, { trees: treeReader(read), url: 'memory:' }, [tree], { blob: () => {} });
-  await assert.rejects(walked, isHostile);
+  const walk = walkTrees(ctx, walked(treeReader(read)), [tree], { blob: () => {} });
+  await assert.rejects(walk, isHostile);
 });
 
 test('folders that hold one another twice are walked once (fault 21)', async () => {
@@ -97,6 +106,34 @@ test('folders that hold one another twice are walked once (fault 21)', async () 
     tree = put(treeBlob([dirJson(Buffer.from('a'), tree), dirJson(Buffer.from('b'), tree)])); // 2^60 paths
   }
   let trees = 0;
-  await walkTrees(ctx, { trees: treeReader(read), url: 'memory:' }, [tree], { blob: () => void (trees += 1) });
+  await walkTrees(ctx, walked(treeReader(read)), [tree], { blob: () => void (trees += 1) });
   assert.equal(trees, 61);
+});
+
+test('a walk reads many small folders at a time, and few large ones', async () => {
+  const MIB = 1024 * 1024;
+  const sizes = [...Array<number>(40).fill(1000), ...Array<number>(10).fill(3 * MIB), 90 * MIB, 90 * MIB];
+  const empty = treeReader(async () => treeBlob([]));
+  let [folders, bytes] = [0, 0];
+  const most = { folders: 0, together: 0 };
+  const repository = walked({
+    async load(within, id) {
+      const size = plainLength(repository.indexes.blobs.find(id, true) ?? assert.fail('it is in the index'));
+      folders += 1;
+      bytes += size;
+      most.folders = Math.max(most.folders, folders);
+      if (folders > 1) most.together = Math.max(most.together, bytes);
+      await ctx.sleep(1);
+      folders -= 1;
+      bytes -= size;
+      return await empty.load(within, id);
+    },
+  });
+  const ids = sizes.map((_, i) => sha256(Buffer.from(`${i}`)));
+  repository.indexes.blobs.add(
+    'ab'.repeat(32),
+    ids.map((id, i) => ({ id, tree: true, offset: 0, length: 100, uncompressedLength: sizes[i] ?? 0 })),
+  );
+  await walkTrees(ctx, repository, ids, { blob: () => {} });
+  assert.deepEqual([most.folders, most.together <= 8 * MIB], [16, true], `${most.together} bytes at a time`);
 });

@@ -2,6 +2,7 @@
 
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
+import { plainLength } from './pack.ts';
 import type { Repository } from './repository.ts';
 import { DEPTH_MAX } from './source.ts';
 
@@ -10,16 +11,18 @@ export interface Visitor {
   blob(id: Buffer, tree: boolean): void;
 }
 
-/** Trees are read so many at a time. */
+/** Trees are read so many at a time, and of so many bytes: one takes some times its size once it is parsed. */
 const READS_MAX = 16;
+const READ_BYTES_MAX = 8 * 1024 * 1024;
 
 /** Throws what reading a tree throws: a walk is whole or it is none. */
 export async function walkTrees(
   ctx: Context,
-  { trees, url }: Pick<Repository, 'trees' | 'url'>,
+  repository: Pick<Repository, 'trees' | 'indexes' | 'url'>,
   roots: readonly Buffer[],
   visitor: Visitor,
 ): Promise<void> {
+  const { trees, url } = repository;
   const seen = new Set<string>();
   let level: Buffer[] = [];
   const enter = (id: Buffer): void => {
@@ -34,13 +37,31 @@ export async function walkTrees(
     if (depth > DEPTH_MAX) throw new Failure('malformed', `${url} has folders more than ${DEPTH_MAX} deep`);
     const now = level;
     level = [];
-    for (let at = 0; at < now.length; at += READS_MAX) {
+    for (const group of groupsOf(repository, now)) {
       ctx.signal.throwIfAborted();
-      const folders = await Promise.all(now.slice(at, at + READS_MAX).map((id) => trees.load(ctx, id)));
+      const folders = await Promise.all(group.map((id) => trees.load(ctx, id)));
       for (const { node } of folders.flatMap(({ entries }) => entries)) {
         if (node.subtree) enter(node.subtree);
         for (let i = 0; i < node.content.length; i += 32) visitor.blob(node.content.subarray(i, i + 32), false);
       }
     }
   }
+}
+
+/** A tree that is larger than all may be together is a group of its own. */
+function* groupsOf({ indexes: { blobs } }: Pick<Repository, 'indexes'>, ids: readonly Buffer[]): Iterable<Buffer[]> {
+  let group: Buffer[] = [];
+  let bytes = 0;
+  for (const id of ids) {
+    const place = blobs.find(id, true);
+    const more = place ? plainLength(place) : 0; // reading it says that it is in no index
+    if (group.length === READS_MAX || (group.length > 0 && bytes + more > READ_BYTES_MAX)) {
+      yield group;
+      group = [];
+      bytes = 0;
+    }
+    group.push(id);
+    bytes += more;
+  }
+  if (group.length > 0) yield group;
 }
