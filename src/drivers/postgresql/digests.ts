@@ -33,7 +33,8 @@ export interface Piece {
 }
 
 export function piecesOf(table: Table, level: InventoryLevel, pages = PIECE_PAGES): Piece[] {
-  if (level !== 'full' || !table.heap) return [{ table, from: 0, to: null }];
+  // The condition on an extension's table is a whole WHERE clause: no bounds fit beside it.
+  if (level !== 'full' || !table.heap || table.condition !== '') return [{ table, from: 0, to: null }];
   const starts = Array.from({ length: Math.max(1, Math.ceil(table.pages / pages)) }, (_, i) => i * pages);
   return starts.map((from, i) => ({ table, from, to: starts[i + 1] ?? null }));
 }

@@ -29,6 +29,27 @@ describe('settings of postgresql', () => {
     assert.equal(serverOf({ host: 'h', tls: { ca: '/ca.crt' } }).tls.mode, 'verify-full');
   });
 
+  it('what must be encrypted is checked too where there is something to check against, as libpq does', () => {
+    const url = 'postgresql://h/x?sslmode=require&sslrootcert=/ca.crt';
+    assert.equal(serverOf({ url }).tls.mode, 'verify-ca');
+    assert.equal(serverOf({ host: 'h', tls: { mode: 'require', ca: '/ca.crt' } }).tls.mode, 'verify-ca');
+    assert.equal(serverOf({ host: 'h', tls: { mode: 'require' } }).tls.mode, 'require');
+    assert.equal(serverOf({ host: 'h', tls: { mode: 'prefer', ca: '/ca.crt' } }).tls.mode, 'prefer');
+  });
+
+  it('another target is encrypted and checked as the component is, unless its URL tells otherwise', () => {
+    const tls = { mode: 'verify-full', ca: '/ca.crt', cert: '/me.crt', key: '/me.key' };
+    const settings = { host: 'h', user: 'u', tls };
+    assert.deepEqual(serverOf(retargeted(settings, 'postgresql://other')).tls, tls);
+    const inUrl = { url: 'postgresql://u@h/x?sslmode=verify-ca&sslrootcert=/ca.crt' };
+    assert.deepEqual(serverOf(retargeted(inUrl, 'postgresql://other')).tls.mode, 'verify-ca');
+    assert.equal(serverOf(retargeted(inUrl, 'postgresql://other')).tls.ca, '/ca.crt');
+    const another = serverOf(retargeted(settings, 'postgresql://v@other?sslrootcert=/other.crt')).tls;
+    assert.deepEqual(another, { mode: 'verify-full', ca: '/other.crt', cert: null, key: null });
+    assert.equal(serverOf(retargeted(settings, 'postgresql://other?sslmode=disable')).tls.mode, 'disable');
+    assert.equal(serverOf(retargeted({ host: 'h' }, 'postgresql://other?sslrootcert=/c')).tls.mode, 'verify-full');
+  });
+
   it('what is wrong is named, and never with the password', () => {
     const WRONG: readonly [unknown, RegExp][] = [
       [{ user: 'x' }, /neither url nor host/],

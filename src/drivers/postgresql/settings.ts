@@ -66,7 +66,7 @@ export function serverOf(settings: unknown): Server {
   const url = given.url === undefined ? null : parseUrl(given.url);
   const host = given.host ?? url?.host;
   if (host === undefined) throw new Failure('settings-invalid', 'postgresql: neither url nor host is given');
-  const files = { ...url?.tls, ...given.tls };
+  const files = encryptionOf(given);
   return {
     host,
     port: given.port ?? url?.port ?? 5432,
@@ -74,7 +74,7 @@ export function serverOf(settings: unknown): Server {
     password: given.password ?? url?.password ?? null,
     databases: given.databases ?? (url?.database ? [url.database] : 'all'),
     tls: {
-      mode: files.mode ?? (files.ca === undefined ? 'prefer' : 'verify-full'),
+      mode: tlsMode(files),
       ca: files.ca ?? null,
       cert: files.cert ?? null,
       key: files.key ?? null,
@@ -87,13 +87,25 @@ export function serverOf(settings: unknown): Server {
   };
 }
 
+type Encryption = z.output<typeof tls>;
+
+function encryptionOf(given: { url?: string | undefined; tls?: Encryption | undefined }): Encryption {
+  return { ...(given.url === undefined ? {} : parseUrl(given.url).tls), ...given.tls };
+}
+
+/** As libpq: with something to check the server against, `require` checks it. */
+function tlsMode({ mode, ca }: Encryption): TlsMode {
+  if (ca === undefined) return mode ?? 'prefer';
+  return mode === undefined ? 'verify-full' : mode === 'require' ? 'verify-ca' : mode;
+}
+
 /**
  * The same component on another server: the database of the URL (if any) takes the place of the only one, and
- * who is to connect stays the same unless the URL tells.
+ * who is to connect stays the same unless the URL tells, and so does how the connection is encrypted.
  */
 export function retargeted(settings: unknown, target: string): unknown {
   const before = serverOf(settings);
-  const { database, user } = parseUrl(target);
+  const { database, user, tls: told } = parseUrl(target);
   if (database !== null && before.databases !== 'all' && before.databases.length > 1) {
     throw new Failure(
       'settings-invalid',
@@ -106,7 +118,12 @@ export function retargeted(settings: unknown, target: string): unknown {
   const { url: _url, host: _host, port: _port, tls: _tls, ...kept } = parseSettings(given, settings, 'postgresql');
   const { user: _user, password: _password, ...others } = kept;
   const login = user === undefined ? { user: before.user, ...passwordOf(before) } : {};
-  return { ...others, ...login, databases: database === null ? before.databases : [database], url: target };
+  const { cert, key, ...checked } = encryptionOf(parseSettings(postgresqlSettings, settings, 'postgresql'));
+  // The certificate of a client is one user's.
+  const files = user === undefined ? { cert, key } : {};
+  const encryption = { tls: { ...checked, ...files, ...told } };
+  const databases = database === null ? before.databases : [database];
+  return { ...others, ...login, ...encryption, databases, url: target };
 }
 
 /** Settings as they were written: parsed only to know that they are an object. */
@@ -122,7 +139,7 @@ interface Place {
   readonly user: string | undefined;
   readonly password: string | undefined;
   readonly database: string | null;
-  readonly tls: { mode?: TlsMode; ca?: string; cert?: string; key?: string };
+  readonly tls: Encryption;
 }
 
 const URL_TLS = { sslmode: 'mode', sslrootcert: 'ca', sslcert: 'cert', sslkey: 'key' } as const;
@@ -152,6 +169,6 @@ function parseUrl(text: string): Place {
     user: url.username === '' ? undefined : decodeURIComponent(url.username),
     password: url.password === '' ? undefined : decodeURIComponent(url.password),
     database: database === '' ? null : database,
-    tls: Object.fromEntries(Object.entries(files.data).filter(([, value]) => value !== undefined)),
+    tls: files.data,
   };
 }

@@ -19,6 +19,8 @@ it('a connection is as safe as the settings ask for, in queries and in programs'
   // Somebody else's certificate, and none at all.
   await assert.rejects(capture({ ca: other.caFile }), { code: 'unreachable' });
   await assert.rejects(capture({ mode: 'verify-ca', ca: other.caFile }), { code: 'unreachable' });
+  await capture({ mode: 'require', ca: server.caFile });
+  await assert.rejects(capture({ mode: 'require', ca: other.caFile }), { code: 'unreachable' });
   await assert.rejects(capture({ mode: 'disable' }), { code: 'denied', hint: /pg_hba/ });
   await assert.rejects(capture({ ca: '/no/such/file' }), { code: 'settings-invalid', message: /no\/such\/file/ });
   await assert.rejects(captureOf(liveContext(), settingsFor(server, { password: 'wrong' })), {
