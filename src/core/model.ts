@@ -101,7 +101,10 @@ export interface Source {
   parts(ctx: Context, prefix?: string): AsyncIterable<Part>;
   /** A name that is not there is 'missing'. */
   part(ctx: Context, name: string): Promise<Part>;
-  /** Checked while it is read: changed bytes end in 'checksum', never in a silent difference. */
+  /**
+   * Checked while it is read: changed bytes end in 'checksum', never in a silent difference. A range past the end is
+   * 'missing'.
+   */
   get(ctx: Context, name: string, range?: ByteRange): Bytes;
 }
 export interface ByteRange {

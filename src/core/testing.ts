@@ -81,7 +81,9 @@ export function memoryParts(component = 'it', point = '2026-01-01-000000'): { si
     part: async (_ctx, name) => find(name).part,
     async *get(_ctx, name, range) {
       const { data } = find(name);
-      const body = range ? data.subarray(range.offset, range.offset + range.length) : data;
+      const end = range ? range.offset + range.length : data.length;
+      if (end > data.length) throw new Failure('missing', `${point}/${component}/${name} has no byte ${end - 1}`);
+      const body = data.subarray(range?.offset ?? 0, end);
       for (let at = 0; at < body.length; at += 65536) yield body.subarray(at, at + 65536);
     },
   };

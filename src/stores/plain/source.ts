@@ -26,7 +26,7 @@ export function openSource(bucket: Bucket, point: string, component: string, ind
       const entry = await find(ctx, name);
       const what = `${point}/${component}/${name}`;
       if (range && range.offset + range.length > entry.bytes) {
-        throw new Failure('missing', `${what} has ${entry.bytes} bytes, and none at ${range.offset + range.length}`);
+        throw new Failure('missing', `${what} has ${entry.bytes} bytes: a range ends past them`);
       }
       const content = contentOf(ctx, bucket, entry, what);
       yield* range ? cut(content, range) : content;

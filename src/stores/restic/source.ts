@@ -66,6 +66,9 @@ export function treeSource(options: {
     node,
     async *get(ctx: Context, name: string, range?: ByteRange): Bytes {
       const { content, bytes } = await node(ctx, name);
+      if (range && range.offset + range.length > bytes) {
+        throw new Failure('missing', `${point}/${component}/${name} has ${bytes} bytes: a range ends past them`);
+      }
       let read = 0;
       try {
         for await (const chunk of reader.stream(ctx, content, range)) {

@@ -81,6 +81,19 @@ export function keepsWhatItIsGiven(rig: StoreRig): void {
     }
   });
 
+  it('has no range that is not wholly there', async () => {
+    await using store = (await created(rig, ctx)).store;
+    await save(ctx, store, P1, { db: { small: 'ten bytes.' } });
+    const source = await store.open(ctx, P1, 'db');
+    for (const range of [
+      { offset: 10, length: 1 },
+      { offset: 8, length: 3 },
+      { offset: 99, length: 0 },
+    ]) {
+      await fails('missing', readAll(source.get(ctx, 'small', range)));
+    }
+  });
+
   it('can be read in part and left', async () => {
     await using store = (await created(rig, ctx)).store;
     await save(ctx, store, P1, { db: { big: noise(5, 5_000_000) } });
