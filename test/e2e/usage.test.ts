@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -75,4 +75,12 @@ drills: { weekly: { schedule: "0 1 * * 0" } }
   const systemd = await expectExit(0, ['schedule', 'print', '--format', 'systemd', '--config', file], { cwd });
   assert.match(systemd.stdout, /^OnCalendar=\*-\*-\* 02:00:00 Europe\/Berlin$/m);
   assert.match(systemd.stdout, /^OnCalendar=Sun \*-\*-\* 01:00:00 UTC$/m);
+  assert.match(cron.stdout, /^# Debian's cron knows no CRON_TZ/m);
+  const output = ['--format', 'systemd', '--output', cwd];
+  const written = await expectExit(0, ['schedule', 'print', ...output, '--config', file]);
+  assert.equal(written.stdout.split('\n').length, 5);
+  for (const name of ['plan-nightly', 'drill-weekly']) {
+    assert.match(readFileSync(join(cwd, `lifeboat-${name}.service`), 'utf8'), /^\[Service\]\nType=oneshot\n/m);
+    assert.match(readFileSync(join(cwd, `lifeboat-${name}.timer`), 'utf8'), /^\[Timer\]\nOnCalendar=/m);
+  }
 });

@@ -1,9 +1,11 @@
-import { resolve } from 'node:path';
+import { writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { Failure } from '../../core/errors.ts';
 import { calendarOf } from '../calendar.ts';
 import type { Config } from '../config/model.ts';
+import { needPlaceFor } from '../output.ts';
 import type { Bind } from '../session.ts';
 
 interface Job {
@@ -13,13 +15,32 @@ interface Job {
   readonly command: string;
 }
 
+interface Options {
+  readonly format: 'cron' | 'systemd';
+  readonly output?: string;
+}
+interface ScheduleFile {
+  readonly name: string;
+  readonly text: string;
+}
+
+/** Where the system looks for them. */
+const FOLDERS = { cron: '/etc/cron.d', systemd: '/etc/systemd/system' };
+
 export function define(command: Command, bind: Bind): void {
   const print = command
     .command('print')
     .description('print the schedules of plans and drills')
-    .addOption(new Option('--format <form>', 'cron or systemd').choices(['cron', 'systemd']).default('cron'));
-  print.addHelpText('after', '\nExample: lifeboat schedule print --format cron > /etc/cron.d/lifeboat');
-  bind<{ format: 'cron' | 'systemd' }>(print, async (session, { format }) => {
+    .addOption(new Option('--format <form>', 'cron or systemd').choices(['cron', 'systemd']).default('cron'))
+    .option('--output <folder>', 'write the files there instead');
+  print.addHelpText(
+    'after',
+    `
+Examples:
+  lifeboat schedule print --format systemd --output /etc/systemd/system
+  lifeboat schedule print --format cron --output /etc/cron.d`,
+  );
+  bind<Options>(print, async (session, { format, output }) => {
     const config = await session.config();
     const jobs = jobsOf(config);
     if (jobs.length === 0) {
@@ -27,9 +48,26 @@ export function define(command: Command, bind: Bind): void {
         hint: 'add schedule: "0 2 * * *" to a plan',
       });
     }
-    session.print({ jobs }, format === 'cron' ? cronText(jobs) : systemdText(jobs));
+    const files = format === 'cron' ? [{ name: 'lifeboat', text: cronText(jobs) }] : jobs.flatMap(unitsOf);
+    if (output === undefined)
+      session.print({ jobs }, files.map((each) => `# ${FOLDERS[format]}/${each.name}\n${each.text}`).join('\n\n'));
+    else {
+      const written = await writeAll(files, output);
+      session.print({ jobs, written }, written.map((file) => `wrote ${file}`).join('\n'));
+    }
     return 0;
   });
+}
+
+async function writeAll(files: readonly ScheduleFile[], folder: string): Promise<readonly string[]> {
+  const written: string[] = [];
+  for (const { name, text } of files) {
+    const file = join(folder, name);
+    await needPlaceFor(file, '--output');
+    await writeFile(file, `${text}\n`);
+    written.push(file);
+  }
+  return written;
 }
 
 function jobsOf(config: Config): readonly Job[] {
@@ -53,31 +91,33 @@ function cronText(jobs: readonly Job[]): string {
   });
   return [
     '# made by lifeboat schedule print',
+    "# Debian's cron knows no CRON_TZ: it takes the times below in the machine's own zone. Where that is another one,",
+    '# use lifeboat schedule print --format systemd.',
     'SHELL=/bin/sh',
     'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
     ...lines,
   ].join('\n');
 }
 
-function systemdText(jobs: readonly Job[]): string {
-  return jobs
-    .map(({ name, schedule, timezone, command }) =>
-      [
-        `# /etc/systemd/system/lifeboat-${name}.service`,
-        '[Unit]',
-        `Description=Lifeboat ${name}`,
-        '[Service]',
-        'Type=oneshot',
-        `ExecStart=/usr/bin/env ${command.replaceAll('%', '%%')}`,
-        `# /etc/systemd/system/lifeboat-${name}.timer`,
-        '[Timer]',
-        ...calendarOf(schedule).map((when) => `OnCalendar=${when} ${timezone}`),
-        'Persistent=true',
-        '[Install]',
-        'WantedBy=timers.target',
-      ].join('\n'),
-    )
-    .join('\n\n');
+function unitsOf({ name, schedule, timezone, command }: Job): readonly ScheduleFile[] {
+  const service = [
+    '[Unit]',
+    `Description=Lifeboat ${name}`,
+    '[Service]',
+    'Type=oneshot',
+    `ExecStart=/usr/bin/env ${command.replaceAll('%', '%%')}`,
+  ];
+  const timer = [
+    '[Timer]',
+    ...calendarOf(schedule).map((when) => `OnCalendar=${when} ${timezone}`),
+    'Persistent=true',
+    '[Install]',
+    'WantedBy=timers.target',
+  ];
+  return [
+    { name: `lifeboat-${name}.service`, text: service.join('\n') },
+    { name: `lifeboat-${name}.timer`, text: timer.join('\n') },
+  ];
 }
 
 function quoted(word: string): string {
