@@ -183,6 +183,20 @@ test('links between our pages lead somewhere', () => {
   assert.deepEqual(broken, []);
 });
 
+test('files that our pages name are there', () => {
+  // 'src/' is left out in prose; what lies in a store is not ours to have.
+  const named = /(?<![\w/$<.{*-])(?!0-lifeboat\/|lifeboat\/)((?:[\w.*-]+\/)+[\w.*-]+\.(?:ts|mjs|md|sh|json|yaml))\b/g;
+  const gone = everything
+    .filter((path) => path.endsWith('.md'))
+    .flatMap((path) =>
+      [...readFileSync(path, 'utf8').matchAll(named)]
+        .map(([, to = '']) => to)
+        .filter((to) => ![to, `src/${to}`, join(dirname(path), to)].some((each) => globSync(each).length > 0))
+        .map((to) => `${path} → ${to}`),
+    );
+  assert.deepEqual(gone, []);
+});
+
 function mayImport(path: string, to: string): boolean {
   const [from, into] = [layerOf(path), layerOf(to)];
   if (from !== into) return MAY_IMPORT[from]?.includes(into) ?? false;
