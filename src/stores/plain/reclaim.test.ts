@@ -8,7 +8,7 @@ import type { Context, Receipt } from '../../core/model.ts';
 import type { Bucket, Draft, Store } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
 import { plainFormat } from './store.ts';
-import { fill, ID, keys, LATER, type Layout, opened, PLAN, planOf, pointOf, save, text } from './testing.ts';
+import { fill, ID, keys, LATER, type Layout, opened, PLAN, planOf, pointOf, save, text, watching } from './testing.ts';
 
 const DAY_MS = 24 * 3_600_000;
 const LAYOUTS: readonly Layout[] = ['dated', 'by-component'];
@@ -155,41 +155,4 @@ async function looksOf(layout: Layout): Promise<number> {
   const watched = watching(bucket, async (look) => void (seen = look));
   await (await other(ctx, watched, layout)).reclaim(ctx, { apply: true, graceMs: DAY_MS });
   return seen;
-}
-
-/** Calls `before` ahead of each call, counted from 1. */
-function watching(bucket: Bucket, before: (look: number) => Promise<void>): Bucket {
-  let looks = 0;
-  const next = (): Promise<void> => before(++looks);
-  return {
-    ...bucket,
-    async put(...args) {
-      await next();
-      return await bucket.put(...args);
-    },
-    async *get(...args) {
-      await next();
-      yield* bucket.get(...args);
-    },
-    async head(...args) {
-      await next();
-      return await bucket.head(...args);
-    },
-    async *list(...args) {
-      await next();
-      yield* bucket.list(...args);
-    },
-    async *folders(...args) {
-      await next();
-      yield* bucket.folders(...args);
-    },
-    async delete(...args) {
-      await next();
-      await bucket.delete(...args);
-    },
-    async deleteAll(...args) {
-      await next();
-      return await bucket.deleteAll(...args);
-    },
-  };
 }

@@ -43,6 +43,7 @@ import { findEntry, openSource } from './source.ts';
 
 const MANIFESTS_AT_ONCE = 32;
 const RESTIC_CONFIG = 'config';
+const RESTIC_KEYS = 'keys/';
 const END = '.json';
 
 const ownerSchema = z.object({ format: z.literal(1), stack: z.string(), layout: z.enum(['dated', 'by-component']) });
@@ -55,6 +56,12 @@ export const plainFormat = {
     await refuseOccupied(ctx, bucket);
     const owner = { format: 1, stack, layout, created_at: ctx.now().toISOString() };
     await putJson(ctx, bucket, OWNER_KEY, owner, true);
+    try {
+      await refuseRestic(ctx, bucket); // that somebody makes here at the same time: each looks after it has written
+    } catch (error) {
+      if (isFailure(error, 'exists')) await bucket.delete(ctx, OWNER_KEY);
+      throw error;
+    }
   },
   async open(ctx, bucket, settings) {
     const { stack, layout } = parse(settings);
@@ -78,9 +85,13 @@ async function refuseOccupied(ctx: Context, bucket: Bucket): Promise<void> {
   for await (const key of keysBelow(ctx, bucket, OWN)) {
     throw new Failure('exists', `there is a store at ${bucket.url} already: it has ${key}`);
   }
-  if (await isThere(ctx, bucket, RESTIC_CONFIG)) {
-    throw new Failure('exists', `there is a restic repository at ${bucket.url}`);
-  }
+  await refuseRestic(ctx, bucket);
+}
+
+async function refuseRestic(ctx: Context, bucket: Bucket): Promise<void> {
+  const found = new Failure('exists', `there is a restic repository at ${bucket.url}`);
+  if (await isThere(ctx, bucket, RESTIC_CONFIG)) throw found;
+  for await (const _ of bucket.list(ctx, RESTIC_KEYS)) throw found;
 }
 
 async function readOwner(ctx: Context, bucket: Bucket): Promise<z.output<typeof ownerSchema>> {

@@ -108,3 +108,40 @@ export async function keys(ctx: Context, bucket: Bucket, prefix: string): Promis
 export async function text(ctx: Context, bucket: Bucket, key: string): Promise<string> {
   return (await readAll(bucket.get(ctx, key))).toString('utf8');
 }
+
+/** Calls `before` ahead of each call of the bucket, counted from 1. */
+export function watching(bucket: Bucket, before: (look: number) => Promise<void>): Bucket {
+  let looks = 0;
+  const next = (): Promise<void> => before(++looks);
+  return {
+    ...bucket,
+    async put(...args) {
+      await next();
+      return await bucket.put(...args);
+    },
+    async *get(...args) {
+      await next();
+      yield* bucket.get(...args);
+    },
+    async head(...args) {
+      await next();
+      return await bucket.head(...args);
+    },
+    async *list(...args) {
+      await next();
+      yield* bucket.list(...args);
+    },
+    async *folders(...args) {
+      await next();
+      yield* bucket.folders(...args);
+    },
+    async delete(...args) {
+      await next();
+      await bucket.delete(...args);
+    },
+    async deleteAll(...args) {
+      await next();
+      return await bucket.deleteAll(...args);
+    },
+  };
+}

@@ -20,6 +20,8 @@ import { close, sharedWriter } from './writer-shared.ts';
 
 export const CONFIG_KEY = 'config';
 const OWNER_KEY = 'lifeboat/owner.json';
+/** Of a plain store, which somebody may be making here at the same time. */
+const PLAIN_OWNER_KEY = '0-lifeboat/owner.json';
 const VERSION = 2;
 
 const configSchema = z.object({
@@ -73,6 +75,7 @@ export async function createRepository(
   const { id } = await addKey(ctx, bucket, vault.key, settings.password, cost);
   try {
     await assertOnlyKey(ctx, bucket, id);
+    await assertAbsent(ctx, bucket, PLAIN_OWNER_KEY);
     await bucket.put(ctx, CONFIG_KEY, seal(vault.key, Buffer.from(JSON.stringify(config))), { ifAbsent: true });
   } catch (error) {
     if (isFailure(error, 'exists')) await withdraw(ctx, vault, id);
