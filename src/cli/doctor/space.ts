@@ -14,7 +14,7 @@ export async function spaceFinding(
   try {
     const { bavail, bsize } = await statfs(dir);
     const free = `${bytesText(bavail * bsize)} free`;
-    if (need === null) return { check, verdict: 'pass', detail: `${free}; no backup tells yet what it takes` };
+    if (need === null) return { check, verdict: 'pass', detail: `${free}; how much is to come is not known yet` };
     if (bavail * bsize > need) return { check, verdict: 'pass', detail: `${free}, at most ${bytesText(need)} to come` };
     return { check, verdict: 'unknown', detail: `${free}, up to ${bytesText(need)} to come: ${otherwise}` };
   } catch (error) {

@@ -40,7 +40,10 @@ export async function findProgram(ctx: Context, wanted: Wanted): Promise<Program
   if (newer && wanted.orNewer) return newer;
   const there = found.length === 0 ? 'there is none' : `there is ${found.map(({ major }) => major).join(', ')}`;
   throw new Failure('program-missing', `${wanted.name} of PostgreSQL ${wanted.major} is needed, ${there}`, {
-    hint: `install postgresql-client-${wanted.major}, or name its directory as bin_dir`,
+    hint:
+      wanted.name === 'postgres'
+        ? `install postgresql-${wanted.major} on this machine, or put its programs into PATH`
+        : `install postgresql-client-${wanted.major}, or name its directory as bin_dir`,
   });
 }
 
