@@ -41,6 +41,7 @@ const TABLE = {
   'not-confirmed': { exit: 34, http: 409, retry: false, lost: false },
   'nothing-captured': { exit: 1, http: 500, retry: true, lost: false },
   'query-failed': { exit: 35, http: 500, retry: false, lost: false },
+  'source-damaged': { exit: 36, http: 500, retry: false, lost: false },
   interrupted: { exit: 130, http: 499, retry: true, lost: false },
 } as const satisfies Record<string, ErrorKind>;
 

@@ -18,6 +18,8 @@ export interface PostgresOptions {
   readonly conf?: Readonly<Record<string, string>>;
   /** Only encrypted connections are let in. Needs a server that was built with it: 15 is. */
   readonly tls?: boolean;
+  /** Pages carry checksums: the default of 18 only. */
+  readonly checksums?: boolean;
   /** With a system identifier of its own; the others share one per major, because initdb takes a second. */
   readonly ownIdentity?: boolean;
 }
@@ -57,6 +59,7 @@ export async function startPostgres(major: PostgresMajor, options: PostgresOptio
   const dir = join(home, 'data');
   const template = options.ownIdentity ? await initialised(bin, join(home, 'template')) : await templateOf(bin);
   await exec('cp', ['-a', '--reflink=auto', template, dir]);
+  if (options.checksums) await checksummed(bin, dir);
   const certificate = options.tls ? await certificateIn(home, owner) : null;
   if (certificate) await encryptedOnly(dir);
   const ssl = certificate ? { ssl: 'on', ssl_cert_file: certificate.certFile, ssl_key_file: certificate.keyFile } : {};
@@ -129,6 +132,13 @@ async function initialised(bin: string, dir: string): Promise<string> {
   await exec(join(bin, 'initdb'), [...initdb, `--pwfile=${passwordFile}`], { ...(owner ?? {}), env: { LC_ALL: 'C' } });
   await rm(passwordFile);
   return dir;
+}
+
+async function checksummed(bin: string, dir: string): Promise<void> {
+  const program = join(bin, 'pg_checksums');
+  const options = { ...(unprivilegedUser() ?? {}), env: { LC_ALL: 'C' } };
+  const { stdout } = await exec(join(bin, 'pg_controldata'), ['-D', dir], options);
+  if (/Data page checksum version: +0/.test(stdout)) await exec(program, ['--enable', '--no-sync', '-D', dir], options);
 }
 
 async function encryptedOnly(dir: string): Promise<void> {

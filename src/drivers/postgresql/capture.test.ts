@@ -34,13 +34,13 @@ describe('capture of postgresql', { skip: await missing('postgres-16') }, () => 
   const large = (more: Record<string, unknown> = {}) => settingsFor(server, { databases: ['large'], ...more });
 
   /** A directory with a pg_dump of our own making before the real programs. */
-  async function pretending(script: string): Promise<string> {
+  async function pretending(script: string, dumpall = 'exec "$real" "$@"'): Promise<string> {
     const fake = await mkdtemp(join(dir, 'bin-'));
     const path = join(fake, 'pg_dump');
     const version = `[ "$1" = --version ] && { echo 'pg_dump (PostgreSQL) 16.14'; exit; }`;
     await writeFile(path, `#!/bin/bash\n${version}\nreal=${server.bin}/pg_dump\n${script}\n`);
     await chmod(path, 0o755);
-    await writeFile(join(fake, 'pg_dumpall'), `#!/bin/bash\nexec ${server.bin}/pg_dumpall "$@"\n`);
+    await writeFile(join(fake, 'pg_dumpall'), `#!/bin/bash\nreal=${server.bin}/pg_dumpall\n${dumpall}\n`);
     await chmod(join(fake, 'pg_dumpall'), 0o755);
     return fake;
   }
@@ -111,6 +111,21 @@ describe('capture of postgresql', { skip: await missing('postgres-16') }, () => 
     const said = await readFile(log, 'utf8');
     assert.match(said, /--snapshot=/);
     assert.doesNotMatch(said, /hijacked|evil|sesame/);
+  });
+
+  it('roles that come, change or go during the capture are told, and no point fails for them', async () => {
+    await sql(server, 'postgres', 'create role changing', 'create role going');
+    const change = 'create role coming; alter role changing login; drop role going';
+    const dumpall = `"$real" "$@"; [ "$1" = --version ] || ${server.bin}/psql -Xqc '${change}' >&2`;
+    const { source, capture } = await captureOf(
+      liveContext(),
+      shop({ bin_dir: await pretending('exec "$real" "$@"', dumpall) }),
+    );
+    assert.match(capture.warnings.join(), /roles that changed during the capture: changing, going, coming/);
+    await using target = await startPostgres(16);
+    const settings = settingsFor(target, { databases: ['shop'] });
+    await postgresqlDriver.open(settings).restore(liveContext(), { base: source });
+    assert.deepEqual(await differences(liveContext(), source, settings), []);
   });
 
   it('a dump whose server process dies half-way is a failure', async () => {
@@ -222,6 +237,26 @@ describe('capture of postgresql', { skip: await missing('postgres-16') }, () => 
       (await differences(ctx, source, settings('sample'))).map(({ verdict }) => verdict),
       ['fail'],
     );
+  });
+
+  it('a table of an extension is counted once, however large it is', async () => {
+    const ctx = liveContext();
+    await createDatabase(
+      server,
+      'extended',
+      'create extension vector',
+      'create table own as select g as a from generate_series(1, 5000) g',
+      'alter extension vector add table own',
+      'set allow_system_table_mods = on',
+      `update pg_extension set extconfig = array['own'::regclass::oid], extcondition = array['where a > 1000']
+        where extname = 'vector'`,
+      'reset allow_system_table_mods',
+    );
+    await using snapshot = await takeSnapshot(ctx, serverOf(settingsFor(server)), 'extended');
+    const table = (await tablesOf(snapshot.session)).find(({ name }) => name === 'own');
+    assert.ok(table && table.pages > 7);
+    const counts = piecesOf(table, 'full', 7).map((piece) => countPiece(snapshot.session, piece, 'full'));
+    assert.equal((await Promise.all(counts)).reduce(merged).rows, 4000);
   });
 
   it('a table that is digested in pieces has the digest of the whole', async () => {

@@ -11,7 +11,7 @@ import { archiveReader, type Toc } from './archive.ts';
 import { qualified } from './catalogue.ts';
 import { type Session, sqlState } from './connection.ts';
 import { chosenDatabases, connectSomewhere, type DatabaseFacts, factsOf } from './databases.ts';
-import { blocked, explained } from './diagnosis.ts';
+import { blocked, damaged, damagedPage, explained } from './diagnosis.ts';
 import { type Contents, contentsOf, databaseLines, roleLines, type Snapshot, takeSnapshot } from './inventory.ts';
 import { ARCHIVE_SUFFIX, conninfo, databasePart, GLOBALS_PART } from './names.ts';
 import { withPlainForms } from './plain.ts';
@@ -39,12 +39,11 @@ async function captureAll(ctx: Context, server: Server, given: Sink): Promise<Ca
   const snapshots: Snapshot[] = [];
   const { at, lsn } = await control.row(cutRow, CUT);
   for (const name of names) snapshots.push(held.use(await takeSnapshot(ctx, server, name)));
-  const warnings = await putGlobals(ctx, server, { control, dumpall: programs.dumpall, sink });
-  const lines: InventoryLine[] = await roleLines(control);
+  const { lines, warnings } = await putGlobals(ctx, server, { control, dumpall: programs.dumpall, sink });
   for (const snapshot of snapshots) {
     const facts = await factsOf(control, snapshot.database);
     const task = { snapshot, facts, dump: programs.dump, sink };
-    lines.push(...(await whoBlocks(ctx, server, snapshot, () => captureDatabase(ctx, server, task))));
+    lines.push(...(await whyItFailed(ctx, server, snapshot, () => captureDatabase(ctx, server, task))));
     await snapshot[Symbol.asyncDispose](); // it holds back the server's vacuum
   }
   await putInventory(ctx, sink, lines.sort(byKindAndName));
@@ -87,7 +86,7 @@ async function putGlobals(
   ctx: Context,
   server: Server,
   { control, dumpall, sink }: { control: Session; dumpall: Program; sink: Sink },
-): Promise<string[]> {
+): Promise<{ lines: InventoryLine[]; warnings: string[] }> {
   const { full, spaces } = await control.row(
     z.object({ full: z.boolean(), spaces: z.array(z.string()) }),
     `select has_table_privilege('pg_authid', 'SELECT') as full,
@@ -95,6 +94,7 @@ async function putGlobals(
   );
   const args = ['--globals-only', `--dbname=${conninfo(control.database)}`, ...(full ? [] : ['--no-role-passwords'])];
   const command = await commandFor(ctx, server, dumpall, { database: control.database, args });
+  const before = await roleLines(control);
   // A few lines per role. Read whole, so that a failure is seen before anything is put.
   const text = await run(cleanContext(ctx), command, { deadlineMs: server.deadlineMs }).catch(
     async (error: unknown) => {
@@ -102,16 +102,39 @@ async function putGlobals(
     },
   );
   await sink.put(ctx, GLOBALS_PART, bytesOf(text), {});
+  const { lines, changed } = steady(before, await roleLines(control));
   const passwords = full ? [] : [`the passwords of roles are not in it: ${server.user} may not read pg_authid`];
   const places = spaces.length === 0 ? [] : [`tablespaces are noted, not captured: ${spaces.join(', ')}`];
-  return [...passwords, ...places];
+  const moved = changed.length === 0 ? [] : [`roles that changed during the capture: ${changed.join(', ')}`];
+  return { lines, warnings: [...passwords, ...places, ...moved] };
 }
 
-/** A lock that was not given in time, with who holds it: the server tells only that there is one. */
-async function whoBlocks<T>(ctx: Context, server: Server, { database }: Snapshot, work: () => Promise<T>): Promise<T> {
+/** Roles are outside of snapshots: only of those that stayed as they were it is known how the dump has them. */
+function steady(
+  before: readonly InventoryLine[],
+  after: readonly InventoryLine[],
+): { lines: InventoryLine[]; changed: string[] } {
+  const was = new Map(before.map(({ name, digest }) => [name, digest]));
+  const now = new Map(after.map(({ name, digest }) => [name, digest]));
+  const names = [...new Set([...was.keys(), ...now.keys()])];
+  return {
+    lines: after.filter(({ name, digest }) => was.get(name) === digest),
+    changed: names.filter((name) => was.get(name) !== now.get(name)),
+  };
+}
+
+/** A lock that was not given in time, or a page that can't be read: who holds it and whose it is, the server knows. */
+async function whyItFailed<T>(
+  ctx: Context,
+  server: Server,
+  { database }: Snapshot,
+  work: () => Promise<T>,
+): Promise<T> {
   try {
     return await work();
   } catch (error) {
+    const page = isFailure(error) && !ctx.signal.aborted ? damagedPage(error.message) : null;
+    if (page) throw await damaged(ctx, server, { database, page, cause: error });
     throw isFailure(error, 'blocked') && sqlState(error) !== '' ? await blocked(ctx, server, database, error) : error;
   }
 }

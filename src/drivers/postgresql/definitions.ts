@@ -88,6 +88,12 @@ function grants(acl: string, kind: string, owner: string): string {
 function ownership(acl: string, kind: string, owner: string): string {
   return `concat(${roleName(owner)}, chr(3), ${grants(acl, kind, owner)})`;
 }
+/** Grants on single columns, in the words of those on the whole; nothing where there are none. */
+const COLUMN_GRANTS = `(select string_agg(concat(chr(3), g), '' order by g collate "C") from (
+    select format('%s=%s(%s)%s', case grantee when 0 then 'PUBLIC' else ${roleName('grantee')} end, privilege_type,
+      quote_ident(a.attname), case when is_grantable then '*' end) as g
+    from pg_attribute a cross join lateral aclexplode(a.attacl)
+    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) y)`;
 function sorted(texts: string): string {
   return `(select string_agg(o, ',' order by o collate "C") from unnest(${texts}) o)`;
 }
@@ -116,7 +122,7 @@ const RELATIONS = `
       (select concat(s.srvname, ${sorted('f.ftoptions')}) from pg_foreign_table f
         join pg_foreign_server s on s.oid = f.ftserver where f.ftrelid = c.oid)) as exact,
     concat(${DEFAULTS}, case when c.relkind in ('v', 'm') then pg_get_viewdef(c.oid) end) as expression,
-    case when c.relkind <> 'c' then ${ownership('c.relacl', 'r', 'c.relowner')} end as ownership
+    case when c.relkind <> 'c' then concat(${ownership('c.relacl', 'r', 'c.relowner')}, ${COLUMN_GRANTS}) end as ownership
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
   left join pg_am am on am.oid = c.relam
@@ -207,11 +213,18 @@ const DATABASE_WIDE = [
     from pg_event_trigger e where ${notOfExtension('pg_event_trigger', 'e.oid')}`,
   `select 'publication' as what, quote_ident(p.pubname) as name,
       concat_ws(' ', p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot,
-        (select string_agg(r.prrelid::regclass::text, ',' order by r.prrelid::regclass::text collate "C")
+        (select string_agg(concat(r.prrelid::regclass, (select concat('(', string_agg(quote_ident(a.attname), ','
+              order by a.attname collate "C"), ')') from pg_attribute a
+              where a.attrelid = r.prrelid and a.attnum = any (r.prattrs) and r.prattrs is not null having count(*) > 0)),
+            ',' order by r.prrelid::regclass::text collate "C")
           from pg_publication_rel r where r.prpubid = p.oid),
         (select string_agg(s.pnnspid::regnamespace::text, ',' order by s.pnnspid::regnamespace::text collate "C")
-          from pg_publication_namespace s where s.pnpubid = p.oid)) as exact,
-      '' as expression, ${roleName('p.pubowner')} as ownership
+          from pg_publication_namespace s where s.pnpubid = p.oid),
+        nullif(to_jsonb(p) ->> 'pubgencols', 'n')) as exact,
+      (select string_agg(concat(r.prrelid::regclass, ' ', pg_get_expr(r.prqual, r.prrelid)), ','
+          order by r.prrelid::regclass::text collate "C")
+        from pg_publication_rel r where r.prpubid = p.oid and r.prqual is not null) as expression,
+      ${roleName('p.pubowner')} as ownership
     from pg_publication p`,
   `select 'foreign server' as what, quote_ident(s.srvname) as name,
       concat_ws(' ', w.fdwname, s.srvtype, s.srvversion, ${sorted('s.srvoptions')}) as exact, '' as expression,

@@ -62,3 +62,50 @@ export async function blocked(ctx: Context, server: Server, database: string, ca
     hint: `wait for it, or end it: select pg_terminate_backend(${first.pid})`,
   });
 }
+
+/** What the server says of a page: 'invalid page in block 7 of relation base/5/16385'; 18 quotes it and counts pages. */
+const PAGE =
+  /invalid pages? (?:in block|among blocks) (\d+(?:\.\.\d+)?) of relation "?|could not read blocks? (\d+(?:\.\.\d+)?) in file "/;
+const FILE = /^((?:base|global|pg_tblspc)\/[^\s":]+)/;
+
+export interface DamagedPage {
+  /** '7', '7..9' */
+  readonly blocks: string;
+  readonly file: string;
+}
+
+/** The page that could not be read, where that is what a failure says. */
+export function damagedPage(said: string): DamagedPage | null {
+  const found = PAGE.exec(said);
+  if (!found) return null;
+  const [, file] = FILE.exec(said.slice(found.index + found[0].length)) ?? [];
+  return file === undefined ? null : { blocks: found[1] ?? found[2] ?? '', file };
+}
+
+/** Names the table whose page it is. Its data is on no backup that is made from now on, so the older ones count. */
+export async function damaged(
+  ctx: Context,
+  server: Server,
+  { database, page, cause }: { database: string; page: DamagedPage; cause: unknown },
+): Promise<Failure> {
+  const [, space = '0', node = '0'] = /^(?:global|base\/\d+|pg_tblspc\/(\d+)\/[^/]+\/\d+)\/(\d+)/.exec(page.file) ?? [];
+  await using session = await connect(ctx, server, database);
+  // What is beside a table, its large values or an index, is told by the table.
+  const rows = await session.rows(
+    z.object({ name: z.string() }),
+    `select concat_ws(' of ', c.oid::regclass, o.oid::regclass) as name from pg_class c
+      left join pg_index i on i.indexrelid = c.oid left join pg_class o on o.oid = i.indrelid or o.reltoastrelid = c.oid
+      where c.oid = pg_filenode_relation($1, $2)`,
+    [page.file.startsWith('global/') ? '1664' : space, node],
+  );
+  const blocks = page.blocks.includes('..') ? `among blocks ${page.blocks}` : `block ${page.blocks}`;
+  const where = place(server, database);
+  return new Failure(
+    'source-damaged',
+    `${where}: ${blocks} of ${rows[0]?.name ?? 'a relation'} (${page.file}) can not be read`,
+    {
+      cause,
+      hint: 'look at the disk, and restore that table from the newest point with restore --select table=NAME',
+    },
+  );
+}

@@ -139,7 +139,7 @@ const OBJECTS = `
   create function on_ddl() returns event_trigger language plpgsql as $$ begin end $$;
   create event trigger watch on ddl_command_end when tag in ('CREATE TABLE') execute function on_ddl();
   create text search configuration plain (copy = simple);
-  create publication changes for table types, same_rows;
+  create publication changes for table types (id, a, b) where (id > 0), same_rows;
   create cast (mood as positive) with inout;
   select lo_from_bytea(0, decode(repeat('00ff', 5000), 'hex')), lo_from_bytea(0, '');
   do $$ declare hole oid := lo_create(0); fd int; begin
