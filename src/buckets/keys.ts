@@ -11,6 +11,11 @@ export function checkKey(key: string): void {
   refuse(key, key.split('/'));
 }
 
+/** Whether it can be one of our keys. In a bucket that others use, too, lie some that can't. */
+export function isKey(key: string): boolean {
+  return problemOf(key, key.split('/')) === null;
+}
+
 /** A prefix is any beginning of a key. */
 export function checkPrefix(prefix: string): void {
   refuse(prefix, prefix.split('/').slice(0, -1));

@@ -161,3 +161,16 @@ test('a stream, which can not be read twice, is not put twice', async () => {
   await assert.rejects(bucket.put(ctx, 'a', bytesOf('once')), { code: 'unreachable' });
   assert.equal(calls(), 1);
 });
+
+test('an object that is replaced by a shorter one while it is read is never taken for the old one', async () => {
+  const ctx = testContext();
+  const truth = memoryBucket();
+  await truth.put(ctx, 'a', Buffer.alloc(10, 'x'));
+  const bucket = retryingBucket(faultyBucket(truth, { breakOff: () => 7 }));
+  await assert.rejects(
+    async () => {
+      for await (const _ of bucket.get(ctx, 'a')) await truth.put(ctx, 'a', Buffer.from('new'));
+    },
+    { code: 'different' },
+  );
+});

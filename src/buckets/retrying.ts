@@ -1,5 +1,5 @@
 import { readAll } from '../core/bytes.ts';
-import { type ErrorCode, type Failure, isFailure, messageOf } from '../core/errors.ts';
+import { type ErrorCode, Failure, isFailure, messageOf } from '../core/errors.ts';
 import type { ByteRange, Bytes, Context } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
 import type { Bucket, ObjectInfo, PutOptions } from '../core/storage.ts';
@@ -144,6 +144,7 @@ async function* get(ctx: Context, inner: Bucket, options: RetryOptions, key: str
 
 async function restOf(ctx: Context, inner: Bucket, options: RetryOptions, key: string, offset: number) {
   const { bytes } = await retried(ctx, options, () => inner.head(ctx, key));
+  if (bytes < offset) throw new Failure('different', `${key} in ${inner.url} was replaced while it was read`);
   return { offset, length: bytes - offset };
 }
 

@@ -9,9 +9,10 @@ const done = new WeakSet<Connection>();
 /**
  * Drops the uploads that dead processes left below our prefix: nobody sees them and the owner pays for them. Once for
  * each connection, and only where we may: listing and dropping uploads are rights of their own, which no put needs.
+ * Never without a prefix: a whole bucket may have uploads of other programs, which a lifecycle rule has to drop.
  */
 export async function dropLeftovers(ctx: Context, connection: Connection): Promise<void> {
-  if (done.has(connection)) return;
+  if (connection.prefix === '' || done.has(connection)) return;
   done.add(connection);
   try {
     await dropAll(ctx, connection);

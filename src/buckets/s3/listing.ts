@@ -2,7 +2,7 @@ import type { ListObjectsV2Output } from '@aws-sdk/client-s3';
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import type { ObjectInfo } from '../../core/storage.ts';
-import { compareBytes, sortByBytes } from '../keys.ts';
+import { compareBytes, isKey, sortByBytes } from '../keys.ts';
 import { retried } from '../retrying.ts';
 import type { Connection } from './connection.ts';
 import { isArchivedClass } from './objects.ts';
@@ -60,23 +60,34 @@ async function* pages(
   } while (next !== undefined);
 }
 
-/** Names come encoded, because XML can't hold all that a key may. */
 function parsePage(page: ListObjectsV2Output, connection: Connection, prefix: string, more: boolean): Page {
-  const keyOf = (name: string): string => {
-    const text = page.EncodingType === 'url' ? decodeURIComponent(name.replaceAll('+', ' ')) : name;
-    return text.slice(connection.prefix.length);
-  };
   const objects: ObjectInfo[] = [];
   for (const each of page.Contents ?? []) {
     const { Key, Size: bytes, LastModified: modifiedAt, StorageClass: storageClass, RestoreStatus } = each;
     if (Key === undefined || bytes === undefined || modifiedAt === undefined) throw noListing(connection, prefix);
-    const key = keyOf(Key);
-    if (key === '' || key.endsWith('/')) continue; // a console's mark for an empty folder
+    const key = keyOf(Key, page, connection);
+    if (key === null || key.endsWith('/')) continue; // the latter is a console's mark for an empty folder
     const archived = isArchivedClass(storageClass) && RestoreStatus?.RestoreExpiryDate === undefined;
     const archival = archived ? { archived, ...(storageClass === undefined ? {} : { storageClass }) } : {};
     objects.push({ key, bytes, modifiedAt, ...archival });
   }
-  return { objects, folders: (page.CommonPrefixes ?? []).map(({ Prefix = '' }) => keyOf(Prefix)), more };
+  const folders = (page.CommonPrefixes ?? []).map(({ Prefix = '' }) => keyOf(Prefix, page, connection));
+  return { objects, folders: folders.filter((folder) => folder !== null), more };
+}
+
+/**
+ * Names come encoded, because XML can't hold all that a key may. Null for what can be no key or folder of ours: in a
+ * bucket that others use, too, lie names that are no text, and '//'.
+ */
+function keyOf(name: string, { EncodingType }: ListObjectsV2Output, { prefix }: Connection): string | null {
+  try {
+    const text = EncodingType === 'url' ? decodeURIComponent(name.replaceAll('+', ' ')) : name;
+    const key = text.slice(prefix.length);
+    return isKey(key.replace(/\/$/, '')) ? key : null;
+  } catch (error) {
+    if (error instanceof URIError) return null;
+    throw error;
+  }
 }
 
 async function onePage(

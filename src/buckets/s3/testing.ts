@@ -15,8 +15,8 @@ after(async () => await (await server)?.[Symbol.asyncDispose]());
 
 export interface Rig extends AsyncDisposable {
   readonly bucket: Bucket;
-  /** The same through a connection of its own. */
-  again(): Bucket;
+  /** The same through a connection of its own, or at another prefix: '' is the whole bucket of the server. */
+  again(prefix?: string): Bucket;
   readonly proxy: FaultProxy;
   /** The same bucket without the proxy. */
   readonly truth: Bucket;
@@ -31,11 +31,12 @@ export async function rig(
 ): Promise<Rig> {
   const { endpoint, region, accessKey, secretKey, bucket: name } = await (server ??= startS3('versitygw'));
   const proxy = await startFaultProxy(endpoint, choose);
-  const url = `s3://${name}/${randomUUID()}`;
+  const own = randomUUID();
   const common = { region, access_key: accessKey, secret_key: secretKey };
-  const again = (): Bucket => s3Bucket(url, { ...common, endpoint: proxy.endpoint, ...settings }, limits);
+  const again = (prefix = own): Bucket =>
+    s3Bucket(`s3://${name}/${prefix}`, { ...common, endpoint: proxy.endpoint, ...settings }, limits);
   const bucket = again();
-  const truth = s3Bucket(url, { ...common, endpoint });
+  const truth = s3Bucket(`s3://${name}/${own}`, { ...common, endpoint });
   return {
     ...{ bucket, again, proxy, truth, ctx: testContext() },
     async [Symbol.asyncDispose]() {
