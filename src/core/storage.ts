@@ -60,9 +60,9 @@ export interface Records {
 }
 /**
  * 'captures': what is known of a draft's finished components, so that another process can commit them.
- * 'owed': points that another store of the same run still lacks.
+ * 'owed': points that another store of the same run still lacks. 'kit': the key of the recovery kit.
  */
-export type RecordKind = 'owner' | 'proofs' | 'evidence' | 'coverage' | 'captures' | 'owed';
+export type RecordKind = 'owner' | 'proofs' | 'evidence' | 'coverage' | 'captures' | 'owed' | 'kit';
 
 export interface KeyInfo {
   readonly id: string;
@@ -156,6 +156,8 @@ export interface StoreFormat {
   create(ctx: Context, bucket: Bucket, settings: unknown): Promise<void>;
   /** Never creates anything. 'missing' when there is no store, 'wrong-password', 'not-this-stack'. */
   open(ctx: Context, bucket: Bucket, settings: unknown): Promise<Store>;
+  /** True of what must be readable before anything is known of a store. When it was archived, it is asked for first. */
+  isEssential(key: string): boolean;
 }
 
 // ---- buckets -----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import { bringBack, phasesFrom, prove, sumOf, verdictOf, type Watch, watch } fro
 import { criticalPhases, type Timed } from './critical-path.ts';
 import { type ComponentEvidence, type Evidence, findingsJson, putEvidence } from './evidence.ts';
 import { type FindingsBook, findingsBook } from './findings.ts';
+import { kitFinding } from './kit.ts';
 import { heldIn, type NamedStore, type Objective, PARALLEL_DEFAULT, type StackComponent } from './model.ts';
 import { dependencies, inOrder } from './order.ts';
 import { firstCut } from './points.ts';
@@ -41,7 +42,8 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
   const [startedAt, startedMs] = [ctx.now(), ctx.monotonicMs()];
   const { from, point } = request;
   const names = request.only ?? Object.keys(point.components);
-  await needThawed(ctx, { from, point: point.id, components: names.filter((name) => heldIn(point, name)) });
+  const held = names.filter((name) => heldIn(point, name));
+  await needThawed(ctx, from, point.id, held);
   const all = request.components.map(({ name, restoreAfter }) => ({ name, restoreAfter }));
   const trials = await inOrder<Trial>(dependencies(all, names), request.parallel ?? PARALLEL_DEFAULT, (name, earlier) =>
     tryOne(ctx, request, name, [...earlier.keys()], startedMs),
@@ -63,11 +65,19 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
     rto_ms: wholeRto(components),
     rpo_ms: startedAt.getTime() - firstCut(point),
     objectives_met: allMet(components),
+    kit: await kitEvidence(ctx, from),
     phases: { choose: chooseMs, ...criticalPhases(trials) },
     components,
   };
   const proved = components.filter(({ verdict }) => verdict === 'pass').map(({ name }) => name);
   return await record(ctx, request, startedAt, known, proved);
+}
+
+async function kitEvidence(ctx: Context, { store }: NamedStore): Promise<Evidence['kit']> {
+  const found = await kitFinding(ctx, store);
+  if (!found) return null;
+  const { verdict, detail, hint } = found;
+  return { verdict, detail, ...(hint === undefined ? {} : { hint }) };
 }
 
 interface Trial extends Timed {

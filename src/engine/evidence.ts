@@ -56,6 +56,8 @@ export const evidenceSchema = z.object({
   rpo_ms: z.number(),
   /** Null when no objective was declared or one could not be measured; false when one was missed. */
   objectives_met: z.boolean().nullable(),
+  /** Whether the recovery kit would still open the store; null where it needs none. */
+  kit: z.object({ verdict, detail: z.string(), hint: z.string().optional() }).nullable().default(null),
   /** Of the components that the others waited for, so that they add up to the RTO. */
   phases: phases.extend({ choose: ms }),
   components: z.array(componentEvidence),
@@ -97,6 +99,9 @@ export function evidenceMarkdown(evidence: Evidence): string {
     `- Recovered in: ${evidence.rto_ms === null ? 'not recovered' : span(evidence.rto_ms)}`,
     `- Would have lost: ${span(evidence.rpo_ms)}`,
     `- Objectives: ${objectivesText(evidence.objectives_met)}`,
+    ...(evidence.kit
+      ? [`- Recovery kit: ${evidence.kit.verdict}: ${findingText({ ...evidence.kit, check: 'it opens the store' })}`]
+      : []),
     '',
     '| phase | time |',
     '|---|---|',

@@ -68,7 +68,8 @@ Examples:
       return `${evidenceMarkdown(evidence).trimEnd()}${lost}`;
     });
     noteUnreadable(session, unreadable);
-    const whole = unrecorded === null && unreadable.length === 0;
+    const kitOpens = evidence.kit === null || evidence.kit.verdict === 'pass';
+    const whole = unrecorded === null && unreadable.length === 0 && kitOpens;
     return evidence.verdict === 'pass' && evidence.objectives_met !== false && whole ? 0 : 3;
   });
 }

@@ -5,6 +5,7 @@ import { basename, dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { Failure, isFailure, systemCode } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
+import { noteKit } from '../../engine/kit.ts';
 import { CONFIG_FILES, loadConfig, parseConfig } from '../config/load.ts';
 import type { Config } from '../config/model.ts';
 import { type Found, fromCompose, fromEnvironment } from '../init/detect.ts';
@@ -12,6 +13,14 @@ import { configText, type InitChoice, recoveryKit, withoutSecrets } from '../ini
 import type { Bind, Session } from '../session.ts';
 import { openBucket } from '../stack.ts';
 import { table } from '../terminal.ts';
+
+interface Created {
+  readonly name: string;
+  readonly url: string;
+  readonly state: string;
+  /** Of the recovery kit; null where no password is needed. */
+  readonly key: string | null;
+}
 
 interface Options {
   readonly from?: string;
@@ -53,7 +62,7 @@ Examples:
     }
     const config = present ? await session.config() : await writeConfig(session, options, file);
     const created = await createStores(session.ctx, config);
-    const kit = recoveryKit(config.stack, config.stores, resolve(config.file));
+    const kit = recoveryKit(config.stack, created, resolve(config.file));
     const json = {
       config: config.file,
       written: !present,
@@ -126,23 +135,25 @@ async function ensurePassword(file: string): Promise<void> {
 }
 
 /** Creates what is not there. A store that is already there is left as it is, once it is known to open. */
-async function createStores(ctx: Context, config: Config): Promise<{ name: string; url: string; state: string }[]> {
-  const results: { name: string; url: string; state: string }[] = [];
+async function createStores(ctx: Context, config: Config): Promise<readonly Created[]> {
+  const results: Created[] = [];
   for (const each of config.stores) {
     const bucket = await openBucket(ctx, each);
     const { format: settings } = await each.settings(ctx);
+    let there: Failure | undefined;
     try {
       const state = await each.format.create(ctx, bucket, settings).then(
         () => 'created',
         async (error: unknown) => {
           if (!isFailure(error, 'exists')) throw error;
-          await using _opened = await each.format.open(ctx, bucket, settings).catch((cause: unknown) => {
-            throw isFailure(cause, 'missing') ? error : cause; // what is there is no store
-          });
+          there = error;
           return 'already there';
         },
       );
-      results.push({ name: each.name, url: each.url, state });
+      await using opened = await each.format.open(ctx, bucket, settings).catch((cause: unknown) => {
+        throw isFailure(cause, 'missing') && there ? there : cause; // what is there is no store
+      });
+      results.push({ name: each.name, url: each.url, state, key: await noteKit(ctx, opened) });
     } finally {
       await bucket.close();
     }

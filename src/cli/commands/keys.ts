@@ -1,7 +1,10 @@
 import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { Failure } from '../../core/errors.ts';
 import type { KeyInfo, KeyRing } from '../../core/storage.ts';
+import { noteKit } from '../../engine/kit.ts';
+import { recoveryKit } from '../init/template.ts';
 import type { Bind, Session } from '../session.ts';
 import { openStack } from '../stack.ts';
 import { table } from '../terminal.ts';
@@ -18,7 +21,8 @@ export function define(command: Command, bind: Bind): void {
 Examples:
   lifeboat keys list
   lifeboat keys add --new-password-file ./second.password
-  lifeboat keys passwd --new-password-file ./new.password    then put it where the configuration looks`,
+  lifeboat keys passwd --new-password-file ./new.password    then put it where the configuration looks
+  lifeboat keys kit                                          … and print a new recovery kit`,
   );
   bind<Options>(
     withStore(command.command('list').description('the passwords that open the store')),
@@ -45,17 +49,36 @@ Examples:
       await ring.remove(session.ctx, key.id);
       return key.id;
     });
-    session.print({ removed: id }, `key ${id.slice(0, 8)} removed`);
+    session.print({ removed: id, next: KIT }, `key ${id.slice(0, 8)} removed\n${KIT}`);
     return 0;
   });
   const passwd = withStore(command.command('passwd').description('put a new password in the place of the one in use'));
   bind<Options>(passwd.requiredOption('--new-password-file <file>', 'the new password'), async (session, options) => {
     const password = passwordOf(options);
     const key = await onKeys(session, options, (ring) => ring.change(session.ctx, password));
-    const next = 'put the new password where the configuration looks for it, and into the recovery kit';
+    const next = `put the new password where the configuration looks for it; ${KIT}`;
     session.print({ key: keyJson(key), next }, `password changed, key ${key.id.slice(0, 8)}\nnext: ${next}`);
     return 0;
   });
+  bind(
+    command.command('kit').description('print the recovery kit, and note which key it opens the stores by'),
+    printKit,
+  );
+}
+
+const KIT = 'a recovery kit with the old password opens nothing any more: lifeboat keys kit prints a new one';
+
+async function printKit(session: Session): Promise<0> {
+  const { ctx } = session;
+  const config = await session.config();
+  await using stack = await openStack(ctx, config, { components: [] });
+  const [unread] = stack.failed;
+  if (unread) throw unread.error; // a kit that leaves out a store is none
+  const stores: { name: string; url: string; key: string | null }[] = [];
+  for (const { name, store } of stack.stores) stores.push({ name, url: store.url, key: await noteKit(ctx, store) });
+  const kit = recoveryKit(config.stack, stores, resolve(config.file));
+  session.print({ recovery_kit: kit, stores }, kit);
+  return 0;
 }
 
 function withStore(command: Command): Command {

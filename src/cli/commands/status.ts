@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
-import type { Context } from '../../core/model.ts';
+import type { Context, Verdict } from '../../core/model.ts';
+import { kitFinding } from '../../engine/kit.ts';
 import { heldBy } from '../../engine/model.ts';
 import { type Everywhere, type Listing, listEverywhere, noteUnreadable, pointsOf } from '../across.ts';
 import type { Config } from '../config/model.ts';
@@ -30,7 +31,8 @@ export function define(command: Command, bind: Bind): void {
     const points = pointsOf(listing);
     const components = config.components.map(({ name }) => statusOf(ctx, config, points, name));
     const { stores, unreadable } = await storesOf(ctx, listing);
-    const well = components.every(({ state }) => state === 'protected') && unreadable.length === 0;
+    const kitsOpen = stores.every(({ kit }) => kit === null || kit === 'pass');
+    const well = components.every(({ state }) => state === 'protected') && unreadable.length === 0 && kitsOpen;
     session.print(
       {
         stack: config.stack,
@@ -48,8 +50,15 @@ export function define(command: Command, bind: Bind): void {
               { title: 'place' },
               { title: 'points', right: true },
               { title: 'stored', right: true },
+              { title: 'recovery kit' },
             ],
-            stores.map((each) => [each.name, each.url, String(each.points), bytesText(each.bytes)]),
+            stores.map((each) => [
+              each.name,
+              each.url,
+              String(each.points),
+              bytesText(each.bytes),
+              each.kit === null ? '' : KITS[each.kit],
+            ]),
           ),
         ].join('\n\n'),
     );
@@ -63,6 +72,8 @@ interface StoreStatus {
   readonly url: string;
   readonly points: number;
   readonly bytes: number;
+  /** Whether the recovery kit would open it; null where it needs none. */
+  readonly kit: Verdict | null;
 }
 
 /** Of those that can be measured too; the others count as unreadable. */
@@ -75,7 +86,8 @@ async function storesOf(
   for (const { store: each, views } of listing.stores) {
     const { name, store } = each;
     try {
-      stores.push({ name, url: store.url, points: views.length, bytes: await store.bytes(ctx) });
+      const kit = (await kitFinding(ctx, store))?.verdict ?? null;
+      stores.push({ name, url: store.url, points: views.length, bytes: await store.bytes(ctx), kit });
     } catch (error) {
       if (ctx.signal.aborted) throw error;
       unreadable.push({ name, error });
@@ -83,6 +95,8 @@ async function storesOf(
   }
   return { stores, unreadable };
 }
+
+const KITS = { pass: 'opens it', unknown: 'not known to open it', fail: 'DOES NOT OPEN IT: lifeboat keys kit' };
 
 function statusOf(ctx: Context, config: Config, points: readonly Everywhere[], name: string): ComponentStatus {
   const holding = points.filter(({ point }) => point.stack === config.stack && heldBy(point).includes(name));

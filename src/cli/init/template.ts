@@ -69,8 +69,14 @@ drills:
 }
 
 /** What must survive the loss of this machine, to be printed and kept elsewhere. */
-export function recoveryKit(stack: string, stores: readonly { name: string; url: string }[], file: string): string {
-  const places = stores.map(({ name, url }) => `  ${name}: ${url}`).join('\n');
+export function recoveryKit(
+  stack: string,
+  stores: readonly { readonly name: string; readonly url: string; readonly key: string | null }[],
+  file: string,
+): string {
+  const places = stores
+    .map(({ name, url, key }) => `  ${name}: ${url}${key === null ? '' : `, opened by key ${key.slice(0, 8)}`}`)
+    .join('\n');
   return `Recovery kit of stack ${stack}: keep these three things away from this machine.
 1. The password of the store. Without it nobody can read the backups, you included.
 2. The configuration, ${file}.
@@ -78,7 +84,8 @@ export function recoveryKit(stack: string, stores: readonly { name: string; url:
 ${places}
 With them, on any machine: lifeboat restore latest
 Without Lifeboat: restic -r STORE restore latest --target DIR, then pg_restore and redis-server
-(docs/recover-without-lifeboat.md has each step).`;
+(docs/recover-without-lifeboat.md has each step).
+Drills and lifeboat status tell when it no longer opens a store; lifeboat keys kit then prints a new one.`;
 }
 
 function indented(value: unknown): string {
