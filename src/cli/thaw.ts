@@ -1,11 +1,22 @@
 // How archived objects look to people, and what is asked before they are thawed.
 
-import { Failure } from '../core/errors.ts';
-import type { ThawTier } from '../core/storage.ts';
-import { type Archived, archivedFailure, askForThaw, hoursOf, type ThawNeed, untilThawed } from '../engine/thaw.ts';
+import { Failure, messageOf } from '../core/errors.ts';
+import type { Bucket, ThawTier } from '../core/storage.ts';
+import {
+  type Archived,
+  archivedFailure,
+  archivedIn,
+  askForThaw,
+  hoursOf,
+  type ThawNeed,
+  untilThawed,
+} from '../engine/thaw.ts';
 import { PRICES_AS_OF, PRICES_OF, THAW_DAYS, THAW_TIERS } from '../engine/thaw-prices.ts';
+import { essentials } from '../stores/archived.ts';
+import type { StoreConfig } from './config/model.ts';
 import { confirm } from './confirm.ts';
 import type { Session } from './session.ts';
+import { openBucket } from './stack.ts';
 import { bytesText, durationText, plural, table } from './terminal.ts';
 
 export interface ThawOptions {
@@ -45,20 +56,60 @@ export async function confirmThaw(
   return tier;
 }
 
-/** Asks for what is archived. What is not back yet; null when it is, for which --wait waits. */
+/** What is not back yet. */
+export interface Later {
+  readonly json: object;
+  readonly text: string;
+}
+
+/** Asks for what is archived, and with --wait waits for it. Null when it is back. */
 export async function thaw(
   session: Session,
   need: ThawNeed,
   tier: ThawTier,
   { wait }: ThawOptions,
-): Promise<Archived | null> {
+): Promise<Later | null> {
   const left = await askForThaw(session.ctx, need, tier);
-  if (left === null || !wait) return left;
+  if (left === null) return null;
+  if (!wait) return { json: { store: need.store, thaw: archivedJson(left) }, text: comeBackText(left, tier) };
   session.note(
     `waiting for ${plural(left.objects, 'object')}: ${takesText(left, tier)}. It can be stopped and repeated`,
   );
   await untilThawed(session.ctx, need, tier);
   return null;
+}
+
+/** With --thaw, where every store has archived even what it can't be opened without: that comes first. */
+export async function thawStores(
+  session: Session,
+  stores: readonly StoreConfig[],
+  options: ThawOptions,
+): Promise<Later | null> {
+  if (options.thaw === undefined) return null;
+  const buckets: Bucket[] = [];
+  const closed: { readonly need: ThawNeed; readonly archived: Archived }[] = [];
+  try {
+    for (const store of stores) {
+      try {
+        const bucket = await openBucket(session.ctx, store);
+        buckets.push(bucket);
+        const own = essentials(bucket, store.format.isEssential);
+        const need = own && { store: store.name, what: `store ${store.name}`, ...own };
+        const archived = need && (await archivedIn(session.ctx, need));
+        if (!archived) return null;
+        closed.push({ need, archived });
+      } catch (error) {
+        if (session.ctx.signal.aborted) throw error;
+        session.ctx.log.debug('store not looked through', { store: store.name, reason: messageOf(error) });
+      }
+    }
+    const [first] = closed;
+    if (!first) return null;
+    session.note(archivedText(first.archived));
+    return await thaw(session, first.need, await confirmThaw(session, first.need, first.archived, options), options);
+  } finally {
+    await Promise.all(buckets.map((bucket) => bucket.close()));
+  }
 }
 
 export function archivedText({ objects, bytes, thawing, offers }: Archived): string {
@@ -86,7 +137,7 @@ export function archivedJson({ objects, bytes, thawing, classes, offers }: Archi
 }
 
 /** When to come back. */
-export function comeBackText(left: Archived, tier: ThawTier): string {
+function comeBackText(left: Archived, tier: ThawTier): string {
   const what = `${plural(left.objects, 'object')} asked for: ${takesText(left, tier)}`;
   return `${what}; then run the same command again, or with --wait. Nothing was restored`;
 }

@@ -6,7 +6,7 @@ import { mapBounded } from '../core/parallel.ts';
 import { type Estimate, type Estimator, estimator } from './estimate.ts';
 import { heldBy, heldIn, type NamedStore, PARALLEL_DEFAULT, type StackComponent } from './model.ts';
 import { dependencies, waves } from './order.ts';
-import { type Archived, archivedFailure, archivedIn } from './thaw.ts';
+import { type Archived, archivedFailure, archivedIn, pointNeed } from './thaw.ts';
 
 export interface RestoreRequest {
   readonly from: NamedStore;
@@ -73,15 +73,9 @@ export async function planRestore(ctx: Context, request: RestoreRequest): Promis
     });
   }
   const { chosen, warnings } = choose(request);
-  const before = dependencies(
-    request.components,
-    chosen.map(({ name }) => name),
-  );
-  const archived = await archivedIn(ctx, {
-    from: request.from,
-    point: request.point.id,
-    components: chosen.map(({ name }) => name),
-  });
+  const names = chosen.map(({ name }) => name);
+  const before = dependencies(request.components, names);
+  const archived = await archivedIn(ctx, pointNeed(request.from, request.point.id, names));
   const estimate = await estimator(ctx, request.from.store);
   const steps = await mapBounded(chosen, request.parallel ?? PARALLEL_DEFAULT, (item) =>
     planStep(ctx, request, estimate, item),
@@ -213,7 +207,7 @@ function totalOf(order: RestorePlan['order'], steps: readonly RestoreStep[]): Es
 
 /** Throws before anything is touched when what is to be restored can't be read yet. */
 export function refuseArchived({ point, archived }: RestorePlan, from: NamedStore): void {
-  if (archived) throw archivedFailure({ from, point: point.id }, archived);
+  if (archived) throw archivedFailure({ store: from.name, what: `point ${point.id}` }, archived);
 }
 
 /** Throws before anything is touched when a target holds data that nobody asked to replace. */

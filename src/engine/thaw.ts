@@ -4,7 +4,7 @@
 import { Failure } from '../core/errors.ts';
 import type { Context } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
-import type { ObjectInfo, ThawTier } from '../core/storage.ts';
+import type { Archive, ObjectInfo, ThawTier } from '../core/storage.ts';
 import type { NamedStore } from './model.ts';
 import { type ClassSum, THAW_DAYS, type ThawOffer, thawOffers } from './thaw-prices.ts';
 
@@ -16,11 +16,22 @@ const POLL_MS_MAX = 5 * 60_000;
 const PATIENCE = 2;
 const HOUR_MS = 3_600_000;
 
+/** What is to be read and may be archived. */
 export interface ThawNeed {
-  readonly from: NamedStore;
-  /** Its id. */
-  readonly point: string;
-  readonly components: readonly string[];
+  readonly store: string;
+  /** For messages: 'point 2026-11-21-020000'. */
+  readonly what: string;
+  /** As in `Archive`: each archived object that is needed, and ask again when these are back. */
+  readonly needed: (ctx: Context) => AsyncIterable<ObjectInfo>;
+  readonly thaw: Archive['thaw'];
+}
+
+/** Null where nothing is ever archived. */
+export function pointNeed({ name, store }: NamedStore, point: string, components: readonly string[]): ThawNeed | null {
+  const { archive } = store;
+  if (!archive) return null;
+  const needed = (ctx: Context): AsyncIterable<ObjectInfo> => archive.needed(ctx, point, components);
+  return { store: name, what: `point ${point}`, needed, thaw: archive.thaw };
 }
 
 /** What can't be read now. */
@@ -34,36 +45,42 @@ export interface Archived {
   readonly offers: readonly ThawOffer[];
 }
 
-/** Null when all that the components need can be read. */
-export async function archivedIn(ctx: Context, need: ThawNeed): Promise<Archived | null> {
-  return await eachArchived(ctx, need, async () => {});
+/** Null when all of it can be read. */
+export async function archivedIn(ctx: Context, need: ThawNeed | null): Promise<Archived | null> {
+  return need && (await eachArchived(ctx, need, async () => {}));
 }
 
 /** 'archived', before anything was done, when something that the components need can't be read. */
-export async function needThawed(ctx: Context, need: ThawNeed): Promise<void> {
+export async function needThawed(
+  ctx: Context,
+  from: NamedStore,
+  point: string,
+  components: readonly string[],
+): Promise<void> {
+  const need = pointNeed(from, point, components);
   const archived = await archivedIn(ctx, need);
-  if (archived) throw archivedFailure(need, archived);
+  if (need && archived) throw archivedFailure(need, archived);
 }
 
-export function archivedFailure({ from, point }: Omit<ThawNeed, 'components'>, archived: Archived): Failure {
+export function archivedFailure({ store, what }: Pick<ThawNeed, 'store' | 'what'>, archived: Archived): Failure {
   const { objects, bytes, thawing } = archived;
   const asked = thawing === 0 ? '' : `, of which ${thawing} were asked for`;
-  const what = `${objects} objects of store ${from.name} with ${bytes} bytes are archived${asked}`;
-  return new Failure('archived', `point ${point} can't be read: ${what}`, {
-    hint: `lifeboat restore ${point} --preview says what thawing takes; --thaw standard asks for it, --wait waits`,
+  const found = `${objects} objects of store ${store} with ${bytes} bytes are archived${asked}`;
+  return new Failure('archived', `${what} can't be read: ${found}`, {
+    hint: 'lifeboat restore --preview says what thawing takes; restore --thaw standard asks for it, and --wait waits',
   });
 }
 
 /** Asks for all that is known to be needed and was not asked for. What is not yet back then; null when all is. */
 export async function askForThaw(ctx: Context, need: ThawNeed, tier: ThawTier): Promise<Archived | null> {
   return await eachArchived(ctx, need, async ({ key, thawing }) => {
-    if (!thawing) await need.from.store.archive?.thaw(ctx, key, { days: THAW_DAYS, tier });
+    if (!thawing) await need.thaw(ctx, key, { days: THAW_DAYS, tier });
   });
 }
 
 /** Resolves when everything can be read. What becomes known to be needed only on the way is asked for, too. */
 export async function untilThawed(ctx: Context, need: ThawNeed, tier: ThawTier): Promise<void> {
-  const task = need.from.name;
+  const task = need.store;
   const startedMs = ctx.monotonicMs();
   let [back, known] = [0, 0];
   for (let pauseMs = POLL_MS_MIN; ; pauseMs = Math.min(2 * pauseMs, POLL_MS_MAX)) {
@@ -89,13 +106,11 @@ export function hoursOf({ offers }: Archived, tier: ThawTier): number {
 
 async function eachArchived(
   ctx: Context,
-  { from, point, components }: ThawNeed,
+  need: ThawNeed,
   work: (object: ObjectInfo) => Promise<void>,
 ): Promise<Archived | null> {
-  const { archive } = from.store;
-  if (!archive) return null;
   const [all, unasked] = [new Map<string, ClassSum>(), new Map<string, ClassSum>()];
-  await mapBounded(archive.needed(ctx, point, components), REQUESTS_AT_ONCE, async (object) => {
+  await mapBounded(need.needed(ctx), REQUESTS_AT_ONCE, async (object) => {
     addTo(all, object);
     if (!object.thawing) addTo(unasked, object);
     await work(object);

@@ -42,7 +42,7 @@ export async function verifyPoints(ctx: Context, request: VerifyRequest): Promis
   let coverage: Coverage | null = null;
   if (!request.points) coverage = await checkStore(ctx, request.in, share, book);
   for (const point of share > 0 ? (request.points ?? []) : []) {
-    await needThawed(ctx, { from: request.in, point: point.id, components: heldBy(point) });
+    await needThawed(ctx, request.in, point.id, heldBy(point));
   }
   let points = 0;
   for await (const point of request.points ?? store.list(ctx)) {

@@ -17,3 +17,16 @@ export async function* archivedOf(
     if (info.archived) yield info;
   }
 }
+
+/** What a store can't be opened without, when it was archived. It needs no store that is open. */
+export function essentials(
+  bucket: Bucket,
+  isEssential: (key: string) => boolean,
+): { needed(ctx: Context): AsyncIterable<ObjectInfo>; thaw: NonNullable<Bucket['thaw']> } | null {
+  const { thaw } = bucket;
+  if (!thaw) return null;
+  async function* keys(ctx: Context): AsyncIterable<string> {
+    for await (const { key, archived } of bucket.list(ctx, '')) if (archived && isEssential(key)) yield key;
+  }
+  return { thaw, needed: (ctx) => archivedOf(ctx, bucket, keys(ctx)) };
+}

@@ -196,3 +196,16 @@ test('a tier that a storage class does not have is refused before anything is as
   await it.run(2, ['restore', 'latest', '--thaw', 'soon', '--yes']);
   assert.deepEqual(it.glacier.asked, []);
 });
+
+for (const format of ['restic', 'plain'] as const) {
+  test(`a ${format} store that was archived whole comes back by the same command`, { skip }, async () => {
+    const it = await rig(format);
+    await it.glacier.archive(new RegExp(`^${it.prefix}/`));
+    it.lose();
+    const { stderr } = await it.run(31, ['restore', 'latest', '--yes', '--store', 'deep']);
+    assert.match(stderr, /--thaw standard/);
+    it.glacier.thawAtOnce();
+    await it.run(0, ['restore', 'latest', '--yes', '--store', 'deep', '--thaw', 'standard', '--wait']);
+    assert.equal(it.read(), CONTENT);
+  });
+}

@@ -3,15 +3,24 @@ import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Selection } from '../../core/model.ts';
 import { type RestoredPoint, type RestoreOutcome, restorePoint } from '../../engine/restore.ts';
 import { planRestore, type RestorePlan, type RestoreRequest, refuseFullTargets } from '../../engine/restore-plan.ts';
-import type { Archived } from '../../engine/thaw.ts';
+import { pointNeed } from '../../engine/thaw.ts';
 import { type ChosenIn, chooseEverywhere, listEverywhere, noteUnreadable } from '../across.ts';
 import { confirm } from '../confirm.ts';
 import { namesOption, repeatedOption } from '../options.ts';
 import { type Bind, errorJson, type Session } from '../session.ts';
-import { type OpenStack, openStack, pickComponents } from '../stack.ts';
+import { type OpenStack, openStack, pickComponents, pickStores } from '../stack.ts';
 import { targetsOf, withoutPassword } from '../targets.ts';
 import { bytesText, durationText, table } from '../terminal.ts';
-import { archivedJson, archivedText, comeBackText, confirmThaw, type ThawOptions, thaw, tierOf } from '../thaw.ts';
+import {
+  archivedJson,
+  archivedText,
+  confirmThaw,
+  type Later,
+  type ThawOptions,
+  thaw,
+  thawStores,
+  tierOf,
+} from '../thaw.ts';
 import { parseTime } from '../times.ts';
 import { findingLines } from '../views.ts';
 
@@ -60,6 +69,11 @@ Examples:
     if (options.dropOld && options.preview) throw new Failure('usage', '--drop-old has no preview');
     tierOf(options);
     if (options.only) pickComponents(config, options.only);
+    const notYet = await thawStores(session, pickStores(config, options.store), options);
+    if (notYet) {
+      session.print(notYet.json, notYet.text);
+      return 3;
+    }
     await using stack = await openStack(session.ctx, config, { stores: options.store });
     if (options.dropOld) return await dropOld(session, stack, options);
     if (word !== undefined && options.at !== undefined) throw new Failure('usage', 'either a point or --at');
@@ -87,7 +101,7 @@ Examples:
     noteUnreadable(session, unreadable);
     const later = await thawFirst(session, plan, request, options);
     if (later) {
-      session.print({ point: plan.point.id, store: store.name, thaw: archivedJson(later.left) }, later.text);
+      session.print({ point: plan.point.id, ...later.json }, later.text);
       return 3;
     }
     const restored = await restorePoint(session.ctx, request, { ...plan, archived: null });
@@ -157,13 +171,13 @@ async function thawFirst(
   plan: RestorePlan,
   { from }: RestoreRequest,
   options: Options,
-): Promise<{ readonly left: Archived; readonly text: string } | null> {
-  const need = { from, point: plan.point.id, components: plan.steps.map(({ name }) => name) };
-  if (plan.archived) refuseFullTargets(plan.steps); // before it is paid for
-  const tier = plan.archived && (await confirmThaw(session, need, plan.archived, options));
+): Promise<Later | null> {
+  const names = plan.steps.map(({ name }) => name);
+  const need = plan.archived && pointNeed(from, plan.point.id, names);
+  if (need) refuseFullTargets(plan.steps); // before it is paid for
+  const tier = need && plan.archived && (await confirmThaw(session, need, plan.archived, options));
   if (!tier || options.wait) await confirmRestore(session, plan, options);
-  const left = tier && (await thaw(session, need, tier, options));
-  return left && { left, text: comeBackText(left, tier) };
+  return tier && (await thaw(session, need, tier, options));
 }
 
 /** Over data, its name is typed; into empty targets a yes is enough. */

@@ -74,6 +74,7 @@ export const plainFormat = {
     }
     return plainStore(bucket, layout);
   },
+  isEssential: (key) => (key.startsWith(OWN) ? !key.startsWith(PARTS) : key.endsWith('/manifest.json')),
 } satisfies StoreFormat;
 
 function parse(settings: unknown): PlainSettings {

@@ -26,6 +26,7 @@ export const resticFormat = {
   format: 'restic',
   create: (ctx, bucket, settings) => createRepository(ctx, bucket, settingsOf(settings)),
   open: (ctx, bucket, settings) => openResticStore(ctx, bucket, settings),
+  isEssential: (key) => !key.startsWith('data/'),
 } satisfies StoreFormat;
 
 export async function openResticStore(
