@@ -245,8 +245,8 @@ export interface Component {
   restore(ctx: Context, chain: Chain, options?: RestoreOptions): Promise<Restored>;
   /** Of the live service as it is now, at the level the settings name. */
   inventory(ctx: Context): Promise<InventoryReader>;
-  /** Runs the user's check against the live service; the answer is one number. */
-  measure?(ctx: Context, query: string): Promise<number>;
+  /** Runs the user's check against the live service; the answer is one number. `database` where there are several. */
+  measure?(ctx: Context, query: string, database?: string): Promise<number>;
   /** Restores beside the live data, for a comparison before the swap. */
   stage?(ctx: Context, chain: Chain, id: string, options?: RestoreOptions): Promise<Staged>;
   /** Forgets old data that in-place restores kept. Names what it removed. */

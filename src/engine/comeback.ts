@@ -166,7 +166,7 @@ async function ask(ctx: Context, name: string, target: Component, check: Check):
     return { check: title, verdict: 'unknown', detail: 'this kind of component can not be asked' };
   }
   try {
-    const value = await target.measure(ctx, query);
+    const value = await target.measure(ctx, query, check.database);
     const wrong = unmet(check, value);
     return { check: title, verdict: wrong === null ? 'pass' : 'fail', detail: wrong ?? String(value) };
   } catch (error) {

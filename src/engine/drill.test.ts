@@ -228,6 +228,21 @@ describe('the verdict', () => {
     });
   }
 
+  test('a check is asked of the database that it names', async () => {
+    const asked: unknown[] = [];
+    const driver = {
+      ...kvDriver,
+      open: (settings: unknown) => ({
+        ...kvDriver.open(settings),
+        measure: async (_ctx: unknown, query: string, database?: string) => asked.push([query, database]),
+      }),
+    };
+    const checks = [{ name: 'rows', sql: 'count', database: 'shop', min: 1 }];
+    const { ctx, request } = await rig([kv('db', kvServer({ a: '1' }), { driver, checks })]);
+    assert.equal((await drillPoint(ctx, request)).evidence.verdict, 'pass');
+    assert.deepEqual(asked, [['count', 'shop']]);
+  });
+
   test('a check that can not be asked is unknown', async () => {
     const driver = {
       ...kvDriver,

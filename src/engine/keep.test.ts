@@ -153,7 +153,7 @@ describe('no rule removes', () => {
     assert.deepEqual(kept([proved, ...rest], { last: 1 }), [proved.point.id, rest.at(-1)?.point.id]);
   });
 
-  test('the newest point that holds a component whose captures have failed since', () => {
+  test('the newest point that holds a component whose captures have failed since (fault 36)', () => {
     const good = view(START, { components: { db: captured(), cache: captured() } });
     const failing = daily(31, { components: { db: FAILED, cache: captured() } }).slice(1);
     assert.ok(kept([good, ...failing], { within: 5 * DAY_MS }).includes(good.point.id));

@@ -14,6 +14,8 @@ export interface Check {
   readonly name: string;
   readonly sql?: string | undefined;
   readonly command?: string | undefined;
+  /** Of those that the component has, by its name in the point. */
+  readonly database?: string | undefined;
   readonly min?: number | undefined;
   readonly max?: number | undefined;
   readonly equals?: number | undefined;

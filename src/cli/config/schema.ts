@@ -12,12 +12,14 @@ const checkSchema = z
   .strictObject({
     name: z.string().describe('what the check is called in evidence'),
     sql: z.string().optional().describe('a query that answers one number (postgresql)'),
+    database: z.string().optional().describe('where sql runs, when the component has several databases'),
     command: z.string().optional().describe('a reading command that answers one number (redis)'),
     min: z.number().optional().describe('the least that is right'),
     max: z.number().optional().describe('the most that is right'),
     equals: z.number().optional().describe('exactly what is right'),
   })
   .refine((check) => (check.sql === undefined) !== (check.command === undefined), 'a check has either sql or command')
+  .refine((check) => check.database === undefined || check.sql !== undefined, 'only sql is asked of a database')
   .refine(
     (check) => check.min !== undefined || check.max !== undefined || check.equals !== undefined,
     'a check needs min, max or equals',

@@ -34,7 +34,10 @@ function componentOf(server: Server, names: ReadonlyMap<string, string> | null):
     capture: async (ctx, sink) => await captureServer(ctx, server, sink),
     restore: async (ctx, chain, options = {}) => await restoreServer(ctx, server, chain, options, names),
     inventory: async (ctx) => inventoryFrom(await liveLines(ctx, server, names)),
-    measure: async (ctx, query) => await measureNumber(ctx, server, await theDatabase(ctx, server, names, {}), query),
+    measure: async (ctx, query, database) => {
+      const chosen = database === undefined ? {} : { database };
+      return await measureNumber(ctx, server, await theDatabase(ctx, server, names, chosen), query);
+    },
     stage: async (ctx, chain, id, options = {}) =>
       await stageServer(ctx, server, { chain, id, options, open: (staged) => componentOf(server, staged) }),
     dropOld: async (ctx) => await dropOldDatabases(ctx, server),
@@ -84,5 +87,7 @@ async function databasesOf(ctx: Context, server: Server): Promise<readonly strin
 
 function whichDatabase(there: readonly string[]): Failure {
   const names = there.length === 0 ? 'there is none' : `there are ${there.join(', ')}`;
-  return new Failure('ambiguous', `which database is meant? ${names}`, { hint: 'name one in the selection' });
+  return new Failure('ambiguous', `which database is meant? ${names}`, {
+    hint: 'name one: database= in a selection, database in a check',
+  });
 }

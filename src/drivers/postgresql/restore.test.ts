@@ -318,7 +318,7 @@ describe('restore of postgresql', { skip: await missing('postgres-15', 'postgres
     assert.deepEqual(await differences(ctx, source, into(name)), []);
   });
 
-  it('a sandbox brings a point back, whatever the point calls its superuser', async () => {
+  it('a sandbox brings a point back, whatever the point calls its superuser, and answers checks of each database', async () => {
     const { source, capture } = await captured('parts');
     const env = { ...process.env, PATH: [server.bin, process.env.PATH].join(delimiter) };
     const boxed = liveContext({ env });
@@ -335,6 +335,12 @@ describe('restore of postgresql', { skip: await missing('postgres-15', 'postgres
     assert.equal(await measure(boxed, 'select count(*) from large'), 2000);
     await assert.rejects(measure(boxed, 'delete from large'), { code: 'query-failed' });
     await assert.rejects(measure(boxed, "select 'x'"), { code: 'query-failed' });
+    await createDatabase(server, 'second', 'create table orders as select 7 as a');
+    const second = await captureOf(ctx, settingsFor(server, { databases: ['second'] }));
+    await box.component.restore(boxed, { base: second.source });
+    assert.equal(await measure(boxed, 'select count(*) from large', 'parts'), 2000);
+    assert.equal(await measure(boxed, 'select a from orders', 'second'), 7);
+    await assert.rejects(measure(boxed, 'select a from orders'), { code: 'ambiguous', hint: /database in a check/ });
   });
 });
 
