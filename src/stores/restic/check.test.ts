@@ -7,7 +7,8 @@ import { readAll } from '../../core/bytes.ts';
 import { type ErrorCode, Failure, isFailure } from '../../core/errors.ts';
 import type { Bucket } from '../../core/storage.ts';
 import { type TestContext, testContext } from '../../core/testing.ts';
-import { findings, HOUR_MS, keysOf, largest, made, noise, openStore, P1, P2, P3, save } from './testing.ts';
+import { findings, HOUR_MS, noise, P1, P2, P3, save } from '../suite/rig.suite.ts';
+import { keysOf, largest, made, openStore } from './testing.ts';
 
 const SHARED = noise(5, 100_000);
 const CONTENTS = {

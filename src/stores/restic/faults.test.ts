@@ -8,25 +8,19 @@ import { Failure, isFailure } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
+import { findings, HOUR_MS, noise, P1, P2, pointOf, save } from '../suite/rig.suite.ts';
 import {
   begin,
   bytesBelow,
   createStore,
   fill,
-  findings,
   GRACE,
-  HOUR_MS,
   keysOf,
   largest,
   MINUTE_MS,
   made,
-  noise,
   openStore,
-  P1,
-  P2,
-  pointOf,
   readParts,
-  save,
 } from './testing.ts';
 
 test("a missing pack's chunks are written again by the next backup (fault 3)", async () => {

@@ -34,8 +34,8 @@ export interface BlobIndex {
   idAt(entry: number): Uint8Array;
   placeAt(entry: number): BlobPlace;
   /**
-   * The pack is lost or soon will be: its blobs are looked for elsewhere, and written again when they come by. Holds for
-   * good, also for a pack that is added later.
+   * The pack is lost or soon will be: its blobs are looked for elsewhere, and written again when they come by. For
+   * good, also when the pack is added later.
    */
   forget(pack: string): void;
   /** The same for a pack that no index file names any more, until it is added again. */

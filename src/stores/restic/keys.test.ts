@@ -5,9 +5,10 @@ import { readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
 import type { Bucket, KeyRing } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
+import { save } from '../suite/rig.suite.ts';
 import { sha256 } from './crypto.ts';
 import { isIrreducible, randomPolynomial } from './polynomial.ts';
-import { createStore, keysOf, openStore, save } from './testing.ts';
+import { createStore, keysOf, openStore } from './testing.ts';
 
 const ctx = testContext();
 

@@ -7,25 +7,8 @@ import { readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
 import type { Bucket } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
-import {
-  begin,
-  bytesBelow,
-  fill,
-  findings,
-  GRACE,
-  HOUR_MS,
-  keysOf,
-  largest,
-  MINUTE_MS,
-  made,
-  noise,
-  openStore,
-  P1,
-  P2,
-  pointOf,
-  readParts,
-  save,
-} from './testing.ts';
+import { findings, HOUR_MS, noise, P1, P2, pointOf, save } from '../suite/rig.suite.ts';
+import { begin, bytesBelow, fill, GRACE, keysOf, largest, MINUTE_MS, made, openStore, readParts } from './testing.ts';
 
 test('a part that is kept is written again when its pack is about to go (fault 8)', async () => {
   const ctx = testContext();

@@ -4,7 +4,9 @@ import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { isFailure } from '../../core/errors.ts';
 import type { Bucket } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
-import { createStore, keysOf, openStore, P1, readParts, save } from './testing.ts';
+import { watching } from '../plain/testing.ts';
+import { P1, save } from '../suite/rig.suite.ts';
+import { createStore, keysOf, openStore, readParts } from './testing.ts';
 
 const ctx = testContext();
 
@@ -18,14 +20,13 @@ for (const conditional of [true, false]) {
   const where = conditional ? 'a bucket with conditional writes' : 'a bucket without conditional writes';
 
   test(`a store that is made while another one is being made in ${where} leaves one that opens (fault 19)`, async () => {
-    for (let moment = 0, met = true; met; moment++) {
+    for (let moment = 1, met = true; met; moment++) {
       const bucket = bucketOf(conditional);
       let second: Promise<void> | undefined;
-      let operations = 0;
-      const meet = async (): Promise<void> => {
-        if (operations++ === moment) await Promise.allSettled([(second = createStore(ctx, bucket))]);
-      };
-      const first = createStore(ctx, whenUsed(bucket, meet));
+      const watched = watching(bucket, async (look) => {
+        if (look === moment) await Promise.allSettled([(second = createStore(ctx, bucket))]);
+      });
+      const first = createStore(ctx, watched);
       const [one, two] = await Promise.allSettled([first, first.catch(() => {}).then(() => second)]);
       met = second !== undefined;
       const lost = [one, two].filter((each) => each.status === 'rejected');
@@ -56,30 +57,4 @@ async function assertUsable(bucket: Bucket): Promise<void> {
   await save(ctx, store, P1, { db: { one: '1' } });
   assert.equal((await readParts(ctx, store, P1, 'db')).one?.toString(), '1');
   await assert.rejects(openStore(ctx, bucket, { stack: 'other' }), (error) => isFailure(error, 'not-this-stack'));
-}
-
-function whenUsed(bucket: Bucket, meet: () => Promise<void>): Bucket {
-  return {
-    ...bucket,
-    async put(...args) {
-      await meet();
-      return await bucket.put(...args);
-    },
-    async *get(...args) {
-      await meet();
-      yield* bucket.get(...args);
-    },
-    async head(...args) {
-      await meet();
-      return await bucket.head(...args);
-    },
-    async *list(...args) {
-      await meet();
-      yield* bucket.list(...args);
-    },
-    async delete(...args) {
-      await meet();
-      await bucket.delete(...args);
-    },
-  };
 }

@@ -10,8 +10,9 @@ import { type S3Server, startS3 } from '../../../test/servers/s3.ts';
 import { s3Bucket } from '../../buckets/s3/bucket.ts';
 import { readAll } from '../../core/bytes.ts';
 import { liveContext } from '../../core/testing.ts';
+import { findings, noise, P1, P2, save } from '../suite/rig.suite.ts';
 import { type Place, type Program, stock, stockFiles, stockPrograms } from './stock-testing.ts';
-import { createStore, findings, GRACE, noise, openStore, P1, P2, readParts, save } from './testing.ts';
+import { createStore, GRACE, openStore, readParts } from './testing.ts';
 
 const ctx = liveContext();
 const SERVER = 'versitygw';

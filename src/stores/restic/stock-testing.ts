@@ -9,7 +9,8 @@ import { faultyBucket } from '../../buckets/faulty.ts';
 import { localBucket } from '../../buckets/local/bucket.ts';
 import type { Bucket } from '../../core/storage.ts';
 import { liveContext } from '../../core/testing.ts';
-import { createStore, noise, openStore, P1, P2, PASSWORD, save } from './testing.ts';
+import { noise, P1, P2, save } from '../suite/rig.suite.ts';
+import { createStore, openStore, PASSWORD } from './testing.ts';
 
 const ctx = liveContext();
 
@@ -25,7 +26,7 @@ export interface Place extends AsyncDisposable {
   restic(...args: string[]): Promise<string>;
 }
 
-/** Stock restic sees what is left when the machine dies at a change, then so many changes later, until it does not die. */
+/** Stock restic sees what is left by a death at the first change, then `step` changes later, until there are no more. */
 export async function diesAnywhere(program: Program, step: number): Promise<void> {
   for (let deaths = 1; ; deaths += step) {
     await using place = await madePlace(program);

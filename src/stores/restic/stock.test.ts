@@ -8,8 +8,9 @@ import { localBucket } from '../../buckets/local/bucket.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
 import { liveContext } from '../../core/testing.ts';
+import { noise, P1, P2, P3, pointOf, save } from '../suite/rig.suite.ts';
 import { diesAnywhere, madePlace, type Program, stock, stockFiles, stockPrograms } from './stock-testing.ts';
-import { begin, createStore, fill, keysOf, noise, openStore, P1, P2, P3, pointOf, readParts, save } from './testing.ts';
+import { begin, createStore, fill, keysOf, openStore, readParts } from './testing.ts';
 
 const ctx = liveContext();
 

@@ -5,7 +5,8 @@ import { interruption, withSignal } from '../../core/context.ts';
 import { isFailure } from '../../core/errors.ts';
 import type { Bucket } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
-import { begin, fill, made, noise, openStore, P1, P2, P3, pointOf, readParts } from './testing.ts';
+import { noise, P1, P2, P3, pointOf } from '../suite/rig.suite.ts';
+import { begin, fill, made, openStore, readParts } from './testing.ts';
 
 test('a backup that is stopped takes none with it that runs beside it in the same process', async () => {
   const ctx = testContext();
