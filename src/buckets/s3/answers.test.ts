@@ -149,6 +149,13 @@ test('an archived object is recognised, and thawed', { skip }, async () => {
   assert.equal(restore.length, 2);
 });
 
+test('a storage class that could not be read back is refused', () => {
+  for (const storage_class of ['GLACIER', 'DEEP_ARCHIVE']) {
+    assert.throws(() => s3Bucket('s3://bucket', { storage_class }), { code: 'settings-invalid' });
+  }
+  s3Bucket('s3://bucket', { storage_class: 'GLACIER_IR' });
+});
+
 test('storage class and server-side encryption go with every object', { skip }, async () => {
   const settings = { storage_class: 'STANDARD_IA', encryption: 'aws:kms', kms_key: 'key-1' };
   const seen: Exchange['headers'][] = [];

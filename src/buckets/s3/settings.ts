@@ -20,7 +20,14 @@ export const s3BucketSettings = z.strictObject({
     .boolean()
     .optional()
     .describe('the bucket is named in the path, not in the host name; true when absent and an endpoint is given'),
-  storage_class: z.string().min(1).optional().describe("storage class of new objects, such as 'STANDARD_IA'"),
+  storage_class: z
+    .string()
+    .regex(
+      /^(?!GLACIER$|DEEP_ARCHIVE$)./,
+      'one that can be read at once, such as GLACIER_IR: what is written is read again',
+    )
+    .optional()
+    .describe("storage class of new objects, such as 'STANDARD_IA'"),
   encryption: z
     .enum(['AES256', 'aws:kms'])
     .optional()
@@ -28,12 +35,16 @@ export const s3BucketSettings = z.strictObject({
   kms_key: z.string().min(1).optional().describe('key for encryption aws:kms; the account default when absent'),
   checksums: z
     .boolean()
-    .default(true)
-    .describe('keep the SHA-256 of each object at the server; false for servers that refuse such headers'),
+    .optional()
+    .describe(
+      'keep the SHA-256 of each object at the server; true but for servers that are known to refuse such headers',
+    ),
   conditional_writes: z
     .boolean()
-    .default(true)
-    .describe('rely on If-None-Match; false for servers that refuse it: two writers at once are then not told apart'),
+    .optional()
+    .describe(
+      'rely on If-None-Match; true but for servers that are known to lack it: two writers at once are then not told apart',
+    ),
   connections: z.int().min(1).max(CONNECTIONS_MAX).default(CONNECTIONS).describe('requests at a time'),
 });
 export type S3Settings = z.output<typeof s3BucketSettings>;
