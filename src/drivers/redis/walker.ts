@@ -83,23 +83,10 @@ export function startWalk(
     return new Uint8Array(CHUNK_BYTES);
   }
   async function* through(body: Bytes): Bytes {
-    let filling = await emptyChunk();
-    let used = 0;
-    const flush = (): void => send({ chunk: filling.subarray(0, used) }, [filling.buffer as ArrayBuffer]);
-    for await (const piece of body) {
-      for (let at = 0; at < piece.length; ) {
-        const step = Math.min(piece.length - at, CHUNK_BYTES - used);
-        filling.set(piece.subarray(at, at + step), used);
-        used += step;
-        at += step;
-        if (used < CHUNK_BYTES) continue;
-        flush();
-        filling = await emptyChunk();
-        used = 0;
-      }
-      yield piece;
+    for await (const chunk of collected(body, emptyChunk)) {
+      yield chunk; // lent to whoever stores it, then given away
+      send({ chunk }, [chunk.buffer as ArrayBuffer]);
     }
-    if (used > 0) flush();
     send({ end: true });
     await ended.promise;
   }
@@ -112,6 +99,25 @@ export function startWalk(
       await worker.terminate();
     },
   };
+}
+
+/** The same bytes in chunks that are full, but the last: so each byte is copied once, and its cost is that of a large piece. */
+async function* collected(body: Bytes, emptyChunk: () => Promise<Uint8Array>): AsyncIterable<Uint8Array> {
+  let filling = await emptyChunk();
+  let used = 0;
+  for await (const piece of body) {
+    for (let at = 0; at < piece.length; ) {
+      const step = Math.min(piece.length - at, CHUNK_BYTES - used);
+      filling.set(piece.subarray(at, at + step), used);
+      used += step;
+      at += step;
+      if (used < CHUNK_BYTES) continue;
+      yield filling;
+      filling = await emptyChunk();
+      used = 0;
+    }
+  }
+  if (used > 0) yield filling.subarray(0, used);
 }
 
 /** Walks all of a body that goes nowhere else. */

@@ -61,8 +61,10 @@ export function digestingVisitor(): ValueDigest {
       inPair = false;
       key.fill(KEY_SEED);
       sum.fill(0);
-      Object.assign(value, { module: '', fieldExpiresAt: Number.POSITIVE_INFINITY, incomplete: false });
-      hashBytes(key, viewed(head.name), 0, head.name.length);
+      value.module = '';
+      value.fieldExpiresAt = Number.POSITIVE_INFINITY;
+      value.incomplete = false;
+      hashBytes(key, head.names, 0, head.nameBytes);
       hashWords(key, TYPE_CODES[type], Math.floor(head.expiresAt / 2 ** 32), head.expiresAt, 0);
     },
     finish() {

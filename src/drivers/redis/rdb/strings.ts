@@ -107,7 +107,7 @@ function readPacked(input: Input, packed: number, total: number): void {
     release(input.scratch);
     input.scratch = regionFor(Math.max(total, PIECE_BYTES));
   }
-  inflateTo(input, packed, input.scratch.bytes, total);
+  inflateTo(input, packed, input.scratch, total);
   input.item = input.scratch;
   input.from = 0;
   input.to = total;

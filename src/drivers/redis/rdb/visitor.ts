@@ -13,7 +13,11 @@ export type KeyType = 'string' | 'list' | 'set' | 'zset' | 'hash' | 'stream' | '
 /** A key as it is met. One object for all of them: borrowed until the next one. */
 export interface KeyHead {
   database: number;
-  name: Buffer;
+  /** A copy of the name, made when it is asked for. */
+  readonly name: Buffer;
+  /** Where the name lies: at the beginning. */
+  names: Region;
+  nameBytes: number;
   type: KeyType;
   /** The type byte of the RDB. */
   encoding: number;

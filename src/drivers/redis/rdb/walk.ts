@@ -2,7 +2,19 @@
 // what Redis 7.0 to 8.2 and Valkey 7.2 to 9.1 write, and what Redis wrote before (versions 5 and up).
 
 import { crc64Of } from './crc64.ts';
-import { atEnd, ensure, type Input, inputOf, malformed, readByte, readLength, readMs, settle } from './input.ts';
+import {
+  atEnd,
+  capacityOf,
+  ensure,
+  type Input,
+  inputOf,
+  malformed,
+  readByte,
+  readLength,
+  readMs,
+  regionFor,
+  settle,
+} from './input.ts';
 import { skipModule } from './module.ts';
 import { itemText, readElement } from './strings.ts';
 import { skipValue, walkValue } from './value.ts';
@@ -23,6 +35,8 @@ const OPCODE = {
 } as const;
 const HEADER_BYTES = 9;
 const CRC_BYTES = 8;
+/** What most names fit into. */
+const NAME_BYTES = 1024;
 
 /** Resolves only when all is there: a cut, another check sum or trailing bytes are 'malformed'. */
 export function walkRdb(input: Input, visitor: Visitor): Format {
@@ -46,7 +60,9 @@ export function walkDump(payload: Buffer, family: Family, key: Partial<KeyHead>,
   }
   const format = { family, version: body.readUInt16LE(body.length - 2) };
   const input = inputOf(body.subarray(0, -2));
-  const head = { ...newHead(), ...key };
+  const { name = Buffer.alloc(0), ...rest } = key;
+  const head = Object.assign(newHead(), rest);
+  setName(head, name, 0, name.length);
   head.encoding = readByte(input);
   head.type = typeOf(head.encoding, format);
   head.bytes = body.length;
@@ -64,8 +80,22 @@ export function dumpOf(encoding: number, value: readonly Uint8Array[], version: 
 }
 
 function newHead(): KeyHead {
-  const name = Buffer.alloc(0);
-  return { database: 0, name, type: 'string', encoding: 0, expiresAt: -1, idleSeconds: -1, frequency: -1, bytes: 0 };
+  const numbers = { database: 0, encoding: 0, expiresAt: -1, idleSeconds: -1, frequency: -1, bytes: 0 };
+  return {
+    ...numbers,
+    type: 'string',
+    names: regionFor(NAME_BYTES),
+    nameBytes: 0,
+    get name() {
+      return Buffer.from(this.names.bytes.subarray(0, this.nameBytes));
+    },
+  };
+}
+
+function setName(head: KeyHead, bytes: Buffer, from: number, to: number): void {
+  if (capacityOf(head.names) < to - from) head.names = regionFor(to - from);
+  bytes.copy(head.names.bytes, 0, from, to);
+  head.nameBytes = to - from;
 }
 
 function readFormat(input: Input): Format {
@@ -81,7 +111,7 @@ function visitKey(input: Input, format: Format, visitor: Visitor, head: KeyHead,
   head.encoding = encoding;
   head.type = typeOf(encoding, format);
   readElement(input);
-  head.name = Buffer.from(input.item.bytes.subarray(input.from, input.to));
+  setName(head, input.item.bytes, input.from, input.to);
   const wanted = visitor.key(head);
   const start = input.offset + input.pos;
   if (wanted) walkValue(input, format, head, visitor);
