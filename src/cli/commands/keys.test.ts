@@ -20,6 +20,7 @@ test('a recovery kit that opens the store no more is shown by drills and status 
   assert.match(changed.text, /recovery kit with the old password opens nothing any more: lifeboat keys kit/);
   renameSync(next, join(stack.dir, 'one.password'));
   assert.deepEqual(await drilled(stack), [3, 'fail']);
+  assert.match((await stack.run('doctor')).text, /fail +the recovery kit opens it/);
   const status = await stack.run('status');
   assert.equal(status.exit, 3);
   assert.match(status.text, /DOES NOT OPEN IT/);

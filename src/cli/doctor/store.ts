@@ -7,6 +7,7 @@ import { bucketChecks } from '../../buckets/checks.ts';
 import { isFailure } from '../../core/errors.ts';
 import type { Context, Finding } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
+import { kitFinding } from '../../engine/kit.ts';
 import type { StoreConfig } from '../config/model.ts';
 import { openBucket, openStore } from '../stack.ts';
 import { bytesText, plural } from '../terminal.ts';
@@ -26,8 +27,8 @@ export interface StoreQuestion {
 export async function examineStore(ctx: Context, question: StoreQuestion): Promise<Patient> {
   const { store, deep } = question;
   const summary = `${store.format.format} at ${store.url}`;
-  const { finding, error, lastBytes } = await opened(ctx, question);
-  const findings = [finding];
+  const { found, error, lastBytes } = await opened(ctx, question);
+  const findings = [...found];
   // Where the store is missing or out of reach, nothing is written: it may be the wrong place.
   if (error === null || isFailure(error, 'denied')) {
     findings.push(...(await guarded(ctx, 'it can be used', () => inFolder(ctx, store, rightsFindings))));
@@ -43,7 +44,7 @@ export async function examineStore(ctx: Context, question: StoreQuestion): Promi
 }
 
 interface Opened {
-  readonly finding: Finding;
+  readonly found: readonly Finding[];
   readonly error: unknown;
   /** Of the newest point of this stack, as captured. */
   readonly lastBytes: number | null;
@@ -60,10 +61,12 @@ async function opened(ctx: Context, { store, stack }: StoreQuestion): Promise<Op
       lastBytes = pointBytes(point);
     }
     const detail = `${plural(points, 'point')}, ${bytesText(await open.store.bytes(ctx))}`;
-    return { finding: { check, verdict: 'pass', detail }, error: null, lastBytes };
+    const kit = await kitFinding(ctx, open.store);
+    const found: Finding[] = [{ check, verdict: 'pass', detail }, ...(kit ? [kit] : [])];
+    return { found, error: null, lastBytes };
   } catch (error) {
     if (ctx.signal.aborted) throw error;
-    return { finding: failed(check, error), error, lastBytes: null };
+    return { found: [failed(check, error)], error, lastBytes: null };
   }
 }
 
