@@ -107,17 +107,23 @@ async function put(
       return await inner.put(ctx, key, body, putOptions);
     } catch (error) {
       // The object that stands in the way may be the one that an attempt without a reply has written.
-      if (attempt > 1 && isFailure(error, 'exists') && (await isSame(ctx, inner, key, body))) {
-        return await inner.head(ctx, key);
-      }
+      const same = attempt > 1 && isFailure(error, 'exists') && (await findSame(ctx, inner, options, key, body));
+      if (same) return same;
       throw error;
     }
   });
 }
 
-async function isSame(ctx: Context, bucket: Bucket, key: string, body: Uint8Array): Promise<boolean> {
-  if ((await bucket.head(ctx, key)).bytes !== body.length) return false;
-  return (await readAll(bucket.get(ctx, key), COMPARE_BYTES_MAX)).equals(body);
+async function findSame(
+  ctx: Context,
+  inner: Bucket,
+  options: RetryOptions,
+  key: string,
+  body: Uint8Array,
+): Promise<ObjectInfo | null> {
+  const info = await retried(ctx, options, () => inner.head(ctx, key));
+  if (info.bytes !== body.length) return null;
+  return (await readAll(get(ctx, inner, options, key), COMPARE_BYTES_MAX)).equals(body) ? info : null;
 }
 
 /** Goes on where it broke off. Objects are not changed while they are read, and what is read is checked above. */

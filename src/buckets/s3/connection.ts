@@ -4,6 +4,7 @@ import type { Context } from '../../core/model.ts';
 import { gate } from '../../core/parallel.ts';
 import type { RetryOptions } from '../retrying.ts';
 import { credentialsOf } from './credentials.ts';
+import { dialectOf, endpointOf } from './dialects.ts';
 import { failureOf, statusOf } from './failures.ts';
 import { parseS3Url, type S3Settings } from './settings.ts';
 
@@ -44,7 +45,7 @@ export function connect(url: string, settings: S3Settings, stuckMs = STUCK_MS): 
   async function open(ctx: Context): Promise<S3> {
     const { S3 } = await import('@aws-sdk/client-s3');
     const s3 = new S3(await configOf(ctx, settings, stuckMs));
-    onAnswer(s3, settings, (headers) => {
+    onAnswer(s3, dialectOf(ctx, settings).checksums, (headers) => {
       const date = new Date(headers.date ?? '');
       if (!Number.isNaN(date.getTime())) answeredAt = date;
       server = headers.server ?? server;
@@ -82,7 +83,7 @@ export function connect(url: string, settings: S3Settings, stuckMs = STUCK_MS): 
 /** Everything that changes what the SDK does is said here, so that it does not look into process.env for it. */
 async function configOf(ctx: Context, settings: S3Settings, stuckMs: number): Promise<S3ClientConfig> {
   const { env } = ctx;
-  const endpoint = settings.endpoint ?? env.AWS_ENDPOINT_URL_S3 ?? env.AWS_ENDPOINT_URL;
+  const endpoint = endpointOf(ctx, settings);
   const agent = { keepAlive: true, maxSockets: Number.POSITIVE_INFINITY, maxFreeSockets: settings.connections };
   return {
     ...(endpoint ? { endpoint } : {}),
@@ -111,13 +112,13 @@ async function configOf(ctx: Context, settings: S3Settings, stuckMs: number): Pr
 type Headers = Readonly<Record<string, string | undefined>>;
 
 /** Signs a body by the SHA-256 that is known already, and hears what the server says of itself. */
-function onAnswer(s3: S3, settings: S3Settings, hear: (headers: Headers) => void): void {
+function onAnswer(s3: S3, checksums: boolean, hear: (headers: Headers) => void): void {
   s3.middlewareStack.add(
     (next) => async (args) => {
       const { headers } = args.request as { headers: Record<string, string> };
       const sum = headers['x-amz-checksum-sha256'];
       if (sum !== undefined) headers['x-amz-content-sha256'] = Buffer.from(sum, 'base64').toString('hex');
-      if (!settings.checksums) delete headers['x-amz-checksum-sha256'];
+      if (!checksums) delete headers['x-amz-checksum-sha256'];
       const result = await next(args);
       hear((result.response as { headers?: Headers }).headers ?? {});
       return result;

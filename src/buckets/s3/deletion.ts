@@ -3,6 +3,7 @@ import type { Context } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import { retried } from '../retrying.ts';
 import type { Connection } from './connection.ts';
+import { dialectOf } from './dialects.ts';
 
 const KEYS_PER_REQUEST = 1_000;
 const PARALLEL = 8;
@@ -42,9 +43,9 @@ async function deleteBatch(
   connection: Connection,
   keys: readonly string[],
 ): Promise<readonly Undeleted[]> {
-  const { bucket, prefix, settings } = connection;
+  const { bucket, prefix } = connection;
   const Objects = keys.map((key) => ({ Key: prefix + key }));
-  const checksum = settings.checksums ? { ChecksumAlgorithm: 'SHA256' as const } : {};
+  const checksum = dialectOf(ctx, connection.settings).checksums ? { ChecksumAlgorithm: 'SHA256' as const } : {};
   try {
     const { Deleted = [], Errors = [] } = await connection.call(ctx, `deleting ${keys.length} objects`, (s3, options) =>
       s3.deleteObjects({ Bucket: bucket, Delete: { Objects }, ...checksum }, options),

@@ -50,7 +50,7 @@ const HINTS: Readonly<Record<string, string>> = {
   GlacierExpeditedRetrievalNotAvailable: 'nothing can be expedited now: ask again later, or with --thaw standard',
   InvalidObjectState: 'run lifeboat restore POINT --thaw standard, which says how long it takes and what it costs',
   NoSuchBucket: 'create the bucket, or correct its name or the endpoint',
-  NotImplemented: 'the server lacks this: try checksums: false or conditional_writes: false',
+  NotImplemented: 'the server lacks this: set checksums: false, or conditional_writes: false',
   PermanentRedirect: 'set region, or endpoint, to that of the bucket',
   RequestTimeTooSkewed: 'set the clock of this machine',
 };
@@ -89,6 +89,7 @@ function hintOf(error: unknown, name: string, status: number): string | undefine
   if (status === 403 && HINTS[name] === undefined) {
     return 'without s3:ListBucket a key that is not there looks forbidden, too';
   }
+  if (/x-amz-checksum/.test(messageOf(error))) return 'set checksums: false';
   return HINTS[name];
 }
 

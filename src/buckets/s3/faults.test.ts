@@ -4,7 +4,14 @@ import { test } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
 import { readAll } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
+import type { Context } from '../../core/model.ts';
+import type { Bucket } from '../../core/storage.ts';
+import { testContext } from '../../core/testing.ts';
+import { bucketChecks } from '../checks.ts';
+import { memoryBucket } from '../memory/bucket.ts';
+import { dialectOf } from './dialects.ts';
 import { type Exchange, errorBody, type HttpFault, refusal } from './fault-proxy.ts';
+import { s3BucketSettings } from './settings.ts';
 import { first, keysOf, large, PART_BYTES, rig, text } from './testing.ts';
 
 const skip = await missing('versitygw');
@@ -121,6 +128,41 @@ test('fault 14: a server without conditional writes is asked first', { skip }, a
     const key = randomUUID();
     await it.bucket.put(it.ctx, key, body(), { ifAbsent: true });
     await assert.rejects(it.bucket.put(it.ctx, key, body(), { ifAbsent: true }), { code: 'exists' });
+  }
+});
+
+test('fault 14: what the S3 of a provider lacks is known by its address, and settings come first', () => {
+  const dialect = (endpoint: string | undefined, settings: object = {}, env: Context['env'] = {}): unknown =>
+    dialectOf(testContext({ env }), s3BucketSettings.parse({ ...(endpoint ? { endpoint } : {}), ...settings }));
+  const all = { checksums: true, conditionalWrites: true };
+  const none = { checksums: false, conditionalWrites: false };
+  for (const endpoint of [undefined, 'http://127.0.0.1:9000', 'https://id.r2.cloudflarestorage.com']) {
+    assert.deepEqual(dialect(endpoint), all);
+  }
+  for (const endpoint of ['https://s3.us-west-004.backblazeb2.com', 'https://storage.googleapis.com']) {
+    assert.deepEqual(dialect(endpoint), none);
+    assert.deepEqual(dialect(undefined, {}, { AWS_ENDPOINT_URL: endpoint }), none);
+    assert.deepEqual(dialect(endpoint, { checksums: true, conditional_writes: true }), all);
+  }
+  assert.deepEqual(dialect('https://notbackblazeb2.com.evil'), all);
+});
+
+test('fault 14: a deep check that fails names the setting to change', async () => {
+  const checkOf = (title: RegExp) => bucketChecks.find((each) => title.test(each.title));
+  const memory = memoryBucket();
+  const ignoring: Bucket = { ...memory, put: (ctx, key, body) => memory.put(ctx, key, body) };
+  const refusing: Bucket = {
+    ...memory,
+    async put(ctx, key, body, options) {
+      if (options?.ifAbsent) throw new Failure('settings-invalid', 'not implemented');
+      return await memory.put(ctx, key, body);
+    },
+  };
+  for (const bucket of [ignoring, refusing]) {
+    await assert.rejects(
+      async () => await checkOf(/^if-absent/)?.run(testContext(), bucket),
+      (error) => error instanceof Failure && /conditional_writes: false/.test(error.hint ?? ''),
+    );
   }
 });
 

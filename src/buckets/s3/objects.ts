@@ -8,6 +8,7 @@ import type { ByteRange, Bytes, Context } from '../../core/model.ts';
 import type { ObjectInfo, PutOptions, ThawRequest } from '../../core/storage.ts';
 import { missing, missingRange, taken } from '../keys.ts';
 import type { Connection } from './connection.ts';
+import { dialectOf } from './dialects.ts';
 import { failureOf } from './failures.ts';
 
 const ARCHIVES = ['GLACIER', 'DEEP_ARCHIVE'];
@@ -39,8 +40,9 @@ export async function putWhole(
   options: PutOptions | undefined,
 ): Promise<ObjectInfo> {
   const { settings, url } = connection;
-  if (options?.ifAbsent && !settings.conditional_writes) await mustBeAbsent(ctx, connection, key);
-  const conditional = options?.ifAbsent && settings.conditional_writes;
+  const { conditionalWrites } = dialectOf(ctx, settings);
+  if (options?.ifAbsent && !conditionalWrites) await mustBeAbsent(ctx, connection, key);
+  const conditional = options?.ifAbsent && conditionalWrites;
   try {
     const { ETag } = await connection.call(ctx, `writing ${key}`, (s3, callOptions) =>
       s3.putObject(

@@ -9,6 +9,7 @@ import type { ObjectInfo, PutOptions } from '../../core/storage.ts';
 import { taken } from '../keys.ts';
 import { retried } from '../retrying.ts';
 import type { Connection } from './connection.ts';
+import { dialectOf } from './dialects.ts';
 import { dropLeftovers } from './leftovers.ts';
 import { headOf, objectOptions, putWhole } from './objects.ts';
 import { PART_SIZES, type Part, partsOf } from './parts.ts';
@@ -83,7 +84,7 @@ async function begin(
         {
           ...objectOptions(connection, key, options),
           Metadata: { [TOKEN]: token },
-          ...(connection.settings.checksums ? { ChecksumAlgorithm: 'SHA256' as const } : {}),
+          ...(dialectOf(ctx, connection.settings).checksums ? { ChecksumAlgorithm: 'SHA256' as const } : {}),
         },
         callOptions,
       ),
@@ -142,7 +143,7 @@ async function uploadPart(ctx: Context, connection: Connection, upload: Upload, 
       ),
     ),
   );
-  const checksum = connection.settings.checksums ? { ChecksumSHA256: part.sha256 } : {};
+  const checksum = dialectOf(ctx, connection.settings).checksums ? { ChecksumSHA256: part.sha256 } : {};
   return { PartNumber: part.number, ETag, ...checksum };
 }
 
@@ -154,7 +155,7 @@ async function complete(
   options: PutOptions | undefined,
 ): Promise<ObjectInfo> {
   const { key } = upload;
-  const conditional = options?.ifAbsent && connection.settings.conditional_writes;
+  const conditional = options?.ifAbsent && dialectOf(ctx, connection.settings).conditionalWrites;
   let refusal: Failure | undefined;
   await retried(ctx, connection.retry, async () => {
     try {
