@@ -1,7 +1,7 @@
-// '${env:NAME}', '${file:/path}' and '${exec:command}' within strings of the configuration.
+// '${env:NAME}', '${file:/path}', '${exec:command}' and '${vault:path#field}' within strings of the configuration.
 
 import { readFile } from 'node:fs/promises';
-import { Failure, messageOf } from '../../core/errors.ts';
+import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { nearest } from '../../core/settings.ts';
 
@@ -10,7 +10,12 @@ const SECRET_BYTES_MAX = 64 * 1024;
 const EXEC_DEADLINE_MS = 30_000;
 
 type Resolve = (ctx: Context, argument: string) => Promise<string>;
-const RESOLVERS: Readonly<Record<string, Resolve>> = { env: fromEnv, file: fromFile, exec: fromExec };
+const RESOLVERS: Readonly<Record<string, Resolve>> = {
+  env: fromEnv,
+  file: fromFile,
+  exec: fromExec,
+  vault: async (ctx, argument) => (await import('./vault.ts')).fromVault(ctx, argument),
+};
 
 /** A copy of `value` with every placeholder replaced. `path` names where it stands, for messages. */
 export async function resolveSecrets(ctx: Context, value: unknown, path: string): Promise<unknown> {
@@ -33,17 +38,16 @@ async function resolveText(ctx: Context, text: string, path: string): Promise<st
     const resolve = Object.hasOwn(RESOLVERS, scheme) ? RESOLVERS[scheme] : undefined;
     if (!resolve) {
       const near = nearest(scheme, Object.keys(RESOLVERS));
-      throw new Failure('settings-invalid', `${path}: \${${scheme}:…} is not known; known: env, file, exec`, {
+      const known = Object.keys(RESOLVERS).join(', ');
+      throw new Failure('settings-invalid', `${path}: \${${scheme}:…} is not known; known: ${known}`, {
         hint: near ? `did you mean \${${near}:…}?` : undefined,
       });
     }
     try {
       result += text.slice(end, match.index) + (await resolve(ctx, argument));
     } catch (cause) {
-      throw new Failure('settings-invalid', `${path}: ${messageOf(cause)}`, {
-        cause,
-        hint: cause instanceof Failure ? cause.hint : undefined,
-      });
+      const { code, hint } = isFailure(cause) ? cause : { code: 'settings-invalid' as const, hint: undefined };
+      throw new Failure(code, `${path}: ${messageOf(cause)}`, { cause, hint });
     }
     end = match.index + whole.length;
   }

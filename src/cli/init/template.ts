@@ -43,7 +43,7 @@ export function configText(choice: InitChoice): string {
     return `  # seen in ${from}\n${indented({ [name]: { kind, ...settings } })}`;
   });
   return `# Lifeboat's configuration. Every key: lifeboat config schema. Secrets are references, never values:
-# \${env:NAME}, \${file:/path} or \${exec:command}.
+# \${env:NAME}, \${file:/path}, \${exec:command} or \${vault:secret/data/name#field}.
 ${stringify({ stack: choice.stack }).trimEnd()}
 
 # Where recovery points lie. A second store at another place is what saves you when this one burns.
