@@ -12,13 +12,14 @@ import { storedPoints } from './points.ts';
 import { type Repository, takeOwnership } from './repository.ts';
 import { componentSink, receiptSchema, treeOfReceipt } from './sink.ts';
 import { writeRoot } from './trees.ts';
-import { damagedPacks, forgetUnfit, packSizes } from './unfit.ts';
+import { damagedPacks, forgetUnfit, indexedBytes, packSizes } from './unfit.ts';
 import { walkTrees } from './walk.ts';
 import type { Writer } from './writer.ts';
 
 const DRAFTS = 'lifeboat/drafts/';
 /** So many packs are looked up one by one; more are looked up in one listing. */
 const HEADS_MAX = 32;
+const HINT_AGAIN = 'run it again; nothing was published';
 
 export interface Drafts {
   begin(ctx: Context, id: string, plan: DraftPlan): Promise<Draft>;
@@ -157,16 +158,23 @@ async function assertPacksThere(ctx: Context, repository: Repository, trees: rea
   });
   const sizes = packs.size > HEADS_MAX ? await packSizes(ctx, repository.vault) : undefined;
   for (const pack of packs) {
-    if (sizes?.has(pack)) continue;
-    try {
-      await repository.vault.bucket.head(ctx, packKey(pack));
-    } catch (cause) {
-      if (!isFailure(cause, 'missing')) throw cause;
-      throw new Failure('lease-lost', `${repository.url}: pack ${pack} vanished while the point was written`, {
-        cause,
-        hint: 'run it again; nothing was published',
-      });
-    }
+    const bytes = sizes?.get(pack) ?? (await bytesOfPack(ctx, repository, pack));
+    if (bytes === indexedBytes(blobs, pack)) continue;
+    throw new Failure('checksum', `${repository.url}: pack ${pack} has ${bytes} bytes and was stored with others`, {
+      hint: HINT_AGAIN,
+    });
+  }
+}
+
+async function bytesOfPack(ctx: Context, { url, vault }: Repository, pack: string): Promise<number> {
+  try {
+    return (await vault.bucket.head(ctx, packKey(pack))).bytes;
+  } catch (cause) {
+    if (!isFailure(cause, 'missing')) throw cause;
+    throw new Failure('lease-lost', `${url}: pack ${pack} vanished while the point was written`, {
+      cause,
+      hint: HINT_AGAIN,
+    });
   }
 }
 

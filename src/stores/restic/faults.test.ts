@@ -9,6 +9,8 @@ import type { Bytes, Context } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
 import { findings, HOUR_MS, noise, P1, P2, pointOf, save } from '../suite/rig.suite.ts';
+import { indexFiles, putIndexes } from './index-files.ts';
+import { unlock } from './keys.ts';
 import {
   begin,
   bytesBelow,
@@ -20,6 +22,7 @@ import {
   MINUTE_MS,
   made,
   openStore,
+  PASSWORD,
   readParts,
 } from './testing.ts';
 
@@ -173,6 +176,37 @@ test('no point is made of what lies in a damaged pack only (fault 2)', async () 
   assert.ok((await readParts(ctx, store, P2, 'db')).one?.equals(contents.db.one));
 });
 
+for (const kept of [1000, 0]) {
+  test(`a pack of which ${kept} bytes arrived becomes no part of a point (fault 2)`, async () => {
+    const ctx = testContext();
+    const bucket = await made(ctx);
+    const contents = { db: { one: noise(1, 300_000) } };
+    await using store = await openStore(ctx, bucket);
+    await using draft = await begin(ctx, store, P1, contents);
+    const receipts = [await fill(ctx, draft, 'db', contents.db)];
+    await rewrite(ctx, bucket, await largest(ctx, bucket, 'data/'), (data) => data.subarray(0, kept));
+    await assert.rejects(store.commit(ctx, draft, pointOf(P1, receipts), receipts), (e) => isFailure(e, 'checksum'));
+    await using next = await openStore(ctx, bucket);
+    await save(ctx, next, P2, contents);
+    assert.ok((await readParts(ctx, next, P2, 'db')).one?.equals(contents.db.one));
+  });
+}
+
+test('an index that says where blobs do not lie is believed nowhere, and costs no other point (fault 4)', async () => {
+  const ctx = testContext();
+  const bucket = await made(ctx);
+  await using store = await openStore(ctx, bucket);
+  await save(ctx, store, P1, { db: { one: noise(1, 5000), two: noise(2, 5000) } });
+  const before = await keysOf(ctx, bucket, 'index/');
+  await save(ctx, store, P2, { db: { three: noise(3, 5000) } });
+  for (const key of before) await lie(ctx, bucket, key.slice('index/'.length));
+  await using again = await openStore(ctx, bucket);
+  await assert.rejects(readParts(ctx, again, P1, 'db'), (error) => isFailure(error, 'checksum'));
+  assert.ok((await readParts(ctx, again, P2, 'db')).three?.equals(noise(3, 5000)));
+  const found = await findings(ctx, again);
+  assert.ok(found.some(({ check }) => check.includes(P1)) && !found.some(({ check }) => check.includes(P2)));
+});
+
 test('damage that is found while a point is written is not part of the point (fault 1)', async () => {
   const ctx = testContext();
   const bucket = await made(ctx);
@@ -299,6 +333,24 @@ test('damage to what lies beside the points stops neither a restore nor a backup
   assert.deepEqual(await findings(ctx, store), [], 'and repaired');
 });
 
+/** Whoever has the key puts another index in place of this one: each blob lies where the one after it lies. */
+async function lie(ctx: Context, bucket: Bucket, file: string): Promise<void> {
+  const { key } = await unlock(ctx, bucket, PASSWORD);
+  const vault = { bucket, key };
+  const indexes = indexFiles(vault);
+  await indexes.refresh(ctx);
+  const { blobs } = indexes;
+  const packs = (indexes.files().get(file) ?? []).map((id) => {
+    const entries = [...blobs.entriesOf(id)];
+    const placed = entries.map((entry, i) => ({
+      ...blobs.placeAt(entries[(i + 1) % entries.length] ?? entry),
+      id: blobs.idAt(entry),
+    }));
+    return { id, blobs: placed };
+  });
+  await putIndexes(ctx, vault, packs);
+  await bucket.delete(ctx, `index/${file}`);
+}
 async function rewrite(ctx: Context, bucket: Bucket, key: string, change: (data: Buffer) => Buffer): Promise<void> {
   await bucket.put(ctx, key, change(await readAll(bucket.get(ctx, key))));
 }

@@ -23,7 +23,7 @@ test('a pack says itself what it holds', () => {
   assert.deepEqual(stored, [false, true, false, true], 'what does not shrink is stored as it is');
 });
 
-test('a bit that flips anywhere in a pack is found, and the blob it hit is named', () => {
+test('a bit that flips anywhere in a pack is found, and the blob it hit is named (fault 1)', () => {
   const { pack, id } = packOf(BLOBS);
   const whole = checkPack(KEY, pack, id).blobs;
   fc.assert(
@@ -40,14 +40,14 @@ test('a bit that flips anywhere in a pack is found, and the blob it hit is named
   );
 });
 
-test('a pack cut short is found, down to nothing', () => {
+test('a pack cut short is found, down to nothing (fault 2)', () => {
   const { pack, id } = packOf(BLOBS);
   for (const length of [0, 3, 4, 40, 3000, pack.length - 1]) {
     assert.notEqual(checkPack(KEY, pack.subarray(0, length), id).damages.length, 0, `${length} bytes`);
   }
 });
 
-test('what memory spoils between hashing and sealing never becomes a pack', () => {
+test('each pack is decrypted, decompressed and hashed before it counts: what memory spoils becomes none (fault 5)', () => {
   const builder = packBuilder({ key: KEY, tree: false, compressionLevel: 3 });
   const plain = Buffer.alloc(5000, 'text ');
   const id = sha256(plain);
@@ -74,7 +74,7 @@ test('a pack is closed before it grows too large, unless by a single blob', () =
   assert.ok(packs.every(({ bytes }) => bytes <= PACK_BYTES_MAX || bytes > 20_000_000));
 });
 
-test('a zstd bomb is refused before it fills the memory', () => {
+test('a zstd bomb is refused before it fills the memory (fault 21)', () => {
   const bomb = compress(Buffer.alloc(64 * 1024 * 1024), 1);
   const sealed = seal(KEY, bomb);
   const id = sha256(Buffer.alloc(1000));

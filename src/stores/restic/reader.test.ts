@@ -56,7 +56,7 @@ test('small blobs that were written together are read with few requests', async 
   }
 });
 
-test('a bad read is tried again', async () => {
+test('a bad read is tried again (fault 1)', async () => {
   const faults: Faults = {};
   await using stored = await storedStream(noise(4 * MIB), faults);
   const { reader, ids, ctx, data } = stored;
@@ -67,7 +67,7 @@ test('a bad read is tried again', async () => {
   assert.ok(small.equals(data.subarray(0, small.length)));
 });
 
-test('a flipped bit is an error that names pack and blob, and its neighbours are still read', async () => {
+test('a flipped bit is an error that names pack and blob, and its neighbours are still read (fault 1)', async () => {
   const faults: Faults = { damage: (_key, whole) => flipped(whole, 100) };
   await using stored = await storedStream(noise(6 * MIB), faults);
   const { reader, ids, ctx, index } = stored;
@@ -89,7 +89,7 @@ test('a flipped bit is an error that names pack and blob, and its neighbours are
   assert.ok(lost > 0);
 });
 
-test('a pack that is cut short, empty or gone is an error that names it', async () => {
+test('a pack that is cut short, empty or gone is an error that names it (faults 2 and 3)', async () => {
   const faults: Faults = {};
   await using stored = await storedStream(noise(3 * MIB), faults);
   const { reader, ids, ctx, bucket, packs } = stored;
@@ -109,7 +109,7 @@ test('a pack that is cut short, empty or gone is an error that names it', async 
   }
 });
 
-test('a whole pack is checked, and every damage in it listed', async () => {
+test('a whole pack is checked, and every damage in it listed (fault 1)', async () => {
   const faults: Faults = {};
   await using stored = await storedStream(noise(24 * MIB), faults);
   const { reader, ctx, packs } = stored;
@@ -127,7 +127,7 @@ test('a whole pack is checked, and every damage in it listed', async () => {
   assert.deepEqual([cut.blobs.length, cut.damages.length], [0, 1]);
 });
 
-test('sizes that a hostile index makes up are refused before memory is taken', async () => {
+test('sizes that a hostile index makes up are refused before memory is taken (faults 4 and 21)', async () => {
   const { ctx, bucket, key } = rig();
   const index = blobIndex();
   const ids = [sha256(Buffer.from('a')), sha256(Buffer.from('b'))];

@@ -2,12 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { faultyBucket } from '../../buckets/faulty.ts';
+import { type Faults, faultyBucket } from '../../buckets/faulty.ts';
 import { readAll } from '../../core/bytes.ts';
-import { isFailure } from '../../core/errors.ts';
+import { Failure, isFailure } from '../../core/errors.ts';
 import type { Bucket } from '../../core/storage.ts';
-import { testContext } from '../../core/testing.ts';
-import { findings, HOUR_MS, noise, P1, P2, pointOf, save } from '../suite/rig.suite.ts';
+import { type TestContext, testContext } from '../../core/testing.ts';
+import { copyOf, findings, HOUR_MS, noise, P1, P2, pointOf, save } from '../suite/rig.suite.ts';
 import { begin, bytesBelow, fill, GRACE, keysOf, largest, MINUTE_MS, made, openStore, readParts } from './testing.ts';
 
 test('a part that is kept is written again when its pack is about to go (fault 8)', async () => {
@@ -130,6 +130,66 @@ test('reclaim stops before deleting when a needed pack is missing (fault 9)', as
   await assert.rejects(store.reclaim(ctx, GRACE), (error) => isFailure(error, 'missing'));
   for (const pack of before) assert.ok((await keysOf(ctx, bucket, 'data/')).includes(pack));
 });
+
+test('a reclaim that is killed or meets a full disk anywhere goes on at the next run (fault 9)', async () => {
+  const ctx = testContext();
+  const base = await made(ctx);
+  const shared = noise(5, 100_000);
+  {
+    await using store = await openStore(ctx, base);
+    await save(ctx, store, P1, { db: { one: noise(1, 300_000), shared } });
+    await save(ctx, store, P2, { db: { two: noise(2, 300_000), shared } });
+    await store.remove(ctx, [P1]);
+  }
+  for (const end of ['killed', 'full'] as const) {
+    for (let change = 0, ended = true; ended; change++) {
+      const bucket = await copyOf(ctx, base);
+      let puts = 0;
+      const full = new Failure('no-space', 'the disk is full');
+      const faulty = faultyBucket(bucket, {
+        ...(end === 'killed' ? { changesMax: change } : {}),
+        fail: (operation) => (end === 'full' && operation === 'put' && puts++ >= change ? full : undefined),
+      });
+      ended = await reclaimedTwice(ctx, faulty).then(
+        () => false,
+        (error: unknown) => isFailure(error, end === 'full' ? 'no-space' : 'unreachable') || assert.fail(`${error}`),
+      );
+      await using store = await openStore(ctx, bucket);
+      assert.deepEqual(await findings(ctx, store, 0), [], `${end} at ${change}`);
+      await reclaimedTwice(ctx, bucket);
+      assert.deepEqual(await findings(ctx, store), [], `${end} at ${change}, and after the next run`);
+      assert.ok((await readParts(ctx, store, P2, 'db')).shared?.equals(shared));
+      assert.ok((await bytesBelow(ctx, bucket, 'data/')) < 450_000, `${end} at ${change}: all rubbish is gone`);
+    }
+  }
+});
+
+test('packs that the store does not delete are an error that counts them, and the next run tries again (fault 12)', async () => {
+  const ctx = testContext();
+  const bucket = await made(ctx);
+  const faults: Faults = {};
+  await using store = await openStore(ctx, faultyBucket(bucket, faults));
+  await save(ctx, store, P1, { db: { one: noise(1, 300_000) } });
+  await store.remove(ctx, [P1]);
+  await store.reclaim(ctx, { apply: true, graceMs: 0 });
+  const pack = await largest(ctx, bucket, 'data/');
+  faults.fail = (operation, key) =>
+    operation === 'delete' && key === pack ? new Failure('denied', 'SlowDown') : undefined;
+  const isDenied = (error: unknown): boolean => isFailure(error, 'denied') && /1 packs .*SlowDown/.test(error.message);
+  await assert.rejects(store.reclaim(ctx, { apply: true, graceMs: 0 }), isDenied);
+  assert.deepEqual(await keysOf(ctx, bucket, 'data/'), [pack]);
+  delete faults.fail;
+  await reclaimedTwice(ctx, bucket);
+  assert.deepEqual(await keysOf(ctx, bucket, 'data/'), []);
+});
+
+async function reclaimedTwice(ctx: TestContext, bucket: Bucket): Promise<void> {
+  await using store = await openStore(ctx, bucket);
+  for (let i = 0; i < 2; i++) {
+    await store.reclaim(ctx, GRACE);
+    ctx.advance(25 * HOUR_MS);
+  }
+}
 
 test('reclaim stops before deleting when a snapshot can not be read', async () => {
   const ctx = testContext();

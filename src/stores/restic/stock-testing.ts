@@ -26,7 +26,7 @@ export interface Place extends AsyncDisposable {
   restic(...args: string[]): Promise<string>;
 }
 
-/** Stock restic sees what is left by a death at the first change, then `step` changes later, until there are no more. */
+/** Stock restic sees what is left by a death at the first change, then `step` changes later, to the last. */
 export async function diesAnywhere(program: Program, step: number): Promise<void> {
   for (let deaths = 1; ; deaths += step) {
     await using place = await madePlace(program);

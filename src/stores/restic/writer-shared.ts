@@ -57,6 +57,6 @@ export function sharedWriter(open: (ctx: Context) => Promise<Writer>): SharedWri
 
 /** Of something that is being opened, or was, or could not be. */
 export async function close(opening: Promise<AsyncDisposable> | undefined): Promise<void> {
-  const opened = await opening?.catch(() => undefined); // who asked for it has heard of it, and there is nothing to close
+  const opened = await opening?.catch(() => undefined); // who asked has heard of it, and there is nothing to close
   await opened?.[Symbol.asyncDispose]();
 }
