@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bytesOf, readAll } from './bytes.ts';
 import { Failure } from './errors.ts';
-import { identityOf, stateOf } from './liveness.ts';
+import { identityOf, type ProcessIdentity, stateOf } from './liveness.ts';
 import type { Bytes, Command } from './model.ts';
 import { run, start } from './process.ts';
 import { liveContext } from './testing.ts';
@@ -11,6 +11,12 @@ const node = (script: string, ...args: string[]): Command => ({
   program: process.execPath,
   args: ['-e', script, ...args],
 });
+async function waitUntilDead(identity: ProcessIdentity): Promise<void> {
+  for (const end = performance.now() + 10_000; (await stateOf(identity)) !== 'dead'; ) {
+    if (performance.now() > end) assert.fail('the child lives on');
+  }
+}
+
 const FOREVER = 'setInterval(() => {}, 1000);';
 
 test('what a program prints is its answer', async () => {
@@ -114,4 +120,28 @@ test('stopping ends the program with all that it started', async () => {
     break;
   }
   assert.throws(() => start(ctx, node('')), 'nothing starts any more');
+});
+
+test('fault 51: a program that is gone and left a child behind is ended with it at the deadline', async () => {
+  const child = `require('node:child_process').spawn(process.execPath, ['-e', ${JSON.stringify(FOREVER)}], { stdio: 'inherit' })`;
+  const running = start(liveContext(), node(`const c = ${child}; console.log(c.pid); c.unref();`), {
+    deadlineMs: 2_000,
+  });
+  let left: ProcessIdentity | null = null;
+  for await (const chunk of running.stdout) left = await identityOf(Number(Buffer.from(chunk).toString()));
+  await assert.rejects(running.succeeded(), { code: 'timeout' });
+  assert.ok(left);
+  await waitUntilDead(left);
+});
+
+test('stopping a program that is gone ends the child that it left behind', async () => {
+  const script = `const c = require('node:child_process').spawn('sh', ['-c', 'trap "" TERM; echo $$; sleep 600; sleep 600'], { stdio: 'inherit' }); process.on('SIGTERM', () => process.exit(0));`;
+  const running = start(liveContext(), node(script));
+  for await (const chunk of running.stdout) {
+    const left = await identityOf(Number(Buffer.from(chunk).toString()));
+    assert.ok(left);
+    await running.stop();
+    await waitUntilDead(left);
+    break;
+  }
 });

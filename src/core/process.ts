@@ -29,7 +29,10 @@ export interface Running {
   ended(): Promise<Ended>;
   /** Resolves when it exited with 0; throws 'program-failed' with the end of its standard error otherwise. */
   succeeded(): Promise<Ended>;
-  /** Ends it by its own process group: SIGTERM first, SIGKILL after a while. Resolves when it is gone. */
+  /**
+   * Ends it by its own process group: SIGTERM first, SIGKILL after a while. Resolves when it is gone; what it started
+   * and has outlived it is killed then.
+   */
   stop(signal?: NodeJS.Signals): Promise<void>;
 }
 
@@ -68,17 +71,24 @@ export function start(ctx: Context, command: Command, options: StartOptions = {}
 
   const onAbort = (): void => void stop();
   ctx.signal.addEventListener('abort', onAbort, { once: true });
-  const exit = waitForExit(child, command).finally(() => {
+  function release(): void {
     clearTimeout(timer);
     ctx.signal.removeEventListener('abort', onAbort);
-  });
-  exit.catch(() => undefined); // reported to whoever awaits ended()
+  }
+  const group = groupOf(child);
+  const exit = waitForExit(child, command);
+  exit.then(
+    // A child of its own may hold the output open and be waited for: until that is closed, deadline and abort hold.
+    () => (group.lives() ? stdout.once('close', release) : release()),
+    release, // reported to whoever awaits ended()
+  );
 
   async function stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
-    killGroup(child, signal);
-    const hard = setTimeout(() => killGroup(child, 'SIGKILL'), KILL_AFTER_MS);
+    group.signal(signal);
+    const hard = setTimeout(() => group.signal('SIGKILL'), KILL_AFTER_MS);
     await exit.catch(() => undefined);
     clearTimeout(hard);
+    group.signal('SIGKILL');
   }
 
   async function ended(): Promise<Ended> {
@@ -195,11 +205,30 @@ async function feed(child: ChildProcess, body: Bytes): Promise<void> {
   await new Promise<void>((resolve) => stdin.once('close', resolve).end(() => resolve()));
 }
 
-function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
-  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  try {
-    process.kill(-child.pid, signal);
-  } catch (error) {
-    if (systemCode(error) !== 'ESRCH') throw error;
+interface Group {
+  signal(signal: NodeJS.Signals): void;
+  /** Also when the program itself is gone. */
+  lives(): boolean;
+}
+
+/** The program and its children. While one of them is there, no other process can get the group's number. */
+function groupOf(child: ChildProcess): Group {
+  let gone = child.pid === undefined;
+  function send(signal: NodeJS.Signals | 0): void {
+    if (gone) return;
+    try {
+      process.kill(-(child.pid ?? 0), signal);
+    } catch (error) {
+      if (systemCode(error) !== 'ESRCH') throw error;
+      gone = true; // for good: the number may be another's from now on
+    }
   }
+  child.once('exit', () => send(0));
+  return {
+    signal: send,
+    lives() {
+      send(0);
+      return !gone;
+    },
+  };
 }
