@@ -12,7 +12,11 @@ export async function confirm(session: Session, yes: boolean, what: string, word
   }
   const prompt = createInterface({ input: process.stdin, output: process.stderr });
   try {
-    const answer = await prompt.question(`${what}.\nType ${word} to go on: `, { signal: session.ctx.signal });
+    const question = prompt.question(`${what}.\nType ${word} to go on: `, { signal: session.ctx.signal });
+    const answer = await question.catch((cause: unknown) => {
+      // The terminal gives the key to the question, not to us as a signal.
+      throw new Failure('interrupted', 'stopped at the question; nothing was touched', { cause });
+    });
     if (answer.trim() !== word) throw new Failure('not-confirmed', 'not confirmed; nothing was touched');
   } finally {
     prompt.close();

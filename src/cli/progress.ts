@@ -45,7 +45,7 @@ export function terminalProgress(
   }
   function draw(): void {
     erase();
-    const width = out.columns ?? 80;
+    const width = out.columns || 80; // some terminals say 0 when they do not know
     for (const line of lines.values()) {
       out.write(`${lineText(line).slice(0, width - 1)}\n`);
       drawn += 1;

@@ -1,6 +1,7 @@
 // What a run knows of itself and its finished components, kept in the stores until the point is committed, so that
 // another process can go on after a crash.
 
+import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { isFailure, messageOf } from '../core/errors.ts';
 import { identityOf, processIdentitySchema, stateOf } from '../core/liveness.ts';
@@ -20,26 +21,39 @@ const runSchema = z.object({
 });
 export type RunNote = z.output<typeof runSchema>;
 
-export async function noteRun(
-  ctx: Context,
-  lanes: readonly Lane[],
-  id: string,
-  run: DraftPlan & { readonly plan: string | null },
-): Promise<void> {
-  const components = run.components.map(({ name, kind }) => ({ name, kind }));
-  const note: RunNote = { stack: run.stack, plan: run.plan, components, process: await identityOf(process.pid) };
+export async function noteRun(ctx: Context, lanes: readonly Lane[], id: string, run: Run): Promise<void> {
+  const note = await ownNote(run);
   await onEach(ctx, lanes, ({ store }) => store.records.put(ctx, 'captures', id, note));
 }
 
-/** Whether the process of an unfinished run is gone. Null when no run of that id is noted here. */
+type Run = DraftPlan & { readonly plan: string | null };
+
+/** What is copied into one store is a run of its own there, of which nothing but its process is noted. */
+export async function noteCopy(
+  ctx: Context,
+  { store }: Pick<NamedStore, 'store'>,
+  id: string,
+  run: Run,
+): Promise<void> {
+  await store.records.put(ctx, 'captures', id, await ownNote(run));
+}
+
+async function ownNote({ stack, plan, components }: Run): Promise<RunNote> {
+  const named = components.map(({ name, kind }) => ({ name, kind }));
+  return { stack, plan, components: named, process: await identityOf(process.pid) };
+}
+
+/** Whether the process of an unfinished run is gone, or is this one. Null when no run of that id is noted here. */
 export async function stateOfRun(
   ctx: Context,
   { store }: Pick<NamedStore, 'store'>,
   id: string,
-): Promise<{ readonly note: RunNote; readonly state: 'alive' | 'dead' | 'unknown' } | null> {
+): Promise<{ readonly note: RunNote; readonly state: 'alive' | 'dead' | 'unknown'; readonly own: boolean } | null> {
   const note = await readRun(ctx, store, id);
   if (!note) return null;
-  return { note, state: note.process ? await stateOf(note.process) : 'unknown' };
+  if (!note.process) return { note, state: 'unknown', own: false };
+  const own = isDeepStrictEqual(note.process, await identityOf(process.pid));
+  return { note, state: await stateOf(note.process), own };
 }
 
 async function readRun(ctx: Context, store: Store, id: string): Promise<RunNote | null> {
@@ -122,13 +136,15 @@ export async function finishedCaptures(
 
 /** The run has ended, well or not: nothing of it is to be resumed. */
 export async function forgetCaptures(ctx: Context, lanes: readonly Lane[], id: string): Promise<void> {
-  for (const { name, store } of alive(lanes)) {
-    try {
-      const keys = await Array.fromAsync(store.records.list(ctx, 'captures', `${id}/`));
-      for (const key of [id, ...keys]) await store.records.delete(ctx, 'captures', key);
-    } catch (error) {
-      // A note of a point that exists is never read again; a store that forbids deletion keeps it.
-      ctx.log.debug('capture notes left behind', { store: name, point: id, reason: messageOf(error) });
-    }
+  for (const lane of alive(lanes)) await forgetCapturesIn(ctx, lane, id);
+}
+
+export async function forgetCapturesIn(ctx: Context, { name, store }: NamedStore, id: string): Promise<void> {
+  try {
+    const keys = await Array.fromAsync(store.records.list(ctx, 'captures', `${id}/`));
+    for (const key of [id, ...keys]) await store.records.delete(ctx, 'captures', key);
+  } catch (error) {
+    // A note of a point that exists is never read again; a store that forbids deletion keeps it.
+    ctx.log.debug('capture notes left behind', { store: name, point: id, reason: messageOf(error) });
   }
 }

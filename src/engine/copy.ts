@@ -15,7 +15,8 @@ import type {
   Source,
 } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
-import type { Draft, Store } from '../core/storage.ts';
+import type { Draft, DraftPlan, Store } from '../core/storage.ts';
+import { forgetCapturesIn, noteCopy, stateOfRun } from './captures.ts';
 import { heldBy, type NamedStore, SAFETY_PLAN } from './model.ts';
 import { notePart, PARTS_PART, putPartList } from './parts.ts';
 import { proofsOf, provedAt, putProof } from './proofs.ts';
@@ -80,21 +81,35 @@ export async function copyPoint(
   }
   const names = heldBy(point);
   const components = names.map((name) => ({ name, kind: point.components[name]?.kind ?? '' }));
-  await using draft = await to.store.begin(ctx, point.id, {
-    stack: point.stack,
-    components,
-    aside: point.plan === SAFETY_PLAN,
-  });
+  const aside = point.plan === SAFETY_PLAN;
+  await using draft = await beginCopy(ctx, to, point, { stack: point.stack, components, aside });
   const receipts: Receipt[] = [];
   for (const { name, kind } of components) {
     receipts.push(await copyComponent(ctx, from.store, draft, point, name, request.drivers.get(kind)));
   }
   await to.store.commit(ctx, draft, point, receipts);
+  await forgetCapturesIn(ctx, to, point.id);
   const proofs = (await proofsOf(ctx, from.store, point.id)).get(point.id);
   if (proofs && provedAt(point, proofs.read) !== null) {
     await putProof(ctx, to.store, { point: point.id, how: 'copy', components: [...names], source: from.name });
   }
   return true;
+}
+
+/** Takes up the draft of a run or a copy that has ended for certain: one that is dead, or an earlier one of our own. */
+async function beginCopy(ctx: Context, to: NamedStore, point: RecoveryPoint, plan: DraftPlan): Promise<Draft> {
+  const earlier = await stateOfRun(ctx, to, point.id);
+  const ended = earlier !== null && (earlier.state === 'dead' || earlier.own);
+  if (earlier?.state === 'alive' && !ended) {
+    throw new Failure('locked', `point ${point.id} is being written to store ${to.name}`, { hint: 'wait for it' });
+  }
+  if (earlier === null || ended) await noteCopy(ctx, to, point.id, { ...plan, plan: point.plan });
+  try {
+    return await to.store.begin(ctx, point.id, plan);
+  } catch (error) {
+    if (!ended || !isFailure(error, 'exists')) throw error;
+    return await to.store.resume(ctx, point.id);
+  }
 }
 
 async function copyComponent(
