@@ -70,6 +70,26 @@ describe('rows of postgresql', { skip: await missing('postgres-16') }, () => {
     assert.deepEqual(await merge('wide', rows, 'preview'), { missing: 0, different: 0, same: 700, applied: 0 });
   });
 
+  it('values that name things mean the same things, whatever the search path of the database is', async () => {
+    await sql(
+      server,
+      'odd',
+      'create table named (id int primary key, r regclass, c regclass)',
+      "insert into named values (1, 'wide', 'pg_class')",
+    );
+    const rows = await rowsIn('named', "r = 'wide'::regclass");
+    assert.deepEqual(rows[0]?.value, { id: '1', r: 'public.wide', c: 'pg_class' });
+    await sql(server, 'odd', 'create schema first', 'create table first.wide (a int)');
+    await sql(server, 'odd', 'alter database odd set search_path to first, public');
+    assert.deepEqual(await merge('named', rows, 'preview'), { missing: 0, different: 0, same: 1, applied: 0 });
+    await sql(server, 'odd', 'delete from named');
+    assert.deepEqual(await merge('named', rows, 'missing-only'), { missing: 1, different: 0, same: 0, applied: 1 });
+    assert.deepEqual(await sql(server, 'odd', "select 1 as one from named where r = 'public.wide'::regclass"), [
+      { one: 1 },
+    ]);
+    await sql(server, 'odd', 'alter database odd reset search_path', 'drop schema first cascade');
+  });
+
   it('what can not be told apart, or does not fit any more, is refused', async () => {
     await assert.rejects(merge('"No Key"', [], 'preview'), { code: 'settings-invalid', message: /no primary key/ });
     await assert.rejects(merge('no_such', [], 'preview'), { code: 'settings-invalid' });

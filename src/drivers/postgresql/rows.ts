@@ -49,6 +49,8 @@ export async function* readRows(ctx: Context, server: Server, database: string, 
   await session.run(`begin read only; set local statement_timeout = ${QUERY_MS_MAX}; set local search_path to default`);
   // By the extended protocol, which runs one statement: the condition can't bring a second one.
   await session.texts(`declare lifeboat_rows no scroll cursor for select ${columns} from ${sqlName(shape)}${where}`);
+  // The condition is read as its author would; values are written as `merge` reads them, with all names in full.
+  await session.run('set local search_path to pg_catalog');
   for (let wanted = FIRST_ROWS; ; ) {
     const rows = await session.texts(`fetch ${wanted} from lifeboat_rows`);
     for (const values of rows) yield rowOf(shape, values);
