@@ -112,12 +112,13 @@ export async function thawStores(
   }
 }
 
-export function archivedText({ objects, bytes, thawing, offers }: Archived): string {
+export function archivedText({ objects, bytes, thawing, leads, offers }: Archived): string {
   const asked = thawing === 0 ? '' : `; ${thawing} of them were asked for already`;
   const rows = offers.map(({ tier, hours, usd }) => [tier.toLowerCase(), durationText(hours * HOUR_MS), costText(usd)]);
   const titles = ['--thaw', 'takes up to', 'estimated cost'];
   return [
     `ARCHIVED: ${plural(objects, 'object')}, ${bytesText(bytes)}, must be thawed first${asked}`,
+    ...(leads ? ['They lead to the rest: what else is needed is known, and asked for, when they are back.'] : []),
     table(
       titles.map((title) => ({ title })),
       rows,
@@ -126,9 +127,9 @@ export function archivedText({ objects, bytes, thawing, offers }: Archived): str
   ].join('\n');
 }
 
-export function archivedJson({ objects, bytes, thawing, classes, offers }: Archived): object {
+export function archivedJson({ objects, bytes, thawing, leads, classes, offers }: Archived): object {
   return {
-    ...{ objects, bytes, thawing },
+    ...{ objects, bytes, thawing, leads },
     classes: classes.map(({ storageClass, ...sum }) => ({ storage_class: storageClass, ...sum })),
     offers: offers.map(({ tier, ...offer }) => ({ tier: tier.toLowerCase(), ...offer })),
     prices: { of: PRICES_OF, as_of: PRICES_AS_OF, currency: 'USD' },

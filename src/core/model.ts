@@ -247,6 +247,8 @@ export interface Component {
   inventory(ctx: Context): Promise<InventoryReader>;
   /** Runs the user's check against the live service; the answer is one number. `database` where there are several. */
   measure?(ctx: Context, query: string, database?: string): Promise<number>;
+  /** For doctor: what settings that cost time would cost here, measured on a little of the live data. */
+  costs?(ctx: Context): Promise<readonly Finding[]>;
   /** Restores beside the live data, for a comparison before the swap. */
   stage?(ctx: Context, chain: Chain, id: string, options?: RestoreOptions): Promise<Staged>;
   /** Forgets old data that in-place restores kept. Names what it removed. */

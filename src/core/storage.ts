@@ -109,14 +109,18 @@ export interface Adopted {
   readonly findings: readonly Finding[];
 }
 
+export interface ArchivedObject extends ObjectInfo {
+  /** What else is needed is known when this one is back. */
+  readonly leads?: boolean;
+}
 /** What lies in an archive of the bucket and must be thawed before it can be read. */
 export interface Archive {
   /**
    * The archived objects that reading these components of the point needs, each once, those that are thawing among
-   * them; nothing when all can be read. Where what tells the way to others is archived itself, only that is named: ask
-   * again when it is back.
+   * them; nothing when all can be read. Where what leads to others is archived itself, only that is named: ask again
+   * when it is back.
    */
-  needed(ctx: Context, point: string, components: readonly string[]): AsyncIterable<ObjectInfo>;
+  needed(ctx: Context, point: string, components: readonly string[]): AsyncIterable<ArchivedObject>;
   thaw(ctx: Context, key: string, request: ThawRequest): Promise<void>;
 }
 

@@ -4,7 +4,7 @@
 import { Failure } from '../core/errors.ts';
 import type { Context } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
-import type { Archive, ObjectInfo, ThawTier } from '../core/storage.ts';
+import type { Archive, ArchivedObject, ThawTier } from '../core/storage.ts';
 import type { NamedStore } from './model.ts';
 import { type ClassSum, THAW_DAYS, type ThawOffer, thawOffers } from './thaw-prices.ts';
 
@@ -22,7 +22,7 @@ export interface ThawNeed {
   /** For messages: 'point 2026-11-21-020000'. */
   readonly what: string;
   /** As in `Archive`: each archived object that is needed, and ask again when these are back. */
-  readonly needed: (ctx: Context) => AsyncIterable<ObjectInfo>;
+  readonly needed: (ctx: Context) => AsyncIterable<ArchivedObject>;
   readonly thaw: Archive['thaw'];
 }
 
@@ -30,7 +30,7 @@ export interface ThawNeed {
 export function pointNeed({ name, store }: NamedStore, point: string, components: readonly string[]): ThawNeed | null {
   const { archive } = store;
   if (!archive) return null;
-  const needed = (ctx: Context): AsyncIterable<ObjectInfo> => archive.needed(ctx, point, components);
+  const needed = (ctx: Context): AsyncIterable<ArchivedObject> => archive.needed(ctx, point, components);
   return { store: name, what: `point ${point}`, needed, thaw: archive.thaw };
 }
 
@@ -40,6 +40,8 @@ export interface Archived {
   readonly bytes: number;
   /** How many of them were asked for already. */
   readonly thawing: number;
+  /** More will be found to be needed when these are back. */
+  readonly leads: boolean;
   readonly classes: readonly ClassSum[];
   /** What it takes to have those that were not asked for. */
   readonly offers: readonly ThawOffer[];
@@ -107,11 +109,13 @@ export function hoursOf({ offers }: Archived, tier: ThawTier): number {
 async function eachArchived(
   ctx: Context,
   need: ThawNeed,
-  work: (object: ObjectInfo) => Promise<void>,
+  work: (object: ArchivedObject) => Promise<void>,
 ): Promise<Archived | null> {
+  let leads = false;
   const [all, unasked] = [new Map<string, ClassSum>(), new Map<string, ClassSum>()];
   await mapBounded(need.needed(ctx), REQUESTS_AT_ONCE, async (object) => {
     addTo(all, object);
+    leads ||= object.leads ?? false;
     if (!object.thawing) addTo(unasked, object);
     await work(object);
   });
@@ -122,6 +126,7 @@ async function eachArchived(
     objects,
     bytes: classes.reduce((sum, { bytes }) => sum + bytes, 0),
     thawing: objects - objectsIn(unasked.values()),
+    leads,
     classes,
     offers: thawOffers(classes).map(({ tier, hours }) => ({ tier, hours, usd: costOf(unasked, tier) })),
   };
@@ -137,7 +142,7 @@ function objectsIn(sums: Iterable<ClassSum>): number {
   return objects;
 }
 
-function addTo(sums: Map<string, ClassSum>, { storageClass = 'GLACIER', bytes }: ObjectInfo): void {
+function addTo(sums: Map<string, ClassSum>, { storageClass = 'GLACIER', bytes }: ArchivedObject): void {
   const before = sums.get(storageClass);
   sums.set(storageClass, {
     storageClass,

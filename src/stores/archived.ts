@@ -3,7 +3,7 @@
 
 import type { Context } from '../core/model.ts';
 import { mapOrdered } from '../core/parallel.ts';
-import type { Bucket, ObjectInfo } from '../core/storage.ts';
+import type { ArchivedObject, Bucket } from '../core/storage.ts';
 
 const LOOKS_AT_ONCE = 16;
 
@@ -12,7 +12,7 @@ export async function* archivedOf(
   ctx: Context,
   bucket: Bucket,
   keys: AsyncIterable<string>,
-): AsyncIterable<ObjectInfo> {
+): AsyncIterable<ArchivedObject> {
   for await (const info of mapOrdered(keys, LOOKS_AT_ONCE, (key) => bucket.head(ctx, key))) {
     if (info.archived) yield info;
   }
@@ -22,11 +22,16 @@ export async function* archivedOf(
 export function essentials(
   bucket: Bucket,
   isEssential: (key: string) => boolean,
-): { needed(ctx: Context): AsyncIterable<ObjectInfo>; thaw: NonNullable<Bucket['thaw']> } | null {
+): { needed(ctx: Context): AsyncIterable<ArchivedObject>; thaw: NonNullable<Bucket['thaw']> } | null {
   const { thaw } = bucket;
   if (!thaw) return null;
   async function* keys(ctx: Context): AsyncIterable<string> {
     for await (const { key, archived } of bucket.list(ctx, '')) if (archived && isEssential(key)) yield key;
   }
-  return { thaw, needed: (ctx) => archivedOf(ctx, bucket, keys(ctx)) };
+  return { thaw, needed: (ctx) => leading(archivedOf(ctx, bucket, keys(ctx))) };
+}
+
+/** Those that have to be back before others are known. */
+export async function* leading(objects: AsyncIterable<ArchivedObject>): AsyncIterable<ArchivedObject> {
+  for await (const object of objects) yield { ...object, leads: true };
 }

@@ -101,6 +101,7 @@ test('what is archived is told before anything is touched, with what thawing tak
   assert.ok(shown.archived.offers.every(({ usd }) => usd > 0));
   const { stdout } = await it.run(3, ['restore', 'latest', '--preview']);
   assert.match(stdout, /ARCHIVED: \d objects?, .*must be thawed first/);
+  assert.match(stdout, /They lead to the rest/);
   assert.match(stdout, /standard +5 h +less than 1 cent/);
   assert.match(stdout, /Estimates: list prices of Amazon S3/);
 

@@ -23,7 +23,8 @@ export async function examineComponent(ctx: Context, config: ComponentConfig): P
     const server = kindText({ kind: config.driver.kind, serverVersion: probe.version });
     const summary = `${server}${size}${probe.holdsData ? `, holds ${probe.holdsData}` : ', empty'}`;
     const answers: Finding = { check: 'it answers', verdict: 'pass', detail: 'yes' };
-    const findings = [answers, clockFinding(probe.clockSkewMs), ...probe.findings];
+    const costs = (await component.costs?.(ctx)) ?? [];
+    const findings = [answers, clockFinding(probe.clockSkewMs), ...probe.findings, ...costs];
     findings.push(...(await sandboxFindings(ctx, config.driver, probe.version)));
     return { ...who, summary, findings, bytes: probe.bytes };
   } catch (error) {

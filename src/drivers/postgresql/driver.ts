@@ -6,6 +6,7 @@ import type { Component, Context, Driver, Selection } from '../../core/model.ts'
 import { captureServer, liveLines } from './capture.ts';
 import { compareInventories } from './compare.ts';
 import { chosenDatabases, connectSomewhere } from './databases.ts';
+import { digestCosts } from './digest-cost.ts';
 import { recogniseFile, renditionsOf } from './plain.ts';
 import { probeServer } from './probe.ts';
 import { itemsOf, restoreServer } from './restore.ts';
@@ -38,6 +39,7 @@ function componentOf(server: Server, names: ReadonlyMap<string, string> | null):
       const chosen = database === undefined ? {} : { database };
       return await measureNumber(ctx, server, await theDatabase(ctx, server, names, chosen), query);
     },
+    costs: async (ctx) => await digestCosts(ctx, server),
     stage: async (ctx, chain, id, options = {}) =>
       await stageServer(ctx, server, { chain, id, options, open: (staged) => componentOf(server, staged) }),
     dropOld: async (ctx) => await dropOldDatabases(ctx, server),

@@ -7,8 +7,6 @@ import { serverFacts } from './capture.ts';
 import { qualified, tablesOf } from './catalogue.ts';
 import { connect, type Session } from './connection.ts';
 import { connectSomewhere, heldBy, namesOnServer, POSTGRES } from './databases.ts';
-import { digestCost } from './digest-cost.ts';
-import { SESSIONS } from './inventory.ts';
 import { ident, quoted } from './names.ts';
 import { findProgram } from './programs.ts';
 import type { Server } from './settings.ts';
@@ -97,12 +95,7 @@ async function databaseFindings(ctx: Context, server: Server, database: string):
           detail: `${closed.length} can not be read: ${closed.slice(0, 5).join(', ')}`,
           hint: `grant pg_read_all_data to ${quoted(server.user)}`,
         };
-  return [
-    rights,
-    ...(await lockFindings(session, database)),
-    await largeFinding(session, database),
-    await digestCost(ctx, session, { database, tables, sessions: SESSIONS }),
-  ];
+  return [rights, ...(await lockFindings(session, database)), await largeFinding(session, database)];
 }
 
 /** A dump locks every table and sequence at once, in a space that the server sets aside when it starts. */

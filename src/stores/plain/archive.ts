@@ -2,8 +2,8 @@
 
 import { isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import type { Archive, Bucket, ObjectInfo } from '../../core/storage.ts';
-import { archivedOf } from '../archived.ts';
+import type { Archive, ArchivedObject, Bucket } from '../../core/storage.ts';
+import { archivedOf, leading } from '../archived.ts';
 import type { PartIndex } from './index.ts';
 import { indexKey } from './keys.ts';
 
@@ -13,20 +13,24 @@ export function plainArchive(
 ): Archive | undefined {
   const { thaw } = bucket;
   if (!thaw) return undefined;
-  async function* keys(ctx: Context, point: string, components: readonly string[]): AsyncIterable<string> {
-    for (const component of components) {
-      try {
-        for await (const { key } of (await open(ctx, point, component)).entries(ctx)) yield key;
-      } catch (error) {
-        if (!isFailure(error, 'archived')) throw error;
-        yield indexKey(point, component); // it names the files: they are known when it is back
-      }
-    }
+  async function* files(ctx: Context, point: string, component: string): AsyncIterable<string> {
+    for await (const { key } of (await open(ctx, point, component)).entries(ctx)) yield key;
+  }
+  async function* index(point: string, component: string): AsyncIterable<string> {
+    yield indexKey(point, component);
   }
   return {
     thaw,
-    async *needed(ctx, point, components): AsyncIterable<ObjectInfo> {
-      if (await hasArchived(ctx, bucket)) yield* archivedOf(ctx, bucket, keys(ctx, point, components));
+    async *needed(ctx, point, components): AsyncIterable<ArchivedObject> {
+      if (!(await hasArchived(ctx, bucket))) return;
+      for (const component of components) {
+        try {
+          yield* archivedOf(ctx, bucket, files(ctx, point, component));
+        } catch (error) {
+          if (!isFailure(error, 'archived')) throw error;
+          yield* leading(archivedOf(ctx, bucket, index(point, component)));
+        }
+      }
     },
   };
 }

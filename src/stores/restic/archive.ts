@@ -2,8 +2,8 @@
 
 import { isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import type { Archive, ObjectInfo } from '../../core/storage.ts';
-import { archivedOf } from '../archived.ts';
+import type { Archive, ArchivedObject } from '../../core/storage.ts';
+import { archivedOf, leading } from '../archived.ts';
 import { packKey } from './pack.ts';
 import { componentTree } from './points.ts';
 import type { Repository } from './repository.ts';
@@ -20,25 +20,27 @@ async function* neededPacks(
   repository: Repository,
   point: string,
   components: readonly string[],
-): AsyncIterable<ObjectInfo> {
+): AsyncIterable<ArchivedObject> {
   const { bucket } = repository.vault;
   const archived = new Set<string>();
   for await (const { key, archived: isArchived } of bucket.list(ctx, 'data/')) if (isArchived) archived.add(key);
   if (archived.size === 0) return;
-  const packs = await packsOf(ctx, repository, point, components);
-  async function* keys(): AsyncIterable<string> {
+  async function* keys(packs: Iterable<string>): AsyncIterable<string> {
     for (const pack of packs) if (archived.has(packKey(pack))) yield packKey(pack);
   }
-  yield* archivedOf(ctx, bucket, keys());
+  const packs = await packsOf(ctx, repository, point, components);
+  if (packs) return yield* archivedOf(ctx, bucket, keys(packs));
+  // It is not known which folders are needed next, so that all are asked for at once.
+  yield* leading(archivedOf(ctx, bucket, keys(treePacks(repository))));
 }
 
-/** When folders can't be read, it is not known which ones are needed next, so that all are asked for at once. */
+/** Null when folders can't be read. */
 async function packsOf(
   ctx: Context,
   repository: Repository,
   point: string,
   components: readonly string[],
-): Promise<Iterable<string>> {
+): Promise<Iterable<string> | null> {
   const packs = new Set<string>();
   try {
     const roots: Buffer[] = [];
@@ -52,7 +54,7 @@ async function packsOf(
     return packs;
   } catch (error) {
     if (!isFailure(error, 'archived')) throw error;
-    return treePacks(repository);
+    return null;
   }
 }
 
