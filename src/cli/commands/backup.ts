@@ -24,7 +24,7 @@ interface Options {
 export function define(command: Command, bind: Bind): void {
   command
     .argument('[components...]', 'only these components')
-    .option('--plan <name>', 'the components and stores that this plan of the configuration names')
+    .option('--plan <plan>', 'the components and stores that this plan of the configuration names')
     .addOption(namesOption('--to <stores>', 'only to these stores'))
     .option('--test', 'do everything but keep the point')
     .option('--scheduled', "give the point the id of the plan's last scheduled time")

@@ -1,45 +1,38 @@
 import { Argument, type Command } from 'commander';
-import { Failure } from '../../core/errors.ts';
+import { candidates } from '../candidates.ts';
 import type { Bind } from '../session.ts';
 
-const SHELLS = ['bash', 'zsh', 'fish'] as const;
+/** Each asks `lifeboat completion words` for what could stand at the cursor, and offers files where there is nothing. */
+const SCRIPTS: Readonly<Record<string, string>> = {
+  bash: `_lifeboat() {
+  local IFS=$'\\n'
+  COMPREPLY=($(compgen -W "$(lifeboat completion words -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)" -- "\${COMP_WORDS[COMP_CWORD]}"))
+}
+complete -o default -F _lifeboat lifeboat`,
+  zsh: `#compdef lifeboat
+_lifeboat() {
+  local -a found
+  found=(\${(f)"$(lifeboat completion words -- "\${(@)words[2,CURRENT]}" 2>/dev/null)"})
+  (( \${#found} )) && compadd -a found || _files
+}
+compdef _lifeboat lifeboat`,
+  fish: `complete -c lifeboat -a '(lifeboat completion words -- (commandline -opc)[2..] "$(commandline -ct)" 2>/dev/null)'`,
+};
 
 export function define(command: Command, bind: Bind): void {
-  command.addArgument(new Argument('<shell>').choices(SHELLS));
+  command.addArgument(new Argument('<shell>').choices(Object.keys(SCRIPTS)));
   command.addHelpText('after', '\nExample: lifeboat completion bash > /etc/bash_completion.d/lifeboat');
   bind(command, async (session, _options, [shell = '']) => {
-    const root = command.parent;
-    if (!root) throw new Failure('usage', 'completion is a command of lifeboat');
-    const words = root.commands.map((each) => ({ name: each.name(), summary: each.description() }));
-    const script = scriptFor(shell, words);
-    session.print({ shell, script }, script.trimEnd());
+    const script = SCRIPTS[shell] ?? '';
+    session.print({ shell, script }, script);
     return 0;
   });
-}
-
-interface Word {
-  readonly name: string;
-  readonly summary: string;
-}
-const OPTIONS = ['--config', '--json', '--log-level', '--progress', '--help'];
-
-function scriptFor(shell: string, words: readonly Word[]): string {
-  const names = words.map(({ name }) => name).join(' ');
-  if (shell === 'fish') {
-    const lines = words.map(
-      ({ name, summary }) =>
-        `complete -c lifeboat -n __fish_use_subcommand -a ${name} -d '${summary.replaceAll("'", '')}'`,
-    );
-    return `complete -c lifeboat -f\n${lines.join('\n')}\n`;
-  }
-  const bash = `_lifeboat() {
-  local word="\${COMP_WORDS[COMP_CWORD]}" seen="" each
-  for each in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do [[ $each != -* ]] && seen=1; done
-  if [[ $word == -* ]]; then COMPREPLY=($(compgen -W "${OPTIONS.join(' ')}" -- "$word"))
-  elif [[ -z $seen ]]; then COMPREPLY=($(compgen -W "${names}" -- "$word"))
-  else COMPREPLY=($(compgen -f -- "$word")); fi
-}
-complete -F _lifeboat lifeboat
-`;
-  return shell === 'zsh' ? `autoload -U +X bashcompinit && bashcompinit\n${bash}` : bash;
+  const words = command.command('words', { hidden: true }).argument('[typed...]');
+  bind(words, async (session, _options, typed) => {
+    const root = command.parent;
+    if (!root) throw new Error('completion is a command of lifeboat');
+    const found = await candidates(session, root, typed);
+    session.print({ words: found }, found.join('\n'));
+    return 0;
+  });
 }

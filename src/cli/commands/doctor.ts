@@ -15,7 +15,7 @@ interface Options {
 
 export function define(command: Command, bind: Bind): void {
   command
-    .addOption(namesOption('--store <names>', 'only these stores, and no component'))
+    .addOption(namesOption('--store <stores>', 'only these stores, and no component'))
     .option('--deep', 'put every behaviour that we rely on to the test, in a folder that is removed again')
     .addHelpText(
       'after',

@@ -27,7 +27,7 @@ export function define(command: Command, bind: Bind): void {
   command
     .argument('[scenario]', "a drill of the configuration, or 'history'")
     .option('--point <point>', "'latest', 'latest-proved', an id or the beginning of one")
-    .addOption(namesOption('--store <names>', 'only from these stores'))
+    .addOption(namesOption('--store <stores>', 'only from these stores'))
     .addOption(namesOption('--only <components>', 'only these components'))
     .option('--evidence <file>', 'write the evidence there too: .json or .md')
     .addHelpText(

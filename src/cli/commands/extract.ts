@@ -46,7 +46,7 @@ export function define(command: Command, bind: Bind): void {
     .option('--missing-only', 'with --into: only add what is not there')
     .option('--overwrite', 'with --into: also replace what is different')
     .option('--at <time>', 'the newest point before this time')
-    .addOption(namesOption('--store <names>', 'only from these stores'))
+    .addOption(namesOption('--store <stores>', 'only from these stores'))
     .option('--output <file>', 'write the rows there as JSON lines; - is standard output (also with --json)')
     .option('--yes', 'do not ask')
     .addHelpText(

@@ -15,11 +15,11 @@ interface Options {
 export function define(command: Command, bind: Bind): void {
   command
     .option(
-      '--store <name>',
+      '--store <store>',
       'the plain store whose bucket is the folder of the old backups; the only one when left out',
     )
     .option('--timezone <zone>', 'of the stamps in names such as postgres_DB_20260128_120000.sql.gz', 'UTC')
-    .option('--plan <name>', 'the plan whose keep rules hold for them; without one they are kept')
+    .option('--plan <plan>', 'the plan whose keep rules hold for them; without one they are kept')
     .addHelpText(
       'after',
       `

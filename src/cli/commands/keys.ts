@@ -82,7 +82,7 @@ async function printKit(session: Session): Promise<0> {
 }
 
 function withStore(command: Command): Command {
-  return command.option('--store <name>', 'the store; the only one with passwords when left out');
+  return command.option('--store <store>', 'the store; the only one with passwords when left out');
 }
 
 async function onKeys<T>(session: Session, options: Options, work: (ring: KeyRing) => Promise<T>): Promise<T> {

@@ -9,7 +9,7 @@ import { bytesText, plural, table } from '../terminal.ts';
 import { pointBytes } from '../views.ts';
 
 export function define(command: Command, bind: Bind): void {
-  command.addOption(namesOption('--store <names>', 'only these stores')).addHelpText(
+  command.addOption(namesOption('--store <stores>', 'only these stores')).addHelpText(
     'after',
     `
 Examples:

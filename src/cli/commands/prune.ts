@@ -22,7 +22,7 @@ export function define(command: Command, bind: Bind): void {
   command
     .option('--apply', 'remove them; without it this is a preview')
     .option('--allow-many', 'go on although over half would go, or a clock looks wrong')
-    .addOption(namesOption('--store <names>', 'only these stores'))
+    .addOption(namesOption('--store <stores>', 'only these stores'))
     .option('--grace <duration>', 'space is freed this long after it was found unused', '24h')
     .addHelpText(
       'after',

@@ -44,7 +44,7 @@ export function define(command: Command, bind: Bind): void {
     .addOption(namesOption('--only <components>', 'only these components'))
     .addOption(repeatedOption('--to <component=target>', 'into another target: main-db=postgresql://staging/shop'))
     .addOption(repeatedOption('--select <what=name>', 'a part: database=, table=, keys= (a pattern), path='))
-    .addOption(namesOption('--store <names>', 'only from these stores'))
+    .addOption(namesOption('--store <stores>', 'only from these stores'))
     .option('--preview', 'show what would happen; change nothing')
     .option('--in-place', 'replace the data that is there, once what comes back was compared')
     .option('--terminate-connections', 'end sessions that stand in the way of a swap')

@@ -19,7 +19,7 @@ import { componentTable } from '../views.ts';
 export function define(command: Command, bind: Bind): void {
   command
     .argument('[point]', "'latest', 'latest-proved', an id or the beginning of one", 'latest')
-    .addOption(namesOption('--store <names>', 'only these stores'))
+    .addOption(namesOption('--store <stores>', 'only these stores'))
     .addHelpText('after', '\nExample: lifeboat show 2026-11-21');
   bind<{ store?: readonly string[] }>(command, async (session, { store }, [word]) => {
     const config = await session.config();

@@ -23,7 +23,7 @@ export function define(command: Command, bind: Bind): void {
     .argument('[point]', "'latest', 'latest-proved', an id or the beginning of one; everything when left out")
     .option('--all', 'every point and the store itself (as when no point is named)')
     .option('--read-data [share]', 'also read and hash the data, all of it or a share such as 10%')
-    .addOption(namesOption('--store <names>', 'only these stores'))
+    .addOption(namesOption('--store <stores>', 'only these stores'))
     .addHelpText(
       'after',
       `

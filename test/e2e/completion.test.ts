@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { filesStack } from '../../src/cli/testing.ts';
+import { expectExit } from './lifeboat.ts';
+
+const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+const stack = await filesStack('plans: { nightly: { schedule: "0 2 * * *" } }\ndrills: { weekly: {} }\n');
+after(() => stack[Symbol.dispose]());
+
+async function offered(...typed: string[]): Promise<readonly string[]> {
+  const ran = await expectExit(0, ['completion', 'words', '--', ...typed], { cwd: stack.dir });
+  return ran.stdout.split('\n').filter((word) => word !== '');
+}
+
+describe('completion', () => {
+  const cases: { title: string; typed: string[]; offers: RegExp; not?: RegExp }[] = [
+    { title: 'knows the commands', typed: [''], offers: /^init .* restore/, not: /latest/ },
+    { title: 'knows the options of a command', typed: ['restore', '--'], offers: /--in-place .*--config/ },
+    { title: 'knows the components', typed: ['restore', 'latest', '--only', ''], offers: /^docs$/ },
+    { title: 'knows the stores, and goes on behind a comma', typed: ['list', '--store', 'one,'], offers: /^one,two$/ },
+    { title: 'knows the points', typed: ['show', ''], offers: /^latest latest-proved \d{4}-\d\d-\d\d-\d{6}$/ },
+    { title: 'knows drills and plans', typed: ['drill', ''], offers: /^history weekly$/ },
+    { title: 'knows the choices of an option', typed: ['schedule', 'print', '--format', ''], offers: /^cron systemd$/ },
+    { title: 'knows the commands of a command', typed: ['keys', ''], offers: /^list add remove passwd kit$/ },
+    { title: 'offers nothing where a file is meant', typed: ['drill', '--evidence', ''], offers: /^$/ },
+    { title: 'says nothing without a configuration', typed: ['--config', 'none', 'list', '--store', ''], offers: /^$/ },
+  ];
+  for (const { title, typed, offers, not } of cases) {
+    test(title, async () => {
+      const words = (await offered(...typed)).join(' ');
+      assert.match(words, offers);
+      if (not) assert.doesNotMatch(words, not);
+    });
+  }
+
+  test('works in bash', async () => {
+    const { stdout: script } = await expectExit(0, ['completion', 'bash']);
+    writeFileSync(join(stack.dir, 'completion.bash'), script);
+    const line = `lifeboat() { "$NODE" --disable-warning=ExperimentalWarning "$MAIN" "$@"; }
+      source ./completion.bash
+      COMP_WORDS=(lifeboat backup --to t) COMP_CWORD=3
+      _lifeboat; echo "\${COMPREPLY[@]}"`;
+    const env = { PATH: process.env.PATH, NODE: process.execPath, MAIN: main };
+    const ran = spawnSync('bash', ['--norc', '-c', line], { cwd: stack.dir, env, encoding: 'utf8' });
+    assert.equal(ran.stdout, 'two\n');
+  });
+});
