@@ -21,7 +21,7 @@ export interface Session {
   /** A person sits at the terminal and can be asked. */
   readonly interactive: boolean;
   /**
-   * The result, given once: `json` with --json, else the text. What is thrown after it becomes part of the JSON, so that
+   * The result, given once: `json` with --json, else the text. What is thrown after it becomes part of the JSON:
    * there is one document.
    */
   print(json: object, text: string | (() => string)): void;

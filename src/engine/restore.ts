@@ -53,8 +53,8 @@ export interface RestoredPoint {
 
 /**
  * Does what `plan` says, or a plan made now where nobody was shown one. 'target-not-empty' before anything is touched
- * when a target holds data and this is not in place, 'archived' when the data must be thawed. A component that fails does not stop those that need it not;
- * throws only when none came back.
+ * when a target holds data and this is not in place, 'archived' when the data must be thawed. A component that fails
+ * does not stop those that need it not; throws only when none came back.
  */
 export async function restorePoint(ctx: Context, request: RestoreRequest, shown?: RestorePlan): Promise<RestoredPoint> {
   const startedMs = ctx.monotonicMs();

@@ -2,7 +2,7 @@ import { Argument, type Command } from 'commander';
 import { candidates } from '../candidates.ts';
 import type { Bind } from '../session.ts';
 
-/** Each asks `lifeboat completion words` for what could stand at the cursor, and offers files where there is nothing. */
+/** Each asks `lifeboat completion words` what could stand at the cursor, and offers files where that is nothing. */
 const SCRIPTS: Readonly<Record<string, string>> = {
   bash: `_lifeboat() {
   local IFS=$'\\n'
