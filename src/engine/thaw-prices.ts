@@ -1,4 +1,4 @@
-// What Amazon S3 asks for thawing and how long it takes, to tell the order of magnitude beforehand. List prices of region
+// What Amazon S3 asks for thawing and how long it takes: the order of magnitude, told beforehand. List prices of region
 // us-east-1 in US dollars without taxes and transfer, from https://aws.amazon.com/s3/pricing/; times from "Archive
 // retrieval options" of the S3 user guide.
 

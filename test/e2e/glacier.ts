@@ -13,7 +13,7 @@ interface Cold {
 
 export interface Glacier extends AsyncDisposable {
   readonly endpoint: string;
-  /** Archives what is there now and matches, and nothing else; forgets what was asked for. How many objects that are. */
+  /** Archives what matches and nothing else, and forgets what was asked for. How many objects that are. */
   archive(key: RegExp, storageClass?: string): Promise<number>;
   /** The keys that were asked for, each as often as it was, with the bodies left out. */
   readonly asked: readonly string[];
