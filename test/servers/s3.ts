@@ -18,6 +18,8 @@ export interface S3Server extends Server {
 const keys = { accessKey: 'testkey', secretKey: 'testsecret123' };
 const region = 'us-east-1';
 const bucket = 'lifeboat-test';
+/** A bucket is also found at <bucket>.<s3Domain>, by who knows that this is 127.0.0.1. Not so in SeaweedFS. */
+export const s3Domain = 's3.test';
 
 export async function startS3(name: S3Name): Promise<S3Server> {
   const program = await installed(name);
@@ -61,7 +63,10 @@ const LAUNCHES: Readonly<Record<S3Name, (program: string, dir: string, port: num
   versitygw(program, dir, port) {
     const data = join(dir, 'data');
     mkdirSync(data, { recursive: true });
-    const args = ['--port', `${host}:${port}`, '--region', region, '--quiet', '--health', '/health', 'posix', data];
+    const iam = join(dir, 'iam');
+    mkdirSync(iam, { recursive: true });
+    const args = ['--port', `${host}:${port}`, '--region', region, '--quiet', '--health', '/health'];
+    args.push('--iam-dir', iam, '--virtual-domain', s3Domain, 'posix', data);
     return { program, args, env: { ROOT_ACCESS_KEY: keys.accessKey, ROOT_SECRET_KEY: keys.secretKey } };
   },
   minio(program, dir, port, [console]) {
@@ -73,7 +78,8 @@ const LAUNCHES: Readonly<Record<S3Name, (program: string, dir: string, port: num
       '--console-address',
       `${host}:${console}`,
     ];
-    return { program, args, env: { MINIO_ROOT_USER: keys.accessKey, MINIO_ROOT_PASSWORD: keys.secretKey } };
+    const env = { MINIO_ROOT_USER: keys.accessKey, MINIO_ROOT_PASSWORD: keys.secretKey, MINIO_DOMAIN: s3Domain };
+    return { program, args, env };
   },
 };
 
