@@ -59,7 +59,8 @@ async function stopped(begun: (told: string) => boolean, ...args: string[]): Pro
 }
 
 const moving = (told: string): boolean => /"bytes":[1-9]/.test(told);
-const locked = (): boolean => readdirSync(join(dir, 'main/locks')).length > 0;
+const locked = (): boolean =>
+  readdirSync(join(dir, 'main'), { recursive: true }).some((path) => /^locks\/./.test(`${path}`));
 
 test('a restore that is stopped marks what is half there, and goes through when repeated in place', async () => {
   rmSync(uploads, { recursive: true });
@@ -96,8 +97,8 @@ test('a prune that is stopped leaves every listed point whole, and the next one 
   await run(0, 'drill', '--store', 'main'); // else the older one stays for being proved
   await run(0, 'prune', '--apply', '--store', 'main', '--grace', '0s');
   await stopped(locked, 'prune', '--apply', '--store', 'main', '--grace', '0s');
-  await run(0, 'verify', '--read-data');
+  await run(0, 'verify', '--read-data', '--store', 'main');
   await run(0, 'prune', '--apply', '--store', 'main', '--grace', '0s');
-  await run(0, 'verify', '--read-data');
+  await run(0, 'verify', '--read-data', '--store', 'main');
   await run(0, 'drill', '--store', 'main');
 });

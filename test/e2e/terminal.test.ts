@@ -18,10 +18,7 @@ const skip = /util-linux/.test(spawnSync('script', ['--version'], { encoding: 'u
 
 before(async () => {
   mkdirSync(uploads);
-  writeFileSync(
-    join(uploads, 'large.bin'),
-    spawnSync('head', ['-c', '8000000', '/dev/urandom']).stdout.toString('hex'),
-  );
+  writeFileSync(join(uploads, 'large.bin'), randomBytes(2_000_000).toString('hex'));
   configure(config(''));
   await run(0, 'init');
   await run(0, 'backup');
