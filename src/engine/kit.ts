@@ -1,6 +1,6 @@
-// The recovery kit is what its owner keeps elsewhere: the password, the configuration, the places of the stores. A store
-// notes by which of its keys a kit opens it, so that drills can tell whether it still would. A key never changes: while
-// it is there whole, the password of the day when the kit was made opens it.
+// The recovery kit is what its owner keeps elsewhere: the password, the configuration, the places of the stores. A
+// store notes by which of its keys a kit opens it, so that drills can tell whether it still would. A key never changes:
+// while it is there whole, the password of the day when the kit was made opens it.
 
 import { z } from 'zod';
 import { isFailure, messageOf } from '../core/errors.ts';
