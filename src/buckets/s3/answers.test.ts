@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { createHash, randomUUID } from 'node:crypto';
+import dns from 'node:dns';
 import { test } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
+import { s3Domain } from '../../../test/servers/s3.ts';
 import { readAll } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Bytes } from '../../core/model.ts';
@@ -171,6 +173,39 @@ test('storage class and server-side encryption go with every object', { skip }, 
     assert.equal(headers['x-amz-storage-class'], 'STANDARD_IA');
     assert.equal(headers['x-amz-server-side-encryption'], 'aws:kms');
     assert.equal(headers['x-amz-server-side-encryption-aws-kms-key-id'], 'key-1');
+  }
+});
+
+test('encryption with the key of the server, which is one header, goes with every object', { skip }, async () => {
+  await using it = await rig(() => undefined, { encryption: 'AES256' });
+  await it.bucket.put(it.ctx, 'a', Buffer.from('x'));
+  await it.bucket.put(it.ctx, 'b', large());
+  const made = it.proxy.exchanges.filter(({ line }) => /^PUT .*x-id=PutObject|^POST .*\?uploads/.test(line));
+  assert.deepEqual(
+    made.map(({ headers }) => headers['x-amz-server-side-encryption']),
+    ['AES256', 'AES256'],
+  );
+  assert.equal(made[0]?.headers['x-amz-server-side-encryption-aws-kms-key-id'], undefined);
+  assert.deepEqual(await keysOf(it), ['a', 'b']);
+});
+
+test('with path_style: false the bucket is named in the host, as AWS wants it', { skip }, async (t) => {
+  const lookup = dns.lookup;
+  const atHome = (name: string): string => (name.endsWith(`.${s3Domain}`) ? '127.0.0.1' : name);
+  t.mock.method(dns, 'lookup', (name: string, ...more: [never, never]) => lookup(atHome(name), ...more));
+  await using it = await rig(() => undefined, { path_style: false }, { host: s3Domain });
+  await it.bucket.put(it.ctx, 'a b/ü', Buffer.from('x'));
+  await it.bucket.put(it.ctx, 'large', large());
+  assert.equal(await text(it, it.bucket, 'a b/ü'), 'x');
+  assert.equal((await it.bucket.head(it.ctx, 'large')).bytes, PART_BYTES + 5);
+  assert.deepEqual(await Array.fromAsync(it.bucket.list(it.ctx, ''), ({ key }) => key), ['a b/ü', 'large']);
+  assert.deepEqual(await keysOf(it), ['a b/ü', 'large']);
+  assert.deepEqual(await it.bucket.deleteAll(it.ctx, ['a b/ü', 'large']), []);
+  assert.deepEqual(await keysOf(it), []);
+  const port = new URL(it.proxy.endpoint).port;
+  for (const { headers, line } of it.proxy.exchanges) {
+    assert.equal(headers.host, `lifeboat-test.${s3Domain}:${port}`);
+    assert.doesNotMatch(line, /^[A-Z]+ \/lifeboat-test/);
   }
 });
 

@@ -27,14 +27,15 @@ export interface Rig extends AsyncDisposable {
 export async function rig(
   choose: (exchange: Exchange) => HttpFault | undefined,
   settings: Record<string, unknown> = {},
-  limits: { stuckMs?: number } = {},
+  { host = '127.0.0.1', ...limits }: { stuckMs?: number; host?: string } = {},
 ): Promise<Rig> {
   const { endpoint, region, accessKey, secretKey, bucket: name } = await (server ??= startS3('versitygw'));
   const proxy = await startFaultProxy(endpoint, choose);
   const own = randomUUID();
+  const seen = proxy.endpoint.replace('127.0.0.1', host);
   const common = { region, access_key: accessKey, secret_key: secretKey };
   const again = (prefix = own): Bucket =>
-    s3Bucket(`s3://${name}/${prefix}`, { ...common, endpoint: proxy.endpoint, ...settings }, limits);
+    s3Bucket(`s3://${name}/${prefix}`, { ...common, endpoint: seen, ...settings }, limits);
   const bucket = again();
   const truth = s3Bucket(`s3://${name}/${own}`, { ...common, endpoint });
   return {
