@@ -84,12 +84,12 @@ export async function askForThaw(ctx: Context, need: ThawNeed, tier: ThawTier): 
 export async function untilThawed(ctx: Context, need: ThawNeed, tier: ThawTier): Promise<void> {
   const task = need.store;
   const startedMs = ctx.monotonicMs();
-  let [back, known] = [0, 0];
+  let known = 0;
   for (let pauseMs = POLL_MS_MIN; ; pauseMs = Math.min(2 * pauseMs, POLL_MS_MAX)) {
     const left = await askForThaw(ctx, need, tier);
-    back = Math.max(back, known - (left?.objects ?? 0));
-    known = Math.max(known, back + (left?.objects ?? 0));
-    ctx.progress({ task, phase: 'thaw', items: back, itemsTotal: known });
+    const found = left ?? { objects: 0, thawing: 0 };
+    known += known === 0 ? found.objects : found.objects - found.thawing;
+    ctx.progress({ task, phase: 'thaw', items: known - found.objects, itemsTotal: known });
     if (left === null) return;
     const limitMs = PATIENCE * HOUR_MS * Math.max(1, hoursOf(left, tier));
     if (ctx.monotonicMs() - startedMs > limitMs) {
