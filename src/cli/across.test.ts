@@ -31,6 +31,14 @@ describe('one store that can not be listed', () => {
     }
   });
 
+  test('is named beside the rows that another one gives', async () => {
+    using stack = await filesStack();
+    using _broken = breakListing(join(stack.dir, 'one'));
+    const rows = join(stack.dir, 'rows.ndjson');
+    const { exit, json } = await stack.run('extract', '--from', 'docs', '--path', 'a.txt', '--output', rows);
+    assert.deepEqual([exit, json.rows, json.unreadable_stores], [3, 1, ['one']]);
+  });
+
   test('does not keep prune from the others', async () => {
     using stack = await filesStack();
     using _broken = breakListing(join(stack.dir, 'one'));

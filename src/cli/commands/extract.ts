@@ -87,8 +87,9 @@ the last line, {"error":…}, and --output and --into print one JSON document.`,
       sandboxes: processSandboxes(),
     };
     session.note(`from point ${chosen.point.id} of store ${store.name}`);
-    if (options.into === undefined) await write(session, request, output);
-    else await merge(session, options, { ...request, into: componentOf(stack, options.into) });
+    const hidden = { unreadable_stores: unreadable.map(({ name }) => name) };
+    if (options.into === undefined) await write(session, request, output, hidden);
+    else await merge(session, options, { ...request, into: componentOf(stack, options.into) }, hidden);
     return unreadable.length === 0 ? 0 : 3;
   });
 }
@@ -113,7 +114,7 @@ function selectionOf({ database, table, where, keys, path }: Options): Selection
   };
 }
 
-async function write(session: Session, request: ExtractRequest, output: string): Promise<void> {
+async function write(session: Session, request: ExtractRequest, output: string, hidden: object): Promise<void> {
   const { ctx } = session;
   let rows = 0;
   async function* lines(): AsyncIterable<string> {
@@ -126,7 +127,7 @@ async function write(session: Session, request: ExtractRequest, output: string):
   if (output === '-') await toStdout(ctx, body);
   else {
     await pipeline(body, createWriteStream(output, { mode: 0o600 }), { signal: ctx.signal });
-    session.print({ rows, output }, `${plural(rows, 'row')} in ${output}`);
+    session.print({ rows, output, ...hidden }, `${plural(rows, 'row')} in ${output}`);
   }
 }
 
@@ -142,6 +143,7 @@ async function merge(
   session: Session,
   options: Options,
   request: Omit<MergeRequest, 'mode' | 'confirm'>,
+  hidden: object,
 ): Promise<void> {
   if (options.missingOnly && options.overwrite) throw new Failure('usage', 'either --missing-only or --overwrite');
   const mode = options.overwrite ? 'overwrite' : options.missingOnly ? 'missing-only' : 'preview';
@@ -156,7 +158,7 @@ async function merge(
       return true;
     },
   });
-  session.print({ mode, difference, applied }, () => {
+  session.print({ mode, difference, applied, ...hidden }, () => {
     if (applied) return `${countText(applied.applied)} brought back into ${request.into.name}`;
     const next = mode === 'preview' ? '; nothing was changed: add --missing-only or --overwrite' : '; nothing to do';
     return `${differenceText(difference)}${next}`;
