@@ -26,6 +26,37 @@ const freshDir = (): string => mkdtempSync(join(ctx.scratch, 'local-'));
 
 bucketSuite('local', () => localBucket(join(freshDir(), 'not', 'yet')));
 
+test('a closed bucket leaves nothing behind that was not put into it', async () => {
+  const dir = freshDir();
+  const trial = localBucket(join(dir, 'trial'));
+  await trial.put(ctx, 'a/b', Buffer.from('x'));
+  await trial.delete(ctx, 'a/b');
+  await trial.close();
+  assert.deepEqual(readdirSync(dir), []);
+
+  const there = localBucket(dir);
+  await there.put(ctx, 'a/b', Buffer.from('x'));
+  await there.close();
+  assert.deepEqual(readdirSync(dir), ['a']);
+  await there.delete(ctx, 'a/b');
+  await there.close();
+  assert.deepEqual(readdirSync(dir), []);
+});
+
+test('objects can be put while others close the same bucket', async () => {
+  const bucket = localBucket(freshDir());
+  let closing = true;
+  const close = async (): Promise<void> => {
+    while (closing) await bucket.close();
+  };
+  const closers = [close(), close()];
+  const names = Array.from({ length: 50 }, (_, name) => `${name}`);
+  const puts = Promise.all(names.map((name) => bucket.put(ctx, name, Buffer.from('x'))));
+  await puts.finally(() => (closing = false));
+  await Promise.all(closers);
+  assert.equal((await keysOf(bucket)).length, names.length);
+});
+
 const keysOf = async (bucket: Bucket): Promise<string[]> =>
   await Array.fromAsync(bucket.list(ctx, ''), ({ key }) => key);
 const text = async (bucket: Bucket, key: string): Promise<string> => (await readAll(bucket.get(ctx, key))).toString();

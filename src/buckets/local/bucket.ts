@@ -5,7 +5,7 @@ import { Failure, systemCode } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
 import type { Bucket, ObjectInfo } from '../../core/storage.ts';
 import { checkKey, checkPrefix, checkRange, missing, missingRange, sortByBytes, taken, UNFINISHED } from '../keys.ts';
-import { startDraft, tidyOnce, writeBody } from './draft.ts';
+import { clearAway, startDraft, tidyOnce, writeBody } from './draft.ts';
 import { failureOf, isGone } from './failures.ts';
 import { openRoot, type Root, syncFolder } from './root.ts';
 
@@ -73,7 +73,7 @@ export function localBucket(dir: string): Bucket {
       if (folder !== null) await settle(root, folder);
     },
     deleteAll: (ctx, keys) => deleteAll(ctx, root, keys),
-    async close() {},
+    close: () => clearAway(root),
   };
 }
 

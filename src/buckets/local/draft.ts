@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { Stats } from 'node:fs';
-import { type FileHandle, open, readdir, rm, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { systemCode } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
 import { UNFINISHED } from '../keys.ts';
 import { failureOf } from './failures.ts';
@@ -9,6 +10,7 @@ import type { Root } from './root.ts';
 
 const FOLDER = `${UNFINISHED}lifeboat`;
 const FILE_MODE = 0o600;
+const OPEN_ATTEMPTS = 16;
 const WRITE_BYTES = 512 * 1024;
 /** No living put leaves its file alone for so long. */
 const LEFTOVER_AGE_MS = 24 * 3600 * 1000;
@@ -23,14 +25,7 @@ export interface ObjectDraft extends AsyncDisposable {
 }
 
 export async function startDraft(root: Root): Promise<ObjectDraft> {
-  const folder = await root.makeFolder(`${FOLDER}/`);
-  const path = join(folder, randomBytes(12).toString('hex'));
-  let file: FileHandle;
-  try {
-    file = await open(path, 'wx', FILE_MODE);
-  } catch (error) {
-    throw failureOf(error, 'beginning an object', root.url);
-  }
+  const { path, file } = await openFresh(root);
   return {
     path,
     file,
@@ -47,6 +42,29 @@ export async function startDraft(root: Root): Promise<ObjectDraft> {
       await rm(path, { force: true });
     },
   };
+}
+
+async function openFresh(root: Root): Promise<{ path: string; file: FileHandle }> {
+  for (let attempt = 1; ; attempt++) {
+    const path = join(await root.makeFolder(`${FOLDER}/`), randomBytes(12).toString('hex'));
+    try {
+      return { path, file: await open(path, 'wx', FILE_MODE) };
+    } catch (error) {
+      // Another process has closed this bucket, and with it the folder that was empty.
+      if (systemCode(error) === 'ENOENT' && attempt < OPEN_ATTEMPTS) continue;
+      throw failureOf(error, 'beginning an object', root.url);
+    }
+  }
+}
+
+/** Removes the folder of drafts while it is empty, and a bucket that was made for nothing. */
+export async function clearAway(root: Root): Promise<void> {
+  await removeIfEmpty(join(root.path(), FOLDER));
+  if (root.isMade()) await removeIfEmpty(root.path());
+}
+
+async function removeIfEmpty(folder: string): Promise<void> {
+  await rmdir(folder).catch(() => undefined); // it holds something, or may not go: an empty folder harms nobody
 }
 
 /** Writes buffers as they are; small pieces of a stream are gathered first. */

@@ -9,6 +9,8 @@ export interface Root {
   readonly url: string;
   /** Its real path, once it has been seen. */
   path(): string;
+  /** It was not there before. */
+  isMade(): boolean;
   /** The folder of a key or a prefix. ENOENT when it is not there. */
   folderOf(key: string): Promise<string>;
   /** The same, made when it is not there; durable. */
@@ -23,6 +25,7 @@ const MAKE_ATTEMPTS = 16;
 export function openRoot(dir: string): Root {
   const url = resolve(dir);
   let seen: { path: string; dev: number; ino: number } | undefined;
+  let made = false;
 
   async function look(): Promise<string> {
     if (!seen) {
@@ -58,7 +61,7 @@ export function openRoot(dir: string): Root {
       // Never the directory itself once it was seen: without its disk the mount point would be filled instead.
       await mustBeThere();
       try {
-        if (folder === '') await makeRoot(url);
+        if (folder === '') made = (await makeRoot(url)) || made;
         else await makeIn(await makeFolder(folder.slice(0, -1)), basename(folder));
       } catch (error) {
         if (systemCode(error) === 'ENOTDIR') throw taken(url, folder.slice(0, -1), error);
@@ -66,13 +69,15 @@ export function openRoot(dir: string): Root {
       }
     }
   }
-  return { url, path: () => seen?.path ?? url, folderOf, mustBeThere, makeFolder };
+  return { url, path: () => seen?.path ?? url, isMade: () => made, folderOf, mustBeThere, makeFolder };
 }
 
-async function makeRoot(dir: string): Promise<void> {
+/** False when it was there already. */
+async function makeRoot(dir: string): Promise<boolean> {
   const first = await mkdir(dir, { recursive: true, mode: FOLDER_MODE });
-  if (first === undefined) return;
+  if (first === undefined) return false;
   for (let made = dir; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made));
+  return true;
 }
 
 async function makeIn(parent: string, name: string): Promise<void> {
