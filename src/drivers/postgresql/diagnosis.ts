@@ -63,7 +63,7 @@ export async function blocked(ctx: Context, server: Server, database: string, ca
   });
 }
 
-/** What the server says of a page: 'invalid page in block 7 of relation base/5/16385'; 18 quotes it and counts pages. */
+/** What the server says: 'invalid page in block 7 of relation base/5/16385'; 18 quotes it and counts pages. */
 const PAGE =
   /invalid pages? (?:in block|among blocks) (\d+(?:\.\.\d+)?) of relation "?|could not read blocks? (\d+(?:\.\.\d+)?) in file "/;
 const FILE = /^((?:base|global|pg_tblspc)\/[^\s":]+)/;
