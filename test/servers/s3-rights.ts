@@ -1,4 +1,4 @@
-// Somebody who may do four things with the bucket of a real server, and nothing else: what the policies of backups allow.
+// Somebody whom a real server allows four things in its bucket, and nothing else.
 
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';

@@ -84,8 +84,8 @@ export function fileKey(
 }
 
 /**
- * Whether a file can be one of this point. Notes and manifests name the files that go with a point, and nothing else goes
- * whatever they name: others can write to a bucket. What other programs made (`imported`) has a stamp in their own zone.
+ * Whether a file can be one of this point. Notes and manifests name the files that go with it, and whatever they name,
+ * no other goes: they may be forged. What other programs made (`imported`) has a stamp in their own zone.
  */
 export function mayBelong(layout: Layout, id: string, file: string, imported = false): boolean {
   const [folder, ...names] = file.split('/');
@@ -102,7 +102,7 @@ export function mayBelong(layout: Layout, id: string, file: string, imported = f
   });
 }
 
-/** What a clock on the wall showed, '20260128_120000' or '2026-01-28-120000', as if it were UTC; null when it is none. */
+/** '20260128_120000' or '2026-01-28-120000' on a clock on the wall, as if that were UTC; null when it is none. */
 export function wallClockOf(stamp: string): Date | null {
   const [, y, mo, d, h, mi, s] = /^(\d{4})-?(\d\d)-?(\d\d)[-_T]?(\d\d)(\d\d)(\d\d)$/.exec(stamp) ?? [];
   const at = new Date(`${y}-${mo}-${d}T${h}:${mi}:${s}Z`);

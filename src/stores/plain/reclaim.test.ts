@@ -102,8 +102,8 @@ async function other(ctx: Context, bucket: Bucket, layout: Layout): Promise<Stor
 }
 
 /**
- * Before its `resumeAt`-th call of the bucket `reclaim` is overtaken by a process that takes up the draft, and before the
- * `commitAt`-th by the commit. Without `resumeAt`, all was there but the manifest.
+ * Before its `resumeAt`-th call of the bucket `reclaim` is overtaken by a process that takes up the draft, and before
+ * the `commitAt`-th by the commit. Without `resumeAt`, all was there but the manifest.
  */
 async function meeting(
   layout: Layout,
