@@ -66,7 +66,7 @@ export async function connectAside(ctx: Context, server: Server, targets: Readon
 }
 
 /** One database can't be opened, which says nothing about the others. */
-export function isOfDatabase(error: unknown): boolean {
+function isOfDatabase(error: unknown): boolean {
   return isFailure(error) && ['settings-invalid', 'privileges', 'denied', 'query-failed'].includes(error.code);
 }
 

@@ -147,7 +147,7 @@ export async function dropOldDatabases(ctx: Context, server: Server): Promise<st
   );
   const names: string[] = [];
   for (const { name } of rows) {
-    // Without the live one a swap was killed half-way, and this is the only copy.
+    // Without a live one this is the only copy.
     if (isKept(name, server.databases) && (await isThere(control, liveName(name)))) names.push(name);
   }
   for (const name of names) await dropDatabase(control, name, false);
