@@ -61,7 +61,7 @@ Examples:
       done.stores.some((each) => each.name === name && each.error === null),
     );
     const after = await storedBytes(ctx, kept);
-    const added = new Map([...after].map(([name, bytes]) => [name, Math.max(0, bytes - (before.get(name) ?? 0))]));
+    const added = addedBytes(before, after);
     session.print(toJson(done, point, added), () => toText(done, point, added));
     return done.complete ? 0 : 3;
   });
@@ -91,8 +91,26 @@ function wishOf(ctx: Context, config: Config, options: Options, components: read
   return { components: components.length === 0 ? plan.components : components, stores: options.to ?? plan.to, slot };
 }
 
+/** Of the stores that can tell: a figure for people is no reason to make no backup, or to call one failed. */
 async function storedBytes(ctx: Context, stores: readonly NamedStore[]): Promise<ReadonlyMap<string, number>> {
-  return new Map(await Promise.all(stores.map(async ({ name, store }) => [name, await store.bytes(ctx)] as const)));
+  const bytes = new Map<string, number>();
+  const measure = async ({ name, store }: NamedStore): Promise<unknown> => bytes.set(name, await store.bytes(ctx));
+  for (const result of await Promise.allSettled(stores.map(measure))) {
+    if (result.status === 'rejected') ctx.log.warn('store not measured', { reason: messageOf(result.reason) });
+  }
+  return bytes;
+}
+
+function addedBytes(
+  before: ReadonlyMap<string, number>,
+  after: ReadonlyMap<string, number>,
+): ReadonlyMap<string, number> {
+  const added = new Map<string, number>();
+  for (const [name, bytes] of after) {
+    const earlier = before.get(name);
+    if (earlier !== undefined) added.set(name, Math.max(0, bytes - earlier));
+  }
+  return added;
 }
 
 function nothingCaptured({ failures }: BackedUp): Failure {
@@ -118,7 +136,7 @@ function toJson(done: BackedUp, point: RecoveryPoint, added: ReadonlyMap<string,
     complete: done.complete,
     stores: done.stores.map(({ name, error }) => ({
       name,
-      stored_bytes: added.get(name) ?? 0,
+      stored_bytes: added.get(name) ?? null,
       ...(error === null ? {} : errorJson(error)),
     })),
     copied: done.copied.map(({ error, ...each }) => ({ ...each, ...(error === null ? {} : errorJson(error)) })),
@@ -135,7 +153,8 @@ function toText(done: BackedUp, point: RecoveryPoint, added: ReadonlyMap<string,
     '',
   ];
   for (const { name, error } of done.stores) {
-    const text = `${bytesText(added.get(name) ?? 0)} stored of ${bytesText(pointBytes(point))} read`;
+    const stored = added.get(name);
+    const text = `${stored === undefined ? 'unknown' : bytesText(stored)} stored of ${bytesText(pointBytes(point))} read`;
     lines.push(error === null ? `${name}: ${text}` : `${name}: FAILED: ${messageOf(error)}`);
   }
   for (const { point: id, to, error } of done.copied) {
