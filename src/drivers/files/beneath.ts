@@ -1,7 +1,7 @@
 // Works beneath an opened directory and nowhere else: every step opens one segment relative to the directory before,
 // and follows no link. What somebody puts in the way meanwhile is met, not followed.
 
-import { closeSync, constants, existsSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, constants, existsSync, mkdirSync, openSync, readlinkSync } from 'node:fs';
 import { Failure, systemCode } from '../../core/errors.ts';
 import { attempt, explained } from './failures.ts';
 
@@ -29,6 +29,11 @@ export function openRoot(path: string): Dir {
 /** A path by which the kernel finds `name` in that very directory. */
 export function within(dir: Dir, name: Buffer): Buffer {
   return Buffer.concat([Buffer.from(`${SELF}/${dir.fd}/`), name]);
+}
+
+/** Where that very directory lies by now, its bytes as characters. */
+export function pathOf({ fd }: Dir): string {
+  return readlinkSync(`${SELF}/${fd}`, 'latin1');
 }
 
 /** Null when there is none. */

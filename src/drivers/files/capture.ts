@@ -4,6 +4,7 @@ import { INVENTORY_PART } from '../../core/inventory.ts';
 import type { Capture, Context, InventoryLine, InventoryReader, Part, Sink, Source } from '../../core/model.ts';
 import { mapOrdered } from '../../core/parallel.ts';
 import { attributesOf, ENTRIES_PART, type Entry, entriesOf, entryLine, inventoryLine, metadataOf } from './entries.ts';
+import { linkTable } from './links.ts';
 import { encode, partOf } from './names.ts';
 import { type FileRead, type FileReader, fileReader } from './read.ts';
 import type { FilesSettings } from './settings.ts';
@@ -76,7 +77,7 @@ export function identityHere({ root }: FilesSettings): string {
 
 /** Everything that is found, in the order of names; regular files are handed to `store`, several at a time. */
 async function* scan(ctx: Context, settings: FilesSettings, warnings: Warnings, store: Store): AsyncIterable<Entry> {
-  const linked = new Map<string, Promise<Entry | null>>();
+  const links = linkTable();
   const vanished = (name: string): void => warnings.add(`${name} vanished while it was captured`);
   const entryOf = async (found: Found): Promise<Entry | null> => {
     const { name, path, stat } = found;
@@ -86,14 +87,9 @@ async function* scan(ctx: Context, settings: FilesSettings, warnings: Warnings, 
     if (!stat.isFile()) return { ...common, type: 'other', target: kindOf(found) };
     const file = { ...common, type: 'file' } as const;
     if (stat.nlink === 1n) return await store(found, file);
-    // Asked in the order of names, so the first one is the same whenever the same files are walked.
-    const key = `${stat.dev}:${stat.ino}`;
-    const first = linked.get(key);
-    if (!first) linked.set(key, store(found, file));
-    const stored = await (first ?? linked.get(key));
-    if (!first || !stored) return stored ?? null;
-    const { bytes, sha256 } = stored;
-    return { ...common, type: 'hardlink', target: stored.name, bytes, sha256 };
+    const { entry, first } = await links.entryOf(stat, () => store(found, file));
+    if (first || !entry) return entry;
+    return { ...common, type: 'hardlink', target: entry.name, bytes: entry.bytes, sha256: entry.sha256 };
   };
   for await (const [found, entry] of mapOrdered(
     walk(ctx, settings, vanished),
@@ -103,6 +99,8 @@ async function* scan(ctx: Context, settings: FilesSettings, warnings: Warnings, 
     if (entry) yield entry;
     else vanished(found.name);
   }
+  if (links.unknown() > 0)
+    warnings.add(`${links.unknown()} names of files with several are kept as files of their own`);
 }
 
 function kindOf({ stat }: Found): string {
@@ -132,7 +130,7 @@ async function storeFile(
   }
   const file = await reader.read(found.path);
   if (!file) return null;
-  await sink.put(ctx, partOf(entry.name), watched(ctx, file), { attributes });
+  await sink.put(ctx, partOf(entry.name), file.streamed ? watched(ctx, file) : file.body, { attributes });
   if (file.changed()) warnings.add(`${entry.name} changed while it was read`);
   return { ...entry, ...file.sum(), ...(isSettled(ctx, file, found) ? { seen: seenOf(found) } : {}) };
 }

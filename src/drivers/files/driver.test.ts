@@ -1,18 +1,15 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
   chownSync,
   existsSync,
-  linkSync,
   lstatSync,
   lutimesSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  readlinkSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -22,43 +19,14 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
-import { bytesOf, readAll } from '../../core/bytes.ts';
+import { test } from 'node:test';
 import { inventoryOf } from '../../core/inventory.ts';
 import type { Sink, Source } from '../../core/model.ts';
-import { liveContext, memoryParts, type TestContext } from '../../core/testing.ts';
+import { liveContext, memoryParts } from '../../core/testing.ts';
 import { driverSuite } from '../driver.suite.ts';
 import { filesDriver } from './driver.ts';
-import { ENTRIES_PART } from './entries.ts';
-
-const scratch = mkdtempSync(join(tmpdir(), 'lifeboat-files-'));
-after(() => rmSync(scratch, { recursive: true, force: true }));
-let made = 0;
-function freshDir(): string {
-  const dir = join(scratch, String((made += 1)));
-  mkdirSync(dir);
-  return dir;
-}
-const asRoot = process.getuid?.() === 0;
-
-/** Holds /app with some of everything, and the single file /hosts. */
-function filledRoot(): string {
-  const root = freshDir();
-  mkdirSync(join(root, 'app/conf.d/empty'), { recursive: true });
-  chmodSync(join(root, 'app/conf.d'), 0o755); // whatever the umask
-  writeFileSync(join(root, 'hosts'), '127.0.0.1 localhost\n', { mode: 0o640 });
-  writeFileSync(join(root, 'app/main.conf'), 'workers = 4\n', { mode: 0o640 });
-  writeFileSync(join(root, 'app/conf.d-disabled'), 'sorts before the files of conf.d\n');
-  writeFileSync(join(root, 'app/conf.d/tls.conf'), 'certificate = here\n');
-  writeFileSync(join(root, 'app/empty'), '');
-  writeFileSync(join(root, 'app/large.bin'), Buffer.alloc(3 * 1024 * 1024 + 17, 'lifeboat '));
-  symlinkSync('main.conf', join(root, 'app/current'));
-  symlinkSync('/nowhere/at/all', join(root, 'app/broken'));
-  linkSync(join(root, 'app/main.conf'), join(root, 'app/zz-same'));
-  return root;
-}
+import { asRoot, captured, filledRoot, freshDir, verdicts } from './testing.ts';
 
 const paths = ['/app', '/hosts'];
 
@@ -85,20 +53,6 @@ driverSuite({
     return { settings: { root, paths }, [Symbol.asyncDispose]: async () => rmSync(root, { recursive: true }) };
   },
 });
-
-async function captured(root: string, settings: object = {}): Promise<{ ctx: TestContext; source: Source }> {
-  const ctx = liveContext();
-  const { sink, source } = memoryParts();
-  await filesDriver.open({ root, paths: ['/'], ...settings }).capture(ctx, sink);
-  return { ctx, source };
-}
-
-async function verdicts(ctx: TestContext, source: Source, root: string): Promise<string[]> {
-  const actual = await filesDriver.open({ root, paths: ['/'] }).inventory(ctx);
-  return (await Array.fromAsync(filesDriver.compare(ctx, inventoryOf(source), actual))).map(
-    ({ verdict, detail }) => `${verdict}: ${detail}`,
-  );
-}
 
 test('modes, owners, times, links, holes and odd names come back', async () => {
   const root = filledRoot();
@@ -319,205 +273,4 @@ test('what is replaced is kept aside until it is dropped', async () => {
   const dropped = (await component.dropOld?.(ctx)) ?? [];
   assert.equal(dropped.length, 2);
   assert.ok(dropped.every((path) => !existsSync(path)));
-});
-
-test('fault 22: a target without space is refused before anything is written', async () => {
-  const { ctx, source } = await captured(filledRoot());
-  const target = join(freshDir(), 'new');
-  const huge = await altered(ctx, source, (entry) =>
-    entry.name === '/app/large.bin' ? { ...entry, bytes: 2 ** 52 } : entry,
-  );
-  await assert.rejects(filesDriver.open({ root: target, paths: ['/'] }).restore(ctx, { base: huge }), {
-    code: 'no-space',
-  });
-  assert.ok(!existsSync(target));
-});
-
-test('fault 22: a disk that fills up meanwhile is a clear failure, and the mark stays', async (t) => {
-  const disk = freshDir();
-  const { status, stderr } = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=6m', 'none', disk], { encoding: 'utf8' });
-  if (status !== 0) return t.skip(`no small disk can be mounted here: ${stderr}`);
-  t.after(() => execFileSync('umount', [disk]));
-  const { ctx, source } = await captured(filledRoot());
-  const crowded: Source = {
-    ...source,
-    get: (c, name, range) => {
-      if (name === 'data/app/large.bin') writeFileSync(join(disk, 'somebody else'), Buffer.alloc(5 * 1024 * 1024));
-      return source.get(c, name, range);
-    },
-  };
-  const target = join(disk, 'target');
-  const component = filesDriver.open({ root: target, paths: ['/'] });
-  await assert.rejects(component.restore(ctx, { base: crowded }), { code: 'no-space' });
-  assert.ok(existsSync(join(target, '.lifeboat-incomplete')));
-  assert.ok(!existsSync(join(target, 'app/large.bin')), 'half a file does not look like one');
-  rmSync(join(disk, 'somebody else'));
-  rmSync(target, { recursive: true });
-  await component.restore(ctx, { base: source });
-  assert.deepEqual(await verdicts(ctx, source, target), ['pass: 13 paths, equal digests']);
-});
-
-test('fault 22: a restore that broke off leaves a mark, and its target is refused', async () => {
-  const { ctx, source } = await captured(filledRoot());
-  const target = freshDir();
-  const component = filesDriver.open({ root: target, paths: ['/'] });
-  const broken: Source = {
-    ...source,
-    get: (c, name, range) => (name === 'data/hosts' ? bytesOf('other bytes') : source.get(c, name, range)),
-  };
-  await assert.rejects(component.restore(ctx, { base: broken }), { code: 'checksum' });
-  assert.ok(existsSync(join(target, '.lifeboat-incomplete')));
-  assert.ok(!existsSync(join(target, 'hosts')));
-  await assert.rejects(component.restore(ctx, { base: source }), { code: 'target-not-empty', message: /unfinished/ });
-  await assert.rejects(component.capture(ctx, memoryParts().sink), { code: 'blocked' });
-  await component.restore(ctx, { base: source }, { replace: true });
-  assert.deepEqual(await verdicts(ctx, source, target), ['pass: 13 paths, equal digests']);
-});
-
-// ---- fault 24: hostile points ------------------------------------------------------------------------
-
-interface LooseEntry {
-  name: string;
-  [field: string]: unknown;
-}
-
-/** The same point with other entries. */
-async function altered(ctx: TestContext, source: Source, change: (entry: LooseEntry) => LooseEntry): Promise<Source> {
-  const text = (await readAll(source.get(ctx, ENTRIES_PART))).toString();
-  const entries = text
-    .trim()
-    .split('\n')
-    .map((line) => change(JSON.parse(line)));
-  return withEntries(source, entries);
-}
-
-function withEntries(source: Source, entries: readonly LooseEntry[]): Source {
-  const text = entries.map((entry) => `${JSON.stringify(entry)}\n`).join('');
-  return { ...source, get: (c, name, range) => (name === ENTRIES_PART ? bytesOf(text) : source.get(c, name, range)) };
-}
-
-const common = { mode: 0o644, uid: 0, gid: 0, mtime_ns: '0' };
-/** A point of one file 'x' whose entries are those given. */
-async function hostile(
-  ...entries: (Partial<LooseEntry> & { name: string })[]
-): Promise<{ ctx: TestContext; point: Source }> {
-  const root = freshDir();
-  writeFileSync(join(root, 'x'), 'x');
-  const { ctx, source } = await captured(root);
-  const [, file] = (await readAll(source.get(ctx, ENTRIES_PART))).toString().trim().split('\n');
-  const { bytes, sha256 } = JSON.parse(file ?? '') as LooseEntry;
-  const content: Source = { ...source, get: (c, name) => source.get(c, name.startsWith('data/') ? 'data/x' : name) };
-  const whole = entries.map((entry) => ({ ...common, ...(entry.type === 'file' ? { bytes, sha256 } : {}), ...entry }));
-  return { ctx, point: withEntries(content, whole) };
-}
-
-for (const name of ['/../x', '/a/../../x', '/./x', '//x', '/%2E%2E/x', '/a%2Fb', '/a%00', '/a%zz', 'x', '']) {
-  test(`fault 24: the name ${JSON.stringify(name)} is refused before anything is written`, async () => {
-    const { ctx, point } = await hostile({ name, type: 'file' });
-    const target = join(freshDir(), 'new');
-    await assert.rejects(filesDriver.open({ root: target, paths: ['/'] }).restore(ctx, { base: point }), {
-      code: 'malformed',
-    });
-    assert.ok(!existsSync(target));
-  });
-}
-
-test('fault 24: a point does not write outside of the paths of its component', async () => {
-  const { ctx, point } = await hostile({ name: '/app/x', type: 'file' }, { name: '/var/x', type: 'file' });
-  const target = join(freshDir(), 'new');
-  const component = filesDriver.open({ root: target, paths: ['/app'] });
-  await assert.rejects(component.restore(ctx, { base: point }), { code: 'different', message: /\/var\/x/ });
-  const linked = await hostile({
-    name: '/app/x',
-    type: 'hardlink',
-    target: '/etc/shadow',
-    bytes: 1,
-    sha256: '0'.repeat(64),
-  });
-  await assert.rejects(component.restore(ctx, { base: linked.point }), { code: 'different', message: /shadow/ });
-  assert.ok(!existsSync(target));
-});
-
-test('fault 24: a symbolic link and then a file beneath it writes nothing through the link', async () => {
-  const outside = freshDir();
-  for (const below of ['/a/x', '/a/b/x']) {
-    const { ctx, point } = await hostile(
-      { name: '/a', type: 'symlink', target: outside },
-      { name: below, type: 'file' },
-    );
-    const restoring = filesDriver.open({ root: freshDir(), paths: ['/'] }).restore(ctx, { base: point });
-    await assert.rejects(restoring, { code: 'target-not-empty', message: /not followed/ });
-  }
-  const { ctx, point } = await hostile(
-    { name: '/a', type: 'symlink', target: outside },
-    { name: '/a/', type: 'directory', mode: 0o777 },
-  );
-  await assert.rejects(filesDriver.open({ root: freshDir(), paths: ['/'] }).restore(ctx, { base: point }));
-  assert.deepEqual(readdirSync(outside), []);
-});
-
-test('fault 24: a link that the target holds already is not followed', async () => {
-  const outside = freshDir();
-  const target = freshDir();
-  mkdirSync(join(target, 'app'));
-  symlinkSync(outside, join(target, 'app/conf.d'));
-  const { ctx, source } = await captured(filledRoot());
-  const component = filesDriver.open({ root: target, paths: ['/'] });
-  const select = { paths: ['/app/conf.d/tls.conf'] };
-  await assert.rejects(component.restore(ctx, { base: source }, { select, replace: true }), /not followed/);
-  assert.deepEqual(readdirSync(outside), []);
-});
-
-test('fault 24: a hard link to a link does not reach what that leads to', async () => {
-  const outside = freshDir();
-  writeFileSync(join(outside, 'secret'), 'secret');
-  const { ctx, point } = await hostile(
-    { name: '/a', type: 'symlink', target: join(outside, 'secret') },
-    { name: '/b', type: 'hardlink', target: '/a', bytes: 1, sha256: '0'.repeat(64) },
-  );
-  const target = freshDir();
-  await filesDriver.open({ root: target, paths: ['/'] }).restore(ctx, { base: point });
-  assert.equal(readlinkSync(join(target, 'b')), join(outside, 'secret'));
-  assert.equal(statSync(join(outside, 'secret')).nlink, 1);
-});
-
-test('fault 24: devices are not made', async () => {
-  const { ctx, point } = await hostile({ name: '/sda', type: 'other', target: 'device' });
-  const target = freshDir();
-  const { warnings } = await filesDriver.open({ root: target, paths: ['/'] }).restore(ctx, { base: point });
-  assert.ok(warnings.some((warning) => warning.includes('devices')));
-  assert.deepEqual(readdirSync(target), []);
-});
-
-test('fault 24: the same name twice, or out of order, is refused', async () => {
-  for (const names of [
-    ['/a', '/a'],
-    ['/b', '/a'],
-    ['/%41', '/A'],
-  ]) {
-    const { ctx, point } = await hostile(...names.map((name) => ({ name, type: 'file' })));
-    const component = filesDriver.open({ root: freshDir(), paths: ['/'] });
-    await assert.rejects(component.restore(ctx, { base: point }), (error: { code?: string }) =>
-      ['malformed', 'target-not-empty'].includes(error.code ?? ''),
-    );
-  }
-});
-
-test('fault 24: two names that the file system takes for one are refused, and nothing is overwritten', async () => {
-  const root = freshDir();
-  writeFileSync(join(root, 'README'), 'large');
-  writeFileSync(join(root, 'readme'), 'small');
-  const { ctx, source } = await captured(root);
-  const target = freshDir();
-  // Where case is ignored, the second name finds the first one's file; here that appears at the same moment.
-  const caseless: Source = {
-    ...source,
-    get: (c, name, range) => {
-      if (name === 'data/readme') linkSync(join(target, 'README'), join(target, 'readme'));
-      return source.get(c, name, range);
-    },
-  };
-  const restoring = filesDriver.open({ root: target, paths: ['/'] }).restore(ctx, { base: caseless }, { jobs: 1 });
-  await assert.rejects(restoring, { code: 'target-not-empty', hint: /differ in case/ });
-  assert.equal(readFileSync(join(target, 'README'), 'utf8'), 'large');
 });

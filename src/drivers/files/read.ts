@@ -35,7 +35,9 @@ const THREADED: Calls = {
   open: (path) => open(path, FLAGS, 0),
   read: async (fd, data, at) => (await read(fd, data, at, data.length - at, at)).bytesRead,
 };
-const SLOW_MS = 2;
+/** What a file takes on average: a single pause may be the scheduler's. */
+const SLOW_MS = 1;
+const FILES_AVERAGED = 16;
 const FILES_AFTER_SLOW = 256;
 
 /** A file up to this size is read whole before it is stored, so that it can be read again when it changed meanwhile. */
@@ -44,6 +46,8 @@ const CHUNK_BYTES = 1024 * 1024;
 const ATTEMPTS = 3;
 
 export interface FileRead {
+  /** False when `body` is one chunk that is there already. */
+  readonly streamed: boolean;
   readonly body: Bytes;
   /** True once `body` has ended, when it is not one state of the file. */
   changed(): boolean;
@@ -57,11 +61,12 @@ export interface FileReader {
 }
 
 /**
- * What the kernel has in memory is had directly for a fraction of what asking another thread costs. As soon as one
- * answer takes long, because a disk or a network is behind it, the next files are read by threads, several at a time.
+ * What the kernel has in memory is had directly for a fraction of what asking another thread costs. As soon as answers
+ * take long, because a disk or a network is behind them, the next files are read by threads, several at a time.
  */
 export function fileReader(ctx: Context): FileReader {
   let byThreads = 0;
+  let averageMs = 0;
   return {
     async read(path) {
       for (let attempt = 1; ; attempt++) {
@@ -69,14 +74,18 @@ export function fileReader(ctx: Context): FileReader {
         byThreads = Math.max(0, byThreads - 1);
         const begun = ctx.monotonicMs();
         const file = await readOnce(path, calls);
-        if (calls === DIRECT && ctx.monotonicMs() - begun > SLOW_MS) byThreads = FILES_AFTER_SLOW;
+        if (calls === DIRECT) averageMs += (ctx.monotonicMs() - begun - averageMs) / FILES_AVERAGED;
+        if (calls === DIRECT && averageMs > SLOW_MS) {
+          byThreads = FILES_AFTER_SLOW;
+          averageMs = 0;
+        }
         if (!file || file.streamed || !file.changed() || attempt === ATTEMPTS) return file;
       }
     },
   };
 }
 
-async function readOnce(path: Buffer, calls: Calls): Promise<(FileRead & { streamed: boolean }) | null> {
+async function readOnce(path: Buffer, calls: Calls): Promise<FileRead | null> {
   const fd = await openIfThere(path, calls);
   if (fd === null) return null;
   let streamed = false;
@@ -84,9 +93,9 @@ async function readOnce(path: Buffer, calls: Calls): Promise<(FileRead & { strea
     const before = fstatSync(fd, { bigint: true });
     if (!before.isFile()) return null;
     streamed = before.size > WHOLE_BYTES_MAX;
-    if (streamed) return { ...inChunks(fd, before), streamed };
+    if (streamed) return inChunks(fd, before);
     const data = await readUpTo(fd, Number(before.size), calls);
-    return { ...whole(data, isChanged(before, fstatSync(fd, { bigint: true }))), streamed };
+    return whole(data, isChanged(before, fstatSync(fd, { bigint: true })));
   } finally {
     if (!streamed) closeSync(fd);
   }
@@ -117,7 +126,7 @@ function whole(data: Buffer, changed: boolean): FileRead {
     yield data;
   }
   const sum = { bytes: data.length, sha256: hash('sha256', data) };
-  return { body: body(), changed: () => changed, sum: () => sum };
+  return { streamed: false, body: body(), changed: () => changed, sum: () => sum };
 }
 
 function inChunks(fd: number, before: BigIntStats): FileRead {
@@ -150,7 +159,12 @@ function inChunks(fd: number, before: BigIntStats): FileRead {
     }
   }
   let sum: { bytes: number; sha256: string } | undefined;
-  return { body: body(), changed: () => changed, sum: () => (sum ??= { bytes, sha256: digest.digest('hex') }) };
+  return {
+    streamed: true,
+    body: body(),
+    changed: () => changed,
+    sum: () => (sum ??= { bytes, sha256: digest.digest('hex') }),
+  };
 }
 
 function isChanged(before: BigIntStats, after: BigIntStats): boolean {

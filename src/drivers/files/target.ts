@@ -5,6 +5,7 @@ import {
   lstatSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   statfsSync,
@@ -13,7 +14,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { Failure, systemCode } from '../../core/errors.ts';
-import { close, type Dir, labelOf, openRoot, within } from './beneath.ts';
+import { close, type Dir, labelOf, openRoot, pathOf, within } from './beneath.ts';
 import { attempt, explained } from './failures.ts';
 import { baseOf, encode, parentOf } from './names.ts';
 import type { FilesSettings } from './settings.ts';
@@ -76,6 +77,7 @@ export function checkSpace(settings: FilesSettings, needs: ReadonlyMap<string, N
 
 /** Moves what lies at the paths aside, within the same directory, where `dropAside` finds it. */
 export function setAside(root: Dir, settings: FilesSettings, id: string): void {
+  refuseMounts(root, settings);
   const aside = `${REPLACED_PREFIX}${id}`;
   for (const { dir, base } of placesOf(root, settings)) {
     if (base) {
@@ -92,6 +94,28 @@ export function setAside(root: Dir, settings: FilesSettings, id: string): void {
       attempt(labelOf(dir, name), () => renameSync(within(dir, name), to));
     }
   }
+}
+
+/** A mount can't be moved. Found on the way it would leave one half of the data here and the other there. */
+function refuseMounts(root: Dir, settings: FilesSettings): void {
+  const mounts = mountPoints();
+  for (const { dir, base } of placesOf(root, settings)) {
+    const place = pathOf(dir);
+    for (const name of base ? [base] : namesIn(dir)) {
+      if (!mounts.has(`${place === '/' ? '' : place}/${name.toString('latin1')}`)) continue;
+      throw new Failure('blocked', `${labelOf(dir, name)} is a mount: what it holds can't be set aside`, {
+        hint: 'unmount it, or name what lies beneath it as a path of its own',
+      });
+    }
+  }
+}
+
+/** Paths as bytes, each a character; the kernel writes some of them as \\ooo. */
+function mountPoints(): ReadonlySet<string> {
+  const lines = readFileSync('/proc/self/mountinfo', 'latin1').split('\n');
+  const plain = (path: string): string =>
+    path.replace(/\\([0-7]{3})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 8)));
+  return new Set(lines.map((line) => plain(line.split(' ')[4] ?? '')));
 }
 
 /** Removes what `setAside` kept; answers where it lay. */
