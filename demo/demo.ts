@@ -73,17 +73,15 @@ const repaired = await countShop(shopUrl, redis.url);
 if (repaired.customers !== before.customers) throw new Error('the deleted customers did not come back');
 say(`${repaired.customers} customers again`);
 
-if (!s3) {
-  title('8. Without Lifeboat: stock restic reads the same store');
-  stockRestic();
-}
+title('8. Without Lifeboat: stock restic reads the same store');
+stockRestic();
 
 title('What it took');
 const width = Math.max(...rows.map(([what]) => what.length));
 say(rows.map(([what, took]) => `${what.padEnd(width)}  ${took.padStart(10)}`).join('\n'));
-say(
-  `\nLook at: ${join(out, 'lifeboat.yaml')}, ${s3 ? `s3://${s3.bucket}/demo` : join(out, 'store')}\nNothing is left running.`,
-);
+// The S3 server ends with this program, and what lies in it too.
+const places = [join(out, 'lifeboat.yaml'), ...(s3 ? [] : [join(out, 'store')])];
+say(`\nLook at: ${places.join(', ')}\nNothing is left running.`);
 
 interface Ran {
   readonly stored: string;
@@ -118,15 +116,19 @@ async function timed(what: string, work: () => Promise<void>): Promise<void> {
 function stockRestic(): void {
   const passwordFile = join(out, 'lifeboat.password');
   if (!existsSync(passwordFile)) throw new Error('init made no password');
-  const args = ['-r', join(out, 'store'), '--password-file', passwordFile, '--no-cache'];
+  const repository = s3 ? `s3:${s3.endpoint}/${s3.bucket}/demo` : join(out, 'store');
+  const args = ['-r', repository, '--password-file', passwordFile, '--no-cache'];
   const version = spawnSync('restic', ['version'], { encoding: 'utf8' });
   if (version.error) {
-    say('restic is not on this machine; with it: restic -r demo/out/store check');
+    say(`restic is not on this machine; with it: restic -r ${s3 ? repository : 'demo/out/store'} check`);
     return;
   }
-  say(`${version.stdout.trim()}\n$ restic check`);
+  say(`${version.stdout.trim()}\n$ restic ${s3 ? `-r ${repository} ` : ''}check`);
   const started = performance.now();
-  const check = spawnSync('restic', [...args, 'check'], { encoding: 'utf8', env: { ...process.env, HOME: out } });
+  const check = spawnSync('restic', [...args, 'check'], {
+    encoding: 'utf8',
+    env: { ...process.env, ...env, HOME: out },
+  });
   say(check.stdout.trim());
   if (check.status !== 0) throw new Error(`restic check: ${check.stderr}`);
   rows.push([`${version.stdout.split(' ').slice(0, 2).join(' ')} check`, seconds(performance.now() - started)]);

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { missing } from '../servers/need.ts';
 
-const skip = await missing('postgres-17', 'redis-8', 'seaweedfs');
+const skip = await missing('postgres-17', 'redis-8', 'seaweedfs', 'restic');
 
 for (const args of [[], ['--s3']]) {
   test(`the demo runs to its end: npm run demo ${args.join(' ')}`, { skip }, () => {
@@ -11,5 +11,7 @@ for (const args of [[], ['--s3']]) {
     assert.equal(ran.status, 0, `${ran.stdout}\n${ran.stderr}`);
     assert.match(ran.stdout, /^equal$/m);
     assert.match(ran.stdout, /Nothing is left running\.\n$/);
+    assert.match(ran.stdout, /^no errors were found$/m); // restic
+    assert.doesNotMatch(ran.stdout, /Look at: .*s3:/);
   });
 }
