@@ -1,6 +1,7 @@
 // How archived objects look to people, and what is asked before they are thawed.
 
 import { Failure, messageOf } from '../core/errors.ts';
+import type { Context } from '../core/model.ts';
 import type { Bucket, ThawTier } from '../core/storage.ts';
 import {
   type Archived,
@@ -96,8 +97,8 @@ export async function thawStores(
         const own = essentials(bucket, store.format.isEssential);
         const need = own && { store: store.name, what: `store ${store.name}`, ...own };
         const archived = need && (await archivedIn(session.ctx, need));
-        if (!archived) return null;
-        closed.push({ need, archived });
+        if (archived) closed.push({ need, archived });
+        else if (await holdsAnything(session.ctx, bucket)) return null;
       } catch (error) {
         if (session.ctx.signal.aborted) throw error;
         session.ctx.log.debug('store not looked through', { store: store.name, reason: messageOf(error) });
@@ -110,6 +111,11 @@ export async function thawStores(
   } finally {
     await Promise.all(buckets.map((bucket) => bucket.close()));
   }
+}
+
+async function holdsAnything(ctx: Context, bucket: Bucket): Promise<boolean> {
+  for await (const _ of bucket.list(ctx, '')) return true;
+  return false;
 }
 
 export function archivedText({ objects, bytes, thawing, leads, offers }: Archived): string {

@@ -205,6 +205,8 @@ for (const format of ['restic', 'plain'] as const) {
     it.lose();
     const { stderr } = await it.run(31, ['restore', 'latest', '--yes', '--store', 'deep']);
     assert.match(stderr, /--thaw standard/);
+    await it.run(31, ['restore', 'latest', '--preview', '--store', 'deep', '--thaw', 'standard']);
+    assert.deepEqual(it.glacier.asked, [], 'a preview asked for something');
     it.glacier.thawAtOnce();
     await it.run(0, ['restore', 'latest', '--yes', '--store', 'deep', '--thaw', 'standard', '--wait']);
     assert.equal(it.read(), CONTENT);

@@ -69,7 +69,8 @@ Examples:
     if (options.dropOld && options.preview) throw new Failure('usage', '--drop-old has no preview');
     tierOf(options);
     if (options.only) pickComponents(config, options.only);
-    const notYet = await thawStores(session, pickStores(config, options.store), options);
+    const stores = pickStores(config, options.store);
+    const notYet = options.preview ? null : await thawStores(session, stores, options);
     if (notYet) {
       session.print(notYet.json, notYet.text);
       return 3;

@@ -1,8 +1,6 @@
 // A store: does it open, have we the rights, what else was decided about its bucket, and does that keep its promises?
 
 import { randomUUID } from 'node:crypto';
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { bucketChecks } from '../../buckets/checks.ts';
 import { isFailure } from '../../core/errors.ts';
 import type { Context, Finding } from '../../core/model.ts';
@@ -33,7 +31,7 @@ export async function examineStore(ctx: Context, question: StoreQuestion): Promi
   if (error === null || isFailure(error, 'denied')) {
     findings.push(...(await guarded(ctx, 'it can be used', () => inFolder(ctx, store, rightsFindings))));
     findings.push(...(await guarded(ctx, 'its bucket can be looked at', () => postureOf(ctx, store))));
-    if (isLocal(store)) {
+    if (!store.url.includes('://')) {
       const need = lastBytes ?? (await question.probedBytes());
       const otherwise = 'enough only while most of it is there already';
       findings.push(await spaceFinding('it has room for a backup', store.url, { need, otherwise }));
@@ -92,24 +90,17 @@ function deepFindings(store: StoreConfig): (ctx: Context, bucket: Bucket) => Pro
   };
 }
 
-function isLocal({ url }: StoreConfig): boolean {
-  return !url.includes('://');
-}
-
 /** Works in a folder of its own, which `work` leaves empty. */
 async function inFolder(
   ctx: Context,
   store: StoreConfig,
   work: (ctx: Context, bucket: Bucket) => Promise<readonly Finding[]>,
 ): Promise<readonly Finding[]> {
-  const folder = `0-lifeboat-check-${randomUUID()}`;
-  const bucket = await openBucket(ctx, store, `/${folder}`);
+  const bucket = await openBucket(ctx, store, `/0-lifeboat-check-${randomUUID()}`);
   try {
     return await work(ctx, bucket);
   } finally {
     await bucket.close();
-    // On a disk the folder itself is left. Where nothing may be deleted, the findings say so.
-    if (isLocal(store)) await rm(join(store.url, folder), { recursive: true, force: true }).catch(() => undefined);
   }
 }
 
