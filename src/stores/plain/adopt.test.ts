@@ -10,6 +10,7 @@ import type { Adopted, AdoptOptions, Bucket, Store } from '../../core/storage.ts
 import { testContext } from '../../core/testing.ts';
 import { zonedClock } from './adopt.ts';
 import { plainFormat } from './store.ts';
+import { watching } from './testing.ts';
 
 type Layout = 'dated' | 'by-component';
 
@@ -92,7 +93,7 @@ test('whoever needs the newest point reads that one only', async () => {
 
 test('the stamps of dated names are read in the time zone they were written in', async () => {
   const ctx = testContext();
-  const { store } = await opened(ctx, 'by-component', BY_COMPONENT);
+  const { bucket, store } = await opened(ctx, 'by-component', BY_COMPONENT);
   const found = await adoptAll(ctx, store, { timeZone: 'Europe/Madrid' });
   assert.deepEqual(
     found.map(({ id, files }) => [id, files.length]),
@@ -103,6 +104,41 @@ test('the stamps of dated names are read in the time zone they were written in',
   );
   const source = await store.open(ctx, '2026-01-28-110000', 'db');
   assert.equal((await readAll(source.get(ctx, 'soriano_core.sql'))).toString(), '-- core\n');
+  const [first] = found;
+  await store.remove(ctx, ['2026-01-28-110000']);
+  const left = (await contents(ctx, bucket)).map(([key]) => key).filter((key) => !key.startsWith('0-lifeboat/'));
+  assert.deepEqual(
+    left,
+    Object.keys(BY_COMPONENT)
+      .filter((key) => !first?.files.includes(key))
+      .sort(),
+  );
+});
+
+test('what is imported while an earlier try at it is being cleared away is whole or is no point', async () => {
+  const outcomes = new Set<string>();
+  for (let at = 1; at <= 40; at += 1) {
+    const ctx = testContext();
+    const { bucket } = await opened(ctx, 'dated', DATED);
+    const settings = { stack: 's', layout: 'dated' };
+    const dying = faultyBucket(bucket, { changesMax: 2 });
+    await assert.rejects(adoptAll(ctx, await plainFormat.open(ctx, dying, settings)));
+    ctx.advance(1e9);
+    await using store = await plainFormat.open(ctx, bucket, settings);
+    const watched = watching(bucket, async (look) => {
+      if (look !== at) return;
+      await adoptAll(ctx, store).then(
+        () => outcomes.add('imported'),
+        (error: unknown) => {
+          if (!isFailure(error, 'lease-lost')) throw error;
+          outcomes.add('refused');
+        },
+      );
+    });
+    await (await plainFormat.open(ctx, watched, settings)).reclaim(ctx, { apply: true, graceMs: 1000 });
+    assert.deepEqual(await Array.fromAsync(store.check(ctx, { readData: 1 })), [], `${at}`);
+  }
+  assert.deepEqual([...outcomes].sort(), ['imported', 'refused']);
 });
 
 test('a file that is cut short, empty or not as long as its manifest says is named and left out', async () => {

@@ -12,6 +12,7 @@ import { compareBytes, type Entry } from './entries.ts';
 import { gunzipped } from './gzip.ts';
 import { datedManifestKey, indexKey, OWN, wallClockOf } from './keys.ts';
 import { contentOf, IMPORTED, ownPlaceOf, type Proof, renderManifest } from './manifest.ts';
+import { refuseCleared } from './reclaim.ts';
 import type { Layout } from './settings.ts';
 
 const GZIP_END = '.gz';
@@ -220,6 +221,7 @@ async function putManifest(
   const manifest = renderManifest(place, point, proofs);
   const sha256 = createHash('sha256').update(manifest).digest('hex');
   await bucket.put(ctx, place.digest, Buffer.from(`${sha256}\n`));
+  await refuseCleared(ctx, bucket, point.id);
   await bucket.put(ctx, place.manifest, manifest, { ifAbsent: true, contentType: 'application/json' });
 }
 

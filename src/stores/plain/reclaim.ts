@@ -1,12 +1,13 @@
 // Points go manifest first. What is left of them, and of drafts whose process died, is found here.
 
 import { z } from 'zod';
+import { Failure } from '../../core/errors.ts';
 import { isPointId } from '../../core/manifest.ts';
 import type { Context } from '../../core/model.ts';
 import type { Bucket, Reclaimed, ReclaimOptions } from '../../core/storage.ts';
 import { announcedFiles, deleteDraft, deleteFolders, type PlainBucket } from './draft.ts';
 import { DRAFTS, datedManifestKey, INDEXES, mayBelong, OWN, ownDigestKey, PARTS, PENDING, pendingKey } from './keys.ts';
-import { IMPORTED, type PlainPoint } from './manifest.ts';
+import { IMPORTED, isThere, type PlainPoint } from './manifest.ts';
 import { deleteKeys, findJson, keysBelow, putJson } from './objects.ts';
 
 /** The files that are to go; `imported`, when other programs have named them. */
@@ -110,6 +111,12 @@ async function rubbishOf(ctx: Context, store: PlainBucket, id: string, isPoint: 
     for await (const each of bucket.list(ctx, file)) if (each.key === file) count(each.bytes, each.modifiedAt);
   }
   return { bytes, objects, newest, keys };
+}
+
+/** Asked once all is written but the manifest: 'lease-lost' when what lay there for long is being cleared away. */
+export async function refuseCleared(ctx: Context, bucket: Bucket, id: string): Promise<void> {
+  if (!(await isThere(ctx, bucket, pendingKey(id)))) return;
+  throw new Failure('lease-lost', `${bucket.url}: ${id} was left alone for so long that it is being cleared away`);
 }
 
 /**

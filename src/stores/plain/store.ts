@@ -36,7 +36,7 @@ import {
   renderManifest,
 } from './manifest.ts';
 import { deleteKeys, getJson, keysBelow, putJson } from './objects.ts';
-import { reclaim, removePoint } from './reclaim.ts';
+import { reclaim, refuseCleared, removePoint } from './reclaim.ts';
 import { plainRecords } from './records.ts';
 import { type Layout, type PlainSettings, plainSettings } from './settings.ts';
 import { findEntry, openSource } from './source.ts';
@@ -223,12 +223,7 @@ async function commit(
   if (await exists(ctx, store, point.id)) throw new Failure('exists', `${bucket.url} has a point ${point.id} already`);
   await dropUnused(ctx, store, point, proofs);
   await bucket.put(ctx, place.digest, Buffer.from(`${sha256}\n`));
-  if (await isThere(ctx, bucket, pendingKey(point.id))) {
-    throw new Failure(
-      'lease-lost',
-      `${bucket.url}: draft ${point.id} was left alone for so long that it was cleared away`,
-    );
-  }
+  await refuseCleared(ctx, bucket, point.id);
   committing();
   await bucket.put(ctx, place.manifest, manifest, { ifAbsent: true, contentType: 'application/json' });
   // It is committed: what the draft leaves is rubbish, which `reclaim` finds.
