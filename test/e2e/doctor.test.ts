@@ -7,6 +7,7 @@ import { type Exchange, type HttpFault, refusal, startFaultProxy } from '../../s
 import { missing } from '../servers/need.ts';
 import { startPostgres } from '../servers/postgres.ts';
 import { startS3 } from '../servers/s3.ts';
+import { fourRights } from '../servers/s3-rights.ts';
 import { expectExit } from './lifeboat.ts';
 import { query } from './postgres.ts';
 
@@ -150,6 +151,23 @@ test('what only optional rights would show is unknown, never a failure', needs, 
       }
     },
   );
+});
+
+test('nothing fails for somebody whom a real server allows the four rights and nothing else', needs, async () => {
+  if (!s3) throw new Error('skipped without a server');
+  const { access_key, secret_key } = await fourRights.versitygw(s3);
+  const access = `region: ${s3.region}, access_key: ${access_key}, secret_key: ${secret_key}`;
+  const cwd = stack(
+    'four',
+    `  far: { format: plain, bucket: s3://${s3.bucket}/four, endpoint: ${s3.endpoint}, ${access} }`,
+  );
+  await expectExit(0, ['init', '--yes'], { cwd });
+  const findings = of(await diagnosis(3, cwd, ['--store', 'far']), 'far');
+  assert.deepEqual(
+    findings.filter(({ verdict }) => verdict === 'fail'),
+    [],
+  );
+  assert.equal(findings.find(({ check }) => check === 'versioning')?.verdict, 'unknown');
 });
 
 const LIFECYCLE = `<LifecycleConfiguration>
