@@ -1,7 +1,7 @@
 // Every command line of InferShield's plan that concerns PostgreSQL, Redis and S3.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -177,7 +177,21 @@ test('the quarterly test backs up, and restores the newest backup into sandboxes
   assert.match(await shell.run('bash scripts/test-dr.sh'), /pass/);
 });
 
+test('a database that can not even be opened is replaced all the same', { skip }, async () => {
+  const name = "SELECT oid::int FROM pg_database WHERE datname = 'infershield'";
+  const map = join(production.dir, 'base', String(await query(production.url, name)), 'pg_filenode.map');
+  await production.stop();
+  truncateSync(map, 0);
+  await production.start();
+  await assert.rejects(query(database(production), REPORTS), /pg_filenode/);
+  await shell.run(`bash scripts/restore.sh ${LATEST} --postgres-only --yes --terminate-connections`);
+  assert.equal(await query(database(production), REPORTS), 1000);
+});
+
 test('a server that is stopped is told apart from a wrong backup', { skip }, async () => {
+  await production.stop();
+  assert.match(await shell.run(`bash scripts/restore.sh ${LATEST} --postgres-only --yes`, {}, 14), /postgresql/);
+  await production.start();
   await redis.stop();
   assert.match(await shell.run(`bash scripts/restore.sh ${LATEST} --redis-only --yes`, {}, 14), /redis/);
   await redis.start();
