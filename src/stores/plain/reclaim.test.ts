@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
+import { faultyBucket } from '../../buckets/faulty.ts';
 import { isFailure } from '../../core/errors.ts';
 import type { Context, Receipt } from '../../core/model.ts';
 import type { Bucket, Draft, Store } from '../../core/storage.ts';
@@ -11,6 +12,7 @@ import { plainFormat } from './store.ts';
 import { fill, ID, keys, LATER, type Layout, opened, PLAN, planOf, pointOf, save, text, watching } from './testing.ts';
 
 const DAY_MS = 24 * 3_600_000;
+const LONG_AGO = new Date(0);
 const LAYOUTS: readonly Layout[] = ['dated', 'by-component'];
 
 test('a draft that is taken up again after days is not cleared away under its new owner', async () => {
@@ -20,8 +22,14 @@ test('a draft that is taken up again after days is not cleared away under its ne
     const { receipts } = await halfDone(ctx, store);
     ctx.advance(3 * DAY_MS);
     const draft = await store.resume(ctx, ID);
-    const { objects } = await (await other(ctx, bucket, layout)).reclaim(ctx, { apply: true, graceMs: DAY_MS });
-    assert.equal(objects, 0);
+    // Fault 17: also when the listing still shows how old everything was.
+    const stale = faultyBucket(bucket, {
+      listing: (found) => found.map((each) => ({ ...each, modifiedAt: LONG_AGO })),
+    });
+    for (const seen of [bucket, stale]) {
+      const { objects } = await (await other(ctx, seen, layout)).reclaim(ctx, { apply: true, graceMs: DAY_MS });
+      assert.equal(objects, 0);
+    }
     receipts.push(await fillRest(ctx, draft));
     await store.commit(ctx, draft, pointOf(ID, PLAN), receipts);
     assert.deepEqual(await Array.fromAsync(store.check(ctx, { readData: 1 })), []);

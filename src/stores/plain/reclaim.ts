@@ -1,12 +1,24 @@
 // Points go manifest first. What is left of them, and of drafts whose process died, is found here.
 
 import { z } from 'zod';
-import { Failure } from '../../core/errors.ts';
+import { Failure, isFailure } from '../../core/errors.ts';
 import { isPointId } from '../../core/manifest.ts';
 import type { Context } from '../../core/model.ts';
 import type { Bucket, Reclaimed, ReclaimOptions } from '../../core/storage.ts';
 import { announcedFiles, deleteDraft, deleteFolders, type PlainBucket } from './draft.ts';
-import { DRAFTS, datedManifestKey, INDEXES, mayBelong, OWN, ownDigestKey, PARTS, PENDING, pendingKey } from './keys.ts';
+import {
+  DRAFTS,
+  datedDigestKey,
+  datedManifestKey,
+  draftKey,
+  INDEXES,
+  mayBelong,
+  OWN,
+  ownDigestKey,
+  PARTS,
+  PENDING,
+  pendingKey,
+} from './keys.ts';
 import { IMPORTED, isThere, type PlainPoint } from './manifest.ts';
 import { deleteKeys, findJson, keysBelow, putJson } from './objects.ts';
 
@@ -139,10 +151,24 @@ async function deleteLeftover(ctx: Context, store: PlainBucket, id: string, oldB
 }
 
 async function isInUse(ctx: Context, bucket: Bucket, id: string, oldBefore: number): Promise<boolean> {
-  for (const prefix of [`${DRAFTS}${id}/`, `${INDEXES}${id}/`, `${PARTS}${id}/`, ownDigestKey(id)]) {
+  // What a resume or a commit has just written is asked for by its key: a listing may be stale.
+  for (const key of [draftKey(id), datedDigestKey(id), ownDigestKey(id)]) {
+    if ((await writtenAt(ctx, bucket, key)) > oldBefore) return true;
+  }
+  for (const prefix of [`${DRAFTS}${id}/`, `${INDEXES}${id}/`, `${PARTS}${id}/`]) {
     for await (const { modifiedAt } of bucket.list(ctx, prefix)) if (modifiedAt.getTime() > oldBefore) return true;
   }
   return false;
+}
+
+/** 0 when it is not there. */
+async function writtenAt(ctx: Context, bucket: Bucket, key: string): Promise<number> {
+  try {
+    return (await bucket.head(ctx, key)).modifiedAt.getTime();
+  } catch (error) {
+    if (isFailure(error, 'missing')) return 0;
+    throw error;
+  }
 }
 
 async function filesOf(ctx: Context, store: PlainBucket, id: string): Promise<readonly string[]> {
