@@ -28,6 +28,13 @@ test('a server that refuses root runs as somebody else', {
   assert.notEqual(Number(uid), 0);
 });
 
+test('a directory that the server could not get to is told before it is started', {
+  skip: process.getuid?.() === 0 ? false : 'only root can become somebody else',
+}, async () => {
+  const starting = processSandboxes({ parent }).start(liveContext(), tinyDriver, 'unprivileged'); // ours alone
+  await assert.rejects(starting, { code: 'denied', message: /pass through/, hint: /TMPDIR/ });
+});
+
 test('a port that somebody else took meanwhile is no failure', async () => {
   const ctx = liveContext();
   let attempts = 0;

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
@@ -69,7 +69,10 @@ async function startOnce(
   const need: SandboxNeed = { version, dir, port: await freePort(), password: randomBytes(24).toString('base64url') };
   const spec = await driver.serverSpec(ctx, need);
   const user = spec.unprivileged ? await unprivilegedUser() : null;
-  if (user) await chown(dir, user.uid, user.gid);
+  if (user) {
+    await refuseUnreachable(home, user);
+    await chown(dir, user.uid, user.gid);
+  }
   await writeFiles(spec, dir, user);
   for (const command of spec.prepare) await run(ctx, placed(command, dir, user), { deadlineMs: PREPARE_MS });
   const component = driver.open(spec.settings);
@@ -110,6 +113,20 @@ async function untilReady(
       }
     }
     await ctx.sleep(POLL_MS);
+  }
+}
+
+/** A server that runs as somebody else would only say that it can't open its own files. */
+async function refuseUnreachable(home: string, user: User): Promise<void> {
+  for (let path = home; ; path = dirname(path)) {
+    const { mode, uid, gid } = await stat(path);
+    const may = uid === user.uid ? mode >> 6 : gid === user.gid ? mode >> 3 : mode;
+    if ((may & 1) === 0) {
+      throw new Failure('denied', `a sandbox does not run as root, and user ${user.uid} may not pass through ${path}`, {
+        hint: 'set TMPDIR to a directory that everybody may pass through, such as /tmp',
+      });
+    }
+    if (path === dirname(path)) return;
   }
 }
 
