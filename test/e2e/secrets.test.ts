@@ -1,14 +1,19 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, test } from 'node:test';
+import { liveContext } from '../../src/core/testing.ts';
+import { open } from '../../src/drivers/redis/testing.ts';
 import { needServer } from '../servers/need.ts';
 import { startPostgres } from '../servers/postgres.ts';
 import { startRedis } from '../servers/redis.ts';
+import { type S3Server, startS3 } from '../servers/s3.ts';
+import { certificateIn } from '../servers/tls.ts';
 import { lifeboat } from './lifeboat.ts';
 import { query } from './postgres.ts';
 import { redisCommand } from './redis.ts';
+import { shellFor } from './scripts.ts';
 
 const CANARIES = {
   store: 'canary-store-5f0c71',
@@ -16,9 +21,17 @@ const CANARIES = {
   redis: 'canary-redis-c7d2e4',
   second: 'canary-second-0b1e55',
 };
+type Secrets = Readonly<Record<string, string>>;
 
-const dir = mkdtempSync(join(tmpdir(), 'lifeboat-secrets-'));
+const dir = reachableDir(join(tmpdir(), 'lifeboat-secrets-'));
 after(() => rmSync(dir, { recursive: true, force: true }));
+
+/** As root, sandboxes run as somebody else, who must get to what is below. */
+function reachableDir(prefix: string): string {
+  const made = mkdtempSync(prefix);
+  chmodSync(made, 0o711);
+  return made;
+}
 
 /** Looks at every command line on this machine until stopped. */
 function watchCommandLines(): { stop(): readonly string[] } {
@@ -33,7 +46,7 @@ function watchCommandLines(): { stop(): readonly string[] } {
       }
     }
   };
-  const timer = setInterval(look, 5);
+  const timer = setInterval(look, 20).unref();
   return {
     stop() {
       clearInterval(timer);
@@ -48,12 +61,18 @@ function filesUnder(root: string): string[] {
     .map((entry) => join(entry.parentPath, entry.name));
 }
 
-function assertClean(text: string, where: string): void {
-  for (const [name, canary] of Object.entries(CANARIES)) {
-    assert.ok(!text.includes(canary), `the ${name} password is in ${where}`);
+function assertClean(text: string, where: string, secrets: Secrets = CANARIES): void {
+  for (const [name, canary] of Object.entries(secrets)) {
+    assert.ok(!text.includes(canary), `the ${name} secret is in ${where}`);
     const encoded = Buffer.from(canary).toString('base64').slice(0, -4);
-    assert.ok(!text.includes(encoded), `the ${name} password is in ${where}, in base64`);
+    assert.ok(!text.includes(encoded), `the ${name} secret is in ${where}, in base64`);
   }
+}
+
+function assertCleanFiles(root: string, secrets: Secrets): void {
+  const files = filesUnder(root);
+  assert.ok(files.length > 0, root);
+  for (const file of files) assertClean(readFileSync(file, 'latin1'), file, secrets);
 }
 
 test('passwords are in no command line, output, log, manifest, evidence, or file of the store', async (t) => {
@@ -118,4 +137,128 @@ components:
     for (const file of filesUnder(join(dir, root))) assertClean(readFileSync(file, 'latin1'), file);
   }
   assertClean(readFileSync(join(dir, 'evidence.json'), 'utf8'), 'the evidence');
+});
+
+test('the password of an ACL user, the key of a certificate and the keys of S3 are nowhere either', async (t) => {
+  if (!(await needServer(t, 'redis-7', 'seaweedfs'))) return;
+  const home = reachableDir(join(dir, 'acl-'));
+  const { certFile, keyFile } = await certificateIn(home);
+  await using s3 = await startS3('seaweedfs');
+  const user = ['--user', 'backup', 'on', `>${CANARIES.redis}`, '~*', '+@all'];
+  await using redis = await startRedis('redis-7', { tls: true, args: user });
+  await using filling = await open(liveContext(), { url: redis.url, tls: { ca_file: redis.caFile } });
+  await filling.call('SET', 'a', 'b');
+  const [, keyLine = ''] = readFileSync(keyFile, 'utf8').split('\n');
+  assert.ok(keyLine.length > 40);
+  const secrets = { ...CANARIES, S3: s3.secretKey, TLS: keyLine };
+  writeFileSync(
+    join(home, 'lifeboat.yaml'),
+    `stack: shop
+stores:
+  main:
+    format: restic
+    bucket: s3://${s3.bucket}/lifeboat
+    endpoint: ${s3.endpoint}
+    region: ${s3.region}
+    access_key: ${s3.accessKey}
+    secret_key: "\${env:S3_SECRET}"
+    password: "\${env:STORE_SECRET}"
+components:
+  cache:
+    kind: redis
+    url: ${redis.url}
+    username: backup
+    password: "\${env:REDIS_SECRET}"
+    tls: { ca_file: ${redis.caFile}, cert_file: ${certFile}, key_file: ${keyFile} }
+`,
+  );
+  mkdirSync(join(home, 'tmp'));
+  const env = {
+    S3_SECRET: s3.secretKey,
+    STORE_SECRET: CANARIES.store,
+    REDIS_SECRET: CANARIES.redis,
+    TMPDIR: join(home, 'tmp'),
+    PATH: `${dirname(redis.program)}:${process.env.PATH}`,
+  };
+  const watch = watchCommandLines();
+  const runs: [code: number | null, words: string[], env: Secrets][] = [
+    [0, ['init'], env],
+    [null, ['doctor'], env],
+    [0, ['backup'], env],
+    [0, ['verify', '--read-data'], env],
+    [0, ['drill', '--store', 'main', '--evidence', join(home, 'evidence.json')], env],
+    [0, ['restore', 'latest', '--in-place', '--yes'], env],
+    // What is refused is quoted by some servers, and so is what came to them.
+    [null, ['backup'], { ...env, REDIS_SECRET: `${CANARIES.redis}-wrong` }],
+    [null, ['verify'], { ...env, S3_SECRET: `${s3.secretKey}-wrong` }],
+    [null, ['verify'], { ...env, STORE_SECRET: `${CANARIES.store}-wrong` }],
+  ];
+  for (const [code, words, given] of runs) {
+    const ran = await lifeboat([...words, '--log-level', 'debug'], { cwd: home, env: given });
+    const text = `$ lifeboat ${words.join(' ')} → ${ran.code}\n${ran.stdout}\n${ran.stderr}`;
+    if (code !== null) assert.equal(ran.code, code, text);
+    assertClean(text, words.join(' '), secrets);
+  }
+  for (const line of watch.stop()) {
+    if (!line.includes(redis.program)) assertClean(line, `the command line ${line.slice(0, 80)}`, secrets);
+  }
+  assertClean(readFileSync(join(home, 'evidence.json'), 'utf8'), 'the evidence', secrets);
+  const aws = shellFor('ait-core', join(home, 'aws'), awsVariables(s3), '');
+  await aws.run(`aws s3 sync s3://${s3.bucket}/ ${join(home, 'store')}`);
+  assertCleanFiles(join(home, 'store'), secrets);
+  for (const file of filesUnder(join(home, 'tmp'))) assertClean(readFileSync(file, 'latin1'), file, secrets);
+});
+
+function awsVariables(s3: S3Server): Record<string, string> {
+  return { AWS_ACCESS_KEY_ID: s3.accessKey, AWS_SECRET_ACCESS_KEY: s3.secretKey, AWS_ENDPOINT_URL: s3.endpoint };
+}
+
+test('what the scripts of the plans read from variables and from backup.env is nowhere either', async (t) => {
+  if (!(await needServer(t, 'postgres-16', 'redis-7', 'seaweedfs'))) return;
+  const home = mkdtempSync(join(dir, 'plans-'));
+  await using s3 = await startS3('seaweedfs');
+  await using postgres = await startPostgres(16);
+  await using redis = await startRedis('redis-7', { args: ['--requirepass', CANARIES.redis] });
+  await query(postgres.url, `CREATE ROLE backup SUPERUSER LOGIN PASSWORD '${CANARIES.postgres}'`);
+  for (const name of ['soriano_core', 'infershield']) await query(postgres.url, `CREATE DATABASE ${name} OWNER backup`);
+  const secrets = { ...CANARIES, S3: s3.secretKey };
+  const place = { REDIS_HOST: redis.host, REDIS_PORT: `${redis.port}`, REDIS_PASSWORD: CANARIES.redis };
+  const aws = { ...awsVariables(s3), S3_BACKUP_BUCKET: s3.bucket };
+  const ait = shellFor('ait-core', join(home, 'ait'), {}, postgres.bin);
+  const inEnv = {
+    DB_HOST: postgres.host,
+    DB_PORT: `${postgres.port}`,
+    DB_USER: 'backup',
+    DB_PASSWORD: CANARIES.postgres,
+  };
+  const settings = { ...inEnv, ...place, ...aws, BACKUP_DIR: join(home, 'backups') };
+  const lines = Object.entries(settings).map(([name, value]) => `${name}='${value}'`);
+  writeFileSync(join(ait.dir, 'backup/backup.env'), lines.join('\n'));
+  const exported = { POSTGRES_HOST: postgres.host, POSTGRES_PORT: `${postgres.port}`, POSTGRES_DB: 'infershield' };
+  const user = { POSTGRES_USER: 'backup', PGPASSWORD: CANARIES.postgres, POSTGRES_PASSWORD: CANARIES.postgres };
+  const prefix = { S3_BACKUP_PREFIX: 'prod' };
+  const shield = shellFor(
+    'infershield',
+    join(home, 'shield'),
+    { ...exported, ...user, ...place, ...aws, ...prefix },
+    postgres.bin,
+  );
+  const latest = `$(aws s3 ls s3://${s3.bucket}/prod/ | sort -r | head -1 | awk '{print $2}' | tr -d '/')`;
+  const watch = watchCommandLines();
+  const said = [
+    await ait.run('cd backup && ./backup-all.sh 2>&1'),
+    await ait.run('cd backup && ./verify-backups.sh 2>&1'),
+    await ait.run('cd backup && ./restore-all.sh -a --yes 2>&1'),
+    await ait.run('cd backup && ./backup-all.sh', { REDIS_PASSWORD: `${CANARIES.redis}-wrong` }, 3),
+    await shield.run('scripts/backup.sh 2>&1'),
+    await shield.run(`scripts/restore.sh ${latest} --yes 2>&1`),
+    await shield.run('scripts/backup.sh', { AWS_SECRET_ACCESS_KEY: `${s3.secretKey}-wrong` }, 17),
+  ];
+  for (const line of watch.stop()) {
+    if (!line.includes(redis.program)) assertClean(line, `the command line ${line.slice(0, 80)}`, secrets);
+  }
+  for (const text of said) assertClean(text, text.slice(0, 80), secrets);
+  await shield.run(`aws s3 sync s3://${s3.bucket}/ ${join(home, 'store')}`);
+  // The roles of the server, with how their passwords are hashed, are data; the passwords themselves are not in it.
+  for (const root of ['store', 'backups']) assertCleanFiles(join(home, root), secrets);
 });
