@@ -3,7 +3,7 @@
 import type { BigIntStats } from 'node:fs';
 import type { Entry } from './entries.ts';
 
-/** What is remembered at most, about half a kilobyte each: of files that have names elsewhere, the last is never met. */
+/** Half a kilobyte each. Of files that have names elsewhere, the last is never met. */
 const FILES_MAX = 100_000;
 
 export interface Links {

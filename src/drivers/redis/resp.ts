@@ -11,7 +11,7 @@ export type Argument = string | number | Uint8Array;
 
 const LF = 10;
 const LINE_BYTES_MAX = 64 * 1024;
-/** A key of this size is the largest thing that is asked for. A server would say up to 512 MiB, and be held in memory. */
+/** The largest that is asked for is a key that fits a row. A server would say up to 512 MiB. */
 export const REPLY_BYTES_MAX = 65 * 1024 * 1024;
 /** '+', CR and LF. */
 const REPLY_BYTES_MIN = 3;

@@ -101,7 +101,7 @@ export function startWalk(
   };
 }
 
-/** The same bytes in chunks that are full, but the last: so each byte is copied once, and its cost is that of a large piece. */
+/** The same bytes in full chunks: each byte is copied once, and costs what a large piece does. */
 async function* collected(body: Bytes, emptyChunk: () => Promise<Uint8Array>): AsyncIterable<Uint8Array> {
   let filling = await emptyChunk();
   let used = 0;

@@ -16,7 +16,7 @@ export interface CommandOptions {
   readonly fieldExpiry: boolean;
   /** Functions belong to no database and no pattern. */
   readonly libraries: boolean;
-  /** What the target's clock says. Keys whose time has come are left out: they would only delete what has their name. */
+  /** By the target's clock. Keys whose time has come would only delete what has their name. */
   readonly now: number;
 }
 export interface CommandWriter {
