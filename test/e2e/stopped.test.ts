@@ -38,7 +38,7 @@ plans: { nightly: { to: [main], keep: { last: 1 } } }
 `);
 }
 
-/** Runs the command slowly and stops it as soon as it is at work: `begun` is asked with what it told of its progress. */
+/** Runs the command slowly, and stops it as soon as `begun` says so of what it has told. */
 async function stopped(begun: (told: string) => boolean, ...args: string[]): Promise<void> {
   configured(', rate_limit: 200KB');
   let poll: NodeJS.Timeout | undefined;
