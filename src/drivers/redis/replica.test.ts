@@ -57,7 +57,7 @@ test('a copy ends where its length or its mark says, however it is cut into pack
   assert.equal(await heard(`${FULL}$EOF:${MARK}\r\n`, ...`hello${MARK}`), '7 hello');
 });
 
-test('a copy without its end, its beginning or at all is a failure', async () => {
+test('fault 39: a copy without its end, its beginning or at all is a failure', async () => {
   await assert.rejects(heard(FULL, '$5\r\nhell'), { code: 'unreachable', message: /after 4 bytes/ });
   await assert.rejects(heard(FULL, `$EOF:${MARK}\r\nhello${MARK.slice(1)}`), { code: 'unreachable' });
   await assert.rejects(heard(FULL), { code: 'unreachable' });
