@@ -143,7 +143,7 @@ describe('fault 39: an RDB that is not whole is never taken for one', () => {
       ['facts'],
     );
   });
-  test('fault 39: cut short, with a wrong sum, without its end, with something after it', async (t) => {
+  test('cut short, with a wrong sum, without its end, with something after it', async (t) => {
     if (!(await needServer(t, 'redis-8'))) return;
     const ctx = liveContext();
     await using server = await startRedis('redis-8');
