@@ -7,7 +7,10 @@ import type { S3Settings } from './settings.ts';
 type Credentials = NonNullable<S3ClientConfig['credentials']>;
 
 /** From the settings, else from where AWS tools look, in order: environment, files, token, container, machine. */
-export async function credentialsOf({ env }: Context, settings: S3Settings): Promise<Credentials> {
+export async function credentialsOf(
+  { env }: Context,
+  settings: Pick<S3Settings, 'access_key' | 'secret_key' | 'session_token' | 'profile'>,
+): Promise<Credentials> {
   const { access_key, secret_key, session_token } = settings;
   if ((access_key === undefined) !== (secret_key === undefined)) {
     throw new Failure('settings-invalid', 'access_key and secret_key belong together, and one of them is missing');

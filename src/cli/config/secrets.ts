@@ -1,4 +1,5 @@
-// '${env:NAME}', '${file:/path}', '${exec:command}' and '${vault:path#field}' within strings of the configuration.
+// '${env:NAME}', '${file:/path}', '${exec:command}', '${vault:path#field}' and '${aws-secrets:name#field}' within strings
+// of the configuration.
 
 import { readFile } from 'node:fs/promises';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
@@ -14,6 +15,7 @@ const RESOLVERS: Readonly<Record<string, Resolve>> = {
   env: fromEnv,
   file: fromFile,
   exec: fromExec,
+  'aws-secrets': async (ctx, argument) => (await import('./aws-secrets.ts')).fromAwsSecrets(ctx, argument),
   vault: async (ctx, argument) => (await import('./vault.ts')).fromVault(ctx, argument),
 };
 
