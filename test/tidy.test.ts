@@ -17,7 +17,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 };
 /** Libraries that must not spread: the only folder that may import each. */
 const LIBRARIES: Readonly<Record<string, string>> = {
-  '@aws-sdk/': 'src/buckets/s3/',
+  '@aws-sdk/client-s3': 'src/buckets/s3/',
+  '@aws-sdk/credential-providers': 'src/buckets/s3/',
+  '@aws-sdk/client-secrets-manager': 'src/cli/config/',
   pg: 'src/drivers/postgresql/',
   redis: 'src/drivers/redis/',
   commander: 'src/cli/',

@@ -1,5 +1,5 @@
-// Secrets of AWS Secrets Manager: '${aws-secrets:prod/shop}' is a secret's text, '${aws-secrets:prod/shop#password}' one
-// field of a text that is JSON, as the rotation of database passwords writes it. Names and ARNs are taken.
+// Secrets of AWS Secrets Manager: '${aws-secrets:prod/shop}' is a secret's text, '${aws-secrets:prod/shop#password}'
+// one field of a text that is JSON, as the rotation of database passwords writes it. Names and ARNs are taken.
 
 import type { SecretsManagerClientConfig } from '@aws-sdk/client-secrets-manager';
 import { credentialsOf } from '../../buckets/s3/credentials.ts';

@@ -1,5 +1,5 @@
-// '${env:NAME}', '${file:/path}', '${exec:command}', '${vault:path#field}' and '${aws-secrets:name#field}' within strings
-// of the configuration.
+// '${env:NAME}', '${file:/path}', '${exec:command}', '${vault:path#field}' and '${aws-secrets:name#field}' within
+// strings of the configuration.
 
 import { readFile } from 'node:fs/promises';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
