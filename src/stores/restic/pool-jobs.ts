@@ -4,6 +4,7 @@ import { messageOf } from '../../core/errors.ts';
 import { type MasterKey, sha256 } from './crypto.ts';
 import { checkPack, openBlob, type PackCheck, plainLength } from './pack.ts';
 import { type FinishedPack, type PackBuilder, packBuilder } from './pack-builder.ts';
+import { copyInto } from './pool-buffers.ts';
 
 /** Some pieces of a buffer, which is the thread's until its answer. `ids` are theirs, 32 bytes each. */
 export interface Pieces {
@@ -100,7 +101,6 @@ function packPieces(builder: PackBuilder, job: Jobs['pack']['job']): FinishedPac
 
 function openPieces(key: MasterKey, job: Jobs['open']['job']): Map<number, string> {
   const damages = new Map<number, string>();
-  const plain = Buffer.from(job.plain);
   let at = 0;
   let number = 0;
   for (const sealed of piecesOf(job)) {
@@ -109,7 +109,7 @@ function openPieces(key: MasterKey, job: Jobs['open']['job']): Map<number, strin
       uncompressedLength: job.uncompressed[number] ?? 0,
     };
     try {
-      openBlob(key, sealed, blob, (opened) => plain.set(opened, at));
+      openBlob(key, sealed, blob, (opened) => copyInto(job.plain, at, opened));
     } catch (error) {
       damages.set(number, messageOf(error));
     }

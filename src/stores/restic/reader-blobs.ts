@@ -7,7 +7,7 @@ import { type MasterKey, SEAL_BYTES } from './crypto.ts';
 import type { BlobIndex, BlobPlace } from './index.ts';
 import { BLOB_BYTES_MAX, openBlob, packKey, plainLength } from './pack.ts';
 import { openPool, type Pool } from './pool.ts';
-import { type Buffers, buffers } from './pool-buffers.ts';
+import { type Buffers, buffers, copyInto } from './pool-buffers.ts';
 
 export interface ReaderOptions {
   readonly bucket: Bucket;
@@ -122,14 +122,13 @@ export async function readInto(
   range: ByteRange,
   target: ArrayBufferLike,
 ): Promise<void> {
-  const bytes = new Uint8Array(target, 0, range.length);
   let at = 0;
   for await (const chunk of bucket.get(ctx, packKey(pack), range)) {
-    if (at + chunk.length > bytes.length) break;
-    bytes.set(chunk, at);
+    if (at + chunk.length > range.length) break;
+    copyInto(target, at, chunk);
     at += chunk.length;
   }
-  if (at === bytes.length) return;
+  if (at === range.length) return;
   throw new Failure('checksum', `${bucket.url}: pack ${pack} gave other than ${range.length} bytes at ${range.offset}`);
 }
 

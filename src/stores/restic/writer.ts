@@ -7,6 +7,7 @@ import type { Bytes, Context } from '../../core/model.ts';
 import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, chunker, gearTable } from './chunker.ts';
 import { sha256 } from './crypto.ts';
 import { BLOB_BYTES_MAX } from './pack.ts';
+import { copyInto } from './pool-buffers.ts';
 import { type Packing, type PackingOptions, startPacking } from './writer-packing.ts';
 
 export interface WriterOptions extends PackingOptions {
@@ -50,7 +51,7 @@ export async function openWriter(ctx: Context, options: WriterOptions): Promise<
       batch = { buffer: packing.buffers.take(plain.length), ids: [], spans: [], bytes: 0 };
       batches.set(kind, batch);
     }
-    new Uint8Array(batch.buffer, batch.bytes).set(plain);
+    copyInto(batch.buffer, batch.bytes, plain);
     batch.ids.push(id);
     batch.spans.push(batch.bytes, plain.length);
     batch.bytes += plain.length;
@@ -126,7 +127,7 @@ function chunkedStream(packing: Packing, table: Int32Array): ChunkedStream {
     await packing.room(length);
     const rest = full.subarray(length, filled);
     data = rest.length > 0 ? new Uint8Array(packing.buffers.take(CHUNK_BYTES_MAX + STEP_BYTES)) : undefined;
-    data?.set(rest);
+    if (data) copyInto(data.buffer, 0, rest);
     filled = rest.length;
     const at = count++ * ID_BYTES;
     if (ids.length < count * ID_BYTES) ids = Buffer.concat([ids, Buffer.alloc(Math.max(ID_BYTES, ids.length))]);
@@ -143,7 +144,7 @@ function chunkedStream(packing: Packing, table: Int32Array): ChunkedStream {
       for (let from = 0; from < piece.length; ) {
         data ??= new Uint8Array(packing.buffers.take(CHUNK_BYTES_MAX + STEP_BYTES));
         const step = piece.subarray(from, from + Math.min(STEP_BYTES, data.length - filled));
-        data.set(step, filled);
+        copyInto(data.buffer, filled, step);
         filled += step.length;
         from += step.length;
         const length = cut(data, filled);
