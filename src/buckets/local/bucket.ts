@@ -41,17 +41,18 @@ export function localBucket(dir: string): Bucket {
       const { size } = stats;
       const { offset, length } = range ?? { offset: 0, length: size };
       if (offset + length > size) throw missingRange(url, key, range);
+      const buffer = Buffer.allocUnsafe(Math.min(READ_BYTES, length)); // one for all: chunks are borrowed
       for (let at = offset; at < offset + length; ) {
         ctx.signal.throwIfAborted();
-        const chunk = Buffer.allocUnsafe(Math.min(READ_BYTES, offset + length - at));
-        const { bytesRead } = await file.read(chunk, 0, chunk.length, at).catch((error: unknown) => {
+        const wanted = Math.min(buffer.length, offset + length - at);
+        const { bytesRead } = await file.read(buffer, 0, wanted, at).catch((error: unknown) => {
           // A bad sector, or a file system whose own checksum disagrees: the object is damaged, not out of reach.
           if (systemCode(error) === 'EIO')
             throw new Failure('checksum', `${url}/${key} can't be read: EIO`, { cause: error });
           throw failureOf(error, `reading ${key}`, url);
         });
-        if (bytesRead === 0) throw missingRange(url, key, { offset: at, length: chunk.length });
-        yield chunk.subarray(0, bytesRead);
+        if (bytesRead === 0) throw missingRange(url, key, { offset: at, length: wanted });
+        yield buffer.subarray(0, bytesRead);
         at += bytesRead;
       }
     },

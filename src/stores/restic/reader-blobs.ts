@@ -38,7 +38,7 @@ export interface OpenedRun {
 }
 
 /** Runs are decoded into buffers of this size, but for a blob that alone needs more. */
-export const RUN_BYTES_MAX = 8 * 1024 * 1024 + 256 * 1024;
+export const RUN_BYTES_MAX = 4 * 1024 * 1024 + 256 * 1024;
 
 export function startReading(options: ReaderOptions): Reading {
   const { key, workers } = options;

@@ -7,7 +7,7 @@ import { placeOf, RUN_BYTES_MAX, type Run, type WantedBlob } from './reader-blob
 
 export const ID_BYTES = 32;
 /** Two packs are filled at a time, so that every other blob of a stream lies next to the one before the last. */
-const WINDOW_BYTES = 8 * 1024 * 1024;
+const WINDOW_BYTES = 4 * 1024 * 1024;
 /** To read so much for nothing is cheaper than another request. */
 const GAP_BYTES_MAX = 128 * 1024;
 

@@ -26,7 +26,7 @@ export interface Reader extends AsyncDisposable {
 }
 
 /** What all streams together may have decoded ahead. One that has nothing ahead gets its next window all the same. */
-const AHEAD_BYTES = 32 * 1024 * 1024;
+const AHEAD_BYTES = 16 * 1024 * 1024;
 
 /** Stock restic can be told to make packs of 128 MiB. */
 const PACK_READ_BYTES_MAX = 192 * 1024 * 1024;

@@ -137,7 +137,7 @@ function packStorage(
   const { bucket, index, claims, tasks, puts } = options;
   return async ({ id, buffer, bytes, header }) => {
     puts.add(1);
-    await bucket.put(tasks.ctx, packKey(id), new Uint8Array(buffer, 0, bytes));
+    await bucket.put(tasks.ctx, packKey(id), new Uint8Array(buffer, 0, bytes), { sha256: id });
     puts.give(1);
     release(buffer);
     const blobs = decodeHeader(header);
