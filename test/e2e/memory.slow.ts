@@ -42,7 +42,10 @@ const COMMANDS: readonly { readonly args: readonly string[]; readonly todo?: str
   { args: ['backup', '--plan', 'nightly'] },
   { args: ['verify', '--store', 'main', '--read-data'] },
   { args: ['drill', '--store', 'main'] },
-  { args: ['copy', '--from', 'main', '--to', 'other'], todo: 'two stores have threads and buffers of their own: 750 MiB' },
+  {
+    args: ['copy', '--from', 'main', '--to', 'other'],
+    todo: 'two stores have threads and buffers of their own: 750 MiB',
+  },
   { args: ['restore', 'latest', '--yes'] },
 ];
 
