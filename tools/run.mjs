@@ -19,7 +19,12 @@ if (!existsSync(stamp) || statSync(stamp).mtimeMs < statSync(lock).mtimeMs) {
 }
 const node = packagedNode();
 const [script, ...args] = process.argv.slice(2);
-const env = { ...process.env, PATH: `${dirname(node)}:${join(root, 'node_modules/.bin')}:${process.env.PATH}` };
+const env = {
+  ...process.env,
+  PATH: `${dirname(node)}:${join(root, 'node_modules/.bin')}:${process.env.PATH}`,
+  // As bin/lifeboat does: each test file is a process that would compile all of the program anew.
+  NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? join(root, 'node_modules/.cache/lifeboat'),
+};
 const child = spawnSync(node, ['--disable-warning=ExperimentalWarning', script, ...args], {
   cwd: root,
   stdio: 'inherit',

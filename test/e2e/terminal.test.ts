@@ -58,7 +58,9 @@ async function atTerminal(
 
 test('a backup shows at a terminal how far it is, with bytes and rate, and clears that away', { skip }, async () => {
   rmSync(join(dir, 'store'), { recursive: true });
-  configure(config(', rate_limit: 2MB'));
+  // More than is on its way to a store at once, so that reading waits for it.
+  writeFileSync(join(uploads, 'larger.bin'), randomBytes(128_000_000));
+  configure(config(', rate_limit: 40MB'));
   await run(0, 'init');
   const { code, shown } = await atTerminal(['backup']);
   assert.equal(code, 0, shown);
@@ -66,6 +68,7 @@ test('a backup shows at a terminal how far it is, with bytes and rate, and clear
   assert.match(shown, /uploads +capture.*[\d.]+ [KM]iB/);
   assert.match(shown, /[KM]iB\/s/);
   assert.match(shown.slice(shown.lastIndexOf('\u001b[0J')), /recovery point .*complete/);
+  rmSync(join(uploads, 'larger.bin'));
   configure(config(''));
 });
 
