@@ -47,6 +47,7 @@ export function openPool(options: {
   const size = options.workers ?? Math.min(WORKERS_MAX, availableParallelism());
   const { key, compressionLevel, script = new URL('./blobs.worker.ts', import.meta.url) } = options;
   const settings = { key, compressionLevel };
+  /** One that died stays: the pack that it was filling is lost, and `finish` must not say that all is well. */
   const threads: Thread[] = [];
   let own: Runner | undefined;
   let ownBytes = 0;
