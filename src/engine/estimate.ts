@@ -1,7 +1,7 @@
 // How long a restore will take, told from how long the last ones took in drills. Until there was one: as long as the
 // capture, which moved the same bytes the other way.
 
-import { isFailure } from '../core/errors.ts';
+import { messageOf } from '../core/errors.ts';
 import type { CapturedComponent, Context } from '../core/model.ts';
 import type { Store } from '../core/storage.ts';
 import { drillIds, readEvidence } from './evidence.ts';
@@ -19,15 +19,12 @@ export type Estimator = (component: string, captured: CapturedComponent) => Esti
 
 export async function estimator(ctx: Context, store: Store): Promise<Estimator> {
   const msPerByte = new Map<string, number>();
-  for (const drill of (await drillIds(ctx, store)).slice(0, DRILLS_READ_MAX)) {
-    try {
-      for (const { name, bytes, phases, verdict } of (await readEvidence(ctx, store, drill)).components) {
-        const spent = phases.fetch + phases.restore + phases.start + phases.verify;
-        if (verdict === 'pass' && bytes > 0 && !msPerByte.has(name)) msPerByte.set(name, spent / bytes);
-      }
-    } catch (error) {
-      // An estimate is a courtesy: evidence that is gone or can't be parsed leaves it unknown. `verify` reports it.
-      if (!isFailure(error, 'malformed') && !isFailure(error, 'missing')) throw error;
+  const drills = (await ifReadable(ctx, store, drillIds(ctx, store))) ?? [];
+  for (const drill of drills.slice(0, DRILLS_READ_MAX)) {
+    const evidence = await ifReadable(ctx, store, readEvidence(ctx, store, drill));
+    for (const { name, bytes, phases, verdict } of evidence?.components ?? []) {
+      const spent = phases.fetch + phases.restore + phases.start + phases.verify;
+      if (verdict === 'pass' && bytes > 0 && !msPerByte.has(name)) msPerByte.set(name, spent / bytes);
     }
   }
   return (component, { parts, durationMs }) => {
@@ -35,4 +32,15 @@ export async function estimator(ctx: Context, store: Store): Promise<Estimator> 
     if (rate !== undefined) return { ms: Math.round(rate * parts.bytes), from: 'drill' };
     return durationMs > 0 ? { ms: durationMs, from: 'capture' } : null;
   };
+}
+
+/** An estimate is a courtesy: evidence that can't be read, for whatever reason, leaves it unknown and stops nothing. */
+async function ifReadable<T>(ctx: Context, store: Store, read: Promise<T>): Promise<T | null> {
+  try {
+    return await read;
+  } catch (error) {
+    if (ctx.signal.aborted) throw error;
+    ctx.log.debug('no estimate from evidence', { store: store.url, reason: messageOf(error) });
+    return null;
+  }
 }

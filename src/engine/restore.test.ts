@@ -267,6 +267,33 @@ describe('a preview', () => {
     assert.deepEqual([mixed.steps[0]?.estimate?.from, mixed.estimate?.from], ['drill', 'capture']);
   });
 
+  test('is blocked by no evidence that can not be read: what that would have measured is not known (fault 4)', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const components = [kv('db', kvServer({ a: '1' }))];
+    const point = await taken(ctx, on, components);
+    const { store } = named('a', on);
+    await drillPoint(ctx, { from: named('a', on), point, components, sandboxes: kvSandboxes() });
+    await store.records.put(ctx, 'evidence', '9999-bad', {});
+    const planWith = (records: Partial<typeof store.records>) =>
+      planRestore(ctx, {
+        from: { name: 'a', store: { ...store, records: { ...store.records, ...records } } },
+        point,
+        components,
+      });
+    const get: typeof store.records.get = async (...args) => {
+      if (args[2] === '9999-bad') throw new Failure('checksum', 'it was changed');
+      return await store.records.get(...args);
+    };
+    assert.equal((await planWith({ get })).estimate?.from, 'drill', 'the good evidence still counts');
+    for (const code of ['checksum', 'archived', 'denied'] as const) {
+      const fails = (): never => {
+        throw new Failure(code, 'it can not be read');
+      };
+      assert.notEqual((await planWith({ get: async () => fails() })).estimate?.from, 'drill', code);
+      assert.notEqual((await planWith({ list: fails })).estimate?.from, 'drill', code);
+    }
+  });
+
   test('shows a target that does not answer', async () => {
     const [ctx, on] = [testContext(), disk()];
     const db = kvServer({ a: '1' });
