@@ -87,8 +87,8 @@ async function* scan(ctx: Context, settings: FilesSettings, warnings: Warnings, 
     if (!stat.isFile()) return { ...common, type: 'other', target: kindOf(found) };
     const file = { ...common, type: 'file' } as const;
     if (stat.nlink === 1n) return await store(found, file);
-    const { entry, first } = await links.entryOf(stat, () => store(found, file));
-    if (first || !entry) return entry;
+    const entry = await links.entryOf(stat, () => store(found, file));
+    if (!entry || entry.name === name) return entry;
     return { ...common, type: 'hardlink', target: entry.name, bytes: entry.bytes, sha256: entry.sha256 };
   };
   for await (const [found, entry] of mapOrdered(

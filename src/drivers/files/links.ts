@@ -6,9 +6,15 @@ import type { Entry } from './entries.ts';
 /** Half a kilobyte each. Of files that have names elsewhere, the last is never met. */
 const FILES_MAX = 100_000;
 
+/** What tells one file from another: its number is given to the next one as soon as it is removed, so also its birth. */
+type Identity = Pick<BigIntStats, 'dev' | 'ino' | 'birthtimeNs' | 'nlink'>;
+
 export interface Links {
-  /** The entry of the first name of this file; `store` is called for that name alone. */
-  entryOf(stat: BigIntStats, store: () => Promise<Entry | null>): Promise<{ entry: Entry | null; first: boolean }>;
+  /**
+   * The entry of the first name of this file that could be stored, which may be the one asked about; null when none
+   * could yet. `store` is called unless a name before was stored.
+   */
+  entryOf(stat: Identity, store: () => Promise<Entry | null>): Promise<Entry | null>;
   /** How many files are remembered. */
   count(): number;
   /** Names that could not be told from files of their own, because too many were remembered already. */
@@ -23,17 +29,18 @@ export function linkTable(filesMax = FILES_MAX): Links {
     count: () => known.size,
     unknown: () => unknown,
     async entryOf(stat, store) {
-      const key = `${stat.dev}:${stat.ino}`;
+      const key = `${stat.dev}:${stat.ino}:${stat.birthtimeNs}`;
       const found = known.get(key);
       if (found) {
+        found.entry = found.entry.then((entry) => entry ?? store());
         found.namesLeft -= 1n;
         if (found.namesLeft === 0n) known.delete(key);
-        return { entry: await found.entry, first: false };
+        return await found.entry;
       }
       const entry = store();
       if (known.size < filesMax) known.set(key, { entry, namesLeft: stat.nlink - 1n });
       else unknown += 1;
-      return { entry: await entry, first: true };
+      return await entry;
     },
   };
 }

@@ -222,15 +222,39 @@ test('fault 24: two names that the file system takes for one are refused, and no
   assert.equal(readFileSync(join(target, 'README'), 'utf8'), 'large');
 });
 
-test('a mount among what would be set aside is refused before anything is moved', async (t) => {
+for (const where of ['app/conf.d', 'app/conf.d/empty']) {
+  test(`a mount at ${where} is refused before what it lies in is set aside`, async (t) => {
+    const root = filledRoot();
+    const { ctx, source } = await captured(root, { paths: ['/app'] });
+    const mount = join(root, where);
+    const refused = mounted(mount, mount);
+    if (refused !== null) return t.skip(`nothing can be mounted here: ${refused}`);
+    t.after(() => execFileSync('umount', [mount]));
+    const before = readdirSync(join(root, 'app')).sort();
+    const restoring = filesDriver.open({ root, paths: ['/app'] }).restore(ctx, { base: source }, { replace: true });
+    const message = new RegExp(`${where} is a mount`);
+    await assert.rejects(restoring, { code: 'blocked', message, hint: /unmount/ });
+    assert.deepEqual(readdirSync(join(root, 'app')).sort(), before);
+  });
+}
+
+test('what was set aside is not dropped while somebody has mounted a disk in it', async (t) => {
   const root = filledRoot();
   const { ctx, source } = await captured(root, { paths: ['/app'] });
-  const mount = join(root, 'app/conf.d/empty/../../conf.d');
-  const { status, stderr } = spawnSync('mount', ['--bind', mount, mount], { encoding: 'utf8' });
-  if (status !== 0) return t.skip(`nothing can be mounted here: ${stderr}`);
+  const component = filesDriver.open({ root, paths: ['/app'] });
+  await component.restore(ctx, { base: source }, { replace: true });
+  const [aside] = readdirSync(join(root, 'app')).filter((name) => name.startsWith('.lifeboat-replaced-'));
+  const disk = freshDir();
+  writeFileSync(join(disk, 'precious'), 'of somebody else');
+  const mount = join(root, 'app', aside ?? '', 'conf.d/empty');
+  const refused = mounted(disk, mount);
+  if (refused !== null) return t.skip(`nothing can be mounted here: ${refused}`);
   t.after(() => execFileSync('umount', [mount]));
-  const before = readdirSync(join(root, 'app')).sort();
-  const restoring = filesDriver.open({ root, paths: ['/app'] }).restore(ctx, { base: source }, { replace: true });
-  await assert.rejects(restoring, { code: 'blocked', message: /conf\.d is a mount/, hint: /unmount/ });
-  assert.deepEqual(readdirSync(join(root, 'app')).sort(), before);
+  await assert.rejects(async () => component.dropOld?.(ctx), { code: 'blocked', message: /empty is a mount/ });
+  assert.ok(existsSync(join(disk, 'precious')));
 });
+
+function mounted(what: string, where: string): string | null {
+  const { status, stderr } = spawnSync('mount', ['--bind', what, where], { encoding: 'utf8' });
+  return status === 0 ? null : stderr;
+}

@@ -96,29 +96,39 @@ export function setAside(root: Dir, settings: FilesSettings, id: string): void {
   }
 }
 
-/** A mount can't be moved. Found on the way it would leave one half of the data here and the other there. */
+/**
+ * A mount can't be moved by itself. Found on the way it would leave one half of the data here and the other there;
+ * further below it would be moved along, and be emptied with what is dropped.
+ */
 function refuseMounts(root: Dir, settings: FilesSettings): void {
-  const mounts = mountPoints();
   for (const { dir, base } of placesOf(root, settings)) {
     const place = pathOf(dir);
-    for (const name of base ? [base] : namesIn(dir)) {
-      if (!mounts.has(`${place === '/' ? '' : place}/${name.toString('latin1')}`)) continue;
-      throw new Failure('blocked', `${labelOf(dir, name)} is a mount: what it holds can't be set aside`, {
-        hint: 'unmount it, or name what lies beneath it as a path of its own',
-      });
-    }
+    refuseMount(base ? below(place, base) : place, base !== null, "what it holds can't be set aside");
   }
 }
 
+function refuseMount(path: string, andItself: boolean, why: string): void {
+  const prefix = below(path, Buffer.of());
+  const mount = mountPoints().find((each) => (each === path ? andItself : each.startsWith(prefix)));
+  if (mount === undefined) return;
+  throw new Failure('blocked', `${Buffer.from(mount, 'latin1')} is a mount: ${why}`, {
+    hint: 'unmount it, or configure paths that hold no mount; a path may be a mount itself',
+  });
+}
+
+function below(place: string, name: Buffer): string {
+  return `${place === '/' ? '' : place}/${name.toString('latin1')}`;
+}
+
 /** Paths as bytes, each a character; the kernel writes some of them as \\ooo. */
-function mountPoints(): ReadonlySet<string> {
+function mountPoints(): string[] {
   const lines = readFileSync('/proc/self/mountinfo', 'latin1').split('\n');
   const plain = (path: string): string =>
     path.replace(/\\([0-7]{3})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 8)));
-  return new Set(lines.map((line) => plain(line.split(' ')[4] ?? '')));
+  return lines.map((line) => plain(line.split(' ')[4] ?? ''));
 }
 
-/** Removes what `setAside` kept; answers where it lay. */
+/** Removes what `setAside` kept; answers where it lay. What is mounted in there by now belongs to somebody else. */
 export function dropAside(settings: FilesSettings): string[] {
   const root = openRoot(settings.root);
   const dropped: string[] = [];
@@ -127,6 +137,7 @@ export function dropAside(settings: FilesSettings): string[] {
       for (const name of namesIn(dir)) {
         const text = name.toString();
         if (!text.startsWith(REPLACED_PREFIX) || (base && !text.endsWith(`-${base}`))) continue;
+        refuseMount(below(pathOf(dir), name), true, 'what it holds is not removed');
         attempt(labelOf(dir, name), () => rmSync(within(dir, name), { recursive: true, force: true }));
         dropped.push(labelOf(dir, name));
       }
