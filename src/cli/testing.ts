@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
+import type { Context } from '../core/model.ts';
 import { liveContext } from '../core/testing.ts';
 import { loadConfig } from './config/load.ts';
 import type { Config } from './config/model.ts';
@@ -18,10 +19,12 @@ export interface Told {
   readonly failure: string;
 }
 
-/** Runs one command as main.ts would, with `file` as its configuration. */
-async function command(file: string, name: string, args: readonly string[], env = {}): Promise<Told> {
+/** A session without a terminal, and what it was told. */
+export function newSession(
+  ctx: Context,
+  file = 'lifeboat.yaml',
+): { session: Session; told: Pick<Told, 'json' | 'text' | 'notes'> } {
   const told = { json: {}, text: '', notes: '' };
-  const ctx = liveContext({ env: { ...process.env, ...env } });
   let loaded: Promise<Config> | undefined;
   const session: Session = {
     ctx,
@@ -34,6 +37,12 @@ async function command(file: string, name: string, args: readonly string[], env 
     },
     note: (text) => void (told.notes += `${text}\n`),
   };
+  return { session, told };
+}
+
+/** Runs one command as main.ts would, with `file` as its configuration. */
+async function command(file: string, name: string, args: readonly string[], env = {}): Promise<Told> {
+  const { session, told } = newSession(liveContext({ env: { ...process.env, ...env } }), file);
   const module = (await import(`./commands/${name}.ts`)) as CommandModule;
   const root = new Command().exitOverride().configureOutput({ outputError: () => undefined });
   const own = root.command(name).exitOverride().copyInheritedSettings(root);

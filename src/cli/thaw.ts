@@ -36,13 +36,19 @@ export function tierOf({ thaw, wait }: ThawOptions): ThawTier | undefined {
   throw new Failure('usage', `--thaw ${thaw}: ${THAW_TIERS.join(', ').toLowerCase()} are the tiers`);
 }
 
+/** What was said yes to. */
+export interface Agreed {
+  readonly tier: ThawTier;
+  readonly usd: number;
+}
+
 /** Before anything is asked for or paid: throws without --thaw, for a tier that is not to be had, and for a no. */
 export async function confirmThaw(
   session: Session,
   need: ThawNeed,
   archived: Archived,
   options: ThawOptions,
-): Promise<ThawTier> {
+): Promise<Agreed> {
   const tier = tierOf(options);
   if (!tier) throw archivedFailure(need, archived);
   const offer = archived.offers.find((each) => each.tier === tier);
@@ -52,9 +58,10 @@ export async function confirmThaw(
       hint: `choose ${archived.offers.map((each) => each.tier.toLowerCase()).join(' or ')}`,
     });
   }
-  const what = `This asks for ${plural(archived.objects - archived.thawing, 'archived object')}, ${costText(offer.usd)}`;
-  await confirm(session, options.yes === true, what, 'yes');
-  return tier;
+  const unasked = archived.objects - archived.thawing;
+  const what = `This asks for ${plural(unasked, 'archived object')}, ${costText(offer.usd)}`;
+  if (unasked > 0) await confirm(session, options.yes === true, what, 'yes');
+  return { tier, usd: offer.usd };
 }
 
 /** What is not back yet. */
@@ -63,20 +70,30 @@ export interface Later {
   readonly text: string;
 }
 
-/** Asks for what is archived, and with --wait waits for it. Null when it is back. */
+/**
+ * Asks for what is archived, and with --wait waits for it. Null when it is back. What becomes known to be needed only
+ * on the way is shown and confirmed as the first was: it may be most of the cost.
+ */
 export async function thaw(
   session: Session,
   need: ThawNeed,
-  tier: ThawTier,
-  { wait }: ThawOptions,
+  { tier, usd }: Agreed,
+  options: ThawOptions,
 ): Promise<Later | null> {
-  const left = await askForThaw(session.ctx, need, tier);
+  const agree = async (more: Archived): Promise<void> => {
+    session.note(archivedText(more));
+    await confirmThaw(session, need, more, options);
+  };
+  const left = await archivedIn(session.ctx, need);
   if (left === null) return null;
-  if (!wait) return { json: { store: need.store, thaw: archivedJson(left) }, text: comeBackText(left, tier) };
+  const now = left.offers.find((each) => each.tier === tier);
+  if (!now || now.usd > usd) await agree(left); // what leads to it came back while somebody was asked
+  if (left.thawing < left.objects) await askForThaw(session.ctx, need, tier);
+  if (!options.wait) return { json: { store: need.store, thaw: archivedJson(left) }, text: comeBackText(left, tier) };
   session.note(
     `waiting for ${plural(left.objects, 'object')}: ${takesText(left, tier)}. It can be stopped and repeated`,
   );
-  await untilThawed(session.ctx, need, tier);
+  await untilThawed(session.ctx, need, tier, agree);
   return null;
 }
 

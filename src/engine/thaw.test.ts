@@ -60,7 +60,7 @@ function sleeper(): { readonly ctx: ReturnType<typeof testContext>; elapsedMs():
 describe('thawing', () => {
   test('asks for each object once, also for those that are known to be needed only on the way', async () => {
     const [cold, { ctx }] = [vault(3), sleeper()];
-    await untilThawed(ctx, cold, 'Standard');
+    await untilThawed(ctx, cold, 'Standard', async () => {});
     assert.deepEqual(cold.asked, ['a', 'b']);
     assert.equal(await archivedIn(ctx, cold), null);
     const told = ctx.events.map(({ items, itemsTotal }) => [items, itemsTotal]);
@@ -84,7 +84,10 @@ describe('thawing', () => {
 
   test('waits longer and longer, and not for ever', async () => {
     const [cold, { ctx, elapsedMs }] = [vault(Number.POSITIVE_INFINITY), sleeper()];
-    await assert.rejects(untilThawed(ctx, cold, 'Standard'), (error) => isFailure(error, 'timeout'));
+    await assert.rejects(
+      untilThawed(ctx, cold, 'Standard', async () => {}),
+      (error) => isFailure(error, 'timeout'),
+    );
     const hours = elapsedMs() / 3_600_000;
     assert.ok(hours > 10 && hours < 11, `${hours} hours`);
     assert.ok(ctx.events.length < 200, `${ctx.events.length} looks`);

@@ -80,17 +80,30 @@ export async function askForThaw(ctx: Context, need: ThawNeed, tier: ThawTier): 
   });
 }
 
-/** Resolves when everything can be read. What becomes known to be needed only on the way is asked for, too. */
-export async function untilThawed(ctx: Context, need: ThawNeed, tier: ThawTier): Promise<void> {
+/**
+ * Resolves when everything can be read. What becomes known to be needed only on the way is asked for, too, unless
+ * `agree` throws.
+ */
+export async function untilThawed(
+  ctx: Context,
+  need: ThawNeed,
+  tier: ThawTier,
+  agree: (unasked: Archived) => Promise<void>,
+): Promise<void> {
   const task = need.store;
-  const startedMs = ctx.monotonicMs();
+  let startedMs = ctx.monotonicMs();
   let known = 0;
   for (let pauseMs = POLL_MS_MIN; ; pauseMs = Math.min(2 * pauseMs, POLL_MS_MAX)) {
-    const left = await askForThaw(ctx, need, tier);
+    const left = await archivedIn(ctx, need);
     const found = left ?? { objects: 0, thawing: 0 };
     known += known === 0 ? found.objects : found.objects - found.thawing;
     ctx.progress({ task, phase: 'thaw', items: known - found.objects, itemsTotal: known });
     if (left === null) return;
+    if (left.thawing < left.objects) {
+      await agree(left);
+      await askForThaw(ctx, need, tier);
+      startedMs = ctx.monotonicMs();
+    }
     const limitMs = PATIENCE * HOUR_MS * Math.max(1, hoursOf(left, tier));
     if (ctx.monotonicMs() - startedMs > limitMs) {
       throw new Failure('timeout', `${left.objects} archived objects of store ${task} are still not back`, {

@@ -167,18 +167,21 @@ async function dropOld(session: Session, stack: OpenStack, options: Options): Pr
 }
 
 /** All that is asked of a person, then what is archived. Null when the restore can go on, else when to come back. */
-async function thawFirst(
+export async function thawFirst(
   session: Session,
   plan: RestorePlan,
-  { from }: RestoreRequest,
+  { from }: Pick<RestoreRequest, 'from'>,
   options: Options,
 ): Promise<Later | null> {
   const names = plan.steps.map(({ name }) => name);
   const need = plan.archived && pointNeed(from, plan.point.id, names);
-  if (need) refuseFullTargets(plan.steps); // before it is paid for
-  const tier = need && plan.archived && (await confirmThaw(session, need, plan.archived, options));
-  if (!tier || options.wait) await confirmRestore(session, plan, options);
-  return tier && (await thaw(session, need, tier, options));
+  // Before it is paid for; asking alone touches no target, and may be for a drill.
+  if (need && options.wait) refuseFullTargets(plan.steps);
+  const agreed = need && plan.archived && (await confirmThaw(session, need, plan.archived, options));
+  if (!agreed || options.wait) await confirmRestore(session, plan, options);
+  const later = agreed && (await thaw(session, need, agreed, options));
+  if (agreed && !later && !options.wait) await confirmRestore(session, plan, options); // it came back meanwhile
+  return later;
 }
 
 /** Over data, its name is typed; into empty targets a yes is enough. */
