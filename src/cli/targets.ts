@@ -2,9 +2,11 @@
 
 import { Failure } from '../core/errors.ts';
 import type { Context } from '../core/model.ts';
+import { NAME } from './config/schema.ts';
 import { PLACEHOLDER, resolveSecrets } from './config/secrets.ts';
 
-const PASSWORD_IN_URL = /^([a-z+]+:\/\/[^:/@]*):[^@]+@/;
+/** Redis takes targets without a scheme, too. To the last '@': a password may hold one that was not encoded. */
+export const PASSWORD_IN_URL = /^((?:[^:/]*:\/\/)?[^:/]*):(?!\/\/).+@/s;
 
 export interface Targets {
   /** By component, with secrets resolved. */
@@ -19,8 +21,9 @@ export async function targetsOf(ctx: Context, pairs: readonly string[]): Promise
   for (const pair of pairs) {
     const at = pair.indexOf('=');
     const [name, written] = [pair.slice(0, Math.max(0, at)), pair.slice(at + 1)];
-    if (!/^[A-Za-z0-9]/.test(name) || name.includes('/')) {
-      throw new Failure('usage', `--to ${withoutPassword(pair)} is not COMPONENT=TARGET`);
+    if (!NAME.test(name)) {
+      // What stands behind a colon may be a password.
+      throw new Failure('usage', `--to ${name.replace(/:.*/s, '')}… is not COMPONENT=TARGET`);
     }
     targets[name] = String(await resolveSecrets(ctx, written, `--to ${name}`));
     if (PASSWORD_IN_URL.test(written.replaceAll(PLACEHOLDER, ''))) {
@@ -33,5 +36,5 @@ export async function targetsOf(ctx: Context, pairs: readonly string[]): Promise
 }
 
 export function withoutPassword(target: string): string {
-  return target.replace(/^([a-z+]+:\/\/[^:/@]*):.*@/, '$1@');
+  return target.replace(PASSWORD_IN_URL, '$1@');
 }

@@ -3,9 +3,9 @@
 import { z } from 'zod';
 import { duration, size } from '../../core/settings.ts';
 
-const name = z
-  .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'a name of letters, digits, dots, dashes and underscores');
+/** Of stores, components, plans and whatever else has one. */
+export const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+const name = z.string().regex(NAME, 'a name of letters, digits, dots, dashes and underscores');
 const cron = z.string().describe("five cron fields, such as '0 2 * * *'");
 
 const checkSchema = z

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { stringify } from 'yaml';
+import { PASSWORD_IN_URL } from '../targets.ts';
 import type { Found } from './detect.ts';
 
 export interface InitChoice {
@@ -23,7 +24,7 @@ export function withoutSecrets(
   const secrets: SecretFile[] = [];
   const components = found.map((each) => {
     const { url } = each.settings;
-    if (typeof url !== 'string' || url.includes('${') || !/^[a-z+]+:\/\/[^:/@]*:[^@]+@/.test(url)) return each;
+    if (typeof url !== 'string' || url.includes('${') || !PASSWORD_IN_URL.test(url)) return each;
     const file = join(folder, `${each.name}.url`);
     secrets.push({ file, text: url });
     return { ...each, settings: { ...each.settings, url: `\${file:${file}}` } };
