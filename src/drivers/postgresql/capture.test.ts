@@ -210,6 +210,29 @@ describe('capture of postgresql', { skip: await missing('postgres-16') }, () => 
     ]);
   });
 
+  it('what the owner of a database puts in the place of the operators of the server is never run', async () => {
+    const ctx = liveContext();
+    const OPERATORS = ['/', '=', '<>', '>'].flatMap((name) =>
+      ['int', 'oid', 'name', 'text'].map((type) => [name, type]),
+    );
+    await createDatabase(
+      server,
+      'trapped',
+      'create schema evil',
+      'create sequence evil.ran',
+      ...OPERATORS.map(([name, type], i) => {
+        const result = name === '/' ? 'int' : 'bool';
+        return `create function evil.f${i}(${type}, ${type}) returns ${result} language sql as
+            $$ select nextval('evil.ran')::int::${result} $$;
+          create operator evil.${name} (leftarg = ${type}, rightarg = ${type}, function = evil.f${i})`;
+      }),
+      'alter database trapped set search_path = evil, pg_catalog',
+    );
+    const settings = settingsFor(server, { databases: ['trapped'] });
+    await captureOf(ctx, settings);
+    assert.deepEqual(await sql(server, 'trapped', 'select is_called from evil.ran'), [{ is_called: false }]);
+  });
+
   it('an inventory by counts says what it does not know, and so does one by sample', async () => {
     const ctx = liveContext();
     await createDatabase(server, 'many', 'create table many (id int primary key, t text)');

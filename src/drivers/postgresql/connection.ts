@@ -59,10 +59,13 @@ export async function connect(ctx: Context, server: Server, database: string): P
   ctx.signal.addEventListener('abort', onAbort, { once: true });
   const forget = (): void => ctx.signal.removeEventListener('abort', onAbort);
   try {
+    // Functions by their full names alone: until the search path is ours, the owner of the database may have made the
+    // operators and types that are found.
     const { rows } = await client.query(
-      "select pg_catalog.pg_backend_pid() as pid, pg_catalog.current_setting('server_version_num')::int / 10000 as major",
+      "select pg_catalog.pg_backend_pid() as pid, pg_catalog.current_setting('server_version_num') as version",
     );
-    const facts = z.object({ pid: z.number(), major: z.number() }).parse(rows[0]);
+    const said = z.object({ pid: z.number(), version: z.string() }).parse(rows[0]);
+    const facts = { pid: said.pid, major: Math.floor(Number(said.version) / 10_000) };
     pid = facts.pid;
     const wanted = Object.entries({ ...FIXED, lock_timeout: String(server.lockTimeoutMs) });
     const later = facts.major >= 17 ? ['set transaction_timeout = 0'] : [];

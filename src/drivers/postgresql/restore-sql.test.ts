@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -118,13 +119,39 @@ describe('fault 48: SQL text is hostile until proved otherwise', { skip: await m
       const as = (name: string) => settingsFor(server, { databases: [name], user: 'manager', password: 'manager' });
       await restore(as('managed'), await textual('create table t (a int); alter table t owner to manager;'));
       const owner = "select pg_get_userbyid(relowner) as owner from pg_class where relname = 't'";
-      assert.deepEqual(await sql(server, 'managed', owner), [{ owner: 'manager' }]);
+      // Up to 15 who may make roles may make himself a member of those that run programs.
+      const heir = major < 16 ? 'lifeboat_owner' : 'manager';
+      assert.deepEqual(await sql(server, 'managed', owner), [{ owner: heir }]);
       for (const hostile of ["alter role manager password 'stolen';", 'create database more;']) {
         await assert.rejects(restore(as('hostile'), await textual(hostile)), { code: 'privileges' });
       }
       assert.deepEqual(await sql(server, 'postgres', passing), []);
+
+      await sql(
+        server,
+        'postgres',
+        "create role half login createrole password 'half'",
+        'create database h owner half',
+      );
+      const half = settingsFor(server, { databases: ['h'], user: 'half', password: 'half' });
+      const run = restore(half, await textual('create table t (a int);'));
+      if (major < 16) await assert.rejects(run, { code: 'denied' });
+      else assert.match((await run).warnings.join(), /run with all rights of half/);
     });
   }
+
+  it('text is not run by who can touch the server, where no role with fewer rights can be made', async () => {
+    await sql(
+      target,
+      'postgres',
+      "create role runner login password 'runner' in role pg_execute_server_program",
+      'create database lent owner runner',
+    );
+    const text = await textual(`copy (select 1) to program 'touch ${join(dir, 'proof')}';`);
+    const refusal = { code: 'denied', message: /runner/, hint: /CREATEROLE/ };
+    await assert.rejects(restore(into('lent', { user: 'runner', password: 'runner' }), text), refusal);
+    assert.ok(!(await readdir(dir)).includes('proof'));
+  });
 
   it('who may not is told that the text had all the rights there were', async () => {
     await sql(target, 'postgres', "create role tenant login password 'tenant'", 'create database mine owner tenant');
@@ -151,6 +178,18 @@ describe('fault 48: SQL text is hostile until proved otherwise', { skip: await m
     await sql(target, 'postgres', `create role ${(role as { rolname: string }).rolname}`);
     await sql(target, 'postgres', 'drop database if exists stopped with (force)');
     await restore(into('stopped'), await textual('create table t (a int);'));
+    assert.deepEqual(await rowsOf('postgres', passing), []);
+  });
+
+  it('a database that a killed restore left to its own role is taken back, and its owner asked for', async () => {
+    const role = `lifeboat_restore_${createHash('sha256').update('left').digest('hex').slice(0, 12)}`;
+    await sql(target, 'postgres', `create role ${role}`, `create database "left" owner ${role}`);
+    await sql(target, 'left', `create type remnant as enum ('a')`, `alter type remnant owner to ${role}`);
+    const { warnings } = await restore(into('left'), await textual('create table t (a int);'));
+    assert.match(warnings.join(), /database left: .*owner.* postgres/);
+    const owner = "select pg_get_userbyid(datdba) as owner from pg_database where datname = 'left'";
+    assert.deepEqual(await rowsOf('postgres', owner), [{ owner: 'postgres' }]);
+    assert.deepEqual(await rowsOf('left', "select from pg_type where typname = 'remnant'"), []);
     assert.deepEqual(await rowsOf('postgres', passing), []);
   });
 });

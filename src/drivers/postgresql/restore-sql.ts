@@ -45,6 +45,7 @@ export async function restoreSql(
 ): Promise<{ bytes: number; warnings: string[] }> {
   const found = await surveyed(source.get(ctx, item.part.name));
   if (!(await mayMakeRoles(control, item.target))) {
+    await assertHarmless(control, server, item);
     await using session = await connect(ctx, server, item.target);
     await feed(session, source.get(ctx, item.part.name), (text) => ABOUT_EXTENSION.test(text));
     const warning = `the SQL text of ${item.database} was run with all rights of ${server.user}, who may make no role with fewer`;
@@ -73,6 +74,15 @@ async function mayMakeRoles(control: Session, database: string): Promise<boolean
     [database],
   );
   return may;
+}
+
+/** Text with all rights of this role can then do no more than harm what is its own. */
+async function assertHarmless(control: Session, { user }: Server, { target, database }: Item): Promise<void> {
+  if (!(await mightyRoles(control)).has(user)) return;
+  const why = `${user} has rights beyond its databases, and can make no role with fewer that owns ${target}`;
+  throw new Failure('denied', `the SQL text of ${database} is not run: ${why}`, {
+    hint: 'restore as a superuser, as a role with CREATEROLE and CREATEDB, or as one that has no such rights',
+  });
 }
 
 /** The whole text, before any of it is run. */
@@ -157,7 +167,7 @@ async function asTemporaryRole(
   const login = { user, password: randomBytes(24).toString('base64url') };
   // The role must go also when all else is stopped.
   const steady = { ...ctx, signal: new AbortController().signal };
-  const { owner } = await begun(steady, server, database, login);
+  const { owner, warnings } = await begun(steady, server, database, login);
   try {
     await work(login);
   } catch (error) {
@@ -165,7 +175,7 @@ async function asTemporaryRole(
     await handOver(steady, server, { database, user, owner }).catch(() => undefined);
     throw error;
   }
-  return await handOver(steady, server, { database, user, owner });
+  return [...warnings, ...(await handOver(steady, server, { database, user, owner }))];
 }
 
 async function handOver(
@@ -175,9 +185,7 @@ async function handOver(
 ): Promise<string[]> {
   await using control = await connectAside(ctx, server, new Set([database]));
   await using own = await connect(ctx, server, database);
-  // A statement that was stopped may still run.
-  const ended = 'select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = $1';
-  await control.rows(z.unknown(), ended, [user]);
+  await endSessions(control, user);
   await control.run(`alter database ${quoted(database)} owner to ${quoted(owner)}`);
   const { heir, warnings } = await heirOf(own, { user, owner, database });
   await own.run(`reassign owned by ${quoted(user)} to ${quoted(heir)}; drop owned by ${quoted(user)}`);
@@ -185,25 +193,40 @@ async function handOver(
   return warnings;
 }
 
+/** A statement that was stopped may still run. */
+async function endSessions(control: Session, user: string): Promise<void> {
+  const ended = 'select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = $1';
+  await control.rows(z.unknown(), ended, [user]);
+}
+
 async function begun(
   ctx: Context,
   server: Server,
   database: string,
   { user, password }: Login,
-): Promise<{ owner: string }> {
+): Promise<{ owner: string; warnings: string[] }> {
   await using control = await connectAside(ctx, server, new Set([database]));
-  const { owner, superuser } = await control.row(
-    z.object({ owner: z.string(), superuser: z.boolean() }),
-    `select pg_get_userbyid(datdba) as owner, (select rolsuper from pg_roles where rolname = current_user) as superuser
-      from pg_database where datname = $1`,
+  const { owner, self, superuser } = await control.row(
+    z.object({ owner: z.string(), self: z.string(), superuser: z.boolean() }),
+    `select pg_get_userbyid(datdba) as owner, current_user::text as self,
+      (select rolsuper from pg_roles where rolname = current_user) as superuser from pg_database where datname = $1`,
     [database],
   );
+  if (owner === user) {
+    // Of a restore that was killed: whose the database was is known no more, and what is in it is of half a text.
+    await endSessions(control, user);
+    await control.run(`alter database ${quoted(database)} owner to ${quoted(self)}`);
+    await using own = await connect(ctx, server, database);
+    await own.run(`drop owned by ${quoted(user)}`);
+  }
   const rights = `login nosuperuser nocreatedb nocreaterole noreplication ${superuser ? 'bypassrls' : ''}`;
   await control.run(`begin; drop role if exists ${quoted(user)};
     create role ${quoted(user)} ${rights} password ${literal(password)};
     ${superuser ? '' : `grant ${quoted(user)} to current_user;`}
     alter database ${quoted(database)} owner to ${quoted(user)}; commit`);
-  return { owner };
+  if (owner !== user) return { owner, warnings: [] };
+  const warning = `database ${database}: a restore that was killed took it from its owner, and it went to ${self}: set its owner`;
+  return { owner: self, warnings: [warning] };
 }
 
 /** Never a superuser: functions, indexes and views act with the rights of their owner, long after the restore. */
@@ -225,16 +248,25 @@ async function heirOf(
       hint: 'rename it, or take them',
     });
   }
+  // Only who belongs to a role can give it things.
+  const { belongs } = await own.row(z.object({ belongs: z.boolean() }), "select pg_has_role($1, 'USAGE') as belongs", [
+    STAND_IN,
+  ]);
+  if (!belongs) await own.run(`grant ${quoted(STAND_IN)} to current_user`);
   const warning = `database ${database}: ${left} objects belong to role ${STAND_IN}, because SQL text gives nothing to superusers`;
   return { heir: STAND_IN, warnings: [warning] };
 }
 
-/** Superusers, and who can run programs and touch files on the server, which is the same. */
+/**
+ * Superusers, and who can run programs and touch files on the server, which is the same; up to 15 also who may make
+ * roles, which can make itself a member of those.
+ */
 async function mightyRoles(session: Session): Promise<Set<string>> {
   const rows = await session.rows(
     z.object({ name: z.string() }),
-    `select rolname as name from pg_roles where rolsuper or pg_has_role(oid, 'pg_execute_server_program', 'MEMBER')
-      or pg_has_role(oid, 'pg_read_server_files', 'MEMBER') or pg_has_role(oid, 'pg_write_server_files', 'MEMBER')`,
+    `select rolname as name from pg_roles where rolsuper ${session.major < 16 ? 'or rolcreaterole' : ''}
+      or pg_has_role(oid, 'pg_execute_server_program', 'MEMBER') or pg_has_role(oid, 'pg_read_server_files', 'MEMBER')
+      or pg_has_role(oid, 'pg_write_server_files', 'MEMBER')`,
   );
   return new Set(rows.map(({ name }) => name));
 }

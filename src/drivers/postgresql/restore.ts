@@ -195,7 +195,7 @@ export async function unlessInUse(
     const rows = await control.rows(
       z.object({ who: z.string() }),
       `select concat_ws(' ', 'process', pid, usename, nullif(application_name, '')) as who from pg_stat_activity
-        where datname = $1 and pid <> pg_backend_pid() and backend_type = 'client backend' limit 5`,
+        where datname = $1 and pid <> pg_backend_pid() and backend_type <> 'autovacuum worker' limit 5`,
       [name],
     );
     return rows.map(({ who }) => who);

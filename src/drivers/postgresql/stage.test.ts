@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
-import { it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import pg from 'pg';
 import { missing } from '../../../test/servers/need.ts';
-import { postgresMajors, startPostgres } from '../../../test/servers/postgres.ts';
+import { type Postgres, postgresMajors, startPostgres } from '../../../test/servers/postgres.ts';
 import { liveContext } from '../../core/testing.ts';
 import { postgresqlDriver } from './driver.ts';
+import { serverOf } from './settings.ts';
+import { dropOldDatabases } from './stage.ts';
 import { captureOf, createDatabase, differences, settingsFor, sql } from './testing.ts';
 
 const ctx = liveContext();
@@ -73,4 +75,37 @@ it('in place: who may not make or rename databases is told so before anything is
   await assert.rejects(stage(), { code: 'privileges', message: /clerk may not create databases/, hint: /createdb/ });
   await sql(server, 'postgres', 'alter role clerk createdb', 'alter database shop owner to postgres');
   await assert.rejects(stage(), { code: 'privileges', message: /clerk does not own shop/ });
+});
+
+describe('in place on PostgreSQL 16', { skip: await missing('postgres-16') }, () => {
+  let server: Postgres;
+  before(async () => {
+    server = await startPostgres(16);
+  });
+  after(async () => await server?.[Symbol.asyncDispose]());
+  const published = async (name: string): Promise<readonly string[]> => {
+    const settings = settingsFor(server, { databases: [name] });
+    const { source } = await captureOf(ctx, settings);
+    await using staged = await postgresqlDriver.open(settings).stage(ctx, { base: source }, '2026-01-01-000000');
+    return (await staged.publish(ctx, { terminateConnections: true })).keptAs;
+  };
+
+  it('who follows the changes of a database is ended like every other session', async () => {
+    await createDatabase(server, 'followed', 'create table t as select 1 as a');
+    const { host, port, user, password } = server;
+    const following = { host, port, user, password, database: 'followed', replication: 'database' };
+    const follower = new pg.Client(following);
+    follower.on('error', () => undefined);
+    await follower.connect();
+    assert.equal((await published('followed')).length, 1);
+    await follower.end();
+  });
+
+  it('what was kept of a database with a long name is dropped when that is asked for', async () => {
+    const name = `${'long '.repeat(9)}ß`;
+    await createDatabase(server, name, 'create table t as select 1 as a');
+    const kept = await published(name);
+    assert.deepEqual(await dropOldDatabases(ctx, serverOf(settingsFor(server, { databases: ['other'] }))), []);
+    assert.deepEqual(await dropOldDatabases(ctx, serverOf(settingsFor(server, { databases: [name] }))), kept);
+  });
 });

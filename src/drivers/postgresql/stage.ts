@@ -129,8 +129,9 @@ async function setAside(
   renamed.catch(() => undefined); // told below, unless something else fails first
   // The rename locks new sessions out and waits a few seconds for the old ones to go.
   while (terminate && waiting) {
+    // Autovacuum gives way by itself. Replicas and background workers do not.
     const ended =
-      "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and backend_type = 'client backend'";
+      "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and backend_type <> 'autovacuum worker'";
     await helper.rows(z.unknown(), ended, [live]);
     await Promise.race([renamed, ctx.sleep(TERMINATE_EVERY_MS)]).catch(() => undefined); // as above; a stop ends no swap
   }
@@ -142,26 +143,20 @@ async function setAside(
 export async function dropOldDatabases(ctx: Context, server: Server): Promise<string[]> {
   await using control = await connectAside(ctx, server, new Set());
   const rows = await control.rows(
-    z.object({ name: z.string() }),
-    'select datname as name from pg_database where not datallowconn',
+    z.object({ name: z.string(), closed: z.boolean() }),
+    'select datname as name, not datallowconn as closed from pg_database',
   );
-  const names: string[] = [];
-  for (const { name } of rows) {
-    // Without a live one this is the only copy.
-    if (isKept(name, server.databases) && (await isThere(control, liveName(name)))) names.push(name);
-  }
+  const wanted = server.databases;
+  // Without a live one this is the only copy.
+  const lives = rows.map(({ name }) => name).filter((name) => wanted === 'all' || wanted.includes(name));
+  const names = rows.filter(({ name, closed }) => closed && isKept(name, lives)).map(({ name }) => name);
   for (const name of names) await dropDatabase(control, name, false);
   return names;
 }
 
-function liveName(kept: string): string {
-  return kept.replace(/__lifeboat_old_\d{4}-\d{2}-\d{2}-\d{6}$/, '');
-}
-
-function isKept(name: string, databases: readonly string[] | 'all'): boolean {
-  const [, stem, id] = /^(.+)__lifeboat_old_(\d{4}-\d{2}-\d{2}-\d{6})$/s.exec(name) ?? [];
-  if (stem === undefined || id === undefined) return false;
-  return databases === 'all' || databases.some((database) => besideName(database, KEPT, id) === name);
+function isKept(name: string, lives: readonly string[]): boolean {
+  const [, id] = /__lifeboat_old_(\d{4}-\d{2}-\d{2}-\d{6})$/.exec(name) ?? [];
+  return id !== undefined && lives.some((live) => besideName(live, KEPT, id) === name);
 }
 
 /** A name that is too long is cut, with its hash, so that two long ones stay two. */
