@@ -9,7 +9,7 @@ import { identityOf } from '../../core/liveness.ts';
 import { liveContext } from '../../core/testing.ts';
 import { sandboxSuite } from '../sandbox.suite.ts';
 import { tinyDriver } from '../testing.ts';
-import { processSandboxes } from './runner.ts';
+import { processSandboxes, sandboxUserIn } from './runner.ts';
 
 const parent = mkdtempSync(join(tmpdir(), 'lifeboat-runner-'));
 after(() => rmSync(parent, { recursive: true, force: true }));
@@ -26,6 +26,14 @@ test('a server that refuses root runs as somebody else', {
   await using sandbox = await processSandboxes().start(ctx, tinyDriver, 'unprivileged');
   const [, uid] = (await sandbox.component.probe(ctx)).identity.split(' ');
   assert.notEqual(Number(uid), 0);
+});
+
+test('a sandbox of root runs as the owner of live data only where there is neither a user lifeboat nor nobody', () => {
+  const lines = ['root:x:0:0::/:', 'postgres:x:101:104::/:', 'nobody:x:65534:65533::/:', 'lifeboat:x:7:8::/:'];
+  assert.deepEqual(sandboxUserIn(lines.join('\n')), { uid: 7, gid: 8 });
+  assert.deepEqual(sandboxUserIn(lines.slice(0, 3).join('\n')), { uid: 65534, gid: 65533 });
+  assert.deepEqual(sandboxUserIn(lines.slice(0, 2).join('\n')), { uid: 101, gid: 104 });
+  assert.equal(sandboxUserIn(lines.slice(0, 1).join('\n')), null);
 });
 
 test('a directory that the server could not get to is told before it is started', {

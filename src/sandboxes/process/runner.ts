@@ -26,6 +26,8 @@ const POLL_MS = 50;
 const PREPARE_MS = 120_000;
 /** Between our look for a free port and the server's own, somebody else may take it. */
 const PORT_ATTEMPTS = 5;
+/** Best first. What is restored may be hostile, and the last one owns the live data of a database's host. */
+const USERS = ['lifeboat', 'nobody', 'postgres'] as const;
 
 export interface ProcessSandboxOptions {
   /** Where sandboxes lie; the system's directory for temporary files unless told otherwise. */
@@ -158,15 +160,22 @@ async function freePort(): Promise<number> {
   return address.port;
 }
 
-/** For servers that refuse to run as root: theirs if there is one, else nobody. Null when we are not root ourselves. */
+/** For servers that refuse to run as root. Null when we are not root ourselves. */
 async function unprivilegedUser(): Promise<User | null> {
   if (process.getuid?.() !== 0) return null;
-  const users = (await readFile('/etc/passwd', 'utf8')).split('\n').map((line) => line.split(':'));
-  const [, , uid, gid] = users.find(([name]) => name === 'postgres') ?? users.find(([name]) => name === 'nobody') ?? [];
-  if (!uid || !gid) {
-    throw new Failure('program-missing', 'a sandbox must not run as root, and there is no user postgres or nobody', {
-      hint: 'run Lifeboat as another user, or create the user postgres',
-    });
+  const user = sandboxUserIn(await readFile('/etc/passwd', 'utf8'));
+  if (user) return user;
+  throw new Failure('program-missing', `a sandbox must not run as root, and there is no user ${USERS.join(' or ')}`, {
+    hint: 'run Lifeboat as another user, or create the user lifeboat',
+  });
+}
+
+/** The best user for sandboxes; null when there is none. */
+export function sandboxUserIn(passwd: string): User | null {
+  const users = passwd.split('\n').map((line) => line.split(':'));
+  for (const name of USERS) {
+    const [, , uid, gid] = users.find(([each]) => each === name) ?? [];
+    if (uid && gid && uid !== '0') return { uid: Number(uid), gid: Number(gid) };
   }
-  return { uid: Number(uid), gid: Number(gid) };
+  return null;
 }
