@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { test } from 'node:test';
 import { bytesOf, readAll } from './bytes.ts';
 import { Failure } from './errors.ts';
@@ -144,4 +145,22 @@ test('stopping a program that is gone ends the child that it left behind', async
     await waitUntilDead(left);
     break;
   }
+});
+
+test('a helper that a program leaves behind holds up nothing once the output is closed', async () => {
+  const ctx = liveContext();
+  const script = 'sleep 600 >/dev/null 2>&1 & echo secret; exec >&-; read told';
+  const running = start(ctx, { program: 'sh', args: ['-c', script] }, { stdin: 'pipe', deadlineMs: 60_000 });
+  assert.equal((await readAll(running.stdout)).toString(), 'secret\n');
+  await running.feed(bytesOf('told\n'));
+  await running.succeeded();
+  assert.equal(getEventListeners(ctx.signal, 'abort').length, 0);
+  await running.stop();
+});
+
+test('a program whose children we may not signal is no failure', async (t) => {
+  t.mock.method(process, 'kill', () => {
+    throw Object.assign(new Error('kill EPERM'), { code: 'EPERM' });
+  });
+  assert.equal(await run(liveContext(), node('console.log("done")')), 'done\n');
 });

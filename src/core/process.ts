@@ -79,7 +79,7 @@ export function start(ctx: Context, command: Command, options: StartOptions = {}
   const exit = waitForExit(child, command);
   exit.then(
     // A child of its own may hold the output open and be waited for: until that is closed, deadline and abort hold.
-    () => (group.lives() ? stdout.once('close', release) : release()),
+    () => (group.lives() && !stdout.closed ? stdout.once('close', release) : release()),
     release, // reported to whoever awaits ended()
   );
 
@@ -219,8 +219,9 @@ function groupOf(child: ChildProcess): Group {
     try {
       process.kill(-(child.pid ?? 0), signal);
     } catch (error) {
-      if (systemCode(error) !== 'ESRCH') throw error;
-      gone = true; // for good: the number may be another's from now on
+      if (systemCode(error) === 'ESRCH')
+        gone = true; // for good: the number may be another's from now on
+      else if (systemCode(error) !== 'EPERM') throw error; // it lives as somebody whom we may not signal
     }
   }
   child.once('exit', () => send(0));
