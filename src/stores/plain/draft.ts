@@ -14,6 +14,7 @@ import {
   announcedKey,
   announcedPrefix,
   DRAFTS,
+  draftKey,
   fileKey,
   INDEXES,
   indexKey,
@@ -21,10 +22,11 @@ import {
   ownDigestKey,
   PARTS,
   partKey,
+  pendingKey,
   receiptKey,
 } from './keys.ts';
 import { isThere, ownPlaceOf, type Place, type PlainFile, type Proof, placeOf } from './manifest.ts';
-import { deleteKeys, findJson, keysBelow, putBody, putJson } from './objects.ts';
+import { deleteKeys, findJson, findNote, keysBelow, putBody, putJson } from './objects.ts';
 import type { Layout } from './settings.ts';
 
 const PUTS_AT_ONCE = 16;
@@ -35,7 +37,8 @@ export const planSchema = z.object({
   components: z.array(z.object({ name: z.string(), kind: z.string() })),
   aside: z.boolean().default(false),
 });
-const announcedSchema = z.object({ file: z.string(), component: z.string() });
+const fileNoteSchema = z.object({ file: z.string() });
+const announcedSchema = fileNoteSchema.extend({ component: z.string() });
 
 export interface PlainBucket {
   readonly bucket: Bucket;
@@ -55,11 +58,12 @@ export interface PlainDraft extends Draft {
 /** `owned` by who began it: given up in order, it leaves nothing. One that was resumed is left to whoever began it. */
 export function openDraft(ctx: Context, store: DraftStore, id: string, plan: DraftPlan, owned: boolean): PlainDraft {
   const puts = gate(PUTS_AT_ONCE);
+  const place = plan.aside ? ownPlaceOf(id) : placeOf(store.layout, id);
   let deletes = owned;
   const sinks: OpenSink[] = [];
   return {
     id,
-    place: plan.aside ? ownPlaceOf(id) : placeOf(store.layout, id),
+    place,
     sink(component) {
       const sink = openSink(ctx, store, { id, plan, component, puts });
       sinks.push(sink);
@@ -72,9 +76,24 @@ export function openDraft(ctx: Context, store: DraftStore, id: string, plan: Dra
       await Promise.all(sinks.map((sink) => sink[Symbol.asyncDispose]()));
       if (!deletes) return;
       const last = { ...ctx, signal: AbortSignal.timeout(CLEANUP_MS_MAX) };
-      await deleteDraft(last, store, id).catch(() => undefined); // rubbish at most, and `reclaim` finds it
+      await giveUp(last, store, place).catch(() => undefined); // rubbish at most, and `reclaim` finds it
     },
   };
+}
+
+/** Nothing, when somebody who took it up may have committed it: who commits puts the checksum, then looks for the note. */
+async function giveUp(ctx: Context, store: PlainBucket, { id, manifest, digest }: Place): Promise<void> {
+  const { bucket } = store;
+  await putJson(ctx, bucket, pendingKey(id), { files: [] });
+  const taken = (await isThere(ctx, bucket, manifest)) || (await isThere(ctx, bucket, digest));
+  if (!taken) await deleteDraft(ctx, store, id);
+  await bucket.delete(ctx, pendingKey(id));
+}
+
+/** 'lease-lost' when somebody else has committed the draft, or cleared it away. */
+export async function assertKept(ctx: Context, bucket: Bucket, id: string): Promise<void> {
+  if (await isThere(ctx, bucket, draftKey(id))) return;
+  throw new Failure('lease-lost', `${bucket.url}: the draft ${id} was committed or cleared away by somebody else`);
 }
 
 /**
@@ -103,7 +122,7 @@ export async function* announcedFiles(
   id: string,
 ): AsyncIterable<string> {
   for await (const key of keysBelow(ctx, bucket, announcedPrefix(id))) {
-    const note = await findJson(ctx, bucket, key, announcedSchema);
+    const note = await findNote(ctx, bucket, key, fileNoteSchema);
     if (!note) continue; // committed or given up meanwhile
     const { file } = note;
     if (mayBelong(layout, id, file)) yield file;
@@ -182,6 +201,7 @@ function openSink(
     async receipt(putCtx) {
       while (running.size > 0) await Promise.all(running);
       closed = true;
+      await assertKept(putCtx, bucket, id);
       const list = measured(spool.lines());
       await putBody(putCtx, bucket, indexKey(id, component), list.body);
       const proof: Proof = { index: list.sum(), files: inOrder(files) };

@@ -68,6 +68,22 @@ export async function findJson<S extends z.ZodType>(
   }
 }
 
+/** The same, null also when it can't be understood: it names nothing, and keeps nobody from clearing up the rest. */
+export async function findNote<S extends z.ZodType>(
+  ctx: Context,
+  bucket: Bucket,
+  key: string,
+  schema: S,
+): Promise<z.output<S> | null> {
+  try {
+    return await findJson(ctx, bucket, key, schema);
+  } catch (error) {
+    if (!isFailure(error, 'malformed')) throw error;
+    ctx.log.warn('a note can not be understood: the files that it names are left alone', { key });
+    return null;
+  }
+}
+
 export async function deleteKeys(
   ctx: Context,
   bucket: Bucket,

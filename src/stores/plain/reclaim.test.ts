@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { faultyBucket } from '../../buckets/faulty.ts';
+import { bytesOf } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
 import type { Context, Receipt } from '../../core/model.ts';
 import type { Bucket, Draft, Store } from '../../core/storage.ts';
@@ -46,6 +47,48 @@ test('whenever an old draft is taken up and committed while it is being cleared 
       outcomes.add(await meeting(layout, { commitAt: look })); // by the process that began it, after a long sleep
     }
     assert.deepEqual([...outcomes].sort(), ['committed', 'refused'], layout);
+  }
+});
+
+test('a component that was being written while its draft was cleared away makes no point', async () => {
+  for (const layout of LAYOUTS) {
+    const ctx = testContext();
+    const { bucket, store } = await opened(ctx, layout);
+    const draft = await store.begin(ctx, ID, planOf(PLAN));
+    const [first, ...rest] = PLAN.redis?.parts ?? [];
+    assert.ok(first);
+    const sink = draft.sink('redis');
+    await sink.put(ctx, first.name, bytesOf(first.data), first.rendition ? { rendition: first.rendition } : {});
+    const { redis } = PLAN;
+    assert.ok(redis);
+    const whole = await fill(ctx, draft.sink('postgresql'), PLAN.postgresql?.parts ?? []);
+    const index = `0-lifeboat/index/${ID}/postgresql.ndjson`;
+    const list = await text(ctx, bucket, index);
+    ctx.advance(3 * DAY_MS);
+    await (await other(ctx, bucket, layout)).reclaim(ctx, { apply: true, graceMs: DAY_MS });
+    await assert.rejects(fill(ctx, sink, rest), (error) => isFailure(error, 'lease-lost'));
+    await bucket.put(ctx, index, Buffer.from(list)); // as if its receipt had been under way
+    const point = pointOf(ID, { postgresql: PLAN.postgresql ?? redis });
+    await assert.rejects(store.commit(ctx, draft, point, [whole]), (error) => isFailure(error, 'lease-lost'));
+    assert.deepEqual(await Array.fromAsync(store.list(ctx)), []);
+  }
+});
+
+test('a note that nobody understands keeps nothing else from being cleared away', async () => {
+  for (const layout of LAYOUTS) {
+    const ctx = testContext();
+    const { bucket, store } = await opened(ctx, layout);
+    const before = await keys(ctx, bucket, '');
+    await halfDone(ctx, store);
+    const [announced] = await keys(ctx, bucket, `0-lifeboat/drafts/${ID}/files/`);
+    const file = JSON.parse(await text(ctx, bucket, announced ?? '')).file;
+    await bucket.put(ctx, announced ?? '', Buffer.from(JSON.stringify({ file }))); // whose it was does not matter
+    await bucket.put(ctx, `0-lifeboat/drafts/${ID}/files/0.json`, Buffer.from('{"fi'));
+    await bucket.put(ctx, `0-lifeboat/pending-delete/${LATER}.json`, Buffer.from(''));
+    ctx.advance(3 * DAY_MS);
+    await store.reclaim(ctx, { apply: true, graceMs: DAY_MS });
+    assert.deepEqual(await keys(ctx, bucket, ''), before);
+    assert.ok(ctx.logged.some(({ level, message }) => level === 'warn' && /can not be understood/.test(message)));
   }
 });
 

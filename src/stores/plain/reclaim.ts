@@ -20,7 +20,7 @@ import {
   pendingKey,
 } from './keys.ts';
 import { IMPORTED, isThere, type PlainPoint } from './manifest.ts';
-import { deleteKeys, findJson, keysBelow, putJson } from './objects.ts';
+import { deleteKeys, findNote, keysBelow, putJson } from './objects.ts';
 
 /** The files that are to go; `imported`, when other programs have named them. */
 const pendingSchema = z.object({ files: z.array(z.string()), imported: z.boolean().default(false) });
@@ -137,7 +137,7 @@ export async function refuseCleared(ctx: Context, bucket: Bucket, id: string): P
  */
 async function deleteLeftover(ctx: Context, store: PlainBucket, id: string, oldBefore: number): Promise<boolean> {
   const { bucket } = store;
-  const pending = await findJson(ctx, bucket, pendingKey(id), pendingSchema);
+  const pending = await findNote(ctx, bucket, pendingKey(id), pendingSchema);
   if (!pending) {
     await putJson(ctx, bucket, pendingKey(id), NOTHING);
     if (await isInUse(ctx, bucket, id, oldBefore)) {
@@ -172,7 +172,7 @@ async function writtenAt(ctx: Context, bucket: Bucket, key: string): Promise<num
 }
 
 async function filesOf(ctx: Context, store: PlainBucket, id: string): Promise<readonly string[]> {
-  const pending = (await findJson(ctx, store.bucket, pendingKey(id), pendingSchema)) ?? NOTHING;
+  const pending = (await findNote(ctx, store.bucket, pendingKey(id), pendingSchema)) ?? NOTHING;
   return [...ownFiles(ctx, store, id, pending), ...(await Array.fromAsync(announcedFiles(ctx, store, id)))];
 }
 

@@ -11,7 +11,7 @@ import type { Bucket, Draft, DraftPlan, Store, StoreFormat } from '../../core/st
 import { adopt } from './adopt.ts';
 import { plainArchive } from './archive.ts';
 import { checkPoint, unreadable } from './check.ts';
-import { announcedFiles, type DraftStore, openDraft, type PlainDraft, planSchema } from './draft.ts';
+import { announcedFiles, assertKept, type DraftStore, openDraft, type PlainDraft, planSchema } from './draft.ts';
 import { openIndex, type PartIndex } from './index.ts';
 import {
   DRAFTS,
@@ -224,6 +224,7 @@ async function commit(
   await dropUnused(ctx, store, point, proofs);
   await bucket.put(ctx, place.digest, Buffer.from(`${sha256}\n`));
   await refuseCleared(ctx, bucket, point.id);
+  await assertKept(ctx, bucket, point.id); // after it: a note goes once the draft is gone
   committing();
   await bucket.put(ctx, place.manifest, manifest, { ifAbsent: true, contentType: 'application/json' });
   // It is committed: what the draft leaves is rubbish, which `reclaim` finds.
