@@ -91,8 +91,10 @@ async function storeNames(session: Session): Promise<readonly string[]> {
 
 async function pointIds(ctx: Context, session: Session): Promise<readonly string[]> {
   const config = await session.config();
+  // Whoever presses TAB has run nothing yet, least of all the commands of a file that lies here by chance.
+  const quiet = { ...config, stores: config.stores.filter(({ asksOthers }) => !asksOthers) };
   const ids = await withDeadline(ctx, POINTS_DEADLINE_MS, 'listing points', async (limited) => {
-    await using stack = await openStack(limited, config, { components: [] });
+    await using stack = await openStack(limited, quiet, { components: [] });
     return pointsOf(await listEverywhere(limited, stack)).map(({ point }) => point.id);
   }).catch(() => []); // the words stay
   return ['latest', 'latest-proved', ...ids.slice(-POINTS_MAX).toReversed()];

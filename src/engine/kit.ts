@@ -12,11 +12,15 @@ const KEY_SHOWN = 8;
 const kitSchema = z.object({ format: z.literal(1), made_at: z.string(), key: z.string() });
 type Kit = z.output<typeof kitSchema>;
 
-/** The key of the kit that is handed out now: the one in use. Null for a store without passwords. */
-export async function noteKit(ctx: Context, store: Store): Promise<string | null> {
+/**
+ * The key that is in use; null for a store without passwords. It is noted as that of the kit that is handed out now
+ * where none is noted, and with `renew` in any case.
+ */
+export async function noteKit(ctx: Context, store: Store, { renew }: { renew: boolean }): Promise<string | null> {
   const key = (await store.keys?.list(ctx))?.find(({ current }) => current)?.id;
   if (key === undefined) return null;
-  if ((await readKit(ctx, store))?.key !== key) {
+  const noted = await readKit(ctx, store);
+  if (noted === null || (renew && noted.key !== key)) {
     await store.records.put(ctx, 'kit', RECORD, { format: 1, made_at: ctx.now().toISOString(), key });
   }
   return key;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -36,6 +36,19 @@ describe('completion', () => {
       if (not) assert.doesNotMatch(words, not);
     });
   }
+
+  test('never runs a command that a configuration names for a secret, and offers the points of other stores', async () => {
+    const text = readFileSync(join(stack.dir, 'lifeboat.yaml'), 'utf8');
+    const ran = join(stack.dir, 'ran');
+    writeFileSync(
+      join(stack.dir, 'exec.yaml'),
+      text.replace(/\$\{file:([^}]*)\}/, (_whole, file: string) => `\${exec:touch ${ran}; cat ${file}}`),
+    );
+    assert.match((await offered('--config', 'exec.yaml', 'show', '')).join(' '), /^latest latest-proved \d{4}-/);
+    assert.equal(existsSync(ran), false);
+    await expectExit(0, ['--config', 'exec.yaml', 'list'], { cwd: stack.dir });
+    assert.equal(existsSync(ran), true);
+  });
 
   test('works in bash', async () => {
     const { stdout: script } = await expectExit(0, ['completion', 'bash']);

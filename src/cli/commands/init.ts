@@ -9,7 +9,7 @@ import { noteKit } from '../../engine/kit.ts';
 import { CONFIG_FILES, loadConfig, parseConfig } from '../config/load.ts';
 import type { Config } from '../config/model.ts';
 import { type Found, fromCompose, fromEnvironment } from '../init/detect.ts';
-import { configText, type InitChoice, recoveryKit, withoutSecrets } from '../init/template.ts';
+import { configText, type InitChoice, recoveryKit, type SecretFile, withoutSecrets } from '../init/template.ts';
 import type { Bind, Session } from '../session.ts';
 import { openBucket } from '../stack.ts';
 import { table } from '../terminal.ts';
@@ -85,11 +85,21 @@ async function writeConfig(session: Session, options: Options, file: string): Pr
   const text = configText({ ...choice, components });
   await parseConfig(session.ctx, text, file); // never leave a file behind that we would not read
   await mkdir(dirname(choice.passwordFile), { recursive: true });
-  for (const secret of secrets) await writeFile(secret.file, secret.text, { mode: 0o600, flag: 'wx' });
+  await writeSecrets(secrets);
   await ensurePassword(choice.passwordFile);
   await mkdir(dirname(resolve(file)), { recursive: true });
   await writeFile(file, text, { mode: 0o600, flag: 'wx' });
   return await loadConfig(session.ctx, file);
+}
+
+export async function writeSecrets(secrets: readonly SecretFile[]): Promise<void> {
+  const taken = secrets.find(({ file }) => existsSync(file));
+  if (taken) {
+    throw new Failure('exists', `${taken.file}, which would keep the URL with its password, is there already`, {
+      hint: 'move it away, or give the password in a variable: --from-env; nothing was written',
+    });
+  }
+  for (const { file, text } of secrets) await writeFile(file, text, { mode: 0o600, flag: 'wx' });
 }
 
 async function choose(session: Session, options: Options): Promise<InitChoice> {
@@ -153,7 +163,8 @@ async function createStores(ctx: Context, config: Config): Promise<readonly Crea
       await using opened = await each.format.open(ctx, bucket, settings).catch((cause: unknown) => {
         throw isFailure(cause, 'missing') && there ? there : cause; // what is there is no store
       });
-      results.push({ name: each.name, url: each.url, state, key: await noteKit(ctx, opened) });
+      // What init prints may never leave this machine, so it takes the place of no kit that somebody keeps.
+      results.push({ name: each.name, url: each.url, state, key: await noteKit(ctx, opened, { renew: false }) });
     } finally {
       await bucket.close();
     }

@@ -24,6 +24,8 @@ test('a recovery kit that opens the store no more is shown by drills and status 
   const status = await stack.run('status');
   assert.equal(status.exit, 3);
   assert.match(status.text, /DOES NOT OPEN IT/);
+  assert.equal((await stack.run('init')).exit, 0);
+  assert.deepEqual(await drilled(stack), [3, 'fail'], 'another init made the old kit pass');
   assert.equal((await stack.run('keys', 'kit')).exit, 0);
   assert.deepEqual(await drilled(stack), [0, 'pass']);
   assert.equal((await stack.run('status')).exit, 0);

@@ -75,7 +75,9 @@ async function printKit(session: Session): Promise<0> {
   const [unread] = stack.failed;
   if (unread) throw unread.error; // a kit that leaves out a store is none
   const stores: { name: string; url: string; key: string | null }[] = [];
-  for (const { name, store } of stack.stores) stores.push({ name, url: store.url, key: await noteKit(ctx, store) });
+  for (const { name, store } of stack.stores) {
+    stores.push({ name, url: store.url, key: await noteKit(ctx, store, { renew: true }) });
+  }
   const kit = recoveryKit(config.stack, stores, resolve(config.file));
   session.print({ recovery_kit: kit, stores }, kit);
   return 0;

@@ -11,7 +11,7 @@ import { bucketPlugin, driverPlugin, formatPlugin } from '../plugins.ts';
 import type { ComponentConfig, Config, StoreConfig } from './model.ts';
 import { checkReferences } from './references.ts';
 import { componentCommon, configSchema, storeCommon } from './schema.ts';
-import { PLACEHOLDER, resolveSecrets } from './secrets.ts';
+import { asksOthers, PLACEHOLDER, resolveSecrets } from './secrets.ts';
 
 /** Where lifeboat.yaml is looked for when it is not named. */
 export const CONFIG_FILES = ['lifeboat.yaml', '/etc/lifeboat/lifeboat.yaml'] as const;
@@ -153,6 +153,7 @@ async function parseStore(
     format: format.format,
     bucket,
     rateLimit: common.rate_limit,
+    asksOthers: asksOthers(own),
     settings: async (ctx) => split((await resolveSecrets(ctx, own, path.join('.'))) as Record<string, unknown>),
   };
 }

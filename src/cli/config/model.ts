@@ -12,6 +12,8 @@ export interface StoreConfig {
   readonly format: StoreFormat;
   readonly bucket: BucketPlugin;
   readonly rateLimit: number | undefined;
+  /** To resolve its secrets a command is run, or another service asked. */
+  readonly asksOthers: boolean;
   /** With secrets resolved: what the bucket and the format are opened with. */
   settings(ctx: Context): Promise<{ bucket: unknown; format: unknown }>;
 }

@@ -19,6 +19,11 @@ const RESOLVERS: Readonly<Record<string, Resolve>> = {
   vault: async (ctx, argument) => (await import('./vault.ts')).fromVault(ctx, argument),
 };
 
+/** Whether secrets of `value` are had from a command or another service, not only from variables and files. */
+export function asksOthers(value: unknown): boolean {
+  return /\$\{(?!env:|file:)[a-z-]+:/.test(JSON.stringify(value));
+}
+
 /** A copy of `value` with every placeholder replaced. `path` names where it stands, for messages. */
 export async function resolveSecrets(ctx: Context, value: unknown, path: string): Promise<unknown> {
   if (typeof value === 'string') return await resolveText(ctx, value, path);

@@ -11,7 +11,7 @@ export interface InitChoice {
   readonly components: readonly Found[];
 }
 
-interface SecretFile {
+export interface SecretFile {
   readonly file: string;
   readonly text: string;
 }
