@@ -2,6 +2,15 @@ import assert from 'node:assert/strict';
 import { renameSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { Failure, isFailure } from '../core/errors.ts';
+import { testContext } from '../core/testing.ts';
+import { backUp } from '../engine/backup.ts';
+import type { NamedStore, StackComponent } from '../engine/model.ts';
+import { listPoints, type Wanted } from '../engine/points.ts';
+import { putProof } from '../engine/proofs.ts';
+import { kv, kvServer } from '../engine/testing.ts';
+import { disk, named } from '../engine/testing-store.ts';
+import { chooseEverywhere, type Listing } from './across.ts';
 import { filesStack } from './testing.ts';
 
 /** Where a folder is wanted, a link is refused: the store opens, and can not be listed. */
@@ -68,5 +77,90 @@ describe('one store that can not be listed', () => {
     const { exit, failure } = await stack.run('restore', '1999', '--preview');
     assert.match(failure, /there is no point 1999, and store one could not be read/);
     assert.equal(exit, 17);
+  });
+});
+
+describe('of the points of several stores', () => {
+  async function listed() {
+    const ctx = testContext();
+    const [local, offsite] = [named('local', disk()), named('offsite', disk())];
+    const servers = [kvServer({ a: '1' }), kvServer({ c: '3' })] as const;
+    const [db, cache] = [kv('db', servers[0]), kv('cache', servers[1])];
+    const take = (
+      slot: string,
+      stores: readonly NamedStore[],
+      components: readonly StackComponent[],
+      stack = 'shop',
+    ) => {
+      for (const server of servers) server.cutAt = slot;
+      return backUp(ctx, { stack, plan: 'p', components, stores, slot: new Date(slot) });
+    };
+    await take('2026-11-20T02:00:00Z', [local, offsite], [db, cache]);
+    await take('2026-11-21T02:00:00Z', [local], [db, cache]);
+    await take('2026-11-21T06:00:00Z', [offsite], [cache]);
+    await putProof(ctx, offsite.store, {
+      point: '2026-11-20-020000',
+      how: 'drill',
+      components: ['db', 'cache'],
+      source: null,
+    });
+    const choose = async (wanted: Wanted, unreadable: Listing['unreadable'] = []) => {
+      const stores = await Promise.all(
+        [local, offsite].map(async (store) => ({ store, views: await listPoints(ctx, store) })),
+      );
+      const { store, chosen } = chooseEverywhere({ stores, unreadable }, 'shop', wanted);
+      return [store.name, chosen.point.id, ...chosen.passedOver];
+    };
+    return { choose, take, local, offsite, db, cache };
+  }
+
+  test('the latest is the one that holds the most, not a newer one of the cache in another store', async () => {
+    const { choose } = await listed();
+    assert.deepEqual(await choose({ word: 'latest', components: ['db', 'cache'] }), [
+      'local',
+      '2026-11-21-020000',
+      '2026-11-21-060000',
+    ]);
+    assert.deepEqual(await choose({ components: ['cache'] }), ['offsite', '2026-11-21-060000']);
+  });
+
+  test('a prefix that fits several is ambiguous, also when each store holds only one of them', async () => {
+    const { choose } = await listed();
+    await assert.rejects(choose({ word: '2026-11-21' }), (error) => {
+      assert.ok(isFailure(error, 'ambiguous'));
+      assert.match(`${error.message}, ${error.hint}`, /^2 points begin .*2026-11-21-060000, 2026-11-21-020000$/);
+      return true;
+    });
+    assert.deepEqual(await choose({ word: '2026-11-20' }), ['local', '2026-11-20-020000'], 'one point in two stores');
+  });
+
+  test('one comes from the first store that holds it, a proved one from where it was proved', async () => {
+    const { choose } = await listed();
+    assert.deepEqual((await choose({ at: new Date('2026-11-20T03:00:00Z') })).slice(0, 2), [
+      'local',
+      '2026-11-20-020000',
+    ]);
+    assert.deepEqual(await choose({ word: 'latest-proved' }), ['offsite', '2026-11-20-020000']);
+  });
+
+  test('plans that wrote different ones under one id into different stores hide none of them', async () => {
+    const { choose, take, local, offsite, db, cache } = await listed();
+    await take('2026-11-22T02:00:00Z', [local], [cache]);
+    await take('2026-11-22T02:00:00Z', [offsite], [db, cache]);
+    await take('2026-11-23T02:00:00Z', [local], [db], 'other');
+    await take('2026-11-23T02:00:00Z', [offsite], [db]);
+    assert.deepEqual(await choose({ components: ['db', 'cache'] }), [
+      'offsite',
+      '2026-11-22-020000',
+      '2026-11-23-020000',
+    ]);
+    assert.deepEqual(await choose({ word: '2026-11-23-020000' }), ['offsite', '2026-11-23-020000']);
+  });
+
+  test('what none of them holds may lie in one that can not be read', async () => {
+    const { choose } = await listed();
+    const away = [{ name: 'tape', error: new Failure('unreachable', 'no route') }];
+    await assert.rejects(choose({ word: '1999' }, away), (error) => isFailure(error, 'unreachable'));
+    await assert.rejects(choose({ word: '2026-11-21' }, away), (error) => isFailure(error, 'ambiguous'));
   });
 });

@@ -56,23 +56,18 @@ export interface ChosenIn {
   readonly unreadable: Listing['unreadable'];
 }
 
-/** The point that `wanted` means, and the first store in order that holds it. */
-export function chooseEverywhere(listing: Listing, stack: string, wanted: Wanted): ChosenIn {
-  const found: { store: NamedStore; chosen: Chosen }[] = [];
-  let failed: { error: unknown } | undefined;
-  for (const { store, views } of listing.stores) {
-    try {
-      found.push({ store, chosen: choosePoint(views, stack, wanted) });
-    } catch (error) {
-      failed ??= { error };
-    }
+/** The point that `wanted` means among those of all stores, and the first store in order that holds it. */
+export function chooseEverywhere({ stores, unreadable }: Listing, stack: string, wanted: Wanted): ChosenIn {
+  const everywhere = stores
+    .flatMap(({ store, views }) => views.map((view) => ({ ...view, store })))
+    .toSorted((a, b) => (a.point.id === b.point.id ? 0 : a.point.id < b.point.id ? -1 : 1));
+  try {
+    const chosen = choosePoint(everywhere, stack, wanted);
+    const exact = wanted.at === undefined && wanted.word === chosen.point.id;
+    return { store: chosen.store, chosen, unreadable: exact ? [] : unreadable };
+  } catch (error) {
+    throw notFound(error, unreadable);
   }
-  const [first, ...others] = found;
-  if (!first) throw notFound(failed?.error, listing.unreadable);
-  // 'latest' may be newer in another store: one that failed in the last backup lacks it.
-  const best = others.reduce((newest, each) => (each.chosen.point.id > newest.chosen.point.id ? each : newest), first);
-  const exact = wanted.at === undefined && wanted.word === best.chosen.point.id;
-  return { ...best, unreadable: exact ? [] : listing.unreadable };
 }
 
 /** What is missing in the stores that can be read may lie in one that can't. */

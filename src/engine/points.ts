@@ -44,13 +44,16 @@ export interface Wanted {
   /** The components it is wanted for: words and times choose among the points that hold the most of them. */
   readonly components?: readonly string[] | undefined;
 }
-export interface Chosen extends PointView {
+export type Chosen<V extends PointView = PointView> = V & {
   /** Ids of newer points that fit, but lack some of the wanted components. */
   readonly passedOver: readonly string[];
-}
+};
 
-/** 'missing' when none fits, 'ambiguous' with the candidates when several do, 'not-this-stack' for another's point. */
-export function choosePoint(views: readonly PointView[], stack: string, wanted: Wanted): Chosen {
+/**
+ * 'missing' when none fits, 'ambiguous' with the candidates when several do, 'not-this-stack' for another's point. The
+ * views are in order of id; of those of one point in several stores the first that fits is chosen.
+ */
+export function choosePoint<V extends PointView>(views: readonly V[], stack: string, wanted: Wanted): Chosen<V> {
   const own = views.filter(({ point }) => point.stack === stack);
   const word = wanted.word ?? 'latest';
   // What was taken as a way back from a restore holds the very data that somebody wanted to be rid of.
@@ -64,29 +67,28 @@ export function choosePoint(views: readonly PointView[], stack: string, wanted: 
   return { ...chooseById(views, own, stack, word), passedOver: [] };
 }
 
-function chooseById(views: readonly PointView[], own: readonly PointView[], stack: string, word: string): PointView {
-  const exact = views.find(({ point }) => point.id === word);
+function chooseById<V extends PointView>(views: readonly V[], own: readonly V[], stack: string, word: string): V {
+  const exact = [...own, ...views].find(({ point }) => point.id === word);
   if (exact) {
     if (exact.point.stack === stack) return exact;
     throw new Failure('not-this-stack', `point ${word} belongs to stack ${exact.point.stack}, not to ${stack}`);
   }
   const found = word === '' ? [] : own.filter(({ point }) => point.id.startsWith(word));
   const [first] = found;
-  if (first && found.length === 1) return first;
-  if (found.length > 1) {
-    throw new Failure('ambiguous', `${found.length} points begin with ${word}`, { hint: candidates(found) });
-  }
+  const count = idsOf(found).length;
+  if (first && count === 1) return first;
+  if (count > 1) throw new Failure('ambiguous', `${count} points begin with ${word}`, { hint: candidates(found) });
   throw new Failure('missing', `there is no point ${word}`, {
     hint: own.length === 0 ? none(stack, views).message : candidates(own),
   });
 }
 
-function chooseAt(
-  own: readonly PointView[],
+function chooseAt<V extends PointView>(
+  own: readonly V[],
   stack: string,
   at: Date,
   components: readonly string[] | undefined,
-): Chosen {
+): Chosen<V> {
   const before = own.filter(({ point }) => lastCut(point) <= at.getTime());
   return newest(before, components, () => {
     const [earliest] = own;
@@ -99,23 +101,23 @@ function chooseAt(
 }
 
 /** The newest of those that hold the most of `components`: a point of the cache alone is not the stack's latest. */
-function newest(
-  views: readonly PointView[],
+function newest<V extends PointView>(
+  views: readonly V[],
   components: readonly string[] | undefined,
   otherwise: () => Failure,
-): Chosen {
-  let best: PointView | undefined;
+): Chosen<V> {
+  let best: V | undefined;
   let most = -1;
   for (const view of views) {
     const held = heldBy(view.point);
     const holds = components === undefined ? 0 : components.filter((name) => held.includes(name)).length;
-    if (holds < most || (best && holds === most && view.point.id < best.point.id)) continue;
+    if (holds < most || (best && holds === most && view.point.id <= best.point.id)) continue;
     [best, most] = [view, holds];
   }
   if (!best || (most === 0 && components !== undefined && components.length > 0))
     throw lacking(views, components, otherwise);
   const { id } = best.point;
-  return { ...best, passedOver: views.filter(({ point }) => point.id > id).map(({ point }) => point.id) };
+  return { ...best, passedOver: idsOf(views.filter(({ point }) => point.id > id)) };
 }
 
 function lacking(
@@ -153,7 +155,12 @@ function noneProved(stack: string, own: readonly PointView[]): Failure {
 }
 
 function candidates(views: readonly PointView[]): string {
-  const ids = views.map(({ point }) => point.id).toReversed();
+  const ids = idsOf(views).toReversed();
   const shown = ids.slice(0, CANDIDATES_MAX).join(', ');
   return ids.length > CANDIDATES_MAX ? `points: ${shown} and ${ids.length - CANDIDATES_MAX} more` : `points: ${shown}`;
+}
+
+/** Each once: a point may lie in several stores. */
+function idsOf(views: readonly PointView[]): readonly string[] {
+  return [...new Set(views.map(({ point }) => point.id))];
 }
