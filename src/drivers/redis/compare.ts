@@ -40,11 +40,9 @@ export async function* compare(
 /** What a server does by itself is no difference. */
 function excused({ expected, actual }: LinePair, found: Finding, { takenAt, frozen }: Time): Finding {
   if ((expected ?? actual)?.kind === 'modules') {
-    return {
-      ...found,
-      verdict: 'unknown',
-      detail: 'a module keeps it in a way of its own: it is restored, not compared',
-    };
+    const both = expected && actual;
+    const detail = both ? 'a module keeps it in a way of its own: it is there, and not compared' : found.detail;
+    return { ...found, verdict: 'unknown', detail };
   }
   if (found.verdict === 'fail' && expected?.name.includes('/module ') && expected.count === actual?.count) {
     return {

@@ -186,7 +186,7 @@ test('what was asked for over TLS never goes to the target in the clear', async 
   assert.equal((await component.restore(ctx, { base: source })).method, 'restore-commands');
 });
 
-test('a module that keeps data of its own is named, and equality of that data is unknown', async (t) => {
+test('a module that keeps data of its own is named, and told when that data was not restored or is missing', async (t) => {
   if (!(await needServer(t, 'redis-8'))) return;
   const module = join(dirname(await installed('redis-8')), 'falkordb.so');
   if (!existsSync(module)) return t.skip('this redis-8 comes without a module');
@@ -206,7 +206,12 @@ test('a module that keeps data of its own is named, and equality of that data is
     await using target = await startRedis('redis-8', { args: other });
     const live = await redisDriver.open({ url: target.url }).inventory(ctx);
     const findings = await Array.fromAsync(redisDriver.compare(ctx, inventoryOf(source), live));
-    assert.equal(findings.find(({ check }) => check.includes('data of module graphdata'))?.verdict, 'unknown');
+    const found = findings.find(({ check }) => check.includes('data of module graphdata'));
+    assert.equal(found?.verdict, 'unknown');
+    assert.match(found.detail, other === args ? /not compared/ : /missing now/);
+    if (other === args) continue;
+    const restored = await restore(ctx, readSettings({ url: target.url }), { base: source }, {}, 'restore-commands');
+    assert.match(restored.warnings.join(), /module graphdata keeps beside the keys was not restored/);
   }
 });
 

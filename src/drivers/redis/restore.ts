@@ -140,7 +140,7 @@ async function restoreByCommands(ctx: Context, work: Work, way: Exclude<Way, 'ma
     select,
     replace: replace && select.patterns !== null,
     fieldExpiry: hasFieldExpiry(server.version),
-    libraries: work.whole,
+    whole: work.whole,
     now: await serverTime(ctx, load),
   };
   try {
@@ -154,6 +154,7 @@ async function restoreByCommands(ctx: Context, work: Work, way: Exclude<Way, 'ma
     const skipped = [...result.modules].map(
       ([module, count]) => `${count} values of module ${module} were not restored`,
     );
+    for (const module of result.ownData) skipped.push(`what module ${module} keeps beside the keys was not restored`);
     if (result.fieldExpiries > 0)
       skipped.push(`${result.fieldExpiries} hash fields no longer expire: the target can't do that`);
     if (result.expired > 0) skipped.push(`${result.expired} keys were left out: their time has come meanwhile`);

@@ -161,7 +161,7 @@ async function writeKey(connection: Connection, server: ServerFacts, key: KeyRow
     select,
     replace: true,
     fieldExpiry: hasFieldExpiry(server.version),
-    libraries: false,
+    whole: false,
     now: 0,
   } as const;
   const pieces: Buffer[] = [];

@@ -14,8 +14,8 @@ export interface CommandOptions {
   readonly replace: boolean;
   /** The target knows HPEXPIREAT. */
   readonly fieldExpiry: boolean;
-  /** Functions belong to no database and no pattern. */
-  readonly libraries: boolean;
+  /** All is restored: also functions and modules' own data, which belong to no database and no pattern. */
+  readonly whole: boolean;
   /** By the target's clock. Keys whose time has come would only delete what has their name. */
   readonly now: number;
 }
@@ -25,6 +25,8 @@ export interface CommandWriter {
   readonly left: {
     /** Values that only the module itself can write, by module. */
     readonly modules: Map<string, number>;
+    /** Modules whose own data outside of keys was met: no command writes it. */
+    readonly ownData: Set<string>;
     /** Fields of hashes that stay for ever now. */
     fieldExpiries: number;
     /** Keys whose time has come. */
@@ -45,7 +47,7 @@ export function commandWriter(
 ): CommandWriter {
   const chosen = selector(options.select);
   const out = outputTo(emit);
-  const left = { modules: new Map<string, number>(), fieldExpiries: 0, expired: 0 };
+  const left = { modules: new Map<string, number>(), ownData: new Set<string>(), fieldExpiries: 0, expired: 0 };
   const raw: Buffer[] = [];
   const logical = logicalVisitor(out, options, left);
   let format: Format = { family: 'redis', version: 0 };
@@ -82,7 +84,10 @@ export function commandWriter(
         format = read;
       },
       library(code) {
-        if (options.libraries) out.command('FUNCTION', 'LOAD', 'REPLACE', code);
+        if (options.whole) out.command('FUNCTION', 'LOAD', 'REPLACE', code);
+      },
+      moduleData(module) {
+        if (options.whole) left.ownData.add(module);
       },
       key(head) {
         wanted = chosen(head.database, head.name);

@@ -20,6 +20,7 @@ export interface Result {
   readonly totals: Readonly<Record<string, number>>;
   /** Of commands: what could not be turned into any. */
   readonly modules: ReadonlyMap<string, number>;
+  readonly ownData: ReadonlySet<string>;
   readonly fieldExpiries: number;
   readonly expired: number;
   readonly keys: number;

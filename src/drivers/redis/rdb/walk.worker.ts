@@ -35,7 +35,8 @@ try {
 
 function perform(input: Input): Result {
   const aux: Record<string, string> = {};
-  const nothing = { lines: [], totals: {}, modules: new Map<string, number>(), fieldExpiries: 0, expired: 0, keys: 0 };
+  const left = { modules: new Map<string, number>(), ownData: new Set<string>(), fieldExpiries: 0, expired: 0 };
+  const nothing = { lines: [], totals: {}, ...left, keys: 0 };
   function walk(visitor: Visitor): Format {
     const note = (name: string, value: string): void => {
       aux[name] = value;
