@@ -28,7 +28,7 @@ export interface Turn {
 }
 
 export interface Coverage {
-  /** What this run read. */
+  /** What this run was to read. */
   readonly turn: Turn;
   /** How many of the 100 shares have been read at all. */
   readonly sharesRead: number;
@@ -44,12 +44,12 @@ export async function nextTurn(ctx: Context, store: Store, share: number): Promi
   return { from: next, shares: Math.min(SHARES, Math.max(1, Math.ceil(share * SHARES))) };
 }
 
-/** Notes that `turn` was read just now. */
-export async function noteTurn(ctx: Context, store: Store, turn: Turn): Promise<Coverage> {
+/** Goes on to the next turn, and notes that this one was read just now, if all of it was. */
+export async function noteTurn(ctx: Context, store: Store, turn: Turn, wasRead: boolean): Promise<Coverage> {
   const record = await read(ctx, store);
   const now = ctx.now().toISOString();
   const readAt = [...record.read_at];
-  for (let each = 0; each < turn.shares; each++) readAt[(turn.from + each) % SHARES] = now;
+  for (let each = 0; wasRead && each < turn.shares; each++) readAt[(turn.from + each) % SHARES] = now;
   await store.records.put(ctx, 'coverage', RECORD, {
     format: 1,
     next: (turn.from + turn.shares) % SHARES,

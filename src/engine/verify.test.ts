@@ -134,6 +134,32 @@ describe('reading a share of the data', () => {
     assert.equal(all.coverage?.runsForAll, 1);
   });
 
+  test('goes on past what is archived, which does not count as read', async () => {
+    const { ctx, store } = await filled();
+    let archived = true;
+    const spied = {
+      ...store,
+      store: {
+        ...store.store,
+        async *check(): AsyncIterable<Finding> {
+          if (archived) yield { check: 'pack 1 can be read', verdict: 'unknown', detail: 'it is archived' };
+        },
+      },
+    };
+    const run = async () => (await verifyPoints(ctx, { in: spied, readData: 0.5 })).coverage;
+    const sums = [await run()];
+    archived = false;
+    sums.push(await run(), await run());
+    assert.deepEqual(
+      sums.map((each) => [each?.turn.from, each?.sharesRead, each?.allReadSince !== null]),
+      [
+        [0, 0, false],
+        [50, 50, false],
+        [0, 100, true],
+      ],
+    );
+  });
+
   test('begins anew when the record of it can not be read', async () => {
     const { ctx, store } = await filled();
     await store.store.records.put(ctx, 'coverage', 'read-data', { next: 1e9 });
