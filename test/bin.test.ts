@@ -28,6 +28,16 @@ function pathWith(name: string, node: string): string {
   return folder;
 }
 
+/** Lifeboat as it is where there is no glibc: the packaged Node is there, and its loader is not. */
+function withoutGlibc(): string {
+  const program = join(dir, 'musl', 'bin', 'lifeboat');
+  mkdirSync(join(dir, 'musl', 'bin'), { recursive: true });
+  writeFileSync(program, readFileSync('bin/lifeboat', 'utf8').replaceAll('loader=/lib', 'loader=/nowhere/lib'));
+  chmodSync(program, 0o755);
+  for (const folder of ['src', 'node_modules']) symlinkSync(resolve(folder), join(dir, 'musl', folder));
+  return program;
+}
+
 /** Lifeboat as it is where its packages for this platform were not installed. */
 function withoutPackagedNode(): string {
   mkdirSync(join(dir, 'bare', 'bin'), { recursive: true });
@@ -56,4 +66,13 @@ test('without the packaged Node it takes a new one of the machine, and says why 
   assert.equal(older.status, 20);
   assert.match(older.stderr, /needs Node 24, and neither the one in PATH \(v20\.20\.2\)/);
   assert.equal(run(bare, ['--version'], pathWith('none', 'exit 127')).status, 20);
+});
+
+test('where the packaged Node can not start for lack of glibc, the one of the machine is taken', () => {
+  const musl = withoutGlibc();
+  const newer = pathWith('of-musl', `echo of the machine >&2; exec ${process.execPath} "$@"`);
+  const ran = run(musl, ['--version'], newer);
+  assert.equal(ran.stdout, `${version}\n`);
+  assert.match(ran.stderr, /of the machine/);
+  assert.equal(run(musl, ['--version'], pathWith('none-of-musl', 'exit 127')).status, 20);
 });
