@@ -109,18 +109,17 @@ async function putGlobals(
   return { lines, warnings: [...passwords, ...places, ...moved] };
 }
 
-/** Roles are outside of snapshots: only of those that stayed as they were it is known how the dump has them. */
+/** Roles are outside of snapshots: only of those that stayed as they were it is known how, and that, the dump has them. */
 function steady(
   before: readonly InventoryLine[],
   after: readonly InventoryLine[],
 ): { lines: InventoryLine[]; changed: string[] } {
   const was = new Map(before.map(({ name, digest }) => [name, digest]));
   const now = new Map(after.map(({ name, digest }) => [name, digest]));
-  const names = [...new Set([...was.keys(), ...now.keys()])];
-  return {
-    lines: after.filter(({ name, digest }) => was.get(name) === digest),
-    changed: names.filter((name) => was.get(name) !== now.get(name)),
-  };
+  const all = new Map([...before, ...after].map((line) => [line.name, line]));
+  const changed = new Set([...all.keys()].filter((name) => was.get(name) !== now.get(name)));
+  const lines = [...all.values()].map((line) => (changed.has(line.name) ? { ...line, digest: null } : line));
+  return { lines, changed: [...changed] };
 }
 
 /** A lock that was not given in time, or a page that can't be read: who holds it and whose it is, the server knows. */

@@ -84,6 +84,14 @@ it('a role that is missing fails, one that differs is unknown, one more is no ma
   ]);
 });
 
+it('of a role that changed during the capture nothing is known, whether it came back or not', async () => {
+  const role = (name: string, digest: string | null) => line('role', name, { digest });
+  assert.deepEqual(await verdicts([role('a', null), role('b', null)], [role('a', '1')]), [
+    'unknown: role a is the same',
+    'unknown: role b is the same',
+  ]);
+});
+
 it('what majors render in different ways is unknown, what is missing a failure', async () => {
   const definition = (name: string, digest: string) => line('definition', `shop: ${name}`, { digest });
   const point = [database('shop'), definition('view a', '1'), definition('view b', '1'), definition('view c', '1')];

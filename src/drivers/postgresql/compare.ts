@@ -59,14 +59,10 @@ function findingsOn(kind: string, pair: LinePair): Finding[] {
 function roleFindings(pair: LinePair, name: string): Finding[] {
   if (!pair.expected) return [];
   const finding = judge(pair, `role ${name}`);
-  if (!pair.actual || finding.verdict !== 'fail') return [finding];
-  return [
-    {
-      ...finding,
-      verdict: 'unknown',
-      detail: 'it is there with other attributes; restores change no role that is there',
-    },
-  ];
+  if (finding.verdict !== 'fail') return [finding];
+  const unknown = (detail: string): Finding[] => [{ ...finding, verdict: 'unknown', detail }];
+  if (pair.actual) return unknown('it is there with other attributes; restores change no role that is there');
+  return pair.expected.digest === null ? unknown('it changed during the capture, and is not there') : [finding];
 }
 
 function databaseFinding(pair: LinePair, name: string): Finding {

@@ -5,6 +5,8 @@ import { describe, it } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
 import { postgresMajors, startPostgres } from '../../../test/servers/postgres.ts';
 import { liveContext } from '../../core/testing.ts';
+import { damaged } from './diagnosis.ts';
+import { serverOf } from './settings.ts';
 import { captureOf, createDatabase, settingsFor, sql } from './testing.ts';
 
 describe('fault 36: a page whose checksum is wrong makes the capture fail, and is named', async () => {
@@ -58,3 +60,14 @@ async function spoilt(path: string, block: number): Promise<void> {
     await file.close();
   }
 }
+
+it('a damaged page is told as such, though the server can not be asked whose it is', async () => {
+  const server = serverOf({ host: '127.0.0.1', port: 1 });
+  const page = { blocks: '7', file: 'base/5/16385' };
+  const { code, message } = await damaged(liveContext(), server, { database: 'shop', page, cause: new Error('why') });
+  assert.equal(code, 'source-damaged');
+  assert.match(
+    message,
+    /block 7 of a relation \(base\/5\/16385\) can not be read; whose it is is not known: .*ECONNREFUSED/,
+  );
+});

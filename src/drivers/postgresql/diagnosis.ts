@@ -1,7 +1,7 @@
 // Why one of PostgreSQL's programs failed, in our words: it says so in a text, and the server knows more.
 
 import { z } from 'zod';
-import { Failure, isFailure } from '../../core/errors.ts';
+import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { connect, place } from './connection.ts';
 import type { Server } from './settings.ts';
@@ -89,23 +89,37 @@ export async function damaged(
   { database, page, cause }: { database: string; page: DamagedPage; cause: unknown },
 ): Promise<Failure> {
   const [, space = '0', node = '0'] = /^(?:global|base\/\d+|pg_tblspc\/(\d+)\/[^/]+\/\d+)\/(\d+)/.exec(page.file) ?? [];
+  const filenode = [page.file.startsWith('global/') ? '1664' : space, node];
+  const blocks = page.blocks.includes('..') ? `among blocks ${page.blocks}` : `block ${page.blocks}`;
+  let whose = 'a relation';
+  let unanswered = '';
+  try {
+    whose = (await relationOf(ctx, server, database, filenode)) ?? whose;
+  } catch (error) {
+    // The damage is the news, and it may be what keeps the server from telling more.
+    unanswered = `; whose it is is not known: ${messageOf(error)}`;
+  }
+  const said = `${blocks} of ${whose} (${page.file}) can not be read${unanswered}`;
+  return new Failure('source-damaged', `${place(server, database)}: ${said}`, {
+    cause,
+    hint: 'look at the disk, and restore that table from the newest point with restore --select table=NAME',
+  });
+}
+
+/** What is beside a table, its large values or an index, is told by the table. */
+async function relationOf(
+  ctx: Context,
+  server: Server,
+  database: string,
+  filenode: readonly string[],
+): Promise<string | undefined> {
   await using session = await connect(ctx, server, database);
-  // What is beside a table, its large values or an index, is told by the table.
-  const rows = await session.rows(
+  const [found] = await session.rows(
     z.object({ name: z.string() }),
     `select concat_ws(' of ', c.oid::regclass, o.oid::regclass) as name from pg_class c
       left join pg_index i on i.indexrelid = c.oid left join pg_class o on o.oid = i.indrelid or o.reltoastrelid = c.oid
       where c.oid = pg_filenode_relation($1, $2)`,
-    [page.file.startsWith('global/') ? '1664' : space, node],
+    filenode,
   );
-  const blocks = page.blocks.includes('..') ? `among blocks ${page.blocks}` : `block ${page.blocks}`;
-  const where = place(server, database);
-  return new Failure(
-    'source-damaged',
-    `${where}: ${blocks} of ${rows[0]?.name ?? 'a relation'} (${page.file}) can not be read`,
-    {
-      cause,
-      hint: 'look at the disk, and restore that table from the newest point with restore --select table=NAME',
-    },
-  );
+  return found?.name;
 }

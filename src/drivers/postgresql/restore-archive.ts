@@ -113,7 +113,9 @@ async function ownershipArgs(
     z.object({ superuser: z.boolean(), mine: z.array(z.string()), spaces: z.array(z.string()) }),
     `select (select rolsuper from pg_roles where rolname = current_user) as superuser,
       array(select rolname::text from pg_roles where pg_has_role(current_user, oid, 'MEMBER')) as mine,
-      array(select spcname::text from pg_tablespace) as spaces`,
+      array(select spcname::text from pg_tablespace s where has_tablespace_privilege(s.oid, 'CREATE')
+        or s.oid = (select dattablespace from pg_database where datname = $1)) as spaces`,
+    [target],
   );
   const entries = known?.toc.entries ?? [];
   const named = (values: readonly string[], there: readonly string[]): string[] => [
@@ -139,7 +141,8 @@ async function ownershipArgs(
   );
   if (absent.length > 0) {
     args.push('--no-tablespaces');
-    warnings.push(`database ${target}: all is in the default tablespace, there is no ${absent.join(', ')}`);
+    const why = `there is no ${absent.join(', ')} that may be used`;
+    warnings.push(`database ${target}: all is in the default tablespace, ${why}`);
   }
   return { args, warnings };
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, chown, mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -79,25 +79,34 @@ describe('what the target of a restore of postgresql is like', { skip: await mis
     await assert.rejects(restore(settings, await captured('shop')), { code: 'privileges', hint: /CREATEDB/ });
   });
 
-  it('fault 37: tablespaces are used where there are such, and done without where there are none', async () => {
-    const places = await mkdtemp(join(dir, 'places-'));
+  async function tablespace(at: Postgres, name: string): Promise<void> {
+    const path = await mkdtemp(join(dir, 'place-'));
     const owner = await stat(server.dir);
     await chmod(dir, 0o711);
-    await chmod(places, 0o711);
-    const tablespace = async (at: Postgres, name: string): Promise<void> => {
-      const path = join(places, `${at.port}-${name}`);
-      await mkdir(path);
-      await chown(path, owner.uid, owner.gid);
-      await sql(at, 'postgres', `create tablespace ${name} location '${path}'`);
-    };
+    await chown(path, owner.uid, owner.gid);
+    await sql(at, 'postgres', `create tablespace ${name} location '${path}'`);
+  }
+  const placesOf = `select (select spcname from pg_tablespace s where s.oid = d.dattablespace) as database,
+    (select spcname from pg_tablespace s, pg_class c where s.oid = c.reltablespace and c.relname = 't') as table
+    from pg_database d where datname = current_database()`;
+
+  it('a tablespace that is there and may not be used is done without', async () => {
+    for (const name of ['guarded', 'locked']) for (const at of [server, target]) await tablespace(at, name);
+    await sql(server, 'postgres', 'create database kept tablespace guarded');
+    await sql(server, 'kept', 'create table t tablespace locked as select 1 as a');
+    await sql(target, 'postgres', "create role keeper login createdb password 'keeper'");
+    const { warnings } = await restore(into('kept', { user: 'keeper', password: 'keeper' }), await captured('kept'));
+    assert.match(warnings.join('\n'), /in the default tablespace, there is no guarded that may be used/);
+    assert.match(warnings.join('\n'), /in the default tablespace, there is no locked that may be used/);
+    assert.deepEqual(await sql(target, 'kept', placesOf), [{ database: 'pg_default', table: null }]);
+  });
+
+  it('fault 37: tablespaces are used where there are such, and done without where there are none', async () => {
     await tablespace(server, 'fast');
     await tablespace(server, 'slow');
     await sql(server, 'postgres', 'create database placed tablespace fast');
     await sql(server, 'placed', 'create table t tablespace slow as select 1 as a', 'create index on t (a)');
     const source = await captured('placed');
-    const placesOf = `select (select spcname from pg_tablespace s where s.oid = d.dattablespace) as database,
-      (select spcname from pg_tablespace s, pg_class c where s.oid = c.reltablespace and c.relname = 't') as table
-      from pg_database d where datname = current_database()`;
 
     const { warnings } = await restore(into('placed'), source);
     assert.match(warnings.join('\n'), /in the default tablespace, there is no fast/);

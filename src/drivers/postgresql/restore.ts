@@ -250,9 +250,11 @@ async function tablespaceFor(
   { tablespace }: DatabaseFacts,
 ): Promise<{ clause: string; warnings: string[] }> {
   if (tablespace === null) return { clause: '', warnings: [] };
-  const found = await control.rows(z.object({}), 'select from pg_tablespace where spcname = $1', [tablespace]);
+  const usable = "select from pg_tablespace where spcname = $1 and has_tablespace_privilege(oid, 'CREATE')";
+  const found = await control.rows(z.object({}), usable, [tablespace]);
   if (found.length > 0) return { clause: ` tablespace ${quoted(tablespace)}`, warnings: [] };
-  return { clause: '', warnings: [`database ${name}: it is in the default tablespace, there is no ${tablespace}`] };
+  const warning = `database ${name}: it is in the default tablespace, there is no ${tablespace} that may be used`;
+  return { clause: '', warnings: [warning] };
 }
 
 function localeClause({ locale }: DatabaseFacts, major: number): string {

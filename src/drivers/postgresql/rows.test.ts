@@ -98,6 +98,17 @@ describe('rows of postgresql', { skip: await missing('postgres-16') }, () => {
     await assert.rejects(merge('pairs', rows, 'missing-only'), { code: 'different', message: /columns/ });
   });
 
+  it('a condition whose function finds a table by no schema is told what to do', async () => {
+    await sql(
+      server,
+      'odd',
+      "create function bare() returns bigint language sql as 'select count(*) from wide'",
+      "create function full_name() returns bigint language sql as 'select count(*) from public.wide'",
+    );
+    await assert.rejects(rowsIn('wide', 'bare() > 0'), { code: 'query-failed', hint: /schema/ });
+    assert.equal((await rowsIn('wide', 'id < 3 and full_name() > 0')).length, 2);
+  });
+
   it('a condition is one condition, and can change nothing', async () => {
     for (const where of ['true); delete from wide; select (true', 'lo_create(0) > 0', 'no_such_column = 1']) {
       await assert.rejects(rowsIn('wide', where), { code: 'query-failed' }, where);

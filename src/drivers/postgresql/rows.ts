@@ -52,13 +52,23 @@ export async function* readRows(ctx: Context, server: Server, database: string, 
   // The condition is read as its author would; values are written as `merge` reads them, with all names in full.
   await session.run('set local search_path to pg_catalog');
   for (let wanted = FIRST_ROWS; ; ) {
-    const rows = await session.texts(`fetch ${wanted} from lifeboat_rows`);
+    const rows = await fetched(session, wanted);
     for (const values of rows) yield rowOf(shape, values);
     if (rows.length < wanted) return;
     const mean = rows.reduce((sum, values) => sum + sizeOf(values), 0) / rows.length;
     wanted = Math.max(1, Math.min(BATCH_ROWS_MAX, Math.floor(BATCH_BYTES / mean)));
   }
 }
+
+async function fetched(session: Session, wanted: number): Promise<(string | null)[][]> {
+  try {
+    return await session.texts(`fetch ${wanted} from lifeboat_rows`);
+  } catch (error) {
+    if (!isFailure(error, 'query-failed')) throw error;
+    throw new Failure('query-failed', error.message, { cause: error.cause, hint: FUNCTIONS });
+  }
+}
+const FUNCTIONS = 'functions in a condition must name tables with their schema, or have a search_path of their own';
 
 function sizeOf(values: Values): number {
   return values.reduce((sum, value) => sum + (value?.length ?? 0), 64);

@@ -4,7 +4,7 @@
 import { z } from 'zod';
 import { batched, readAll } from '../../core/bytes.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
-import type { Context, Sink, Source } from '../../core/model.ts';
+import type { Bytes, Context, Sink, Source } from '../../core/model.ts';
 import { type Toc, tocEntry } from './archive.ts';
 import { type DatabaseFacts, databaseFacts } from './databases.ts';
 import { databasePart } from './names.ts';
@@ -31,8 +31,25 @@ const document = z.object({
   entries: z.array(tocEntry),
 });
 
-export async function putToc(ctx: Context, sink: Sink, { facts, toc, publicSchema }: DatabaseToc): Promise<void> {
-  await sink.put(ctx, databasePart(facts.name, TOC_SUFFIX), batched(rendered({ facts, toc, publicSchema })));
+/** 'value-too-large' when it is more than `readToc` reads: a point that can't be restored is none. */
+export async function putToc(ctx: Context, sink: Sink, known: DatabaseToc, bytesMax = TOC_BYTES_MAX): Promise<void> {
+  const { facts, toc } = known;
+  async function* limited(): Bytes {
+    let bytes = 0;
+    for await (const chunk of batched(rendered(known))) {
+      bytes += chunk.length;
+      if (bytes > bytesMax) throw tooLarge(facts.name, toc.entries.length, bytesMax);
+      yield chunk;
+    }
+  }
+  await sink.put(ctx, databasePart(facts.name, TOC_SUFFIX), limited());
+}
+
+function tooLarge(database: string, objects: number, bytesMax: number): Failure {
+  const why = `its table of contents, of ${objects} objects, is larger than ${bytesMax} bytes`;
+  return new Failure('value-too-large', `capture of database ${database}: ${why}`, {
+    hint: 'split the database, or store large objects as values of a table',
+  });
 }
 
 async function* rendered({ facts, toc, publicSchema }: DatabaseToc): AsyncIterable<string> {
