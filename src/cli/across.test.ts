@@ -27,7 +27,7 @@ function breakListing(store: string): Disposable {
 }
 
 describe('one store that can not be listed', () => {
-  test('is named with exit 3, and the others are read all the same', async () => {
+  test('is named with exit 3 and the reason, and the others are read all the same', async () => {
     using stack = await filesStack();
     using _broken = breakListing(join(stack.dir, 'one'));
     const commands = ['list', 'show', 'status', 'verify', 'verify latest', 'restore latest --preview', 'drill'];
@@ -35,7 +35,9 @@ describe('one store that can not be listed', () => {
       const [name = '', ...args] = command.split(' ');
       const told = await stack.run(name, ...args);
       assert.equal(told.exit, 3, `${command}: ${told.failure}`);
-      assert.deepEqual(told.json.unreadable_stores, ['one'], command);
+      const [hidden, ...more] = told.json.unreadable_stores as { name: string; error: { message: string } }[];
+      assert.deepEqual([hidden?.name, more.length], ['one', 0], command);
+      assert.match(hidden?.error.message ?? '', /snapshots/, command);
       assert.match(told.notes, /store one could not be read/, command);
     }
   });
@@ -45,7 +47,8 @@ describe('one store that can not be listed', () => {
     using _broken = breakListing(join(stack.dir, 'one'));
     const rows = join(stack.dir, 'rows.ndjson');
     const { exit, json } = await stack.run('extract', '--from', 'docs', '--path', 'a.txt', '--output', rows);
-    assert.deepEqual([exit, json.rows, json.unreadable_stores], [3, 1, ['one']]);
+    const [hidden] = json.unreadable_stores as { name: string }[];
+    assert.deepEqual([exit, json.rows, hidden?.name], [3, 1, 'one']);
   });
 
   test('does not keep prune from the others', async () => {

@@ -5,7 +5,7 @@ import { Failure, isFailure, messageOf } from '../core/errors.ts';
 import type { Context, RecoveryPoint } from '../core/model.ts';
 import type { NamedStore } from '../engine/model.ts';
 import { type Chosen, choosePoint, listPoints, type PointView, type Wanted } from '../engine/points.ts';
-import type { Session } from './session.ts';
+import { errorJson, type Session } from './session.ts';
 import type { OpenStack } from './stack.ts';
 
 export interface Everywhere {
@@ -76,6 +76,11 @@ function notFound(error: unknown, [unread]: Listing['unreadable']): unknown {
   const message = `${error.message}, and store ${unread.name} could not be read: ${messageOf(unread.error)}`;
   if (!isFailure(unread.error)) return new Error(message, { cause: unread.error });
   return new Failure(unread.error.code, message, { cause: unread.error, hint: unread.error.hint });
+}
+
+/** For the result of a command: every store that is hidden, and why. */
+export function unreadableJson(unreadable: Listing['unreadable']): { unreadable_stores: readonly object[] } {
+  return { unreadable_stores: unreadable.map(({ name, error }) => ({ name, ...errorJson(error) })) };
 }
 
 export function noteUnreadable(session: Session, unreadable: Listing['unreadable']): void {

@@ -5,7 +5,7 @@ import { nearest } from '../../core/settings.ts';
 import { drillPoint } from '../../engine/drill.ts';
 import { drillIds, type Evidence, evidenceMarkdown, readEvidence } from '../../engine/evidence.ts';
 import { processSandboxes } from '../../sandboxes/process/runner.ts';
-import { chooseEverywhere, listEverywhere, noteUnreadable } from '../across.ts';
+import { chooseEverywhere, listEverywhere, noteUnreadable, unreadableJson } from '../across.ts';
 import type { Config } from '../config/model.ts';
 import { namesOption } from '../options.ts';
 import { needPlaceFor } from '../output.ts';
@@ -61,8 +61,7 @@ Examples:
     });
     if (options.evidence !== undefined) await save(options.evidence, evidence);
     const unrecordedJson = unrecorded === null ? {} : { unrecorded: errorJson(unrecorded).error };
-    const unreadableJson = { unreadable_stores: unreadable.map(({ name }) => name) };
-    session.print({ evidence, proved, ...unreadableJson, ...unrecordedJson }, () => {
+    session.print({ evidence, proved, ...unreadableJson(unreadable), ...unrecordedJson }, () => {
       const lost =
         unrecorded === null ? '' : `\nwarning: the store keeps no record of this drill: ${messageOf(unrecorded)}`;
       return `${evidenceMarkdown(evidence).trimEnd()}${lost}`;
@@ -119,7 +118,7 @@ async function history(session: Session, options: Options): Promise<0 | 3> {
     }
   }
   found.sort((a, b) => (a.started_at < b.started_at ? 1 : -1));
-  session.print({ drills: found, unreadable_stores: unreadable.map(({ name }) => name) }, () => {
+  session.print({ drills: found, ...unreadableJson(unreadable) }, () => {
     if (found.length === 0) return 'no drill yet: run lifeboat drill';
     const rows = found.map((each) => [
       each.drill,

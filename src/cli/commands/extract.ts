@@ -8,7 +8,7 @@ import type { Context, Merged, Selection } from '../../core/model.ts';
 import { type ExtractRequest, extractRows, type MergeRequest, mergeRows } from '../../engine/extract.ts';
 import type { StackComponent } from '../../engine/model.ts';
 import { processSandboxes } from '../../sandboxes/process/runner.ts';
-import { chooseEverywhere, listEverywhere, noteUnreadable } from '../across.ts';
+import { chooseEverywhere, listEverywhere, noteUnreadable, unreadableJson } from '../across.ts';
 import { confirm } from '../confirm.ts';
 import { namesOption, repeatedOption } from '../options.ts';
 import { needPlaceFor } from '../output.ts';
@@ -87,7 +87,7 @@ the last line, {"error":…}, and --output and --into print one JSON document.`,
       sandboxes: processSandboxes(),
     };
     session.note(`from point ${chosen.point.id} of store ${store.name}`);
-    const hidden = { unreadable_stores: unreadable.map(({ name }) => name) };
+    const hidden = unreadableJson(unreadable);
     if (options.into === undefined) await write(session, request, output, hidden);
     else await merge(session, options, { ...request, into: componentOf(stack, options.into) }, hidden);
     return unreadable.length === 0 ? 0 : 3;

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { manifestJson } from '../../core/manifest.ts';
 import { heldBy } from '../../engine/model.ts';
-import { listEverywhere, noteUnreadable, pointsOf, provedText } from '../across.ts';
+import { listEverywhere, noteUnreadable, pointsOf, provedText, unreadableJson } from '../across.ts';
 import { namesOption } from '../options.ts';
 import type { Bind } from '../session.ts';
 import { openStack } from '../stack.ts';
@@ -30,7 +30,7 @@ Examples:
           copy_of_proved: view.copyOfProved,
         })),
       })),
-      unreadable_stores: listing.unreadable.map(({ name }) => name),
+      ...unreadableJson(listing.unreadable),
     };
     session.print(json, () => {
       if (points.length === 0) return 'no recovery points yet: run lifeboat backup';

@@ -3,7 +3,7 @@ import { Failure, messageOf } from '../../core/errors.ts';
 import { parseDuration } from '../../core/settings.ts';
 import type { KeepRules, RulesOf } from '../../engine/keep.ts';
 import { type Pruned, prunePoints } from '../../engine/prune.ts';
-import { noteUnreadable } from '../across.ts';
+import { noteUnreadable, unreadableJson } from '../across.ts';
 import type { Config } from '../config/model.ts';
 import { perStoreKeep } from '../config/references.ts';
 import { namesOption } from '../options.ts';
@@ -57,7 +57,7 @@ Examples:
     const json = {
       applied: options.apply === true,
       stores: results.map(toJson),
-      unreadable_stores: stack.failed.map(({ name }) => name),
+      ...unreadableJson(stack.failed),
     };
     session.print(json, () => results.map(toText).join('\n\n'));
     noteUnreadable(session, stack.failed);

@@ -4,7 +4,7 @@ import type { Selection } from '../../core/model.ts';
 import { type RestoredPoint, type RestoreOutcome, restorePoint } from '../../engine/restore.ts';
 import { planRestore, type RestorePlan, type RestoreRequest, refuseFullTargets } from '../../engine/restore-plan.ts';
 import { pointNeed } from '../../engine/thaw.ts';
-import { type ChosenIn, chooseEverywhere, listEverywhere, noteUnreadable } from '../across.ts';
+import { type ChosenIn, chooseEverywhere, listEverywhere, noteUnreadable, unreadableJson } from '../across.ts';
 import { confirm } from '../confirm.ts';
 import { namesOption, repeatedOption } from '../options.ts';
 import { type Bind, errorJson, type Session } from '../session.ts';
@@ -236,7 +236,7 @@ function planJson(plan: RestorePlan, { store, unreadable }: ChosenIn): object {
   return {
     point: plan.point.id,
     store: store.name,
-    unreadable_stores: unreadable.map(({ name }) => name),
+    ...unreadableJson(unreadable),
     bytes: plan.bytes,
     archived: plan.archived && archivedJson(plan.archived),
     ...estimateJson(plan),
@@ -264,7 +264,7 @@ function restoredJson(restored: RestoredPoint, { store, unreadable }: ChosenIn):
   return {
     point: restored.point.id,
     store: store.name,
-    unreadable_stores: unreadable.map(({ name }) => name),
+    ...unreadableJson(unreadable),
     verdict: restored.verdict,
     complete: restored.complete,
     proved: restored.proved,

@@ -9,6 +9,7 @@ import {
   noteUnreadable,
   pointsOf,
   provedText,
+  unreadableJson,
 } from '../across.ts';
 import { namesOption } from '../options.ts';
 import type { Bind } from '../session.ts';
@@ -41,7 +42,7 @@ function toJson(each: Everywhere, { unreadable }: Listing): object {
     copy_of_proved: view.copyOfProved,
     proofs: view.proofs,
   }));
-  return { ...manifestJson(each.point), stores, unreadable_stores: unreadable.map(({ name }) => name) };
+  return { ...manifestJson(each.point), stores, ...unreadableJson(unreadable) };
 }
 
 function toText(each: Everywhere): string {

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { Context, Verdict } from '../../core/model.ts';
 import { kitFinding } from '../../engine/kit.ts';
 import { heldBy } from '../../engine/model.ts';
-import { type Everywhere, type Listing, listEverywhere, noteUnreadable, pointsOf } from '../across.ts';
+import { type Everywhere, type Listing, listEverywhere, noteUnreadable, pointsOf, unreadableJson } from '../across.ts';
 import type { Config } from '../config/model.ts';
 import type { Bind } from '../session.ts';
 import { openStack } from '../stack.ts';
@@ -39,7 +39,7 @@ export function define(command: Command, bind: Bind): void {
         well,
         components: components.map(toJson),
         stores,
-        unreadable_stores: unreadable.map(({ name }) => name),
+        ...unreadableJson(unreadable),
       },
       () =>
         [

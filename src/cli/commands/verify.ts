@@ -4,7 +4,7 @@ import type { Context, RecoveryPoint } from '../../core/model.ts';
 import type { NamedStore } from '../../engine/model.ts';
 import { choosePoint, listPoints } from '../../engine/points.ts';
 import { type Verified, verifyPoints } from '../../engine/verify.ts';
-import { noteUnreadable } from '../across.ts';
+import { noteUnreadable, unreadableJson } from '../across.ts';
 import type { Config } from '../config/model.ts';
 import { namesOption } from '../options.ts';
 import type { Bind } from '../session.ts';
@@ -39,7 +39,7 @@ Examples:
     const config = await session.config();
     await using stack = await openStack(ctx, config, { stores: options.store, components: [] });
     const { results, unreadable } = await verifyAll(ctx, config, stack, { word, readData });
-    const json = { stores: results.map(toJson), unreadable_stores: unreadable.map(({ name }) => name) };
+    const json = { stores: results.map(toJson), ...unreadableJson(unreadable) };
     session.print(json, () => results.map(toText).join('\n'));
     noteUnreadable(session, unreadable);
     if (results.some(({ verified }) => verified.findings.verdict === 'fail')) {
