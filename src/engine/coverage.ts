@@ -28,7 +28,7 @@ export interface Turn {
 }
 
 export interface Coverage {
-  /** What this run was to read. */
+  /** What this run read. */
   readonly turn: Turn;
   /** How many of the 100 shares have been read at all. */
   readonly sharesRead: number;

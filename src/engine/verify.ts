@@ -75,7 +75,8 @@ async function checkStore(
     const read = share === 0 ? 'structure only' : `structure and ${Math.round(share * 100)} % of the data`;
     book.add({ check: `store ${name} is undamaged`, verdict: 'pass', detail: read });
   }
-  return turn && (await noteTurn(ctx, store, turn, unread === 0)); // what is archived was not read
+  const coverage = turn && (await noteTurn(ctx, store, turn, unread === 0));
+  return unread === 0 ? coverage : null; // what is archived was not read
 }
 
 async function verifyPoint(
