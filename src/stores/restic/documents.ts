@@ -2,9 +2,9 @@
 
 import type { z } from 'zod';
 import { readAll } from '../../core/bytes.ts';
-import { Failure } from '../../core/errors.ts';
+import { Failure, isFailure } from '../../core/errors.ts';
 import type { Bytes, Context, Json } from '../../core/model.ts';
-import type { Bucket } from '../../core/storage.ts';
+import type { Bucket, ObjectInfo } from '../../core/storage.ts';
 import { compress, decompress, type MasterKey, open, seal, sha256 } from './crypto.ts';
 
 const COMPRESSED = 0x02;
@@ -97,6 +97,16 @@ export async function getOwn(ctx: Context, vault: Vault, key: string): Promise<u
 
 export async function readObject(ctx: Context, bucket: Bucket, key: string): Promise<Buffer> {
   return await readSmall(bucket.get(ctx, key), DOCUMENT_BYTES_MAX, key);
+}
+
+/** Null when there is no such object. */
+export async function headOf(ctx: Context, { bucket }: Vault, key: string): Promise<ObjectInfo | null> {
+  try {
+    return await bucket.head(ctx, key);
+  } catch (error) {
+    if (isFailure(error, 'missing')) return null;
+    throw error;
+  }
 }
 
 /** 'malformed' when it is larger than anything that was written there. */

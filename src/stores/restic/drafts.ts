@@ -5,7 +5,7 @@ import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import { isPointId, MANIFEST_BYTES_MAX, MANIFEST_PART, manifestJson } from '../../core/manifest.ts';
 import type { Context, Receipt, RecoveryPoint } from '../../core/model.ts';
 import type { Draft, DraftPlan } from '../../core/storage.ts';
-import { getOwn, putOwn, shaped } from './documents.ts';
+import { getOwn, headOf, putOwn, shaped } from './documents.ts';
 import type { Lock } from './locks.ts';
 import { packKey } from './pack.ts';
 import { storedPoints } from './points.ts';
@@ -35,13 +35,6 @@ interface Work {
 export function repositoryDrafts(repository: Repository): Drafts {
   const { vault } = repository;
   const works = new WeakMap<Draft, Work>();
-
-  async function assertFree(ctx: Context, id: string): Promise<void> {
-    const points = await storedPoints(ctx, repository);
-    if (points.some(({ point }) => point.id === id)) {
-      throw new Failure('exists', `${repository.url} already has a point ${id}`);
-    }
-  }
 
   /** `enter` says in the store that the draft is there, or makes sure of it; under the lock. */
   async function start(ctx: Context, id: string, enter: () => Promise<void>): Promise<Draft> {
@@ -75,7 +68,7 @@ export function repositoryDrafts(repository: Repository): Drafts {
       assert(isPointId(id), `${id} is the id of a point`);
       return await start(ctx, id, async () => {
         await takeOwnership(ctx, repository);
-        await assertFree(ctx, id);
+        await assertFree(ctx, repository, id);
         for await (const { key } of vault.bucket.list(ctx, `${DRAFTS}${id}/`)) {
           throw new Failure('exists', `${repository.url} already has a draft ${id} (${key})`);
         }
@@ -87,7 +80,7 @@ export function repositoryDrafts(repository: Repository): Drafts {
     async resume(ctx, id) {
       return await start(ctx, id, async () => {
         await getOwn(ctx, vault, draftKey(id));
-        await assertFree(ctx, id).catch((cause: unknown) => {
+        await assertFree(ctx, repository, id).catch((cause: unknown) => {
           if (!isFailure(cause, 'exists')) throw cause;
           throw new Failure('missing', `the draft ${id} is a point already`, { cause });
         });
@@ -138,7 +131,22 @@ async function publish(
   await writer.flush(ctx);
   await repository.indexes.save(ctx);
   await lock.assertHeld(ctx);
+  await assertFree(ctx, repository, point.id);
+  await assertKept(ctx, repository, point.id);
   await repository.snapshots.put(ctx, point, root);
+}
+
+async function assertFree(ctx: Context, repository: Repository, id: string): Promise<void> {
+  const points = await storedPoints(ctx, repository);
+  if (points.some(({ point }) => point.id === id)) {
+    throw new Failure('exists', `${repository.url} already has a point ${id}`);
+  }
+}
+
+/** Also when a listing does not show the point yet that somebody else has made of it: its draft went after that. */
+async function assertKept(ctx: Context, { url, vault }: Repository, id: string): Promise<void> {
+  if (await headOf(ctx, vault, draftKey(id))) return;
+  throw new Failure('lease-lost', `${url}: the draft ${id} was committed or cleared away by somebody else`);
 }
 
 /**

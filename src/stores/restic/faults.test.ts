@@ -107,6 +107,48 @@ test('a giant index file is set aside (faults 4 and 21)', async () => {
   assert.equal((await findings(ctx, store)).length, 1);
 });
 
+test('two runs that go on with one draft make one point of it', async () => {
+  for (const hidden of ['', 'snapshots/']) {
+    const ctx = testContext();
+    const bucket = await made(ctx);
+    const db = { one: noise(1, 5000) };
+    const faults = { stale: false };
+    const seen = faultyBucket(bucket, {
+      listing: (objects) => (faults.stale ? objects.filter(({ key }) => !key.startsWith(hidden)) : objects),
+    });
+    await using store = await openStore(ctx, seen);
+    await using overtaken = await begin(ctx, store, P1, { db });
+    const receipts = [await fill(ctx, overtaken, 'db', db)];
+    {
+      await using other = await openStore(ctx, bucket);
+      await using draft = await other.resume(ctx, P1);
+      await other.commit(ctx, draft, pointOf(P1, receipts), receipts);
+    }
+    const before = await keysOf(ctx, bucket, 'snapshots/');
+    faults.stale = hidden !== '';
+    const second = store.commit(ctx, overtaken, pointOf(P1, receipts), receipts);
+    await assert.rejects(second, (error) => isFailure(error, hidden === '' ? 'exists' : 'lease-lost'));
+    assert.deepEqual(await keysOf(ctx, bucket, 'snapshots/'), before);
+  }
+});
+
+test('a listing that lacks packs of a draft does not keep it from becoming a point (fault 17)', async () => {
+  const ctx = testContext();
+  const bucket = await made(ctx);
+  const db = { one: noise(1, 300_000) };
+  {
+    await using store = await openStore(ctx, bucket);
+    await using draft = await begin(ctx, store, P1, { db });
+    await fill(ctx, draft, 'db', db);
+  }
+  const stale = faultyBucket(bucket, { listing: (found) => found.filter(({ key }) => !key.startsWith('data/')) });
+  await using store = await openStore(ctx, stale);
+  await using draft = await store.resume(ctx, P1);
+  const receipts = await store.receipts(ctx, P1);
+  await store.commit(ctx, draft, pointOf(P1, receipts), receipts);
+  assert.ok((await readParts(ctx, store, P1, 'db')).one?.equals(db.one));
+});
+
 test('a writer that lost its lock publishes nothing (fault 7)', async () => {
   const ctx = testContext();
   const bucket = await made(ctx);

@@ -5,8 +5,8 @@
 import { randomUUID } from 'node:crypto';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import type { ObjectInfo, Reclaimed, ReclaimOptions } from '../../core/storage.ts';
-import type { Vault } from './documents.ts';
+import type { Reclaimed, ReclaimOptions } from '../../core/storage.ts';
+import { headOf } from './documents.ts';
 import { draftReceipts, removeDraft, unfinishedDrafts } from './drafts.ts';
 import type { BlobIndex } from './index.ts';
 import { type PackList, putIndexes } from './index-files.ts';
@@ -17,7 +17,15 @@ import { repack } from './repack.ts';
 import type { Repository } from './repository.ts';
 import { treeOfReceipt } from './sink.ts';
 import type { Snapshot } from './snapshots.ts';
-import { damagedPacks, type Pending, packSizes, pendingDeletions, putPending, unmarkDamaged } from './unfit.ts';
+import {
+  damagedPacks,
+  missingPacks,
+  type Pending,
+  packSizes,
+  pendingDeletions,
+  putPending,
+  unmarkDamaged,
+} from './unfit.ts';
 import { walkTrees } from './walk.ts';
 
 const SKEW_MS_MAX = 5 * 60_000;
@@ -251,35 +259,10 @@ async function strayObjects(ctx: Context, { vault }: Repository, now: Date): Pro
   return strays;
 }
 
-/** Indexed packs that are not there. A listing may be old: what it lacks is asked for by name, and entered. */
-async function missingPacks(
-  ctx: Context,
-  { vault, indexes }: Repository,
-  sizes: Map<string, number>,
-): Promise<readonly string[]> {
-  const missing: string[] = [];
-  for (const pack of indexes.packs()) {
-    if (sizes.has(pack)) continue;
-    const object = await headOf(ctx, vault, packKey(pack));
-    if (object) sizes.set(pack, object.bytes);
-    else missing.push(pack);
-  }
-  return missing;
-}
-
 function lostFailure({ url }: Repository, what: string): Failure {
   return new Failure('missing', `${url} has lost ${what}, which points need`, {
     hint: 'run lifeboat verify --all, then remove the points that it names; nothing was deleted',
   });
-}
-
-async function headOf(ctx: Context, { bucket }: Vault, key: string): Promise<ObjectInfo | null> {
-  try {
-    return await bucket.head(ctx, key);
-  } catch (error) {
-    if (isFailure(error, 'missing')) return null;
-    throw error;
-  }
 }
 
 function rubbishShare(blobs: BlobIndex, pack: string, needed: Uint8Array): number {

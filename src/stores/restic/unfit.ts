@@ -4,10 +4,10 @@ import { z } from 'zod';
 import { ERRORS, Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
-import { getOwn, isId, putOwn, shaped, type Vault } from './documents.ts';
+import { getOwn, headOf, isId, putOwn, shaped, type Vault } from './documents.ts';
 import type { BlobIndex } from './index.ts';
 import { packOfKey } from './index-files.ts';
-import { HEADER_ENTRY_BYTES, PACK_FRAME_BYTES } from './pack.ts';
+import { HEADER_ENTRY_BYTES, PACK_FRAME_BYTES, packKey } from './pack.ts';
 import type { Repository } from './repository.ts';
 
 const PENDING = 'lifeboat/pending-delete/';
@@ -33,11 +33,9 @@ export interface Pending {
   readonly snapshots: readonly string[];
 }
 
-/**
- * Makes the index forget what new points must not use. A listing that lacks a pack which exists does no harm: its
- * blobs are written once more.
- */
-export async function forgetUnfit(ctx: Context, { vault, indexes }: Repository): Promise<void> {
+/** Makes the index forget what new points must not use. */
+export async function forgetUnfit(ctx: Context, repository: Repository): Promise<void> {
+  const { vault, indexes } = repository;
   const { blobs } = indexes;
   const [sizes, damaged, pending] = await Promise.all([
     packSizes(ctx, vault),
@@ -46,7 +44,24 @@ export async function forgetUnfit(ctx: Context, { vault, indexes }: Repository):
   ]);
   for (const pack of damaged) blobs.forget(pack);
   for (const { packs } of pending) for (const pack of packs) blobs.forget(pack);
+  await missingPacks(ctx, repository, sizes);
   for (const pack of indexes.packs()) if (sizes.get(pack) !== indexedBytes(blobs, pack)) blobs.forget(pack);
+}
+
+/** Indexed packs that are not there. A listing may be old: what it lacks is asked for by name, and entered. */
+export async function missingPacks(
+  ctx: Context,
+  { vault, indexes }: Repository,
+  sizes: Map<string, number>,
+): Promise<readonly string[]> {
+  const missing: string[] = [];
+  for (const pack of indexes.packs()) {
+    if (sizes.has(pack)) continue;
+    const object = await headOf(ctx, vault, packKey(pack));
+    if (object) sizes.set(pack, object.bytes);
+    else missing.push(pack);
+  }
+  return missing;
 }
 
 /** Bytes of each pack that is listed. */
