@@ -273,7 +273,13 @@ export interface Driver {
   /** The plain forms of the parts of a capture, by part name. Parts it does not name stay as they are. */
   renditions?(names: readonly string[], serverVersion: string): ReadonlyMap<string, Rendition>;
   /** Recognises a file that the old scripts wrote: the part that it is, or null. */
-  recognise?(fileName: string): { readonly part: string; readonly stamp: string | null } | null;
+  recognise?(fileName: string): Recognised | null;
+}
+export interface Recognised {
+  readonly part: string;
+  readonly stamp: string | null;
+  /** Passes the unpacked content on; 'malformed' when it is not whole. Absent where such files don't tell. */
+  readonly checked?: (ctx: Context, body: Bytes) => Bytes;
 }
 
 // ---- sandboxes ---------------------------------------------------------------------------------------

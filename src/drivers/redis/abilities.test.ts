@@ -6,6 +6,7 @@ import { describe, test } from 'node:test';
 import { installed } from '../../../test/servers/install.ts';
 import { needServer } from '../../../test/servers/need.ts';
 import { type RedisName, redisNames, startRedis } from '../../../test/servers/redis.ts';
+import { bytesOf, readAll } from '../../core/bytes.ts';
 import { inventoryFrom, inventoryOf } from '../../core/inventory.ts';
 import type { Context, InventoryLine, Row, Sandbox, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
@@ -320,16 +321,25 @@ test('settings that contradict one another are refused', () => {
 });
 
 test('files of the old scripts are known by their names', () => {
-  assert.deepEqual(redisDriver.recognise('redis-2024-02-23-020000.rdb'), {
-    part: 'dump.rdb',
-    stamp: '2024-02-23-020000',
-  });
-  assert.deepEqual(redisDriver.recognise('redis_20260128_120000.rdb.gz'), {
-    part: 'dump.rdb',
-    stamp: '20260128_120000',
-  });
+  for (const [name, stamp] of [
+    ['redis-2024-02-23-020000.rdb', '2024-02-23-020000'],
+    ['redis_20260128_120000.rdb.gz', '20260128_120000'],
+  ] as const) {
+    const known = redisDriver.recognise(name);
+    assert.deepEqual([known?.part, known?.stamp], ['dump.rdb', stamp]);
+  }
   for (const name of ['redis.rdb', 'redis-2024-02-23-020000.rdb.tmp', 'postgres-2024-02-23-020000.sql.gz']) {
     assert.equal(redisDriver.recognise(name), null);
+  }
+});
+
+test('a file of the old scripts that was cut short is no backup, whatever it was packed with', async () => {
+  const { checked } = redisDriver.recognise('redis-2024-02-23-020000.rdb') ?? {};
+  assert.ok(checked);
+  const whole = Buffer.concat([Buffer.from('REDIS0011'), Buffer.from([255]), Buffer.alloc(8)]);
+  assert.deepEqual(await readAll(checked(liveContext(), bytesOf(whole))), whole);
+  for (const cut of [whole.subarray(0, 9), whole.subarray(0, -1)]) {
+    await assert.rejects(readAll(checked(liveContext(), bytesOf(cut))), { code: 'malformed' });
   }
 });
 

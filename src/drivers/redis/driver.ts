@@ -1,7 +1,7 @@
 // Redis and Valkey: captured as a replica of them, restored as their master.
 
 import { inventoryFrom } from '../../core/inventory.ts';
-import type { Component, Driver } from '../../core/model.ts';
+import type { Bytes, Component, Context, Driver, Recognised } from '../../core/model.ts';
 import { capture, liveInventory, RDB_PART, rdbRendition } from './capture.ts';
 import { compare } from './compare.ts';
 import { measure } from './measure.ts';
@@ -10,6 +10,7 @@ import { restore } from './restore.ts';
 import { extract, merge } from './rows.ts';
 import { serverSpec } from './sandbox.ts';
 import { readSettings, retarget } from './settings.ts';
+import { startWalk } from './walker.ts';
 
 export const redisDriver = {
   kind: 'redis',
@@ -35,7 +36,13 @@ function open(input: unknown): Component {
 }
 
 /** redis-2024-02-23-020000.rdb and redis_20260128_120000.rdb.gz, as the old scripts name them. */
-function recognise(fileName: string): { part: string; stamp: string } | null {
+function recognise(fileName: string): Recognised | null {
   const [, stamp] = /^redis[-_](\d{4}-\d{2}-\d{2}-\d{6}|\d{8}_\d{6})\.rdb(?:\.gz)?$/.exec(fileName) ?? [];
-  return stamp === undefined ? null : { part: RDB_PART, stamp };
+  return stamp === undefined ? null : { part: RDB_PART, stamp, checked };
+}
+
+/** An RDB tells its end and, unless its server was told not to sum, its check sum. */
+async function* checked(ctx: Context, body: Bytes): Bytes {
+  await using walk = startWalk(ctx, { kind: 'tally', level: 'counts', databases: null });
+  yield* walk.through(body);
 }

@@ -4,8 +4,8 @@ import { gzipSync } from 'node:zlib';
 import { faultyBucket } from '../../buckets/faulty.ts';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { readAll } from '../../core/bytes.ts';
-import { isFailure } from '../../core/errors.ts';
-import type { Context } from '../../core/model.ts';
+import { Failure, isFailure } from '../../core/errors.ts';
+import type { Bytes, Context } from '../../core/model.ts';
 import type { Adopted, AdoptOptions, Bucket, Store } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
 import { zonedClock } from './adopt.ts';
@@ -160,6 +160,22 @@ test('a file that is cut short, empty or not as long as its manifest says is nam
     assert.deepEqual([found?.point, found?.findings.map(({ verdict }) => verdict)], [null, ['fail']]);
     assert.deepEqual(await Array.fromAsync(store.list(ctx)), []);
   }
+});
+
+test('a file that its own kind does not take for whole is left out', async () => {
+  async function* cut(_ctx: Context, body: Bytes): Bytes {
+    yield* body;
+    throw new Failure('malformed', 'it ends early');
+  }
+  const known = (name: string) => (name.endsWith('.rdb') ? { part: 'dump.rdb', stamp: null, checked: cut } : null);
+  const ctx = testContext();
+  const { store } = await opened(ctx, 'dated', DATED);
+  const [found] = await adoptAll(ctx, store, { components: [{ name: 'cache', kind: 'redis', recognise: known }] });
+  assert.equal(found?.point, null);
+  assert.deepEqual(
+    found.findings.map(({ verdict, detail }) => [verdict, detail]),
+    [['fail', 'it ends early']],
+  );
 });
 
 test('a point keeps the files that are whole, and says that it is partial', async () => {

@@ -1,12 +1,12 @@
 // Files that older scripts left here, described as recovery points. Each is read once, to its end: what can't be
-// unpacked is refused now and not at three in the morning. No file is changed.
+// unpacked, or is not whole, is refused now and not at three in the morning. No file is changed.
 
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { bytesOf, measured } from '../../core/bytes.ts';
-import { Failure, isFailure, messageOf } from '../../core/errors.ts';
+import { type ErrorCode, Failure, messageOf } from '../../core/errors.ts';
 import { idOf, isPointId, timeOfId } from '../../core/manifest.ts';
-import type { CapturedComponent, Context, Finding, RecoveryPoint } from '../../core/model.ts';
+import type { CapturedComponent, Context, Finding, Recognised, RecoveryPoint, Verdict } from '../../core/model.ts';
 import type { Adopted, AdoptOptions, Bucket } from '../../core/storage.ts';
 import { compareBytes, type Entry } from './entries.ts';
 import { gunzipped } from './gzip.ts';
@@ -25,13 +25,21 @@ const oldManifestSchema = z.object({
 });
 type OldManifest = z.output<typeof oldManifestSchema>;
 
+interface Claim extends Recognised {
+  readonly component: string;
+}
 /** A file whose name a driver knows. */
-interface Found {
+interface Found extends Claim {
   readonly key: string;
   readonly bytes: number;
-  readonly component: string;
-  readonly part: string;
 }
+/** What is wrong with a file, by what reading it failed with; anything else ends the import. */
+const UNFIT: Partial<Record<ErrorCode, Verdict>> = {
+  checksum: 'fail',
+  malformed: 'fail',
+  archived: 'unknown',
+  'version-mismatch': 'unknown',
+};
 
 /** One point after another. `isTaken`: there is a point of that id, or a draft. */
 export async function* adopt(
@@ -107,12 +115,6 @@ async function datedNames(ctx: Context, bucket: Bucket, options: AdoptOptions): 
   return new Map([...moments].map(([id, moment]) => [id, async () => moment]));
 }
 
-interface Claim {
-  readonly component: string;
-  readonly part: string;
-  readonly stamp: string | null;
-}
-
 function recognised(key: string, { components }: AdoptOptions): readonly Claim[] {
   const fileName = key.slice(key.lastIndexOf('/') + 1);
   return components.flatMap(({ name, recognise }) => {
@@ -129,7 +131,7 @@ function sortIn(
 ): void {
   const [claim, ...others] = claims;
   if (!claim) return;
-  if (others.length === 0) moment.found.push({ key, bytes, component: claim.component, part: claim.part });
+  if (others.length === 0) moment.found.push({ ...claim, key, bytes });
   else {
     const names = claims.map(({ component }) => component).join(' and ');
     const hint = 'name the component that it belongs to';
@@ -165,7 +167,7 @@ async function adoptOne(ctx: Context, bucket: Bucket, options: AdoptOptions, mom
 async function readFile(
   ctx: Context,
   bucket: Bucket,
-  { key, bytes, part }: Found,
+  { key, bytes, part, checked }: Found,
   old: OldManifest | null,
 ): Promise<Entry | Finding> {
   const check = `${key} is whole`;
@@ -176,11 +178,13 @@ async function readFile(
   const gzip = key.endsWith(GZIP_END);
   const stored = measured(bucket.get(ctx, key));
   const content = gzip ? measured(gunzipped(stored.body, key)) : null;
+  const { body } = content ?? stored;
   try {
-    for await (const _ of content?.body ?? stored.body) ctx.signal.throwIfAborted();
+    for await (const _ of checked ? checked(ctx, body) : body) ctx.signal.throwIfAborted();
   } catch (error) {
-    if (!isFailure(error, 'checksum') && !isFailure(error, 'archived')) throw error;
-    return { check, verdict: error.code === 'archived' ? 'unknown' : 'fail', detail: messageOf(error) };
+    const verdict = error instanceof Failure ? UNFIT[error.code] : undefined;
+    if (!verdict) throw error;
+    return { check, verdict, detail: messageOf(error) };
   }
   const sum = stored.sum();
   if (sum.bytes === 0) return { check, verdict: 'fail', detail: 'it is empty' };
