@@ -21,6 +21,15 @@ test('a process of another host or container is not judged', { skip }, async () 
   assert.equal(await stateOf({ ...here, namespace: 'pid:[1]', start: '1' }), 'unknown');
 });
 
+test('a process of an earlier boot is dead, one that was alive since this boot runs on a clone of the host', {
+  skip,
+}, async () => {
+  assert.ok(here);
+  const other = { ...here, boot: 'another' };
+  assert.equal(await stateOf(other, new Date(0)), 'dead');
+  assert.equal(await stateOf(other, new Date()), 'unknown');
+});
+
 test('a leftover is ended with its children, an innocent one with its number is not', { skip }, async () => {
   const script = "require('node:child_process').spawn('sleep', ['60'], { stdio: 'inherit' }); console.log('up')";
   const child = spawn(process.execPath, ['-e', `${script}; setTimeout(() => {}, 60_000)`]);

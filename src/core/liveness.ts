@@ -27,11 +27,14 @@ export async function identityOf(pid: number): Promise<ProcessIdentity | null> {
   return start === null || here === null ? null : { ...here, pid, start };
 }
 
-/** 'unknown' unless there is proof: a process of another host, or of another container, can't be judged from here. */
-export async function stateOf(process: ProcessIdentity): Promise<'alive' | 'dead' | 'unknown'> {
+/**
+ * 'unknown' unless there is proof: a process of another host, or of another container, can't be judged from here. One
+ * of another boot has died with it, unless it was alive (`seenAt`) after this boot: then it runs on a clone of this host.
+ */
+export async function stateOf(process: ProcessIdentity, seenAt?: Date): Promise<'alive' | 'dead' | 'unknown'> {
   const here = await thisSystem();
   if (here === null || here.host !== process.host) return 'unknown';
-  if (here.boot !== process.boot) return 'dead';
+  if (here.boot !== process.boot) return seenAt && seenAt.getTime() >= (await bootedMs()) ? 'unknown' : 'dead';
   if (here.namespace !== process.namespace) return 'unknown';
   return (await startOf(process.pid)) === process.start ? 'alive' : 'dead';
 }
@@ -69,6 +72,12 @@ async function thisSystem(): Promise<{ host: string; boot: string; namespace: st
   const boot = await readIfThere('/proc/sys/kernel/random/boot_id');
   if (boot === null) return null;
   return { host: hostname(), boot: boot.trim(), namespace: await readlink('/proc/self/ns/pid') };
+}
+
+/** Before all times when the system does not say. */
+async function bootedMs(): Promise<number> {
+  const [, seconds] = /^btime (\d+)$/m.exec((await readIfThere('/proc/stat')) ?? '') ?? [];
+  return seconds === undefined ? Number.NEGATIVE_INFINITY : Number(seconds) * 1000;
 }
 
 /** A zombie has ended: it only waits for its parent to notice. */

@@ -18,11 +18,12 @@ const runSchema = z.object({
   components: z.array(z.object({ name: z.string(), kind: z.string() })),
   /** Null where a system can't tell one process from another. */
   process: processIdentitySchema.nullable(),
+  noted_at: z.iso.datetime(),
 });
 export type RunNote = z.output<typeof runSchema>;
 
 export async function noteRun(ctx: Context, lanes: readonly Lane[], id: string, run: Run): Promise<void> {
-  const note = await ownNote(run);
+  const note = await ownNote(ctx, run);
   await onEach(ctx, lanes, ({ store }) => store.records.put(ctx, 'captures', id, note));
 }
 
@@ -35,12 +36,13 @@ export async function noteCopy(
   id: string,
   run: Run,
 ): Promise<void> {
-  await store.records.put(ctx, 'captures', id, await ownNote(run));
+  await store.records.put(ctx, 'captures', id, await ownNote(ctx, run));
 }
 
-async function ownNote({ stack, plan, components }: Run): Promise<RunNote> {
+async function ownNote(ctx: Context, { stack, plan, components }: Run): Promise<RunNote> {
   const named = components.map(({ name, kind }) => ({ name, kind }));
-  return { stack, plan, components: named, process: await identityOf(process.pid) };
+  const noted = ctx.now().toISOString();
+  return { stack, plan, components: named, process: await identityOf(process.pid), noted_at: noted };
 }
 
 /** Whether the process of an unfinished run is gone, or is this one. Null when no run of that id is noted here. */
@@ -53,7 +55,7 @@ export async function stateOfRun(
   if (!note) return null;
   if (!note.process) return { note, state: 'unknown', own: false };
   const own = isDeepStrictEqual(note.process, await identityOf(process.pid));
-  return { note, state: await stateOf(note.process), own };
+  return { note, state: await stateOf(note.process, new Date(note.noted_at)), own };
 }
 
 async function readRun(ctx: Context, store: Store, id: string): Promise<RunNote | null> {

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { readAll } from '../core/bytes.ts';
 import { Failure, isFailure } from '../core/errors.ts';
+import { identityOf } from '../core/liveness.ts';
 import type { Driver, PartMeta } from '../core/model.ts';
 import { testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
+import { noteCopy } from './captures.ts';
 import { copyPoints } from './copy.ts';
 import { drillPoint } from './drill.ts';
 import { listPoints } from './points.ts';
@@ -125,6 +127,37 @@ describe('a copy', () => {
     const [copied] = await copyPoints(ctx, request);
     assert.ok(isFailure(copied?.error, 'exists'));
     assert.deepEqual(Object.keys(b.points.get(id)?.point.components ?? {}), ['cache']);
+  });
+
+  test('never takes up a draft that somebody unknown may still be writing (fault 6)', async () => {
+    const { ctx, b, ids, request } = await filled();
+    const [id = ''] = ids;
+    const components = [{ name: 'db', kind: 'kv' }];
+    await request.to.store.begin(ctx, id, { stack: 'shop', components });
+    const theirs = b.drafts.get(id);
+    for (let tries = 0; tries < 2; tries++) {
+      const [copied] = await copyPoints(ctx, request);
+      assert.ok(isFailure(copied?.error, 'exists'));
+      assert.deepEqual([...b.records.keys()], [], 'a note of ours would say that the draft is ours');
+    }
+    assert.equal(b.drafts.get(id), theirs);
+    assert.equal(theirs?.sinks.size, 0);
+  });
+
+  test('notes as its own what it begins where the draft of a run on another host is gone', async () => {
+    const { ctx, b, ids, request } = await filled();
+    const [id = ''] = ids;
+    const here = await identityOf(process.pid);
+    const run = { stack: 'shop', plan: null, components: [] };
+    await noteCopy(ctx, request.to, id, run);
+    const note = b.records.get(`captures/${id}`) as { process: unknown };
+    note.process = here && { ...here, host: 'elsewhere' };
+    const notes: unknown[] = [];
+    b.fault = (step) => void (step.startsWith('commit') && notes.push(b.records.get(`captures/${id}`)));
+    const [copied] = await copyPoints(ctx, request);
+    assert.equal(copied?.error, null);
+    assert.deepEqual((notes[0] as { process: unknown }).process, here);
+    assert.equal(b.records.has(`captures/${id}`), false);
   });
 
   test('of a point that there is not is refused', async () => {

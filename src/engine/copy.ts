@@ -103,12 +103,20 @@ async function beginCopy(ctx: Context, to: NamedStore, point: RecoveryPoint, pla
   if (earlier?.state === 'alive' && !ended) {
     throw new Failure('locked', `point ${point.id} is being written to store ${to.name}`, { hint: 'wait for it' });
   }
-  if (earlier === null || ended) await noteCopy(ctx, to, point.id, { ...plan, plan: point.plan });
+  const note = (): Promise<void> => noteCopy(ctx, to, point.id, { ...plan, plan: point.plan });
+  if (earlier === null || ended) await note();
   try {
-    return await to.store.begin(ctx, point.id, plan);
+    await using undo = new AsyncDisposableStack();
+    const draft = undo.use(await to.store.begin(ctx, point.id, plan));
+    if (earlier !== null && !ended) await note(); // what that run began is gone, and this is ours
+    undo.move();
+    return draft;
   } catch (error) {
-    if (!ended || !isFailure(error, 'exists')) throw error;
-    return await to.store.resume(ctx, point.id);
+    if (!isFailure(error, 'exists')) throw error;
+    if (ended) return await to.store.resume(ctx, point.id);
+    // Beside the draft of somebody unknown our note would let the next copy take it for ours.
+    if (earlier === null) await forgetCapturesIn(ctx, to, point.id);
+    throw error;
   }
 }
 

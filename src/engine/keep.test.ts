@@ -342,7 +342,13 @@ describe('prune', () => {
     const { records } = request.in.store;
     const hoursAgo = (hours: number): string => idOf(new Date(ctx.now().getTime() - hours * HOUR_MS));
     const [left, going] = [hoursAgo(3), hoursAgo(5)];
-    const run = { stack: 'shop', plan: null, components: [], process: await identityOf(process.pid) };
+    const run = {
+      stack: 'shop',
+      plan: null,
+      components: [],
+      process: await identityOf(process.pid),
+      noted_at: ctx.now().toISOString(),
+    };
     await records.put(ctx, 'captures', `${left}/db`, {});
     await records.put(ctx, 'captures', going, run);
     const prune = (graceMs: number) =>
@@ -351,5 +357,23 @@ describe('prune', () => {
     assert.deepEqual([...on.records.keys()].sort(), [`captures/${going}`, `captures/${left}/db`]);
     await prune(2 * HOUR_MS);
     assert.deepEqual([...on.records.keys()], [`captures/${going}`]);
+  });
+
+  test('keeps the note of a copy while its draft may be there, however old the point is', async () => {
+    const { ctx, on, request, rulesOf } = await filled(1);
+    const here = await identityOf(process.pid);
+    const old = idOf(new Date(ctx.now().getTime() - 100 * DAY_MS));
+    for (const gone of [here && { ...here, host: 'elsewhere' }, here && { ...here, start: '1' }]) {
+      const noted = ctx.now().toISOString();
+      const run = { stack: 'shop', plan: null, components: [], process: gone, noted_at: noted };
+      await request.in.store.records.put(ctx, 'captures', old, run);
+      const prune = () => prunePoints(ctx, { ...request, rulesOf: rulesOf({ daily: 3 }), apply: true });
+      ctx.advance(6 * DAY_MS);
+      await prune();
+      assert.deepEqual([...on.records.keys()], [`captures/${old}`]);
+      ctx.advance(2 * DAY_MS);
+      await prune();
+      assert.equal(on.records.size, 0);
+    }
   });
 });

@@ -12,6 +12,8 @@ import { listPoints } from './points.ts';
 
 /** What was found unreferenced may go after this long: a backup that runs meanwhile may still need it. */
 const GRACE_MS = 24 * 3_600_000;
+/** A run may go on, and stores keep what it left, for so long: until then its note says whose the draft is. */
+const NOTES_KEPT_MS = 7 * 24 * 3_600_000;
 
 export interface PruneRequest {
   readonly in: NamedStore;
@@ -85,7 +87,9 @@ async function forgetInterrupted(ctx: Context, store: Store, now: Date, graceMs:
   for (const note of notes) {
     const id = note.split('/')[0] ?? note;
     if (isPointId(id) && now.getTime() - timeOfId(id).getTime() < graceMs) continue;
-    if ((await stateOfRun(ctx, { store }, id))?.state === 'alive') continue;
+    const run = await stateOfRun(ctx, { store }, id);
+    // A copy has the id of an old point: it is as old as its note.
+    if (run && (run.state === 'alive' || now.getTime() - Date.parse(run.note.noted_at) < NOTES_KEPT_MS)) continue;
     await store.records.delete(ctx, 'captures', note).catch((error: unknown) => {
       if (!isFailure(error, 'denied')) throw error; // it is never read again
     });
