@@ -3,7 +3,23 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { writeSecrets } from './init.ts';
+import { testContext } from '../../core/testing.ts';
+import { detect, writeSecrets } from './init.ts';
+
+test('what stands in .env beside a compose file is known, and the environment comes before it', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'lifeboat-init-'));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  const from = join(dir, 'compose.yml');
+  const environment = `{ POSTGRES_USER: "\${DB_USER}", POSTGRES_DB: "\${DB_NAME}", POSTGRES_PASSWORD: "\${DB_SECRET}" }`;
+  writeFileSync(from, `services: { db: { image: postgres, environment: ${environment} } }`);
+  writeFileSync(join(dir, '.env'), 'DB_USER=shop\nDB_NAME=of-file\nDB_SECRET=hush\n');
+  const [db] = await detect(testContext({ env: { DB_NAME: 'of-shell' } }), { from });
+  assert.deepEqual([db?.settings.user, db?.settings.databases], ['shop', ['of-shell']]);
+  assert.equal(db?.settings.password, `\${env:DB_SECRET}`);
+  rmSync(join(dir, '.env'));
+  const [bare] = await detect(testContext({ env: {} }), { from });
+  assert.equal(bare?.settings.user, `\${env:DB_USER}`);
+});
 
 test('a second init does not write over the secrets of the first, and writes nothing then', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'lifeboat-init-'));

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { basename, dirname, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
+import { parseEnv } from 'node:util';
 import type { Command } from 'commander';
 import { Failure, isFailure, systemCode } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
@@ -126,13 +127,25 @@ async function choose(session: Session, options: Options): Promise<InitChoice> {
   return await ask({ ...defaults, endpoint: options.endpoint, components: found });
 }
 
-async function detect(ctx: Context, options: Options): Promise<readonly Found[]> {
+export async function detect(ctx: Context, options: Pick<Options, 'from' | 'fromEnv'>): Promise<readonly Found[]> {
   if (options.from === undefined) return fromEnvironment(ctx.env);
   const file = options.from;
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
     throw new Failure('usage', `${file} can't be read (${systemCode(cause)})`, { cause });
   });
-  return [...fromCompose(text, file, ctx.env), ...(options.fromEnv ? fromEnvironment(ctx.env) : [])];
+  const compose = { ...(await besideCompose(file)), ...ctx.env };
+  return [...fromCompose(text, file, compose), ...(options.fromEnv ? fromEnvironment(ctx.env) : [])];
+}
+
+/** What Compose reads beside its file; the environment comes before it. */
+async function besideCompose(composeFile: string): Promise<NodeJS.Dict<string>> {
+  const file = join(dirname(composeFile), '.env');
+  try {
+    return parseEnv(await readFile(file, 'utf8'));
+  } catch (cause) {
+    if (systemCode(cause) === 'ENOENT') return {};
+    throw new Failure('usage', `${file} can't be read (${systemCode(cause)})`, { cause });
+  }
 }
 
 function storePlace(place: string): string {

@@ -71,6 +71,20 @@ services:
   assert.deepEqual([other?.settings.user, other?.settings.port, other?.settings.databases], ['me', 5434, ['a$b']]);
 });
 
+test('a variable that a compose file names without a value is the one of the environment', () => {
+  const text = `
+services:
+  db: { image: postgres, environment: { POSTGRES_USER: null, POSTGRES_DB: null, POSTGRES_PASSWORD: null } }
+  other: { image: postgres, environment: [POSTGRES_USER, POSTGRES_DB=a=b] }
+`;
+  const [db, other] = fromCompose(text, 'compose.yml', { POSTGRES_USER: 'shop' });
+  assert.deepEqual(
+    [db?.settings.user, db?.settings.databases, db?.settings.password],
+    ['shop', [`\${env:POSTGRES_DB}`], `\${env:POSTGRES_PASSWORD}`],
+  );
+  assert.deepEqual([other?.settings.user, other?.settings.databases], ['shop', ['a=b']]);
+});
+
 test('a password in a URL that somebody typed goes into a file of its own, not into the configuration', () => {
   const typed = (name: string, url: string) => ({ name, kind: 'redis', settings: { url }, from: 'your answer' });
   const { components, secrets } = withoutSecrets(

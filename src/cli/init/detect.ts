@@ -106,10 +106,11 @@ function serviceOf(name: string, raw: unknown, file: string, outer: Env): Found 
 }
 
 function environmentOf({ environment }: Service): Record<string, string> {
-  const pairs = Array.isArray(environment)
-    ? environment.map((line: string) => [line.split('=')[0] ?? '', line.slice(line.indexOf('=') + 1)])
-    : Object.entries(environment ?? {}).map(([key, value]) => [key, String(value)]);
-  return Object.fromEntries(pairs);
+  const pairs: readonly (readonly unknown[])[] = Array.isArray(environment)
+    ? environment.map((line: string) => /^([^=]*)(?:=(.*))?$/s.exec(line)?.slice(1) ?? [])
+    : Object.entries(environment ?? {});
+  // A name alone is handed on from where Compose was started.
+  return Object.fromEntries(pairs.map(([key, value]) => [String(key), String(value ?? `\${${key}}`)]));
 }
 
 /** The port of this machine that '127.0.0.1:15432:5432', '15432:5432' or { target, published } publishes. */
