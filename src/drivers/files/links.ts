@@ -6,7 +6,7 @@ import type { Entry } from './entries.ts';
 /** Half a kilobyte each. Of files that have names elsewhere, the last is never met. */
 const FILES_MAX = 100_000;
 
-/** What tells one file from another: its number is given to the next one as soon as it is removed, so also its birth. */
+/** A number is given to another file once its own is removed; the birth tells them apart. */
 type Identity = Pick<BigIntStats, 'dev' | 'ino' | 'birthtimeNs' | 'nlink'>;
 
 export interface Links {
