@@ -29,7 +29,7 @@ export async function identityOf(pid: number): Promise<ProcessIdentity | null> {
 
 /**
  * 'unknown' unless there is proof: a process of another host, or of another container, can't be judged from here. One
- * of another boot has died with it, unless it was alive (`seenAt`) after this boot: then it runs on a clone of this host.
+ * of another boot has died with it, unless it was alive (`seenAt`) after this boot: it runs on a clone of this host.
  */
 export async function stateOf(process: ProcessIdentity, seenAt?: Date): Promise<'alive' | 'dead' | 'unknown'> {
   const here = await thisSystem();
