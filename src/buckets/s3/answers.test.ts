@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
 import { s3Domain } from '../../../test/servers/s3.ts';
 import { readAll } from '../../core/bytes.ts';
-import { Failure } from '../../core/errors.ts';
+import { Failure, isFailure } from '../../core/errors.ts';
 import type { Bytes } from '../../core/model.ts';
 import { testContext } from '../../core/testing.ts';
 import { s3Bucket } from './bucket.ts';
@@ -149,6 +149,21 @@ test('an archived object is recognised, and thawed', { skip }, async () => {
   assert.deepEqual(await Array.fromAsync(it.bucket.list(it.ctx, ''), ({ archived }) => archived), [true]);
   for (const _ of [1, 2]) await it.bucket.thaw?.(it.ctx, 'cold', { days: 3, tier: 'Bulk' });
   assert.equal(restore.length, 2);
+});
+
+test('a thaw that can not be expedited now is refused at once, and names the other tier', { skip }, async () => {
+  let asked = 0;
+  await using it = await rig(({ line }) => {
+    if (!/\?restore/.test(line)) return undefined;
+    asked += 1;
+    return refusal(503, 'GlacierExpeditedRetrievalNotAvailable');
+  });
+  await it.bucket.put(it.ctx, 'cold', Buffer.from('x'));
+  await assert.rejects(
+    async () => await it.bucket.thaw?.(it.ctx, 'cold', { days: 3, tier: 'Expedited' }),
+    (error) => isFailure(error, 'archived') && /--thaw standard/.test(error.hint ?? ''),
+  );
+  assert.equal(asked, 1);
 });
 
 test('a storage class that could not be read back is refused', () => {

@@ -8,6 +8,7 @@ const BY_NAME: Readonly<Record<string, ErrorCode>> = {
   ConditionalRequestConflict: 'unreachable',
   EntityTooLarge: 'value-too-large',
   ExpiredToken: 'denied',
+  GlacierExpeditedRetrievalNotAvailable: 'archived', // a 503 that lasts longer than any patience
   IncompleteBody: 'unreachable',
   InsufficientStorage: 'no-space',
   InvalidAccessKeyId: 'denied',

@@ -100,7 +100,7 @@ export async function readObject(ctx: Context, bucket: Bucket, key: string): Pro
 }
 
 /** Null when there is no such object. */
-export async function headOf(ctx: Context, { bucket }: Vault, key: string): Promise<ObjectInfo | null> {
+export async function headOf(ctx: Context, { bucket }: Pick<Vault, 'bucket'>, key: string): Promise<ObjectInfo | null> {
   try {
     return await bucket.head(ctx, key);
   } catch (error) {

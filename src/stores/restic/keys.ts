@@ -19,6 +19,7 @@ export interface ScryptCost {
 export const SCRYPT_COST: ScryptCost = { N: 32_768, r: 8, p: 1 };
 /** A hostile key file must not take all memory, nor many of them all time. */
 const SCRYPT_BYTES_MAX = 256 * 1024 * 1024;
+const CLEANUP_MS_MAX = 30_000;
 const KEYS_TRIED_MAX = 20;
 
 const keyFileSchema = z.object({
@@ -62,10 +63,16 @@ export async function addKey(
   };
   const bytes = Buffer.from(JSON.stringify(file));
   const id = sha256(bytes).toString('hex');
-  await bucket.put(ctx, `keys/${id}`, bytes);
-  const again = await openKeyFile(await readKeyFile(ctx, bucket, id), password);
-  if (!again?.encrypt.equals(key.encrypt)) {
-    throw new Failure('checksum', `${bucket.url}: the new key can't be read back`);
+  try {
+    await bucket.put(ctx, `keys/${id}`, bytes);
+    const again = await openKeyFile(await readKeyFile(ctx, bucket, id), password);
+    if (!again?.encrypt.equals(key.encrypt)) {
+      throw new Failure('checksum', `${bucket.url}: the new key can't be read back`);
+    }
+  } catch (error) {
+    const last = { ...ctx, signal: AbortSignal.timeout(CLEANUP_MS_MAX) };
+    await bucket.delete(last, `keys/${id}`).catch(() => undefined); // the first failure says more
+    throw error;
   }
   return { id, file };
 }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { faultyBucket } from '../../buckets/faulty.ts';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
-import { isFailure } from '../../core/errors.ts';
+import { Failure, isFailure } from '../../core/errors.ts';
 import type { Bucket } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
 import { watching } from '../plain/testing.ts';
@@ -50,6 +51,61 @@ for (const conditional of [true, false]) {
     else assert.deepEqual(await keysOf(ctx, bucket), [], 'and nothing is in the way of the next attempt');
   });
 }
+
+test('an init that is interrupted before its end leaves nothing in the way of the next one', async () => {
+  for (let moment = 1, met = true; met; moment++) {
+    const bucket = memoryBucket();
+    const stop = new AbortController();
+    met = false;
+    const watched = watching(bucket, async (look) => {
+      if (look < moment || (await keysOf(ctx, bucket, 'config')).length > 0) return;
+      if (look === moment) stop.abort(new Failure('interrupted', 'stopped'));
+      met = stop.signal.aborted;
+    });
+    // Every call hears of it, as those of a real bucket do.
+    const heard: Bucket = {
+      ...watched,
+      async put(within, key, ...rest) {
+        if (key === 'config') return await bucket.put(within, key, ...rest);
+        const info = await watched.put(within, key, ...rest);
+        within.signal.throwIfAborted();
+        return info;
+      },
+      async head(within, key) {
+        within.signal.throwIfAborted();
+        return await watched.head(within, key);
+      },
+      async delete(within, key) {
+        within.signal.throwIfAborted();
+        await watched.delete(within, key);
+      },
+    };
+    const error = await createStore({ ...ctx, signal: stop.signal }, heard).then(
+      () => null,
+      (cause: unknown) => cause,
+    );
+    if (error === null) await assertUsable(bucket);
+    else {
+      assert.deepEqual([isFailure(error, 'interrupted'), await keysOf(ctx, bucket)], [true, []], String(error));
+      await createStore(ctx, bucket);
+    }
+    assert.ok(moment < 100);
+  }
+});
+
+test('where an init died, the next one names what is to be deleted', async () => {
+  for (const changesMax of [1, 2]) {
+    const bucket = memoryBucket();
+    await assert.rejects(createStore(ctx, faultyBucket(bucket, { changesMax })));
+    const left = await keysOf(ctx, bucket);
+    await assert.rejects(
+      createStore(ctx, bucket),
+      (error) => error instanceof Failure && left.every((key) => error.hint?.includes(key)),
+    );
+    for (const key of left) await bucket.delete(ctx, key);
+    await createStore(ctx, bucket);
+  }
+});
 
 async function assertUsable(bucket: Bucket): Promise<void> {
   assert.equal((await keysOf(ctx, bucket, 'keys/')).length, 1);

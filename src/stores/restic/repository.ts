@@ -6,7 +6,7 @@ import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
 import { freshKey, open, seal } from './crypto.ts';
-import { getOwn, listNamed, putOwn, readObject, shaped, type Vault } from './documents.ts';
+import { getOwn, headOf, listNamed, putOwn, readObject, shaped, type Vault } from './documents.ts';
 import { type Indexes, indexFiles } from './index-files.ts';
 import { addKey, SCRYPT_COST, type ScryptCost, type Unlocked, unlock } from './keys.ts';
 import { type Locks, repositoryLocks } from './locks.ts';
@@ -21,6 +21,7 @@ import { close, sharedWriter } from './writer-shared.ts';
 export const CONFIG_KEY = 'config';
 const OWNER_KEY = 'lifeboat/owner.json';
 /** Of a plain store, which somebody may be making here at the same time. */
+const CLEANUP_MS_MAX = 30_000;
 const PLAIN_OWNER_KEY = '0-lifeboat/owner.json';
 const VERSION = 2;
 
@@ -60,7 +61,7 @@ export async function createRepository(
 ): Promise<void> {
   for await (const { key } of bucket.list(ctx, '')) {
     throw new Failure('exists', `${bucket.url} is not empty: there is ${key}`, {
-      hint: 'choose another place, or open the store that is there',
+      hint: await hintInTheWay(ctx, bucket),
     });
   }
   await assertAbsent(ctx, bucket, CONFIG_KEY); // a listing that shows nothing may be wrong
@@ -70,18 +71,36 @@ export async function createRepository(
     id: randomBytes(32).toString('hex'),
     chunker_polynomial: randomPolynomial().toString(16),
   };
-  // Where the bucket can tell, the second of two who make a store here at once fails now and leaves nothing.
-  await putOwn(ctx, vault, OWNER_KEY, { stack: settings.stack }, { ifAbsent: true });
-  const { id } = await addKey(ctx, bucket, vault.key, settings.password, cost);
+  let keyFile: string | undefined;
+  let entering = false;
   try {
-    await assertOnlyKey(ctx, bucket, id);
+    // Where the bucket can tell, the second of two who make a store here at once fails now and leaves nothing.
+    await putOwn(ctx, vault, OWNER_KEY, { stack: settings.stack }, { ifAbsent: true });
+    keyFile = (await addKey(ctx, bucket, vault.key, settings.password, cost)).id;
+    await assertOnlyKey(ctx, bucket, keyFile);
     await assertAbsent(ctx, bucket, PLAIN_OWNER_KEY);
+    ctx.signal.throwIfAborted();
+    entering = true;
     await bucket.put(ctx, CONFIG_KEY, seal(vault.key, Buffer.from(JSON.stringify(config))), { ifAbsent: true });
   } catch (error) {
-    if (isFailure(error, 'exists')) await withdraw(ctx, vault, id);
+    // A config whose reply was lost may be there: its key stays.
+    if (!entering || isFailure(error, 'exists')) {
+      const last = { ...ctx, signal: AbortSignal.timeout(CLEANUP_MS_MAX) };
+      await withdraw(last, vault, keyFile).catch(() => undefined); // the next `init` names what is left
+    }
     throw error;
   }
   await readConfig(ctx, vault);
+}
+
+/** Without a config nobody can open what is there: an `init` that died has left it. */
+async function hintInTheWay(ctx: Context, bucket: Bucket): Promise<string> {
+  const keys: string[] = [];
+  for (const prefix of [OWNER_KEY, 'keys/']) for await (const { key } of bucket.list(ctx, prefix)) keys.push(key);
+  if (keys.length === 0 || (await headOf(ctx, { bucket }, CONFIG_KEY))) {
+    return 'choose another place, or open the store that is there';
+  }
+  return `there is no config: if an init was cut off here, delete ${keys.join(' and ')}`;
 }
 
 /** Both put their key before they look: at least one sees the other, and no key is left that does not open `config`. */
@@ -95,8 +114,8 @@ async function assertOnlyKey(ctx: Context, bucket: Bucket, own: string): Promise
 }
 
 /** Takes back what was written here, and nothing that another one wrote over it. */
-async function withdraw(ctx: Context, vault: Vault, keyFile: string): Promise<void> {
-  await vault.bucket.delete(ctx, `keys/${keyFile}`);
+async function withdraw(ctx: Context, vault: Vault, keyFile: string | undefined): Promise<void> {
+  if (keyFile !== undefined) await vault.bucket.delete(ctx, `keys/${keyFile}`);
   try {
     await getOwn(ctx, vault, OWNER_KEY);
   } catch (error) {
