@@ -109,7 +109,7 @@ async function putGlobals(
   return { lines, warnings: [...passwords, ...places, ...moved] };
 }
 
-/** Roles are outside of snapshots: only of those that stayed as they were it is known how, and that, the dump has them. */
+/** Roles are outside of snapshots: how the dump has them is known only of those that stayed as they were. */
 function steady(
   before: readonly InventoryLine[],
   after: readonly InventoryLine[],
