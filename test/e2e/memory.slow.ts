@@ -44,7 +44,7 @@ const COMMANDS: readonly { readonly args: readonly string[]; readonly todo?: str
   { args: ['drill', '--store', 'main'] },
   {
     args: ['copy', '--from', 'main', '--to', 'other'],
-    todo: 'two stores have threads and buffers of their own: 750 MiB',
+    todo: 'about 460 MiB on two processors; on more, two stores have more threads',
   },
   { args: ['restore', 'latest', '--yes'] },
 ];

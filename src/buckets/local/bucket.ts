@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, link, lstat, open, opendir, rename, rmdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { release } from '../../core/bytes.ts';
 import { Failure, systemCode } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
 import type { Bucket, ObjectInfo } from '../../core/storage.ts';
@@ -41,20 +42,7 @@ export function localBucket(dir: string): Bucket {
       const { size } = stats;
       const { offset, length } = range ?? { offset: 0, length: size };
       if (offset + length > size) throw missingRange(url, key, range);
-      const buffer = Buffer.allocUnsafe(Math.min(READ_BYTES, length)); // one for all: chunks are borrowed
-      for (let at = offset; at < offset + length; ) {
-        ctx.signal.throwIfAborted();
-        const wanted = Math.min(buffer.length, offset + length - at);
-        const { bytesRead } = await file.read(buffer, 0, wanted, at).catch((error: unknown) => {
-          // A bad sector, or a file system whose own checksum disagrees: the object is damaged, not out of reach.
-          if (systemCode(error) === 'EIO')
-            throw new Failure('checksum', `${url}/${key} can't be read: EIO`, { cause: error });
-          throw failureOf(error, `reading ${key}`, url);
-        });
-        if (bytesRead === 0) throw missingRange(url, key, { offset: at, length: wanted });
-        yield buffer.subarray(0, bytesRead);
-        at += bytesRead;
-      }
+      yield* contentOf(ctx, file, { url, key, offset, length });
     },
     async head(_ctx, key) {
       checkKey(key);
@@ -115,6 +103,31 @@ async function openObject(root: Root, key: string): Promise<FileHandle> {
     if (!isGone(error)) throw failureOf(error, `reading ${key}`, root.url);
     await root.mustBeThere();
     throw missing(root.url, key, error);
+  }
+}
+
+async function* contentOf(
+  ctx: Context,
+  file: FileHandle,
+  { url, key, offset, length }: { url: string; key: string; offset: number; length: number },
+): Bytes {
+  const buffer = Buffer.allocUnsafeSlow(Math.min(READ_BYTES, length)); // one for all: chunks are borrowed
+  try {
+    for (let at = offset; at < offset + length; ) {
+      ctx.signal.throwIfAborted();
+      const wanted = Math.min(buffer.length, offset + length - at);
+      const { bytesRead } = await file.read(buffer, 0, wanted, at).catch((error: unknown) => {
+        // A bad sector, or a file system whose own checksum disagrees: the object is damaged, not out of reach.
+        if (systemCode(error) === 'EIO')
+          throw new Failure('checksum', `${url}/${key} can't be read: EIO`, { cause: error });
+        throw failureOf(error, `reading ${key}`, url);
+      });
+      if (bytesRead === 0) throw missingRange(url, key, { offset: at, length: wanted });
+      yield buffer.subarray(0, bytesRead);
+      at += bytesRead;
+    }
+  } finally {
+    release(buffer.buffer);
   }
 }
 

@@ -16,6 +16,7 @@ import { createRequire } from 'node:module';
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { poly1305 } from '@noble/ciphers/_poly1305.js';
 import { Failure, systemCode } from '../../core/errors.ts';
+import { releaseLarge } from './pool-buffers.ts';
 
 export interface MasterKey {
   readonly encrypt: Buffer; // 32 bytes, AES-256
@@ -117,7 +118,9 @@ export function decompress(data: Uint8Array, bytesMax: number): Buffer {
 
 function cryptSlices(cipher: Cipheriv, from: Uint8Array, target: Buffer, at: number): void {
   for (let done = 0; done < from.length; done += SLICE_BYTES) {
-    target.set(cipher.update(from.subarray(done, done + SLICE_BYTES)), at + done);
+    const slice = cipher.update(from.subarray(done, done + SLICE_BYTES));
+    target.set(slice, at + done);
+    releaseLarge(slice);
   }
 }
 

@@ -1,33 +1,34 @@
 // Memory that threads share. It is used again, as fresh memory costs more than what is done to it; and it is no
 // thread's own, so that it passes between them without work for the collector. One thread has it at a time.
 
+import { release } from '../../core/bytes.ts';
+
 export interface Buffers {
   /** At least so large; what it holds means nothing. */
   take(bytes: number): SharedArrayBuffer;
   give(buffer: SharedArrayBuffer): void;
 }
 
-/** New ones are of `size`, or what is asked for when that is more. All are kept: as many as were in use at once. */
+/** New ones are of `size`, and of that doubled as often as it takes. All are kept: as many as were in use at once. */
 export function buffers(size: number): Buffers {
-  const kept: SharedArrayBuffer[] = [];
+  const kept = new Map<number, SharedArrayBuffer[]>();
   return {
     take(bytes) {
-      const fit = kept.findLastIndex((buffer) => buffer.byteLength >= bytes);
-      const [found] = fit < 0 ? [] : kept.splice(fit, 1);
-      return found ?? new SharedArrayBuffer(Math.max(bytes, size));
+      const fit = size * 2 ** Math.max(0, Math.ceil(Math.log2(bytes / size)));
+      return kept.get(fit)?.pop() ?? new SharedArrayBuffer(fit);
     },
-    give: (buffer) => void kept.push(buffer),
+    give(buffer) {
+      const same = kept.get(buffer.byteLength);
+      if (same) same.push(buffer);
+      else kept.set(buffer.byteLength, [buffer]);
+    },
   };
 }
 
-/** Frees memory now, where the collector would let a hundred MiB of it lie. */
-export function release(buffer: ArrayBufferLike): void {
-  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
-}
-
-/** The same for what zlib returned. Small results share their memory with others. */
+/** Frees what zlib or a cipher returned, at once. Small results may share their memory with others. */
 export function releaseLarge(data: Buffer): void {
-  if (data.buffer.byteLength > Buffer.poolSize) release(data.buffer);
+  const { buffer } = data;
+  if (buffer.byteLength > Buffer.poolSize || buffer.byteLength === data.length) release(buffer);
 }
 
 /**

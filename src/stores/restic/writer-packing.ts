@@ -1,17 +1,17 @@
 // The half of the writer that knows no streams: what is new goes to the workers, and the packs that come back go to
 // the bucket. It owns the budgets, the buffers, and the one failure that ends everything.
 
+import { release } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
-import { CHUNK_BYTES_MAX } from './chunker.ts';
 import type { MasterKey } from './crypto.ts';
 import type { BlobIndex, PackedBlob } from './index.ts';
 import { decodeHeader, packKey } from './pack.ts';
 import type { FinishedPack } from './pack-builder.ts';
 import { openPool } from './pool.ts';
 import { type Budget, budget } from './pool-budget.ts';
-import { type Buffers, buffers, release } from './pool-buffers.ts';
+import { type Buffers, buffers } from './pool-buffers.ts';
 import { sharedTasks, type Tasks } from './writer-tasks.ts';
 
 export interface StoredPack {
@@ -57,11 +57,12 @@ export interface Packing extends AsyncDisposable {
   flush(): Promise<void>;
 }
 
-const BUFFER_BYTES = CHUNK_BYTES_MAX + 256 * 1024;
+/** Of the least buffer; chunks have 1 MiB on average. */
+const BUFFER_BYTES = 1024 * 1024;
 /** For each worker: what is in its hands and on the way to it. */
 const AHEAD_BYTES = 4 * 1024 * 1024;
 /** Packs on their way to the bucket. */
-const PUTS_MAX = 3;
+const PUTS_MAX = 2;
 
 export function startPacking(outer: Context, options: PackingOptions): Packing {
   const pool = openPool(options);

@@ -48,7 +48,7 @@ export async function openWriter(ctx: Context, options: WriterOptions): Promise<
     let batch = batches.get(kind);
     const full = batch && batch.bytes + plain.length > BATCH_BYTES ? batch : undefined;
     if (!batch || full) {
-      batch = { buffer: packing.buffers.take(plain.length), ids: [], spans: [], bytes: 0 };
+      batch = { buffer: packing.buffers.take(Math.max(plain.length, BATCH_BYTES)), ids: [], spans: [], bytes: 0 };
       batches.set(kind, batch);
     }
     copyInto(batch.buffer, batch.bytes, plain);
@@ -119,19 +119,19 @@ function chunkedStream(packing: Packing, table: Int32Array): ChunkedStream {
   const hashing = new Set<Promise<void>>();
   let ids = Buffer.alloc(0);
   let count = 0;
-  let data: Uint8Array<SharedArrayBuffer> | undefined;
+  let window: Uint8Array<SharedArrayBuffer> | undefined;
   let filled = 0;
 
-  /** Hands over the first `length` bytes; what lies behind them begins the next buffer. */
-  async function submit(full: Uint8Array<SharedArrayBuffer>, length: number): Promise<void> {
+  /** Hands over a copy of the first `length` bytes, in a buffer that is no larger than it has to be. */
+  async function submit(from: Uint8Array<SharedArrayBuffer>, length: number): Promise<void> {
     await packing.room(length);
-    const rest = full.subarray(length, filled);
-    data = rest.length > 0 ? new Uint8Array(packing.buffers.take(CHUNK_BYTES_MAX + STEP_BYTES)) : undefined;
-    if (data) copyInto(data.buffer, 0, rest);
-    filled = rest.length;
+    const chunk = packing.buffers.take(length);
+    copyInto(chunk, 0, from.subarray(0, length));
+    from.copyWithin(0, length, filled);
+    filled -= length;
     const at = count++ * ID_BYTES;
     if (ids.length < count * ID_BYTES) ids = Buffer.concat([ids, Buffer.alloc(Math.max(ID_BYTES, ids.length))]);
-    const job: Promise<void> = packing.addChunk(full.buffer, length).then(
+    const job: Promise<void> = packing.addChunk(chunk, length).then(
       (id) => void ids.set(id, at),
       () => {}, // the writer has failed with it, and says so at the next call
     );
@@ -141,27 +141,27 @@ function chunkedStream(packing: Packing, table: Int32Array): ChunkedStream {
 
   return {
     async feed(piece) {
+      window ??= new Uint8Array(packing.buffers.take(CHUNK_BYTES_MAX + STEP_BYTES));
       for (let from = 0; from < piece.length; ) {
-        data ??= new Uint8Array(packing.buffers.take(CHUNK_BYTES_MAX + STEP_BYTES));
-        const step = piece.subarray(from, from + Math.min(STEP_BYTES, data.length - filled));
-        copyInto(data.buffer, filled, step);
+        const step = piece.subarray(from, from + Math.min(STEP_BYTES, window.length - filled));
+        copyInto(window.buffer, filled, step);
         filled += step.length;
         from += step.length;
-        const length = cut(data, filled);
-        if (length > 0) await submit(data, length);
+        const length = cut(window, filled);
+        if (length > 0) await submit(window, length);
       }
     },
     async end() {
-      if (data && filled > 0) await submit(data, filled);
+      if (window && filled > 0) await submit(window, filled);
       await Promise.all(hashing);
       packing.assertAlive();
       return ids.subarray(0, count * ID_BYTES);
     },
-    uncut: () => data?.subarray(0, filled) ?? Buffer.alloc(0),
+    uncut: () => window?.subarray(0, filled) ?? Buffer.alloc(0),
     async [Symbol.asyncDispose]() {
       await Promise.all(hashing);
-      if (data) packing.buffers.give(data.buffer);
-      data = undefined;
+      if (window) packing.buffers.give(window.buffer);
+      window = undefined;
     },
   };
 }
