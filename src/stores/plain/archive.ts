@@ -5,7 +5,7 @@ import type { Context } from '../../core/model.ts';
 import type { Archive, ArchivedObject, Bucket } from '../../core/storage.ts';
 import { archivedOf, leading } from '../archived.ts';
 import type { PartIndex } from './index.ts';
-import { indexKey } from './keys.ts';
+import { indexKey, OWN } from './keys.ts';
 
 export function plainArchive(
   bucket: Bucket,
@@ -13,8 +13,14 @@ export function plainArchive(
 ): Archive | undefined {
   const { thaw } = bucket;
   if (!thaw) return undefined;
-  async function* files(ctx: Context, point: string, component: string): AsyncIterable<string> {
-    for await (const { key } of (await open(ctx, point, component)).entries(ctx)) yield key;
+  /** Only what the listing calls archived is worth a look. */
+  async function* files(
+    ctx: Context,
+    point: string,
+    component: string,
+    archived: ReadonlySet<string>,
+  ): AsyncIterable<string> {
+    for await (const { key } of (await open(ctx, point, component)).entries(ctx)) if (archived.has(key)) yield key;
   }
   async function* index(point: string, component: string): AsyncIterable<string> {
     yield indexKey(point, component);
@@ -22,10 +28,11 @@ export function plainArchive(
   return {
     thaw,
     async *needed(ctx, point, components): AsyncIterable<ArchivedObject> {
-      if (!(await hasArchived(ctx, bucket))) return;
+      const archived = await archivedKeys(ctx, bucket, point);
+      if (archived.size === 0) return;
       for (const component of components) {
         try {
-          yield* archivedOf(ctx, bucket, files(ctx, point, component));
+          yield* archivedOf(ctx, bucket, files(ctx, point, component, archived));
         } catch (error) {
           if (!isFailure(error, 'archived')) throw error;
           yield* leading(archivedOf(ctx, bucket, index(point, component)));
@@ -35,7 +42,11 @@ export function plainArchive(
   };
 }
 
-async function hasArchived(ctx: Context, bucket: Bucket): Promise<boolean> {
-  for await (const { archived } of bucket.list(ctx, '')) if (archived) return true;
-  return false;
+/** Those that may be of this point: a store has few others outside of its own folder. */
+async function archivedKeys(ctx: Context, bucket: Bucket, point: string): Promise<ReadonlySet<string>> {
+  const keys = new Set<string>();
+  for await (const { key, archived } of bucket.list(ctx, '')) {
+    if (archived && (!key.startsWith(OWN) || key.includes(`/${point}/`))) keys.add(key);
+  }
+  return keys;
 }

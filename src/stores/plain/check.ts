@@ -6,15 +6,26 @@ import type { Context, Finding } from '../../core/model.ts';
 import type { Bucket, CheckOptions } from '../../core/storage.ts';
 import type { Entry } from './entries.ts';
 import { openIndex, type PartIndex } from './index.ts';
-import type { PlainPoint } from './manifest.ts';
+import { againHint, type PlainPoint } from './manifest.ts';
 import { contentOf } from './source.ts';
 
 const OBJECTS_AT_ONCE = 16;
 const SHARES = 100;
-const COPY_HINT = 'restore from another store, or copy the point from there again';
+const HINT_UNREADABLE = 'restore from another store; to copy the point here again, delete its manifest and files first';
 
 /** All damage to one committed point. */
 export async function* checkPoint(
+  ctx: Context,
+  bucket: Bucket,
+  plain: PlainPoint,
+  options: CheckOptions,
+): AsyncIterable<Finding> {
+  const hint = againHint(plain.place);
+  for await (const each of findingsOf(ctx, bucket, plain, options))
+    yield each.verdict === 'fail' ? { ...each, hint } : each;
+}
+
+async function* findingsOf(
   ctx: Context,
   bucket: Bucket,
   plain: PlainPoint,
@@ -47,7 +58,8 @@ export async function* checkPoint(
 
 /** A point whose manifest can't be read. */
 export function unreadable(id: string, problem: unknown): Finding {
-  return damaged(`the manifest of ${id} is the one that was committed`, problem);
+  const hint = isFailure(problem) && problem.hint ? problem.hint : HINT_UNREADABLE;
+  return { ...damaged(`the manifest of ${id} is the one that was committed`, problem), hint };
 }
 
 async function* checkParts(
@@ -86,12 +98,7 @@ async function checkPart(
     const { bytes, archived } = await bucket.head(ctx, entry.key);
     if (archived) return { check, verdict: 'unknown', detail: `${entry.key} is archived and can't be read now` };
     if (bytes === entry.stored.bytes) return null;
-    return {
-      check,
-      verdict: 'fail',
-      detail: `${entry.key} has ${bytes} bytes, not ${entry.stored.bytes}`,
-      hint: COPY_HINT,
-    };
+    return { check, verdict: 'fail', detail: `${entry.key} has ${bytes} bytes, not ${entry.stored.bytes}` };
   } catch (problem) {
     return damaged(check, problem);
   }
@@ -102,7 +109,7 @@ function damaged(check: string, problem: unknown): Finding {
   if (isFailure(problem, 'interrupted') || !isFailure(problem)) throw problem;
   const lost = isFailure(problem, 'checksum') || isFailure(problem, 'missing') || isFailure(problem, 'malformed');
   const detail = messageOf(problem);
-  return lost ? { check, verdict: 'fail', detail, hint: COPY_HINT } : { check, verdict: 'unknown', detail };
+  return { check, verdict: lost ? 'fail' : 'unknown', detail };
 }
 
 /**

@@ -84,6 +84,12 @@ export async function findPoint(ctx: Context, bucket: Bucket, layout: Layout, id
   return null;
 }
 
+/** Nothing writes over a point: a damaged one is out of the way once its files are deleted by hand. */
+export function againHint({ id, manifest, dir }: Place): string {
+  const keys = dir === '' ? `${manifest} and the files of this point` : `everything below ${dir}`;
+  return `restore from another store; to copy ${id} here again, delete ${keys} first`;
+}
+
 /** Null when there is no manifest, or one of other programs, which know neither our format nor our digests. */
 async function readPoint(ctx: Context, bucket: Bucket, place: Place): Promise<PlainPoint | null> {
   const bytes = await contentOf(ctx, bucket, place.manifest);
@@ -92,7 +98,9 @@ async function readPoint(ctx: Context, bucket: Bucket, place: Place): Promise<Pl
   const kept = await contentOf(ctx, bucket, place.digest);
   if (!kept && !mentionsFormat(text)) return null;
   if (kept && kept.toString('utf8').trim() !== createHash('sha256').update(bytes).digest('hex')) {
-    throw new Failure('checksum', `the manifest of ${place.id} is not the one that was committed`);
+    throw new Failure('checksum', `the manifest of ${place.id} is not the one that was committed`, {
+      hint: `if only ${place.digest} is damaged, delete it: the manifest is believed then; else ${againHint(place)}`,
+    });
   }
   const point = parseManifest(text, place.id);
   const plain = plainSchema.safeParse(JSON.parse(text));

@@ -25,7 +25,10 @@ const SHARES = 100;
 const OUT_OF_REACH: readonly ErrorCode[] = ['archived', 'denied', 'unreachable', 'timeout'];
 
 const HINT_PACK = 'run lifeboat backup, which writes again what the source still has, then lifeboat prune --apply';
-const HINT_POINT = 'copy the point from another store, or remove it; the next backup writes what the source still has';
+/** Nothing writes over a point: stock restic takes a damaged one out of the way. */
+function hintPoint({ id }: Snapshot): string {
+  return `run restic forget ${id.slice(0, 8)} if the next backup does not heal it, then copy it from another store`;
+}
 
 /** What is known of the packs after they were looked at. */
 interface Losses {
@@ -178,7 +181,7 @@ async function* checkSnapshot(
   const id = pointIdOf(snapshot);
   const check = id === null ? `snapshot ${snapshot.id} is whole` : `point ${id} is whole`;
   for await (const { path, reason, verdict } of damagedBelow(ctx, repository, snapshot.tree, '', losses, clean, 0)) {
-    if (verdict === 'fail') yield fail(check, `${path}: ${reason}`, HINT_POINT);
+    if (verdict === 'fail') yield fail(check, `${path}: ${reason}`, hintPoint(snapshot));
     else yield { check, verdict, detail: `${path}: ${reason}` };
   }
   if (isPoint(snapshot)) yield* checkManifest(ctx, repository, snapshot, check);
@@ -195,14 +198,15 @@ async function* checkManifest(
     const point = await readManifest(ctx, repository, snapshot);
     const json = JSON.stringify(manifestJson(point));
     if (snapshot.summary && JSON.stringify(manifestJson(snapshot.summary)) !== json) {
-      yield fail(check, 'its manifest.json is not the manifest that the list shows', HINT_POINT);
+      yield fail(check, 'its manifest.json is not the manifest that the list shows', hintPoint(snapshot));
     }
     const root = await repository.trees.load(ctx, snapshot.tree);
     for (const [component, { error }] of Object.entries(point.components)) {
-      if (error === null && !root.folder(component)) yield fail(check, `component ${component} is gone`, HINT_POINT);
+      if (error === null && !root.folder(component))
+        yield fail(check, `component ${component} is gone`, hintPoint(snapshot));
     }
   } catch (error) {
-    if (isDamage(error)) yield fail(check, `manifest.json: ${error.message}`, HINT_POINT);
+    if (isDamage(error)) yield fail(check, `manifest.json: ${error.message}`, hintPoint(snapshot));
     else yield await outOfReach(ctx, repository, check, error);
   }
 }

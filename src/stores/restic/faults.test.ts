@@ -50,6 +50,30 @@ test("a missing pack's chunks are written again by the next backup (fault 3)", a
   assert.deepEqual(await findings(ctx, fresh), []);
 });
 
+test('a store that has lost data of one point is pruned again once the snapshots are forgotten that hints name', async () => {
+  const ctx = testContext();
+  const bucket = await made(ctx);
+  await using store = await openStore(ctx, bucket);
+  await save(ctx, store, P1, { db: { one: noise(1, 300_000) } });
+  const pack = await largest(ctx, bucket, 'data/');
+  await save(ctx, store, P2, { db: { one: noise(2, 5000) } });
+  await bucket.delete(ctx, pack);
+  await using again = await openStore(ctx, bucket);
+  await assert.rejects(
+    again.reclaim(ctx, GRACE),
+    (error) => error instanceof Failure && /verify --all.*restic forget/.test(error.hint ?? ''),
+  );
+  const hints = (await findings(ctx, again)).map(({ hint }) => hint ?? '').join();
+  const named = (await keysOf(ctx, bucket, 'snapshots/')).filter((key) =>
+    hints.includes(`restic forget ${key.slice(10, 18)}`),
+  );
+  assert.equal(named.length, 1);
+  for (const key of named) await bucket.delete(ctx, key); // as restic forget does
+  await again.reclaim(ctx, GRACE);
+  assert.deepEqual(await Array.fromAsync(again.list(ctx), ({ id }) => id), [P2]);
+  assert.deepEqual(await findings(ctx, again), []);
+});
+
 test("a damaged pack's chunks are written again by the backup after the check (fault 3)", async () => {
   const ctx = testContext();
   const bucket = await made(ctx);

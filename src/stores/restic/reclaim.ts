@@ -261,7 +261,7 @@ async function strayObjects(ctx: Context, { vault }: Repository, now: Date): Pro
 
 function lostFailure({ url }: Repository, what: string): Failure {
   return new Failure('missing', `${url} has lost ${what}, which points need`, {
-    hint: 'run lifeboat verify --all, then remove the points that it names; nothing was deleted',
+    hint: 'nothing was deleted; run lifeboat verify --all, then restic forget for each snapshot that its hints name',
   });
 }
 
