@@ -81,7 +81,7 @@ export function openDraft(ctx: Context, store: DraftStore, id: string, plan: Dra
   };
 }
 
-/** Nothing goes when somebody may have committed it meanwhile: who commits puts the checksum, then looks for the note. */
+/** Nothing goes if somebody may have committed it: who commits puts the checksum, then looks for the note. */
 async function giveUp(ctx: Context, store: PlainBucket, { id, manifest, digest }: Place): Promise<void> {
   const { bucket } = store;
   await putJson(ctx, bucket, pendingKey(id), { files: [] });
