@@ -30,31 +30,29 @@ export const databaseFacts = z.object({
 });
 export type DatabaseFacts = z.output<typeof databaseFacts>;
 
-/** Databases that are always there: one of them lets us look at the server when ours is not. */
-const MAINTENANCE = ['postgres', 'template1'];
 export const POSTGRES = 'postgres';
+/** Databases that are always there: one of them lets us look at the server when ours is not. */
+const MAINTENANCE = [POSTGRES, 'template1'];
 
 /** A session with whatever database lets us in: for questions about the server. */
 export async function connectSomewhere(ctx: Context, server: Server): Promise<Session> {
-  const own = server.databases === 'all' ? [] : server.databases;
-  let refusal: unknown;
-  for (const database of [...own.slice(0, 1), ...MAINTENANCE]) {
-    try {
-      return await connect(ctx, server, database);
-    } catch (error) {
-      if (!isOfDatabase(error)) throw error;
-      refusal ??= error;
-    }
-  }
-  throw refusal;
+  return await connectFirst(ctx, server, [...ownOf(server).slice(0, 1), ...MAINTENANCE]);
 }
 
 /** A session with a database that is none of the targets: a database can't be dropped from within. */
 export async function connectAside(ctx: Context, server: Server, targets: ReadonlySet<string>): Promise<Session> {
+  const aside = [...MAINTENANCE, ...ownOf(server)].filter((name) => !targets.has(name));
+  return await connectFirst(ctx, server, [...aside, ...targets]);
+}
+
+function ownOf({ databases }: Server): readonly string[] {
+  return databases === 'all' ? [] : databases;
+}
+
+/** With the first that lets us in; why the first one did not, when none does. */
+async function connectFirst(ctx: Context, server: Server, databases: readonly string[]): Promise<Session> {
   let refusal: unknown;
-  const own = server.databases === 'all' ? [] : server.databases;
-  const aside = [POSTGRES, 'template1', ...own].filter((name) => !targets.has(name));
-  for (const database of [...aside, ...targets]) {
+  for (const database of databases) {
     try {
       return await connect(ctx, server, database);
     } catch (error) {

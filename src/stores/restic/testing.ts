@@ -74,3 +74,13 @@ export async function largest(ctx: Context, bucket: Bucket, prefix: string): Pro
   const objects = await Array.fromAsync(bucket.list(ctx, prefix));
   return objects.toSorted((a, b) => b.bytes - a.bytes)[0]?.key ?? '';
 }
+
+/** Changes an object behind the store's back. */
+export async function rewrite(
+  ctx: Context,
+  bucket: Bucket,
+  key: string,
+  change: (data: Buffer) => Buffer,
+): Promise<void> {
+  await bucket.put(ctx, key, change(await readAll(bucket.get(ctx, key))));
+}
