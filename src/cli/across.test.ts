@@ -11,6 +11,7 @@ import { putProof } from '../engine/proofs.ts';
 import { kv, kvServer } from '../engine/testing.ts';
 import { disk, named } from '../engine/testing-store.ts';
 import { chooseEverywhere, type Listing } from './across.ts';
+import { verifyAll } from './commands/verify.ts';
 import { filesStack } from './testing.ts';
 
 /** Where a folder is wanted, a link is refused: the store opens, and can not be listed. */
@@ -158,6 +159,22 @@ describe('of the points of several stores', () => {
       '2026-11-23-020000',
     ]);
     assert.deepEqual(await choose({ word: '2026-11-23-020000' }), ['offsite', '2026-11-23-020000']);
+  });
+
+  test('verify takes the very one that restore and drill would, in each store that holds it', async () => {
+    const { local, offsite } = await listed();
+    const stores = [local, offsite].map((store) => ({ ...store, [Symbol.asyncDispose]: async () => undefined }));
+    const verified = async (word: string) => {
+      const { results } = await verifyAll(testContext(), 'shop', { stores, failed: [] }, { word, readData: 0 });
+      return results.map(({ store, verified: { points } }) => [store, points]);
+    };
+    assert.deepEqual(await verified('2026-11-20'), [
+      ['local', 1],
+      ['offsite', 1],
+    ]);
+    assert.deepEqual(await verified('2026-11-21-02'), [['local', 1]]);
+    assert.deepEqual(await verified('latest'), [['offsite', 1]]);
+    await assert.rejects(verified('2026-11-21'), (error) => isFailure(error, 'ambiguous'));
   });
 
   test('what none of them holds may lie in one that can not be read', async () => {

@@ -1,11 +1,9 @@
 import type { Command } from 'commander';
-import { Failure, isFailure } from '../../core/errors.ts';
+import { Failure } from '../../core/errors.ts';
 import type { Context, RecoveryPoint } from '../../core/model.ts';
 import type { NamedStore } from '../../engine/model.ts';
-import { choosePoint, listPoints } from '../../engine/points.ts';
 import { type Verified, verifyPoints } from '../../engine/verify.ts';
-import { noteUnreadable, unreadableJson } from '../across.ts';
-import type { Config } from '../config/model.ts';
+import { chooseEverywhere, listEverywhere, noteUnreadable, unreadableJson } from '../across.ts';
 import { namesOption } from '../options.ts';
 import type { Bind } from '../session.ts';
 import { type OpenStack, openStack } from '../stack.ts';
@@ -38,7 +36,7 @@ Examples:
     const readData = shareOf(options.readData);
     const config = await session.config();
     await using stack = await openStack(ctx, config, { stores: options.store, components: [] });
-    const { results, unreadable } = await verifyAll(ctx, config, stack, { word, readData });
+    const { results, unreadable } = await verifyAll(ctx, config.stack, stack, { word, readData });
     const json = { stores: results.map(toJson), ...unreadableJson(unreadable) };
     session.print(json, () => results.map(toText).join('\n'));
     noteUnreadable(session, unreadable);
@@ -55,45 +53,51 @@ interface Result {
   readonly store: string;
   readonly verified: Verified;
 }
+interface Target {
+  readonly store: NamedStore;
+  /** All of the store when left out. */
+  readonly points?: readonly RecoveryPoint[];
+}
 
 /** Of every store that can be read. Throws when there is none, or none has the point. */
-async function verifyAll(
+export async function verifyAll(
   ctx: Context,
-  { stack }: Config,
-  { stores, failed }: OpenStack,
+  stack: string,
+  open: Pick<OpenStack, 'stores' | 'failed'>,
   { word, readData }: { readonly word: string | undefined; readonly readData: number },
 ): Promise<{ readonly results: readonly Result[]; readonly unreadable: OpenStack['failed'] }> {
+  const { targets, failed } =
+    word === undefined
+      ? { targets: open.stores.map((store): Target => ({ store })), failed: open.failed }
+      : await targetsOf(ctx, stack, open, word);
   const results: Result[] = [];
   const unreadable = [...failed];
-  let lacking: unknown;
-  for (const store of stores) {
+  for (const { store, points } of targets) {
     try {
-      const points = word === undefined ? undefined : await pointIn(ctx, store, stack, word);
-      if (points instanceof Failure) lacking ??= points;
-      else results.push({ store: store.name, verified: await verifyPoints(ctx, { in: store, points, readData }) });
+      results.push({ store: store.name, verified: await verifyPoints(ctx, { in: store, points, readData }) });
     } catch (error) {
       if (ctx.signal.aborted) throw error;
       unreadable.push({ name: store.name, error });
     }
   }
-  if (results.length === 0) throw unreadable[0] ? unreadable[0].error : lacking;
+  if (results.length === 0) throw unreadable[0]?.error;
   return { results, unreadable };
 }
 
-/** Or why this store has no such point: another one may have it. */
-async function pointIn(
+/** The point that the word means among those of all stores, wherever it lies. */
+async function targetsOf(
   ctx: Context,
-  store: NamedStore,
   stack: string,
+  open: Pick<OpenStack, 'stores' | 'failed'>,
   word: string,
-): Promise<readonly RecoveryPoint[] | Failure> {
-  const views = await listPoints(ctx, store);
-  try {
-    return [choosePoint(views, stack, { word }).point];
-  } catch (error) {
-    if (isFailure(error)) return error;
-    throw error;
-  }
+): Promise<{ readonly targets: readonly Target[]; readonly failed: OpenStack['failed'] }> {
+  const listing = await listEverywhere(ctx, open);
+  const { id } = chooseEverywhere(listing, stack, { word }).chosen.point;
+  const targets = listing.stores.flatMap(({ store, views }): Target[] => {
+    const view = views.find(({ point }) => point.id === id && point.stack === stack);
+    return view ? [{ store, points: [view.point] }] : [];
+  });
+  return { targets, failed: listing.unreadable };
 }
 
 function shareOf(text: string | true | undefined): number {
