@@ -1,14 +1,16 @@
 // What could stand where the cursor is: the words of a command line, for the completion of shells.
 
+import { stat } from 'node:fs/promises';
 import { Command, type Option } from 'commander';
 import { withDeadline } from '../core/context.ts';
 import type { Context } from '../core/model.ts';
 import { listEverywhere, pointsOf } from './across.ts';
 import { loadConfig } from './config/load.ts';
+import type { Config, StoreConfig } from './config/model.ts';
 import type { CommandModule, Session } from './session.ts';
 import { openStack } from './stack.ts';
 
-/** Nobody waits longer for a list of points, which may lie far away. */
+/** Nobody waits longer for a list of points. */
 const POINTS_DEADLINE_MS = 3_000;
 const POINTS_MAX = 50;
 
@@ -91,13 +93,30 @@ async function storeNames(session: Session): Promise<readonly string[]> {
 
 async function pointIds(ctx: Context, session: Session): Promise<readonly string[]> {
   const config = await session.config();
-  // Whoever presses TAB has run nothing yet, least of all the commands of a file that lies here by chance.
-  const quiet = { ...config, stores: config.stores.filter(({ asksOthers }) => !asksOthers) };
-  const ids = await withDeadline(ctx, POINTS_DEADLINE_MS, 'listing points', async (limited) => {
-    await using stack = await openStack(limited, quiet, { components: [] });
+  const ids = (await isTrusted(config)) ? await idsNearby(ctx, config) : [];
+  return ['latest', 'latest-proved', ...ids.slice(-POINTS_MAX).toReversed()];
+}
+
+/**
+ * Whoever presses TAB has run nothing yet: a file that lies here by chance must not have secrets read and tried. It is
+ * trusted when only this user, or root, can have written it.
+ */
+async function isTrusted({ file }: Config): Promise<boolean> {
+  const { uid, mode } = await stat(file);
+  return (uid === 0 || uid === process.getuid?.()) && (mode & 0o002) === 0;
+}
+
+async function idsNearby(ctx: Context, config: Config): Promise<readonly string[]> {
+  const nearby = { ...config, stores: config.stores.filter(isNearby) };
+  return await withDeadline(ctx, POINTS_DEADLINE_MS, 'listing points', async (limited) => {
+    await using stack = await openStack(limited, nearby, { components: [] });
     return pointsOf(await listEverywhere(limited, stack)).map(({ point }) => point.id);
   }).catch(() => []); // the words stay
-  return ['latest', 'latest-proved', ...ids.slice(-POINTS_MAX).toReversed()];
+}
+
+/** It can be listed without a word to another host, and without running a command. */
+function isNearby({ url, asksOthers }: StoreConfig): boolean {
+  return !url.includes('://') && !asksOthers;
 }
 
 /** 'a,b' goes on behind its last comma. */

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -50,6 +52,36 @@ describe('completion', () => {
     assert.equal(existsSync(ran), true);
   });
 
+  test('says nothing to a host that a configuration names, and offers the points of other stores', async () => {
+    let calls = 0;
+    await using host = createServer((_request, response) => {
+      calls += 1;
+      response.writeHead(403).end();
+    });
+    await new Promise<void>((done) => host.listen(0, '127.0.0.1', done));
+    const { port } = host.address() as AddressInfo;
+    const away = `{ format: plain, bucket: s3://b/p, endpoint: "http://127.0.0.1:${port}", access_key: a, secret_key: b }`;
+    const text = readFileSync(join(stack.dir, 'lifeboat.yaml'), 'utf8');
+    writeFileSync(join(stack.dir, 'away.yaml'), text.replace('stores:\n', `stores:\n  away: ${away}\n`));
+    assert.match((await offered('--config', 'away.yaml', 'show', '')).join(' '), /^latest latest-proved \d{4}-/);
+    assert.equal(calls, 0);
+    await expectExit(3, ['--config', 'away.yaml', 'list'], { cwd: stack.dir });
+    assert.notEqual(calls, 0);
+  });
+
+  test('reads no secret for a configuration that others could have written', async () => {
+    const file = join(stack.dir, 'shared.yaml');
+    copyFileSync(join(stack.dir, 'lifeboat.yaml'), file);
+    const words = async (): Promise<string> => (await offered('--config', file, 'show', '')).join(' ');
+    chmodSync(file, 0o666);
+    assert.equal(await words(), 'latest latest-proved');
+    chmodSync(file, 0o644);
+    assert.match(await words(), /^latest latest-proved \d{4}-/);
+    if (process.getuid?.() !== 0) return; // only root can give a file to somebody else
+    chownSync(file, 65534, 65534);
+    assert.equal(await words(), 'latest latest-proved');
+  });
+
   test('works in bash', async () => {
     const { stdout: script } = await expectExit(0, ['completion', 'bash']);
     writeFileSync(join(stack.dir, 'completion.bash'), script);
@@ -60,5 +92,18 @@ describe('completion', () => {
     const env = { PATH: process.env.PATH, NODE: process.execPath, MAIN: main };
     const ran = spawnSync('bash', ['--norc', '-c', line], { cwd: stack.dir, env, encoding: 'utf8' });
     assert.equal(ran.stdout, 'two\n');
+  });
+
+  test('runs nothing in bash that stands at the cursor', async () => {
+    const { stdout: script } = await expectExit(0, ['completion', 'bash']);
+    writeFileSync(join(stack.dir, 'completion.bash'), script);
+    const line = `lifeboat() { "$NODE" --disable-warning=ExperimentalWarning "$MAIN" "$@"; }
+      source ./completion.bash
+      COMP_WORDS=(lifeboat list --store 'one,$(touch ran-by-bash),') COMP_CWORD=3
+      _lifeboat; echo "\${COMPREPLY[@]}"`;
+    const env = { PATH: process.env.PATH, NODE: process.execPath, MAIN: main };
+    const ran = spawnSync('bash', ['--norc', '-c', line], { cwd: stack.dir, env, encoding: 'utf8' });
+    assert.equal(ran.stdout, 'one,$(touch ran-by-bash),two\n');
+    assert.equal(existsSync(join(stack.dir, 'ran-by-bash')), false);
   });
 });

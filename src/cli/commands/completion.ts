@@ -2,11 +2,17 @@ import { Argument, type Command } from 'commander';
 import { candidates } from '../candidates.ts';
 import type { Bind } from '../session.ts';
 
-/** Each asks `lifeboat completion words` what could stand at the cursor, and offers files where that is nothing. */
+/**
+ * Each asks `lifeboat completion words` what could stand at the cursor, and offers files where that is nothing. What it
+ * answers is never expanded: not by `compgen -W` either, which would run a `$(…)` that stands at the cursor.
+ */
 const SCRIPTS: Readonly<Record<string, string>> = {
   bash: `_lifeboat() {
-  local IFS=$'\\n'
-  COMPREPLY=($(compgen -W "$(lifeboat completion words -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)" -- "\${COMP_WORDS[COMP_CWORD]}"))
+  local word
+  COMPREPLY=()
+  while IFS= read -r word; do
+    [[ $word == "\${COMP_WORDS[COMP_CWORD]}"* ]] && COMPREPLY+=("$word")
+  done < <(lifeboat completion words -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
 }
 complete -o default -F _lifeboat lifeboat`,
   zsh: `#compdef lifeboat
@@ -21,7 +27,14 @@ compdef _lifeboat lifeboat`,
 
 export function define(command: Command, bind: Bind): void {
   command.addArgument(new Argument('<shell>').choices(Object.keys(SCRIPTS)));
-  command.addHelpText('after', '\nExample: lifeboat completion bash > /etc/bash_completion.d/lifeboat');
+  command.addHelpText(
+    'after',
+    `
+Points are offered from stores in directories, by a configuration that belongs to you or root and that not everybody can
+write to: TAB reads no secret for anybody else's, and asks no other host and no other program.
+
+Example: lifeboat completion bash > /etc/bash_completion.d/lifeboat`,
+  );
   bind(command, async (session, _options, [shell = '']) => {
     const script = SCRIPTS[shell] ?? '';
     session.print({ shell, script }, script);
