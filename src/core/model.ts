@@ -289,6 +289,8 @@ export interface SandboxNeed {
   readonly dir: string; // empty, owned by the user that the server runs as
   readonly port: number; // free on 127.0.0.1
   readonly password: string; // fresh for this sandbox
+  /** Of the component that was captured: they may say where programs are. No sandbox leads to that component. */
+  readonly settings?: unknown;
 }
 /** A program to run: never through a shell, secrets only in `env`, `stdin` or files. */
 export interface Command {
@@ -316,8 +318,8 @@ export interface Sandbox extends AsyncDisposable {
 }
 export interface SandboxRunner {
   readonly name: string;
-  /** A failure to start is never a failure of the point: it proves nothing. */
-  start(ctx: Context, driver: Driver, version: string): Promise<Sandbox>;
+  /** A failure to start is never a failure of the point: it proves nothing. `settings` as in `SandboxNeed`. */
+  start(ctx: Context, driver: Driver, version: string, settings?: unknown): Promise<Sandbox>;
 }
 
 // ---- recovery points ----------------------------------------------------------------------

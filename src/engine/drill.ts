@@ -145,7 +145,7 @@ async function attemptOne(ctx: Context, request: DrillRequest, name: string, att
   const startedMs = ctx.monotonicMs();
   const version = captured.serverVersion ?? (await item.component.probe(ctx)).version;
   // What goes wrong up to here was thrown before anything of the point was read: it proves nothing about the point.
-  await using box = await request.sandboxes.start(ctx, item.driver, version);
+  await using box = await request.sandboxes.start(ctx, item.driver, version, item.settings);
   const provision = ctx.monotonicMs() - startedMs;
   const watching = watch(ctx, captured.parts.bytes);
   attempt.watch = watching;

@@ -46,7 +46,7 @@ export async function* extractRows(ctx: Context, request: ExtractRequest): Async
   let box: Sandbox | undefined;
   const sandbox = async (): Promise<Component> => {
     const version = captured.serverVersion ?? (await component.probe(ctx)).version;
-    box ??= await request.sandboxes.start(ctx, item.driver, version);
+    box ??= await request.sandboxes.start(ctx, item.driver, version, item.settings);
     return box.component;
   };
   try {

@@ -17,7 +17,8 @@ export interface ExaminedComponent extends Patient {
 export async function examineComponent(ctx: Context, config: ComponentConfig): Promise<ExaminedComponent> {
   const who = { kind: 'component', name: config.name } as const;
   try {
-    const component = config.driver.open(await config.settings(ctx));
+    const settings = await config.settings(ctx);
+    const component = config.driver.open(settings);
     const probe = await component.probe(ctx);
     const size = probe.bytes === null ? '' : `, ${bytesText(probe.bytes)}`;
     const server = kindText({ kind: config.driver.kind, serverVersion: probe.version });
@@ -25,7 +26,7 @@ export async function examineComponent(ctx: Context, config: ComponentConfig): P
     const answers: Finding = { check: 'it answers', verdict: 'pass', detail: 'yes' };
     const costs = (await component.costs?.(ctx)) ?? [];
     const findings = [answers, clockFinding(probe.clockSkewMs), ...probe.findings, ...costs];
-    findings.push(...(await sandboxFindings(ctx, config.driver, probe.version)));
+    findings.push(...(await sandboxFindings(ctx, config.driver, probe.version, settings)));
     return { ...who, summary, findings, bytes: probe.bytes };
   } catch (error) {
     if (ctx.signal.aborted) throw error;
@@ -34,12 +35,18 @@ export async function examineComponent(ctx: Context, config: ComponentConfig): P
 }
 
 /** Backups do without a server on this machine; what they are worth can't be shown without one. */
-async function sandboxFindings(ctx: Context, driver: Driver, version: string): Promise<readonly Finding[]> {
+async function sandboxFindings(
+  ctx: Context,
+  driver: Driver,
+  version: string,
+  settings: unknown,
+): Promise<readonly Finding[]> {
   if (!driver.serverSpec) return [];
   const check = 'a drill can restore it here';
   const dir = await mkdtemp(join(ctx.scratch, 'doctor-'));
   try {
-    const { run } = await driver.serverSpec(ctx, { version, dir, port: 1, password: '' }); // nothing is started
+    const need = { version, dir, port: 1, password: '', settings };
+    const { run } = await driver.serverSpec(ctx, need); // nothing is started
     return [{ check, verdict: 'pass', detail: run ? `with ${run.program}` : 'a directory is all that it takes' }];
   } catch (error) {
     if (!isFailure(error)) throw error;

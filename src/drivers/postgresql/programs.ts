@@ -42,7 +42,7 @@ export async function findProgram(ctx: Context, wanted: Wanted): Promise<Program
   throw new Failure('program-missing', `${wanted.name} of PostgreSQL ${wanted.major} is needed, ${there}`, {
     hint:
       wanted.name === 'postgres'
-        ? `install postgresql-${wanted.major} on this machine, or put its programs into PATH`
+        ? `install postgresql-${wanted.major} on this machine, or name the directory of its programs as bin_dir`
         : `install postgresql-client-${wanted.major}, or name its directory as bin_dir`,
   });
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import pg from 'pg';
 import { missing, needServer } from '../../../test/servers/need.ts';
@@ -320,9 +320,8 @@ describe('restore of postgresql', { skip: await missing('postgres-15', 'postgres
 
   it('a sandbox brings a point back, whatever the point calls its superuser, and answers checks of each database', async () => {
     const { source, capture } = await captured('parts');
-    const env = { ...process.env, PATH: [server.bin, process.env.PATH].join(delimiter) };
-    const boxed = liveContext({ env });
-    await using box = await processSandboxes().start(boxed, postgresqlDriver, capture.serverVersion);
+    const [boxed, settings] = [liveContext(), settingsFor(server)]; // which name the directory of its programs
+    await using box = await processSandboxes().start(boxed, postgresqlDriver, capture.serverVersion, settings);
     await box.component.restore(boxed, { base: source });
     const live = await box.component.inventory(boxed);
     const found = await Array.fromAsync(postgresqlDriver.compare(ctx, inventoryOf(source), live));

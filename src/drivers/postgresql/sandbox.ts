@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Failure } from '../../core/errors.ts';
 import type { Context, SandboxNeed, ServerSpec } from '../../core/model.ts';
 import { findProgram } from './programs.ts';
+import { serverOf } from './settings.ts';
 
 /** Not `postgres`: that role comes from the point, with its own password. */
 const SUPERUSER = 'lifeboat_sandbox';
@@ -30,7 +31,8 @@ const CONF: Readonly<Record<string, string>> = {
 export async function sandboxSpec(ctx: Context, need: SandboxNeed): Promise<ServerSpec> {
   const major = Number.parseInt(need.version, 10);
   if (!Number.isInteger(major)) throw new Failure('version-mismatch', `${need.version} is no version of PostgreSQL`);
-  const { path, dir } = await findProgram(ctx, { name: 'postgres', major, orNewer: false, binDir: null });
+  const binDir = need.settings === undefined ? null : serverOf(need.settings).binDir;
+  const { path, dir } = await findProgram(ctx, { name: 'postgres', major, orNewer: false, binDir });
   const passwordFile = join(need.dir, 'password');
   const data = join(need.dir, 'data');
   const env = { LC_ALL: 'C', TZ: 'UTC' };

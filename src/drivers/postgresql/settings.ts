@@ -36,7 +36,10 @@ export const postgresqlSettings = z.strictObject({
     .describe('full digests every row, sample a part of the rows of large tables, counts none'),
   lock_timeout: duration.prefault('1m').describe('How long a capture waits for a table that somebody has locked'),
   deadline: duration.prefault('24h').describe('How long a capture or a restore may take'),
-  bin_dir: z.string().optional().describe('Directory of pg_dump and pg_restore; searched for unless given'),
+  bin_dir: z
+    .string()
+    .optional()
+    .describe('Directory of pg_dump and pg_restore, and of postgres for drills; searched for unless given'),
   jobs: z.number().int().min(1).max(64).default(2).describe('Parallel jobs of a restore'),
 });
 

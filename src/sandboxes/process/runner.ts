@@ -40,11 +40,11 @@ type User = NonNullable<Command['user']>;
 export function processSandboxes({ parent = tmpdir(), readyMs = 60_000 }: ProcessSandboxOptions = {}): SandboxRunner {
   return {
     name: 'process',
-    async start(ctx, driver, version) {
+    async start(ctx, driver, version, settings) {
       await removeLeftovers(ctx, parent);
       for (let attempt = 1; ; attempt++) {
         try {
-          return await startOnce(ctx, driver, { parent, readyMs, version });
+          return await startOnce(ctx, driver, { parent, readyMs, version, settings });
         } catch (error) {
           if (attempt === PORT_ATTEMPTS || !/address already in use|could not bind/i.test(messageOf(error)))
             throw error;
@@ -57,7 +57,7 @@ export function processSandboxes({ parent = tmpdir(), readyMs = 60_000 }: Proces
 async function startOnce(
   ctx: Context,
   driver: Driver,
-  { parent, readyMs, version }: { parent: string; readyMs: number; version: string },
+  { parent, readyMs, version, settings }: Required<ProcessSandboxOptions> & { version: string; settings: unknown },
 ): Promise<Sandbox> {
   if (!driver.serverSpec) throw new Failure('program-missing', `${driver.kind} has nothing that a sandbox could run`);
   await using undo = new AsyncDisposableStack();
@@ -68,7 +68,8 @@ async function startOnce(
   await chmod(home, 0o711);
   const dir = join(home, 'server');
   await mkdir(dir, { mode: 0o700 });
-  const need: SandboxNeed = { version, dir, port: await freePort(), password: randomBytes(24).toString('base64url') };
+  const password = randomBytes(24).toString('base64url');
+  const need: SandboxNeed = { version, dir, port: await freePort(), password, settings };
   const spec = await driver.serverSpec(ctx, need);
   const user = spec.unprivileged ? await unprivilegedUser() : null;
   if (user) {
