@@ -37,8 +37,10 @@ export interface Pruned {
 }
 
 /** With `apply`: 'clock-skew' when the newest point lies ahead, 'not-confirmed' when over half of all would go. */
-export async function prunePoints(ctx: Context, request: PruneRequest): Promise<Pruned> {
-  const { store } = request.in;
+export async function prunePoints(asked: Context, request: PruneRequest): Promise<Pruned> {
+  const { store, name } = request.in;
+  const ctx: Context = { ...asked, progress: (event) => asked.progress({ ...event, task: name }) };
+  ctx.progress({ task: name, phase: 'list' });
   const views = (await listPoints(ctx, request.in)).filter(({ point }) => point.stack === request.stack);
   const now = ctx.now();
   const decisions = decide(views, request.rulesOf, now);
@@ -46,6 +48,7 @@ export async function prunePoints(ctx: Context, request: PruneRequest): Promise<
   const refusal = request.allowMany ? null : refusalOf(decisions, removed, now);
   if (request.apply && refusal) throw refusal;
   if (request.apply && removed.length > 0) {
+    ctx.progress({ task: name, phase: 'remove', itemsTotal: removed.length });
     await store.remove(ctx, removed);
     await forgetProofs(ctx, store, removed);
   }

@@ -38,6 +38,8 @@ for (const kind of KINDS) {
       const rulesOf = () => ({ keep: { last: 1 }, timezone: 'UTC' });
       const pruned = await prunePoints(ctx, { in: store, stack: 'shop', rulesOf, apply: true });
       assert.deepEqual(pruned.removed, [first.point?.id]);
+      const told = ctx.events.filter(({ task, phase }) => task === 'a' && ['remove', 'look'].includes(phase));
+      assert.deepEqual([...new Set(told.map(({ phase }) => phase))], ['remove', 'look']);
       const [left] = await listPoints(ctx, store);
       assert.notEqual(left?.provedAt, null);
       const after = await verifyPoints(ctx, { in: store, readData: 1 });

@@ -67,7 +67,9 @@ export async function reclaim(
   const { bucket } = store;
   const found = { bytes: 0, objects: 0, pendingBytes: 0, pendingObjects: 0 };
   const oldBefore = (await bucketTime(ctx, bucket, apply)) - graceMs;
-  for (const id of await leftovers(ctx, bucket)) {
+  const ids = await leftovers(ctx, bucket);
+  for (const [at, id] of ids.entries()) {
+    ctx.progress({ task: bucket.url, phase: 'look', items: at, itemsTotal: ids.length });
     const rubbish = await rubbishOf(ctx, store, id, await isPoint(id));
     if (rubbish.objects === 0) continue;
     let goes = rubbish.newest <= oldBefore;

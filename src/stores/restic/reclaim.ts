@@ -36,6 +36,8 @@ const RUBBISH_MAX = 0.25;
 /** More small index files than this are merged: each costs a request whenever the store is opened. */
 const SMALL_INDEXES_MAX = 16;
 const SMALL_INDEX_PACKS = 64;
+/** Each so manieth tree that is looked at is told. */
+const TREES_TOLD = 100;
 /** What stock restic calls a pack while it writes it; its own prune does not see these. */
 const UNFINISHED_PACK = /^data\/[0-9a-f]{2}\/[0-9a-f]{64}-tmp-[^/]*$/;
 
@@ -129,13 +131,15 @@ async function trustedSnapshots(
 async function findNeeded(ctx: Context, repository: Repository, snapshots: readonly Snapshot[]): Promise<Uint8Array> {
   const { blobs } = repository.indexes;
   const needed = new Uint8Array(blobs.size);
+  let trees = 0;
   const mark = (id: Buffer, tree: boolean): void => {
+    if (tree && trees++ % TREES_TOLD === 0) ctx.progress({ task: repository.url, phase: 'look', items: trees });
     const entry = blobs.entryOf(id, tree);
     if (entry < 0) throw lostFailure(repository, `blob ${id.toString('hex')}`);
     needed[entry] = 1;
   };
-  const trees = snapshots.map(({ tree }) => tree);
-  await walkTrees(ctx, repository, trees, { blob: mark });
+  const roots = snapshots.map(({ tree }) => tree);
+  await walkTrees(ctx, repository, roots, { blob: mark });
   for await (const { id } of unfinishedDrafts(ctx, repository)) {
     for (const receipt of await draftReceipts(ctx, repository, id)) {
       try {
@@ -225,6 +229,7 @@ async function deletePacks(
 ): Promise<void> {
   const { vault } = repository;
   await lock.assertHeld(ctx);
+  ctx.progress({ task: repository.url, phase: 'delete', itemsTotal: due.size });
   const failed = await vault.bucket.deleteAll(ctx, [...[...due].map(packKey), ...found.strays]);
   const [first] = failed;
   if (first) {

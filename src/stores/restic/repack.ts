@@ -29,7 +29,8 @@ export async function repack(
 ): Promise<string[]> {
   const filling = { data: openPack(ctx, repository), tree: openPack(ctx, repository) };
   const emptied: string[] = [];
-  for (const pack of packs) {
+  for (const [at, pack] of packs.entries()) {
+    ctx.progress({ task: repository.url, phase: 'rewrite', items: at, itemsTotal: packs.length });
     const blobs = await neededBlobs(ctx, repository, pack, isNeeded);
     if (!blobs) continue;
     for (const { blob, sealed } of blobs) await filling[blob.tree ? 'tree' : 'data'].add(blob, sealed);
