@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Command, CommanderError, Option } from 'commander';
 import { interruption } from '../core/context.ts';
-import { Failure } from '../core/errors.ts';
+import { Failure, isFailure } from '../core/errors.ts';
 import type { Context, Log } from '../core/model.ts';
 import type { Config } from './config/model.ts';
 import { jsonProgress, type ProgressView, silentProgress, terminalProgress } from './progress.ts';
@@ -142,7 +142,8 @@ async function perform(running: Running, action: (session: Session) => Promise<n
   try {
     return await action(session(ctx, running, view));
   } catch (error) {
-    throw controller.signal.aborted ? interruption(controller.signal) : error;
+    if (!controller.signal.aborted || isFailure(error, 'interrupted')) throw error; // which may know the next step
+    throw interruption(controller.signal);
   } finally {
     view.clear();
     rmSync(scratch, { recursive: true, force: true });

@@ -26,13 +26,18 @@ export async function targetsOf(ctx: Context, pairs: readonly string[]): Promise
       throw new Failure('usage', `--to ${name.replace(/:.*/s, '')}… is not COMPONENT=TARGET`);
     }
     targets[name] = String(await resolveSecrets(ctx, written, `--to ${name}`));
-    if (PASSWORD_IN_URL.test(written.replaceAll(PLACEHOLDER, ''))) {
+    if (holdsPassword(written)) {
       warnings.push(
         `the password of --to ${name} can be seen in the list of processes: write '\${env:NAME}' or '\${file:/path}' there`,
       );
     }
   }
   return { targets, warnings };
+}
+
+/** Itself, not by a reference. */
+export function holdsPassword(written: string): boolean {
+  return PASSWORD_IN_URL.test(written.replaceAll(PLACEHOLDER, ''));
 }
 
 export function withoutPassword(target: string): string {

@@ -25,6 +25,8 @@ export interface RestoreRequest {
   readonly safety?: readonly NamedStore[] | undefined;
   readonly jobs?: number | undefined;
   readonly parallel?: number | undefined;
+  /** Told of each component as soon as it is back. */
+  readonly onBack?: ((name: string) => void) | undefined;
 }
 
 /**

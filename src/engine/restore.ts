@@ -123,6 +123,7 @@ async function restoreStep(
     needEarlier(step, earlier);
     if (step.problem !== null) throw step.problem;
     done = await attemptStep(attempt);
+    request.onBack?.(step.name);
   } catch (error) {
     const verdict = verdictOf(error, attempt.watch);
     book.add({ check: `${step.name} comes back`, verdict, detail: messageOf(error) });

@@ -38,8 +38,8 @@ plans: { nightly: { to: [main], keep: { last: 1 } } }
 `);
 }
 
-/** Runs the command slowly, and stops it as soon as `begun` says so of what it has told. */
-async function stopped(begun: (told: string) => boolean, ...args: string[]): Promise<void> {
+/** Runs the command slowly, stops it as soon as `begun` says so of what it has told, and gives its hint. */
+async function stopped(begun: (told: string) => boolean, ...args: string[]): Promise<string> {
   configured(', rate_limit: 200KB');
   let poll: NodeJS.Timeout | undefined;
   const ran = await lifeboat([...args, '--json', '--progress', 'json'], {
@@ -54,19 +54,23 @@ async function stopped(begun: (told: string) => boolean, ...args: string[]): Pro
   clearInterval(poll);
   configured('');
   assert.equal(ran.code, 130, ran.stdout + ran.stderr);
-  assert.equal((ran.json() as { error: { code: string } }).error.code, 'interrupted');
+  const { error } = ran.json() as { error: { code: string; hint: string } };
+  assert.equal(error.code, 'interrupted');
   assert.deepEqual(readdirSync(scratch), [], 'nothing is left in the temporary directory');
+  return error.hint;
 }
 
 const moving = (told: string): boolean => /"bytes":[1-9]/.test(told);
 const locked = (): boolean =>
   readdirSync(join(dir, 'main'), { recursive: true }).some((path) => /^locks\/./.test(`${path}`));
 
-test('a restore that is stopped marks what is half there, and goes through when repeated in place', async () => {
+test('a restore that is stopped marks what is half there, and names the command that goes on with it', async () => {
   rmSync(uploads, { recursive: true });
-  await stopped(moving, 'restore', 'latest', '--yes');
+  const hint = await stopped(moving, 'restore', 'latest', '--yes', '--store', 'main');
+  const [, command = ''] = /go on with: lifeboat (.*)$/.exec(hint) ?? [];
+  assert.match(command, /^restore \d{4}-\d\d-\d\d-\d{6} --in-place --only uploads --store main --yes$/);
   await run(12, 'restore', 'latest', '--yes');
-  await run(0, 'restore', 'latest', '--yes', '--in-place');
+  await run(0, ...command.split(' '));
   assert.deepEqual(
     FILES.map((name) => readFileSync(join(uploads, name)).equals(held[FILES.indexOf(name)] ?? Buffer.of())),
     FILES.map(() => true),
@@ -74,7 +78,7 @@ test('a restore that is stopped marks what is half there, and goes through when 
 });
 
 test('a drill that is stopped leaves no sandbox and no verdict', async () => {
-  await stopped(moving, 'drill', '--store', 'main');
+  assert.equal(await stopped(moving, 'drill', '--store', 'main'), 'run the same command again to go on');
   assert.match((await run(0, 'drill', 'history')).stdout, /no drill yet/);
   await run(0, 'drill', '--store', 'main');
 });

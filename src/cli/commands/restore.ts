@@ -8,8 +8,9 @@ import { type ChosenIn, chooseEverywhere, listEverywhere, noteUnreadable, unread
 import { confirm } from '../confirm.ts';
 import { namesOption, repeatedOption } from '../options.ts';
 import { type Bind, errorJson, type Session } from '../session.ts';
+import { quoted } from '../shell.ts';
 import { type OpenStack, openStack, pickComponents, pickStores } from '../stack.ts';
-import { targetsOf, withoutPassword } from '../targets.ts';
+import { holdsPassword, targetsOf, withoutPassword } from '../targets.ts';
 import { bytesText, durationText, table } from '../terminal.ts';
 import {
   archivedJson,
@@ -105,10 +106,45 @@ Examples:
       session.print({ point: plan.point.id, ...later.json }, later.text);
       return 3;
     }
-    const restored = await restorePoint(session.ctx, request, { ...plan, archived: null });
+    const restored = await restoreOrSayHow(session, options, request, { ...plan, archived: null });
     session.print(restoredJson(restored, choice), () => restoredText(restored));
     return restored.complete && unreadable.length === 0 ? 0 : 3;
   });
+}
+
+/** A restore that was stopped goes on by another command: its target is no longer empty. */
+async function restoreOrSayHow(
+  session: Session,
+  options: Options,
+  request: RestoreRequest,
+  plan: RestorePlan,
+): Promise<RestoredPoint> {
+  const left = new Set(plan.steps.map(({ name }) => name));
+  try {
+    return await restorePoint(session.ctx, { ...request, onBack: (name) => left.delete(name) }, plan);
+  } catch (error) {
+    if (!isFailure(error, 'interrupted') || options.inPlace) throw error;
+    const hint = hintToGoOn(session, options, plan.point.id, [...left]);
+    throw new Failure('interrupted', error.message, { cause: error, hint });
+  }
+}
+
+function hintToGoOn({ globals }: Session, options: Options, point: string, left: readonly string[]): string {
+  if (left.length === 0) return 'everything is back, and no proof of that was noted';
+  if (options.select) return 'remove what has come into the target so far, then run the same command again';
+  const wanted = (name: string): boolean => left.includes(name.slice(0, name.indexOf('=')));
+  const to = (options.to ?? []).filter(wanted).map((pair) => (holdsPassword(pair) ? withoutPassword(pair) : pair));
+  const words = [
+    'lifeboat',
+    ...(globals.config === undefined ? [] : ['--config', globals.config]),
+    ...['restore', point, '--in-place', '--only', left.join(',')],
+    ...to.flatMap((pair) => ['--to', pair]),
+    ...(options.store === undefined ? [] : ['--store', options.store.join(',')]),
+    ...(options.jobs === undefined ? [] : ['--jobs', options.jobs]),
+    ...(options.terminateConnections ? ['--terminate-connections'] : []),
+    ...(options.yes ? ['--yes'] : []),
+  ];
+  return `what has come back so far stays; go on with: ${words.map(quoted).join(' ')}`;
 }
 
 function requestOf(

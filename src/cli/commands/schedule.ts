@@ -7,6 +7,7 @@ import { calendarOf } from '../calendar.ts';
 import type { Config } from '../config/model.ts';
 import { needPlaceFor } from '../output.ts';
 import type { Bind } from '../session.ts';
+import { quoted } from '../shell.ts';
 
 interface Job {
   readonly name: string;
@@ -118,8 +119,4 @@ function unitsOf({ name, schedule, timezone, command }: Job): readonly ScheduleF
     { name: `lifeboat-${name}.service`, text: service.join('\n') },
     { name: `lifeboat-${name}.timer`, text: timer.join('\n') },
   ];
-}
-
-function quoted(word: string): string {
-  return /^[\w./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
