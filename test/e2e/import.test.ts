@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import { needServer } from '../servers/need.ts';
 import { startRedis } from '../servers/redis.ts';
 import { redisCommand } from './redis.ts';
@@ -42,4 +43,21 @@ components: { cache: { kind: redis, url: "${redis.url}" } }
   await redisCommand(redis.url, ['FLUSHALL']);
   await run(3, 'restore', STAMPS[1], '--yes');
   assert.equal(await redisCommand(redis.url, ['GET', 'session:7']), 'ada');
+});
+
+test('a dump whose pg_dump failed halfway is named, though its gzip is whole', async () => {
+  const [stamp] = STAMPS;
+  const begun = '--\n-- PostgreSQL database dump\n--\n\nCREATE TABLE orders (id int);\n';
+  const folder = join(dir, 'halfway', stamp);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, `postgres-${stamp}.sql.gz`), gzipSync(begun));
+  configure(`stack: shop
+stores: { dated: { format: plain, layout: dated, bucket: ${join(dir, 'halfway')} } }
+components: { main-db: { kind: postgresql, host: localhost } }
+`);
+  await run(0, 'init');
+  const said = await run(3, 'import');
+  assert.match(said.stdout, /NOT USABLE/);
+  assert.match(said.stdout, /fail: .*sql\.gz is whole: .*cut short when it was made/);
+  assert.deepEqual((await run(0, 'list', '--json')).json(), { points: [], unreadable_stores: [] });
 });

@@ -1,6 +1,7 @@
 // PostgreSQL in folders of plain files: how captures look there, and which files the old scripts wrote.
 
-import type { Bytes, Context, Rendition, Sink } from '../../core/model.ts';
+import { Failure } from '../../core/errors.ts';
+import type { Bytes, Context, Recognised, Rendition, Sink } from '../../core/model.ts';
 import { start } from '../../core/process.ts';
 import { ARCHIVE_SUFFIX, databaseOfPart, databasePart, GLOBALS_PART, SQL_SUFFIX } from './names.ts';
 import { cleanContext, findProgram, type Program } from './programs.ts';
@@ -8,6 +9,10 @@ import { cleanContext, findProgram, type Program } from './programs.ts';
 const WORD = 'postgres';
 /** The database of a file that does not name one. */
 const UNNAMED = 'postgres';
+/** What tells a dump lies within so many bytes of either end. */
+const EDGE_BYTES = 4096;
+const FIRST_LINE = /^-- PostgreSQL database (cluster )?dump\s*$/m;
+const LAST_LINES = /\n-- PostgreSQL database (cluster )?dump complete\s+--\s*(?:\\unrestrict \w+\s*)?$/;
 
 /** The same sink for a capture of these databases, told of their plain forms. */
 export function withPlainForms(sink: Sink, databases: readonly string[], dump: Program): Sink {
@@ -68,13 +73,32 @@ async function* asSql(ctx: Context, body: Bytes, of: { major: number; binDir: st
  * 'postgres-2024-02-23-020000.sql.gz' and 'postgres_shop_20260128_120000.sql.gz', and the roles beside them. The first
  * does not tell its database: a single one goes into a single one, whatever their names.
  */
-export function recogniseFile(fileName: string): { part: string; stamp: string } | null {
+export function recogniseFile(fileName: string): Recognised | null {
   const [, stamp, globals] =
     /^postgres[-_](\d{4}-\d{2}-\d{2}-\d{6}|\d{8}_\d{6})(-globals)?\.sql\.gz$/.exec(fileName) ?? [];
-  if (stamp !== undefined) return { part: globals ? GLOBALS_PART : databasePart(UNNAMED, SQL_SUFFIX), stamp };
+  const unnamed = globals ? GLOBALS_PART : databasePart(UNNAMED, SQL_SUFFIX);
+  if (stamp !== undefined) return { part: unnamed, stamp, checked: wholeDump };
   const [, database, at] = /^postgres_(.+)_(\d{8}_\d{6})\.sql\.gz$/s.exec(fileName) ?? [];
   if (database === undefined || at === undefined) return null;
-  return { part: databasePart(unescaped(database), SQL_SUFFIX), stamp: at };
+  return { part: databasePart(unescaped(database), SQL_SUFFIX), stamp: at, checked: wholeDump };
+}
+
+/**
+ * `pg_dump | gzip` ends well whatever pg_dump met with. Its own last line tells: text that begins as pg_dump's or
+ * pg_dumpall's must end so. Other text does not say where it ends.
+ */
+async function* wholeDump(_ctx: Context, body: Bytes): Bytes {
+  let [head, tail] = [Buffer.alloc(0), Buffer.alloc(0)];
+  for await (const chunk of body) {
+    head = Buffer.concat([head, chunk.subarray(0, EDGE_BYTES - head.length)]);
+    tail = Buffer.concat([tail, chunk.subarray(-EDGE_BYTES)]).subarray(-EDGE_BYTES);
+    yield chunk;
+  }
+  if (head.length === 0) throw new Failure('malformed', 'it holds nothing: the dump ended before it began');
+  const begun = FIRST_LINE.exec(head.toString('latin1'));
+  const ended = LAST_LINES.exec(tail.toString('latin1'));
+  if (!begun || (ended && begun[1] === ended[1])) return;
+  throw new Failure('malformed', 'it does not end as a dump does: it was cut short when it was made');
 }
 
 function unescaped(text: string): string {
