@@ -13,9 +13,8 @@ import {
   timingSafeEqual,
 } from 'node:crypto';
 import { createRequire } from 'node:module';
-import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { poly1305 } from '@noble/ciphers/_poly1305.js';
-import { Failure, systemCode } from '../../core/errors.ts';
+import { Failure } from '../../core/errors.ts';
 import { releaseLarge } from './pool-buffers.ts';
 
 export interface MasterKey {
@@ -30,9 +29,6 @@ const MAC_BYTES = 16;
 export const SEAL_BYTES = IV_BYTES + MAC_BYTES;
 /** Encrypting in slices keeps the data in the processor's cache until its MAC is made. */
 const SLICE_BYTES = 64 * 1024;
-const CHUNK_BYTES_MIN = 64;
-const RATIO_USUAL = 8;
-const CHUNK_BYTES_MAX = 16 * 1024 * 1024;
 const R_MASK = Buffer.from('ffffff0ffcffff0ffcffff0ffcffff0f', 'hex');
 
 type OneTimeMac = (target: Uint8Array, message: Uint8Array, key: Uint8Array) => void;
@@ -87,33 +83,6 @@ export function openInto(key: MasterKey, sealed: Uint8Array, target: Buffer, at:
 
 export function sha256(data: Uint8Array): Buffer {
   return hash('sha256', data, 'buffer');
-}
-
-export function compress(data: Uint8Array, level: number): Buffer {
-  // One output buffer a little over the input: the default of 16 KiB pieces costs more than the compression.
-  const chunkSize = data.length + (data.length >> 8) + 1024;
-  return zstdCompressSync(data, { chunkSize, params: { [constants.ZSTD_c_compressionLevel]: level } });
-}
-
-/**
- * Throws 'checksum' when it is no zstd or more than `bytesMax` come out: what a bomb must not do is fill the memory.
- */
-export function decompress(data: Uint8Array, bytesMax: number): Buffer {
-  try {
-    return zstdDecompressSync(data, {
-      maxOutputLength: Math.max(1, bytesMax),
-      // Each piece of output is allocated whole: not the most that may come, but what usually does.
-      chunkSize: Math.min(
-        bytesMax + CHUNK_BYTES_MIN,
-        Math.max(data.length * RATIO_USUAL, SLICE_BYTES),
-        CHUNK_BYTES_MAX,
-      ),
-    });
-  } catch (cause) {
-    const why =
-      systemCode(cause) === 'ERR_BUFFER_TOO_LARGE' ? `it holds more than ${bytesMax} bytes` : 'it is not valid';
-    throw new Failure('checksum', `zstd data can't be decompressed: ${why}`, { cause });
-  }
 }
 
 function cryptSlices(cipher: Cipheriv, from: Uint8Array, target: Buffer, at: number): void {

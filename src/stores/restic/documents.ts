@@ -5,7 +5,8 @@ import { readAll } from '../../core/bytes.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Bytes, Context, Json } from '../../core/model.ts';
 import type { Bucket, ObjectInfo } from '../../core/storage.ts';
-import { compress, decompress, type MasterKey, open, seal, sha256 } from './crypto.ts';
+import { type MasterKey, open, seal, sha256 } from './crypto.ts';
+import { compress, decompress } from './zstd.ts';
 
 const COMPRESSED = 0x02;
 const LEVEL = 3;

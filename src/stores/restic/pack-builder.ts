@@ -1,10 +1,10 @@
 // Fills packs within one thread: compress, seal, and read everything back before a pack counts.
 
 import { Failure } from '../../core/errors.ts';
-import { compress, type MasterKey, SEAL_BYTES, sealInto, sha256 } from './crypto.ts';
+import { type MasterKey, SEAL_BYTES, sealInto, sha256 } from './crypto.ts';
 import type { PackedBlob } from './index.ts';
 import { checkBlobs, encodeHeader, HEADER_ENTRY_BYTES, PACK_BYTES_MAX, PACK_FRAME_BYTES } from './pack.ts';
-import { releaseLarge } from './pool-buffers.ts';
+import { compress } from './zstd.ts';
 
 /** Bounds what a pack's header and its entries in memory take when blobs are tiny. */
 const BLOBS_MAX = 8192;
@@ -68,7 +68,6 @@ export function packBuilder(options: { key: MasterKey; tree: boolean; compressio
       const length = sealInto(key, body, pack, used);
       blobs.push({ id, tree, offset: used, length, uncompressedLength: compressed ? plain.length : 0 });
       used += length;
-      if (packed !== plain) releaseLarge(packed);
       return closed;
     },
   };

@@ -1,9 +1,9 @@
 // A pack: sealed blobs one after another, then the sealed list of them, then that list's length. docs/format.md.
 
 import { Failure, messageOf } from '../../core/errors.ts';
-import { decompress, type MasterKey, openInto, SEAL_BYTES, sha256 } from './crypto.ts';
+import { type MasterKey, openInto, SEAL_BYTES, sha256 } from './crypto.ts';
 import type { BlobPlace, PackedBlob } from './index.ts';
-import { releaseLarge } from './pool-buffers.ts';
+import { decompressTo } from './zstd.ts';
 
 /** A pack is closed before it would grow over this, unless a single blob does. */
 export const PACK_BYTES_MAX = 16 * 1024 * 1024;
@@ -104,14 +104,7 @@ export function openBlob<T>(
   if (bytes > BLOB_BYTES_MAX) throw new Failure('checksum', `a blob of ${bytes} bytes is more than is ever written`);
   const scratch = scratchOf(sealed.length);
   const opened = scratch.subarray(0, openInto(key, sealed, scratch, 0));
-  if (blob.uncompressedLength === 0) return use(checked(opened));
-  const plain = decompress(opened, bytes);
-  try {
-    if (plain.length !== bytes) throw new Failure('checksum', `${plain.length} bytes came out, not ${bytes}`);
-    return use(checked(plain));
-  } finally {
-    releaseLarge(plain);
-  }
+  return use(checked(blob.uncompressedLength === 0 ? opened : decompressTo(opened, bytes)));
 
   function checked(content: Buffer): Buffer {
     if (sha256(content).equals(blob.id)) return content;

@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { test } from 'node:test';
+import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { isFailure } from '../../core/errors.ts';
+import { compress, decompress, decompressTo } from './zstd.ts';
+
+const isRefused = (error: unknown): boolean => isFailure(error, 'checksum');
+
+function text(bytes: number): Buffer {
+  return Buffer.alloc(bytes, randomBytes(1000).toString('hex'));
+}
+
+test('what was compressed comes back, whatever its size, and is what other programs write and read', () => {
+  for (const bytes of [0, 1, 100, 65_536, 1_000_000, 8 * 1024 * 1024, 9 * 1024 * 1024]) {
+    for (const plain of [text(bytes), randomBytes(bytes)]) {
+      const frame = Buffer.from(compress(plain, 3));
+      assert.ok(frame.equals(zstdCompressSync(plain)), `${bytes} bytes`);
+      assert.ok(decompressTo(frame, bytes).equals(plain), `${bytes} bytes`);
+      assert.ok(zstdDecompressSync(frame).equals(plain), `${bytes} bytes`);
+    }
+  }
+});
+
+test('levels do not mix', () => {
+  const plain = text(100_000);
+  const sizes = [1, 19, 1, 19].map((level) => compress(plain, level).length);
+  assert.deepEqual(sizes, [sizes[0], sizes[1], sizes[0], sizes[1]]);
+  assert.ok(decompressTo(Buffer.from(compress(plain, 19)), plain.length).equals(plain));
+});
+
+test('a frame that was cut short, changed, or is of another length is refused and does no harm to the next', () => {
+  const plain = text(5000);
+  const frame = Buffer.from(compress(plain, 3));
+  const next = text(700);
+  const nextFrame = Buffer.from(compress(next, 3));
+  const refused = (data: Uint8Array, bytes: number): void => {
+    assert.throws(() => decompressTo(data, bytes), isRefused);
+    assert.ok(decompressTo(nextFrame, next.length).equals(next));
+  };
+  for (let length = 0; length < frame.length; length += 1) refused(frame.subarray(0, length), plain.length);
+  for (const bytes of [0, plain.length - 1, plain.length + 1, 9 * 1024 * 1024]) refused(frame, bytes);
+  for (let at = 0; at < 4; at++) refused(frame.with(at, (frame[at] ?? 0) ^ 1), plain.length);
+});
+
+test('a compression bomb is refused before it fills the memory (fault 21)', () => {
+  const bomb = zstdCompressSync(Buffer.alloc(64 * 1024 * 1024));
+  assert.ok(bomb.length < 10_000);
+  for (const open of [decompress, decompressTo]) assert.throws(() => open(bomb, 1024 * 1024), isRefused);
+  assert.throws(() => decompress(Buffer.from('no zstd at all'), 1024), isRefused);
+  assert.equal(decompress(zstdCompressSync(Buffer.alloc(1000)), 1000).length, 1000);
+});

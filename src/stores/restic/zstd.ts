@@ -1,0 +1,102 @@
+// zstd. Node makes a new context, and memory for the result, for everything that is compressed or decompressed: for a
+// small blob that takes three times as long as the work itself, for a large one a fifth. So each thread keeps one
+// context for each direction (docs/adr/0005-zstd-contexts.md).
+
+import { constants, createZstdCompress, createZstdDecompress, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { Failure, systemCode } from '../../core/errors.ts';
+
+/** Larger results, those of large folders, are rare: Node makes them, in memory of their own. Pages cost when used. */
+const OUTPUT_BYTES_MAX = 8 * 1024 * 1024 + 64 * 1024;
+const PIECE_BYTES_MIN = 64;
+const PIECE_BYTES_USUAL = 64 * 1024;
+const PIECE_BYTES_MAX = 16 * 1024 * 1024;
+const RATIO_USUAL = 8;
+
+/** Works on one whole frame. Null when the result is larger than `bytesMax`, or is not all that the frame asks for. */
+type Engine = (data: Uint8Array, bytesMax: number) => Buffer | null;
+
+let decompressor: Engine | null | undefined;
+const compressors = new Map<number, Engine | null>();
+
+/** The result is valid until the next call in this thread. */
+export function compress(data: Uint8Array, level: number): Buffer {
+  const params = { [constants.ZSTD_c_compressionLevel]: level };
+  const bytesMax = data.length + (data.length >> 8) + 1024;
+  if (bytesMax < OUTPUT_BYTES_MAX) {
+    let engine = compressors.get(level);
+    if (engine === undefined) compressors.set(level, (engine = engineOf(createZstdCompress({ params }))));
+    const frame = engine?.(data, bytesMax);
+    if (frame) return frame;
+    if (engine) compressors.delete(level);
+  }
+  // One output buffer a little over the input: the default of 16 KiB pieces costs more than the compression.
+  return zstdCompressSync(data, { chunkSize: bytesMax, params });
+}
+
+/** Exactly `bytes`, else 'checksum'. The result is valid until the next call in this thread. */
+export function decompressTo(data: Uint8Array, bytes: number): Buffer {
+  if (bytes < OUTPUT_BYTES_MAX) {
+    if (decompressor === undefined) decompressor = engineOf(createZstdDecompress());
+    const plain = decompressor?.(data, bytes);
+    if (plain?.length === bytes) return plain;
+    // It may be in the middle of a frame now: another one goes on, and what is wrong here is told below.
+    if (decompressor) decompressor = undefined;
+  }
+  const plain = decompress(data, bytes);
+  if (plain.length === bytes) return plain;
+  throw new Failure('checksum', `${plain.length} bytes came out, not ${bytes}`);
+}
+
+/**
+ * Throws 'checksum' when it is no zstd or more than `bytesMax` come out: what a bomb must not do is fill the memory.
+ */
+export function decompress(data: Uint8Array, bytesMax: number): Buffer {
+  try {
+    return zstdDecompressSync(data, {
+      maxOutputLength: Math.max(1, bytesMax),
+      // Each piece of output is allocated whole: not the most that may come, but what usually does.
+      chunkSize: Math.min(
+        bytesMax + PIECE_BYTES_MIN,
+        Math.max(data.length * RATIO_USUAL, PIECE_BYTES_USUAL),
+        PIECE_BYTES_MAX,
+      ),
+    });
+  } catch (cause) {
+    const why =
+      systemCode(cause) === 'ERR_BUFFER_TOO_LARGE' ? `it holds more than ${bytesMax} bytes` : 'it is not valid';
+    throw new Failure('checksum', `zstd data can't be decompressed: ${why}`, { cause });
+  }
+}
+
+/** What a stream of Node's zlib has inside. */
+interface Native {
+  writeSync(
+    flush: number,
+    input: Uint8Array,
+    at: number,
+    bytes: number,
+    out: Uint8Array,
+    to: number,
+    max: number,
+  ): void;
+  onerror: () => void;
+}
+
+/** Null where Node is other inside than it was for years: then its own functions do it. */
+function engineOf(stream: object): Engine | null {
+  const { _handle: native, _writeState: left } = stream as { _handle?: Partial<Native>; _writeState?: unknown };
+  if (typeof native?.writeSync !== 'function' || !(left instanceof Uint32Array)) return null;
+  const { writeSync } = native;
+  const output = Buffer.allocUnsafeSlow(OUTPUT_BYTES_MAX);
+  let failed = false;
+  native.onerror = () => {
+    failed = true;
+  };
+  return (data, bytesMax) => {
+    failed = false;
+    const room = bytesMax + 1; // what is too large fills it
+    writeSync.call(native, constants.ZSTD_e_end, data, 0, data.length, output, 0, room);
+    const [roomLeft = 0, inputLeft = 0] = left;
+    return failed || inputLeft > 0 || roomLeft === 0 ? null : output.subarray(0, room - roomLeft);
+  };
+}
