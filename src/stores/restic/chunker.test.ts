@@ -45,16 +45,20 @@ test('another key cuts elsewhere, the same key always at the same places', () =>
 function lengthsOf(data: Buffer, key = KEY, step = 256 * 1024): number[] {
   const { cut } = chunker(gearTable(key, 'seed'));
   const lengths: number[] = [];
-  let start = 0;
-  for (let filled = 0; start + filled < data.length; ) {
-    filled = Math.min(filled + step, data.length - start);
-    const length = cut(data.subarray(start), filled);
-    if (length === 0) continue;
-    lengths.push(length);
-    start += length;
-    filled -= length;
+  let length = 0;
+  for (let at = 0; at < data.length; at += step) {
+    const piece = data.subarray(at, at + step);
+    for (let from = 0; from < piece.length; ) {
+      const border = cut(piece, from);
+      const end = border < 0 ? piece.length : border;
+      length += end - from;
+      from = end;
+      if (border < 0) continue;
+      lengths.push(length);
+      length = 0;
+    }
   }
-  return start < data.length ? [...lengths, data.length - start] : lengths;
+  return length > 0 ? [...lengths, length] : lengths;
 }
 
 function bordersOf(data: Buffer, key = KEY): number[] {

@@ -13,10 +13,10 @@ const BORDER_MASK = 0xffffe000 | 0;
 
 export interface Chunker {
   /**
-   * The length of the chunk that `data[0, filled)` begins with, 0 when more bytes are needed to tell. The caller may
-   * add bytes between calls, but not change them; after an answer the next call begins a new chunk.
+   * Where in `piece` the chunk ends that goes on at `from`, or -1 when it goes on behind the piece: then the next call
+   * is given the bytes that follow. After an answer the next call begins a new chunk.
    */
-  cut(data: Uint8Array, filled: number): number;
+  cut(piece: Uint8Array, from: number): number;
 }
 
 /** The same for one key and seed for ever: the next backup must meet the same borders. */
@@ -25,36 +25,34 @@ export function gearTable(key: MasterKey, seed: string): Int32Array {
 }
 
 export function chunker(table: Int32Array): Chunker {
-  let scanned = 0;
+  let length = 0;
   let sum = 0;
   return {
-    cut(data, filled) {
-      if (filled < CHUNK_BYTES_MIN) return 0;
-      const end = Math.min(filled, CHUNK_BYTES_MAX);
-      let at = scanned;
+    cut(piece, from) {
+      const start = from - length; // in an earlier piece when it is negative
+      const end = Math.min(piece.length, start + CHUNK_BYTES_MAX);
+      const first = Math.min(end, start + CHUNK_BYTES_MIN);
       let hash = sum;
-      if (at === 0) {
-        for (at = CHUNK_BYTES_MIN - WINDOW_BYTES; at < CHUNK_BYTES_MIN; at++) hash = step(hash, table, data, at);
+      let at = Math.max(from, start + CHUNK_BYTES_MIN - WINDOW_BYTES);
+      for (; at < first; at++) hash = step(hash, table, piece, at);
+      for (at = Math.max(from, first); at < end; at++) {
+        hash = step(hash, table, piece, at);
+        if ((hash & BORDER_MASK) === 0) return finish(at + 1);
       }
-      while (at < end) {
-        hash = step(hash, table, data, at);
-        at += 1;
-        if ((hash & BORDER_MASK) === 0) return finish(at);
-      }
-      if (at === CHUNK_BYTES_MAX) return finish(at);
-      scanned = at;
+      if (end === start + CHUNK_BYTES_MAX) return finish(end);
+      length = end - start;
       sum = hash;
-      return 0;
+      return -1;
     },
   };
 
-  function finish(length: number): number {
-    scanned = 0;
+  function finish(at: number): number {
+    length = 0;
     sum = 0;
-    return length;
+    return at;
   }
 }
 
-function step(hash: number, table: Int32Array, data: Uint8Array, at: number): number {
-  return ((hash << 1) + (table[data[at] ?? 0] ?? 0)) | 0;
+function step(hash: number, table: Int32Array, piece: Uint8Array, at: number): number {
+  return ((hash << 1) + (table[piece[at] ?? 0] ?? 0)) | 0;
 }

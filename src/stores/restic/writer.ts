@@ -4,7 +4,7 @@
 
 import { Failure } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
-import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, chunker, gearTable } from './chunker.ts';
+import { CHUNK_BYTES_MIN, chunker, gearTable } from './chunker.ts';
 import { sha256 } from './crypto.ts';
 import { BLOB_BYTES_MAX } from './pack.ts';
 import { copyInto } from './pool-buffers.ts';
@@ -25,8 +25,8 @@ export interface Writer extends AsyncDisposable {
   flush(ctx: Context): Promise<void>;
 }
 
-/** Streams are copied in pieces of at most this, so that little lies behind a border. */
-const STEP_BYTES = 256 * 1024;
+/** What a chunk is collected in at first: one in twenty has more. */
+const OPEN_CHUNK_BYTES = 2 * 1024 * 1024;
 /** Blobs below the least chunk go to the workers together. */
 const BATCH_BYTES = 1024 * 1024;
 const ID_BYTES = 32;
@@ -115,23 +115,38 @@ interface ChunkedStream extends AsyncDisposable {
 }
 
 function chunkedStream(packing: Packing, table: Int32Array): ChunkedStream {
+  const { buffers } = packing;
   const { cut } = chunker(table);
   const hashing = new Set<Promise<void>>();
   let ids = Buffer.alloc(0);
   let count = 0;
-  let window: Uint8Array<SharedArrayBuffer> | undefined;
+  let open: SharedArrayBuffer | undefined;
   let filled = 0;
 
-  /** Hands over a copy of the first `length` bytes, in a buffer that is no larger than it has to be. */
-  async function submit(from: Uint8Array<SharedArrayBuffer>, length: number): Promise<void> {
-    await packing.room(length);
-    const chunk = packing.buffers.take(length);
-    copyInto(chunk, 0, from.subarray(0, length));
-    from.copyWithin(0, length, filled);
-    filled -= length;
+  function collect(bytes: Uint8Array): void {
+    const needed = filled + bytes.length;
+    if (!open || needed > open.byteLength) {
+      const larger = buffers.take(Math.max(needed, OPEN_CHUNK_BYTES));
+      if (open) {
+        copyInto(larger, 0, new Uint8Array(open, 0, filled));
+        buffers.give(open);
+      }
+      open = larger;
+    }
+    copyInto(open, filled, bytes);
+    filled = needed;
+  }
+
+  /** Hands over what was collected. */
+  async function submit(): Promise<void> {
+    if (!open || filled === 0) return;
+    const [chunk, bytes] = [open, filled];
+    open = undefined;
+    filled = 0;
     const at = count++ * ID_BYTES;
     if (ids.length < count * ID_BYTES) ids = Buffer.concat([ids, Buffer.alloc(Math.max(ID_BYTES, ids.length))]);
-    const job: Promise<void> = packing.addChunk(chunk, length).then(
+    await packing.room(bytes);
+    const job: Promise<void> = packing.addChunk(chunk, bytes).then(
       (id) => void ids.set(id, at),
       () => {}, // the writer has failed with it, and says so at the next call
     );
@@ -141,27 +156,25 @@ function chunkedStream(packing: Packing, table: Int32Array): ChunkedStream {
 
   return {
     async feed(piece) {
-      window ??= new Uint8Array(packing.buffers.take(CHUNK_BYTES_MAX + STEP_BYTES));
       for (let from = 0; from < piece.length; ) {
-        const step = piece.subarray(from, from + Math.min(STEP_BYTES, window.length - filled));
-        copyInto(window.buffer, filled, step);
-        filled += step.length;
-        from += step.length;
-        const length = cut(window, filled);
-        if (length > 0) await submit(window, length);
+        const border = cut(piece, from);
+        const end = border < 0 ? piece.length : border;
+        collect(piece.subarray(from, end));
+        from = end;
+        if (border >= 0) await submit();
       }
     },
     async end() {
-      if (window && filled > 0) await submit(window, filled);
+      await submit();
       await Promise.all(hashing);
       packing.assertAlive();
       return ids.subarray(0, count * ID_BYTES);
     },
-    uncut: () => window?.subarray(0, filled) ?? Buffer.alloc(0),
+    uncut: () => (open ? new Uint8Array(open, 0, filled) : Buffer.alloc(0)),
     async [Symbol.asyncDispose]() {
       await Promise.all(hashing);
-      if (window) packing.buffers.give(window.buffer);
-      window = undefined;
+      if (open) buffers.give(open);
+      open = undefined;
     },
   };
 }
