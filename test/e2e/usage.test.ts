@@ -66,7 +66,8 @@ plans: { nightly: { schedule: "0 2 * * *", timezone: Europe/Berlin } }
 drills: { weekly: { schedule: "0 1 * * 0" } }
 `,
   );
-  const cron = await expectExit(0, ['schedule', 'print', '--config', file], { cwd });
+  const cron = await expectExit(0, ['schedule', 'print', '--config', file], { cwd, env: { TZ: 'Etc/UTC' } });
+  assert.match(cron.stderr, /^warning: plan-nightly is meant in Europe\/Berlin, and this machine is in UTC: .*\n$/);
   assert.match(
     cron.stdout,
     /^CRON_TZ=Europe\/Berlin\n0 2 \* \* \* root lifeboat --config \S+ backup --plan nightly --scheduled$/m,

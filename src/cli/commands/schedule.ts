@@ -50,11 +50,16 @@ Examples:
       });
     }
     const files = format === 'cron' ? [{ name: 'lifeboat', text: cronText(jobs) }] : jobs.flatMap(unitsOf);
+    const warnings = format === 'cron' ? otherZones(jobs) : [];
+    for (const text of warnings) session.note(`warning: ${text}`);
     if (output === undefined)
-      session.print({ jobs }, files.map((each) => `# ${FOLDERS[format]}/${each.name}\n${each.text}`).join('\n\n'));
+      session.print(
+        { jobs, warnings },
+        files.map((each) => `# ${FOLDERS[format]}/${each.name}\n${each.text}`).join('\n\n'),
+      );
     else {
       const written = await writeAll(files, output);
-      session.print({ jobs, written }, written.map((file) => `wrote ${file}`).join('\n'));
+      session.print({ jobs, warnings, written }, written.map((file) => `wrote ${file}`).join('\n'));
     }
     return 0;
   });
@@ -98,6 +103,23 @@ function cronText(jobs: readonly Job[]): string {
     'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
     ...lines,
   ].join('\n');
+}
+
+/** Jobs that a cron which does not know CRON_TZ starts at another time, where it runs on this machine. */
+function otherZones(jobs: readonly Job[]): readonly string[] {
+  const here = zoneOf(undefined);
+  return jobs
+    .filter(({ timezone }) => zoneOf(timezone) !== here)
+    .map(
+      ({ name, timezone }) =>
+        `${name} is meant in ${timezone}, and this machine is in ${here}: Debian's cron, which knows no CRON_TZ, would ` +
+        'start it at another time; use --format systemd there',
+    );
+}
+
+/** One name for the several that a zone may have; this machine's own unless one is given. */
+function zoneOf(timeZone: string | undefined): string {
+  return new Intl.DateTimeFormat('en-US', { timeZone }).resolvedOptions().timeZone;
 }
 
 function unitsOf({ name, schedule, timezone, command }: Job): readonly ScheduleFile[] {
