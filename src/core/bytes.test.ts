@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { batched, bytesOf, linesOf, measured, readAll } from './bytes.ts';
+import { batched, byteOrder, bytesOf, lineBatchesOf, linesOf, measured, readAll, wholeOf } from './bytes.ts';
 import type { Bytes } from './model.ts';
 
 /** Cut where it hurts, with one buffer used again for every chunk: chunks are borrowed. */
@@ -65,4 +65,27 @@ test('small pieces are joined, and none is lost', async () => {
   assert.equal(Buffer.concat(chunks).toString(), 'über0123456789');
   assert.ok(chunks.length < 5);
   assert.deepEqual(await Array.fromAsync(batched(bytesOf(''))), []);
+});
+
+test('texts are ordered as their bytes are, whatever they hold', () => {
+  const text = fc.string({
+    unit: fc.constantFrom('a', 'b', '\u00e9', '\ud7ff', '\ue000', '\uffff', '\u{10000}', '\u{10ffff}'),
+  });
+  fc.assert(
+    fc.property(text, text, (a, b) => {
+      assert.equal(Math.sign(byteOrder(a, b)), Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    }),
+  );
+});
+
+test('a body that is there already can be had whole and as a stream, as often as one likes', async () => {
+  const body = bytesOf('all of it');
+  assert.equal(String(wholeOf(body)), 'all of it');
+  for (let i = 0; i < 2; i++) assert.equal(String(await readAll(body)), 'all of it');
+  assert.equal(wholeOf(inPieces(Buffer.from('all of it'), 9)), undefined);
+});
+
+test('lines come together that have come together', async () => {
+  const batches = await Array.fromAsync(lineBatchesOf(inPieces(Buffer.from('a\nb\ncd\n\ne'), 5)));
+  assert.deepEqual(batches, [['a', 'b'], ['cd', ''], ['e']]);
 });

@@ -1,8 +1,35 @@
 import { createHash } from 'node:crypto';
 import type { Bytes } from './model.ts';
 
-export async function* bytesOf(data: string | Uint8Array): Bytes {
-  yield typeof data === 'string' ? Buffer.from(data) : data;
+/** A body that is there already, in one piece: who takes it so is spared a stream. */
+interface WholeBody extends Bytes {
+  readonly whole: Uint8Array;
+}
+
+export function bytesOf(data: string | Uint8Array): Bytes {
+  const whole = typeof data === 'string' ? Buffer.from(data) : data;
+  const body: WholeBody = {
+    whole,
+    async *[Symbol.asyncIterator]() {
+      yield whole;
+    },
+  };
+  return body;
+}
+
+/** All of the body, borrowed as chunks are, when `bytesOf` made it. */
+export function wholeOf(body: Bytes): Uint8Array | undefined {
+  return (body as Partial<WholeBody>).whole;
+}
+
+/** Compares texts as their UTF-8 bytes would: by code units, but surrogates stand for what comes last. */
+export function byteOrder(a: string, b: string): number {
+  const end = Math.min(a.length, b.length);
+  for (let i = 0; i < end; i++) {
+    const [x, y] = [a.charCodeAt(i), b.charCodeAt(i)];
+    if (x !== y) return x >= 0xd800 && y >= 0xd800 ? ((x + 0x2000) & 0xffff) - ((y + 0x2000) & 0xffff) : x - y;
+  }
+  return a.length - b.length;
 }
 
 /** Frees memory now, where the collector would let a hundred MiB of it lie. */
@@ -37,23 +64,27 @@ export function measured(body: Bytes): { body: Bytes; sum(): { bytes: number; sh
 }
 
 /** The lines of a UTF-8 stream, without their ends. A line longer than `bytesMax` throws. */
-export async function* linesOf(body: Bytes, bytesMax = 16 * 1024 * 1024): AsyncIterable<string> {
-  let held: Buffer[] = []; // the beginning of a line, joined only once its end is there
+export async function* linesOf(body: Bytes, bytesMax?: number): AsyncIterable<string> {
+  for await (const lines of lineBatchesOf(body, bytesMax)) yield* lines;
+}
+
+/** As `linesOf`, as many at a time as came together. */
+export async function* lineBatchesOf(body: Bytes, bytesMax = 16 * 1024 * 1024): AsyncIterable<string[]> {
+  let held: Uint8Array[] = []; // the beginning of a line, joined only once its end is there
   let bytes = 0;
   for await (const chunk of body) {
-    let data = Buffer.from(chunk);
-    for (let end = data.indexOf(10); end >= 0; end = data.indexOf(10)) {
-      const line = data.subarray(0, end);
-      yield (held.length === 0 ? line : Buffer.concat([...held, line])).toString('utf8');
+    const end = chunk.lastIndexOf(10) + 1;
+    if (end > 0) {
+      const text = Buffer.concat([...held, chunk.subarray(0, end - 1)]).toString('utf8');
       held = [];
       bytes = 0;
-      data = data.subarray(end + 1);
+      yield text.split('\n');
     }
-    if (data.length > 0) held.push(data);
-    bytes += data.length;
+    if (end < chunk.length) held.push(Buffer.from(chunk.subarray(end))); // a copy: chunks are borrowed
+    bytes += chunk.length - end;
     if (bytes > bytesMax) throw new RangeError(`a line is longer than ${bytesMax} bytes`);
   }
-  if (bytes > 0) yield Buffer.concat(held).toString('utf8');
+  if (bytes > 0) yield [Buffer.concat(held).toString('utf8')];
 }
 
 /** Joins small pieces into chunks of about `size` bytes, so that what follows is called less often. */

@@ -71,6 +71,9 @@ export interface Part {
   readonly attributes?: FileAttributes;
 }
 
+/** Says which part is meant, and where it lies. */
+export type PartRef = Pick<Part, 'name' | 'bytes' | 'point' | 'component'>;
+
 /** How a part looks in a folder of plain files, for those who want files. Made by the driver, used by plain stores. */
 export interface Rendition {
   /** The part's name in a plain store: 'databases/shop.sql' for 'databases/shop.dump'. */
@@ -120,7 +123,7 @@ export interface Sink {
    * The same bytes as a part of an earlier point of the same component: nothing is read again. 'missing' or 'checksum'
    * when that part is damaged: the engine then captures the component anew, without the earlier point.
    */
-  keep(ctx: Context, name: string, from: Part, meta?: PartMeta): Promise<Part>;
+  keep(ctx: Context, name: string, from: PartRef, meta?: PartMeta): Promise<Part>;
   /** Waits until everything put is durable and readable; the sink takes no more parts after it. */
   receipt(ctx: Context): Promise<Receipt>;
 }

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { bytesOf } from '../core/bytes.ts';
 import { Failure, isFailure } from '../core/errors.ts';
-import type { Component } from '../core/model.ts';
+import type { Bytes, Component } from '../core/model.ts';
 import { testContext } from '../core/testing.ts';
 import { type BackUpRequest, backUp } from './backup.ts';
 import type { StackComponent } from './model.ts';
@@ -281,6 +280,10 @@ describe('several stores', () => {
     assert.equal(done.point?.status, 'partial');
   });
 
+  async function* streamOf(data: Uint8Array): Bytes {
+    yield data;
+  }
+
   test('large streams reach stores of different bounds without waiting for each other', async () => {
     const [ctx, a, b] = [testContext(), disk(), disk()];
     b.putsMax = 4;
@@ -288,7 +291,7 @@ describe('several stores', () => {
       ...kv('db', kvServer()).component,
       async capture(captureCtx, sink, previous) {
         const names = Array.from({ length: 12 }, (_, at) => `big/${at}`);
-        await Promise.all(names.map((name) => sink.put(captureCtx, name, bytesOf(Buffer.alloc(600_000, name)))));
+        await Promise.all(names.map((name) => sink.put(captureCtx, name, streamOf(Buffer.alloc(600_000, name)))));
         return await kv('db', kvServer({ z: '1' })).component.capture(captureCtx, sink, previous);
       },
     };

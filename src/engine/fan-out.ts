@@ -1,9 +1,10 @@
 // What a driver puts goes to all stores of the run from one read. A store that fails is dropped and the others finish;
 // only when none is left does the capture fail.
 
+import { bytesOf, wholeOf } from '../core/bytes.ts';
 import { interruption } from '../core/context.ts';
 import { ERRORS, Failure, isFailure } from '../core/errors.ts';
-import type { Bytes, Context, Part, PartMeta, Receipt, Sink, Source } from '../core/model.ts';
+import type { Bytes, Context, Part, PartMeta, PartRef, Receipt, Sink, Source } from '../core/model.ts';
 import { gate } from '../core/parallel.ts';
 import type { Draft, Store } from '../core/storage.ts';
 import { notePart, putPartList } from './parts.ts';
@@ -107,6 +108,12 @@ export function componentSink(
 
   const sink: Sink = {
     async put(putCtx, name, body, meta) {
+      const whole = wholeOf(body);
+      if (whole) {
+        const taken = await onEach(putCtx, lanes, (lane) => outletOf(outlets, lane).sink.put(putCtx, name, body, meta));
+        tell(whole.length);
+        return await accepted(taken, whole.length);
+      }
       const reading = readingOf(body, tell);
       const parts = await putOnEach(putCtx, lanes, streams, reading, (lane, branch) =>
         outletOf(outlets, lane).sink.put(putCtx, name, branch, meta),
@@ -117,7 +124,7 @@ export function componentSink(
       let damaged: Failure | undefined;
       const parts = await onEach(putCtx, lanes, async (lane) => {
         try {
-          const own = await ownPart(putCtx, previous.get(lane), from, meta);
+          const own = ownPart(previous.get(lane), from, meta);
           return await outletOf(outlets, lane).sink.keep(putCtx, name, own, meta);
         } catch (error) {
           if (!isFailure(error) || !ERRORS[error.code].lost) throw error;
@@ -171,12 +178,12 @@ async function putOnEach(
 ): Promise<ReadonlyMap<Lane, Part>> {
   if (alive(lanes).length === 1) return await onEach(ctx, lanes, (lane) => put(lane, body), broken);
   const { head, rest } = await headOf(body, SMALL_BYTES_MAX);
-  if (!rest) return await onEach(ctx, lanes, (lane) => put(lane, once(head)));
+  if (!rest) return await onEach(ctx, lanes, (lane) => put(lane, bytesOf(head)));
   return await streams.run(async () => {
     const { branches, leave } = split(joined(head, rest), alive(lanes).length);
     const inStep = async (lane: Lane, at: number): Promise<Part> => {
       try {
-        return await put(lane, branches[at] ?? once(head));
+        return await put(lane, branches[at] ?? bytesOf(head));
       } finally {
         leave(at);
       }
@@ -194,15 +201,10 @@ function drop(ctx: Context, lane: Lane, error: unknown): void {
   });
 }
 
-/** The same part as `from` in another store's copy of the point: there it may have another digest, or a plain name. */
-async function ownPart(
-  ctx: Context,
-  source: Source | undefined,
-  from: Part,
-  meta: PartMeta | undefined,
-): Promise<Part> {
+/** The same part as `from` in another store's copy of the point, where it may have a plain name. */
+function ownPart(source: Source | undefined, from: PartRef, meta: PartMeta | undefined): PartRef {
   if (!source) throw new Failure('missing', `${from.point}/${from.component}/${from.name} is not in every store`);
-  return await source.part(ctx, meta?.rendition?.name ?? from.name);
+  return { ...from, name: meta?.rendition?.name ?? from.name };
 }
 
 function first(parts: ReadonlyMap<Lane, Part | undefined>): Part {
@@ -254,10 +256,6 @@ async function headOf(body: Bytes, bytesMax: number): Promise<{ head: Buffer; re
     if (bytes > bytesMax)
       return { head: Buffer.concat(chunks, bytes), rest: { [Symbol.asyncIterator]: () => iterator } };
   }
-}
-
-async function* once(data: Uint8Array): Bytes {
-  if (data.length > 0) yield data;
 }
 
 async function* joined(head: Uint8Array, rest: Bytes): Bytes {

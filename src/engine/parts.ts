@@ -1,39 +1,85 @@
 // parts.ndjson: what a capture put, as the store took it. Written last of a component's parts, it tells later whether
-// one has gone or changed.
+// one has gone or changed. Digests take more room than all the rest and are sealed in groups.
 
+import { createHash, type Hash } from 'node:crypto';
 import { z } from 'zod';
-import { batched, linesOf } from '../core/bytes.ts';
+import { batched, lineBatchesOf } from '../core/bytes.ts';
 import { Failure } from '../core/errors.ts';
 import type { Context, Part, Sink, Source } from '../core/model.ts';
 import type { Spool } from './spool.ts';
 
 export const PARTS_PART = 'parts.ndjson';
+const GROUP_PARTS = 100;
 
 export interface ListedPart {
   readonly name: string;
   readonly bytes: number;
+}
+/** Follows the parts that it is about: their number, and a digest over theirs. */
+export interface PartSeal {
+  readonly parts: number;
   readonly digest: string;
 }
-const lineSchema = z.object({ name: z.string(), bytes: z.number().int().nonnegative(), digest: z.string() });
+const lineSchema = z.union([
+  z.object({ name: z.string(), bytes: z.int().nonnegative() }),
+  z.object({ parts: z.int().positive(), digest: z.string() }),
+]);
+
+/** The digests of some parts, in their order. */
+export interface PartDigests {
+  add(part: Pick<Part, 'digest'>): void;
+  /** Of what was added since the last call. */
+  seal(): PartSeal;
+}
+
+export function partDigests(): PartDigests {
+  let hash: Hash = createHash('sha256');
+  let parts = 0;
+  return {
+    add({ digest }) {
+      hash.update(`${digest}\n`);
+      parts += 1;
+    },
+    seal() {
+      const sealed = { parts, digest: `sha256:${hash.digest('hex')}` };
+      hash = createHash('sha256');
+      parts = 0;
+      return sealed;
+    },
+  };
+}
 
 export async function notePart(spool: Spool, { name, bytes, digest }: Part): Promise<void> {
-  await spool.add(name, { name, bytes, digest });
+  await spool.add(name, `${bytes} ${digest}`);
 }
 
 export async function putPartList(ctx: Context, sink: Sink, spool: Spool): Promise<void> {
-  async function* lines(): AsyncIterable<string> {
-    for await (const { line } of spool.sorted()) yield `${line}\n`;
-  }
-  await sink.put(ctx, PARTS_PART, batched(lines()));
+  await sink.put(ctx, PARTS_PART, batched(listLines(spool)));
 }
 
-export async function* readPartList(ctx: Context, source: Source): AsyncIterable<ListedPart> {
-  for await (const text of linesOf(source.get(ctx, PARTS_PART))) {
-    if (text !== '') yield parse(text, `${source.point}/${source.component}`);
+async function* listLines(spool: Spool): AsyncIterable<string> {
+  const digests = partDigests();
+  let left = spool.count;
+  let lines = '';
+  for await (const { name, text } of spool.sorted()) {
+    const space = text.indexOf(' ');
+    lines += `{"name":${JSON.stringify(name)},"bytes":${text.slice(0, space)}}\n`;
+    digests.add({ digest: text.slice(space + 1) });
+    left -= 1;
+    if (left % GROUP_PARTS !== 0) continue;
+    yield `${lines}${JSON.stringify(digests.seal())}\n`;
+    lines = '';
   }
 }
 
-function parse(text: string, where: string): ListedPart {
+export async function* readPartList(ctx: Context, source: Source): AsyncIterable<ListedPart | PartSeal> {
+  const where = `${source.point}/${source.component}`;
+  for await (const lines of lineBatchesOf(source.get(ctx, PARTS_PART))) {
+    for (const text of lines) if (text !== '') yield parse(text, where);
+  }
+}
+
+function parse(text: string, where: string): ListedPart | PartSeal {
   try {
     return lineSchema.parse(JSON.parse(text));
   } catch (cause) {

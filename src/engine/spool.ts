@@ -3,7 +3,7 @@
 import { createReadStream } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { linesOf } from '../core/bytes.ts';
+import { byteOrder, lineBatchesOf } from '../core/bytes.ts';
 import type { Context } from '../core/model.ts';
 
 /** How many entries are held in memory before they become a file. */
@@ -11,13 +11,12 @@ const RUN_ENTRIES_MAX = 20_000;
 
 export interface Entry {
   readonly name: string;
-  /** One line of JSON. */
-  readonly line: string;
+  readonly text: string;
 }
 
 export interface Spool extends AsyncDisposable {
   /** Waits while a full run is written, so that adding faster than the disk does not fill the memory. */
-  add(name: string, value: unknown): Promise<void>;
+  add(name: string, text: string): Promise<void>;
   readonly count: number;
   /** All of them in byte order of name. May be read once nothing is added any more. */
   sorted(): AsyncIterable<Entry>;
@@ -25,22 +24,22 @@ export interface Spool extends AsyncDisposable {
 
 /** `runEntriesMax` is for tests. */
 export function spool(ctx: Context, runEntriesMax = RUN_ENTRIES_MAX): Spool {
-  let held: Keyed[] = [];
+  let held: Entry[] = [];
   let count = 0;
   let dir: Promise<string> | undefined;
   const runs: string[] = [];
   let writing: Promise<void> = Promise.resolve();
 
-  async function writeRun(entries: Keyed[], number: number): Promise<void> {
+  async function writeRun(entries: Entry[], number: number): Promise<void> {
     dir ??= mkdtemp(join(ctx.scratch, 'spool-'));
     const path = join(await dir, String(number));
-    await writeFile(path, entries.sort(byKey).map(rendered).join(''), { mode: 0o600 });
+    await writeFile(path, entries.sort(byName).map(rendered).join(''), { mode: 0o600 });
     runs.push(path);
   }
 
   return {
-    async add(name, value) {
-      held.push({ key: Buffer.from(name), name, line: JSON.stringify(value) });
+    async add(name, text) {
+      held.push({ name, text });
       count += 1;
       if (held.length >= runEntriesMax) {
         const [full, number] = [held, count];
@@ -54,7 +53,7 @@ export function spool(ctx: Context, runEntriesMax = RUN_ENTRIES_MAX): Spool {
     },
     async *sorted() {
       await writing;
-      held.sort(byKey);
+      held.sort(byName);
       yield* merged([...runs.map(readRun), fromMemory(held)]);
     },
     async [Symbol.asyncDispose]() {
@@ -64,35 +63,28 @@ export function spool(ctx: Context, runEntriesMax = RUN_ENTRIES_MAX): Spool {
   };
 }
 
-/** Compares names as stores order them: by their UTF-8 bytes. */
-export function byteOrder(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+function byName(a: Entry, b: Entry): number {
+  return byteOrder(a.name, b.name);
 }
 
-interface Keyed extends Entry {
-  readonly key: Buffer;
+function rendered({ name, text }: Entry): string {
+  return `${JSON.stringify([name, text])}\n`;
 }
 
-function byKey(a: Keyed, b: Keyed): number {
-  return Buffer.compare(a.key, b.key);
-}
-
-function rendered({ name, line }: Entry): string {
-  return `${JSON.stringify([name, line])}\n`;
-}
-
-async function* readRun(path: string): AsyncGenerator<Keyed> {
-  for await (const text of linesOf(createReadStream(path))) {
-    const [name, line] = JSON.parse(text) as [string, string];
-    yield { key: Buffer.from(name), name, line };
+async function* readRun(path: string): AsyncGenerator<Entry> {
+  for await (const lines of lineBatchesOf(createReadStream(path))) {
+    for (const line of lines) {
+      const [name, text] = JSON.parse(line) as [string, string];
+      yield { name, text };
+    }
   }
 }
 
-async function* fromMemory(entries: readonly Keyed[]): AsyncGenerator<Keyed> {
+async function* fromMemory(entries: readonly Entry[]): AsyncGenerator<Entry> {
   yield* entries;
 }
 
-async function* merged(sources: readonly AsyncGenerator<Keyed>[]): AsyncIterable<Entry> {
+async function* merged(sources: readonly AsyncGenerator<Entry>[]): AsyncIterable<Entry> {
   const heads = await Promise.all(sources.map((source) => source.next()));
   try {
     for (;;) {
@@ -100,11 +92,11 @@ async function* merged(sources: readonly AsyncGenerator<Keyed>[]): AsyncIterable
       for (const [at, head] of heads.entries()) {
         if (head.done) continue;
         const best = heads[least];
-        if (!best || best.done || byKey(head.value, best.value) < 0) least = at;
+        if (!best || best.done || byName(head.value, best.value) < 0) least = at;
       }
       const [head, source] = [heads[least], sources[least]];
       if (!head || head.done || !source) return;
-      yield { name: head.value.name, line: head.value.line };
+      yield head.value;
       heads[least] = await source.next();
     }
   } finally {

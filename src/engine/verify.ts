@@ -2,6 +2,7 @@
 // listed, not only the first.
 
 import { createHash } from 'node:crypto';
+import { byteOrder } from '../core/bytes.ts';
 import { isFailure, messageOf } from '../core/errors.ts';
 import { byKindAndName, INVENTORY_PART, inventoryOf } from '../core/inventory.ts';
 import type { CapturedComponent, Context, Finding, InventoryLine, Part, RecoveryPoint, Source } from '../core/model.ts';
@@ -9,8 +10,7 @@ import { mapBounded } from '../core/parallel.ts';
 import { type Coverage, nextTurn, noteTurn } from './coverage.ts';
 import { type Findings, type FindingsBook, findingsBook } from './findings.ts';
 import { heldBy, type NamedStore } from './model.ts';
-import { type ListedPart, PARTS_PART, readPartList } from './parts.ts';
-import { byteOrder } from './spool.ts';
+import { type ListedPart, PARTS_PART, type PartSeal, partDigests, readPartList } from './parts.ts';
 import { needThawed } from './thaw.ts';
 
 /** Parts that are read at the same time. */
@@ -122,20 +122,52 @@ async function verifyParts(
     book.add({ check, verdict, detail: 'it has no list of its parts', hint: REPAIR });
     return null;
   }
+  const { listed, wrong } = await compareParts(ctx, source, where, book);
+  if (listed === captured.parts.count) return wrong === 0 ? listed : null;
+  const detail = `the manifest counts ${captured.parts.count}, the list ${listed}`;
+  book.add({ check, verdict: 'fail', detail, hint: REPAIR });
+  return null;
+}
+
+async function compareParts(
+  ctx: Context,
+  source: Source,
+  where: string,
+  book: FindingsBook,
+): Promise<{ listed: number; wrong: number }> {
   let [listed, wrong] = [0, 0];
-  for await (const { expected, actual } of partPairs(ctx, source)) {
-    if (expected) listed += 1;
-    const detail = partProblem(expected, actual);
-    if (detail === null) continue;
+  const digests = partDigests();
+  let isWhole = true; // of the parts since the last seal
+  let last = '';
+  function report(check: string, detail: string): void {
     wrong += 1;
-    book.add({ check: `${where}/${(expected ?? actual)?.name} is there`, verdict: 'fail', detail, hint: REPAIR });
-  }
-  if (listed !== captured.parts.count) {
-    wrong += 1;
-    const detail = `the manifest counts ${captured.parts.count}, the list ${listed}`;
     book.add({ check, verdict: 'fail', detail, hint: REPAIR });
   }
-  return wrong === 0 ? listed : null;
+  for await (const step of partSteps(ctx, source)) {
+    if ('digest' in step) {
+      const { parts, digest } = digests.seal();
+      const isSame = parts === step.parts && digest === step.digest;
+      // A part that is missing, or has other bytes, was named already.
+      if (isWhole && !isSame) report(`${where} is as it was captured`, otherDigest(step, last));
+      isWhole = true;
+      continue;
+    }
+    const { expected, actual } = step;
+    if (expected) listed += 1;
+    if (expected && actual) digests.add(actual);
+    last = (expected ?? actual)?.name ?? '';
+    const detail = partProblem(expected, actual);
+    if (detail === null) continue;
+    isWhole &&= !expected;
+    report(`${where}/${last} is there`, detail);
+  }
+  if (digests.seal().parts > 0) report(`${where} is as it was captured`, 'the end of its part list is missing');
+  return { listed, wrong };
+}
+
+function otherDigest({ parts }: PartSeal, last: string): string {
+  const which = parts === 1 ? last : `one of the ${parts} parts up to ${last}`;
+  return `${which} has another digest than when it was captured`;
 }
 
 interface PartPair {
@@ -144,7 +176,7 @@ interface PartPair {
 }
 
 /** Walks the list and the store's own side by side: both are in byte order of name. */
-async function* partPairs(ctx: Context, source: Source): AsyncIterable<PartPair> {
+async function* partSteps(ctx: Context, source: Source): AsyncIterable<PartPair | PartSeal> {
   const left = readPartList(ctx, source)[Symbol.asyncIterator]();
   const right = source.parts(ctx)[Symbol.asyncIterator]();
   let [a, b] = [await left.next(), await right.next()];
@@ -153,8 +185,14 @@ async function* partPairs(ctx: Context, source: Source): AsyncIterable<PartPair>
       b = await right.next();
       continue;
     }
-    const order = a.done ? 1 : b.done ? -1 : byteOrder(a.value.name, b.value.name);
-    yield { expected: a.done || order > 0 ? undefined : a.value, actual: b.done || order < 0 ? undefined : b.value };
+    const listed = a.done ? undefined : a.value;
+    if (listed && 'digest' in listed) {
+      yield listed;
+      a = await left.next();
+      continue;
+    }
+    const order = !listed ? 1 : b.done ? -1 : byteOrder(listed.name, b.value.name);
+    yield { expected: order > 0 ? undefined : listed, actual: b.done || order < 0 ? undefined : b.value };
     if (order <= 0) a = await left.next();
     if (order >= 0) b = await right.next();
   }
@@ -163,8 +201,7 @@ async function* partPairs(ctx: Context, source: Source): AsyncIterable<PartPair>
 function partProblem(expected: ListedPart | undefined, actual: Part | undefined): string | null {
   if (!actual) return 'it was captured and is missing';
   if (!expected) return 'it is there and was not captured';
-  if (expected.bytes !== actual.bytes) return `${expected.bytes} bytes were captured, ${actual.bytes} are there`;
-  return expected.digest === actual.digest ? null : 'its digest is another than when it was captured';
+  return expected.bytes === actual.bytes ? null : `${expected.bytes} bytes were captured, ${actual.bytes} are there`;
 }
 
 /** How many lines it has, or null after a finding. */

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { z } from 'zod';
 import { measured } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
-import type { Bytes, Context, Part, PartMeta, Receipt, Sink } from '../../core/model.ts';
+import type { Bytes, Context, Part, PartMeta, PartRef, Receipt, Sink } from '../../core/model.ts';
 import { type Gate, gate } from '../../core/parallel.ts';
 import type { Bucket, Draft, DraftPlan } from '../../core/storage.ts';
 import { type Entry, entrySpool, partOf } from './entries.ts';
@@ -229,7 +229,7 @@ async function store(
 }
 
 /** Passes stored bytes on, and breaks off at their end when they are not what was written once. */
-async function* unchanged(body: Bytes, { stored }: Entry, from: Part): Bytes {
+async function* unchanged(body: Bytes, { stored }: Entry, from: PartRef): Bytes {
   const copy = measured(body);
   yield* copy.body;
   const { bytes, sha256 } = copy.sum();

@@ -33,6 +33,8 @@ export interface Lock extends AsyncDisposable {
   readonly skewMs: number;
   /** Refreshes it when that is due. 'lease-lost' when somebody took it for dead meanwhile: others may be deleting. */
   touch(ctx: Context): Promise<void>;
+  /** Whether `touch` would do anything, or throw. */
+  isDue(ctx: Context): boolean;
   /** Throws what is known: 'lease-lost' once anybody has seen it. */
   assertNotLost(): void;
   /** As `touch`, and looks whether the lock is still there. */
@@ -100,11 +102,15 @@ function heldLock(
       throw lost;
     }
   }
+  function isDue(within: Context): boolean {
+    const sinceMs = within.now().getTime() - refreshed.at;
+    return (
+      lost !== undefined || sinceMs < 0 || Math.max(sinceMs, within.monotonicMs() - refreshed.monotonicMs) >= REFRESH_MS
+    );
+  }
   async function refresh(within: Context): Promise<void> {
     if (lost) throw lost;
-    const sinceMs = within.now().getTime() - refreshed.at;
-    const isDue = sinceMs < 0 || Math.max(sinceMs, within.monotonicMs() - refreshed.monotonicMs) >= REFRESH_MS;
-    if (!isDue) return;
+    if (!isDue(within)) return;
     await assertThere(within);
     const old = id;
     id = await putLock(within, vault, kind, await thisMachine());
@@ -123,6 +129,7 @@ function heldLock(
     takenAt: first.takenAt,
     skewMs: first.skewMs,
     touch: (within) => inTurn(() => refresh(within)),
+    isDue,
     assertNotLost() {
       if (lost) throw lost;
     },

@@ -1,23 +1,21 @@
 // The entries of trees, as stock restic writes them: names quoted as Go quotes them, fields in its order.
 
-import { z } from 'zod';
 import { Failure } from '../../core/errors.ts';
 import type { FileAttributes } from '../../core/model.ts';
-import { goTime, shaped } from './documents.ts';
+import { goTime, isId } from './documents.ts';
 
 /** What we read of an entry. Stock restic's other fields are its own business. */
-const nodeSchema = z.object({
-  name: z.string(),
-  type: z.string(),
-  mode: z.number().default(0),
-  mtime: z.string().default('1970-01-01T00:00:00Z'),
-  uid: z.number().default(0),
-  gid: z.number().default(0),
-  size: z.number().nonnegative().default(0),
-  content: z.array(z.hex().length(64)).nullish(),
-  subtree: z.hex().length(64).nullish(),
-});
-const treeSchema = z.object({ nodes: z.array(nodeSchema).nullable() });
+interface RawNode {
+  readonly name: string;
+  readonly type: string;
+  readonly mode: number;
+  readonly mtime: string;
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: number;
+  readonly content: readonly string[] | null;
+  readonly subtree: string | null;
+}
 
 export interface TreeNode {
   /** Raw: a name need not be text. */
@@ -35,6 +33,8 @@ const PERMISSIONS = 0o777;
 const UNKNOWN_TIME = '1970-01-01T00:00:00Z';
 /** A part without attributes is a file with these. */
 const NO_ATTRIBUTES: FileAttributes = { mode: 0o600, uid: 0, gid: 0, mtime: UNKNOWN_TIME };
+/** '2026-01-01T00:00:00.000Z' */
+const MILLISECONDS_LENGTH = 24;
 const DIR_MODE = 0x80000000 + 0o700; // Go's os.ModeDir
 
 export function parseTree(json: Uint8Array, what: string): TreeNode[] {
@@ -44,13 +44,43 @@ export function parseTree(json: Uint8Array, what: string): TreeNode[] {
   } catch (cause) {
     throw new Failure('malformed', `${what} is no JSON`, { cause });
   }
-  const nodes = (shaped(treeSchema, value, what).nodes ?? []).map((node) => nodeOf(node, what));
+  const list = value !== null && typeof value === 'object' && 'nodes' in value ? value.nodes : undefined;
+  if (list !== null && !Array.isArray(list)) throw new Failure('malformed', `${what} is not what it should be`);
+  const nodes = (list ?? []).map((node: unknown) => nodeOf(rawNode(node, what), what));
   const names = new Set(nodes.map(({ name }) => name.toString('latin1')));
   if (names.size !== nodes.length) throw new Failure('malformed', `${what} has a name twice`);
   return nodes;
 }
 
-function nodeOf(node: z.output<typeof nodeSchema>, what: string): TreeNode {
+/** By hand: there are millions of them, and a schema takes as long as all the rest. */
+function rawNode(value: unknown, what: string): RawNode {
+  const given: Partial<Record<keyof RawNode, unknown>> = value !== null && typeof value === 'object' ? value : {};
+  const { name, type, mode = 0, mtime = UNKNOWN_TIME, uid = 0, gid = 0, size = 0 } = given;
+  const [content, subtree] = [given.content ?? null, given.subtree ?? null];
+  const isRight =
+    typeof name === 'string' &&
+    typeof type === 'string' &&
+    typeof mtime === 'string' &&
+    isNumber(mode) &&
+    isNumber(uid) &&
+    isNumber(gid) &&
+    isNumber(size) &&
+    size >= 0 &&
+    (content === null || (Array.isArray(content) && content.every(isHexId))) &&
+    (subtree === null || isHexId(subtree));
+  if (isRight) return { name, type, mode, mtime, uid, gid, size, content, subtree };
+  throw new Failure('malformed', `${what} is not what it should be`);
+}
+
+function isNumber(value: unknown): value is number {
+  return Number.isFinite(value);
+}
+
+function isHexId(value: unknown): value is string {
+  return typeof value === 'string' && isId(value);
+}
+
+function nodeOf(node: RawNode, what: string): TreeNode {
   const name = goUnquote(node.name);
   const text = name?.toString('latin1') ?? '';
   if (text === '' || text === '.' || text === '..' || /[/\0]/.test(text)) {
@@ -70,7 +100,7 @@ function nodeOf(node: z.output<typeof nodeSchema>, what: string): TreeNode {
   };
 }
 
-function attributesOf({ mode, uid, gid, mtime }: z.output<typeof nodeSchema>): FileAttributes | undefined {
+function attributesOf({ mode, uid, gid, mtime }: RawNode): FileAttributes | undefined {
   const none = NO_ATTRIBUTES;
   if (mode === none.mode && uid === none.uid && gid === none.gid && mtime === none.mtime) return undefined;
   return { mode: mode & PERMISSIONS, uid, gid, mtime: withMilliseconds(mtime) };
@@ -78,27 +108,21 @@ function attributesOf({ mode, uid, gid, mtime }: z.output<typeof nodeSchema>): F
 
 /** As Date writes it: Go leaves out the zeros at the end of a fraction. */
 function withMilliseconds(time: string): string {
+  if (time.length === MILLISECONDS_LENGTH && time.endsWith('Z')) return time;
   const [, start, fraction = '', zone] = /^(.*:\d\d)(?:\.(\d+))?(Z|[+-].*)$/.exec(time) ?? [];
   return start ? `${start}.${fraction.padEnd(3, '0')}${zone}` : time;
 }
 
 export function fileJson(name: Buffer, bytes: number, content: Buffer, attributes = NO_ATTRIBUTES): string {
   const { mode, uid, gid, mtime } = attributes;
-  const time = goTime(mtime);
+  const time = goJson(goTime(mtime));
   const ids: string[] = [];
-  for (let at = 0; at < content.length; at += 32) ids.push(content.toString('hex', at, at + 32));
-  return goJson({
-    name: goQuote(name),
-    type: 'file',
-    ...(mode === 0 ? {} : { mode }), // Go leaves out what is zero
-    mtime: time,
-    atime: time,
-    ctime: time,
-    uid,
-    gid,
-    ...(bytes === 0 ? {} : { size: bytes }),
-    content: ids,
-  });
+  for (let at = 0; at < content.length; at += 32) ids.push(`"${content.toString('hex', at, at + 32)}"`);
+  const modeField = mode === 0 ? '' : `,"mode":${mode}`; // Go leaves out what is zero
+  const sizeField = bytes === 0 ? '' : `,"size":${bytes}`;
+  const times = `"mtime":${time},"atime":${time},"ctime":${time}`;
+  const fields = `${modeField},${times},"uid":${uid},"gid":${gid}${sizeField},"content":[${ids.join(',')}]`;
+  return `{"name":${goJson(goQuote(name))},"type":"file"${fields}}`;
 }
 
 export function dirJson(name: Buffer, subtree: Buffer): string {

@@ -2,13 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
-import type { Bytes, Context, FileAttributes, Json, Part, Receipt, Sink } from '../../core/model.ts';
-import { sha256 } from './crypto.ts';
+import { wholeOf } from '../../core/bytes.ts';
+import type { Bytes, Context, FileAttributes, Json, Part, PartRef, Receipt, Sink } from '../../core/model.ts';
+import { CHUNK_BYTES_MIN } from './chunker.ts';
 import { shaped } from './documents.ts';
 import type { Lock } from './locks.ts';
 import { componentSource } from './points.ts';
 import type { Repository } from './repository.ts';
-import type { TreeSource } from './source.ts';
+import { digestOf, type TreeSource } from './source.ts';
 import { partSpool } from './spool.ts';
 import { writeTree } from './trees.ts';
 import type { Writer } from './writer.ts';
@@ -54,17 +55,27 @@ export function componentSink(
     await spool.add(ctx, { name, ...part, attributes });
     parts += 1;
     bytes += part.bytes;
-    const digest = `blobs:${sha256(part.content).toString('hex')}`;
-    return { name, bytes: part.bytes, digest, point, component, ...(attributes ? { attributes } : {}) };
+    return {
+      name,
+      bytes: part.bytes,
+      digest: digestOf(part.content),
+      point,
+      component,
+      ...(attributes ? { attributes } : {}),
+    };
   }
 
   async function write(ctx: Context, body: Bytes): Promise<{ content: Buffer; bytes: number }> {
-    await lock.touch(ctx);
+    if (lock.isDue(ctx)) await lock.touch(ctx);
+    const whole = wholeOf(body);
+    if (whole && whole.length > 0 && whole.length < CHUNK_BYTES_MIN) {
+      return { content: await writer.addBlob(ctx, 'data', whole), bytes: whole.length };
+    }
     const { ids, bytes: length } = await writer.addStream(ctx, whileHeld(lock, body));
     return { content: ids, bytes: length };
   }
 
-  async function sourceOf(ctx: Context, from: Part): Promise<TreeSource> {
+  async function sourceOf(ctx: Context, from: PartRef): Promise<TreeSource> {
     const key = `${from.point}/${from.component}`;
     let source = sources.get(key);
     if (!source) {
@@ -84,7 +95,7 @@ export function componentSink(
       const source = await sourceOf(ctx, from);
       const { content, bytes: length } = await source.node(ctx, from.name);
       // What lies in a pack that is lost, or about to be deleted, is written once more.
-      const isThere = idsOf(content).every((id) => repository.indexes.blobs.has(id, false));
+      const isThere = everyId(content, (id) => repository.indexes.blobs.has(id, false));
       const part = isThere ? { content, bytes: length } : await write(ctx, source.get(ctx, from.name));
       return await enter(ctx, name, part, meta?.attributes);
     },
@@ -111,15 +122,14 @@ async function* whileHeld(lock: Lock, body: Bytes): Bytes {
   }
 }
 
-/** The ids that lie one after another in a list of content. */
-function idsOf(content: Buffer): Buffer[] {
-  return Array.from({ length: content.length / 32 }, (_, i) => content.subarray(i * 32, i * 32 + 32));
+/** Of the ids that lie one after another in a list of content. */
+function everyId(content: Buffer, test: (id: Buffer) => boolean): boolean {
+  for (let at = 0; at < content.length; at += 32) if (!test(content.subarray(at, at + 32))) return false;
+  return true;
 }
 
 function assertName(name: string, closed: boolean): void {
   assert(!closed, 'no part comes after the receipt');
-  const segments = name.split('/');
-  const impossible = segments.some((each) => each === '' || each === '.' || each === '..' || each.includes('\0'));
-  assert(!impossible && name.isWellFormed(), `${JSON.stringify(name)} is a name for a part`);
-  assert(Buffer.byteLength(name) <= NAME_BYTES_MAX, `${JSON.stringify(name)} is a name for a part`);
+  const impossible = /(?:^|\/)\.{0,2}(?:\/|$)|\0/.test(name) || Buffer.byteLength(name) > NAME_BYTES_MAX;
+  if (impossible || !name.isWellFormed()) assert.fail(`${JSON.stringify(name)} is no name for a part`);
 }

@@ -5,9 +5,14 @@ import type { ByteRange, Bytes, Context, Part, Source } from '../../core/model.t
 import { sha256 } from './crypto.ts';
 import type { TreeNode } from './nodes.ts';
 import type { Reader } from './reader.ts';
-import type { Trees } from './trees.ts';
+import type { Folder, Trees } from './trees.ts';
 
 export const DEPTH_MAX = 1024;
+
+/** The id of a blob is the hash of its bytes, and so says all of a part that is one. */
+export function digestOf(content: Buffer): string {
+  return content.length === 32 ? `sha256:${content.toString('hex')}` : `blobs:${sha256(content).toString('hex')}`;
+}
 
 export interface TreeSource extends Source {
   /** The part's blobs, for keeping it in another point. */
@@ -25,7 +30,7 @@ export function treeSource(options: {
   const partOf = (name: string, { bytes, content, attributes }: TreeNode): Part => ({
     name,
     bytes,
-    digest: `blobs:${sha256(content).toString('hex')}`,
+    digest: digestOf(content),
     point,
     component,
     ...(attributes ? { attributes } : {}),
@@ -44,16 +49,23 @@ export function treeSource(options: {
     }
   }
 
-  async function node(ctx: Context, name: string): Promise<TreeNode> {
-    const segments = name.split('/');
-    const last = segments.pop() ?? '';
-    let tree: Buffer | undefined = options.tree;
-    for (const segment of segments) {
-      const folder = await trees.load(ctx, tree);
-      tree = folder.folder(segment)?.subtree;
-      if (!tree) break;
+  /** The folder that was asked last: who asks for many parts asks in their order. */
+  let latest: { readonly path: string; readonly folder: Folder | undefined } | undefined;
+
+  async function folderAt(ctx: Context, path: string): Promise<Folder | undefined> {
+    if (latest?.path === path) return latest.folder;
+    let folder: Folder | undefined = await trees.load(ctx, options.tree);
+    for (const segment of path.split('/').slice(0, -1)) {
+      const tree: Buffer | undefined = folder?.folder(segment)?.subtree;
+      folder = tree && (await trees.load(ctx, tree));
     }
-    const found = tree && (await trees.load(ctx, tree)).file(last);
+    latest = { path, folder };
+    return folder;
+  }
+
+  async function node(ctx: Context, name: string): Promise<TreeNode> {
+    const end = name.lastIndexOf('/') + 1;
+    const found = (await folderAt(ctx, name.slice(0, end)))?.file(name.slice(end));
     if (found?.type === 'file') return found;
     throw new Failure('missing', `${point}/${component} has no part ${name}`);
   }

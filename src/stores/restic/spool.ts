@@ -4,6 +4,7 @@
 import { createReadStream } from 'node:fs';
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { byteOrder } from '../../core/bytes.ts';
 import { Failure, systemCode } from '../../core/errors.ts';
 import type { Bytes, Context, FileAttributes } from '../../core/model.ts';
 
@@ -20,20 +21,16 @@ export interface PartSpool extends AsyncDisposable {
   sorted(ctx: Context): AsyncIterable<PartEntry>;
 }
 
-interface Held extends PartEntry {
-  readonly order: Buffer; // the name in bytes
-}
-
 const MEMORY_BYTES_MAX = 32 * 1024 * 1024;
 const ENTRY_BYTES = 400; // of an entry in memory, beside its name and content
 
 export function partSpool(options: { memoryBytesMax: number } = { memoryBytesMax: MEMORY_BYTES_MAX }): PartSpool {
-  let held: Held[] = [];
+  let held: PartEntry[] = [];
   let heldBytes = 0;
   let dir: Promise<string> | undefined;
   const runs: Promise<string>[] = [];
 
-  async function spill(ctx: Context, entries: Held[], number: number): Promise<string> {
+  async function spill(ctx: Context, entries: PartEntry[], number: number): Promise<string> {
     dir ??= mkdtemp(join(ctx.scratch, 'parts-'));
     const path = join(await dir, `${number}`);
     await using file = await open(path, 'wx', 0o600);
@@ -48,7 +45,7 @@ export function partSpool(options: { memoryBytesMax: number } = { memoryBytesMax
 
   return {
     async add(ctx, entry) {
-      held.push({ ...entry, order: Buffer.from(entry.name) });
+      held.push(entry);
       heldBytes += ENTRY_BYTES + entry.name.length * 2 + entry.content.length;
       if (heldBytes < options.memoryBytesMax) return;
       const entries = held;
@@ -59,10 +56,10 @@ export function partSpool(options: { memoryBytesMax: number } = { memoryBytesMax
       await run;
     },
     async *sorted() {
-      const sources: AsyncIterator<Held>[] = [];
+      const sources: AsyncIterator<PartEntry>[] = [];
       for (const run of runs) sources.push(readRun(createReadStream(await run)));
       sources.push(iterate(held.toSorted(byName)));
-      let last: Held | undefined;
+      let last: PartEntry | undefined;
       for await (const entry of merged(sources)) {
         if (last?.name === entry.name) throw new Failure('exists', `the component already has a part ${entry.name}`);
         last = entry;
@@ -76,7 +73,7 @@ export function partSpool(options: { memoryBytesMax: number } = { memoryBytesMax
   };
 }
 
-async function* merged(sources: readonly AsyncIterator<Held>[]): AsyncIterable<Held> {
+async function* merged(sources: readonly AsyncIterator<PartEntry>[]): AsyncIterable<PartEntry> {
   const heads = await Promise.all(sources.map(async (source) => ({ source, next: await source.next() })));
   for (;;) {
     let first: (typeof heads)[number] | undefined;
@@ -89,12 +86,12 @@ async function* merged(sources: readonly AsyncIterator<Held>[]): AsyncIterable<H
   }
 }
 
-async function* iterate(entries: readonly Held[]): AsyncGenerator<Held> {
+async function* iterate(entries: readonly PartEntry[]): AsyncGenerator<PartEntry> {
   yield* entries;
 }
 
-function byName(a: Held, b: Held): number {
-  return Buffer.compare(a.order, b.order);
+function byName(a: PartEntry, b: PartEntry): number {
+  return byteOrder(a.name, b.name);
 }
 
 function encode({ name, bytes, content, attributes }: PartEntry): Buffer {
@@ -105,7 +102,7 @@ function encode({ name, bytes, content, attributes }: PartEntry): Buffer {
   return Buffer.concat([lengths, head, content]);
 }
 
-async function* readRun(file: Bytes): AsyncGenerator<Held> {
+async function* readRun(file: Bytes): AsyncGenerator<PartEntry> {
   let rest: Buffer = Buffer.alloc(0);
   let wanted = 8;
   let pieces: Uint8Array[] = [];
@@ -126,8 +123,8 @@ async function* readRun(file: Bytes): AsyncGenerator<Held> {
 function entryBytes(data: Buffer): number {
   return data.length < 8 ? 8 : 8 + data.readUInt32LE(0) + data.readUInt32LE(4);
 }
-function decode(entry: Buffer): Held {
+function decode(entry: Buffer): PartEntry {
   const headEnd = 8 + entry.readUInt32LE(0);
   const { name, bytes, attributes } = JSON.parse(entry.toString('utf8', 8, headEnd)) as PartEntry;
-  return { name, bytes, attributes, content: Buffer.from(entry.subarray(headEnd)), order: Buffer.from(name) };
+  return { name, bytes, attributes, content: Buffer.from(entry.subarray(headEnd)) };
 }

@@ -1,5 +1,6 @@
 // Folders: written from parts in order of name, and read with limits, as the store is untrusted.
 
+import { byteOrder } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { dirJson, fileJson, parseTree, type TreeNode, treeBlob } from './nodes.ts';
@@ -32,14 +33,20 @@ export async function writeTree(ctx: Context, writer: Writer, parts: AsyncIterab
       open.at(-1)?.folders.push({ name: folder.name, id });
     }
   }
-  for await (const part of parts) {
-    const segments = part.name.split('/');
-    const name = segments.pop() ?? '';
+  async function moveTo(segments: readonly string[]): Promise<void> {
     let depth = 1;
     while (depth <= segments.length && open[depth]?.name === segments[depth - 1]) depth += 1;
     await closeTo(depth);
     for (const segment of segments.slice(depth - 1)) open.push({ name: segment, files: [], folders: [] });
-    open.at(-1)?.files.push({ ...part, name });
+  }
+  let path = '';
+  for await (const part of parts) {
+    const end = part.name.lastIndexOf('/') + 1;
+    if (part.name.slice(0, end) !== path) {
+      path = part.name.slice(0, end);
+      await moveTo(path.split('/').slice(0, -1));
+    }
+    open.at(-1)?.files.push({ ...part, name: part.name.slice(end) });
   }
   await closeTo(1);
   const [root] = open;
@@ -128,9 +135,9 @@ function folderOf(nodes: readonly TreeNode[]): Folder {
     const mark = isDir ? FOLDER_MARK : FILE_MARK;
     const name = stored.startsWith(mark) ? stored.slice(mark.length) : stored;
     (isDir ? folders : files).set(name, node);
-    return { name, node, order: Buffer.from(isDir ? `${name}/` : name) };
+    return { name, node, order: isDir ? `${name}/` : name };
   });
-  ordered.sort((a, b) => Buffer.compare(a.order, b.order));
+  ordered.sort((a, b) => byteOrder(a.order, b.order));
   return {
     entries: ordered.map(({ name, node }) => ({ name, node })),
     file: (name) => files.get(name),
