@@ -1,6 +1,6 @@
 // Reads files that may change, shrink or vanish meanwhile.
 
-import { createHash, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import {
   type BigIntStats,
   closeSync,
@@ -12,6 +12,8 @@ import {
   readSync,
 } from 'node:fs';
 import { promisify } from 'node:util';
+import { type Digester, digester } from '../../core/digest.ts';
+import { bytesOf } from '../../core/bytes.ts';
 import { systemCode } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
 import { explained } from './failures.ts';
@@ -43,6 +45,8 @@ const FILES_AFTER_SLOW = 256;
 /** A file up to this size is read whole before it is stored, so that it can be read again when it changed meanwhile. */
 const WHOLE_BYTES_MAX = 1024 * 1024;
 const CHUNK_BYTES = 1024 * 1024;
+/** One is read, one is borrowed, and one is hashed. */
+const CHUNKS = 3;
 const ATTEMPTS = 3;
 
 export interface FileRead {
@@ -51,7 +55,7 @@ export interface FileRead {
   readonly body: Bytes;
   /** True once `body` has ended, when it is not one state of the file. */
   changed(): boolean;
-  /** Of the bytes that `body` has given. */
+  /** Of all that `body` has given, once it has ended. */
   sum(): { bytes: number; sha256: string };
 }
 
@@ -65,6 +69,7 @@ export interface FileReader {
  * take long, because a disk or a network is behind them, the next files are read by threads, several at a time.
  */
 export function fileReader(ctx: Context): FileReader {
+  const large: LargeFiles = { digests: digester(), spare: [] };
   let byThreads = 0;
   let averageMs = 0;
   return {
@@ -73,7 +78,7 @@ export function fileReader(ctx: Context): FileReader {
         const calls = byThreads > 0 ? THREADED : DIRECT;
         byThreads = Math.max(0, byThreads - 1);
         const begun = ctx.monotonicMs();
-        const file = await readOnce(path, calls);
+        const file = await readOnce(path, calls, large);
         if (calls === DIRECT) averageMs += (ctx.monotonicMs() - begun - averageMs) / FILES_AVERAGED;
         if (calls === DIRECT && averageMs > SLOW_MS) {
           byThreads = FILES_AFTER_SLOW;
@@ -85,7 +90,7 @@ export function fileReader(ctx: Context): FileReader {
   };
 }
 
-async function readOnce(path: Buffer, calls: Calls): Promise<FileRead | null> {
+async function readOnce(path: Buffer, calls: Calls, large: LargeFiles): Promise<FileRead | null> {
   const fd = await openIfThere(path, calls);
   if (fd === null) return null;
   let streamed = false;
@@ -93,7 +98,7 @@ async function readOnce(path: Buffer, calls: Calls): Promise<FileRead | null> {
     const before = fstatSync(fd, { bigint: true });
     if (!before.isFile()) return null;
     streamed = before.size > WHOLE_BYTES_MAX;
-    if (streamed) return inChunks(fd, before);
+    if (streamed) return inChunks(fd, before, large);
     const data = await readUpTo(fd, Number(before.size), calls);
     return whole(data, isChanged(before, fstatSync(fd, { bigint: true })));
   } finally {
@@ -122,49 +127,67 @@ async function readUpTo(fd: number, bytes: number, calls: Calls): Promise<Buffer
 }
 
 function whole(data: Buffer, changed: boolean): FileRead {
-  async function* body(): Bytes {
-    yield data;
-  }
   const sum = { bytes: data.length, sha256: hash('sha256', data) };
-  return { streamed: false, body: body(), changed: () => changed, sum: () => sum };
+  return { streamed: false, body: bytesOf(data), changed: () => changed, sum: () => sum };
 }
 
-function inChunks(fd: number, before: BigIntStats): FileRead {
-  const digest = createHash('sha256');
+interface Chunk {
+  readonly memory: Uint8Array<SharedArrayBuffer>;
+  /** It may be filled again. */
+  hashed: Promise<void>;
+}
+
+type Chunks = Generator<Chunk, never>;
+
+/** What files that are read in chunks have one after the other. */
+interface LargeFiles {
+  readonly digests: Digester;
+  /** Memory that nobody uses. */
+  readonly spare: Chunks[];
+}
+
+function* chunksInTurn(): Chunks {
+  const chunks = Array.from({ length: CHUNKS }, () => ({
+    memory: new Uint8Array(new SharedArrayBuffer(CHUNK_BYTES)),
+    hashed: Promise.resolve(),
+  }));
+  for (;;) yield* chunks;
+}
+
+function inChunks(fd: number, before: BigIntStats, { digests, spare }: LargeFiles): FileRead {
+  const size = Number(before.size);
   let bytes = 0;
   let changed = false;
+  let sha256 = '';
   async function* body(): Bytes {
     try {
-      const size = Number(before.size);
-      // Chunks are borrowed until the next step, so two buffers allow to read ahead.
-      const buffers = [Buffer.allocUnsafe(CHUNK_BYTES), Buffer.allocUnsafe(CHUNK_BYTES)] as const;
-      const readAt = (at: number, turn: number): Promise<Buffer> => {
-        const target = buffers[turn % 2 === 0 ? 0 : 1].subarray(0, Math.max(0, Math.min(CHUNK_BYTES, size - at)));
-        const reading = read(fd, target, 0, target.length, at).then((got) => target.subarray(0, got.bytesRead));
-        reading.catch(() => undefined); // thrown where it is awaited
-        return reading;
+      await using digest = digests.begin(size);
+      const chunks = spare.pop() ?? chunksInTurn();
+      const readNext = async (): Promise<Uint8Array> => {
+        const chunk = chunks.next().value;
+        await chunk.hashed;
+        const wanted = Math.max(0, Math.min(CHUNK_BYTES, size - bytes));
+        const { bytesRead } = await read(fd, chunk.memory, 0, wanted, bytes);
+        const piece = chunk.memory.subarray(0, bytesRead);
+        bytes += bytesRead;
+        chunk.hashed = digest.update(piece);
+        return piece;
       };
-      let next = readAt(0, 0);
-      for (let turn = 1; ; turn++) {
-        const chunk = await next;
-        if (chunk.length === 0) break; // the end, or it shrank
-        bytes += chunk.length;
-        next = readAt(bytes, turn);
-        digest.update(chunk);
-        yield chunk;
+      for (let next = readNext(); ; ) {
+        const piece = await next;
+        if (piece.length === 0) break; // the end, or it shrank
+        next = readNext();
+        next.catch(() => undefined); // thrown where it is awaited
+        yield piece;
       }
       changed = isChanged(before, fstatSync(fd, { bigint: true }));
+      sha256 = await digest.end();
+      spare.push(chunks);
     } finally {
       closeSync(fd);
     }
   }
-  let sum: { bytes: number; sha256: string } | undefined;
-  return {
-    streamed: true,
-    body: body(),
-    changed: () => changed,
-    sum: () => (sum ??= { bytes, sha256: digest.digest('hex') }),
-  };
+  return { streamed: true, body: body(), changed: () => changed, sum: () => ({ bytes, sha256 }) };
 }
 
 function isChanged(before: BigIntStats, after: BigIntStats): boolean {
