@@ -8,6 +8,7 @@ import { Failure, systemCode } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { nearest } from '../../core/settings.ts';
 import { bucketPlugin, driverPlugin, formatPlugin } from '../plugins.ts';
+import { messageOf, tellingIssue } from './issues.ts';
 import type { ComponentConfig, Config, StoreConfig } from './model.ts';
 import { checkReferences } from './references.ts';
 import { componentCommon, configSchema, storeCommon } from './schema.ts';
@@ -90,11 +91,10 @@ function firstProblem(
   problem: YamlSource['problem'],
   known: readonly string[],
 ): Failure {
-  // An unknown key is most often a misspelt one, and then the missing one is only its consequence.
-  const issue = error.issues.find((each) => each.code === 'unrecognized_keys') ?? error.issues[0];
+  const issue = tellingIssue(error.issues);
   if (!issue) return problem(path, 'is not valid');
   const at = [...path, ...issue.path.map((step) => (typeof step === 'number' ? step : String(step)))];
-  if (issue.code !== 'unrecognized_keys') return problem(at, lowerFirst(issue.message));
+  if (issue.code !== 'unrecognized_keys') return problem(at, messageOf(issue));
   const [key = ''] = issue.keys;
   const near = nearest(key, issue.path.length === 0 ? known : knownAt(path, issue.path));
   return problem([...at, key], 'this key is not known', near ? `did you mean ${near}?` : undefined);
@@ -216,8 +216,4 @@ function lineOf(root: unknown, path: Path, lines: LineCounter): number | null {
     node = pair.value;
   }
   return at;
-}
-
-function lowerFirst(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1);
 }
