@@ -163,7 +163,8 @@ describe('of the points of several stores', () => {
 
   test('verify takes the very one that restore and drill would, in each store that holds it', async () => {
     const { local, offsite } = await listed();
-    const stores = [local, offsite].map((store) => ({ ...store, [Symbol.asyncDispose]: async () => undefined }));
+    const opened = { writtenBytes: () => 0, [Symbol.asyncDispose]: async () => undefined };
+    const stores = [local, offsite].map((store) => ({ ...store, ...opened }));
     const verified = async (word: string) => {
       const { results } = await verifyAll(testContext(), 'shop', { stores, failed: [] }, { word, readData: 0 });
       return results.map(({ store, verified: { points } }) => [store, points]);

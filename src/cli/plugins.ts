@@ -6,60 +6,46 @@ import type { Context, Driver, Finding } from '../core/model.ts';
 import { nearest } from '../core/settings.ts';
 import type { Bucket, StoreFormat } from '../core/storage.ts';
 
+/** Settings are needed to read a configuration; what is opened with them is loaded when it is used. */
 export interface DriverPlugin {
-  readonly driver: Driver;
   readonly settings: z.ZodObject;
+  driver(): Promise<Driver>;
 }
 export interface FormatPlugin {
-  readonly format: StoreFormat;
   readonly settings: z.ZodObject;
+  format(): Promise<StoreFormat>;
 }
 export interface BucketPlugin {
   readonly settings: z.ZodObject;
-  open(ctx: Context, url: string, settings: unknown): Bucket;
+  open(ctx: Context, url: string, settings: unknown): Promise<Bucket>;
   /** What else was decided about the bucket that concerns what lies there. Changes nothing. */
   posture?(ctx: Context, url: string, settings: unknown): Promise<readonly Finding[]>;
 }
 
 const DRIVERS: Readonly<Record<string, () => Promise<DriverPlugin>>> = {
-  postgresql: async () => {
-    const [{ postgresqlDriver }, { postgresqlSettings }] = await Promise.all([
-      import('../drivers/postgresql/driver.ts'),
-      import('../drivers/postgresql/settings.ts'),
-    ]);
-    return { driver: postgresqlDriver, settings: postgresqlSettings };
-  },
-  redis: async () => {
-    const [{ redisDriver }, { redisSettings }] = await Promise.all([
-      import('../drivers/redis/driver.ts'),
-      import('../drivers/redis/settings.ts'),
-    ]);
-    return { driver: redisDriver, settings: redisSettings };
-  },
-  files: async () => {
-    const [{ filesDriver }, { filesSettings }] = await Promise.all([
-      import('../drivers/files/driver.ts'),
-      import('../drivers/files/settings.ts'),
-    ]);
-    return { driver: filesDriver, settings: filesSettings };
-  },
+  postgresql: async () => ({
+    settings: (await import('../drivers/postgresql/settings.ts')).postgresqlSettings,
+    driver: async () => (await import('../drivers/postgresql/driver.ts')).postgresqlDriver,
+  }),
+  redis: async () => ({
+    settings: (await import('../drivers/redis/settings.ts')).redisSettings,
+    driver: async () => (await import('../drivers/redis/driver.ts')).redisDriver,
+  }),
+  files: async () => ({
+    settings: (await import('../drivers/files/settings.ts')).filesSettings,
+    driver: async () => (await import('../drivers/files/driver.ts')).filesDriver,
+  }),
 };
 
 const FORMATS: Readonly<Record<string, () => Promise<FormatPlugin>>> = {
-  restic: async () => {
-    const [{ resticFormat }, { resticSettings }] = await Promise.all([
-      import('../stores/restic/store.ts'),
-      import('../stores/restic/settings.ts'),
-    ]);
-    return { format: resticFormat, settings: resticSettings };
-  },
-  plain: async () => {
-    const [{ plainFormat }, { plainSettings }] = await Promise.all([
-      import('../stores/plain/store.ts'),
-      import('../stores/plain/settings.ts'),
-    ]);
-    return { format: plainFormat, settings: plainSettings };
-  },
+  restic: async () => ({
+    settings: (await import('../stores/restic/settings.ts')).resticSettings,
+    format: async () => (await import('../stores/restic/store.ts')).resticFormat,
+  }),
+  plain: async () => ({
+    settings: (await import('../stores/plain/settings.ts')).plainSettings,
+    format: async () => (await import('../stores/plain/store.ts')).plainFormat,
+  }),
 };
 
 export function driverNames(): readonly string[] {
@@ -79,13 +65,9 @@ export async function formatPlugin(format: string): Promise<FormatPlugin> {
 /** The kind of bucket that a URL names: 's3://…', or a directory. */
 export async function bucketPlugin(url: string): Promise<BucketPlugin> {
   if (url.startsWith('s3://')) {
-    const [{ s3Bucket }, { s3BucketSettings }] = await Promise.all([
-      import('../buckets/s3/bucket.ts'),
-      import('../buckets/s3/settings.ts'),
-    ]);
     return {
-      settings: s3BucketSettings,
-      open: (_ctx, at, settings) => s3Bucket(at, settings),
+      settings: (await import('../buckets/s3/settings.ts')).s3BucketSettings,
+      open: async (_ctx, at, settings) => (await import('../buckets/s3/bucket.ts')).s3Bucket(at, settings),
       async posture(ctx, at, settings) {
         return await (await import('../buckets/s3/posture.ts')).s3Posture(ctx, at, settings);
       },
@@ -94,8 +76,10 @@ export async function bucketPlugin(url: string): Promise<BucketPlugin> {
   if (/^[a-z][a-z0-9+.-]*:\/\//.test(url)) {
     throw new Failure('settings-invalid', `bucket ${url}: only s3://… and directories are known`);
   }
-  const [{ localBucket }, { z: zod }] = await Promise.all([import('../buckets/local/bucket.ts'), import('zod')]);
-  return { settings: zod.strictObject({}), open: (_ctx, dir) => localBucket(dir) };
+  return {
+    settings: (await import('../buckets/local/settings.ts')).localBucketSettings,
+    open: async (_ctx, dir) => (await import('../buckets/local/bucket.ts')).localBucket(dir),
+  };
 }
 
 async function pick<T>(table: Readonly<Record<string, () => Promise<T>>>, name: string, what: string): Promise<T> {

@@ -8,7 +8,10 @@ import type { Bucket } from '../core/storage.ts';
 import type { NamedStore, StackComponent } from '../engine/model.ts';
 import type { ComponentConfig, Config, StoreConfig } from './config/model.ts';
 
-export interface OpenStore extends AsyncDisposable, NamedStore {}
+export interface OpenStore extends AsyncDisposable, NamedStore {
+  /** Bytes that were put into its bucket since it was opened. */
+  writtenBytes(): number;
+}
 
 export interface OpenStack extends AsyncDisposable {
   readonly stores: readonly OpenStore[];
@@ -24,9 +27,17 @@ export async function openStack(
   choice: { stores?: readonly string[] | undefined; components?: readonly string[] | 'all' | undefined },
 ): Promise<OpenStack> {
   const chosen = pickComponents(config, choice.components ?? 'all');
-  const components = await Promise.all(chosen.map((each) => openStackComponent(ctx, config, each)));
-  const stores = await openStores(ctx, pickStores(config, choice.stores));
-  return { ...stores, components };
+  // Stores try their password in a thread of its own, and the drivers are loaded meanwhile.
+  const [components, stores] = await Promise.allSettled([
+    Promise.all(chosen.map((each) => openStackComponent(ctx, config, each))),
+    openStores(ctx, pickStores(config, choice.stores)),
+  ]);
+  if (components.status === 'rejected') {
+    if (stores.status === 'fulfilled') await stores.value[Symbol.asyncDispose]();
+    throw components.reason;
+  }
+  if (stores.status === 'rejected') throw stores.reason;
+  return { ...stores.value, components: components.value };
 }
 
 /** The stores by name, all when none is named, in the order of the configuration. */
@@ -51,18 +62,28 @@ export function pickComponents(config: Config, names: readonly string[] | 'all')
 /** The bucket of a store, or a folder of it. */
 export async function openBucket(ctx: Context, config: StoreConfig, folder = ''): Promise<Bucket> {
   const { bucket: settings } = await config.settings(ctx);
-  const bucket = config.bucket.open(ctx, config.url.replace(/\/*$/, folder), settings);
+  const bucket = await config.bucket.open(ctx, config.url.replace(/\/*$/, folder), settings);
   return config.rateLimit === undefined ? bucket : throttledBucket(bucket, { bytesPerSecond: config.rateLimit });
 }
 
 export async function openStore(ctx: Context, config: StoreConfig): Promise<OpenStore> {
   const { format: settings } = await config.settings(ctx);
   const bucket = await openBucket(ctx, config);
+  let written = 0;
+  const counted: Bucket = {
+    ...bucket,
+    async put(putCtx, key, body, options) {
+      const info = await bucket.put(putCtx, key, body, options);
+      written += info.bytes;
+      return info;
+    },
+  };
   try {
-    const store = await config.format.open(ctx, bucket, settings);
+    const store = await (await config.format()).open(ctx, counted, settings);
     return {
       name: config.name,
       store,
+      writtenBytes: () => written,
       async [Symbol.asyncDispose]() {
         await store[Symbol.asyncDispose]();
         await bucket.close();
@@ -102,13 +123,13 @@ async function openStores(ctx: Context, configs: readonly StoreConfig[]): Promis
 }
 
 async function openStackComponent(ctx: Context, config: Config, each: ComponentConfig): Promise<StackComponent> {
-  const settings = await each.settings(ctx);
+  const [driver, settings] = [await each.driver(), await each.settings(ctx)];
   const tier = each.common.tier === undefined ? undefined : config.tiers[each.common.tier];
   return {
     name: each.name,
-    kind: each.driver.kind,
-    driver: each.driver,
-    component: each.driver.open(settings),
+    kind: driver.kind,
+    driver,
+    component: driver.open(settings),
     settings,
     restoreAfter: each.common.restore_after,
     checks: each.common.checks,

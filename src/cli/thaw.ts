@@ -111,7 +111,7 @@ export async function thawStores(
       try {
         const bucket = await openBucket(session.ctx, store);
         buckets.push(bucket);
-        const own = essentials(bucket, store.format.isEssential);
+        const own = essentials(bucket, (await store.format()).isEssential);
         const need = own && { store: store.name, what: `store ${store.name}`, ...own };
         const archived = need && (await archivedIn(session.ctx, need));
         if (archived) closed.push({ need, archived });

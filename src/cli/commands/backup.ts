@@ -4,7 +4,6 @@ import { manifestJson } from '../../core/manifest.ts';
 import type { Context, RecoveryPoint } from '../../core/model.ts';
 import { nearest } from '../../core/settings.ts';
 import { type BackedUp, backUp } from '../../engine/backup.ts';
-import type { NamedStore } from '../../engine/model.ts';
 import type { Config } from '../config/model.ts';
 import { namesOption } from '../options.ts';
 import { type Bind, errorJson } from '../session.ts';
@@ -42,7 +41,6 @@ Examples:
     const config = await session.config();
     const wish = wishOf(ctx, config, options, components);
     await using stack = await openStack(ctx, config, wish);
-    const before = await storedBytes(ctx, stack.stores);
     const done = await backUp(ctx, {
       stack: config.stack,
       plan: options.plan ?? null,
@@ -57,11 +55,7 @@ Examples:
     });
     const { point } = done;
     if (point === null) throw nothingCaptured(done);
-    const kept = stack.stores.filter(({ name }) =>
-      done.stores.some((each) => each.name === name && each.error === null),
-    );
-    const after = await storedBytes(ctx, kept);
-    const added = addedBytes(before, after);
+    const added = new Map(stack.stores.map(({ name, writtenBytes }) => [name, writtenBytes()]));
     session.print(toJson(done, point, added), () => toText(done, point, added));
     return done.complete ? 0 : 3;
   });
@@ -91,28 +85,6 @@ function wishOf(ctx: Context, config: Config, options: Options, components: read
   return { components: components.length === 0 ? plan.components : components, stores: options.to ?? plan.to, slot };
 }
 
-/** Of the stores that can tell: a figure for people is no reason to make no backup, or to call one failed. */
-async function storedBytes(ctx: Context, stores: readonly NamedStore[]): Promise<ReadonlyMap<string, number>> {
-  const bytes = new Map<string, number>();
-  const measure = async ({ name, store }: NamedStore): Promise<unknown> => bytes.set(name, await store.bytes(ctx));
-  for (const result of await Promise.allSettled(stores.map(measure))) {
-    if (result.status === 'rejected') ctx.log.warn('store not measured', { reason: messageOf(result.reason) });
-  }
-  return bytes;
-}
-
-function addedBytes(
-  before: ReadonlyMap<string, number>,
-  after: ReadonlyMap<string, number>,
-): ReadonlyMap<string, number> {
-  const added = new Map<string, number>();
-  for (const [name, bytes] of after) {
-    const earlier = before.get(name);
-    if (earlier !== undefined) added.set(name, Math.max(0, bytes - earlier));
-  }
-  return added;
-}
-
 function nothingCaptured({ failures }: BackedUp): Failure {
   const list = failures.map(({ component, error }) => {
     return `${component}: ${isFailure(error) ? `${error.code}: ` : ''}${messageOf(error)}`;
@@ -136,7 +108,7 @@ function toJson(done: BackedUp, point: RecoveryPoint, added: ReadonlyMap<string,
     complete: done.complete,
     stores: done.stores.map(({ name, error }) => ({
       name,
-      stored_bytes: added.get(name) ?? null,
+      stored_bytes: error === null ? (added.get(name) ?? null) : null,
       ...(error === null ? {} : errorJson(error)),
     })),
     copied: done.copied.map(({ error, ...each }) => ({ ...each, ...(error === null ? {} : errorJson(error)) })),

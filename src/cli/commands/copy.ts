@@ -31,7 +31,7 @@ export function define(command: Command, bind: Bind): void {
     const views = await listPoints(ctx, from);
     const points = words.map((word) => choosePoint(views, config.stack, { word }).point.id);
     const kinds = await Promise.all(
-      driverNames().map(async (kind) => [kind, (await driverPlugin(kind)).driver] as const),
+      driverNames().map(async (kind) => [kind, await (await driverPlugin(kind)).driver()] as const),
     );
     const drivers = new Map(kinds);
     const copied = await copyPoints(ctx, { from, to, drivers, ...(words.length === 0 ? {} : { points }) });

@@ -162,10 +162,10 @@ async function createStores(ctx: Context, config: Config): Promise<readonly Crea
   const results: Created[] = [];
   for (const each of config.stores) {
     const bucket = await openBucket(ctx, each);
-    const { format: settings } = await each.settings(ctx);
+    const [format, { format: settings }] = [await each.format(), await each.settings(ctx)];
     let there: Failure | undefined;
     try {
-      const state = await each.format.create(ctx, bucket, settings).then(
+      const state = await format.create(ctx, bucket, settings).then(
         () => 'created',
         async (error: unknown) => {
           if (!isFailure(error, 'exists')) throw error;
@@ -173,7 +173,7 @@ async function createStores(ctx: Context, config: Config): Promise<readonly Crea
           return 'already there';
         },
       );
-      await using opened = await each.format.open(ctx, bucket, settings).catch((cause: unknown) => {
+      await using opened = await format.open(ctx, bucket, settings).catch((cause: unknown) => {
         throw isFailure(cause, 'missing') && there ? there : cause; // what is there is no store
       });
       // What init prints may never leave this machine, so it takes the place of no kit that somebody keeps.

@@ -137,7 +137,7 @@ export async function restoreFileScript(run: Run, file: string): Promise<ExitCod
   if (!store) throw new Error('a plan has a store');
   const bucket = oneFileBucket(path, 'file');
   const kept = { ...bucket, close: async () => undefined }; // opened twice: once to import, once to restore
-  const only = { ...store, name: 'file', url: path, bucket: { ...store.bucket, open: () => kept } };
+  const only = { ...store, name: 'file', url: path, bucket: { ...store.bucket, open: async () => kept } };
   const own = { ...config, stores: [only] };
   await createMissing(session.ctx, own);
   const [adopted] = await importInto(session.ctx, own, { timeZone: run.plan.timeZone, plan: run.planName });

@@ -35,7 +35,7 @@ async function createIn(ctx: Context, store: StoreConfig): Promise<void> {
   const bucket = await openBucket(ctx, store);
   try {
     const { format: settings } = await store.settings(ctx);
-    await store.format.create(ctx, bucket, settings);
+    await (await store.format()).create(ctx, bucket, settings);
     ctx.log.info('store created', { store: store.name, url: store.url });
   } catch (error) {
     if (!isFailure(error, 'exists')) throw error;

@@ -150,6 +150,7 @@ async function parseStore(
   return {
     name,
     url: common.bucket,
+    formatName: common.format,
     format: format.format,
     bucket,
     rateLimit: common.rate_limit,

@@ -9,7 +9,9 @@ import type { componentCommon, configSchema } from './schema.ts';
 export interface StoreConfig {
   readonly name: string;
   readonly url: string;
-  readonly format: StoreFormat;
+  /** What the format is called. */
+  readonly formatName: string;
+  format(): Promise<StoreFormat>;
   readonly bucket: BucketPlugin;
   readonly rateLimit: number | undefined;
   /** To resolve its secrets a command is run, or another service asked. */
@@ -21,7 +23,7 @@ type ComponentCommon = z.output<typeof componentCommon>;
 export interface ComponentConfig {
   readonly name: string;
   readonly common: ComponentCommon;
-  readonly driver: Driver;
+  driver(): Promise<Driver>;
   /** With secrets resolved: what the driver opens. */
   settings(ctx: Context): Promise<unknown>;
 }

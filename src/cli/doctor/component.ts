@@ -17,20 +17,20 @@ export interface ExaminedComponent extends Patient {
 export async function examineComponent(ctx: Context, config: ComponentConfig): Promise<ExaminedComponent> {
   const who = { kind: 'component', name: config.name } as const;
   try {
-    const settings = await config.settings(ctx);
-    const component = config.driver.open(settings);
+    const [driver, settings] = [await config.driver(), await config.settings(ctx)];
+    const component = driver.open(settings);
     const probe = await component.probe(ctx);
     const size = probe.bytes === null ? '' : `, ${bytesText(probe.bytes)}`;
-    const server = kindText({ kind: config.driver.kind, serverVersion: probe.version });
+    const server = kindText({ kind: driver.kind, serverVersion: probe.version });
     const summary = `${server}${size}${probe.holdsData ? `, holds ${probe.holdsData}` : ', empty'}`;
     const answers: Finding = { check: 'it answers', verdict: 'pass', detail: 'yes' };
     const costs = (await component.costs?.(ctx)) ?? [];
     const findings = [answers, clockFinding(probe.clockSkewMs), ...probe.findings, ...costs];
-    findings.push(...(await sandboxFindings(ctx, config.driver, probe.version, settings)));
+    findings.push(...(await sandboxFindings(ctx, driver, probe.version, settings)));
     return { ...who, summary, findings, bytes: probe.bytes };
   } catch (error) {
     if (ctx.signal.aborted) throw error;
-    return { ...who, summary: config.driver.kind, findings: [failed('it answers', error)], bytes: null };
+    return { ...who, summary: config.common.kind, findings: [failed('it answers', error)], bytes: null };
   }
 }
 

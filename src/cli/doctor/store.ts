@@ -24,7 +24,7 @@ export interface StoreQuestion {
 
 export async function examineStore(ctx: Context, question: StoreQuestion): Promise<Patient> {
   const { store, deep } = question;
-  const summary = `${store.format.format} at ${store.url}`;
+  const summary = `${store.formatName} at ${store.url}`;
   const { found, error, lastBytes } = await opened(ctx, question);
   const findings = [...found];
   // Where the store is missing or out of reach, nothing is written: it may be the wrong place.

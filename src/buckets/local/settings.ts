@@ -1,0 +1,4 @@
+import { z } from 'zod';
+
+/** Its URL says all. */
+export const localBucketSettings = z.strictObject({});
