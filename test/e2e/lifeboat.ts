@@ -20,10 +20,11 @@ export interface RunOptions {
 }
 
 export async function lifeboat(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
-  const { PATH = '', HOME = '', TMPDIR = '/tmp' } = process.env;
+  // With what bin/lifeboat keeps compiled; without it each run would compile the whole program anew.
+  const { PATH = '', HOME = '', TMPDIR = '/tmp', NODE_COMPILE_CACHE = '' } = process.env;
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main, ...args], {
     cwd: options.cwd,
-    env: { PATH, HOME, TMPDIR, ...options.env },
+    env: { PATH, HOME, TMPDIR, NODE_COMPILE_CACHE, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   options.onStart?.(child);

@@ -48,7 +48,13 @@ export function shellFor(scripts: string, dir: string, env: Readonly<Record<stri
 }
 
 function program(file: string, script: string): void {
-  writeFileSync(file, `#!/bin/sh\nexec "${process.execPath}" --disable-warning=ExperimentalWarning "${script}" "$@"\n`);
+  const { NODE_COMPILE_CACHE = '' } = process.env;
+  const lines = [
+    '#!/bin/sh',
+    `export NODE_COMPILE_CACHE="${NODE_COMPILE_CACHE}"`,
+    `exec "${process.execPath}" --disable-warning=ExperimentalWarning "${script}" "$@"`,
+  ];
+  writeFileSync(file, `${lines.join('\n')}\n`);
   chmodSync(file, 0o755);
 }
 
