@@ -1,12 +1,13 @@
 // Ctrl-C while PostgreSQL's own programs work for us: nothing of ours is left running, and the next step is told.
 
 import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { missing } from '../servers/need.ts';
 import { type Postgres, startPostgres } from '../servers/postgres.ts';
-import { lifeboat } from './lifeboat.ts';
+import { lifeboat, type Ran } from './lifeboat.ts';
 import { query } from './postgres.ts';
 import { workspace } from './workspace.ts';
 
@@ -14,6 +15,7 @@ const { dir, store, configure, run } = workspace('stopped-servers');
 const scratch = join(dir, 'scratch');
 const skip = await missing('postgres-17');
 const ROWS = 60_000;
+type Failed = { error: { code: string; message: string; hint: string } };
 let postgres: Postgres;
 let shop = '';
 
@@ -52,33 +54,62 @@ function running(): readonly string[] {
     });
 }
 
-/** Stops the command as soon as a pg_restore of it writes to a server; gives its hint. */
-async function stopped(...args: string[]): Promise<string> {
+/** Runs the command, and calls `then` once, as soon as a pg_restore of it writes to a server. */
+async function amidst(then: (child: ChildProcess) => void, ...args: string[]): Promise<Ran> {
   let poll: NodeJS.Timeout | undefined;
   const ran = await lifeboat([...args, '--json'], {
     cwd: dir,
     env: { TMPDIR: scratch },
     onStart(child) {
-      const writes = (): boolean => running().some((line) => /pg_restore .*--dbname/.test(line));
-      poll = setInterval(() => !child.killed && writes() && child.kill('SIGINT'), 20);
+      poll = setInterval(() => {
+        if (!running().some((line) => /pg_restore .*--dbname/.test(line))) return;
+        clearInterval(poll);
+        then(child);
+      }, 20);
     },
   });
   clearInterval(poll);
-  assert.equal(ran.code, 130, ran.stdout + ran.stderr);
-  const { error } = ran.json() as { error: { code: string; hint: string } };
-  assert.equal(error.code, 'interrupted');
   assert.deepEqual(running(), []);
   assert.deepEqual(readdirSync(scratch), [], 'nothing is left in the temporary directory');
+  return ran;
+}
+
+/** Stops the command by Ctrl-C; gives its hint. */
+async function stopped(...args: string[]): Promise<string> {
+  const ran = await amidst((child) => child.kill('SIGINT'), ...args);
+  assert.equal(ran.code, 130, ran.stdout + ran.stderr);
+  const { error } = ran.json() as Failed;
+  assert.equal(error.code, 'interrupted');
   return error.hint;
+}
+
+const GO_ON = /go on with: lifeboat (restore \S+ --in-place --only main-db --yes)$/;
+
+async function goesOn(hint: string): Promise<void> {
+  const [, command] = GO_ON.exec(hint) ?? [];
+  assert.ok(command, hint);
+  await run(0, ...command.split(' '));
+  assert.deepEqual(await query(shop, 'SELECT count(*)::int AS rows FROM orders'), [{ rows: ROWS }]);
+  await run(0, 'restore', '--drop-old', '--yes');
 }
 
 test('a restore of PostgreSQL that is stopped names the command that goes on with it', { skip }, async () => {
   await query(postgres.url, 'DROP DATABASE shop');
-  const hint = await stopped('restore', 'latest', '--yes');
-  const [, command = ''] = /go on with: lifeboat (.*)$/.exec(hint) ?? [];
-  assert.match(command, /^restore \S+ --in-place --only main-db --yes$/, hint);
-  await run(0, ...command.split(' '));
-  assert.deepEqual(await query(shop, 'SELECT count(*)::int AS rows FROM orders'), [{ rows: ROWS }]);
+  await goesOn(await stopped('restore', 'latest', '--yes'));
+});
+
+test('a restore whose server is killed in the middle says so, and what to do when it is back', { skip }, async () => {
+  await query(postgres.url, 'DROP DATABASE shop');
+  let killed: Promise<void> | undefined;
+  const kill = (): void => {
+    killed = postgres.kill();
+  };
+  const ran = await amidst(kill, 'restore', 'latest', '--yes');
+  await killed;
+  const { error } = ran.json() as Failed;
+  assert.deepEqual([ran.code, error.code], [14, 'unreachable'], error.message);
+  await postgres.start();
+  await goesOn(error.hint);
 });
 
 test('a drill of PostgreSQL that is stopped takes its server down, and gives no verdict', { skip }, async () => {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { Failure, isFailure, messageOf } from '../../core/errors.ts';
+import { ERRORS, Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Selection } from '../../core/model.ts';
 import { type RestoredPoint, type RestoreOutcome, restorePoint } from '../../engine/restore.ts';
 import { planRestore, type RestorePlan, type RestoreRequest, refuseFullTargets } from '../../engine/restore-plan.ts';
@@ -112,25 +112,26 @@ Examples:
   });
 }
 
-/** A restore that was stopped goes on by another command: its target is no longer empty. */
+/** A restore that broke off goes on by another command: its target is no longer empty. */
 async function restoreOrSayHow(
   session: Session,
   options: Options,
   request: RestoreRequest,
   plan: RestorePlan,
 ): Promise<RestoredPoint> {
-  const left = new Set(plan.steps.map(({ name }) => name));
+  // Only where nothing was seen beforehand is what is there now ours to replace.
+  const left = new Set(plan.steps.filter(({ problem }) => problem === null).map(({ name }) => name));
   try {
     return await restorePoint(session.ctx, { ...request, onBack: (name) => left.delete(name) }, plan);
   } catch (error) {
-    if (!isFailure(error, 'interrupted') || options.inPlace) throw error;
-    const hint = hintToGoOn(session, options, plan.point.id, [...left]);
-    throw new Failure('interrupted', error.message, { cause: error, hint });
+    if (!isFailure(error) || !ERRORS[error.code].retry || options.inPlace || left.size === 0) throw error;
+    const known = error.code === 'interrupted' ? undefined : error.hint;
+    const hint = known ?? hintToGoOn(session, options, plan.point.id, [...left]);
+    throw new Failure(error.code, error.message, { cause: error, hint });
   }
 }
 
 function hintToGoOn({ globals }: Session, options: Options, point: string, left: readonly string[]): string {
-  if (left.length === 0) return 'everything is back, and no proof of that was noted';
   if (options.select) return 'remove what has come into the target so far, then run the same command again';
   const wanted = (name: string): boolean => left.includes(name.slice(0, name.indexOf('=')));
   const to = (options.to ?? []).filter(wanted).map((pair) => (holdsPassword(pair) ? withoutPassword(pair) : pair));

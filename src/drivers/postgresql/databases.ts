@@ -142,7 +142,9 @@ export async function heldBy(ctx: Context, server: Server, database: string): Pr
   const found = Object.entries({ relations, functions, 'large objects': objects, schemas }).filter(
     ([, count]) => count > 0,
   );
-  return found.length === 0 ? null : found.map(([what, count]) => `${count} ${what}`).join(', ');
+  return found.length === 0
+    ? null
+    : found.map(([what, count]) => `${count} ${count === 1 ? what.slice(0, -1) : what}`).join(', ');
 }
 
 /** Statements that give a new database what the old one had around it. Roles that are not there are left out. */

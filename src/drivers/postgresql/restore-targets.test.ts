@@ -52,7 +52,7 @@ describe('what the target of a restore of postgresql is like', { skip: await mis
     const broken = into('yours', { bin_dir: await pretending('exit 1') });
     await assert.rejects(restore(broken, await captured('shop')), { code: 'program-failed' });
     await sql(target, 'yours', 'create table precious as select 1 as a');
-    const refusal = { code: 'target-not-empty', message: /1 relations of a restore that was not finished/ };
+    const refusal = { code: 'target-not-empty', message: /1 relation of a restore that was not finished/ };
     await assert.rejects(restore(into('yours'), await captured('shop')), refusal);
     assert.equal((await sql(target, 'yours', 'select * from precious')).length, 1);
     await restore(into('yours'), await captured('shop'), { replace: true });
