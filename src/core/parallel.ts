@@ -8,28 +8,27 @@ export async function mapBounded<T, R>(
   work: (item: T, index: number) => Promise<R>,
 ): Promise<R[]> {
   const results: R[] = [];
-  const running = new Set<Promise<void>>();
+  const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
   let failed: { error: unknown } | undefined;
   let index = 0;
-  try {
-    for await (const item of items) {
-      const at = index++;
-      const job: Promise<void> = work(item, at)
-        .then(
-          (result) => void (results[at] = result),
-          (error: unknown) => void (failed ??= { error }),
-        )
-        .finally(() => running.delete(job));
-      running.add(job);
-      if (running.size >= limit) await Promise.race(running);
-      if (failed) break;
+  let ended = false;
+  async function run(): Promise<void> {
+    try {
+      while (!failed && !ended) {
+        const next = await iterator.next();
+        if (next.done) ended = true;
+        if (failed || next.done) return;
+        const at = index++;
+        results[at] = await work(next.value, at);
+      }
+    } catch (error) {
+      failed ??= { error };
     }
-  } catch (error) {
-    failed ??= { error }; // of the items, or of a call that did not even begin
   }
-  await Promise.all(running);
-  if (failed) throw failed.error;
-  return results;
+  await Promise.all(Array.from({ length: limit }, run));
+  if (!failed) return results;
+  await iterator.return?.();
+  throw failed.error;
 }
 
 /** A gate that lets at most `limit` through at a time. */

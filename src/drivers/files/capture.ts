@@ -1,9 +1,18 @@
 import { readlinkSync } from 'node:fs';
 import { hostname, type as systemName } from 'node:os';
 import { INVENTORY_PART } from '../../core/inventory.ts';
-import type { Capture, Context, InventoryLine, InventoryReader, Part, Sink, Source } from '../../core/model.ts';
-import { mapOrdered } from '../../core/parallel.ts';
-import { attributesOf, ENTRIES_PART, type Entry, entriesOf, entryLine, inventoryLine, metadataOf } from './entries.ts';
+import type { Capture, Context, InventoryLine, InventoryReader, PartRef, Sink, Source } from '../../core/model.ts';
+import { mapBounded } from '../../core/parallel.ts';
+import {
+  attributesOf,
+  ENTRIES_PART,
+  type Entry,
+  entryBatchesOf,
+  entryLine,
+  inventoryLine,
+  metadataOf,
+  type Seen,
+} from './entries.ts';
 import { linkTable } from './links.ts';
 import { encode, partOf } from './names.ts';
 import { type FileRead, type FileReader, fileReader } from './read.ts';
@@ -16,24 +25,26 @@ const WARNINGS_MAX = 100;
 /** A file that was changed this short a time ago may change again without its times telling. */
 const SETTLED_NS = 2_000_000_000n;
 
-/** Something that was found, as it was when it was read. Null when it was gone by then. */
-type Store = (found: Found, entry: Entry) => Promise<Entry | null>;
+/** A file, as it was when it was read; `before` is what an earlier point says of it. Null when it was gone by then. */
+type Store = (found: Found, entry: Entry, before: Entry | undefined) => Promise<Entry | null>;
 
 export async function capture(ctx: Context, settings: FilesSettings, sink: Sink, previous?: Source): Promise<Capture> {
   const at = ctx.now().toISOString();
   const warnings = warningList();
-  const earlier = previous ? unchangedSince(ctx, previous) : null;
+  await using earlier = previous ? entriesBefore(ctx, previous) : null;
   const totals = { files: 0, directories: 0, links: 0, others: 0, bytes: 0 };
   // Put only after the walk: a part that waits for others could hold the place that they wait for.
   await using inventory = await openSpool(ctx.scratch, INVENTORY_PART);
   await using entries = await openSpool(ctx.scratch, ENTRIES_PART);
   const reader = fileReader(ctx);
-  const store: Store = (found, entry) => storeFile(ctx, { sink, earlier, reader, warnings }, found, entry);
-  for await (const entry of scan(ctx, settings, warnings, store)) {
-    const line = inventoryLine(entry);
-    if (line) await inventory.add(`${JSON.stringify(line)}\n`);
-    await entries.add(entryLine(entry));
-    count(totals, entry);
+  const store: Store = async (found, entry, before) =>
+    before && previous && isUnchanged(found, before)
+      ? await keepFile(ctx, sink, previous, found, { ...before, ...entry })
+      : await storeFile(ctx, { sink, reader, warnings }, found, entry);
+  for await (const batch of scan(ctx, settings, { warnings, store, earlier })) {
+    await inventory.add(batch.map(inventoryText).join(''));
+    await entries.add(batch.map(entryLine).join(''));
+    for (const entry of batch) count(totals, entry);
   }
   for (const spool of [inventory, entries]) await sink.put(ctx, spool.name, spool.body());
   if (totals.others > 0) warnings.add(`${totals.others} sockets, pipes or devices are noted, not captured`);
@@ -56,12 +67,11 @@ export function liveInventory(settings: FilesSettings): InventoryReader {
       const digested: Store = async (found, entry) => {
         const file = await reader.read(found.path);
         if (!file) return null;
-        for await (const _ of file.body) ctx.signal.throwIfAborted();
+        if (file.streamed) for await (const _ of file.body) ctx.signal.throwIfAborted();
         return { ...entry, ...file.sum() };
       };
-      for await (const entry of scan(ctx, settings, warningList(), digested)) {
-        const line = inventoryLine(entry);
-        if (line) yield line;
+      for await (const batch of scan(ctx, settings, { warnings: warningList(), store: digested, earlier: null })) {
+        yield* batch.map(inventoryLine).filter((line) => line !== null);
       }
     },
   };
@@ -75,29 +85,42 @@ export function identityHere({ root }: FilesSettings): string {
   return `${hostname()}:${root}`;
 }
 
+function inventoryText(entry: Entry): string {
+  const line = inventoryLine(entry);
+  return line ? `${JSON.stringify(line)}\n` : '';
+}
+
+interface Scan {
+  readonly warnings: Warnings;
+  readonly store: Store;
+  readonly earlier: EntriesBefore | null;
+}
+
 /** Everything that is found, in the order of names; regular files are handed to `store`, several at a time. */
-async function* scan(ctx: Context, settings: FilesSettings, warnings: Warnings, store: Store): AsyncIterable<Entry> {
+async function* scan(
+  ctx: Context,
+  settings: FilesSettings,
+  { warnings, store, earlier }: Scan,
+): AsyncIterable<Entry[]> {
   const links = linkTable();
   const vanished = (name: string): void => warnings.add(`${name} vanished while it was captured`);
-  const entryOf = async (found: Found): Promise<Entry | null> => {
+  const entryOf = async (found: Found, before: Entry | undefined): Promise<Entry | null> => {
     const { name, path, stat } = found;
     const common = { name, ...metadataOf(stat) };
     if (stat.isDirectory()) return { ...common, type: 'directory' };
     if (stat.isSymbolicLink()) return { ...common, type: 'symlink', target: encode(readlinkSync(path, 'buffer')) };
     if (!stat.isFile()) return { ...common, type: 'other', target: kindOf(found) };
     const file = { ...common, type: 'file' } as const;
-    if (stat.nlink === 1n) return await store(found, file);
-    const entry = await links.entryOf(stat, () => store(found, file));
+    if (stat.nlink === 1n) return await store(found, file, before);
+    const entry = await links.entryOf(stat, () => store(found, file, before));
     if (!entry || entry.name === name) return entry;
     return { ...common, type: 'hardlink', target: entry.name, bytes: entry.bytes, sha256: entry.sha256 };
   };
-  for await (const [found, entry] of mapOrdered(
-    walk(ctx, settings, vanished),
-    PARALLEL,
-    async (each) => [each, await entryOf(each)] as const,
-  )) {
-    if (entry) yield entry;
-    else vanished(found.name);
+  for await (const batch of walk(ctx, settings, vanished)) {
+    const before = await earlier?.of(batch);
+    const entries = await mapBounded(batch, PARALLEL, (found) => entryOf(found, before?.get(found.name)));
+    for (const [at, entry] of entries.entries()) if (!entry) vanished(batch[at]?.name ?? '');
+    yield entries.filter((entry) => entry !== null);
   }
   if (links.unknown() > 0)
     warnings.add(`${links.unknown()} names of files with several are kept as files of their own`);
@@ -111,28 +134,30 @@ function kindOf({ stat }: Found): string {
 
 interface Storing {
   readonly sink: Sink;
-  readonly earlier: Unchanged | null;
   readonly reader: FileReader;
   readonly warnings: Warnings;
 }
 
 async function storeFile(
   ctx: Context,
-  { sink, earlier, reader, warnings }: Storing,
+  { sink, reader, warnings }: Storing,
   found: Found,
   entry: Entry,
 ): Promise<Entry | null> {
-  const attributes = attributesOf(entry);
-  const kept = await earlier?.find(found);
-  if (kept) {
-    await sink.keep(ctx, partOf(entry.name), kept.part, { attributes });
-    return { ...kept.entry, ...metadataOf(found.stat) };
-  }
   const file = await reader.read(found.path);
   if (!file) return null;
-  await sink.put(ctx, partOf(entry.name), file.streamed ? watched(ctx, file) : file.body, { attributes });
+  const body = file.streamed ? watched(ctx, file) : file.body;
+  await sink.put(ctx, partOf(entry.name), body, { attributes: attributesOf(entry, found.stat) });
   if (file.changed()) warnings.add(`${entry.name} changed while it was read`);
   return { ...entry, ...file.sum(), ...(isSettled(ctx, file, found) ? { seen: seenOf(found) } : {}) };
+}
+
+async function keepFile(ctx: Context, sink: Sink, previous: Source, found: Found, entry: Entry): Promise<Entry> {
+  const name = partOf(entry.name);
+  const { point, component } = previous;
+  const from: PartRef = { name, bytes: entry.bytes ?? 0, point, component };
+  await sink.keep(ctx, name, from, { attributes: attributesOf(entry, found.stat) });
+  return entry;
 }
 
 async function* watched(ctx: Context, { body }: FileRead): AsyncIterable<Uint8Array> {
@@ -147,58 +172,56 @@ function isSettled(ctx: Context, file: FileRead, { stat }: Found): boolean {
   return !file.changed() && BigInt(file.sum().bytes) === stat.size && stat.ctimeNs + SETTLED_NS < now;
 }
 
-function seenOf({ stat }: Found): NonNullable<Entry['seen']> {
+function seenOf({ stat }: Found): Seen {
   return { ino: String(stat.ino), ctime_ns: String(stat.ctimeNs) };
 }
 
-interface Unchanged {
-  /** The file as an earlier point holds it, when nothing about it has changed since. Asked in the order of names. */
-  find(found: Found): Promise<{ entry: Entry; part: Part } | null>;
+function isUnchanged({ stat }: Found, { type, seen, mtime_ns, bytes = -1 }: Entry): boolean {
+  return (
+    type === 'file' &&
+    seen?.ino === String(stat.ino) &&
+    seen.ctime_ns === String(stat.ctimeNs) &&
+    mtime_ns === String(stat.mtimeNs) &&
+    BigInt(bytes) === stat.size
+  );
 }
 
-/** Walks the earlier point's entries, and its parts, in step with the disk. */
-function unchangedSince(ctx: Context, previous: Source): Unchanged {
-  const entries = cursor(entriesOf(ctx, previous), (entry, name) => (entry.name < name ? -1 : 1));
-  const parts = cursor(previous.parts(ctx, 'data/'), (part, name) => byteOrder(part.name, name));
-  async function look({ name, stat }: Found): Promise<{ entry: Entry; part: Part } | null> {
-    const entry = await entries.at(name);
-    if (entry?.type !== 'file' || !entry.seen) return null;
-    const same = entry.seen.ino === String(stat.ino) && entry.seen.ctime_ns === String(stat.ctimeNs);
-    if (!same || entry.mtime_ns !== String(stat.mtimeNs) || BigInt(entry.bytes ?? -1) !== stat.size) return null;
-    const part = (await parts.at(partOf(name))) ?? (await previous.part(ctx, partOf(name)));
-    return { entry, part };
-  }
-  let turn: Promise<unknown> = Promise.resolve();
-  return {
-    async find(found) {
-      const mine = turn.then(() => look(found));
-      turn = mine.catch(() => undefined); // whoever asked is told
-      return await mine;
-    },
-  };
+interface EntriesBefore extends AsyncDisposable {
+  /** By name. Asked in the order of names. */
+  of(found: readonly Found[]): Promise<ReadonlyMap<string, Entry>>;
 }
 
-/** Looks names up in a stream that is in the same order as the questions. */
-function cursor<T extends { readonly name: string }>(
-  items: AsyncIterable<T>,
-  order: (item: T, name: string) => number,
-): { at(name: string): Promise<T | null> } {
-  const iterator = items[Symbol.asyncIterator]();
-  let current: IteratorResult<T> | undefined;
-  return {
-    async at(name) {
-      current ??= await iterator.next();
-      while (!current.done && current.value.name !== name && order(current.value, name) < 0) {
-        current = await iterator.next();
+/** Walks an earlier point's entries in step with the disk. */
+function entriesBefore(ctx: Context, previous: Source): EntriesBefore {
+  const batches = entryBatchesOf(ctx, previous)[Symbol.asyncIterator]();
+  let batch: readonly Entry[] = [];
+  let at = 0;
+  /** The first entry that does not come before the name. */
+  async function from(name: string): Promise<Entry | undefined> {
+    for (;;) {
+      for (; at < batch.length; at++) {
+        const entry = batch[at];
+        if (entry && entry.name >= name) return entry;
       }
-      return !current.done && current.value.name === name ? current.value : null;
+      const next = await batches.next();
+      if (next.done) return undefined;
+      batch = next.value;
+      at = 0;
+    }
+  }
+  return {
+    async of(found) {
+      const entries = new Map<string, Entry>();
+      for (const { name } of found) {
+        const entry = await from(name);
+        if (entry?.name === name) entries.set(name, entry);
+      }
+      return entries;
+    },
+    async [Symbol.asyncDispose]() {
+      await batches.return?.();
     },
   };
-}
-
-/** The order of parts. It differs from that of entries for a few characters only. */
-function byteOrder(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
 interface Warnings {

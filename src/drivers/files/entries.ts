@@ -2,62 +2,115 @@
 // by, and what tells the next capture which files are unchanged.
 
 import type { BigIntStats } from 'node:fs';
-import { z } from 'zod';
-import { linesOf } from '../../core/bytes.ts';
+import { lineBatchesOf } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
-import type { Bytes, Context, FileAttributes, InventoryLine, Json, Source } from '../../core/model.ts';
-import { isDirectoryName, segmentsOf } from './names.ts';
+import type { Context, FileAttributes, InventoryLine, Json, Source } from '../../core/model.ts';
+import { assertName, isDirectoryName } from './names.ts';
 
 export const ENTRIES_PART = 'entries.ndjson';
+/** In an error. */
+const LINE_SHOWN = 200;
+const REQUIRED_FIELDS = 6;
 
-const nanoseconds = z.string().regex(/^-?\d{1,20}$/);
-const entrySchema = z.strictObject({
+const TYPES = ['file', 'directory', 'symlink', 'hardlink', 'other'] as const;
+
+export interface Entry {
   /** As if the component's root were the disk's; a directory's ends in '/'. */
-  name: z.string(),
-  type: z.enum(['file', 'directory', 'symlink', 'hardlink', 'other']),
-  mode: z.number().int().min(0).max(0o7777),
-  uid: z.number().int().nonnegative(),
-  gid: z.number().int().nonnegative(),
-  mtime_ns: nanoseconds,
+  readonly name: string;
+  readonly type: (typeof TYPES)[number];
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly mtime_ns: string;
   /** Of a file: what was read. */
-  bytes: z.number().int().nonnegative().optional(),
-  sha256: z.hex().length(64).optional(),
+  readonly bytes?: number | undefined;
+  readonly sha256?: string | undefined;
   /** What a symlink says; the first name of a hard link's file; what something else is. */
-  target: z.string().optional(),
+  readonly target?: string | undefined;
   /** Of a file: what tells that it is unchanged. Absent when it may have changed without a trace. */
-  seen: z.strictObject({ ino: z.string(), ctime_ns: nanoseconds }).optional(),
-});
-export type Entry = Readonly<z.output<typeof entrySchema>>;
+  readonly seen?: Seen | undefined;
+}
+export interface Seen {
+  readonly ino: string;
+  readonly ctime_ns: string;
+}
 
-export function entryLine(entry: Entry): string {
-  return `${JSON.stringify(entry)}\n`;
+/** The same text for the same entry. */
+export function entryLine({ name, type, mode, uid, gid, mtime_ns, bytes, sha256, target, seen }: Entry): string {
+  return `${JSON.stringify({ name, type, mode, uid, gid, mtime_ns, bytes, sha256, target, seen })}\n`;
 }
 
 /** Checks every line: the store is untrusted. Names ascend, so no two are the same. */
 export async function* entriesOf(ctx: Context, source: Source): AsyncIterable<Entry> {
-  yield* parsed(source.get(ctx, ENTRIES_PART), `${source.point}/${source.component}`);
+  for await (const entries of entryBatchesOf(ctx, source)) yield* entries;
 }
 
-async function* parsed(body: Bytes, where: string): AsyncIterable<Entry> {
+/** As `entriesOf`, as many at a time as came together. */
+export async function* entryBatchesOf(ctx: Context, source: Source): AsyncIterable<Entry[]> {
+  const where = `${source.point}/${source.component}`;
   let before = '';
-  for await (const line of linesOf(body)) {
-    const entry = parseEntry(line, where);
-    segmentsOf(entry.name);
-    if (entry.name <= before) throw new Failure('malformed', `${where}: ${entry.name} is out of order`);
-    if (isDirectoryName(entry.name) !== (entry.type === 'directory')) {
-      throw new Failure('malformed', `${where}: ${entry.name} is a ${entry.type}`);
+  for await (const lines of lineBatchesOf(source.get(ctx, ENTRIES_PART))) {
+    const entries = lines.map((line) => parseEntry(line, where));
+    for (const { name, type } of entries) {
+      assertName(name);
+      if (name <= before) throw new Failure('malformed', `${where}: ${name} is out of order`);
+      if (isDirectoryName(name) !== (type === 'directory')) {
+        throw new Failure('malformed', `${where}: ${name} is a ${type}`);
+      }
+      before = name;
     }
-    before = entry.name;
-    yield entry;
+    yield entries;
   }
 }
 
 function parseEntry(line: string, where: string): Entry {
+  let value: unknown;
   try {
-    return entrySchema.parse(JSON.parse(line));
+    value = JSON.parse(line);
   } catch (cause) {
     throw new Failure('malformed', `the entries of ${where} have a line that is none`, { cause });
   }
+  if (isEntry(value)) return value;
+  throw new Failure('malformed', `the entries of ${where} have a line that is none: ${line.slice(0, LINE_SHOWN)}`);
+}
+
+/** By hand: there are millions of them, and a schema takes as long as all the rest. */
+function isEntry(value: unknown): value is Entry {
+  if (!isObject(value)) return false;
+  const { name, type, mode, uid, gid, mtime_ns, bytes, sha256, target, seen } = value;
+  const optional = [bytes, sha256, target, seen].filter((field) => field !== undefined).length;
+  return (
+    Object.keys(value).length === REQUIRED_FIELDS + optional &&
+    typeof name === 'string' &&
+    (TYPES as readonly unknown[]).includes(type) &&
+    isCount(mode) &&
+    mode <= 0o7777 &&
+    isCount(uid) &&
+    isCount(gid) &&
+    isNanoseconds(mtime_ns) &&
+    (bytes === undefined || isCount(bytes)) &&
+    (sha256 === undefined || (typeof sha256 === 'string' && /^[0-9a-f]{64}$/.test(sha256))) &&
+    (target === undefined || typeof target === 'string') &&
+    (seen === undefined || isSeen(seen))
+  );
+}
+
+function isSeen(value: unknown): value is Seen {
+  return (
+    isObject(value) && Object.keys(value).length === 2 && typeof value.ino === 'string' && isNanoseconds(value.ctime_ns)
+  );
+}
+
+function isObject(value: unknown): value is Partial<Record<keyof Entry | keyof Seen, unknown>> {
+  return typeof value === 'object' && value !== null;
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isNanoseconds(value: unknown): boolean {
+  return typeof value === 'string' && /^-?\d{1,20}$/.test(value);
 }
 
 /** What all kinds of entries have in common. */
@@ -70,9 +123,8 @@ export function metadataOf(stat: BigIntStats): Pick<Entry, 'mode' | 'uid' | 'gid
   };
 }
 
-export function attributesOf(entry: Entry): FileAttributes {
-  const mtime = new Date(Number(BigInt(entry.mtime_ns) / 1_000_000n)).toISOString();
-  return { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime };
+export function attributesOf({ mode, uid, gid }: Entry, { mtimeMs }: BigIntStats): FileAttributes {
+  return { mode, uid, gid, mtime: new Date(Number(mtimeMs)).toISOString() };
 }
 
 /** What equality is about; null for what is noted only. Times are restored and not compared. */

@@ -26,6 +26,14 @@ export function decode(text: string): Buffer {
   return Buffer.concat(pieces.map((each, i) => (i % 2 ? Buffer.from(each.slice(1), 'hex') : Buffer.from(each))));
 }
 
+/** All of these `segmentsOf` takes. */
+const PLAIN_NAME = /^(?:\/|(?:\/(?!\.\.?(?:\/|$))[^/%\0]+)+\/?)$/;
+
+/** Refuses what `segmentsOf` does. */
+export function assertName(name: string): void {
+  if (!PLAIN_NAME.test(name)) segmentsOf(name);
+}
+
 /** '/etc/app/' → ['etc', 'app'], as bytes. Refuses all that could lead elsewhere: the store may be hostile. */
 export function segmentsOf(name: string): Buffer[] {
   if (!name.startsWith('/')) throw new Failure('malformed', `${JSON.stringify(name)} is not an absolute name`);
@@ -48,7 +56,7 @@ function segment(text: string): Buffer {
 /** The part that holds a file's bytes. */
 export function partOf(name: string): string {
   const part = `data${name}`;
-  if (Buffer.byteLength(part) <= PART_NAME_BYTES_MAX) return part;
+  if (part.length * 3 <= PART_NAME_BYTES_MAX || Buffer.byteLength(part) <= PART_NAME_BYTES_MAX) return part;
   return `long/${createHash('sha256').update(name).digest('hex')}`;
 }
 

@@ -23,18 +23,23 @@ export interface Found {
   readonly stat: BigIntStats;
 }
 
-/** Calls `vanished` for what was gone before it could be looked at. */
+/** Some at a time. Calls `vanished` for what was gone before it could be looked at. */
 export async function* walk(
   ctx: Context,
   settings: FilesSettings,
   vanished: (name: string) => void,
-): AsyncIterable<Found> {
+): AsyncIterable<readonly Found[]> {
   const excluded = excluder(settings.exclude);
   // Names that are still to come, the next one last: one list per level, each in descending order.
   const levels: string[][] = [startsOf(settings).toReversed()];
+  let found: Found[] = [];
   for (let looks = 1; levels.length > 0; looks++) {
-    if (looks % LOOKS_PER_TURN === 0) await setImmediate();
-    ctx.signal.throwIfAborted();
+    if (looks % LOOKS_PER_TURN === 0) {
+      await setImmediate();
+      ctx.signal.throwIfAborted();
+      yield found;
+      found = [];
+    }
     const name = levels.at(-1)?.pop();
     if (name === undefined) {
       levels.pop();
@@ -50,13 +55,15 @@ export async function* walk(
       vanished(name);
       continue;
     }
-    yield { name, path, stat: seen.stat };
+    found.push({ name, path, stat: seen.stat });
     levels.push(seen.names);
   }
+  yield found;
 }
 
 export function locate({ root }: FilesSettings, name: string): Buffer {
-  return Buffer.concat([Buffer.from(root === '/' ? '' : root), decode(name)]);
+  const above = root === '/' ? '' : root;
+  return name.includes('%') ? Buffer.concat([Buffer.from(above), decode(name)]) : Buffer.from(above + name);
 }
 
 /** The configured paths in order, none within another. */

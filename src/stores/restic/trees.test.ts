@@ -137,3 +137,20 @@ test('a walk reads many small folders at a time, and few large ones', async () =
   await walkTrees(ctx, repository, ids, { blob: () => {} });
   assert.deepEqual([most.folders, most.together <= 8 * MIB], [16, true], `${most.together} bytes at a time`);
 });
+
+test('a folder that many ask for at once is read once, and again when that failed', async () => {
+  const ctx = testContext();
+  let reads = 0;
+  const { load } = treeReader(async () => {
+    reads += 1;
+    if (reads === 1) throw new Error('stopped');
+    return treeBlob([]);
+  });
+  const asked = await Promise.allSettled([1, 2].map(() => load(ctx, Buffer.alloc(32))));
+  assert.deepEqual(
+    asked.map(({ status }) => status),
+    ['rejected', 'fulfilled'],
+  );
+  await Promise.all([1, 2, 3].map((id) => Promise.all([1, 2, 3].map(() => load(ctx, Buffer.alloc(32, id))))));
+  assert.equal(reads, 5);
+});

@@ -107,21 +107,37 @@ const CACHED_ENTRIES_MAX = 100_000;
 
 export function treeReader(readBlob: (ctx: Context, id: Buffer) => Promise<Buffer>): Trees {
   const cached = new Map<string, Folder>();
+  const loading = new Map<string, Promise<Folder>>();
   let entries = 0;
+
+  function enter(hex: string, folder: Folder): void {
+    if (cached.has(hex)) return;
+    cached.set(hex, folder);
+    entries += folder.entries.length + 1;
+    for (const [oldest, { entries: gone }] of cached) {
+      if (entries <= CACHED_ENTRIES_MAX || oldest === hex) break;
+      cached.delete(oldest);
+      entries -= gone.length + 1;
+    }
+  }
+  async function read(ctx: Context, id: Buffer, hex: string): Promise<Folder> {
+    const folder = folderOf(parseTree(await readBlob(ctx, id), `tree ${hex}`));
+    enter(hex, folder);
+    return folder;
+  }
+
   return {
     async load(ctx, id) {
       const hex = id.toString('hex');
       const found = cached.get(hex);
       if (found) return found;
-      const folder = folderOf(parseTree(await readBlob(ctx, id), `tree ${hex}`));
-      cached.set(hex, folder);
-      entries += folder.entries.length + 1;
-      for (const [oldest, { entries: gone }] of cached) {
-        if (entries <= CACHED_ENTRIES_MAX || oldest === hex) break;
-        cached.delete(oldest);
-        entries -= gone.length + 1;
-      }
-      return folder;
+      const others = loading.get(hex);
+      // What another caller could not read may have been stopped with that one: it is tried again.
+      const folder = others && (await others.catch(() => undefined));
+      if (folder) return folder;
+      const reading = read(ctx, id, hex).finally(() => loading.delete(hex));
+      loading.set(hex, reading);
+      return await reading;
     },
   };
 }
