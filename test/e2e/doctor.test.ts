@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -36,8 +36,8 @@ function stack(name: string, stores: string, components = ''): string {
   mkdirSync(join(cwd, 'uploads'), { recursive: true });
   writeFileSync(join(cwd, 'uploads', 'file'), 'content');
   const uploads = `  uploads: { kind: files, paths: [${join(cwd, 'uploads')}] }`;
-  const text = `stack: ill\nstores:\n${stores.replaceAll('DIR', cwd)}\ncomponents:\n${uploads}\n${components}`;
-  writeFileSync(join(cwd, 'lifeboat.yaml'), text);
+  const text = `stack: ill\nstores:\n${stores}\ncomponents:\n${uploads}\n${components}`;
+  writeFileSync(join(cwd, 'lifeboat.yaml'), text.replaceAll('DIR', cwd));
   return cwd;
 }
 
@@ -241,12 +241,16 @@ test('for PostgreSQL it says what digests take, and what a drill lacks on this m
   const shop = postgres.url.replace(/postgres$/, 'shop');
   await query(shop, 'create table t as select n, repeat(md5(n::text), 30) as text from generate_series(1, 12000) n');
   const { host, port, user, password, bin } = postgres;
-  const settings = `host: ${host}, port: ${port}, user: ${user}, password: ${password}, databases: [shop], bin_dir: ${bin}`;
+  const settings = `host: ${host}, port: ${port}, user: ${user}, password: ${password}, databases: [shop]`;
   const cwd = stack(
     'postgres',
     '  near: { format: plain, bucket: DIR/near }',
-    `  main-db: { kind: postgresql, ${settings} }\n`,
+    `  main-db: { kind: postgresql, ${settings}, bin_dir: DIR/clients }\n`,
   );
+  mkdirSync(join(cwd, 'clients'));
+  for (const name of ['pg_dump', 'pg_dumpall', 'pg_restore', 'psql']) {
+    symlinkSync(join(bin, name), join(cwd, 'clients', name));
+  }
   await expectExit(0, ['init', '--yes'], { cwd });
   const report = await diagnosis(3, cwd);
   const cost = finding(report, 'main-db', /what digests of all rows of shop take/);
