@@ -96,7 +96,8 @@ export async function stock(
   return stdout;
 }
 
-export async function stockPrograms(): Promise<Program[]> {
+/** The newest first. */
+export async function stockPrograms(): Promise<[Program, ...Program[]]> {
   const found: Program[] = [];
   const folders = (process.env.PATH ?? '').split(delimiter);
   const candidates = ['restic', 'restic019'].flatMap((name) => folders.map((folder) => join(folder, name)));
@@ -105,7 +106,8 @@ export async function stockPrograms(): Promise<Program[]> {
     const name = (await promisify(execFile)(path, ['version'])).stdout.split(' ').slice(0, 2).join(' ');
     if (!found.some((other) => other.name === name)) found.push({ name, path, missing: false });
   }
-  if (found.length > 0) return found;
+  const [newest, ...older] = found.sort((a, b) => b.name.localeCompare(a.name, 'en', { numeric: true }));
+  if (newest) return [newest, ...older];
   const missing = process.env.REQUIRE_SERVERS === 'all' ? false : 'there is no restic in PATH, and $RESTIC names none';
   return [{ name: 'stock restic', path: 'restic', missing }];
 }
