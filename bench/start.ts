@@ -2,8 +2,11 @@
 
 import { join } from 'node:path';
 import { localBucket } from '../src/buckets/local/bucket.ts';
+import { memoryBucket } from '../src/buckets/memory/bucket.ts';
 import { bytesOf } from '../src/core/bytes.ts';
+import { idOf } from '../src/core/manifest.ts';
 import type { RecoveryPoint } from '../src/core/model.ts';
+import { mapBounded } from '../src/core/parallel.ts';
 import { liveContext } from '../src/core/testing.ts';
 import { resticFormat } from '../src/stores/restic/store.ts';
 import { LIFEBOAT, lifeboatWith, resticStore } from './lifeboat.ts';
@@ -12,6 +15,7 @@ import { alone, interleaved, measure, type Row } from './measure.ts';
 const VERSION = 'lifeboat --version';
 const FIRST_POINT = Date.parse('2024-01-01T02:00:00Z');
 const DAY_MS = 86_400_000;
+const PUTS_MAX = 16;
 
 export async function measureStart(
   dir: string,
@@ -19,11 +23,9 @@ export async function measureStart(
   say: (line: string) => void,
 ): Promise<readonly Row[]> {
   const store = resticStore(join(dir, 'store'));
-  const lifeboat = await lifeboatWith(join(dir, 'lifeboat.yaml'), {
-    store,
-    component: { kind: 'files', paths: ['/'] },
-  });
   await fill(join(dir, 'store'), points);
+  const component = { kind: 'files', paths: ['/'] };
+  const lifeboat = await lifeboatWith(join(dir, 'lifeboat.yaml'), { store, component });
   const list = `lifeboat list of ${points} points`;
   const candidates = [
     { name: VERSION, run: () => measure(LIFEBOAT, ['--version'], process.env) },
@@ -33,19 +35,24 @@ export async function measureStart(
   return [alone(taken, VERSION, VERSION, { wallS: 0.15 }), alone(taken, list, list, { wallS: 1 })];
 }
 
-/** A point for each day, through the store itself: taking so many backups would take minutes. */
+/** A point for each day, written by the store itself, yet first into memory: so many backups would take minutes. */
 async function fill(dir: string, points: number): Promise<void> {
   const ctx = liveContext();
-  await using store = await resticFormat.open(ctx, localBucket(dir), { stack: 'bench', password: 'bench' });
+  const memory = memoryBucket();
+  const settings = { stack: 'bench', password: 'bench' };
+  await resticFormat.create(ctx, memory, settings);
+  await using store = await resticFormat.open(ctx, memory, settings);
   for (let n = 0; n < points; n++) {
-    const at = new Date(FIRST_POINT + n * DAY_MS).toISOString();
-    const id = `${at.slice(0, 10)}-${at.slice(11, 19).replaceAll(':', '')}`;
+    const at = new Date(FIRST_POINT + n * DAY_MS);
+    const id = idOf(at);
     await using draft = await store.begin(ctx, id, { stack: 'bench', components: [{ name: 'data', kind: 'files' }] });
     const sink = draft.sink('data');
     await sink.put(ctx, 'entries.ndjson', bytesOf(id));
     const receipt = await sink.receipt(ctx);
-    await store.commit(ctx, draft, pointOf(id, at, receipt.bytes), [receipt]);
+    await store.commit(ctx, draft, pointOf(id, at.toISOString(), receipt.bytes), [receipt]);
   }
+  const disk = localBucket(dir);
+  await mapBounded(memory.list(ctx, ''), PUTS_MAX, ({ key }) => disk.put(ctx, key, memory.get(ctx, key)));
 }
 
 function pointOf(id: string, at: string, bytes: number): RecoveryPoint {
