@@ -60,17 +60,20 @@ test('schedules become cron lines and systemd timers', async () => {
   writeFileSync(
     file,
     `stack: a
-stores: { s: { format: plain, layout: dated, bucket: ${join(cwd, 'store')} } }
-components: { f: { kind: files, paths: [/srv] } }
+stores: { s: { format: restic, bucket: ${join(cwd, 'store')}, password: "\${env:STORE_PASSWORD}" } }
+components: { f: { kind: files, paths: [/srv] }, db: { kind: postgresql, url: "\${env:DATABASE_URL}" } }
 plans: { nightly: { schedule: "0 2 * * *", timezone: Europe/Berlin } }
 drills: { weekly: { schedule: "0 1 * * 0" } }
 `,
   );
   const cron = await expectExit(0, ['schedule', 'print', '--config', file], { cwd, env: { TZ: 'Etc/UTC' } });
-  assert.match(cron.stderr, /^warning: plan-nightly is meant in Europe\/Berlin, and this machine is in UTC: .*\n$/);
+  assert.match(
+    cron.stderr,
+    /^warning: .* needs DATABASE_URL, STORE_PASSWORD: .*\nwarning: plan-nightly is meant in Europe\/Berlin, and this machine is in UTC: .*\n$/,
+  );
   assert.match(
     cron.stdout,
-    /^CRON_TZ=Europe\/Berlin\n0 2 \* \* \* root lifeboat --config \S+ backup --plan nightly --scheduled$/m,
+    /^CRON_TZ=Europe\/Berlin\n0 2 \* \* \* root set -a; \. \/etc\/lifeboat\/environment; lifeboat --config \S+ backup --plan nightly --scheduled$/m,
   );
   const systemd = await expectExit(0, ['schedule', 'print', '--format', 'systemd', '--config', file], { cwd });
   assert.match(systemd.stdout, /^OnCalendar=\*-\*-\* 02:00:00 Europe\/Berlin$/m);
@@ -80,7 +83,10 @@ drills: { weekly: { schedule: "0 1 * * 0" } }
   const written = await expectExit(0, ['schedule', 'print', ...output, '--config', file]);
   assert.equal(written.stdout.split('\n').length, 5);
   for (const name of ['plan-nightly', 'drill-weekly']) {
-    assert.match(readFileSync(join(cwd, `lifeboat-${name}.service`), 'utf8'), /^\[Service\]\nType=oneshot\n/m);
+    assert.match(
+      readFileSync(join(cwd, `lifeboat-${name}.service`), 'utf8'),
+      /^\[Service\]\nType=oneshot\nEnvironmentFile=\/etc\/lifeboat\/environment\n/m,
+    );
     assert.match(readFileSync(join(cwd, `lifeboat-${name}.timer`), 'utf8'), /^\[Timer\]\nOnCalendar=/m);
   }
 });

@@ -25,6 +25,8 @@ interface ScheduleFile {
   readonly text: string;
 }
 
+/** Lines NAME='value', as systemd and a shell read them. */
+const VARIABLES = '/etc/lifeboat/environment';
 /** Where the system looks for them. */
 const FOLDERS = { cron: '/etc/cron.d', systemd: '/etc/systemd/system' };
 
@@ -49,8 +51,12 @@ Examples:
         hint: 'add schedule: "0 2 * * *" to a plan',
       });
     }
-    const files = format === 'cron' ? [{ name: 'lifeboat', text: cronText(jobs) }] : jobs.flatMap(unitsOf);
-    const warnings = format === 'cron' ? otherZones(jobs) : [];
+    const variables = variablesOf(config);
+    const files =
+      format === 'cron'
+        ? [{ name: 'lifeboat', text: cronText(jobs, variables) }]
+        : jobs.flatMap((job) => unitsOf(job, variables));
+    const warnings = [...toBeSet(variables), ...(format === 'cron' ? otherZones(jobs) : [])];
     for (const text of warnings) session.note(`warning: ${text}`);
     if (output === undefined)
       session.print(
@@ -90,10 +96,21 @@ function jobsOf(config: Config): readonly Job[] {
   return jobs;
 }
 
+/** Neither cron nor systemd knows the variables of the shell in which all was tried. */
+function variablesOf({ stores, components }: Config): readonly string[] {
+  return [...new Set([...stores, ...components].flatMap(({ variables }) => variables))].sort();
+}
+
+function toBeSet(variables: readonly string[]): readonly string[] {
+  if (variables.length === 0) return [];
+  return [`the configuration needs ${variables.join(', ')}: write them into ${VARIABLES}, which only root may read`];
+}
+
 /** For /etc/cron.d. A percent sign would end the command there. */
-function cronText(jobs: readonly Job[]): string {
+function cronText(jobs: readonly Job[], variables: readonly string[]): string {
+  const set = variables.length === 0 ? '' : `set -a; . ${VARIABLES}; `;
   const lines = jobs.map(({ name, schedule, timezone, command }) => {
-    return `# ${name}\nCRON_TZ=${timezone}\n${schedule} root ${command.replaceAll('%', '\\%')}`;
+    return `# ${name}\nCRON_TZ=${timezone}\n${schedule} root ${set}${command.replaceAll('%', '\\%')}`;
   });
   return [
     '# made by lifeboat schedule print',
@@ -122,12 +139,13 @@ function zoneOf(timeZone: string | undefined): string {
   return new Intl.DateTimeFormat('en-US', { timeZone }).resolvedOptions().timeZone;
 }
 
-function unitsOf({ name, schedule, timezone, command }: Job): readonly ScheduleFile[] {
+function unitsOf({ name, schedule, timezone, command }: Job, variables: readonly string[]): readonly ScheduleFile[] {
   const service = [
     '[Unit]',
     `Description=Lifeboat ${name}`,
     '[Service]',
     'Type=oneshot',
+    ...(variables.length === 0 ? [] : [`EnvironmentFile=${VARIABLES}`]),
     `ExecStart=/usr/bin/env ${command.replaceAll('%', '%%')}`,
   ];
   const timer = [

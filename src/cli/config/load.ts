@@ -12,7 +12,7 @@ import { messageOf, tellingIssue } from './issues.ts';
 import type { ComponentConfig, Config, StoreConfig } from './model.ts';
 import { checkReferences } from './references.ts';
 import { componentCommon, configSchema, storeCommon } from './schema.ts';
-import { asksOthers, PLACEHOLDER, resolveSecrets } from './secrets.ts';
+import { asksOthers, PLACEHOLDER, resolveSecrets, variablesIn } from './secrets.ts';
 
 /** Where lifeboat.yaml is looked for when it is not named. */
 export const CONFIG_FILES = ['lifeboat.yaml', '/etc/lifeboat/lifeboat.yaml'] as const;
@@ -155,6 +155,7 @@ async function parseStore(
     bucket,
     rateLimit: common.rate_limit,
     asksOthers: asksOthers(own),
+    variables: variablesIn(own),
     settings: async (ctx) => split((await resolveSecrets(ctx, own, path.join('.'))) as Record<string, unknown>),
   };
 }
@@ -173,6 +174,7 @@ async function parseComponent(source: YamlSource, name: string, raw: unknown): P
     name,
     common,
     driver: plugin.driver,
+    variables: variablesIn(own),
     async settings(ctx) {
       const resolved = await resolveSecrets(ctx, own, path.join('.'));
       source.check(plugin.settings, resolved, path, known);

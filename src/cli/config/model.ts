@@ -16,6 +16,8 @@ export interface StoreConfig {
   readonly rateLimit: number | undefined;
   /** To resolve its secrets a command is run, or another service asked. */
   readonly asksOthers: boolean;
+  /** That its secrets are had from. */
+  readonly variables: readonly string[];
   /** With secrets resolved: what the bucket and the format are opened with. */
   settings(ctx: Context): Promise<{ bucket: unknown; format: unknown }>;
 }
@@ -24,6 +26,8 @@ export interface ComponentConfig {
   readonly name: string;
   readonly common: ComponentCommon;
   driver(): Promise<Driver>;
+  /** That its secrets are had from. */
+  readonly variables: readonly string[];
   /** With secrets resolved: what the driver opens. */
   settings(ctx: Context): Promise<unknown>;
 }

@@ -24,6 +24,12 @@ export function asksOthers(value: unknown): boolean {
   return /\$\{(?!env:|file:)[a-z-]+:/.test(JSON.stringify(value));
 }
 
+/** The variables that secrets of `value` are had from. */
+export function variablesIn(value: unknown): readonly string[] {
+  const found = JSON.stringify(value).matchAll(PLACEHOLDER);
+  return [...found].flatMap(([, scheme, name]) => (scheme === 'env' && name !== undefined ? [name] : []));
+}
+
 /** A copy of `value` with every placeholder replaced. `path` names where it stands, for messages. */
 export async function resolveSecrets(ctx: Context, value: unknown, path: string): Promise<unknown> {
   if (typeof value === 'string') return await resolveText(ctx, value, path);
