@@ -71,6 +71,7 @@ describe('a point is named by', () => {
     const views = await history();
     fails(views, { word: '2026-11-21-070000' }, 'not-this-stack', /belongs to stack other/);
     fails(views, { word: '2026-11-21-07' }, 'missing', /no point/);
+    fails(views, { word: 'lates' }, 'missing', /did you mean latest\? points: 2026/);
     fails([], {}, 'missing', /no point of stack shop.*lifeboat backup/);
     fails(views.slice(3), {}, 'missing', /it holds points of other/);
   });

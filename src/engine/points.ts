@@ -3,11 +3,14 @@
 import { Failure } from '../core/errors.ts';
 import { timeOfId } from '../core/manifest.ts';
 import type { Context, RecoveryPoint } from '../core/model.ts';
+import { nearest } from '../core/settings.ts';
 import { heldBy, type NamedStore, SAFETY_PLAN } from './model.ts';
 import { isCopyOfProved, NO_PROOFS, type Proof, proofsOf, provedAt } from './proofs.ts';
 
 /** How many candidates a failure names. */
 const CANDIDATES_MAX = 5;
+/** What a point can be named by besides its id. */
+const WORDS = ['latest', 'latest-proved'] as const;
 
 export interface PointView {
   readonly point: RecoveryPoint;
@@ -78,8 +81,10 @@ function chooseById<V extends PointView>(views: readonly V[], own: readonly V[],
   const count = idsOf(found).length;
   if (first && count === 1) return first;
   if (count > 1) throw new Failure('ambiguous', `${count} points begin with ${word}`, { hint: candidates(found) });
+  const near = nearest(word, WORDS);
+  const meant = near ? `did you mean ${near}? ` : '';
   throw new Failure('missing', `there is no point ${word}`, {
-    hint: own.length === 0 ? none(stack, views).message : candidates(own),
+    hint: own.length === 0 ? none(stack, views).message : `${meant}${candidates(own)}`,
   });
 }
 

@@ -67,6 +67,8 @@ test('a preview tells what is there and would be replaced, and changes nothing',
 
 test('data is replaced neither without --in-place nor without a word', { skip }, async () => {
   assert.equal(errorOf(await run(12, 'restore', 'latest', '--yes', '--json')), 'target-not-empty');
+  const unasked = await run(12, 'restore', 'latest', '--json');
+  assert.equal(errorOf(unasked), 'target-not-empty', 'nobody is asked about what will be refused');
   assert.equal(errorOf(await run(34, 'restore', 'latest', '--in-place', '--json')), 'not-confirmed');
   assert.equal(await count('shop'), 101);
 });

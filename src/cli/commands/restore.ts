@@ -212,8 +212,8 @@ export async function thawFirst(
 ): Promise<Later | null> {
   const names = plan.steps.map(({ name }) => name);
   const need = plan.archived && pointNeed(from, plan.point.id, names);
-  // Before it is paid for; asking alone touches no target, and may be for a drill.
-  if (need && options.wait) refuseFullTargets(plan.steps);
+  // Before anybody is asked, or it is paid for. Thawing alone touches no target, and may be for a drill.
+  if (!need || options.wait) refuseFullTargets(plan.steps);
   const agreed = need && plan.archived && (await confirmThaw(session, need, plan.archived, options));
   if (!agreed || options.wait) await confirmRestore(session, plan, options);
   const later = agreed && (await thaw(session, need, agreed, options));

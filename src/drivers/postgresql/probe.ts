@@ -88,7 +88,7 @@ async function databaseFindings(ctx: Context, server: Server, database: string):
   const check = `every table of ${ident(database)} can be read`;
   const rights: Finding =
     closed.length === 0
-      ? { check, verdict: 'pass', detail: `${tables.length} tables` }
+      ? { check, verdict: 'pass', detail: tables.length === 1 ? '1 table' : `${tables.length} tables` }
       : {
           check,
           verdict: 'fail',
@@ -143,8 +143,7 @@ async function largeFinding(session: Session, database: string): Promise<Finding
     if (!isFailure(error) || !['timeout', 'blocked', 'privileges'].includes(error.code)) throw error;
     return { check, verdict: 'unknown', detail: `its largest tables were not looked through: ${messageOf(error)}` };
   }
-  if (found.length === 0)
-    return { check, verdict: 'pass', detail: `${candidates.length} tables with large values seen` };
+  if (found.length === 0) return { check, verdict: 'pass', detail: `tables with large values: ${candidates.length}` };
   const detail = `pg_dump can not write rows of more than 1 GB as text, and there are some in ${found.join(', ')}`;
   return { check, verdict: 'fail', detail, hint: 'store such values as large objects or files' };
 }

@@ -213,6 +213,8 @@ describe('restore of postgresql', { skip: await missing('postgres-15', 'postgres
       hint: /schema/,
     });
     await assert.rejects(restore(settings, source, { select: { tables: ['no_such'] } }), { code: 'missing' });
+    const near = { code: 'missing', hint: 'did you mean large?' };
+    await assert.rejects(restore(settings, source, { select: { tables: ['larg'] } }), near);
   });
 
   it('a role that is no superuser restores into its own empty database', async () => {

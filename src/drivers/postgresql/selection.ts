@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
+import { nearest } from '../../core/settings.ts';
 import type { Toc, TocEntry } from './archive.ts';
 import { qualified } from './catalogue.ts';
 import { connect, place, type Session } from './connection.ts';
@@ -78,13 +79,21 @@ function tableEntry(toc: Toc, text: string): TocEntry {
     (each) => each.what === 'TABLE' && each.name === name && (schema === null || each.schema === schema),
   );
   const [entry, ...others] = found;
-  if (!entry) throw new Failure('missing', `the archive of database ${toc.database} has no table ${text}`);
+  if (!entry) throw noTable(toc, text, name);
   if (others.length > 0) {
     throw new Failure('ambiguous', `table ${text} could be ${found.map(qualified).join(' or ')}`, {
       hint: 'name its schema too',
     });
   }
   return entry;
+}
+
+function noTable(toc: Toc, text: string, name: string): Failure {
+  const tables = toc.entries.filter(({ what }) => what === 'TABLE').map((each) => each.name);
+  const near = nearest(name, tables);
+  return new Failure('missing', `the archive of database ${toc.database} has no table ${text}`, {
+    hint: near === null || near === name ? undefined : `did you mean ${near}?`,
+  });
 }
 
 /** The rows of a partitioned table are in its partitions. */

@@ -54,7 +54,7 @@ export async function heldData(
 ): Promise<string | null> {
   const functions = await connection.ask('FUNCTION', 'LIST');
   const covered = [...keys].filter(([database]) => databases === null || databases.includes(database));
-  const parts = covered.map(([database, count]) => `${count} keys in db${database}`);
+  const parts = covered.map(([database, count]) => `${count} ${count === 1 ? 'key' : 'keys'} in db${database}`);
   if (!isError(functions) && Array.isArray(functions) && functions.length > 0) {
     parts.push(`${functions.length} libraries of functions`);
   }
