@@ -207,6 +207,8 @@ export interface RestoreOptions {
   readonly terminateConnections?: boolean;
   /** Parallel jobs; the driver's default when absent. */
   readonly jobs?: number;
+  /** The inventory is taken from what lies there afterwards, also where nothing tells that it is not what was written. */
+  readonly reread?: boolean;
 }
 export interface Restored {
   readonly bytes: number;

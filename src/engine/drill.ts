@@ -150,7 +150,7 @@ async function attemptOne(ctx: Context, request: DrillRequest, name: string, att
   const watching = watch(ctx, captured.parts.bytes);
   attempt.watch = watching;
   const from = { watch: watching, open: () => request.from.store.open(ctx, request.point.id, name) };
-  const { source, restored, phases } = await bringBack(ctx, box.component, from, {});
+  const { source, restored, phases } = await bringBack(ctx, box.component, from, { reread: true });
   const verifyMs = ctx.monotonicMs();
   const { driver, checks } = item;
   await prove(ctx, { name, driver, captured, source, watch: watching, target: box.component, checks }, book);

@@ -19,6 +19,7 @@ import { type FileRead, type FileReader, fileReader } from './read.ts';
 import type { FilesSettings } from './settings.ts';
 import { openSpool } from './spool.ts';
 import { type Found, walk } from './walk.ts';
+import type { Written } from './written.ts';
 
 const PARALLEL = 16;
 const WARNINGS_MAX = 100;
@@ -59,12 +60,14 @@ export async function capture(ctx: Context, settings: FilesSettings, sink: Sink,
   };
 }
 
-/** Of the files as they are when it is read. */
-export function liveInventory(settings: FilesSettings): InventoryReader {
+/** Of the files as they are when it is read; those that were written by us, and not touched since, are not read. */
+export function liveInventory(settings: FilesSettings, written: Written): InventoryReader {
   return {
     async *lines(ctx): AsyncIterable<InventoryLine> {
       const reader = fileReader(ctx);
       const digested: Store = async (found, entry) => {
+        const known = written.sumOf(found.stat);
+        if (known) return { ...entry, ...known };
         const file = await reader.read(found.path);
         if (!file) return null;
         if (file.streamed) for await (const _ of file.body) ctx.signal.throwIfAborted();

@@ -12,6 +12,7 @@ import { restore } from './restore.ts';
 import { type FilesSettings, filesSettings } from './settings.ts';
 import { dropAside, holdsData } from './target.ts';
 import { locate, startsOf } from './walk.ts';
+import { writtenFiles } from './written.ts';
 
 /** Of those that are alike, the number says enough; of those that are not, this many are named. */
 const NAMED_MAX = 1000;
@@ -20,11 +21,12 @@ export const filesDriver = {
   kind: 'files',
   open(settings): Component {
     const parsed = parseSettings(filesSettings, settings, 'files');
+    const written = writtenFiles();
     return {
       probe: async () => probe(parsed),
       capture: (ctx, sink, previous) => capture(ctx, parsed, sink, previous),
-      restore: (ctx, chain, options) => restore(ctx, parsed, chain, options),
-      inventory: async () => liveInventory(parsed),
+      restore: (ctx, chain, options) => restore(ctx, parsed, written, chain, options),
+      inventory: async () => liveInventory(parsed, written),
       extract: (ctx, chain, selection) => extract(ctx, chain, selection),
       merge: (ctx, rows, _selection, mode) => merge(ctx, parsed, rows, mode),
       dropOld: async () => dropAside(parsed),

@@ -10,16 +10,21 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { bytesOf, readAll } from '../../core/bytes.ts';
+import { inventoryOf } from '../../core/inventory.ts';
 import type { Source } from '../../core/model.ts';
 import { memoryParts, type TestContext } from '../../core/testing.ts';
+import { liveInventory } from './capture.ts';
 import { filesDriver } from './driver.ts';
 import { ENTRIES_PART } from './entries.ts';
+import { restore } from './restore.ts';
 import { captured, filledRoot, freshDir, verdicts } from './testing.ts';
+import { writtenFiles } from './written.ts';
 
 test('fault 22: a target without space is refused before anything is written', async () => {
   const { ctx, source } = await captured(filledRoot());
@@ -121,6 +126,27 @@ for (const name of ['/../x', '/a/../../x', '/./x', '//x', '/%2E%2E/x', '/a%2Fb',
     assert.ok(!existsSync(target));
   });
 }
+
+test('what was restored is not read again for the comparison, unless it was touched since or a drill asks', async () => {
+  const { ctx, source } = await captured(filledRoot());
+  for (const reread of [false, true]) {
+    const settings = { root: freshDir(), paths: ['/'], exclude: [] };
+    const written = writtenFiles();
+    await restore(ctx, settings, written, { base: source }, { reread });
+    const compared = async (): Promise<string[]> => {
+      const findings = filesDriver.compare(ctx, inventoryOf(source), liveInventory(settings, written));
+      return (await Array.fromAsync(findings)).map(({ check, detail }) => `${check}: ${detail}`);
+    };
+    assert.deepEqual(await compared(), ['files are the same: 13 paths, equal digests']);
+    const file = join(settings.root, 'app/conf.d/tls.conf');
+    assert.equal(written.sumOf(statSync(file, { bigint: true })) === null, reread);
+    // Whoever writes to a file changes its ctime, also when all else is as it was.
+    const { atime, mtime } = statSync(file);
+    writeFileSync(file, 'C', { flag: 'r+' });
+    utimesSync(file, atime, mtime);
+    assert.deepEqual((await compared()).slice(0, 1), ['/app/conf.d/tls.conf is the same: the digests differ']);
+  }
+});
 
 test('fault 24: a point does not write outside of the paths of its component', async () => {
   const { ctx, point } = await hostile({ name: '/app/x', type: 'file' }, { name: '/var/x', type: 'file' });

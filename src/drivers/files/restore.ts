@@ -1,5 +1,5 @@
-// Brings files back in two walks over the entries: first directories, files and links; then hard links, whose first
-// name must be there, and the modes and times of directories, which everything before would have changed.
+// Brings files back in a walk over the entries: directories, files and links, and the modes and times of a directory once
+// all in it is there. Hard links, whose first name must be there, take another walk.
 
 import { lstatSync } from 'node:fs';
 import { readAll } from '../../core/bytes.ts';
@@ -17,6 +17,7 @@ import { type Level, stepsFrom } from './steps.ts';
 import { checkSpace, holdsData, mark, type Need, setAside, unmark } from './target.ts';
 import { locate } from './walk.ts';
 import { ownersKept, putHardlink, putStreamed, putSymlink, putWhole, setAttributes } from './write.ts';
+import type { Written } from './written.ts';
 
 const PARALLEL = 16;
 /** A file up to this size is fetched whole before it is created. */
@@ -29,6 +30,8 @@ const UNFINISHED_MODE = 0o700;
 
 interface Job {
   readonly settings: FilesSettings;
+  /** Notes what need not be read again. */
+  readonly written: Written | null;
   readonly source: Source;
   readonly root: Dir;
   readonly wanted: (name: string) => boolean;
@@ -39,6 +42,8 @@ interface Survey {
   readonly needs: ReadonlyMap<string, Need>;
   readonly bytes: number;
   readonly others: number;
+  /** To a first name that comes back too. */
+  readonly hardlinks: number;
   readonly foreignOwners: number;
   /** The configured paths that are directories in the point. */
   readonly starts: readonly string[];
@@ -47,8 +52,9 @@ interface Survey {
 export async function restore(
   ctx: Context,
   settings: FilesSettings,
+  written: Written,
   chain: Chain,
-  { select, replace = false, jobs = PARALLEL }: RestoreOptions = {},
+  { select, replace = false, jobs = PARALLEL, reread = false }: RestoreOptions = {},
 ): Promise<Restored> {
   const source = chain.base;
   const wanted = wantedBy(select);
@@ -58,12 +64,19 @@ export async function restore(
   checkSpace(settings, seen.needs);
   const root = openRoot(settings.root);
   try {
-    const job: Job = { settings, source, root, wanted, overwrite: replace && select !== undefined };
+    const job: Job = {
+      settings,
+      written: reread ? null : written,
+      source,
+      root,
+      wanted,
+      overwrite: replace && select !== undefined,
+    };
     if (replace && !select) setAside(root, settings, idOf(ctx.now()));
     const marked = select ? [] : seen.starts;
     if (marked.length > 0) eachDirectory(job, marked, mark);
     await putContents(ctx, job, seen, jobs);
-    await finish(ctx, job);
+    if (seen.hardlinks > 0) await finish(ctx, job);
     if (marked.length > 0) eachDirectory(job, marked, unmark);
   } finally {
     close(root);
@@ -80,19 +93,20 @@ async function survey(
   const paths = settings.paths.map((path) => encode(Buffer.from(path)));
   const needs = new Map<string, Need>(paths.map((path) => [path, { bytes: 0, files: 0 }]));
   const starts: string[] = [];
-  let [bytes, others, foreignOwners] = [0, 0, 0];
+  let [bytes, others, hardlinks, foreignOwners] = [0, 0, 0, 0];
   for await (const entry of entriesOf(ctx, source)) {
     const path = placeOf(entry.name, paths);
     if (entry.type === 'hardlink') placeOf(entry.target ?? '', paths);
     if (!wanted(entry.name)) continue;
     if (entry.type === 'directory' && (entry.name === '/' || entry.name === `${path}/`)) starts.push(entry.name);
     if (entry.type === 'other') others += 1;
+    if (entry.type === 'hardlink' && wanted(entry.target ?? '')) hardlinks += 1;
     if (!ownersKept && (entry.uid !== process.geteuid?.() || entry.gid !== process.getegid?.())) foreignOwners += 1;
     if (entry.type === 'file') bytes += entry.bytes ?? 0;
     const need = needs.get(path);
     if (need) needs.set(path, { bytes: need.bytes + (entry.bytes ?? 0), files: need.files + 1 });
   }
-  return { needs, bytes, others, foreignOwners, starts };
+  return { needs, bytes, others, hardlinks, foreignOwners, starts };
 }
 
 /** The store is untrusted: a point must not write where the settings do not say that this component lies. */
@@ -130,16 +144,19 @@ function eachDirectory({ root }: Job, names: readonly string[], work: (dir: Dir)
   }
 }
 
-async function putContents(ctx: Context, job: Job, { starts, bytes: bytesTotal }: Survey, jobs: number): Promise<void> {
+async function putContents(ctx: Context, job: Job, seen: Survey, jobs: number): Promise<void> {
+  const { starts, bytes: bytesTotal, hardlinks } = seen;
   const modeOf = (name: string): number =>
     starts.some((start) => name.startsWith(start)) ? UNFINISHED_MODE : PARENT_MODE;
-  const steps = stepsFrom(job.root, { modeOf });
+  // Where links follow, they change directories once more, and need them as they are now.
+  const steps = stepsFrom(job.root, { modeOf, ...(hardlinks > 0 ? {} : { leave: setOwn }) });
   let [items, bytes] = [0, 0];
   try {
     await mapBounded(entriesOf(ctx, job.source), jobs, async (entry) => {
       ctx.signal.throwIfAborted();
       if (!job.wanted(entry.name) || entry.type === 'other') return;
       const level = steps.to(entry.type === 'directory' ? entry.name : parentOf(entry.name));
+      if (level && entry.type === 'directory') level.entry = entry;
       if (!level || entry.type === 'directory') return;
       await steps.hold(level, () => putEntry(ctx, job, level, entry));
       items += 1;
@@ -160,16 +177,19 @@ async function putEntry(ctx: Context, job: Job, level: Level, entry: Entry): Pro
   const first = entry.type === 'hardlink' ? (entry.target ?? '') : entry.name;
   if (entry.type === 'hardlink' && job.wanted(first)) return;
   const body = job.source.get(ctx, partOf(first));
-  if ((entry.bytes ?? 0) > WHOLE_BYTES_MAX) await putStreamed(place, entry, body);
-  else putWhole(place, entry, await readAll(body));
+  const isLarge = (entry.bytes ?? 0) > WHOLE_BYTES_MAX;
+  const stat = isLarge ? await putStreamed(place, entry, body) : putWhole(place, entry, await readAll(body));
+  if (entry.sha256) job.written?.note(stat, entry.sha256);
 }
 
-/** Hard links, then the attributes of each directory when nothing beneath it changes any more. */
+/** The attributes of a directory, once nothing in it changes any more. */
+function setOwn({ dir, entry }: Level): void {
+  if (entry) attempt(dir.label, () => setAttributes(dir.fd, entry));
+}
+
+/** Hard links, and then the attributes of directories. */
 async function finish(ctx: Context, job: Job): Promise<void> {
-  const leave = ({ dir, entry }: Level): void => {
-    if (entry) attempt(dir.label, () => setAttributes(dir.fd, entry));
-  };
-  const steps = stepsFrom(job.root, { leave });
+  const steps = stepsFrom(job.root, { leave: setOwn });
   const firsts = stepsFrom(job.root, {});
   try {
     for await (const entry of entriesOf(ctx, job.source)) {

@@ -26,24 +26,26 @@ export interface Steps {
 export interface StepOptions {
   /** Missing directories are made with the mode that it tells; without it `to` answers null. */
   readonly modeOf?: (name: string) => number;
+  /** Called when the walk has left a level and nothing needs it any more. */
   readonly leave?: (level: Level) => void;
 }
 
 export function stepsFrom(root: Dir, { modeOf, leave = () => {} }: StepOptions): Steps {
   const levels: [Level, ...Level[]] = [{ dir: root, name: '/', pending: 0, left: false }];
-  const closeIfDone = (level: Level): void => {
-    if (level.left && level.pending === 0 && level.dir !== root) close(level.dir);
-  };
+  function closeIfDone(level: Level): void {
+    if (!level.left || level.pending > 0) return;
+    try {
+      leave(level);
+    } finally {
+      if (level.dir !== root) close(level.dir);
+    }
+  }
   const top = (): Level => levels.at(-1) ?? levels[0];
   function pop(): void {
     const level = top();
     levels.pop();
     level.left = true;
-    try {
-      leave(level);
-    } finally {
-      closeIfDone(level);
-    }
+    closeIfDone(level);
   }
   return {
     to(name) {

@@ -2,10 +2,12 @@
 
 import { createHash, hash, randomBytes } from 'node:crypto';
 import {
+  type BigIntStats,
   closeSync,
   constants,
   fchmodSync,
   fchownSync,
+  fstatSync,
   ftruncateSync,
   futimesSync,
   lchownSync,
@@ -42,32 +44,37 @@ export interface Place {
   readonly overwrite: boolean;
 }
 
-/** A small file, all at once. */
-export function putWhole(place: Place, entry: Entry, data: Buffer): void {
+/** A small file, all at once. What it is on the disk then. */
+export function putWhole(place: Place, entry: Entry, data: Buffer): BigIntStats {
   check(place, entry, { bytes: data.length, sha256: hash('sha256', data) });
-  create(place, (path) => {
+  return create(place, (path) => {
     const fd = openSync(path, FLAGS, 0o600);
     try {
       for (let at = 0; at < data.length; ) at += writeSync(fd, data, at, data.length - at, at);
       setAttributes(fd, entry);
+      return fstatSync(fd, { bigint: true });
     } finally {
       closeSync(fd);
     }
   });
 }
 
-export async function putStreamed(place: Place, entry: Entry, body: Bytes): Promise<void> {
+/** A file of any size. What it is on the disk then. */
+export async function putStreamed(place: Place, entry: Entry, body: Bytes): Promise<BigIntStats> {
   const label = labelOf(place.dir, place.name);
   const path = place.overwrite ? besides(place) : within(place.dir, place.name);
   const fd = attempt(label, () => openSync(path, FLAGS, 0o600));
   try {
+    let stat: BigIntStats;
     try {
       check(place, entry, await copy(fd, body));
       setAttributes(fd, entry);
+      stat = fstatSync(fd, { bigint: true });
     } finally {
       closeSync(fd);
     }
     if (place.overwrite) renameSync(path, within(place.dir, place.name));
+    return stat;
   } catch (cause) {
     rmSync(path, { force: true }); // what is cut short must not look like a file
     throw explained(label, cause);
@@ -94,14 +101,15 @@ export function setAttributes(fd: number, entry: Entry): void {
   futimesSync(fd, secondsOf(entry), secondsOf(entry));
 }
 
-function create(place: Place, make: (path: Buffer) => void): void {
+function create<T>(place: Place, make: (path: Buffer) => T): T {
   const path = within(place.dir, place.name);
-  attempt(labelOf(place.dir, place.name), () => {
+  return attempt(labelOf(place.dir, place.name), () => {
     if (!place.overwrite) return make(path);
     const beside = besides(place);
     try {
-      make(beside);
+      const made = make(beside);
       renameSync(beside, path);
+      return made;
     } finally {
       rmSync(beside, { force: true });
     }
