@@ -90,11 +90,16 @@ async function isWhole(
   return damages.length === 0 && holdsWhatIsIndexed(repository, pack, blobs);
 }
 
-function holdsWhatIsIndexed({ indexes }: Repository, pack: string, held: readonly PackedBlob[]): boolean {
-  const places = new Set(held.map(placeKey));
-  return [...indexes.blobs.entriesOf(pack)].every((entry) =>
-    places.has(placeKey({ ...indexes.blobs.placeAt(entry), id: indexes.blobs.idAt(entry) })),
-  );
+function holdsWhatIsIndexed({ indexes: { blobs } }: Repository, pack: string, held: readonly PackedBlob[]): boolean {
+  const byOffset = new Map(held.map((blob) => [blob.offset, blob]));
+  for (const entry of blobs.entriesOf(pack)) {
+    const { tree, offset, length, uncompressedLength } = blobs.placeAt(entry);
+    const found = byOffset.get(offset);
+    if (found?.tree !== tree || found.length !== length || found.uncompressedLength !== uncompressedLength)
+      return false;
+    if (Buffer.compare(found.id, blobs.idAt(entry)) !== 0) return false;
+  }
+  return true;
 }
 
 async function nameLosses(ctx: Context, repository: Repository, pack: string, losses: Losses): Promise<void> {
@@ -271,10 +276,9 @@ function lossOfFile(repository: Repository, node: TreeNode, losses: Losses): str
   let bytes = 0;
   for (let at = 0; at < node.content.length; at += 32) {
     const id = node.content.subarray(at, at + 32);
-    const loss = lossOf(repository, id, false, losses);
-    if (loss) return loss;
-    const place = blobs.find(id, false);
-    bytes += place ? plainLength(place) : 0;
+    const entry = blobs.entryOf(id, false);
+    if (entry < 0 || losses.entries.has(entry)) return lossOf(repository, id, false, losses);
+    bytes += plainLength(blobs.placeAt(entry));
   }
   return bytes === node.bytes ? null : `its blobs have ${bytes} bytes, and it should have ${node.bytes}`;
 }
@@ -321,10 +325,6 @@ async function outOfReach(
   if (!isFailure(error) || !OUT_OF_REACH.includes(error.code)) throw error;
   if (error.code !== 'archived') await vault.bucket.head(ctx, CONFIG_KEY);
   return { check, verdict: 'unknown', detail: error.message, ...(error.hint ? { hint: error.hint } : {}) };
-}
-
-function placeKey({ id, tree, offset, length, uncompressedLength }: PackedBlob): string {
-  return `${Buffer.from(id).toString('latin1')}${[tree, offset, length, uncompressedLength]}`;
 }
 
 function fail(check: string, detail: string, hint: string): Finding {
