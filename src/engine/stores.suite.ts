@@ -13,7 +13,7 @@ import { testContext } from '../core/testing.ts';
 import { plainFormat } from '../stores/plain/store.ts';
 import { createRepository } from '../stores/restic/repository.ts';
 import { resticSettings } from '../stores/restic/settings.ts';
-import { openResticStore, resticFormat } from '../stores/restic/store.ts';
+import { resticFormat } from '../stores/restic/store.ts';
 import { backUp } from './backup.ts';
 import type { NamedStore, StackComponent } from './model.ts';
 import { listPoints } from './points.ts';
@@ -28,12 +28,11 @@ export interface Kind {
   /** One change in so many is died at; the rest are for the slow tests. */
   readonly stride: number;
 }
-/** Guessing the password may be cheap here, and a thread more per process is not. */
+/** Guessing the password may be cheap here. */
 const cheapRestic: StoreFormat = {
   ...resticFormat,
   create: (ctx, bucket, settings) =>
     createRepository(ctx, bucket, resticSettings.parse(settings), { N: 2, r: 1, p: 1 }),
-  open: (ctx, bucket, settings) => openResticStore(ctx, bucket, settings, { workers: 1 }),
 };
 export const KINDS: readonly Kind[] = [
   { title: 'plain, dated', format: plainFormat, settings: { stack: 'shop', layout: 'dated' }, stride: 1 },

@@ -1,37 +1,19 @@
-// A thread that does the jobs of its pool.
+// A thread that does the jobs of all pools of its process.
 
-import { parentPort, workerData } from 'node:worker_threads';
-import { type ErrorCode, isFailure } from '../../core/errors.ts';
-import { type Job, type JobKind, type Jobs, jobRunner } from './pool-jobs.ts';
+import { answerQuestions } from '../../core/thread.ts';
+import { type Answers, jobRunner, type Question } from './pool-jobs.ts';
 
-export interface Numbered {
-  readonly number: number;
-  readonly job: Job;
-}
-/** Which job it answers is told by its number. */
-export type Answer =
-  | { readonly number: number; readonly answer: Jobs[JobKind]['answer'] }
-  | {
-      readonly number: number;
-      readonly error: unknown;
-      readonly code: ErrorCode | null;
-      readonly hint: string | undefined;
-    };
+const runners = new Map<number, ReturnType<typeof jobRunner>>();
 
-const port = parentPort;
-if (port) {
-  const run = jobRunner(workerData);
-  port.on('message', ({ number, job }: Numbered) => {
-    try {
-      const answer = run(job);
-      const packs = 'packs' in answer ? answer.packs : []; // their memory is handed over, not copied
-      port.postMessage(
-        { number, answer } satisfies Answer,
-        packs.map((pack) => pack.buffer),
-      );
-    } catch (error) {
-      const known = isFailure(error) ? { code: error.code, hint: error.hint } : { code: null, hint: undefined };
-      port.postMessage({ number, error, ...known } satisfies Answer);
+answerQuestions<Question, Answers>(
+  ({ pool, settings, job }) => {
+    if (job === null) {
+      runners.delete(pool);
+      return { packs: [] };
     }
-  });
-}
+    let run = runners.get(pool);
+    if (!run) runners.set(pool, (run = jobRunner(settings)));
+    return run(job);
+  },
+  (answer) => ('packs' in answer ? answer.packs.map((pack) => pack.buffer) : []),
+);

@@ -40,16 +40,24 @@ export interface Jobs {
   };
 }
 export type JobKind = keyof Jobs;
-export type Job = {
-  [K in JobKind]: { readonly kind: K; readonly number: number; readonly job: Jobs[K]['job'] };
-}[JobKind];
+export type Job = { [K in JobKind]: { readonly kind: K; readonly job: Jobs[K]['job'] } }[JobKind];
+export type Answers = Jobs[JobKind]['answer'];
 export interface JobSettings {
   readonly key: { readonly encrypt: Uint8Array; readonly macK: Uint8Array; readonly macR: Uint8Array };
   readonly compressionLevel: number;
 }
+/** What a thread is asked: a job of the pool of this number, or null when that was closed. */
+export interface Question {
+  readonly pool: number;
+  readonly settings: JobSettings;
+  readonly job: Job | null;
+}
 
-/** What one thread does, one job at a time. It keeps the packs that it is filling, and touches nothing but memory. */
-export function jobRunner(settings: JobSettings): (job: Job) => Jobs[JobKind]['answer'] {
+/**
+ * What one thread does for one pool, one job at a time. It keeps the packs that it is filling, and touches nothing but
+ * memory.
+ */
+export function jobRunner(settings: JobSettings): (job: Job) => Answers {
   const key = {
     encrypt: Buffer.from(settings.key.encrypt),
     macK: Buffer.from(settings.key.macK),

@@ -13,8 +13,6 @@ export interface ReaderOptions {
   readonly bucket: Bucket;
   readonly key: MasterKey;
   readonly index: BlobIndex;
-  /** Threads; as many as the machine has processors, at most 4, when absent. */
-  readonly workers?: number;
 }
 
 /** What everyone who reads a repository shares. */
@@ -41,8 +39,8 @@ export interface OpenedRun {
 export const RUN_BYTES_MAX = 4 * 1024 * 1024 + 256 * 1024;
 
 export function startReading(options: ReaderOptions): Reading {
-  const { key, workers } = options;
-  return { ...options, pool: openPool({ key, compressionLevel: 0, workers }), buffers: buffers(RUN_BYTES_MAX) };
+  const pool = openPool({ key: options.key, compressionLevel: 0 });
+  return { ...options, pool, buffers: buffers(RUN_BYTES_MAX) };
 }
 
 /** Looks the blob up. The index may be hostile, so that a size without measure is refused here. */

@@ -44,7 +44,7 @@ test('small blobs that were written together are read with few requests', async 
   await using w = await writer();
   const written = await Promise.all(bodies.map((body) => w.addStream(ctx, bytesOf(body))));
   await w.flush(ctx);
-  await using reader = await openReader(ctx, { bucket, key, index, workers: 2 });
+  await using reader = await openReader(ctx, { bucket, key, index });
   for (const inParallel of [1, 16]) {
     gets = 0;
     for (let at = 0; at < bodies.length; at += inParallel) {
@@ -137,7 +137,7 @@ test('sizes that a hostile index makes up are refused before memory is taken (fa
     { ...huge, length: 0xffffffff },
     { ...bomb, uncompressedLength: 0xffffffff },
   ]);
-  await using reader = await openReader(ctx, { bucket, key, index, workers: 1 });
+  await using reader = await openReader(ctx, { bucket, key, index });
   for (const id of ids) {
     await assert.rejects(reader.blob(ctx, id), (error) => isFailure(error, 'checksum'));
     await assert.rejects(readAll(reader.stream(ctx, Buffer.concat([id, id]))), (error) => isFailure(error, 'checksum'));
@@ -174,7 +174,7 @@ async function storedStream(data: Buffer, faults: Faults = {}): Promise<StoredSt
   await using writer = await made.writer({ compressionLevel: 0 });
   const { ids } = await writer.addStream(ctx, bytesOf(data));
   await writer.flush(ctx);
-  const reader = await openReader(ctx, { bucket, key, index, workers: 2 });
+  const reader = await openReader(ctx, { bucket, key, index });
   return { ...made, data, ids, reader, [Symbol.asyncDispose]: () => reader[Symbol.asyncDispose]() };
 }
 

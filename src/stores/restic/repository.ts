@@ -47,11 +47,6 @@ export interface Repository extends AsyncDisposable {
   borrowWriter(ctx: Context): Promise<Writer>;
 }
 
-export interface RepositoryOptions {
-  /** Threads of each, writing and reading; as many as there are processors, at most 4, when absent. */
-  readonly workers?: number;
-}
-
 /** Makes a repository where nothing is. `config` comes last: without it there is none. */
 export async function createRepository(
   ctx: Context,
@@ -125,12 +120,7 @@ async function withdraw(ctx: Context, vault: Vault, keyFile: string | undefined)
   await vault.bucket.delete(ctx, OWNER_KEY);
 }
 
-export async function openRepository(
-  ctx: Context,
-  bucket: Bucket,
-  settings: ResticSettings,
-  options: RepositoryOptions = {},
-): Promise<Repository> {
+export async function openRepository(ctx: Context, bucket: Bucket, settings: ResticSettings): Promise<Repository> {
   await bucket.head(ctx, CONFIG_KEY).catch((cause: unknown) => {
     if (!isFailure(cause, 'missing')) throw cause;
     throw new Failure('missing', `${bucket.url} holds no restic repository`, { cause, hint: 'run lifeboat init' });
@@ -139,7 +129,7 @@ export async function openRepository(
   const vault = { bucket, key: unlocked.key };
   const config = await readConfig(ctx, vault);
   await assertOwner(ctx, vault, settings.stack);
-  return repository(vault, unlocked, config, { ...settings, ...options });
+  return repository(vault, unlocked, config, settings);
 }
 
 /** A repository that stock restic made has no owner: the first point that is written takes it. */
@@ -153,15 +143,14 @@ function repository(
   vault: Vault,
   unlocked: Unlocked,
   config: z.output<typeof configSchema>,
-  settings: ResticSettings & RepositoryOptions,
+  settings: ResticSettings,
 ): Repository {
   const { bucket, key } = vault;
   const indexes = indexFiles(vault);
-  const threads = settings.workers === undefined ? {} : { workers: settings.workers };
   let reader: Promise<Reader> | undefined;
 
   const readerOf = (ctx: Context): Promise<Reader> =>
-    (reader ??= openReader(ctx, { bucket, key, index: indexes.blobs, ...threads }));
+    (reader ??= openReader(ctx, { bucket, key, index: indexes.blobs }));
 
   const writers = sharedWriter((ctx) =>
     openWriter(ctx, {
@@ -171,7 +160,6 @@ function repository(
       compressionLevel: COMPRESSION_LEVEL[settings.compression],
       chunkerSeed: config.chunker_polynomial,
       onPack: (pack) => indexes.stored(ctx, pack),
-      ...threads,
     }),
   );
 

@@ -1,7 +1,7 @@
 import { storeSuite } from '../store.suite.ts';
 import { createRepository } from './repository.ts';
 import { resticSettings } from './settings.ts';
-import { openResticStore, resticFormat } from './store.ts';
+import { resticFormat } from './store.ts';
 import { CHEAP_SCRYPT, PASSWORD } from './testing.ts';
 
 storeSuite({
@@ -9,7 +9,6 @@ storeSuite({
   format: {
     ...resticFormat,
     create: (ctx, bucket, settings) => createRepository(ctx, bucket, resticSettings.parse(settings), CHEAP_SCRYPT),
-    open: (ctx, bucket, settings) => openResticStore(ctx, bucket, settings, { workers: 1 }),
   },
   settings: (stack) => ({ stack, password: PASSWORD }),
 });

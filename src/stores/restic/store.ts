@@ -11,7 +11,7 @@ import { keyRing } from './keys.ts';
 import { componentSource, pointIdOf, snapshotSource, storedPoints } from './points.ts';
 import { reclaimRepository } from './reclaim.ts';
 import { sealedRecords } from './records.ts';
-import { createRepository, openRepository, type Repository, type RepositoryOptions } from './repository.ts';
+import { createRepository, openRepository, type Repository } from './repository.ts';
 import { type ResticSettings, resticSettings } from './settings.ts';
 import type { Snapshot } from './snapshots.ts';
 
@@ -29,13 +29,8 @@ export const resticFormat = {
   isEssential: (key) => !key.startsWith('data/'),
 } satisfies StoreFormat;
 
-export async function openResticStore(
-  ctx: Context,
-  bucket: Bucket,
-  settings: unknown,
-  options?: RepositoryOptions,
-): Promise<ResticStore> {
-  return resticStore(await openRepository(ctx, bucket, settingsOf(settings), options));
+export async function openResticStore(ctx: Context, bucket: Bucket, settings: unknown): Promise<ResticStore> {
+  return resticStore(await openRepository(ctx, bucket, settingsOf(settings)));
 }
 
 function settingsOf(settings: unknown): ResticSettings {

@@ -26,7 +26,7 @@ export async function openStore(
   bucket: Bucket,
   settings: { stack?: string; password?: string } = {},
 ): Promise<ResticStore> {
-  return await openResticStore(ctx, bucket, { stack: STACK, password: PASSWORD, ...settings }, { workers: 1 });
+  return await openResticStore(ctx, bucket, { stack: STACK, password: PASSWORD, ...settings });
 }
 
 export async function begin(

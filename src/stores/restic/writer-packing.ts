@@ -28,8 +28,6 @@ export interface PackingOptions {
   readonly compressionLevel: number;
   /** The pack is stored and the index knows it. A failure here is a failure of the writer. */
   onPack(pack: StoredPack): void | Promise<void>;
-  /** Threads; as many as the machine has processors, at most 4, when absent. */
-  readonly workers?: number;
 }
 
 /** Pieces that were claimed, with the ids of each. */

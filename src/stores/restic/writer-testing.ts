@@ -26,7 +26,6 @@ export function rig(inner: Partial<Pick<Rig, 'bucket' | 'key' | 'index'>> = {}):
   const { bucket = memoryBucket(), key = freshKey(), index = blobIndex() } = inner;
   const ctx = testContext();
   const packs: StoredPack[] = [];
-  const workers = 2;
   return {
     ctx,
     bucket,
@@ -38,14 +37,13 @@ export function rig(inner: Partial<Pick<Rig, 'bucket' | 'key' | 'index'>> = {}):
         bucket,
         key,
         index,
-        workers,
         compressionLevel,
         chunkerSeed: 'seed',
         onPack: (pack) => void packs.push(pack),
         ...overrides,
       }),
     async read(ids, range) {
-      await using reader = await openReader(ctx, { bucket, key, index, workers });
+      await using reader = await openReader(ctx, { bucket, key, index });
       return await readAll(reader.stream(ctx, ids, range), 1024 ** 3);
     },
   };
