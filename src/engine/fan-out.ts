@@ -62,6 +62,8 @@ export async function onEach<R>(
 ): Promise<ReadonlyMap<Lane, R>> {
   needLane(lanes);
   const live = alive(lanes);
+  const [only] = live;
+  if (live.length === 1 && only) return await onOnly(ctx, only, work, broken);
   const settled = await Promise.allSettled(live.map(work));
   if (ctx.signal.aborted) throw interruption(ctx.signal);
   const blame = broken();
@@ -74,6 +76,27 @@ export async function onEach<R>(
   }
   needLane(lanes);
   return results;
+}
+
+/** Most runs have one store, and each of many small parts comes here. */
+async function onOnly<R>(
+  ctx: Context,
+  lane: Lane,
+  work: (lane: Lane, at: number) => Promise<R>,
+  broken: () => { readonly error: unknown } | undefined,
+): Promise<ReadonlyMap<Lane, R>> {
+  let settled: { readonly result: R } | { readonly error: unknown };
+  try {
+    settled = { result: await work(lane, 0) };
+  } catch (error) {
+    settled = { error };
+  }
+  if (ctx.signal.aborted) throw interruption(ctx.signal);
+  const blame = broken();
+  if (blame) throw blame.error;
+  if ('result' in settled) return new Map([[lane, settled.result]]);
+  drop(ctx, lane, settled.error);
+  throw settled.error;
 }
 
 /**

@@ -61,14 +61,16 @@ async function* listLines(spool: Spool): AsyncIterable<string> {
   const digests = partDigests();
   let left = spool.count;
   let lines = '';
-  for await (const { name, text } of spool.sorted()) {
-    const space = text.indexOf(' ');
-    lines += `{"name":${JSON.stringify(name)},"bytes":${text.slice(0, space)}}\n`;
-    digests.add({ digest: text.slice(space + 1) });
-    left -= 1;
-    if (left % GROUP_PARTS !== 0) continue;
-    yield `${lines}${JSON.stringify(digests.seal())}\n`;
-    lines = '';
+  for await (const entries of spool.sorted()) {
+    for (const { name, text } of entries) {
+      const space = text.indexOf(' ');
+      lines += `{"name":${JSON.stringify(name)},"bytes":${text.slice(0, space)}}\n`;
+      digests.add({ digest: text.slice(space + 1) });
+      left -= 1;
+      if (left % GROUP_PARTS !== 0) continue;
+      yield `${lines}${JSON.stringify(digests.seal())}\n`;
+      lines = '';
+    }
   }
 }
 

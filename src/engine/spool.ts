@@ -4,6 +4,7 @@ import { createReadStream } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { byteOrder, lineBatchesOf } from '../core/bytes.ts';
+import { merged } from '../core/merged.ts';
 import type { Context } from '../core/model.ts';
 
 /** How many entries are held in memory before they become a file. */
@@ -18,8 +19,8 @@ export interface Spool extends AsyncDisposable {
   /** Waits while a full run is written, so that adding faster than the disk does not fill the memory. */
   add(name: string, text: string): Promise<void>;
   readonly count: number;
-  /** All of them in byte order of name. May be read once nothing is added any more. */
-  sorted(): AsyncIterable<Entry>;
+  /** All of them in byte order of name, some at a time. May be read once nothing is added any more. */
+  sorted(): AsyncIterable<readonly Entry[]>;
 }
 
 /** `runEntriesMax` is for tests. */
@@ -54,7 +55,7 @@ export function spool(ctx: Context, runEntriesMax = RUN_ENTRIES_MAX): Spool {
     async *sorted() {
       await writing;
       held.sort(byName);
-      yield* merged([...runs.map(readRun), fromMemory(held)]);
+      yield* merged([...runs.map(readRun), inMemory(held)], byName);
     },
     async [Symbol.asyncDispose]() {
       await writing.catch(() => undefined); // whoever added was told
@@ -71,35 +72,15 @@ function rendered({ name, text }: Entry): string {
   return `${JSON.stringify([name, text])}\n`;
 }
 
-async function* readRun(path: string): AsyncGenerator<Entry> {
-  for await (const lines of lineBatchesOf(createReadStream(path))) {
-    for (const line of lines) {
-      const [name, text] = JSON.parse(line) as [string, string];
-      yield { name, text };
-    }
-  }
+async function* readRun(path: string): AsyncIterable<readonly Entry[]> {
+  for await (const lines of lineBatchesOf(createReadStream(path))) yield lines.map(parsed);
 }
 
-async function* fromMemory(entries: readonly Entry[]): AsyncGenerator<Entry> {
-  yield* entries;
+function parsed(line: string): Entry {
+  const [name, text] = JSON.parse(line) as [string, string];
+  return { name, text };
 }
 
-async function* merged(sources: readonly AsyncGenerator<Entry>[]): AsyncIterable<Entry> {
-  const heads = await Promise.all(sources.map((source) => source.next()));
-  try {
-    for (;;) {
-      let least = -1;
-      for (const [at, head] of heads.entries()) {
-        if (head.done) continue;
-        const best = heads[least];
-        if (!best || best.done || byName(head.value, best.value) < 0) least = at;
-      }
-      const [head, source] = [heads[least], sources[least]];
-      if (!head || head.done || !source) return;
-      yield head.value;
-      heads[least] = await source.next();
-    }
-  } finally {
-    await Promise.all(sources.map((source) => source.return(undefined)));
-  }
+async function* inMemory(entries: readonly Entry[]): AsyncIterable<readonly Entry[]> {
+  yield entries;
 }

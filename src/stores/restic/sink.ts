@@ -102,7 +102,7 @@ export function componentSink(
     async receipt(ctx) {
       assert(!closed, 'a receipt is given once');
       closed = true;
-      const tree = await writeTree(ctx, writer, spool.sorted(ctx));
+      const tree = await writeTree(ctx, writer, spool.sorted());
       await writer.flush(ctx);
       await repository.indexes.save(ctx);
       await lock.assertHeld(ctx);

@@ -6,6 +6,7 @@ import { mkdtemp, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { byteOrder } from '../../core/bytes.ts';
 import { Failure, systemCode } from '../../core/errors.ts';
+import { merged } from '../../core/merged.ts';
 import type { Bytes, Context, FileAttributes } from '../../core/model.ts';
 
 export interface PartEntry {
@@ -17,8 +18,8 @@ export interface PartEntry {
 }
 export interface PartSpool extends AsyncDisposable {
   add(ctx: Context, entry: PartEntry): Promise<void>;
-  /** All of them in byte order of name. 'exists' when two have the same. */
-  sorted(ctx: Context): AsyncIterable<PartEntry>;
+  /** All of them in byte order of name, some at a time. 'exists' when two have the same. */
+  sorted(): AsyncIterable<readonly PartEntry[]>;
 }
 
 const MEMORY_BYTES_MAX = 32 * 1024 * 1024;
@@ -56,14 +57,14 @@ export function partSpool(options: { memoryBytesMax: number } = { memoryBytesMax
       await run;
     },
     async *sorted() {
-      const sources: AsyncIterator<PartEntry>[] = [];
-      for (const run of runs) sources.push(readRun(createReadStream(await run)));
-      sources.push(iterate(held.toSorted(byName)));
-      let last: PartEntry | undefined;
-      for await (const entry of merged(sources)) {
-        if (last?.name === entry.name) throw new Failure('exists', `the component already has a part ${entry.name}`);
-        last = entry;
-        yield entry;
+      const sources = (await Promise.all(runs)).map((run) => readRun(createReadStream(run)));
+      let last: string | undefined;
+      for await (const entries of merged([...sources, inMemory(held.toSorted(byName))], byName)) {
+        for (const { name } of entries) {
+          if (name === last) throw new Failure('exists', `the component already has a part ${name}`);
+          last = name;
+        }
+        yield entries;
       }
     },
     async [Symbol.asyncDispose]() {
@@ -73,21 +74,8 @@ export function partSpool(options: { memoryBytesMax: number } = { memoryBytesMax
   };
 }
 
-async function* merged(sources: readonly AsyncIterator<PartEntry>[]): AsyncIterable<PartEntry> {
-  const heads = await Promise.all(sources.map(async (source) => ({ source, next: await source.next() })));
-  for (;;) {
-    let first: (typeof heads)[number] | undefined;
-    for (const head of heads) {
-      if (!head.next.done && (!first || first.next.done || byName(head.next.value, first.next.value) < 0)) first = head;
-    }
-    if (!first || first.next.done) return;
-    yield first.next.value;
-    first.next = await first.source.next();
-  }
-}
-
-async function* iterate(entries: readonly PartEntry[]): AsyncGenerator<PartEntry> {
-  yield* entries;
+async function* inMemory(entries: readonly PartEntry[]): AsyncIterable<readonly PartEntry[]> {
+  yield entries;
 }
 
 function byName(a: PartEntry, b: PartEntry): number {
@@ -102,7 +90,7 @@ function encode({ name, bytes, content, attributes }: PartEntry): Buffer {
   return Buffer.concat([lengths, head, content]);
 }
 
-async function* readRun(file: Bytes): AsyncGenerator<PartEntry> {
+async function* readRun(file: Bytes): AsyncIterable<readonly PartEntry[]> {
   let rest: Buffer = Buffer.alloc(0);
   let wanted = 8;
   let pieces: Uint8Array[] = [];
@@ -112,12 +100,14 @@ async function* readRun(file: Bytes): AsyncGenerator<PartEntry> {
     bytes += chunk.length;
     if (bytes < wanted) continue; // an entry may be larger than a chunk: joined once, not with each
     rest = Buffer.concat(pieces, bytes);
+    const entries: PartEntry[] = [];
     for (wanted = entryBytes(rest); rest.length >= wanted; wanted = entryBytes(rest)) {
-      yield decode(rest.subarray(0, wanted));
+      entries.push(decode(rest.subarray(0, wanted)));
       rest = rest.subarray(wanted);
     }
     pieces = [rest];
     bytes = rest.length;
+    yield entries;
   }
 }
 function entryBytes(data: Buffer): number {

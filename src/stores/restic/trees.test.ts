@@ -71,7 +71,7 @@ test('any names of parts come back from folders, in byte order, also by prefix',
         for (const name of names) {
           await spool.add(ctx, { name, bytes: 3, content: sha256(Buffer.from(name)), attributes: undefined });
         }
-        const source = sourceOf(await writeTree(ctx, writer, spool.sorted(ctx)), read);
+        const source = sourceOf(await writeTree(ctx, writer, spool.sorted()), read);
         const wanted = names.toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
         assert.deepEqual(await Array.fromAsync(source.parts(ctx), ({ name }) => name), wanted);
         for (const start of [prefix, ...names.slice(0, 3).map((name) => name.slice(0, 2))]) {

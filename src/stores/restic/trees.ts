@@ -23,7 +23,11 @@ interface OpenFolder {
  * Writes the folders of parts that come in byte order of name, and returns the id of the outermost. Only the folders
  * that are open are in memory.
  */
-export async function writeTree(ctx: Context, writer: Writer, parts: AsyncIterable<PartEntry>): Promise<Buffer> {
+export async function writeTree(
+  ctx: Context,
+  writer: Writer,
+  parts: AsyncIterable<readonly PartEntry[]>,
+): Promise<Buffer> {
   const open: OpenFolder[] = [{ name: '', files: [], folders: [] }];
   async function closeTo(depth: number): Promise<void> {
     while (open.length > depth) {
@@ -40,13 +44,15 @@ export async function writeTree(ctx: Context, writer: Writer, parts: AsyncIterab
     for (const segment of segments.slice(depth - 1)) open.push({ name: segment, files: [], folders: [] });
   }
   let path = '';
-  for await (const part of parts) {
-    const end = part.name.lastIndexOf('/') + 1;
-    if (part.name.slice(0, end) !== path) {
-      path = part.name.slice(0, end);
-      await moveTo(path.split('/').slice(0, -1));
+  for await (const some of parts) {
+    for (const part of some) {
+      const end = part.name.lastIndexOf('/') + 1;
+      if (part.name.slice(0, end) !== path) {
+        path = part.name.slice(0, end);
+        await moveTo(path.split('/').slice(0, -1));
+      }
+      open.at(-1)?.files.push({ ...part, name: part.name.slice(end) });
     }
-    open.at(-1)?.files.push({ ...part, name: part.name.slice(end) });
   }
   await closeTo(1);
   const [root] = open;
