@@ -99,6 +99,20 @@ test('what a program wrote is whole although it was gone before anybody read', a
   assert.equal((await readAll(running.stdout)).length, 50_000);
 });
 
+test('a large output is whole and comes in order, in large chunks, however slowly it is read', async () => {
+  const script = 'i=0; while [ $i -lt 4000 ]; do printf "%01024d" $i; i=$((i + 1)); done';
+  const running = start(liveContext(), { program: 'sh', args: ['-c', script] });
+  const chunks: Buffer[] = [];
+  for await (const chunk of running.stdout) {
+    chunks.push(Buffer.from(chunk));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  await running.succeeded();
+  const expected = Array.from({ length: 4000 }, (_, i) => `${i}`.padStart(1024, '0')).join('');
+  assert.ok(Buffer.concat(chunks).equals(Buffer.from(expected)));
+  assert.ok(chunks.length < 2000, `${chunks.length} chunks`);
+});
+
 test('each line of standard error is told as it comes', async () => {
   const lines: string[] = [];
   await run(liveContext(), node('process.stderr.write("one\\ntw"); process.stderr.write("o\\n")'), {
