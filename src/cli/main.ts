@@ -75,7 +75,7 @@ async function main(argv: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
     if (error instanceof CommanderError && error.code === 'commander.help') return 2; // it was shown
-    const shown = error instanceof CommanderError ? usageFailure(error) : error;
+    const shown = error instanceof CommanderError ? usageFailure(error, commandIn(argv)) : error;
     report(shown, running);
     return exitCodeOf(shown);
   }
@@ -93,7 +93,7 @@ async function dispatch(argv: readonly string[], running: Running): Promise<numb
       'after',
       '\nExit codes: 0 done, 2 usage, 3 incomplete or with findings, 10 and up: see docs/errors.md',
     );
-  const wanted = argv.find((word, at) => Object.hasOwn(COMMANDS, word) && !VALUED.includes(argv[at - 1] ?? ''));
+  const wanted = commandIn(argv);
   for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
     const command = withGlobals(new Command(name)).description(summary).exitOverride().showSuggestionAfterError(true);
     program.addCommand(command.copyInheritedSettings(program));
@@ -112,6 +112,10 @@ async function dispatch(argv: readonly string[], running: Running): Promise<numb
   }
   await program.parseAsync([...argv], { from: 'user' });
   return exitCode;
+}
+
+function commandIn(argv: readonly string[]): string | undefined {
+  return argv.find((word, at) => Object.hasOwn(COMMANDS, word) && !VALUED.includes(argv[at - 1] ?? ''));
 }
 
 function withGlobals(command: Command): Command {
@@ -223,11 +227,14 @@ function fieldText(value: unknown): string {
   return typeof value === 'string' && /^[\w./:@-]+$/.test(value) ? value : JSON.stringify(value);
 }
 
-function usageFailure(error: CommanderError): Failure {
+function usageFailure(error: CommanderError, command: string | undefined): Failure {
   const [message = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
   const suggestion = rest.join(' ').replace(/^\((.*)\)$/, '$1');
   return new Failure('usage', message.trim(), {
-    hint: suggestion === '' ? 'run lifeboat --help' : suggestion.charAt(0).toLowerCase() + suggestion.slice(1),
+    hint:
+      suggestion === ''
+        ? `run lifeboat ${command === undefined ? '' : `${command} `}--help`
+        : suggestion.charAt(0).toLowerCase() + suggestion.slice(1),
   });
 }
 
