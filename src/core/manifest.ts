@@ -78,14 +78,21 @@ export function failedComponent(
   };
 }
 
-/** Parses what a store holds. 'malformed' names the point and the field that is wrong. */
+/** Parses what a store holds. 'malformed' names the point that it is of. */
 export function parseManifest(text: string, where: string): RecoveryPoint {
-  let json: ManifestJson;
+  let json: unknown;
   try {
-    json = manifestSchema.parse(JSON.parse(text));
+    json = JSON.parse(text);
   } catch (cause) {
     throw new Failure('malformed', `the manifest of ${where} is none`, { cause });
   }
+  return pointFrom(json, where);
+}
+
+/** The same of JSON that is parsed already. */
+export function pointFrom(value: unknown, where: string): RecoveryPoint {
+  const { data: json, error: cause } = manifestSchema.safeParse(value);
+  if (!json) throw new Failure('malformed', `the manifest of ${where} is none`, { cause });
   return {
     format: json.format,
     id: json.id,

@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { isFailure, messageOf } from '../core/errors.ts';
 import { identityOf, processIdentitySchema, stateOf } from '../core/liveness.ts';
-import { manifestJson, parseManifest } from '../core/manifest.ts';
+import { manifestJson, pointFrom } from '../core/manifest.ts';
 import type { CapturedComponent, Context, Receipt, RecoveryPoint } from '../core/model.ts';
 import type { DraftPlan, Store } from '../core/storage.ts';
 import { alive, type Lane, onEach } from './fan-out.ts';
@@ -116,8 +116,8 @@ export async function finishedCaptures(
     const receipts = new Map((await store.receipts(ctx, id)).map((receipt) => [receipt.component, receipt]));
     const components = new Map<string, CapturedComponent>();
     for await (const key of store.records.list(ctx, 'captures', `${id}/`)) {
-      const text = JSON.stringify(await store.records.get(ctx, 'captures', key));
-      for (const [name, each] of Object.entries(parseManifest(text, `draft ${id}`).components)) {
+      const json = await store.records.get(ctx, 'captures', key);
+      for (const [name, each] of Object.entries(pointFrom(json, `draft ${id}`).components)) {
         if (receipts.has(name)) components.set(name, each);
       }
     }

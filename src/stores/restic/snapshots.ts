@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { type Failure, isFailure } from '../../core/errors.ts';
-import { type ManifestJson, manifestJson, parseManifest } from '../../core/manifest.ts';
+import { type ManifestJson, manifestJson, pointFrom } from '../../core/manifest.ts';
 import type { Context, RecoveryPoint } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import { getNamed, goTime, listNamed, putNamed, shaped, type Vault } from './documents.ts';
@@ -94,7 +94,7 @@ function snapshotOf(id: string, json: unknown): Snapshot {
     hostname,
     paths: paths ?? [],
     tags: tags ?? [],
-    summary: lifeboat === undefined ? null : parseManifest(JSON.stringify(lifeboat), `snapshots/${id}`),
+    summary: lifeboat === undefined ? null : pointFrom(lifeboat, `snapshots/${id}`),
   };
 }
 
