@@ -5,6 +5,9 @@ import { fileURLToPath } from 'node:url';
 
 export const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 
+/** As bin/lifeboat starts Node. */
+const FLAGS = ['--disable-warning=ExperimentalWarning', '--min-semi-space-size=8', '--max-semi-space-size=8'];
+
 export interface Ran {
   readonly code: number | null;
   readonly stdout: string;
@@ -22,7 +25,7 @@ export interface RunOptions {
 export async function lifeboat(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   // With what bin/lifeboat keeps compiled; without it each run would compile the whole program anew.
   const { PATH = '', HOME = '', TMPDIR = '/tmp', NODE_COMPILE_CACHE = '' } = process.env;
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main, ...args], {
+  const child = spawn(process.execPath, [...FLAGS, main, ...args], {
     cwd: options.cwd,
     env: { PATH, HOME, TMPDIR, NODE_COMPILE_CACHE, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
