@@ -22,6 +22,7 @@ export function startThread<Q, A>(script: URL, what: string, resourceLimits: Res
   const worker = new Worker(script, { resourceLimits });
   const asked: PromiseWithResolvers<A>[] = [];
   let died: Failure | undefined;
+  let stopping = false;
 
   function die(reason: string, cause?: unknown): void {
     died ??= new Failure('program-failed', `${what} ended: ${reason}`, { cause });
@@ -29,7 +30,7 @@ export function startThread<Q, A>(script: URL, what: string, resourceLimits: Res
   }
   worker.on('message', (reply: Reply<A>) => {
     const first = asked.shift();
-    if (asked.length === 0) worker.unref();
+    if (asked.length === 0 && !stopping) worker.unref(); // else the process could end before the thread has
     if ('error' in reply) first?.reject(errorOf(reply));
     else first?.resolve(reply.answer);
   });
@@ -47,6 +48,7 @@ export function startThread<Q, A>(script: URL, what: string, resourceLimits: Res
     },
     isAlive: () => !died,
     async stop() {
+      stopping = true;
       await worker.terminate();
     },
   };
