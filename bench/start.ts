@@ -7,7 +7,7 @@ import { bytesOf } from '../src/core/bytes.ts';
 import { idOf } from '../src/core/manifest.ts';
 import type { RecoveryPoint } from '../src/core/model.ts';
 import { mapBounded } from '../src/core/parallel.ts';
-import { liveContext } from '../src/core/testing.ts';
+import { captured, liveContext } from '../src/core/testing.ts';
 import { resticFormat } from '../src/stores/restic/store.ts';
 import { LIFEBOAT, lifeboatWith, resticStore } from './lifeboat.ts';
 import { alone, interleaved, measure, type Row } from './measure.ts';
@@ -56,19 +56,8 @@ async function fill(dir: string, points: number): Promise<void> {
 }
 
 function pointOf(id: string, at: string, bytes: number): RecoveryPoint {
-  const data = {
-    kind: 'files',
-    error: null,
-    serverVersion: null,
-    identity: null,
-    method: 'copy',
-    cut: { position: id, at },
-    inventoryLevel: 'full' as const,
-    totals: { files: 1 },
-    parts: { count: 1, bytes },
-    durationMs: 1000,
-    warnings: [],
-  };
+  const cut = { position: id, at };
+  const data = captured({ kind: 'files', cut, totals: { files: 1 }, parts: { count: 1, bytes } });
   const times = { startedAt: at, finishedAt: at, skewMs: 0 };
   return {
     format: 1,

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readAll } from './bytes.ts';
 import { Failure } from './errors.ts';
-import type { Context, FileAttributes, Log, Part, Progress, Sink, Source } from './model.ts';
+import type { CapturedComponent, Context, FileAttributes, Log, Part, Progress, Sink, Source } from './model.ts';
 
 export interface TestContext extends Context {
   /** Moves the clock. */
@@ -88,4 +88,22 @@ export function memoryParts(component = 'it', point = '2026-01-01-000000'): { si
     },
   };
   return { sink, source };
+}
+
+/** A component as it stands in the manifest of a point that went well. */
+export function captured(more: Partial<CapturedComponent> = {}): CapturedComponent {
+  return {
+    kind: 'kv',
+    error: null,
+    serverVersion: '1.0',
+    identity: 'me',
+    method: 'logical',
+    cut: null,
+    inventoryLevel: 'full',
+    totals: {},
+    parts: { count: 0, bytes: 0 },
+    durationMs: 0,
+    warnings: [],
+    ...more,
+  };
 }

@@ -5,7 +5,7 @@ import { isFailure } from '../core/errors.ts';
 import { identityOf } from '../core/liveness.ts';
 import { idOf, timeOfId } from '../core/manifest.ts';
 import type { CapturedComponent, RecoveryPoint } from '../core/model.ts';
-import { testContext } from '../core/testing.ts';
+import { captured, testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
 import { decide, type KeepRules } from './keep.ts';
 import type { PointView } from './points.ts';
@@ -19,22 +19,6 @@ const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 const START = Date.parse('2026-03-01T02:00:00Z');
 
-function captured(more: Partial<CapturedComponent> = {}): CapturedComponent {
-  return {
-    kind: 'kv',
-    error: null,
-    serverVersion: '1',
-    identity: 'i',
-    method: 'logical',
-    cut: null,
-    inventoryLevel: 'full',
-    totals: {},
-    parts: { count: 0, bytes: 0 },
-    durationMs: 0,
-    warnings: [],
-    ...more,
-  };
-}
 const FAILED = captured({ error: { code: 'unreachable', message: 'no answer' } });
 
 interface Shape {

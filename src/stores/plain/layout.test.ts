@@ -8,10 +8,9 @@ import { bytesOf, readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
 import type { Rendition } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
-import { type TestContext, testContext } from '../../core/testing.ts';
+import { captured, type TestContext, testContext } from '../../core/testing.ts';
 import { plainFormat } from './store.ts';
 import {
-  captured,
   dump,
   fill,
   globals,
@@ -189,7 +188,7 @@ test('the files of a component that failed are no part of the point', async () =
   await draft.sink('redis').put(ctx, 'inventory.ndjson', bytesOf('half'));
   const receipt = await fill(ctx, draft.sink('postgresql'), PLAN.postgresql?.parts ?? []);
   const point = pointOf(ID, PLAN);
-  const redis = { ...captured('redis'), error: { code: 'unreachable', message: 'no answer' } };
+  const redis = captured({ kind: 'redis', error: { code: 'unreachable', message: 'no answer' } });
   await store.commit(ctx, draft, { ...point, components: { ...point.components, redis } }, [receipt]);
   assert.deepEqual(
     (await keys(ctx, bucket, '')).filter((key) => /redis/.test(key)),

@@ -3,8 +3,9 @@
 import assert from 'node:assert/strict';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
-import type { CapturedComponent, Context, Receipt, Rendition } from '../../core/model.ts';
+import type { Context, Receipt, Rendition } from '../../core/model.ts';
 import type { Bucket, Store } from '../../core/storage.ts';
+import { captured } from '../../core/testing.ts';
 import { plainFormat } from './store.ts';
 
 export type Layout = 'dated' | 'by-component';
@@ -66,7 +67,7 @@ export function planOf(stack: Stack): { stack: string; components: { name: strin
 }
 
 export function pointOf(id: string, stack: Stack): Parameters<Store['commit']>[2] {
-  const components = Object.entries(stack).map(([name, { kind }]) => [name, captured(kind)] as const);
+  const components = Object.entries(stack).map(([name, { kind }]) => [name, captured({ kind })] as const);
   return {
     format: 1,
     id,
@@ -78,22 +79,6 @@ export function pointOf(id: string, stack: Stack): Parameters<Store['commit']>[2
     status: 'complete',
     version: '0.4.0',
     components: Object.fromEntries(components),
-  };
-}
-
-export function captured(kind: string): CapturedComponent {
-  return {
-    kind,
-    error: null,
-    serverVersion: '1',
-    identity: null,
-    method: null,
-    cut: null,
-    inventoryLevel: null,
-    totals: {},
-    parts: { count: 0, bytes: 0 },
-    durationMs: 0,
-    warnings: [],
   };
 }
 

@@ -6,10 +6,9 @@ import { bytesOf } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
 import type { Receipt } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
-import { testContext } from '../../core/testing.ts';
+import { captured, testContext } from '../../core/testing.ts';
 import {
   assertWhole,
-  captured,
   commit,
   created,
   declare,
@@ -119,7 +118,7 @@ export function draftsAndPoints(rig: StoreRig): void {
     await using store = (await created(rig, ctx)).store;
     const draft = await store.begin(ctx, P1, planOf({ db: {}, cache: {} }));
     const db = await fill(ctx, draft.sink('db'), { one: '1' });
-    const failed = { ...captured(0, 0), error: { code: 'unreachable', message: 'no answer' } };
+    const failed = captured({ error: { code: 'unreachable', message: 'no answer' } });
     const point = { ...pointOf(P1, [db]), status: 'partial' as const };
     const partial = { ...point, components: { ...point.components, cache: failed } };
     assert.deepEqual(await store.commit(ctx, draft, partial, [db]), partial);

@@ -17,7 +17,7 @@ import type {
   Source,
 } from '../../core/model.ts';
 import type { Bucket, Draft, Store, StoreFormat } from '../../core/storage.ts';
-import type { TestContext } from '../../core/testing.ts';
+import { captured, type TestContext } from '../../core/testing.ts';
 
 export interface StoreRig {
   readonly name: string;
@@ -102,24 +102,13 @@ export function pointOf(id: string, receipts: readonly Receipt[]): RecoveryPoint
     skewMs: 12,
     status: 'complete',
     version: '1.2.3',
-    components: Object.fromEntries(receipts.map((each) => [each.component, captured(each.parts, each.bytes)])),
+    components: Object.fromEntries(receipts.map((each) => [each.component, capturedAs(each)])),
   };
 }
 
-export function captured(count: number, bytes: number): CapturedComponent {
-  return {
-    kind: 'kv',
-    error: null,
-    serverVersion: '1.0',
-    identity: 'me',
-    method: 'logical',
-    cut: { position: '0/1', at: '2026-01-01T02:00:01Z' },
-    inventoryLevel: 'full',
-    totals: { keys: 3 },
-    parts: { count, bytes },
-    durationMs: 5,
-    warnings: [],
-  };
+function capturedAs({ parts: count, bytes }: Receipt): CapturedComponent {
+  const cut = { position: '0/1', at: '2026-01-01T02:00:01Z' };
+  return captured({ cut, totals: { keys: 3 }, parts: { count, bytes }, durationMs: 5 });
 }
 
 export async function assertWhole(ctx: Context, store: Store, id: string, contents: Contents): Promise<void> {
