@@ -1,12 +1,11 @@
 // The index files of a repository: loaded into one blob index, written along the way while packs are stored.
 
-import { z } from 'zod';
 import { readAll } from '../../core/bytes.ts';
-import { isFailure, messageOf } from '../../core/errors.ts';
+import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { gate, mapBounded } from '../../core/parallel.ts';
 import type { Bucket, ObjectInfo } from '../../core/storage.ts';
-import { getNamed, isId, putNamed, shaped, type Vault } from './documents.ts';
+import { getNamed, isId, putNamed, type Vault } from './documents.ts';
 import { type BlobIndex, blobIndex, type PackedBlob } from './index.ts';
 import { headerBytes, openHeader } from './pack.ts';
 
@@ -21,17 +20,12 @@ const UNSAVED_PACKS_MAX = 256;
 const UNSAVED_MS_MAX = 5 * 60_000;
 const HEADER_READ_BYTES = 64 * 1024;
 
-const id = z.string().refine(isId);
-const u32 = z.int().min(0).max(0xffffffff);
-const blobSchema = z.object({
-  id,
-  type: z.enum(['data', 'tree']),
-  offset: u32,
-  length: u32,
-  uncompressed_length: u32.default(0),
-});
-const indexSchema = z.object({ packs: z.array(z.object({ id, blobs: z.array(blobSchema) })).nullable() });
-type IndexJson = z.input<typeof indexSchema>;
+interface IndexJson {
+  packs: {
+    id: string;
+    blobs: { id: string; type: 'data' | 'tree'; offset: number; length: number; uncompressed_length?: number }[];
+  }[];
+}
 
 export interface PackList {
   readonly id: string;
@@ -64,9 +58,8 @@ export function indexFiles(vault: Vault): Indexes {
   /** Adds the file to `gone` when it was replaced since it was listed. */
   async function load(ctx: Context, file: string, gone: Set<string>): Promise<void> {
     try {
-      const json = shaped(indexSchema, await getNamed(ctx, vault, 'index', file), `index/${file}`);
-      const named = json.packs ?? [];
-      for (const pack of named) blobs.add(pack.id, pack.blobs.map(blobOf));
+      const named = packsOf(await getNamed(ctx, vault, 'index', file), `index/${file}`);
+      for (const pack of named) blobs.add(pack.id, pack.blobs);
       files.set(file, idsOf(named));
     } catch (error) {
       if (isFailure(error, 'missing')) return void gone.add(file);
@@ -244,12 +237,34 @@ function indexJson(packs: readonly PackList[]): IndexJson {
   };
 }
 
-function blobOf(json: z.output<typeof blobSchema>): PackedBlob {
-  return {
-    id: Buffer.from(json.id, 'hex'),
-    tree: json.type === 'tree',
-    offset: json.offset,
-    length: json.length,
-    uncompressedLength: json.uncompressed_length,
-  };
+/** By hand: there are millions of blobs, and a schema takes longer than all the rest. */
+function packsOf(json: unknown, what: string): PackList[] {
+  const malformed = (): Failure => new Failure('malformed', `${what} is not what it should be`);
+  const packs = isObject(json) ? json.packs : undefined;
+  if (packs === null) return [];
+  if (!Array.isArray(packs)) throw malformed();
+  return packs.map((pack: unknown) => {
+    if (!isObject(pack) || !isIdText(pack.id) || !Array.isArray(pack.blobs)) throw malformed();
+    const blobs = pack.blobs.map(blobOf);
+    if (!blobs.every((blob) => blob !== null)) throw malformed();
+    return { id: pack.id, blobs };
+  });
+}
+
+function blobOf(json: unknown): PackedBlob | null {
+  if (!isObject(json)) return null;
+  const { id, type, offset, length, uncompressed_length: uncompressedLength = 0 } = json;
+  const isRight =
+    isIdText(id) && (type === 'data' || type === 'tree') && isU32(offset) && isU32(length) && isU32(uncompressedLength);
+  return isRight ? { id: Buffer.from(id, 'hex'), tree: type === 'tree', offset, length, uncompressedLength } : null;
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
+}
+function isIdText(value: unknown): value is string {
+  return typeof value === 'string' && isId(value);
+}
+function isU32(value: unknown): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 0xffffffff;
 }
