@@ -73,7 +73,7 @@ export async function merge(
         merged[state] += 1;
         const wanted = state === 'missing' ? mode !== 'preview' : state === 'different' && mode === 'overwrite';
         if (!wanted || !place) continue;
-        apply({ ...place, overwrite: state === 'different' }, row.key, value);
+        await apply({ ...place, overwrite: state === 'different' }, row.key, value);
         merged.applied += 1;
       } finally {
         steps.end();
@@ -125,7 +125,7 @@ function contentOf(place: Place): Buffer {
   }
 }
 
-function apply(place: Place, name: string, value: Value): void {
+async function apply(place: Place, name: string, value: Value): Promise<void> {
   const { mode, uid, gid, mtime_ns } = value;
   const common = { name, mode, uid, gid, mtime_ns };
   if (value.type === 'symlink') {
@@ -133,5 +133,5 @@ function apply(place: Place, name: string, value: Value): void {
     return;
   }
   const { bytes, sha256, content } = value;
-  putWhole(place, { ...common, type: 'file', bytes, sha256 } satisfies Entry, Buffer.from(content, 'base64'));
+  await putWhole(place, { ...common, type: 'file', bytes, sha256 } satisfies Entry, Buffer.from(content, 'base64'));
 }

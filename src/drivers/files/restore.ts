@@ -8,6 +8,7 @@ import { idOf } from '../../core/manifest.ts';
 import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import { close, type Dir, openRoot, within } from './beneath.ts';
+import { type Creator, fileCreator } from './creating.ts';
 import { type Entry, entriesOf } from './entries.ts';
 import { attempt } from './failures.ts';
 import { baseOf, encode, isBeneath, isDirectoryName, parentOf, partOf } from './names.ts';
@@ -36,6 +37,7 @@ interface Job {
   readonly root: Dir;
   readonly wanted: (name: string) => boolean;
   readonly overwrite: boolean;
+  readonly creator: Creator;
 }
 /** What a look through all entries has told, before anything is changed. */
 interface Survey {
@@ -71,6 +73,7 @@ export async function restore(
       root,
       wanted,
       overwrite: replace && select !== undefined,
+      creator: fileCreator(ctx),
     };
     if (replace && !select) setAside(root, settings, idOf(ctx.now()));
     const marked = select ? [] : seen.starts;
@@ -178,7 +181,9 @@ async function putEntry(ctx: Context, job: Job, level: Level, entry: Entry): Pro
   if (entry.type === 'hardlink' && job.wanted(first)) return;
   const body = job.source.get(ctx, partOf(first));
   const isLarge = (entry.bytes ?? 0) > WHOLE_BYTES_MAX;
-  const stat = isLarge ? await putStreamed(place, entry, body) : putWhole(place, entry, await readAll(body));
+  const stat = isLarge
+    ? await putStreamed(place, entry, body, job.creator)
+    : await putWhole(place, entry, await readAll(body), job.creator);
   if (entry.sha256) job.written?.note(stat, entry.sha256);
 }
 

@@ -4,7 +4,6 @@ import { createHash, hash, randomBytes } from 'node:crypto';
 import {
   type BigIntStats,
   closeSync,
-  constants,
   fchmodSync,
   fchownSync,
   fstatSync,
@@ -13,7 +12,6 @@ import {
   lchownSync,
   linkSync,
   lutimesSync,
-  openSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -24,12 +22,12 @@ import { promisify } from 'node:util';
 import { Failure } from '../../core/errors.ts';
 import type { Bytes } from '../../core/model.ts';
 import { type Dir, labelOf, within } from './beneath.ts';
+import { type Creator, createDirectly } from './creating.ts';
 import type { Entry } from './entries.ts';
 import { attempt, explained } from './failures.ts';
 import { decode } from './names.ts';
 
 const write = promisify(writeFile);
-const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 /** Runs of zeros at least this long become holes. */
 const HOLE_BYTES = 64 * 1024;
 const ZEROS = Buffer.alloc(HOLE_BYTES);
@@ -45,29 +43,36 @@ export interface Place {
 }
 
 /** A small file, all at once. What it is on the disk then. */
-export function putWhole(place: Place, entry: Entry, data: Buffer): BigIntStats {
+export async function putWhole(
+  place: Place,
+  entry: Entry,
+  data: Buffer,
+  creator: Creator = createDirectly,
+): Promise<BigIntStats> {
   check(place, entry, { bytes: data.length, sha256: hash('sha256', data) });
-  return create(place, (path) => {
-    const fd = openSync(path, FLAGS, 0o600);
-    try {
-      for (let at = 0; at < data.length; ) at += writeSync(fd, data, at, data.length - at, at);
-      setAttributes(fd, entry);
-      return fstatSync(fd, { bigint: true });
-    } finally {
-      closeSync(fd);
-    }
+  return await putFile(place, entry, creator, (fd) => {
+    for (let at = 0; at < data.length; ) at += writeSync(fd, data, at, data.length - at, at);
   });
 }
 
 /** A file of any size. What it is on the disk then. */
-export async function putStreamed(place: Place, entry: Entry, body: Bytes): Promise<BigIntStats> {
+export async function putStreamed(place: Place, entry: Entry, body: Bytes, creator: Creator): Promise<BigIntStats> {
+  return await putFile(place, entry, creator, async (fd) => check(place, entry, await copy(fd, body)));
+}
+
+async function putFile(
+  place: Place,
+  entry: Entry,
+  creator: Creator,
+  fill: (fd: number) => void | Promise<void>,
+): Promise<BigIntStats> {
   const label = labelOf(place.dir, place.name);
   const path = place.overwrite ? besides(place) : within(place.dir, place.name);
-  const fd = attempt(label, () => openSync(path, FLAGS, 0o600));
+  const fd = await created(label, path, creator);
   try {
     let stat: BigIntStats;
     try {
-      check(place, entry, await copy(fd, body));
+      await fill(fd);
       setAttributes(fd, entry);
       stat = fstatSync(fd, { bigint: true });
     } finally {
@@ -77,6 +82,14 @@ export async function putStreamed(place: Place, entry: Entry, body: Bytes): Prom
     return stat;
   } catch (cause) {
     rmSync(path, { force: true }); // what is cut short must not look like a file
+    throw explained(label, cause);
+  }
+}
+
+async function created(label: string, path: Buffer, creator: Creator): Promise<number> {
+  try {
+    return await creator(path);
+  } catch (cause) {
     throw explained(label, cause);
   }
 }
@@ -101,15 +114,14 @@ export function setAttributes(fd: number, entry: Entry): void {
   futimesSync(fd, secondsOf(entry), secondsOf(entry));
 }
 
-function create<T>(place: Place, make: (path: Buffer) => T): T {
+function create(place: Place, make: (path: Buffer) => void): void {
   const path = within(place.dir, place.name);
-  return attempt(labelOf(place.dir, place.name), () => {
+  attempt(labelOf(place.dir, place.name), () => {
     if (!place.overwrite) return make(path);
     const beside = besides(place);
     try {
-      const made = make(beside);
+      make(beside);
       renameSync(beside, path);
-      return made;
     } finally {
       rmSync(beside, { force: true });
     }
