@@ -33,12 +33,13 @@ function reachableDir(prefix: string): string {
   return made;
 }
 
-/** Looks at every command line on this machine until stopped. */
+/** Looks at the command line of every process that this machine starts from now on, until stopped. */
 function watchCommandLines(): { stop(): readonly string[] } {
   const seen = new Set<string>();
+  const older = new Set(readdirSync('/proc'));
   const look = (): void => {
     for (const pid of readdirSync('/proc')) {
-      if (!/^\d+$/.test(pid)) continue;
+      if (older.has(pid)) continue;
       try {
         seen.add(readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' '));
       } catch {
