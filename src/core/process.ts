@@ -242,14 +242,13 @@ async function feed(child: ChildProcess, body: Bytes): Promise<void> {
   });
   for await (const chunk of body) {
     if (closed || stdin.destroyed) return;
-    // Chunks are borrowed, and a pipe keeps what it could not write yet.
-    if (stdin.write(Buffer.from(chunk))) continue;
+    // Chunks are borrowed: the next one is asked for when this one is in the pipe, or nobody reads that any more.
     await new Promise<void>((resolve) => {
-      const done = (): void => {
-        stdin.off('drain', done).off('close', done).off('error', done);
+      stdin.once('close', resolve);
+      stdin.write(chunk, () => {
+        stdin.off('close', resolve);
         resolve();
-      };
-      stdin.on('drain', done).on('close', done).on('error', done);
+      });
     });
   }
   // Without this, `end` never answers once the program has gone: it had read enough before our body ended.

@@ -5,14 +5,15 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { createGunzip, gunzip, gzip } from 'node:zlib';
+import { release } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Bytes } from '../../core/model.ts';
 
 const BLOCK_BYTES = 1024 * 1024;
 /** Node compresses on its four pool threads, which the file system shares. */
 const BLOCKS_AT_ONCE = Math.min(Math.max(availableParallelism(), 2), 4);
-/** Node's zlib at 5 makes files as small as gzip's at 6. */
-const LEVEL = 5;
+/** Node's zlib at 4 makes files that are 1 % larger than gzip's at 6, in two thirds of the time that its own 6 takes. */
+const LEVEL = 4;
 
 const compress = promisify(gzip) as (data: Buffer, options: object) => Promise<Buffer>;
 const decompress = promisify(gunzip) as (data: Buffer, options: object) => Promise<Buffer>;
@@ -20,17 +21,39 @@ const decompress = promisify(gunzip) as (data: Buffer, options: object) => Promi
 /** Each member is unpacked and compared before it is passed on: success means readable. */
 export async function* gzipped(body: Bytes): Bytes {
   const members: Promise<Buffer>[] = [];
-  try {
-    let any = false;
-    for await (const block of blocksOf(body)) {
-      any = true;
-      const job = member(block);
-      job.catch(() => undefined); // thrown where it is awaited, in order
-      members.push(job);
-      if (members.length > BLOCKS_AT_ONCE) yield await next(members);
+  const free: Buffer[] = [];
+  const begin = (block: Buffer, filled: number): void => {
+    const job = member(block.subarray(0, filled)).finally(() => free.push(block));
+    job.catch(() => undefined); // thrown where it is awaited, in order
+    members.push(job);
+  };
+  async function* finished(left: number): Bytes {
+    while (members.length > left) {
+      const packed = await (members.shift() as Promise<Buffer>);
+      yield packed;
+      releaseOwn(packed);
     }
-    if (!any) yield await member(Buffer.alloc(0));
-    while (members.length > 0) yield await next(members);
+  }
+  try {
+    let block: Buffer = Buffer.allocUnsafeSlow(BLOCK_BYTES);
+    let filled = 0;
+    let any = false;
+    for await (const chunk of body) {
+      for (let at = 0; at < chunk.length; ) {
+        const taken = chunk.subarray(at, at + BLOCK_BYTES - filled);
+        block.set(taken, filled);
+        at += taken.length;
+        filled += taken.length;
+        if (filled < BLOCK_BYTES) continue;
+        any = true;
+        begin(block, filled);
+        yield* finished(BLOCKS_AT_ONCE);
+        block = free.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES);
+        filled = 0;
+      }
+    }
+    if (filled > 0 || !any) begin(block, filled);
+    yield* finished(0);
   } finally {
     await Promise.allSettled(members);
   }
@@ -67,36 +90,19 @@ export async function* gunzipped(body: Bytes, what: string, bytesMax = Number.MA
   }
 }
 
-async function next(members: Promise<Buffer>[]): Promise<Buffer> {
-  const first = members.shift();
-  if (!first) throw new Error('a member is waited for');
-  return await first;
-}
-
 async function member(block: Buffer): Promise<Buffer> {
   const packed = await compress(block, { level: LEVEL, chunkSize: 256 * 1024 });
-  const again = await decompress(packed, { maxOutputLength: block.length + 1, chunkSize: Math.max(block.length, 64) });
-  if (!again.equals(block)) throw new Failure('checksum', 'gzip did not give back what it was given');
+  // A little more than comes out: a buffer that is full makes it get another one.
+  const again = await decompress(packed, { maxOutputLength: block.length + 1, chunkSize: block.length + 64 });
+  const same = again.equals(block);
+  releaseOwn(again);
+  if (!same) throw new Failure('checksum', 'gzip did not give back what it was given');
   return packed;
 }
 
-/** Blocks of full size with memory of their own: chunks are borrowed. */
-async function* blocksOf(body: Bytes): AsyncIterable<Buffer> {
-  let block = Buffer.allocUnsafe(BLOCK_BYTES);
-  let filled = 0;
-  for await (const chunk of body) {
-    for (let at = 0; at < chunk.length; ) {
-      const take = Math.min(chunk.length - at, BLOCK_BYTES - filled);
-      block.set(chunk.subarray(at, at + take), filled);
-      at += take;
-      filled += take;
-      if (filled < BLOCK_BYTES) continue;
-      yield block;
-      block = Buffer.allocUnsafe(BLOCK_BYTES);
-      filled = 0;
-    }
-  }
-  if (filled > 0) yield block.subarray(0, filled);
+/** Not what shares its memory with other small buffers. */
+function releaseOwn({ buffer }: Buffer): void {
+  if (buffer.byteLength > Buffer.poolSize) release(buffer);
 }
 
 async function* ownChunks(body: Bytes, failed: (error: unknown) => void): AsyncIterable<Buffer> {
