@@ -90,8 +90,8 @@ export function blobIndex(): BlobIndex {
     return entry < 0 ? entryIn(id, tree, true) : entry;
   }
   function placeAt(entry: number): BlobPlace {
-    const { pack, ...place } = entries.at(entry);
-    return { pack: packs[pack]?.hex ?? '', ...place };
+    const { pack, tree, offset, length, uncompressedLength } = entries.at(entry);
+    return { pack: packs[pack]?.hex ?? '', tree, offset, length, uncompressedLength };
   }
 
   return {
@@ -164,7 +164,9 @@ const ENTRY_WORDS = ID_WORDS + 4; // pack and kind, offset, length, uncompressed
 /** Entries in segments, so that growing copies none of them, and an open hash table of their numbers. */
 function entryTable(): EntryTable {
   const segments: Uint32Array[] = [];
+  /** An id as it lies in the arrays: in this machine's byte order, which never leaves it. */
   const probed = new Uint32Array(ID_WORDS);
+  const probedBytes = new Uint8Array(probed.buffer);
   let size = 0;
   let slots = new Uint32Array(1 << 14); // entry + 1
 
@@ -197,15 +199,19 @@ function entryTable(): EntryTable {
     append(pack, { id, tree, offset, length, uncompressedLength }) {
       if (size * 3 > slots.length * 2) grow();
       if (size % SEGMENT_ENTRIES === 0) segments.push(new Uint32Array(SEGMENT_ENTRIES * ENTRY_WORDS));
-      toWords(id, probed);
+      probedBytes.set(id);
       const segment = segmentOf(size);
       segment.set(probed, startOf(size));
-      segment.set([pack * 2 + (tree ? 1 : 0), offset, length, uncompressedLength], startOf(size) + ID_WORDS);
+      const at = startOf(size) + ID_WORDS;
+      segment[at] = pack * 2 + (tree ? 1 : 0);
+      segment[at + 1] = offset;
+      segment[at + 2] = length;
+      segment[at + 3] = uncompressedLength;
       enter(probed[0] ?? 0, size);
       size += 1;
     },
     find(id, wanted) {
-      toWords(id, probed);
+      probedBytes.set(id);
       const mask = slots.length - 1;
       for (let slot = (probed[0] ?? 0) & mask; ; slot = (slot + 1) & mask) {
         const entry = (slots[slot] ?? 0) - 1;
@@ -217,14 +223,16 @@ function entryTable(): EntryTable {
     },
     idAt: (entry) => Buffer.copyBytesFrom(segmentOf(entry), startOf(entry), ID_WORDS),
     at(entry) {
+      const segment = segmentOf(entry);
       const at = startOf(entry) + ID_WORDS;
-      const [word = 0, offset = 0, length = 0, uncompressedLength = 0] = segmentOf(entry).subarray(at, at + 4);
-      return { pack: word >>> 1, tree: (word & 1) === 1, offset, length, uncompressedLength };
+      const word = segment[at] ?? 0;
+      return {
+        pack: word >>> 1,
+        tree: (word & 1) === 1,
+        offset: segment[at + 1] ?? 0,
+        length: segment[at + 2] ?? 0,
+        uncompressedLength: segment[at + 3] ?? 0,
+      };
     },
   };
-}
-
-/** The id as it lies in the arrays: in this machine's byte order, which never leaves it. */
-function toWords(id: Uint8Array, words: Uint32Array): void {
-  new Uint8Array(words.buffer).set(id);
 }
