@@ -17,10 +17,17 @@ if (given.length === 0) await installServers();
 
 // Tests wait for servers as much as they compute, so two files at once even on one processor.
 const concurrency = Math.max(2, availableParallelism());
-const options = ['--disable-warning=ExperimentalWarning', `--test-concurrency=${concurrency}`];
+// Every file is a process of its own, which gets the flags of this one, and most of them do little but load the program.
+const flags = ['--disable-warning=ExperimentalWarning', '--min-semi-space-size=8'];
 const runner = spawnSync(
   process.execPath,
-  ['--test', ...options, `--test-timeout=${suite.timeoutMs}`, ...(given.length > 0 ? given : suite.files)],
+  [
+    ...flags,
+    '--test',
+    `--test-concurrency=${concurrency}`,
+    `--test-timeout=${suite.timeoutMs}`,
+    ...(given.length > 0 ? given : suite.files),
+  ],
   { stdio: 'inherit' },
 );
 process.exitCode = runner.status ?? 1;
