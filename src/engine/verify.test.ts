@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import type { Finding } from '../core/model.ts';
 import { testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
-import { kv, kvServer } from './testing.ts';
+import { digestOf, kv, kvServer } from './testing.ts';
 import { damage, disk, named } from './testing-store.ts';
 import { verifyPoints } from './verify.ts';
 
@@ -51,6 +51,31 @@ describe('verify', () => {
       'db/keys/c reads as it was captured',
     ]);
     assert.equal(seen.length, done.findings.kept.length);
+  });
+
+  test('finds a part that is as long as it was, and another one', async () => {
+    const { ctx, on, store, point } = await filled();
+    const parts = on.points.get(point.id)?.components.get('db');
+    const [a, b] = [parts?.get('keys/a'), parts?.get('keys/b')];
+    assert.ok(parts && a && b);
+    parts.set('keys/a', b);
+    const done = await verifyPoints(ctx, { in: store, points: [point] });
+    const [finding, ...others] = failed(done.findings);
+    assert.equal(finding?.check, `${point.id}/db is as it was captured`);
+    assert.match(finding.detail, /one of the 4 parts up to keys\/c has another digest/);
+    assert.deepEqual(others, []);
+  });
+
+  test('finds a part list that ends early, whatever the manifest counts', async () => {
+    const { ctx, on, store, point } = await filled();
+    const parts = on.points.get(point.id)?.components.get('db');
+    const list = parts?.get('parts.ndjson');
+    assert.ok(parts && list);
+    const lines = list.data.toString().trimEnd().split('\n');
+    const short = Buffer.from(lines.slice(0, -1).join('\n'));
+    parts.set('parts.ndjson', { data: short, digest: digestOf(short) });
+    const done = await verifyPoints(ctx, { in: store, points: [point] });
+    assert.match(failed(done.findings)[0]?.detail ?? '', /the end of its part list is missing/);
   });
 
   test('finds a part too many, a list too short, and lines out of order', async () => {

@@ -21,6 +21,7 @@ import {
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { readAll } from '../../core/bytes.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import type { Sink, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
@@ -146,6 +147,8 @@ test('unchanged files are kept unread, changed ones are read', async () => {
   };
   const unchanged = await again(first.source);
   assert.deepEqual(unchanged.calls, names.map((name) => `keep data/${name}`).sort());
+  const entriesOf = async (source: Source) => String(await readAll(source.get(ctx, 'entries.ndjson')));
+  assert.equal(await entriesOf(unchanged.source), await entriesOf(first.source), 'nothing new is to be stored');
   writeFileSync(join(root, 'd/b'), 'B!!');
   chmodSync(join(root, 'e'), 0o600);
   writeFileSync(join(root, 'd/new'), 'new');

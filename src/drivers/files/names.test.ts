@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { excluder, selector } from './glob.ts';
-import { baseOf, decode, encode, isBeneath, parentOf, partOf, segmentsOf } from './names.ts';
+import { assertName, baseOf, decode, encode, isBeneath, parentOf, partOf, segmentsOf } from './names.ts';
 
 test('every name comes back as it was, and no two become one', () => {
   const bytes = fc.oneof(
@@ -24,6 +24,31 @@ test('a name that could lead elsewhere is refused', () => {
   for (const name of ['', 'etc', '//', '/etc//app', '/..', '/./a', '/a/%2E%2E/b', '/a%2Fb', '/a%00b', '/%gg', '/%a']) {
     assert.throws(() => segmentsOf(name), { code: 'malformed' }, name);
   }
+});
+
+test('the quick look at a name says what the thorough one does', () => {
+  const pieces = fc.array(fc.constantFrom('/', '/', '.', '..', 'a', '...', '%41', '%', '\0', '\n', 'é'), {
+    maxLength: 8,
+  });
+  const isRefused = (check: () => unknown): boolean => {
+    try {
+      check();
+      return false;
+    } catch {
+      return true;
+    }
+  };
+  fc.assert(
+    fc.property(pieces, (some) => {
+      const name = `/${some.join('')}`;
+      assert.equal(
+        isRefused(() => assertName(name)),
+        isRefused(() => segmentsOf(name)),
+        name,
+      );
+    }),
+    { numRuns: 1000 },
+  );
 });
 
 test('parents and bases are those of a path', () => {
