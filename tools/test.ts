@@ -17,7 +17,7 @@ if (given.length === 0) await installServers();
 
 // Tests wait for servers as much as they compute, so two files at once even on one processor.
 const concurrency = Math.max(2, availableParallelism());
-// Every file is a process of its own, which gets the flags of this one, and most of them do little but load the program.
+// Every file is a process of its own, which gets these flags. Most of them do little but load the program.
 const flags = ['--disable-warning=ExperimentalWarning', '--min-semi-space-size=8'];
 const runner = spawnSync(
   process.execPath,
