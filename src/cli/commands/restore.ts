@@ -131,7 +131,12 @@ async function restoreOrSayHow(
   }
 }
 
-function hintToGoOn({ globals }: Session, options: Options, point: string, left: readonly string[]): string {
+export function hintToGoOn(
+  { globals }: Pick<Session, 'globals'>,
+  options: Options,
+  point: string,
+  left: readonly string[],
+): string {
   if (options.select) return 'remove what has come into the target so far, then run the same command again';
   const wanted = (name: string): boolean => left.includes(name.slice(0, name.indexOf('=')));
   const to = (options.to ?? []).filter(wanted).map((pair) => (holdsPassword(pair) ? withoutPassword(pair) : pair));
