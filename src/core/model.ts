@@ -207,7 +207,7 @@ export interface RestoreOptions {
   readonly terminateConnections?: boolean;
   /** Parallel jobs; the driver's default when absent. */
   readonly jobs?: number;
-  /** The inventory is taken from what lies there afterwards, also where nothing tells that it is not what was written. */
+  /** The inventory that follows reads everything, also where nothing tells that it is not what was written. */
   readonly reread?: boolean;
 }
 export interface Restored {

@@ -1,5 +1,5 @@
-// To make a file takes microseconds where the disk's catalogue is in memory: less than to ask another thread for it. As
-// soon as it takes long, because a busy disk or a network is behind it, the next files are made by threads, several at a
+// To make a file takes microseconds where the disk's catalogue is in memory: less than to ask another thread for it.
+// As soon as it takes long, because a busy disk or a network is behind it, threads make the next files, several at a
 // time.
 
 import { constants, open as openFile, openSync } from 'node:fs';

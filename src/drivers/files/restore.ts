@@ -1,5 +1,5 @@
-// Brings files back in a walk over the entries: directories, files and links, and the modes and times of a directory once
-// all in it is there. Hard links, whose first name must be there, take another walk.
+// Brings files back in a walk over the entries: directories, files and links, and the modes and times of a directory
+// once all in it is there. Hard links, whose first name must be there, take another walk.
 
 import { lstatSync } from 'node:fs';
 import { readAll } from '../../core/bytes.ts';
