@@ -12,8 +12,8 @@ import {
   readSync,
 } from 'node:fs';
 import { promisify } from 'node:util';
-import { type Digester, digester } from '../../core/digest.ts';
 import { bytesOf } from '../../core/bytes.ts';
+import { type Digester, digester } from '../../core/digest.ts';
 import { systemCode } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
 import { explained } from './failures.ts';
