@@ -1,6 +1,7 @@
 // The SHA-256 of long streams, made by another thread while the caller goes on.
 
 import { createHash } from 'node:crypto';
+import type { DigestStep } from './digest.worker.ts';
 import { startThread, type Thread } from './thread.ts';
 
 /** To start the thread takes as long as to hash a third of this. */
@@ -17,12 +18,6 @@ export interface StreamDigest extends AsyncDisposable {
   update(piece: Uint8Array<SharedArrayBuffer>): Promise<void>;
   /** Of all pieces, in hex. Rejects when the thread has died. */
   end(): Promise<string>;
-}
-
-/** A piece of a stream, or null when there are no more: then the answer is the digest. */
-export interface DigestStep {
-  readonly stream: number;
-  readonly piece: Uint8Array<SharedArrayBuffer> | null;
 }
 
 export function digester(script = new URL('./digest.worker.ts', import.meta.url)): Digester {

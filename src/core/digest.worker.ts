@@ -1,8 +1,13 @@
 // The thread that makes the SHA-256 of long streams.
 
 import { createHash, type Hash } from 'node:crypto';
-import type { DigestStep } from './digest.ts';
 import { answerQuestions } from './thread.ts';
+
+/** A piece of a stream, or null when there are no more: then the answer is the digest. */
+export interface DigestStep {
+  readonly stream: number;
+  readonly piece: Uint8Array<SharedArrayBuffer> | null;
+}
 
 const hashes = new Map<number, Hash>();
 
