@@ -12,7 +12,7 @@ import type { Bytes } from '../../core/model.ts';
 const BLOCK_BYTES = 1024 * 1024;
 /** Node compresses on its four pool threads, which the file system shares. */
 const BLOCKS_AT_ONCE = Math.min(Math.max(availableParallelism(), 2), 4);
-/** Node's zlib at 4 makes files that are 1 % larger than gzip's at 6, in two thirds of the time that its own 6 takes. */
+/** Node's zlib at 4 makes files 1 % larger than gzip's at 6, in two thirds of the time that its own 6 takes. */
 const LEVEL = 4;
 
 const compress = promisify(gzip) as (data: Buffer, options: object) => Promise<Buffer>;
