@@ -32,6 +32,17 @@ export function byteOrder(a: string, b: string): number {
   return a.length - b.length;
 }
 
+/** Of the pages that processors and kernels deal in. */
+const PAGE_BYTES = 4096;
+
+/**
+ * Memory to read files into. It begins in the middle of a page: where the target lies a few bytes behind the source
+ * within their pages, as what is allocated in one piece does, AMD's processors copy at a third of their speed.
+ */
+export function readBuffer<T extends ArrayBufferLike>(bytes: number, Memory: new (bytes: number) => T): Uint8Array<T> {
+  return new Uint8Array(new Memory(bytes + PAGE_BYTES), PAGE_BYTES / 2, bytes);
+}
+
 /** Frees memory now, where the collector would let a hundred MiB of it lie. */
 export function release(buffer: ArrayBufferLike): void {
   if (buffer instanceof ArrayBuffer) buffer.transfer(0);

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, link, lstat, open, opendir, rename, rmdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { release } from '../../core/bytes.ts';
+import { readBuffer, release } from '../../core/bytes.ts';
 import { Failure, systemCode } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
 import type { Bucket, ObjectInfo } from '../../core/storage.ts';
@@ -111,7 +111,7 @@ async function* contentOf(
   file: FileHandle,
   { url, key, offset, length }: { url: string; key: string; offset: number; length: number },
 ): Bytes {
-  const buffer = Buffer.allocUnsafeSlow(Math.min(READ_BYTES, length)); // one for all: chunks are borrowed
+  const buffer = readBuffer(Math.min(READ_BYTES, length), ArrayBuffer); // one for all: chunks are borrowed
   try {
     for (let at = offset; at < offset + length; ) {
       ctx.signal.throwIfAborted();

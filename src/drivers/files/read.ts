@@ -12,7 +12,7 @@ import {
   readSync,
 } from 'node:fs';
 import { promisify } from 'node:util';
-import { bytesOf } from '../../core/bytes.ts';
+import { bytesOf, readBuffer } from '../../core/bytes.ts';
 import { type Digester, digester } from '../../core/digest.ts';
 import { systemCode } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
@@ -148,7 +148,7 @@ interface LargeFiles {
 
 function* chunksInTurn(): Chunks {
   const chunks = Array.from({ length: CHUNKS }, () => ({
-    memory: new Uint8Array(new SharedArrayBuffer(CHUNK_BYTES)),
+    memory: readBuffer(CHUNK_BYTES, SharedArrayBuffer),
     hashed: Promise.resolve(),
   }));
   for (;;) yield* chunks;
