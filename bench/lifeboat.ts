@@ -8,8 +8,8 @@ import { type Figures, measure } from './measure.ts';
 export const LIFEBOAT = fileURLToPath(new URL('../bin/lifeboat', import.meta.url));
 
 export type Env = Readonly<Record<string, string | undefined>>;
-/** Runs one command to its end, which must be a success. */
-export type Lifeboat = (...args: string[]) => Promise<Figures>;
+/** Runs one command to its end, which must be a success, or one of `codes`. */
+export type Lifeboat = (args: readonly string[], codes?: readonly number[]) => Promise<Figures>;
 
 /** A stack with one store `main` and one component `data`; the store is created. */
 export async function lifeboatWith(
@@ -18,8 +18,8 @@ export async function lifeboatWith(
 ): Promise<Lifeboat> {
   // JSON is YAML too.
   writeFileSync(file, JSON.stringify({ stack: 'bench', stores: { main: store }, components: { data: component } }));
-  const run: Lifeboat = (...args) => measure(LIFEBOAT, ['--config', file, ...args], env);
-  await run('init');
+  const run: Lifeboat = (args, codes) => measure(LIFEBOAT, ['--config', file, ...args], env, codes);
+  await run(['init']);
   return run;
 }
 

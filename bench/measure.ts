@@ -16,11 +16,12 @@ export interface Figures {
 /** GNU time, which tells what the kernel counted until the very end. */
 export const TIME = '/usr/bin/time';
 
-/** Runs it to its end, which must be a success. */
+/** Runs it to its end, which must be one of `codes`. */
 export async function measure(
   program: string,
   args: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
+  codes: readonly number[] = [0],
 ): Promise<Figures> {
   const dir = mkdtempSync(join(tmpdir(), 'lifeboat-measure-'));
   try {
@@ -33,7 +34,8 @@ export async function measure(
     child.stderr.on('data', (data: Buffer) => void said.push(data));
     const code = await new Promise<number | null>((resolve, reject) => child.on('error', reject).on('close', resolve));
     const wallS = (performance.now() - begun) / 1000;
-    if (code !== 0) throw new Error(`${program} ${args.join(' ')}: exit ${code}\n${Buffer.concat(said)}`);
+    if (code === null || !codes.includes(code))
+      throw new Error(`${program} ${args.join(' ')}: exit ${code}\n${Buffer.concat(said)}`);
     const [user = 0, system = 0, peakKiB = 0] = readFileSync(counted, 'utf8').trim().split(' ').map(Number);
     return { wallS, cpuS: user + system, peakMiB: peakKiB / 1024 };
   } finally {

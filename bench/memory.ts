@@ -29,7 +29,7 @@ export async function measureMemory(
           const store = join(dir, 'store');
           const component = { kind: 'files', root: source, paths: ['/'] };
           const lifeboat = await lifeboatWith(join(dir, 'lifeboat.yaml'), { store: resticStore(store), component });
-          const figures = await lifeboat('backup');
+          const figures = await lifeboat(['backup']);
           rmSync(store, { recursive: true });
           return figures;
         },

@@ -56,7 +56,7 @@ export async function compareWithRedisCli(
               : resticStore(join(place, 'store')),
           component: { kind: 'redis', url: server.url, inventory },
         });
-        const figures = await lifeboat('backup');
+        const figures = await lifeboat(['backup']);
         rmSync(place, { recursive: true });
         return figures;
       },

@@ -1,7 +1,7 @@
 // Files: Lifeboat beside stock restic.
 
 import { execFileSync } from 'node:child_process';
-import { linkSync, mkdirSync, rmSync } from 'node:fs';
+import { linkSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeChanged, writeSmallFiles, writeSqlText } from './data.ts';
 import { bytesBelow, lifeboatWith, resticStore } from './lifeboat.ts';
@@ -24,6 +24,8 @@ interface Work {
   /** What lies in the stream's directory from now on. */
   readonly now?: 'first' | 'second';
   readonly limits: Limits;
+  /** What restic is told besides. */
+  readonly options?: readonly string[];
 }
 
 /** At equal size of the repository. */
@@ -39,6 +41,7 @@ const WORKS: readonly Work[] = [
   { name: 'again, 1 % of it changed', verb: 'backup', on: 'stream', now: 'second', limits: { wall: 0.8 } },
   { name: 'again, unchanged', verb: 'backup', on: 'stream', limits: { wall: 1.2 } },
   { name: 'restore', verb: 'restore', on: 'stream', limits: { wall: 0.9 } },
+  { name: 'restore, both verified', verb: 'restore', on: 'stream', limits: {}, options: ['--verify'] },
   { name: 'verify, all data read', verb: 'verify', on: 'stream', limits: { wall: 0.9 } },
   {
     name: 'first backup, small files',
@@ -48,6 +51,13 @@ const WORKS: readonly Work[] = [
   },
   { name: 'small files, unchanged', verb: 'backup', on: 'small', limits: { wall: 1.2 } },
   { name: 'restore of small files', verb: 'restore', on: 'small', limits: { wall: 0.9 } },
+  {
+    name: 'restore of small files, both verified',
+    verb: 'restore',
+    on: 'small',
+    limits: {},
+    options: ['--verify'],
+  },
   { name: 'verify of small files, all data read', verb: 'verify', on: 'small', limits: { wall: 0.9 } },
 ];
 
@@ -70,27 +80,33 @@ export async function compareWithRestic(
   const taken = await interleaved(
     sizes.rounds,
     async () => {
-      for (const place of ['ours', 'theirs', 'cache']) rmSync(join(dir, place), { recursive: true, force: true });
+      for (const place of ['ours', 'theirs', 'cache', 'out'])
+        rmSync(join(dir, place), { recursive: true, force: true });
       const peers = { stream: await peersOn(dir, data.stream, sizes), small: await peersOn(dir, data.small, sizes) };
-      return WORKS.map(({ name, verb, on, now }) => ({
+      return WORKS.map(({ name, verb, on, now, options = [] }) => ({
         before: () => now && link(now),
         candidates: [
-          { name: `${name}: Lifeboat`, run: () => peers[on].ours(verb) },
-          { name: `${name}: restic`, run: () => peers[on].theirs(verb) },
+          { name: `${name}: Lifeboat`, run: () => peers[on].ours(verb, []) },
+          { name: `${name}: restic`, run: () => peers[on].theirs(verb, options) },
         ],
       }));
     },
     say,
   );
-  return WORKS.map(({ name, limits }) =>
-    compared(taken, name, { ours: `${name}: Lifeboat`, theirs: `${name}: restic`, peer: 'restic', limits }),
+  return WORKS.map(({ name, limits, options = [] }) =>
+    compared(taken, name, {
+      ours: `${name}: Lifeboat`,
+      theirs: `${name}: restic`,
+      peer: ['restic', ...options].join(' '),
+      limits,
+    }),
   );
 }
 
 /** Both with a repository of their own for what lies in `source`. */
 async function peersOn(dir: string, source: string, { restic }: ResticSizes): Promise<Record<'ours' | 'theirs', Peer>> {
   const name = source.slice(dir.length);
-  const [ours, theirs, out] = [join(dir, 'ours', name), join(dir, 'theirs', name), join(dir, 'out')];
+  const [ours, theirs] = [join(dir, 'ours', name), join(dir, 'theirs', name)];
   mkdirSync(ours, { recursive: true });
   const store = join(ours, 'store');
   const component = { kind: 'files', root: source, paths: ['/'] };
@@ -98,28 +114,26 @@ async function peersOn(dir: string, source: string, { restic }: ResticSizes): Pr
   const env = { ...process.env, RESTIC_PASSWORD: 'bench', RESTIC_CACHE_DIR: join(dir, 'cache') };
   const stock = (...args: string[]): Promise<Figures> => measure(restic, ['-q', '-r', theirs, ...args], env);
   execFileSync(restic, ['init', '-q', '-r', theirs], { env });
-  const emptied = async (work: () => Promise<Figures>): Promise<Figures> => {
-    mkdirSync(out);
-    const figures = await work();
-    rmSync(out, { recursive: true });
-    return figures;
-  };
+  mkdirSync(join(dir, 'out'), { recursive: true });
+  // What was restored stays to the end of the round: after a large removal the disk is slow to make files again.
+  const fresh = (): string => mkdtempSync(join(dir, 'out', 'restored-'));
   return {
     ours: peer(store, {
-      backup: () => lifeboat('backup'),
-      restore: () => emptied(() => lifeboat('restore', 'latest', '--yes', '--to', `data=${out}`)),
-      verify: () => lifeboat('verify', '--all', '--read-data'),
+      backup: () => lifeboat(['backup']),
+      restore: () => lifeboat(['restore', 'latest', '--yes', '--to', `data=${fresh()}`]),
+      verify: () => lifeboat(['verify', '--all', '--read-data']),
     }),
     theirs: peer(theirs, {
       backup: () => stock('backup', source),
-      restore: () => emptied(() => stock('restore', 'latest', '--target', out)),
+      restore: (options) => stock('restore', 'latest', '--target', fresh(), ...options),
       verify: () => stock('check', '--read-data'),
     }),
   };
 }
 
-type Peer = (verb: Verb) => Promise<Measured>;
+type Peer = (verb: Verb, options: readonly string[]) => Promise<Measured>;
+type Run = (options: readonly string[]) => Promise<Figures>;
 
-function peer(repository: string, works: Readonly<Record<Verb, () => Promise<Figures>>>): Peer {
-  return async (verb) => ({ ...(await works[verb]()), storedBytes: bytesBelow(repository) });
+function peer(repository: string, works: Readonly<Record<Verb, Run>>): Peer {
+  return async (verb, options) => ({ ...(await works[verb](options)), storedBytes: bytesBelow(repository) });
 }

@@ -29,7 +29,7 @@ export async function measureStart(
   const list = `lifeboat list of ${points} points`;
   const candidates = [
     { name: VERSION, run: () => measure(LIFEBOAT, ['--version'], process.env) },
-    { name: list, run: () => lifeboat('list') },
+    { name: list, run: () => lifeboat(['list']) },
   ];
   const taken = await interleaved(rounds, () => [{ candidates }], say);
   return [alone(taken, VERSION, VERSION, { wallS: 0.15 }), alone(taken, list, list, { wallS: 1 })];
