@@ -38,3 +38,13 @@ test('a thread that ends fails all that it was asked, and what it is asked later
   await assert.rejects(thread.ask(4), isEnd);
   assert.ok(!thread.isAlive());
 });
+
+test('a question that can not be posed shifts no answer', async () => {
+  const thread = startThread<unknown, unknown>(answering('return question'), 'the thread');
+  await assert.rejects(
+    thread.ask(() => {}),
+    { name: 'DataCloneError' },
+  );
+  assert.deepEqual(await Promise.all([1, 2].map((question) => thread.ask(question))), [1, 2]);
+  await thread.stop();
+});

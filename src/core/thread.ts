@@ -40,10 +40,10 @@ export function startThread<Q, A>(script: URL, what: string, resourceLimits: Res
   return {
     async ask(question) {
       if (died) throw died;
+      worker.postMessage(question); // first: it throws when the question can not be copied
       const answer = Promise.withResolvers<A>();
       asked.push(answer);
       worker.ref();
-      worker.postMessage(question);
       return await answer.promise;
     },
     isAlive: () => !died,
