@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { Failure, isFailure } from './errors.ts';
 import { startThread } from './thread.ts';
@@ -48,3 +49,35 @@ test('a question that can not be posed shifts no answer', async () => {
   assert.deepEqual(await Promise.all([1, 2].map((question) => thread.ask(question))), [1, 2]);
   await thread.stop();
 });
+
+test('a thread whose answer can not be read ends', () => {
+  const unreadable = `const buffer = new ArrayBuffer(8, { maxByteLength: 64 });
+    return { buffer, get view() { buffer.resize(64); return new DataView(buffer, 32, 8) } }`;
+  const said = printed(unreadable, 'console.log(await thread.ask(1).catch(({ code }) => code), thread.isAlive());');
+  assert.equal(said, 'program-failed false\n');
+});
+
+test('what follows the end of a thread that has just answered is done', () => {
+  const said = printed(
+    'return question',
+    `await thread.ask(1);
+    thread.ask(2).catch(() => {});
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300); // the answer is there, and not read yet
+    await thread.stop();
+    console.log('stopped');`,
+  );
+  assert.equal(said, 'stopped\n');
+});
+
+/** What a process of its own says that does so with a thread that answers so, and ends by itself. */
+function printed(body: string, program: string): string {
+  const source = `import { startThread } from '${new URL('thread.ts', CORE)}';
+    const thread = startThread(new URL(${JSON.stringify(answering(body))}), 'the thread');
+    ${program}`;
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', source], {
+    encoding: 'utf8',
+    timeout: 10_000,
+  });
+  assert.equal(status, 0, stderr);
+  return stdout;
+}

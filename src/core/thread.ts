@@ -35,7 +35,10 @@ export function startThread<Q, A>(script: URL, what: string, resourceLimits: Res
     else first?.resolve(reply.answer);
   });
   worker.on('error', (error) => die(messageOf(error), error));
-  worker.on('messageerror', (error) => die(messageOf(error), error));
+  worker.on('messageerror', (error) => {
+    die(messageOf(error), error);
+    void worker.terminate(); // never rejects
+  });
   worker.on('exit', (code) => die(`exit code ${code}`));
   return {
     async ask(question) {
