@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -39,4 +39,20 @@ test('two parts of one name are refused', async () => {
   await using spool = partSpool();
   for (const name of ['b', 'a', 'b']) await spool.add(ctx, entry(name));
   await assert.rejects(Array.fromAsync(spool.sorted()), (error) => isFailure(error, 'exists'));
+});
+
+test('a run on disk that has lost its end is told, also where the loss ends with a part', async () => {
+  for (const bytesLeft of [0, 5, 200]) {
+    const scratch = await mkdtemp(join(tmpdir(), 'lifeboat-spool-'));
+    const ctx = testContext({ scratch });
+    {
+      await using spool = partSpool({ memoryBytesMax: 1500 });
+      for (const name of ['c', 'b', 'a', 'd', 'e']) await spool.add(ctx, entry(name, 3));
+      const runs = (await readdir(scratch, { recursive: true })).filter((path) => path.endsWith('0'));
+      assert.equal(runs.length, 1);
+      for (const run of runs) await truncate(join(scratch, run), bytesLeft);
+      await assert.rejects(Array.fromAsync(spool.sorted()), (error) => isFailure(error, 'malformed'), `${bytesLeft}`);
+    }
+    await rm(scratch, { recursive: true });
+  }
 });

@@ -18,7 +18,10 @@ export interface PartEntry {
 }
 export interface PartSpool extends AsyncDisposable {
   add(ctx: Context, entry: PartEntry): Promise<void>;
-  /** All of them in byte order of name, some at a time. 'exists' when two have the same. */
+  /**
+   * All of them in byte order of name, some at a time. 'exists' when two have the same, 'malformed' when some did not
+   * come back from disk.
+   */
   sorted(): AsyncIterable<readonly PartEntry[]>;
 }
 
@@ -28,6 +31,7 @@ const ENTRY_BYTES = 400; // of an entry in memory, beside its name and content
 export function partSpool(options: { memoryBytesMax: number } = { memoryBytesMax: MEMORY_BYTES_MAX }): PartSpool {
   let held: PartEntry[] = [];
   let heldBytes = 0;
+  let added = 0;
   let dir: Promise<string> | undefined;
   const runs: Promise<string>[] = [];
 
@@ -47,6 +51,7 @@ export function partSpool(options: { memoryBytesMax: number } = { memoryBytesMax
   return {
     async add(ctx, entry) {
       held.push(entry);
+      added += 1;
       heldBytes += ENTRY_BYTES + entry.name.length * 2 + entry.content.length;
       if (heldBytes < options.memoryBytesMax) return;
       const entries = held;
@@ -59,13 +64,17 @@ export function partSpool(options: { memoryBytesMax: number } = { memoryBytesMax
     async *sorted() {
       const sources = (await Promise.all(runs)).map((run) => readRun(createReadStream(run)));
       let last: string | undefined;
+      let given = 0;
       for await (const entries of merged([...sources, inMemory(held.toSorted(byName))], byName)) {
         for (const { name } of entries) {
           if (name === last) throw new Failure('exists', `the component already has a part ${name}`);
           last = name;
         }
+        given += entries.length;
         yield entries;
       }
+      if (given === added) return;
+      throw new Failure('malformed', `of the names of ${added} parts only ${given} came back from ${await dir}`);
     },
     async [Symbol.asyncDispose]() {
       await Promise.allSettled(runs); // whoever added has heard of a failure
