@@ -158,6 +158,8 @@ export interface Finding {
   readonly detail: string;
   /** The next step, when there is one. */
   readonly hint?: string;
+  /** Some of it was taken as the restore left it and not read again: a pass that is no proof. */
+  readonly unread?: true;
 }
 
 /** What `probe` saw. */

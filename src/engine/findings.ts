@@ -18,6 +18,8 @@ export interface Findings {
   /** The first ones; those that did not pass come first. */
   readonly kept: readonly Finding[];
   readonly omitted: number;
+  /** One of them did not read all that it is about. */
+  readonly unread: boolean;
 }
 
 export interface FindingsBook {
@@ -28,9 +30,11 @@ export interface FindingsBook {
 export function findingsBook(): FindingsBook {
   const tally: Record<Verdict, number> = { pass: 0, unknown: 0, fail: 0 };
   const [passes, unknowns, fails]: [Finding[], Finding[], Finding[]] = [[], [], []];
+  let unread = false;
   return {
     add(finding) {
       tally[finding.verdict] += 1;
+      unread ||= finding.unread ?? false;
       const [list, most] =
         finding.verdict === 'pass'
           ? [passes, PASSES_KEPT]
@@ -45,6 +49,7 @@ export function findingsBook(): FindingsBook {
         tally: { ...tally },
         kept,
         omitted: tally.pass + tally.unknown + tally.fail - kept.length,
+        unread,
       };
     },
   };

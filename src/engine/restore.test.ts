@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Failure, isFailure } from '../core/errors.ts';
-import type { RecoveryPoint } from '../core/model.ts';
+import type { Driver, RecoveryPoint } from '../core/model.ts';
 import { type TestContext, testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
 import { drillPoint } from './drill.ts';
@@ -205,6 +205,23 @@ describe('a restore', () => {
     assert.equal(done.verdict, 'fail');
     assert.equal(done.complete, false);
     assert.deepEqual(done.proved, []);
+    assert.equal(on.records.size, 0);
+  });
+
+  test('whose comparison did not read all of it again passes and is no proof', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const server = kvServer({ a: '1' });
+    const driver: Driver = {
+      ...kvDriver,
+      async *compare(...of) {
+        for await (const finding of kvDriver.compare(...of)) yield { ...finding, unread: true };
+      },
+    };
+    const components = [kv('db', server, { driver })];
+    const point = await taken(ctx, on, components);
+    server.data.clear();
+    const done = await restorePoint(ctx, { from: named('a', on), point, components });
+    assert.deepEqual([done.verdict, done.complete, done.proved], ['pass', true, []]);
     assert.equal(on.records.size, 0);
   });
 

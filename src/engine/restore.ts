@@ -42,7 +42,7 @@ export interface RestoredPoint {
   readonly verdict: Verdict;
   /** The point of the data that was replaced, when there was any. */
   readonly safety: { readonly point: string | null; readonly error: unknown } | null;
-  /** The point counts as proved by this restore, for the components that came back equal. */
+  /** The point counts as proved by this restore, for the components that came back equal and were read again. */
   readonly proved: readonly string[];
   readonly rtoMs: number;
   readonly phases: Phases;
@@ -72,7 +72,7 @@ export async function restorePoint(ctx: Context, request: RestoreRequest, shown?
   const all = [...outcomes.values()];
   const failed = all.filter(({ error }) => error !== null);
   if (failed.length === all.length) throw withSafety(firstCause(failed), safety);
-  const proved = request.select ? [] : all.filter(({ verdict }) => verdict === 'pass').map(({ name }) => name);
+  const proved = request.select ? [] : all.filter(isProof).map(({ name }) => name);
   const warnings = [...plan.warnings, ...(await recordProof(ctx, request, proved))];
   const verdict = worst(all.map((each) => (each.error === null ? each.verdict : 'fail')));
   return {
@@ -242,6 +242,11 @@ function withSafety(error: unknown, safety: RestoredPoint['safety']): unknown {
 /** Of all that failed, the one that says why: not one that only waited for another. */
 function firstCause(failed: readonly RestoreOutcome[]): unknown {
   return (failed.find(({ error }) => !isFailure(error, 'blocked')) ?? failed[0])?.error;
+}
+
+/** What nobody has read since it was written may pass, and proves nothing to retention. */
+function isProof({ verdict, findings }: RestoreOutcome): boolean {
+  return verdict === 'pass' && !findings.unread;
 }
 
 async function recordProof(

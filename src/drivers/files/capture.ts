@@ -67,7 +67,7 @@ export function liveInventory(settings: FilesSettings, written: Written): Invent
       const reader = fileReader(ctx);
       const digested: Store = async (found, entry) => {
         const known = written.sumOf(found.stat);
-        if (known) return { ...entry, ...known };
+        if (known) return { ...entry, ...known, unread: true };
         const file = await reader.read(found.path);
         if (!file) return null;
         if (file.streamed) for await (const _ of file.body) ctx.signal.throwIfAborted();

@@ -71,16 +71,24 @@ function reachable(settings: FilesSettings, path: string): Finding {
 }
 
 async function* compare(ctx: Context, expected: InventoryReader, actual: InventoryReader): AsyncIterable<Finding> {
-  let [same, unlike] = [0, 0];
+  let [same, unread, unlike] = [0, 0, 0];
   for await (const pair of withoutParents(paired(ctx, expected, actual))) {
     const finding = judged(pair);
-    if (finding.verdict === 'pass') same += 1;
-    else if (++unlike <= NAMED_MAX) yield finding;
+    if (finding.verdict === 'pass') {
+      same += 1;
+      if (detailOf(pair.actual?.detail).unread) unread += 1;
+    } else if (++unlike <= NAMED_MAX) yield finding;
   }
-  if (same > 0) yield { check: 'files are the same', verdict: 'pass', detail: `${same} paths, equal digests` };
+  if (same > 0) yield alike(same, unread);
   if (unlike > NAMED_MAX) {
     yield { check: 'files are the same', verdict: 'fail', detail: `and ${unlike - NAMED_MAX} more paths are not` };
   }
+}
+
+function alike(same: number, unread: number): Finding {
+  const finding = { check: 'files are the same', verdict: 'pass', detail: `${same} paths, equal digests` } as const;
+  if (unread === 0) return finding;
+  return { ...finding, detail: `${finding.detail}; ${unread} files as written, not read again`, unread: true };
 }
 
 /** A restored tree has directories that lead to the captured paths and were not captured themselves. */

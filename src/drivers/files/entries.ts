@@ -29,6 +29,8 @@ export interface Entry {
   readonly target?: string | undefined;
   /** Of a file: what tells that it is unchanged. Absent when it may have changed without a trace. */
   readonly seen?: Seen | undefined;
+  /** Of a live file: what was written into it, and it was not read again. Never stored. */
+  readonly unread?: true | undefined;
 }
 export interface Seen {
   readonly ino: string;
@@ -133,6 +135,7 @@ export function inventoryLine(entry: Entry): InventoryLine | null {
   const detail: Record<string, Json> = { type: entry.type, mode: entry.mode.toString(8).padStart(4, '0') };
   detail.owner = `${entry.uid}:${entry.gid}`;
   if (entry.target !== undefined) detail.target = entry.target;
+  if (entry.unread) detail.unread = true;
   const digest = entry.sha256 === undefined ? null : `sha256:${entry.sha256}`;
   return { kind: 'path', name: entry.name, count: entry.bytes ?? null, digest, detail };
 }
