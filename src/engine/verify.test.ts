@@ -66,6 +66,23 @@ describe('verify', () => {
     assert.deepEqual(others, []);
   });
 
+  test('says what a missing part, or one of another length, hides', async () => {
+    const { ctx, on, store, point } = await filled();
+    damage(on, point.id, 'db', 'keys/a', null);
+    damage(on, point.id, 'db', 'keys/b', 'longer than it was');
+    damage(on, point.id, 'db', 'keys/c', '8');
+    const done = await verifyPoints(ctx, { in: store, points: [point] });
+    const unlike = done.findings.kept.filter(({ verdict }) => verdict !== 'pass');
+    assert.deepEqual(
+      unlike.map(({ check, verdict, detail }) => [check.replace(`${point.id}/`, ''), verdict, detail]),
+      [
+        ['db/keys/a is there', 'fail', 'it was captured and is missing'],
+        ['db/keys/b is there', 'fail', '1 bytes were captured, 18 are there'],
+        ['db is as it was captured', 'unknown', 'the other 2 of the 4 parts up to keys/c could not be compared'],
+      ],
+    );
+  });
+
   test('finds a part list that ends early, whatever the manifest counts', async () => {
     const { ctx, on, store, point } = await filled();
     const parts = on.points.get(point.id)?.components.get('db');
