@@ -1,5 +1,6 @@
 // The SHA-256 of long streams, made by another thread while the caller goes on.
 
+import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import type { DigestStep } from './digest.worker.ts';
 import { startThread, type Thread } from './thread.ts';
@@ -27,21 +28,28 @@ export function digester(script = new URL('./digest.worker.ts', import.meta.url)
   return {
     begin(bytes) {
       if (bytes < THREAD_BYTES_MIN) return ownDigest();
-      const { ask, stop } = (thread ??= startThread(script, 'the thread that hashes'));
+      if (!thread?.isAlive()) thread = startThread(script, 'the thread that hashes');
+      const { ask } = thread;
       const stream = streams++;
       open += 1;
+      let left = false;
       return {
         async update(piece) {
-          await ask({ stream, piece }).catch(() => {}); // `end` tells it
+          if (!left) await ask({ stream, piece }).catch(() => {}); // `end` tells it
         },
         async end() {
-          return (await ask({ stream, piece: null })) ?? '';
+          assert(!left);
+          left = true;
+          return (await ask({ stream, piece: 'end' })) ?? '';
         },
         async [Symbol.asyncDispose]() {
           open -= 1;
+          if (!left && open > 0) ask({ stream, piece: 'forget' }).catch(() => {}); // a dead thread has forgotten it
+          left = true;
           if (open > 0) return;
+          const last = thread; // those before it have died
           thread = undefined;
-          await stop();
+          await last?.stop();
         },
       };
     },
