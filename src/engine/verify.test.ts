@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Finding } from '../core/model.ts';
+import type { Store } from '../core/storage.ts';
 import { testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
 import { digestOf, kv, kvServer } from './testing.ts';
@@ -81,6 +82,43 @@ describe('verify', () => {
         ['db is as it was captured', 'unknown', 'the other 2 of the 4 parts up to keys/c could not be compared'],
       ],
     );
+  });
+
+  test('leaves no listing and no reading open, whichever of the two breaks off', async () => {
+    const { ctx, store, point } = await filled();
+    for (const breaking of ['parts', 'list']) {
+      let open = 0;
+      async function* watched<T>(all: AsyncIterable<T>, change: (each: T, at: number) => T): AsyncIterable<T> {
+        open += 1;
+        let at = 0;
+        try {
+          for await (const each of all) yield change(each, at++);
+        } finally {
+          open -= 1;
+        }
+      }
+      const opened: Store['open'] = async (...of) => {
+        const source = await store.store.open(...of);
+        return {
+          ...source,
+          parts: (...args) =>
+            watched(source.parts(...args), (part, at) => {
+              if (breaking === 'parts' && at === 1) throw new Error('no answer');
+              return part;
+            }),
+          get: (...args) =>
+            watched(source.get(...args), (chunk) =>
+              breaking === 'list' ? Buffer.from(Buffer.from(chunk).toString().replace(/\n.*/, '\nno line')) : chunk,
+            ),
+        };
+      };
+      const done = await verifyPoints(ctx, {
+        in: { ...store, store: { ...store.store, open: opened } },
+        points: [point],
+      });
+      assert.notEqual(done.findings.verdict, 'pass');
+      assert.equal(open, 0, breaking);
+    }
   });
 
   test('finds a part list that ends early, whatever the manifest counts', async () => {

@@ -183,22 +183,26 @@ interface PartPair {
 async function* partSteps(ctx: Context, source: Source): AsyncIterable<PartPair | PartSeal> {
   const left = readPartList(ctx, source)[Symbol.asyncIterator]();
   const right = source.parts(ctx)[Symbol.asyncIterator]();
-  let [a, b] = [await left.next(), await right.next()];
-  while (!a.done || !b.done) {
-    if (!b.done && b.value.name === PARTS_PART) {
-      b = await right.next();
-      continue;
+  try {
+    let [a, b] = [await left.next(), await right.next()];
+    while (!a.done || !b.done) {
+      if (!b.done && b.value.name === PARTS_PART) {
+        b = await right.next();
+        continue;
+      }
+      const listed = a.done ? undefined : a.value;
+      if (listed && 'digest' in listed) {
+        yield listed;
+        a = await left.next();
+        continue;
+      }
+      const order = !listed ? 1 : b.done ? -1 : byteOrder(listed.name, b.value.name);
+      yield { expected: order > 0 ? undefined : listed, actual: b.done || order < 0 ? undefined : b.value };
+      if (order <= 0) a = await left.next();
+      if (order >= 0) b = await right.next();
     }
-    const listed = a.done ? undefined : a.value;
-    if (listed && 'digest' in listed) {
-      yield listed;
-      a = await left.next();
-      continue;
-    }
-    const order = !listed ? 1 : b.done ? -1 : byteOrder(listed.name, b.value.name);
-    yield { expected: order > 0 ? undefined : listed, actual: b.done || order < 0 ? undefined : b.value };
-    if (order <= 0) a = await left.next();
-    if (order >= 0) b = await right.next();
+  } finally {
+    await Promise.all([left.return?.(), right.return?.()]);
   }
 }
 
