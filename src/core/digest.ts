@@ -32,20 +32,20 @@ export function digester(script = new URL('./digest.worker.ts', import.meta.url)
       const { ask } = thread;
       const stream = streams++;
       open += 1;
-      let left = false;
+      let over = false;
       return {
         async update(piece) {
-          if (!left) await ask({ stream, piece }).catch(() => {}); // `end` tells it
+          if (!over) await ask({ stream, piece }).catch(() => {}); // `end` tells it
         },
         async end() {
-          assert(!left);
-          left = true;
+          assert(!over);
+          over = true;
           return (await ask({ stream, piece: 'end' })) ?? '';
         },
         async [Symbol.asyncDispose]() {
           open -= 1;
-          if (!left && open > 0) ask({ stream, piece: 'forget' }).catch(() => {}); // a dead thread has forgotten it
-          left = true;
+          if (!over && open > 0) ask({ stream, piece: 'forget' }).catch(() => {}); // a dead thread has forgotten it
+          over = true;
           if (open > 0) return;
           const last = thread; // those before it have died
           thread = undefined;

@@ -62,6 +62,29 @@ test('inputs that fail are failures too, after what runs has ended', async () =>
   }
 });
 
+test('after a failure the inputs are closed, and it is the one that is thrown if that fails too', async () => {
+  let closed = 0;
+  const inputs = (close: () => Promise<never>): AsyncIterable<number> => ({
+    [Symbol.asyncIterator]: () => ({
+      next: async () => ({ done: false, value: 1 }),
+      return() {
+        closed += 1;
+        return close();
+      },
+    }),
+  });
+  const broken = (): never => {
+    throw new Error('closing failed');
+  };
+  for (const close of [async () => broken(), broken]) {
+    await assert.rejects(
+      mapBounded(inputs(close), 2, async () => await Promise.reject(new Error('the first'))),
+      /the first/,
+    );
+  }
+  assert.equal(closed, 2);
+});
+
 test('whoever stops reading early stops the work', async () => {
   const { work, now } = counted(numbers.length);
   for await (const result of mapOrdered(stream(), 3, work)) if (result === 4) break;

@@ -27,7 +27,9 @@ export async function mapBounded<T, R>(
   }
   await Promise.all(Array.from({ length: limit }, run));
   if (!failed) return results;
-  await iterator.return?.();
+  try {
+    await iterator.return?.();
+  } catch {} // the first failure is the cause
   throw failed.error;
 }
 
