@@ -9,7 +9,7 @@ import type { NamedStore, StackComponent } from '../engine/model.ts';
 import type { ComponentConfig, Config, StoreConfig } from './config/model.ts';
 
 export interface OpenStore extends AsyncDisposable, NamedStore {
-  /** Bytes that were put into its bucket since it was opened. */
+  /** Bytes that were put into its bucket since it was opened, the few of locks that are gone again included. */
   writtenBytes(): number;
 }
 
@@ -27,13 +27,17 @@ export async function openStack(
   choice: { stores?: readonly string[] | undefined; components?: readonly string[] | 'all' | undefined },
 ): Promise<OpenStack> {
   const chosen = pickComponents(config, choice.components ?? 'all');
+  const chosenStores = pickStores(config, choice.stores);
+  // What is wrong with a component is told at once, not after all tries to reach a store.
+  const settings = await Promise.all(chosen.map((each) => each.settings(ctx)));
   // Stores try their password in a thread of its own, and the drivers are loaded meanwhile.
   const [components, stores] = await Promise.allSettled([
-    Promise.all(chosen.map((each) => openStackComponent(ctx, config, each))),
-    openStores(ctx, pickStores(config, choice.stores)),
+    Promise.all(chosen.map((each, at) => openStackComponent(config, each, settings[at]))),
+    openStores(ctx, chosenStores),
   ]);
   if (components.status === 'rejected') {
-    if (stores.status === 'fulfilled') await stores.value[Symbol.asyncDispose]();
+    // Nothing was begun in the stores: what closing them says must not hide what has to be mended.
+    if (stores.status === 'fulfilled') await Promise.allSettled([stores.value[Symbol.asyncDispose]()]);
     throw components.reason;
   }
   if (stores.status === 'rejected') throw stores.reason;
@@ -122,8 +126,8 @@ async function openStores(ctx: Context, configs: readonly StoreConfig[]): Promis
   };
 }
 
-async function openStackComponent(ctx: Context, config: Config, each: ComponentConfig): Promise<StackComponent> {
-  const [driver, settings] = [await each.driver(), await each.settings(ctx)];
+async function openStackComponent(config: Config, each: ComponentConfig, settings: unknown): Promise<StackComponent> {
+  const driver = await each.driver();
   const tier = each.common.tier === undefined ? undefined : config.tiers[each.common.tier];
   return {
     name: each.name,
