@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { VERSION } from '../../src/cli/version.ts';
 import { mapBounded } from '../../src/core/parallel.ts';
-import { expectExit } from './lifeboat.ts';
+import { expectExit, type Ran } from './lifeboat.ts';
 
 const cwd = mkdtempSync(join(tmpdir(), 'lifeboat-usage-'));
 after(() => rmSync(cwd, { recursive: true, force: true }));
@@ -74,7 +74,7 @@ drills: { weekly: { schedule: "0 1 * * 0" } }
   );
   assert.match(
     cron.stdout,
-    /^CRON_TZ=Europe\/Berlin\n0 2 \* \* \* root set -a; \. \/etc\/lifeboat\/environment; lifeboat --config \S+ backup --plan nightly --scheduled$/m,
+    /^CRON_TZ=Europe\/Berlin\n0 2 \* \* \* root set -a; \[ ! -r \/etc\/lifeboat\/environment \] \|\| \. \/etc\/lifeboat\/environment; lifeboat --config \S+ backup --plan nightly --scheduled$/m,
   );
   const systemd = await expectExit(0, ['schedule', 'print', '--format', 'systemd', '--config', file], { cwd });
   assert.match(systemd.stdout, /^OnCalendar=\*-\*-\* 02:00:00 Europe\/Berlin$/m);
@@ -86,8 +86,45 @@ drills: { weekly: { schedule: "0 1 * * 0" } }
   for (const name of ['plan-nightly', 'drill-weekly']) {
     assert.match(
       readFileSync(join(cwd, `lifeboat-${name}.service`), 'utf8'),
-      /^\[Service\]\nType=oneshot\nEnvironmentFile=\/etc\/lifeboat\/environment\n/m,
+      /^\[Service\]\nType=oneshot\nEnvironmentFile=-\/etc\/lifeboat\/environment\n/m,
     );
     assert.match(readFileSync(join(cwd, `lifeboat-${name}.timer`), 'utf8'), /^\[Timer\]\nOnCalendar=/m);
+  }
+});
+
+test('schedules of secrets from elsewhere read the variables of the machine, too, and name those of Vault', async () => {
+  const file = join(cwd, 'vault.yaml');
+  writeFileSync(
+    file,
+    `stack: a
+stores: { s: { format: restic, bucket: "s3://b/p", password: "\${vault:secret/data/shop#password}" } }
+components: { f: { kind: files, paths: [/srv] } }
+plans: { nightly: { schedule: "0 2 * * *" } }
+`,
+  );
+  const print = (...args: string[]): Promise<Ran> => expectExit(0, ['schedule', 'print', '--config', file, ...args]);
+  const cron = await print();
+  assert.match(cron.stderr, /^warning: the configuration needs VAULT_ADDR, VAULT_TOKEN: /);
+  assert.match(cron.stdout, / root set -a; \[ ! -r \/etc\/lifeboat\/environment \] \|\| \. \/etc/);
+  assert.match((await print('--format', 'systemd')).stdout, /^EnvironmentFile=-\/etc\/lifeboat\/environment$/m);
+  writeFileSync(file, readFileSync(file, 'utf8').replace(/\$\{vault:.*?\}/, 'hush'));
+  assert.match((await print('--format', 'systemd')).stdout, /^EnvironmentFile=-\/etc\/lifeboat\/environment$/m);
+});
+
+test('a machine in UTC starts what is meant in UTC at its time, whatever the zone is called', async () => {
+  const file = join(cwd, 'zones.yaml');
+  const zones = ['UTC', 'GMT', 'Etc/UTC', 'Europe/London'];
+  const plans = zones.map((zone, at) => `p${at}: { schedule: "0 2 * * *", timezone: ${zone} }`);
+  writeFileSync(
+    file,
+    `stack: a
+stores: { s: { format: plain, bucket: ${join(cwd, 'store')} } }
+components: { f: { kind: files, paths: [/srv] } }
+plans: { ${plans.join(', ')} }
+`,
+  );
+  for (const TZ of ['GMT', 'Etc/UTC', 'UTC', 'UTC0']) {
+    const { stderr } = await expectExit(0, ['schedule', 'print', '--config', file], { env: { TZ } });
+    assert.match(stderr, /^warning: plan-p3 is meant in Europe\/London, and this machine is in UTC: [^\n]*\n$/, TZ);
   }
 });

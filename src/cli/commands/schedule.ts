@@ -7,7 +7,6 @@ import { calendarOf } from '../calendar.ts';
 import type { Config } from '../config/model.ts';
 import { needPlaceFor } from '../output.ts';
 import type { Bind } from '../session.ts';
-import { quoted } from '../shell.ts';
 
 interface Job {
   readonly name: string;
@@ -25,7 +24,7 @@ interface ScheduleFile {
   readonly text: string;
 }
 
-/** Lines NAME='value', as systemd and a shell read them. */
+/** Lines NAME='value', as systemd and a shell read them, where there are any: AWS knows some that we do not. */
 const VARIABLES = '/etc/lifeboat/environment';
 /** Where the system looks for them. */
 const FOLDERS = { cron: '/etc/cron.d', systemd: '/etc/systemd/system' };
@@ -51,12 +50,9 @@ Examples:
         hint: 'add schedule: "0 2 * * *" to a plan',
       });
     }
-    const variables = variablesOf(config);
-    const files =
-      format === 'cron'
-        ? [{ name: 'lifeboat', text: cronText(jobs, variables) }]
-        : jobs.flatMap((job) => unitsOf(job, variables));
-    const warnings = [...toBeSet(variables), ...(format === 'cron' ? otherZones(jobs) : [])];
+    const files = format === 'cron' ? [{ name: 'lifeboat', text: cronText(jobs) }] : jobs.flatMap(unitsOf);
+    const zones = format === 'cron' ? otherZones(jobs, session.ctx.now()) : [];
+    const warnings = [...toBeSet(variablesOf(config)), ...zones];
     for (const text of warnings) session.note(`warning: ${text}`);
     if (output === undefined)
       session.print(
@@ -107,10 +103,10 @@ function toBeSet(variables: readonly string[]): readonly string[] {
 }
 
 /** For /etc/cron.d. A percent sign would end the command there. */
-function cronText(jobs: readonly Job[], variables: readonly string[]): string {
-  const set = variables.length === 0 ? '' : `set -a; . ${VARIABLES}; `;
+function cronText(jobs: readonly Job[]): string {
+  const set = `set -a; [ ! -r ${VARIABLES} ] || . ${VARIABLES};`;
   const lines = jobs.map(({ name, schedule, timezone, command }) => {
-    return `# ${name}\nCRON_TZ=${timezone}\n${schedule} root ${set}${command.replaceAll('%', '\\%')}`;
+    return `# ${name}\nCRON_TZ=${timezone}\n${schedule} root ${set} ${command.replaceAll('%', '\\%')}`;
   });
   return [
     '# made by lifeboat schedule print',
@@ -123,10 +119,10 @@ function cronText(jobs: readonly Job[], variables: readonly string[]): string {
 }
 
 /** Jobs that a cron which does not know CRON_TZ starts at another time, where it runs on this machine. */
-function otherZones(jobs: readonly Job[]): readonly string[] {
-  const here = zoneOf(undefined);
+function otherZones(jobs: readonly Job[], now: Date): readonly string[] {
+  const here = zoneOf(undefined, now);
   return jobs
-    .filter(({ timezone }) => zoneOf(timezone) !== here)
+    .filter(({ timezone }) => zoneOf(timezone, now) !== here)
     .map(
       ({ name, timezone }) =>
         `${name} is meant in ${timezone}, and this machine is in ${here}: Debian's cron, which knows no CRON_TZ, would ` +
@@ -134,18 +130,23 @@ function otherZones(jobs: readonly Job[]): readonly string[] {
     );
 }
 
-/** One name for the several that a zone may have; this machine's own unless one is given. */
-function zoneOf(timeZone: string | undefined): string {
-  return new Intl.DateTimeFormat('en-US', { timeZone }).resolvedOptions().timeZone;
+/**
+ * One name for the several that a zone may have; this machine's own unless one is given. UTC has too many for Node to
+ * know them all, but is UTC in January and in July.
+ */
+function zoneOf(timeZone: string | undefined, now: Date): string {
+  const zone = new Intl.DateTimeFormat('en-US', { timeZone, timeZoneName: 'longOffset' });
+  const isUtc = [0, 6].every((month) => zone.format(Date.UTC(now.getUTCFullYear(), month)).endsWith(' GMT+00:00'));
+  return isUtc ? 'UTC' : zone.resolvedOptions().timeZone;
 }
 
-function unitsOf({ name, schedule, timezone, command }: Job, variables: readonly string[]): readonly ScheduleFile[] {
+function unitsOf({ name, schedule, timezone, command }: Job): readonly ScheduleFile[] {
   const service = [
     '[Unit]',
     `Description=Lifeboat ${name}`,
     '[Service]',
     'Type=oneshot',
-    ...(variables.length === 0 ? [] : [`EnvironmentFile=${VARIABLES}`]),
+    `EnvironmentFile=-${VARIABLES}`,
     `ExecStart=/usr/bin/env ${command.replaceAll('%', '%%')}`,
   ];
   const timer = [
@@ -159,4 +160,9 @@ function unitsOf({ name, schedule, timezone, command }: Job, variables: readonly
     { name: `lifeboat-${name}.service`, text: service.join('\n') },
     { name: `lifeboat-${name}.timer`, text: timer.join('\n') },
   ];
+}
+
+/** A word as a shell takes it. Plain ones stay as they are. */
+function quoted(word: string): string {
+  return /^[\w./:=@,+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -9,6 +9,8 @@ import { nearest } from '../../core/settings.ts';
 export const PLACEHOLDER = /\$\{([a-z-]+):([^}]*)\}/g;
 const SECRET_BYTES_MAX = 64 * 1024;
 const EXEC_DEADLINE_MS = 30_000;
+/** Without the first, Vault is looked for on this machine. */
+const VAULT_VARIABLES = ['VAULT_ADDR', 'VAULT_TOKEN'];
 
 type Resolve = (ctx: Context, argument: string) => Promise<string>;
 const RESOLVERS: Readonly<Record<string, Resolve>> = {
@@ -24,10 +26,13 @@ export function asksOthers(value: unknown): boolean {
   return /\$\{(?!env:|file:)[a-z-]+:/.test(JSON.stringify(value));
 }
 
-/** The variables that secrets of `value` are had from. */
+/** The variables that secrets of `value` are had from, or that a service is reached with which has them. */
 export function variablesIn(value: unknown): readonly string[] {
   const found = JSON.stringify(value).matchAll(PLACEHOLDER);
-  return [...found].flatMap(([, scheme, name]) => (scheme === 'env' && name !== undefined ? [name] : []));
+  return [...found].flatMap(([, scheme, argument = '']) => {
+    if (scheme === 'vault') return VAULT_VARIABLES;
+    return scheme === 'env' ? [argument] : [];
+  });
 }
 
 /** A copy of `value` with every placeholder replaced. `path` names where it stands, for messages. */
