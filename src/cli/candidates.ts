@@ -99,11 +99,12 @@ async function pointIds(ctx: Context, session: Session): Promise<readonly string
 
 /**
  * Whoever presses TAB has run nothing yet: a file that lies here by chance must not have secrets read and tried. It is
- * trusted when only this user, or root, can have written it.
+ * trusted when it belongs to this user, or root, and only its owner may write to it: a group may be anybody's.
  */
 async function isTrusted({ file }: Config): Promise<boolean> {
-  const { uid, mode } = await stat(file);
-  return (uid === 0 || uid === process.getuid?.()) && (mode & 0o002) === 0;
+  const found = await stat(file);
+  const isOurs = found.uid === 0 || found.uid === process.getuid?.();
+  return found.isFile() && isOurs && (found.mode & 0o022) === 0;
 }
 
 async function idsNearby(ctx: Context, config: Config): Promise<readonly string[]> {

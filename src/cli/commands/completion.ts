@@ -30,8 +30,8 @@ export function define(command: Command, bind: Bind): void {
   command.addHelpText(
     'after',
     `
-Points are offered from stores in directories, by a configuration that belongs to you or root and that not everybody can
-write to: TAB reads no secret for anybody else's, and asks no other host and no other program.
+Points are offered from stores in directories, by a configuration that belongs to you or root and that only its owner
+may write to: TAB reads no secret for anybody else's, and asks no other host and no other program.
 
 Example: lifeboat completion bash > /etc/bash_completion.d/lifeboat`,
   );
