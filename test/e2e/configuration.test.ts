@@ -2,7 +2,6 @@
 
 import assert from 'node:assert/strict';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { filesStack } from '../../src/cli/testing.ts';
 
@@ -62,7 +61,7 @@ const CASES: readonly Case[] = [
     title: 'two components of one name are told apart from one',
     replace: 'components:\n',
     by: 'components:\n  docs: { kind: files, paths: [/srv] }\n',
-    at: 'docs: { kind: files, paths: [/tmp',
+    at: `docs: { kind: files, paths: [${stack.dir}`,
     message: /two entries have this name/,
   },
   {
@@ -122,5 +121,4 @@ test('a file that is not there is named, with what to do', async () => {
     failure,
     `there is no configuration at ${stack.file}\nrun lifeboat init, or name the file with --config`,
   );
-  assert.ok(readFileSync(join(stack.dir, 'data', 'a.txt')).length > 0);
 });
