@@ -41,7 +41,7 @@ const WORKS: readonly Work[] = [
   { name: 'again, 1 % of it changed', verb: 'backup', on: 'stream', now: 'second', limits: { wall: 0.8 } },
   { name: 'again, unchanged', verb: 'backup', on: 'stream', limits: { wall: 1.2 } },
   { name: 'restore', verb: 'restore', on: 'stream', limits: { wall: 0.9 } },
-  { name: 'restore, both verified', verb: 'restore', on: 'stream', limits: {}, options: ['--verify'] },
+  { name: 'restore, restic with --verify', verb: 'restore', on: 'stream', limits: {}, options: ['--verify'] },
   { name: 'verify, all data read', verb: 'verify', on: 'stream', limits: { wall: 0.9 } },
   {
     name: 'first backup, small files',
@@ -52,7 +52,7 @@ const WORKS: readonly Work[] = [
   { name: 'small files, unchanged', verb: 'backup', on: 'small', limits: { wall: 1.2 } },
   { name: 'restore of small files', verb: 'restore', on: 'small', limits: { wall: 0.9 } },
   {
-    name: 'restore of small files, both verified',
+    name: 'restore of small files, restic with --verify',
     verb: 'restore',
     on: 'small',
     limits: {},
