@@ -76,3 +76,20 @@ test('where the packaged Node can not start for lack of glibc, the one of the ma
   assert.match(ran.stderr, /of the machine/);
   assert.equal(run(musl, ['--version'], pathWith('none-of-musl', 'exit 127')).status, 20);
 });
+
+test('the programs that it starts allocate memory as the user has it, not as Lifeboat does', () => {
+  const [config, seen] = [join(dir, 'lifeboat.yaml'), join(dir, 'seen')];
+  writeFileSync(
+    config,
+    `stack: a
+stores: { s: { format: restic, bucket: ${dir}/none, password: "\${exec:printenv MALLOC_MMAP_THRESHOLD_ > ${seen} || echo none > ${seen}}" } }
+components: { f: { kind: files, paths: [/srv] } }
+`,
+  );
+  const seenWith = (env: Readonly<Record<string, string>>): string => {
+    spawnSync('bin/lifeboat', ['--config', config, 'list'], { env: { PATH: '/usr/bin:/bin', ...env } });
+    return readFileSync(seen, 'utf8').trim();
+  };
+  assert.equal(seenWith({}), 'none');
+  assert.equal(seenWith({ MALLOC_MMAP_THRESHOLD_: '4096' }), '4096');
+});

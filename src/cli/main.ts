@@ -56,6 +56,9 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
 
+/** With bin/lifeboat's own value for this process: the programs that it starts get what the user has set, if anything. */
+const MALLOC = { variable: 'MALLOC_MMAP_THRESHOLD_', ours: '1048576' };
+
 /** Global options whose value is the next word. */
 const VALUED: readonly string[] = ['--config', '--log-level', '--progress'];
 
@@ -257,4 +260,5 @@ for (const stream of [process.stdout, process.stderr]) {
     if (error.code !== 'EPIPE' && error.code !== 'ERR_STREAM_DESTROYED') throw error;
   });
 }
+if (process.env[MALLOC.variable] === MALLOC.ours) delete process.env[MALLOC.variable];
 process.exitCode = await main(process.argv.slice(2));

@@ -7,6 +7,7 @@ export const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.u
 
 /** As bin/lifeboat starts Node. */
 const FLAGS = ['--disable-warning=ExperimentalWarning', '--min-semi-space-size=8', '--max-semi-space-size=8'];
+const MALLOC = { MALLOC_MMAP_THRESHOLD_: '1048576' };
 
 export interface Ran {
   readonly code: number | null;
@@ -27,7 +28,7 @@ export async function lifeboat(args: readonly string[], options: RunOptions = {}
   const { PATH = '', HOME = '', TMPDIR = '/tmp', NODE_COMPILE_CACHE = '' } = process.env;
   const child = spawn(process.execPath, [...FLAGS, main, ...args], {
     cwd: options.cwd,
-    env: { PATH, HOME, TMPDIR, NODE_COMPILE_CACHE, ...options.env },
+    env: { PATH, HOME, TMPDIR, NODE_COMPILE_CACHE, ...MALLOC, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   options.onStart?.(child);
