@@ -31,8 +31,8 @@ export function within(dir: Dir, name: Buffer): Buffer {
   return Buffer.concat([Buffer.from(`${SELF}/${dir.fd}/`), name]);
 }
 
-/** Where that very directory lies by now, its bytes as characters. */
-export function pathOf({ fd }: Dir): string {
+/** Where that very directory or file lies by now, its bytes as characters. */
+export function pathOf({ fd }: Pick<Dir, 'fd'>): string {
   return readlinkSync(`${SELF}/${fd}`, 'latin1');
 }
 

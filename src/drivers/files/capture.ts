@@ -1,4 +1,4 @@
-import { readlinkSync } from 'node:fs';
+import { type BigIntStats, readlinkSync } from 'node:fs';
 import { hostname, type as systemName } from 'node:os';
 import { INVENTORY_PART } from '../../core/inventory.ts';
 import type { Capture, Context, InventoryLine, InventoryReader, PartRef, Sink, Source } from '../../core/model.ts';
@@ -13,6 +13,7 @@ import {
   metadataOf,
   type Seen,
 } from './entries.ts';
+import { GONE, unlessGone } from './failures.ts';
 import { linkTable } from './links.ts';
 import { encode, partOf } from './names.ts';
 import { type FileRead, type FileReader, fileReader } from './read.ts';
@@ -27,7 +28,7 @@ const WARNINGS_MAX = 100;
 const SETTLED_NS = 2_000_000_000n;
 
 /** A file, as it was when it was read; `before` is what an earlier point says of it. Null when it was gone by then. */
-type Store = (found: Found, entry: Entry, before: Entry | undefined) => Promise<Entry | null>;
+type Store = (found: Found, before: Entry | undefined) => Promise<Entry | null>;
 
 export async function capture(ctx: Context, settings: FilesSettings, sink: Sink, previous?: Source): Promise<Capture> {
   const at = ctx.now().toISOString();
@@ -37,11 +38,11 @@ export async function capture(ctx: Context, settings: FilesSettings, sink: Sink,
   // Put only after the walk: a part that waits for others could hold the place that they wait for.
   await using inventory = await openSpool(ctx.scratch, INVENTORY_PART);
   await using entries = await openSpool(ctx.scratch, ENTRIES_PART);
-  const reader = fileReader(ctx);
-  const store: Store = async (found, entry, before) =>
+  const reader = fileReader(ctx, settings.root);
+  const store: Store = async (found, before) =>
     before && previous && isUnchanged(found, before)
-      ? await keepFile(ctx, sink, previous, found, { ...before, ...entry })
-      : await storeFile(ctx, { sink, reader, warnings }, found, entry);
+      ? await keepFile(ctx, sink, previous, found, before)
+      : await storeFile(ctx, { sink, reader, warnings }, found);
   for await (const batch of scan(ctx, settings, { warnings, store, earlier })) {
     await inventory.add(batch.map(inventoryText).join(''));
     await entries.add(batch.map(entryLine).join(''));
@@ -64,14 +65,14 @@ export async function capture(ctx: Context, settings: FilesSettings, sink: Sink,
 export function liveInventory(settings: FilesSettings, written: Written): InventoryReader {
   return {
     async *lines(ctx): AsyncIterable<InventoryLine> {
-      const reader = fileReader(ctx);
-      const digested: Store = async (found, entry) => {
+      const reader = fileReader(ctx, settings.root);
+      const digested: Store = async (found) => {
         const known = written.sumOf(found.stat);
-        if (known) return { ...entry, ...known, unread: true };
-        const file = await reader.read(found.path);
+        if (known) return { ...fileEntry(found.name, found.stat), ...known, unread: true };
+        const file = await reader.read(found.path, found.stat);
         if (!file) return null;
         if (file.streamed) for await (const _ of file.body) ctx.signal.throwIfAborted();
-        return { ...entry, ...file.sum() };
+        return { ...fileEntry(found.name, file.stat), ...file.sum() };
       };
       for await (const batch of scan(ctx, settings, { warnings: warningList(), store: digested, earlier: null })) {
         yield* batch.map(inventoryLine).filter((line) => line !== null);
@@ -111,11 +112,13 @@ async function* scan(
     const { name, path, stat } = found;
     const common = { name, ...metadataOf(stat) };
     if (stat.isDirectory()) return { ...common, type: 'directory' };
-    if (stat.isSymbolicLink()) return { ...common, type: 'symlink', target: encode(readlinkSync(path, 'buffer')) };
+    if (stat.isSymbolicLink()) {
+      const target = unlessGone(path, () => readlinkSync(path, 'buffer'), [...GONE, 'EINVAL']);
+      return target && { ...common, type: 'symlink', target: encode(target) };
+    }
     if (!stat.isFile()) return { ...common, type: 'other', target: kindOf(found) };
-    const file = { ...common, type: 'file' } as const;
-    if (stat.nlink === 1n) return await store(found, file, before);
-    const entry = await links.entryOf(stat, () => store(found, file, before));
+    if (stat.nlink === 1n) return await store(found, before);
+    const entry = await links.entryOf(stat, () => store(found, before));
     if (!entry || entry.name === name) return entry;
     return { ...common, type: 'hardlink', target: entry.name, bytes: entry.bytes, sha256: entry.sha256 };
   };
@@ -127,6 +130,10 @@ async function* scan(
   }
   if (links.unknown() > 0)
     warnings.add(`${links.unknown()} names of files with several are kept as files of their own`);
+}
+
+function fileEntry(name: string, stat: BigIntStats): Entry {
+  return { name, ...metadataOf(stat), type: 'file' };
 }
 
 function kindOf({ stat }: Found): string {
@@ -144,18 +151,19 @@ interface Storing {
 async function storeFile(
   ctx: Context,
   { sink, reader, warnings }: Storing,
-  found: Found,
-  entry: Entry,
+  { name, path, stat }: Found,
 ): Promise<Entry | null> {
-  const file = await reader.read(found.path);
+  const file = await reader.read(path, stat);
   if (!file) return null;
   const body = file.streamed ? watched(ctx, file) : file.body;
-  await sink.put(ctx, partOf(entry.name), body, { attributes: attributesOf(entry, found.stat) });
-  if (file.changed()) warnings.add(`${entry.name} changed while it was read`);
-  return { ...entry, ...file.sum(), ...(isSettled(ctx, file, found) ? { seen: seenOf(found) } : {}) };
+  const entry = fileEntry(name, file.stat);
+  await sink.put(ctx, partOf(name), body, { attributes: attributesOf(entry, file.stat) });
+  if (file.changed()) warnings.add(`${name} changed while it was read`);
+  return { ...entry, ...file.sum(), ...(isSettled(ctx, file) ? { seen: seenOf(file) } : {}) };
 }
 
-async function keepFile(ctx: Context, sink: Sink, previous: Source, found: Found, entry: Entry): Promise<Entry> {
+async function keepFile(ctx: Context, sink: Sink, previous: Source, found: Found, before: Entry): Promise<Entry> {
+  const entry = { ...before, ...fileEntry(found.name, found.stat) };
   const name = partOf(entry.name);
   const { point, component } = previous;
   const from: PartRef = { name, bytes: entry.bytes ?? 0, point, component };
@@ -170,12 +178,12 @@ async function* watched(ctx: Context, { body }: FileRead): AsyncIterable<Uint8Ar
   }
 }
 
-function isSettled(ctx: Context, file: FileRead, { stat }: Found): boolean {
+function isSettled(ctx: Context, file: FileRead): boolean {
   const now = BigInt(ctx.now().getTime()) * 1_000_000n;
-  return !file.changed() && BigInt(file.sum().bytes) === stat.size && stat.ctimeNs + SETTLED_NS < now;
+  return !file.changed() && BigInt(file.sum().bytes) === file.stat.size && file.stat.ctimeNs + SETTLED_NS < now;
 }
 
-function seenOf({ stat }: Found): Seen {
+function seenOf({ stat }: FileRead): Seen {
   return { ino: String(stat.ino), ctime_ns: String(stat.ctimeNs) };
 }
 

@@ -2,12 +2,25 @@
 
 import { Failure, systemCode } from '../../core/errors.ts';
 
+/** What the system says when a file is no more where it was. */
+export const GONE = ['ENOENT', 'ENOTDIR'];
+
 /** Runs system calls; a failure names what they were about, not our detour to it. */
 export function attempt<T>(label: string, call: () => T): T {
   try {
     return call();
   } catch (cause) {
     throw explained(label, cause);
+  }
+}
+
+/** As `attempt`; null where the system says one of `codes`. */
+export function unlessGone<T>(path: Buffer, call: () => T, codes: readonly string[] = GONE): T | null {
+  try {
+    return call();
+  } catch (cause) {
+    if (codes.includes(systemCode(cause))) return null;
+    throw explained(path.toString(), cause);
   }
 }
 

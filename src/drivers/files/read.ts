@@ -10,13 +10,15 @@ import {
   openSync,
   read as readFile,
   readSync,
+  realpathSync,
 } from 'node:fs';
 import { promisify } from 'node:util';
 import { bytesOf, readBuffer } from '../../core/bytes.ts';
 import { type Digester, digester } from '../../core/digest.ts';
 import { systemCode } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
-import { explained } from './failures.ts';
+import { pathOf } from './beneath.ts';
+import { explained, GONE, unlessGone } from './failures.ts';
 
 /** Neither a link that took the file's place nor a pipe that would make us wait. */
 const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -50,6 +52,8 @@ const CHUNKS = 3;
 const ATTEMPTS = 3;
 
 export interface FileRead {
+  /** Of that which was read, before it was: what a path led to when somebody looked may be another file. */
+  readonly stat: BigIntStats;
   /** False when `body` is one chunk that is there already. */
   readonly streamed: boolean;
   readonly body: Bytes;
@@ -60,25 +64,28 @@ export interface FileRead {
 }
 
 export interface FileReader {
-  /** Null when it is gone, or is no file any more. The body must be read to its end, or be returned from. */
-  read(path: Buffer): Promise<FileRead | null>;
+  /**
+   * Null when it is gone or no file any more, or when another one is met there than was seen, unless that one took its
+   * very place. The body must be read to its end, or be returned from.
+   */
+  read(path: Buffer, seen: BigIntStats): Promise<FileRead | null>;
 }
 
 /**
  * What the kernel has in memory is had directly for a fraction of what asking another thread costs. As soon as answers
  * take long, because a disk or a network is behind them, the next files are read by threads, several at a time.
  */
-export function fileReader(ctx: Context): FileReader {
+export function fileReader(ctx: Context, root: string): FileReader {
   const large: LargeFiles = { digests: digester(), spare: [] };
   let byThreads = 0;
   let averageMs = 0;
   return {
-    async read(path) {
+    async read(path, seen) {
       for (let attempt = 1; ; attempt++) {
         const calls = byThreads > 0 ? THREADED : DIRECT;
         byThreads = Math.max(0, byThreads - 1);
         const begun = ctx.monotonicMs();
-        const file = await readOnce(path, calls, large);
+        const file = await readOnce({ path, seen, root }, calls, large);
         if (calls === DIRECT) averageMs += (ctx.monotonicMs() - begun - averageMs) / FILES_AVERAGED;
         if (calls === DIRECT && averageMs > SLOW_MS) {
           byThreads = FILES_AFTER_SLOW;
@@ -90,27 +97,46 @@ export function fileReader(ctx: Context): FileReader {
   };
 }
 
-async function readOnce(path: Buffer, calls: Calls, large: LargeFiles): Promise<FileRead | null> {
-  const fd = await openIfThere(path, calls);
+interface Wanted {
+  readonly path: Buffer;
+  readonly seen: BigIntStats;
+  /** What the path begins with. */
+  readonly root: string;
+}
+
+async function readOnce(wanted: Wanted, calls: Calls, large: LargeFiles): Promise<FileRead | null> {
+  const fd = await openIfThere(wanted.path, calls);
   if (fd === null) return null;
   let streamed = false;
   try {
     const before = fstatSync(fd, { bigint: true });
-    if (!before.isFile()) return null;
+    if (!before.isFile() || !isWanted(fd, before, wanted)) return null;
     streamed = before.size > WHOLE_BYTES_MAX;
     if (streamed) return inChunks(fd, before, large);
     const data = await readUpTo(fd, Number(before.size), calls);
-    return whole(data, isChanged(before, fstatSync(fd, { bigint: true })));
+    return whole(data, before, isChanged(before, fstatSync(fd, { bigint: true })));
   } finally {
     if (!streamed) closeSync(fd);
   }
+}
+
+/**
+ * A file that was saved by a rename is another one, in the same place. What else is met was reached through a link that
+ * took the place of a directory above, and would be stored as if it belonged there.
+ */
+function isWanted(fd: number, met: BigIntStats, { path, seen, root }: Wanted): boolean {
+  if (met.ino === seen.ino && met.dev === seen.dev) return true;
+  if (seen.nlink > 1n) return false; // its other names would be taken for names of this one
+  const above = realpathSync.native(root, 'buffer');
+  const place = Buffer.concat([above, path.subarray(Buffer.byteLength(root))]);
+  return unlessGone(path, () => pathOf({ fd })) === place.toString('latin1');
 }
 
 async function openIfThere(path: Buffer, calls: Calls): Promise<number | null> {
   try {
     return await calls.open(path);
   } catch (cause) {
-    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO'].includes(systemCode(cause))) return null;
+    if ([...GONE, 'ELOOP', 'ENXIO'].includes(systemCode(cause))) return null;
     throw explained(path.toString(), cause);
   }
 }
@@ -126,9 +152,9 @@ async function readUpTo(fd: number, bytes: number, calls: Calls): Promise<Buffer
   return data.subarray(0, at);
 }
 
-function whole(data: Buffer, changed: boolean): FileRead {
+function whole(data: Buffer, stat: BigIntStats, changed: boolean): FileRead {
   const sum = { bytes: data.length, sha256: hash('sha256', data) };
-  return { streamed: false, body: bytesOf(data), changed: () => changed, sum: () => sum };
+  return { stat, streamed: false, body: bytesOf(data), changed: () => changed, sum: () => sum };
 }
 
 interface Chunk {
@@ -154,8 +180,8 @@ function* chunksInTurn(): Chunks {
   for (;;) yield* chunks;
 }
 
-function inChunks(fd: number, before: BigIntStats, { digests, spare }: LargeFiles): FileRead {
-  const size = Number(before.size);
+function inChunks(fd: number, stat: BigIntStats, { digests, spare }: LargeFiles): FileRead {
+  const size = Number(stat.size);
   let bytes = 0;
   let changed = false;
   let sha256 = '';
@@ -180,14 +206,14 @@ function inChunks(fd: number, before: BigIntStats, { digests, spare }: LargeFile
         next.catch(() => undefined); // thrown where it is awaited
         yield piece;
       }
-      changed = isChanged(before, fstatSync(fd, { bigint: true }));
+      changed = isChanged(stat, fstatSync(fd, { bigint: true }));
       sha256 = await digest.end();
       spare.push(chunks);
     } finally {
       closeSync(fd);
     }
   }
-  return { streamed: true, body: body(), changed: () => changed, sum: () => ({ bytes, sha256 }) };
+  return { stat, streamed: true, body: body(), changed: () => changed, sum: () => ({ bytes, sha256 }) };
 }
 
 function isChanged(before: BigIntStats, after: BigIntStats): boolean {

@@ -3,9 +3,9 @@
 import { type BigIntStats, lstatSync, readdirSync, realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { Failure, systemCode } from '../../core/errors.ts';
+import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import { explained } from './failures.ts';
+import { unlessGone } from './failures.ts';
 import { excluder } from './glob.ts';
 import { decode, encode, isDirectoryName } from './names.ts';
 import type { FilesSettings } from './settings.ts';
@@ -48,7 +48,7 @@ export async function* walk(
     if (excluded(name)) continue;
     const path = locate(settings, name);
     const seen = unlessGone(path, () => ({
-      stat: lstatSync(path, { bigint: true }),
+      stat: lstatSync(itself(path, name), { bigint: true }),
       names: isDirectoryName(name) ? namesIn(path, name) : [],
     }));
     if (!seen || seen.stat.isDirectory() !== isDirectoryName(name)) {
@@ -59,6 +59,11 @@ export async function* walk(
     levels.push(seen.names);
   }
   yield found;
+}
+
+/** With a '/' at its end, a link would be followed. The root was named by the user, and may be reached through one. */
+function itself(path: Buffer, name: string): Buffer {
+  return isDirectoryName(name) && name !== '/' ? path.subarray(0, -1) : path;
 }
 
 export function locate({ root }: FilesSettings, name: string): Buffer {
@@ -103,14 +108,4 @@ function namesIn(path: Buffer, name: string): string[] {
     names.push(`${name}${segment}${entry.isDirectory() ? '/' : ''}`);
   }
   return names.sort().reverse();
-}
-
-function unlessGone<T>(path: Buffer, look: () => T): T | null {
-  try {
-    return look();
-  } catch (cause) {
-    const code = systemCode(cause);
-    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
-    throw explained(path.toString(), cause);
-  }
 }
