@@ -80,6 +80,21 @@ test('a program that stops listening does not stall whoever feeds it', async () 
   assert.equal((await running.succeeded()).code, 0);
 });
 
+test('a chunk is written before the next one is asked for, as it is borrowed', async () => {
+  const [chunk, count] = [Buffer.alloc(4096), 400]; // small ones are what streams queue
+  async function* refilled(): Bytes {
+    for (let i = 0; i < count; i++) yield chunk.fill(i);
+  }
+  const slow = { program: 'sh', args: ['-c', 'sleep 0.2; exec cat'] };
+  const running = start(liveContext(), slow, { stdin: 'pipe' });
+  const [output] = await Promise.all([readAll(running.stdout), running.feed(refilled())]);
+  await running.succeeded();
+  assert.equal(output.length, count * chunk.length);
+  for (let i = 0; i < count; i++) {
+    assert.ok(output.subarray(i * chunk.length, (i + 1) * chunk.length).equals(chunk.fill(i)), `chunk ${i}`);
+  }
+});
+
 test('a program that had enough before its input ended does not hold up whoever feeds it', async () => {
   const running = start(liveContext(), { program: 'head', args: ['-c', '4'] }, { stdin: 'pipe' });
   async function* input(): Bytes {
