@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { renameSync, rmSync, symlinkSync } from 'node:fs';
+import { appendFileSync, mkdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { Failure, isFailure } from '../core/errors.ts';
@@ -166,7 +166,8 @@ describe('of the points of several stores', () => {
     const opened = { writtenBytes: () => 0, [Symbol.asyncDispose]: async () => undefined };
     const stores = [local, offsite].map((store) => ({ ...store, ...opened }));
     const verified = async (word: string) => {
-      const { results } = await verifyAll(testContext(), 'shop', { stores, failed: [] }, { word, readData: 0 });
+      const wish = { word, components: ['db', 'cache'], readData: 0 };
+      const { results } = await verifyAll(testContext(), 'shop', { stores, failed: [] }, wish);
       return results.map(({ store, verified: { points } }) => [store, points]);
     };
     assert.deepEqual(await verified('2026-11-20'), [
@@ -174,8 +175,25 @@ describe('of the points of several stores', () => {
       ['offsite', 1],
     ]);
     assert.deepEqual(await verified('2026-11-21-02'), [['local', 1]]);
-    assert.deepEqual(await verified('latest'), [['offsite', 1]]);
+    assert.deepEqual(await verified('latest'), [['local', 1]]);
     await assert.rejects(verified('2026-11-21'), (error) => isFailure(error, 'ambiguous'));
+  });
+
+  test('show, verify and restore call the same one the latest', async () => {
+    using stack = await filesStack();
+    mkdirSync(join(stack.dir, 'more'));
+    const more = `  notes: { kind: files, paths: [${join(stack.dir, 'more')}] }`;
+    appendFileSync(stack.file, `${more}\nplans: { small: { components: [docs], to: [one] } }\n`);
+    await stack.run('backup');
+    const { id } = (await stack.run('show')).json;
+    assert.equal((await stack.run('backup', '--plan', 'small')).exit, 0);
+    const restored = (await stack.run('restore', 'latest', '--preview')).json;
+    assert.deepEqual([(await stack.run('show')).json.id, restored.point], [id, id]);
+    const { stores } = (await stack.run('verify', 'latest')).json as { stores: { store: string }[] };
+    assert.deepEqual(
+      stores.map(({ store }) => store),
+      ['one', 'two'],
+    );
   });
 
   test('what none of them holds may lie in one that can not be read', async () => {

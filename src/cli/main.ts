@@ -149,7 +149,8 @@ async function perform(running: Running, action: (session: Session) => Promise<n
   try {
     return await action(session(ctx, running, view));
   } catch (error) {
-    if (!controller.signal.aborted || isFailure(error, 'interrupted')) throw error; // which may know the next step
+    const knowsNext = isFailure(error, 'interrupted') && error.hint !== undefined;
+    if (!controller.signal.aborted || knowsNext) throw error;
     throw interruption(controller.signal);
   } finally {
     view.clear();

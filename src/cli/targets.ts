@@ -36,7 +36,7 @@ export async function targetsOf(ctx: Context, pairs: readonly string[]): Promise
 }
 
 /** Itself, not by a reference. */
-export function holdsPassword(written: string): boolean {
+function holdsPassword(written: string): boolean {
   return PASSWORD_IN_URL.test(written.replaceAll(PLACEHOLDER, ''));
 }
 

@@ -94,6 +94,14 @@ test('data that came back while a restore in place was planned is not put over l
   );
 });
 
+test('data that came back while a restore was planned is refused over live data before anybody is asked', async () => {
+  const { plan, from } = await overLive(cold('GLACIER', 'thawing').need, false);
+  const back = { ...from, store: { ...from.store, archive: nothing } };
+  const { session } = newSession(testContext());
+  const restoring = thawFirst(session, plan, { from: back }, { thaw: 'standard' });
+  await assert.rejects(restoring, (error) => isFailure(error, 'target-not-empty'));
+});
+
 test('what is archived can be asked for while the live stack stands, and waiting for it over that is refused', async () => {
   const { need, asked } = cold();
   const { plan, from } = await overLive(need, false);

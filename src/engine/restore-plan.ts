@@ -1,7 +1,7 @@
 // What a restore would do, told before anything is touched.
 
 import { Failure, messageOf } from '../core/errors.ts';
-import type { CapturedComponent, Context, Probe, RecoveryPoint, Selection } from '../core/model.ts';
+import type { CapturedComponent, Context, Probe, RecoveryPoint, Selection, Verdict } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
 import { type Estimate, type Estimator, estimator } from './estimate.ts';
 import { heldBy, heldIn, type NamedStore, PARALLEL_DEFAULT, type StackComponent } from './model.ts';
@@ -25,8 +25,16 @@ export interface RestoreRequest {
   readonly safety?: readonly NamedStore[] | undefined;
   readonly jobs?: number | undefined;
   readonly parallel?: number | undefined;
-  /** Told of each component as soon as it is back. */
-  readonly onBack?: ((name: string) => void) | undefined;
+  /** Told of each component as soon as it is back, or has failed. */
+  readonly onEnd?: ((ended: Ended) => void) | undefined;
+}
+
+export interface Ended {
+  readonly name: string;
+  /** What was shown about the data that came back. */
+  readonly verdict: Verdict;
+  /** Why it did not come back; null when it did. */
+  readonly error: unknown;
 }
 
 /**

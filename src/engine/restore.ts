@@ -12,6 +12,7 @@ import { PARALLEL_DEFAULT, SAFETY_PLAN } from './model.ts';
 import { inOrder } from './order.ts';
 import { putProof } from './proofs.ts';
 import {
+  type Ended,
   planRestore,
   type RestorePlan,
   type RestoreRequest,
@@ -20,19 +21,14 @@ import {
   refuseFullTargets,
 } from './restore-plan.ts';
 
-export interface RestoreOutcome extends Timed {
-  readonly name: string;
+export interface RestoreOutcome extends Timed, Ended {
   readonly step: RestoreStep;
-  /** What was shown about the data that came back. */
-  readonly verdict: Verdict;
   readonly findings: Findings;
   readonly bytes: number;
   readonly method: string | null;
   readonly warnings: readonly string[];
   /** Names under which the old data was kept. */
   readonly keptAs: readonly string[];
-  /** Why it did not come back; null when it did. */
-  readonly error: unknown;
 }
 
 export interface RestoredPoint {
@@ -123,14 +119,13 @@ async function restoreStep(
     needEarlier(step, earlier);
     if (step.problem !== null) throw step.problem;
     done = await attemptStep(attempt);
-    request.onBack?.(step.name);
   } catch (error) {
     const verdict = verdictOf(error, attempt.watch);
     book.add({ check: `${step.name} comes back`, verdict, detail: messageOf(error) });
     done = { error };
   }
   const findings = book.sum();
-  return {
+  const outcome = {
     name: step.name,
     step,
     verdict: findings.verdict,
@@ -146,6 +141,8 @@ async function restoreStep(
     endedMs: ctx.monotonicMs() - originMs,
     after: [...earlier.keys()],
   };
+  request.onEnd?.(outcome);
+  return outcome;
 }
 
 interface Attempt {

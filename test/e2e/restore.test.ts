@@ -1,7 +1,7 @@
 // Restores of a real PostgreSQL through the command: what is shown, chosen, refused, replaced and kept.
 
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { missing } from '../servers/need.ts';
@@ -120,23 +120,45 @@ test('20: without pg_restore of the right version nothing is begun', { skip }, a
   configure(config());
 });
 
+/** PostgreSQL's programs, with a pg_restore that ends so. */
+function bin(end: string): string {
+  const made = join(dir, end.replace(/\W/g, ''));
+  mkdirSync(made);
+  for (const each of ['pg_dump', 'psql', 'pg_dumpall']) symlinkSync(join(postgres.bin, each), join(made, each));
+  const real = `exec "${join(postgres.bin, 'pg_restore')}" "$@"`;
+  const script = `#!/bin/sh\ncase "$*" in *--version*|*--list*|*-l*) ${real};; esac\n${end}\n`;
+  writeFileSync(join(made, 'pg_restore'), script);
+  chmodSync(join(made, 'pg_restore'), 0o755);
+  return made;
+}
+
 test('21 and 22: a pg_restore that dies or hangs is no success', { skip }, async () => {
-  const bin = (end: string): string => {
-    const made = join(dir, end.replace(/\W/g, ''));
-    mkdirSync(made);
-    for (const each of ['pg_dump', 'psql', 'pg_dumpall']) symlinkSync(join(postgres.bin, each), join(made, each));
-    const real = `exec "${join(postgres.bin, 'pg_restore')}" "$@"`;
-    const script = `#!/bin/sh\ncase "$*" in *--version*|*--list*|*-l*) ${real};; esac\n${end}\n`;
-    writeFileSync(join(made, 'pg_restore'), script);
-    chmodSync(join(made, 'pg_restore'), 0o755);
-    return made;
-  };
   configure(config(`bin_dir: ${bin('echo "out of luck" >&2; exit 7')}`));
   const died = await run(21, 'restore', 'latest', ...to('died'));
   assert.equal(errorOf(died), 'program-failed');
   assert.match(died.stdout, /out of luck/);
   configure(config(`bin_dir: ${bin('exec sleep 60')}, deadline: 3s`));
   assert.equal(errorOf(await run(22, 'restore', 'latest', ...to('hung'))), 'timeout');
+  configure(config());
+});
+
+test('a restore that brought back one component and broke off in another says how to go on', { skip }, async () => {
+  const uploads = join(dir, 'uploads');
+  const both = (settings: string): void =>
+    configure(config(settings).replace(/ }\n$/, `, uploads: { kind: files, paths: [${uploads}] } }\n`));
+  mkdirSync(uploads);
+  both(`bin_dir: ${postgres.bin}`);
+  await run(0, 'backup');
+  rmSync(uploads, { recursive: true });
+  both(`bin_dir: ${bin('exec sleep 61')}, deadline: 3s`);
+  const ran = await run(3, 'restore', 'latest', ...to('half'));
+  const { point, hint } = ran.json() as { point: string; hint: string };
+  const how = ['--store', 'main', '--in-place', '--only', 'main-db'];
+  assert.match(hint, new RegExp(`go on with the same command for point ${point} with ${how.join(' ')}$`));
+  both(`bin_dir: ${postgres.bin}`);
+  await run(0, 'restore', point, ...to('half'), ...how);
+  assert.equal(await count('half'), 101);
+  assert.ok(existsSync(uploads));
   configure(config());
 });
 

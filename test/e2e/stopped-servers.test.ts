@@ -83,17 +83,17 @@ async function stopped(...args: string[]): Promise<string> {
   return error.hint;
 }
 
-const GO_ON = /go on with: lifeboat (restore \S+ --in-place --only main-db --yes)$/;
+const GO_ON = /go on with the same command for point (\S+) with (--store main --in-place --only main-db)$/;
 
 async function goesOn(hint: string): Promise<void> {
-  const [, command] = GO_ON.exec(hint) ?? [];
-  assert.ok(command, hint);
-  await run(0, ...command.split(' '));
+  const [, point, how] = GO_ON.exec(hint) ?? [];
+  assert.ok(point && how, hint);
+  await run(0, 'restore', point, '--yes', ...how.split(' '));
   assert.deepEqual(await query(shop, 'SELECT count(*)::int AS rows FROM orders'), [{ rows: ROWS }]);
   await run(0, 'restore', '--drop-old', '--yes');
 }
 
-test('a restore of PostgreSQL that is stopped names the command that goes on with it', { skip }, async () => {
+test('a restore of PostgreSQL that is stopped says how the command goes on with it', { skip }, async () => {
   await query(postgres.url, 'DROP DATABASE shop');
   await goesOn(await stopped('restore', 'latest', '--yes'));
 });

@@ -64,13 +64,14 @@ const moving = (told: string): boolean => /"bytes":[1-9]/.test(told);
 const locked = (): boolean =>
   readdirSync(join(dir, 'main'), { recursive: true }).some((path) => /^locks\/./.test(`${path}`));
 
-test('a restore that is stopped marks what is half there, and names the command that goes on with it', async () => {
+test('a restore that is stopped marks what is half there, and says how the command goes on with it', async () => {
   rmSync(uploads, { recursive: true });
   const hint = await stopped(moving, 'restore', 'latest', '--yes', '--store', 'main');
-  const [, command = ''] = /go on with: lifeboat (.*)$/.exec(hint) ?? [];
-  assert.match(command, /^restore \d{4}-\d\d-\d\d-\d{6} --in-place --only uploads --store main --yes$/);
+  const [, point = '', how = ''] = /go on with the same command for point (\S+) with (.*)$/.exec(hint) ?? [];
+  assert.match(point, /^\d{4}-\d\d-\d\d-\d{6}$/);
+  assert.equal(how, '--store main --in-place --only uploads');
   await run(12, 'restore', 'latest', '--yes');
-  await run(0, ...command.split(' '));
+  await run(0, 'restore', point, '--yes', ...how.split(' '));
   assert.deepEqual(
     FILES.map((name) => readFileSync(join(uploads, name)).equals(held[FILES.indexOf(name)] ?? Buffer.of())),
     FILES.map(() => true),

@@ -31,7 +31,7 @@ components: { uploads: { kind: files, paths: [${uploads}] } }
 `;
 }
 
-/** Runs the command at a terminal, where `typing` answers what is shown. */
+/** Runs the command at a terminal, where `typing` answers what is shown: its process id first. */
 async function atTerminal(
   args: readonly string[],
   typing?: (shown: string, keyboard: NonNullable<ChildProcess['stdin']>) => void,
@@ -39,7 +39,7 @@ async function atTerminal(
   const line = [process.execPath, '--disable-warning=ExperimentalWarning', main, ...args]
     .map((word) => `'${word}'`)
     .join(' ');
-  const child = spawn('script', ['-qec', line, '/dev/null'], {
+  const child = spawn('script', ['-qec', `echo "process $$"; exec ${line}`, '/dev/null'], {
     cwd: dir,
     env: { ...process.env, TERM: 'xterm' },
     stdio: ['pipe', 'pipe', 'inherit'],
@@ -111,4 +111,15 @@ test('Ctrl-C at a question leaves everything as it is', { skip }, async () => {
   });
   assert.equal(code, 130, shown);
   assert.match(shown, /nothing was touched/);
+});
+
+test('a signal at a question leaves everything as it is, and says what to do next', { skip }, async () => {
+  let asked = false;
+  const { code, shown } = await atTerminal(['restore', 'latest', '--in-place'], (seen) => {
+    if (asked || !/to go on/.test(seen)) return;
+    asked = true;
+    process.kill(Number(/^process (\d+)/.exec(seen)?.[1]), 'SIGTERM');
+  });
+  assert.equal(code, 130, shown);
+  assert.match(shown, /stopped by SIGTERM\s+run the same command again to go on/);
 });

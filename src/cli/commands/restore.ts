@@ -1,16 +1,21 @@
 import type { Command } from 'commander';
 import { ERRORS, Failure, isFailure, messageOf } from '../../core/errors.ts';
-import type { Selection } from '../../core/model.ts';
+import type { Context, Selection } from '../../core/model.ts';
 import { type RestoredPoint, type RestoreOutcome, restorePoint } from '../../engine/restore.ts';
-import { planRestore, type RestorePlan, type RestoreRequest, refuseFullTargets } from '../../engine/restore-plan.ts';
+import {
+  type Ended,
+  planRestore,
+  type RestorePlan,
+  type RestoreRequest,
+  refuseFullTargets,
+} from '../../engine/restore-plan.ts';
 import { pointNeed } from '../../engine/thaw.ts';
 import { type ChosenIn, chooseEverywhere, listEverywhere, noteUnreadable, unreadableJson } from '../across.ts';
 import { confirm } from '../confirm.ts';
 import { namesOption, repeatedOption } from '../options.ts';
 import { type Bind, errorJson, type Session } from '../session.ts';
-import { quoted } from '../shell.ts';
 import { type OpenStack, openStack, pickComponents, pickStores } from '../stack.ts';
-import { holdsPassword, targetsOf, withoutPassword } from '../targets.ts';
+import { targetsOf, withoutPassword } from '../targets.ts';
 import { bytesText, durationText, table } from '../terminal.ts';
 import {
   archivedJson,
@@ -106,51 +111,44 @@ Examples:
       session.print({ point: plan.point.id, ...later.json }, later.text);
       return 3;
     }
-    const restored = await restoreOrSayHow(session, options, request, { ...plan, archived: null });
-    session.print(restoredJson(restored, choice), () => restoredText(restored));
+    const { restored, hint } = await restoreOrSayHow(session.ctx, options, request, { ...plan, archived: null });
+    session.print({ ...restoredJson(restored, choice), hint }, () => restoredText(restored, hint));
     return restored.complete && unreadable.length === 0 ? 0 : 3;
   });
 }
 
-/** A restore that broke off goes on by another command: its target is no longer empty. */
-async function restoreOrSayHow(
-  session: Session,
+/** A restore that broke off does not go on by the same command: its targets are no longer empty. */
+export async function restoreOrSayHow(
+  ctx: Context,
   options: Options,
   request: RestoreRequest,
   plan: RestorePlan,
-): Promise<RestoredPoint> {
-  // Only where nothing was seen beforehand is what is there now ours to replace.
+): Promise<{ readonly restored: RestoredPoint; readonly hint: string | undefined }> {
+  // What is there now is ours to replace only where nothing was seen beforehand, and nothing came there since.
   const left = new Set(plan.steps.filter(({ problem }) => problem === null).map(({ name }) => name));
+  const onEnd = ({ name, verdict, error }: Ended): void => {
+    if ((error === null && verdict !== 'fail') || isFailure(error, 'target-not-empty')) left.delete(name);
+  };
+  const hintAfter = (errors: readonly unknown[]): string | undefined => {
+    if (!errors.some(mayPass) || options.inPlace || left.size === 0) return undefined;
+    if (options.select) return 'remove what has come into the target so far, then run the same command again';
+    const how = `--store ${request.from.name} --in-place --only ${[...left].join(',')}`;
+    return `what has come back so far stays; go on with the same command for point ${plan.point.id} with ${how}`;
+  };
   try {
-    return await restorePoint(session.ctx, { ...request, onBack: (name) => left.delete(name) }, plan);
+    const restored = await restorePoint(ctx, { ...request, onEnd }, plan);
+    return { restored, hint: hintAfter(restored.outcomes.map(({ error }) => error)) };
   } catch (error) {
-    if (!isFailure(error) || !ERRORS[error.code].retry || options.inPlace || left.size === 0) throw error;
-    const known = error.code === 'interrupted' ? undefined : error.hint;
-    const hint = known ?? hintToGoOn(session, options, plan.point.id, [...left]);
-    throw new Failure(error.code, error.message, { cause: error, hint });
+    const hint = hintAfter([error]);
+    if (!isFailure(error) || hint === undefined) throw error;
+    const hints = error.hint === undefined || error.code === 'interrupted' ? [hint] : [error.hint, hint];
+    throw new Failure(error.code, error.message, { cause: error, hint: hints.join('; ') });
   }
 }
 
-export function hintToGoOn(
-  { globals }: Pick<Session, 'globals'>,
-  options: Options,
-  point: string,
-  left: readonly string[],
-): string {
-  if (options.select) return 'remove what has come into the target so far, then run the same command again';
-  const wanted = (name: string): boolean => left.includes(name.slice(0, name.indexOf('=')));
-  const to = (options.to ?? []).filter(wanted).map((pair) => (holdsPassword(pair) ? withoutPassword(pair) : pair));
-  const words = [
-    'lifeboat',
-    ...(globals.config === undefined ? [] : ['--config', globals.config]),
-    ...['restore', point, '--in-place', '--only', left.join(',')],
-    ...to.flatMap((pair) => ['--to', pair]),
-    ...(options.store === undefined ? [] : ['--store', options.store.join(',')]),
-    ...(options.jobs === undefined ? [] : ['--jobs', options.jobs]),
-    ...(options.terminateConnections ? ['--terminate-connections'] : []),
-    ...(options.yes ? ['--yes'] : []),
-  ];
-  return `what has come back so far stays; go on with: ${words.map(quoted).join(' ')}`;
+/** What only waited for another says nothing about that one. */
+function mayPass(error: unknown): boolean {
+  return isFailure(error) && error.code !== 'blocked' && ERRORS[error.code].retry;
 }
 
 function requestOf(
@@ -222,8 +220,10 @@ export async function thawFirst(
   const agreed = need && plan.archived && (await confirmThaw(session, need, plan.archived, options));
   if (!agreed || options.wait) await confirmRestore(session, plan, options);
   const later = agreed && (await thaw(session, need, agreed, options));
-  if (agreed && !later && !options.wait) await confirmRestore(session, plan, options); // it came back meanwhile
-  return later;
+  if (!agreed || later || options.wait) return later;
+  refuseFullTargets(plan.steps); // it came back meanwhile
+  await confirmRestore(session, plan, options);
+  return null;
 }
 
 /** Over data, its name is typed; into empty targets a yes is enough. */
@@ -331,7 +331,7 @@ function restoredJson(restored: RestoredPoint, { store, unreadable }: ChosenIn):
   };
 }
 
-function restoredText(restored: RestoredPoint): string {
+function restoredText(restored: RestoredPoint, hint: string | undefined): string {
   const rows = restored.outcomes.map((each) => [
     each.name,
     each.error === null ? (each.verdict === 'pass' ? 'back, proved equal' : `back, ${each.verdict}`) : 'NOT BACK',
@@ -349,6 +349,7 @@ function restoredText(restored: RestoredPoint): string {
     ...restored.outcomes.flatMap(outcomeLines),
     ...safetyLines(restored),
     ...restored.warnings.map((text) => `warning: ${text}`),
+    ...(hint === undefined ? [] : [hint]),
   ].join('\n');
 }
 

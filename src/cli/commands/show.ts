@@ -26,7 +26,8 @@ export function define(command: Command, bind: Bind): void {
     const config = await session.config();
     await using stack = await openStack(session.ctx, config, { stores: store, components: [] });
     const listing = await listEverywhere(session.ctx, stack);
-    const { id } = chooseEverywhere(listing, config.stack, { word }).chosen.point;
+    const wanted = { word, components: config.components.map(({ name }) => name) };
+    const { id } = chooseEverywhere(listing, config.stack, wanted).chosen.point;
     const each = pointsOf(listing).find(({ point }) => point.id === id);
     if (!each) throw new Error(`point ${id} was chosen from the list`);
     session.print(toJson(each, listing), () => toText(each));

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { Failure } from '../../core/errors.ts';
 import type { Context, RecoveryPoint } from '../../core/model.ts';
 import type { NamedStore } from '../../engine/model.ts';
+import type { Wanted } from '../../engine/points.ts';
 import { type Verified, verifyPoints } from '../../engine/verify.ts';
 import { chooseEverywhere, listEverywhere, noteUnreadable, unreadableJson } from '../across.ts';
 import { namesOption } from '../options.ts';
@@ -36,7 +37,8 @@ Examples:
     const readData = shareOf(options.readData);
     const config = await session.config();
     await using stack = await openStack(ctx, config, { stores: options.store, components: [] });
-    const { results, unreadable } = await verifyAll(ctx, config.stack, stack, { word, readData });
+    const components = config.components.map(({ name }) => name);
+    const { results, unreadable } = await verifyAll(ctx, config.stack, stack, { word, components, readData });
     const json = { stores: results.map(toJson), ...unreadableJson(unreadable) };
     session.print(json, () => results.map(toText).join('\n'));
     noteUnreadable(session, unreadable);
@@ -59,17 +61,25 @@ interface Target {
   readonly points?: readonly RecoveryPoint[];
 }
 
+interface Wish {
+  /** All of every store when left out. */
+  readonly word: string | undefined;
+  /** All that is configured: the latest point is the one that restore and drill would take. */
+  readonly components: readonly string[];
+  readonly readData: number;
+}
+
 /** Of every store that can be read. Throws when there is none, or none has the point. */
 export async function verifyAll(
   ctx: Context,
   stack: string,
   open: Pick<OpenStack, 'stores' | 'failed'>,
-  { word, readData }: { readonly word: string | undefined; readonly readData: number },
+  { word, components, readData }: Wish,
 ): Promise<{ readonly results: readonly Result[]; readonly unreadable: OpenStack['failed'] }> {
   const { targets, failed } =
     word === undefined
       ? { targets: open.stores.map((store): Target => ({ store })), failed: open.failed }
-      : await targetsOf(ctx, stack, open, word);
+      : await targetsOf(ctx, stack, open, { word, components });
   const results: Result[] = [];
   const unreadable = [...failed];
   for (const { store, points } of targets) {
@@ -89,10 +99,10 @@ async function targetsOf(
   ctx: Context,
   stack: string,
   open: Pick<OpenStack, 'stores' | 'failed'>,
-  word: string,
+  wanted: Wanted,
 ): Promise<{ readonly targets: readonly Target[]; readonly failed: OpenStack['failed'] }> {
   const listing = await listEverywhere(ctx, open);
-  const { id } = chooseEverywhere(listing, stack, { word }).chosen.point;
+  const { id } = chooseEverywhere(listing, stack, wanted).chosen.point;
   const targets = listing.stores.flatMap(({ store, views }): Target[] => {
     const view = views.find(({ point }) => point.id === id && point.stack === stack);
     return view ? [{ store, points: [view.point] }] : [];
