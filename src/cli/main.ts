@@ -56,7 +56,7 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
 
-/** With bin/lifeboat's own value for this process: the programs that it starts get what the user has set, if anything. */
+/** bin/lifeboat's own value, for this process only: what it starts gets the user's, if there is one. */
 const MALLOC = { variable: 'MALLOC_MMAP_THRESHOLD_', ours: '1048576' };
 
 /** Global options whose value is the next word. */
