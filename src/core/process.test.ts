@@ -29,7 +29,10 @@ test('a program is given what it needs: input, environment, directory', async ()
   const script =
     'process.stdin.on("data", (d) => console.log(String(d), process.env.GIVEN, process.env.OWN, process.cwd()))';
   const command = { ...node(script), env: { OWN: 'by the command' }, cwd: '/' };
-  assert.equal(await run(ctx, command, { input: bytesOf('fed') }), 'fed by the context by the command /\n');
+  const running = start(ctx, command, { stdin: 'pipe' });
+  await running.feed(bytesOf('fed'));
+  assert.equal((await readAll(running.stdout)).toString(), 'fed by the context by the command /\n');
+  await running.succeeded();
 });
 
 test('an exit code other than 0 is a failure with its last words', async () => {

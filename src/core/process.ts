@@ -74,7 +74,7 @@ export function start(ctx: Context, command: Command, options: StartOptions = {}
 
   const onAbort = (): void => void stop();
   ctx.signal.addEventListener('abort', onAbort, { once: true });
-  function release(): void {
+  function unwatch(): void {
     clearTimeout(timer);
     ctx.signal.removeEventListener('abort', onAbort);
   }
@@ -82,8 +82,8 @@ export function start(ctx: Context, command: Command, options: StartOptions = {}
   const exit = waitForExit(child, command);
   exit.then(
     // A child of its own may hold the output open and be waited for: until that is closed, deadline and abort hold.
-    () => (group.lives() && !stdout.closed ? stdout.once('close', release) : release()),
-    release, // reported to whoever awaits ended()
+    () => (group.lives() && !stdout.closed ? stdout.once('close', unwatch) : unwatch()),
+    unwatch, // reported to whoever awaits ended()
   );
 
   async function stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
@@ -119,17 +119,11 @@ export function start(ctx: Context, command: Command, options: StartOptions = {}
 }
 
 /** Runs a program whose output is small to its success and returns its standard output. */
-export async function run(
-  ctx: Context,
-  command: Command,
-  options: StartOptions & { input?: Bytes } = {},
-): Promise<string> {
-  const running = start(ctx, command, { ...options, stdin: options.input ? 'pipe' : 'ignore' });
-  const fed = options.input ? running.feed(options.input) : undefined;
+export async function run(ctx: Context, command: Command, options: Omit<StartOptions, 'stdin'> = {}): Promise<string> {
+  const running = start(ctx, command, options);
   const output: Uint8Array[] = [];
   for await (const chunk of running.stdout) output.push(Buffer.from(chunk));
   await running.succeeded();
-  await fed;
   return Buffer.concat(output).toString('utf8');
 }
 
