@@ -11,6 +11,7 @@ import {
   entryLine,
   inventoryLine,
   metadataOf,
+  mtimeOf,
   type Seen,
 } from './entries.ts';
 import { GONE, unlessGone } from './failures.ts';
@@ -157,7 +158,7 @@ async function storeFile(
   if (!file) return null;
   const body = file.streamed ? watched(ctx, file) : file.body;
   const entry = fileEntry(name, file.stat);
-  await sink.put(ctx, partOf(name), body, { attributes: attributesOf(entry, file.stat) });
+  await sink.put(ctx, partOf(name), body, { attributes: attributesOf(entry) });
   if (file.changed()) warnings.add(`${name} changed while it was read`);
   return { ...entry, ...file.sum(), ...(isSettled(ctx, file) ? { seen: seenOf(file) } : {}) };
 }
@@ -167,7 +168,7 @@ async function keepFile(ctx: Context, sink: Sink, previous: Source, found: Found
   const name = partOf(entry.name);
   const { point, component } = previous;
   const from: PartRef = { name, bytes: entry.bytes ?? 0, point, component };
-  await sink.keep(ctx, name, from, { attributes: attributesOf(entry, found.stat) });
+  await sink.keep(ctx, name, from, { attributes: attributesOf(entry) });
   return entry;
 }
 
@@ -192,7 +193,7 @@ function isUnchanged({ stat }: Found, { type, seen, mtime_ns, bytes = -1 }: Entr
     type === 'file' &&
     seen?.ino === String(stat.ino) &&
     seen.ctime_ns === String(stat.ctimeNs) &&
-    mtime_ns === String(stat.mtimeNs) &&
+    mtime_ns === mtimeOf(stat) &&
     BigInt(bytes) === stat.size
   );
 }

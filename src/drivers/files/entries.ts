@@ -12,6 +12,10 @@ export const ENTRIES_PART = 'entries.ndjson';
 const LINE_SHOWN = 200;
 const REQUIRED_FIELDS = 6;
 
+/** The years 0 to 9999, beyond which other readers of a store know no times. File systems do. */
+const MTIME_NS_MIN = BigInt(Date.parse('0000-01-01T00:00:00Z')) * 1_000_000n;
+const MTIME_NS_MAX = BigInt(Date.parse('9999-12-31T23:59:59.999Z')) * 1_000_000n + 999_999n;
+
 const TYPES = ['file', 'directory', 'symlink', 'hardlink', 'other'] as const;
 
 export interface Entry {
@@ -112,21 +116,29 @@ function isCount(value: unknown): value is number {
 }
 
 function isNanoseconds(value: unknown): boolean {
-  return typeof value === 'string' && /^-?\d{1,20}$/.test(value);
+  return typeof value === 'string' && /^-?\d{1,21}$/.test(value);
 }
 
 /** What all kinds of entries have in common. */
-export function metadataOf(stat: BigIntStats): Pick<Entry, 'mode' | 'uid' | 'gid' | 'mtime_ns'> {
+export function metadataOf(
+  stat: Pick<BigIntStats, 'mode' | 'uid' | 'gid' | 'mtimeNs'>,
+): Pick<Entry, 'mode' | 'uid' | 'gid' | 'mtime_ns'> {
   return {
     mode: Number(stat.mode) & 0o7777,
     uid: Number(stat.uid),
     gid: Number(stat.gid),
-    mtime_ns: String(stat.mtimeNs),
+    mtime_ns: mtimeOf(stat),
   };
 }
 
-export function attributesOf({ mode, uid, gid }: Entry, { mtimeMs }: BigIntStats): FileAttributes {
-  return { mode, uid, gid, mtime: new Date(Number(mtimeMs)).toISOString() };
+/** In nanoseconds. */
+export function mtimeOf({ mtimeNs }: Pick<BigIntStats, 'mtimeNs'>): string {
+  if (mtimeNs < MTIME_NS_MIN) return String(MTIME_NS_MIN);
+  return String(mtimeNs > MTIME_NS_MAX ? MTIME_NS_MAX : mtimeNs);
+}
+
+export function attributesOf({ mode, uid, gid, mtime_ns }: Entry): FileAttributes {
+  return { mode, uid, gid, mtime: new Date(Number(BigInt(mtime_ns) / 1_000_000n)).toISOString() };
 }
 
 /** What equality is about; null for what is noted only. Times are restored and not compared. */

@@ -23,7 +23,7 @@ const fileSchema = z.strictObject({
   mode: z.number().int().min(0).max(0o7777),
   uid: z.number().int(),
   gid: z.number().int(),
-  mtime_ns: z.string().regex(/^-?\d{1,20}$/),
+  mtime_ns: z.string().regex(/^-?\d{1,21}$/),
   bytes: z.number().int(),
   sha256: z.hex(),
   content: z.base64(),
