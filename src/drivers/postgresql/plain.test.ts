@@ -33,20 +33,31 @@ describe('a dump that an old script wrote', () => {
   });
 
   for (const major of [15, 18] as const) {
-    it(`of PostgreSQL ${major} is taken when it is whole, and never when it is not`, async (t) => {
+    it(`of PostgreSQL ${major} is taken when it is whole, and not when its end is missing`, async (t) => {
       if (!(await needServer(t, `postgres-${major}`))) return;
       await using server = await startPostgres(major);
       await createDatabase(server, 'shop', 'create table orders as select generate_series(1, 2000) as id');
       const env = { PGHOST: server.host, PGPORT: `${server.port}`, PGUSER: server.user, PGPASSWORD: server.password };
+      const texts = new Map<string, string>();
       for (const line of ['pg_dump shop', 'pg_dump --verbose shop', 'pg_dumpall', 'pg_dumpall --globals-only']) {
         const [program = '', ...args] = line.split(' ');
-        const { stdout: text } = await exec(join(server.bin, program), args, { env });
+        texts.set(line, (await exec(join(server.bin, program), args, { env })).stdout);
+      }
+      const [globals, all] = [texts.get('pg_dumpall --globals-only') ?? '', texts.get('pg_dumpall') ?? ''];
+      texts.set('roles before a database', globals + texts.get('pg_dump shop'));
+      texts.set('roles after a database', texts.get('pg_dump shop') + globals);
+      for (const [made, text] of texts) {
         await check(text);
+        await check(`${text}\n \r\n`);
         for (const share of [0.1, 0.5, 0.99]) {
           const cut = text.slice(0, text.length * share);
-          await assert.rejects(check(cut), { code: 'malformed' }, `${line} cut at ${cut.length} of ${text.length}`);
+          await assert.rejects(check(cut), { code: 'malformed' }, `${made} cut at ${cut.length} of ${text.length}`);
         }
+        await assert.rejects(check(`${text}select 1;\n`), { code: 'malformed' }, `${made} and more`);
       }
+      const [ofOne = ''] = /^[^]*?\n-- PostgreSQL database dump complete\n--\n/.exec(all) ?? [];
+      assert.ok(ofOne.length > 0);
+      await assert.rejects(check(ofOne), { code: 'malformed' }, 'pg_dumpall that ended after a database');
     });
   }
 

@@ -12,7 +12,8 @@ const UNNAMED = 'postgres';
 /** What tells a dump lies within so many bytes of either end. */
 const EDGE_BYTES = 4096;
 const FIRST_LINE = /^-- PostgreSQL database (cluster )?dump\s*$/m;
-const LAST_LINES = /\n-- PostgreSQL database (cluster )?dump complete\s+--\s*(?:\\unrestrict \w+\s*)?$/;
+const CLUSTER_END = '\n-- PostgreSQL database cluster dump complete';
+const LAST_LINES = /\n-- PostgreSQL database (?:cluster )?dump complete\s+--\s*(?:\\unrestrict \w+\s*)?$/;
 
 /** The same sink for a capture of these databases, told of their plain forms. */
 export function withPlainForms(sink: Sink, databases: readonly string[], dump: Program): Sink {
@@ -85,20 +86,23 @@ export function recogniseFile(fileName: string): Recognised | null {
 
 /**
  * `pg_dump | gzip` ends well whatever pg_dump met with. Its own last line tells: text that begins as pg_dump's or
- * pg_dumpall's must end so. Other text does not say where it ends.
+ * pg_dumpall's must end as one of them, for a script may have put the roles before or after its database. Within
+ * pg_dumpall's text databases end as well, so that its own end must have come. Other text does not say where it ends.
  */
 async function* wholeDump(_ctx: Context, body: Bytes): Bytes {
-  let [head, tail] = [Buffer.alloc(0), Buffer.alloc(0)];
+  let [head, tail, clusterEnded] = [Buffer.alloc(0), Buffer.alloc(0), false];
   for await (const chunk of body) {
     head = Buffer.concat([head, chunk.subarray(0, EDGE_BYTES - head.length)]);
-    tail = Buffer.concat([tail, chunk.subarray(-EDGE_BYTES)]).subarray(-EDGE_BYTES);
+    const read = Buffer.concat([tail, chunk]);
+    clusterEnded ||= read.includes(CLUSTER_END);
+    tail = read.subarray(-EDGE_BYTES);
     yield chunk;
   }
   if (head.length === 0) throw new Failure('malformed', 'it holds nothing: the dump ended before it began');
   const begun = FIRST_LINE.exec(head.toString('latin1'));
-  const ended = LAST_LINES.exec(tail.toString('latin1'));
-  if (!begun || (ended && begun[1] === ended[1])) return;
-  throw new Failure('malformed', 'it does not end as a dump does: it was cut short when it was made');
+  if (!begun) return;
+  const isWhole = LAST_LINES.test(tail.toString('latin1')) && (begun[1] === undefined || clusterEnded);
+  if (!isWhole) throw new Failure('malformed', 'it does not end as a dump does: it was cut short when it was made');
 }
 
 function unescaped(text: string): string {
