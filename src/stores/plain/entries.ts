@@ -7,8 +7,9 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
-import { batched, linesOf } from '../../core/bytes.ts';
+import { batched, lineBatchesOf } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
+import { merged } from '../../core/merged.ts';
 import type { Bytes, Context, Part } from '../../core/model.ts';
 
 /** Entries held in memory before they are sorted into a scratch file. */
@@ -64,7 +65,7 @@ export function entrySpool(ctx: Context): EntrySpool {
     dir ??= mkdtemp(join(ctx.scratch, 'part-list-'));
     const file = join(await dir, String(runs.length));
     runs.push(file);
-    await pipeline(Readable.from(batched(rendered(sorted(entries)))), createWriteStream(file));
+    await pipeline(Readable.from(batched(rendered(entries.sort(byName)))), createWriteStream(file));
   }
   return {
     async add(entry) {
@@ -77,8 +78,7 @@ export function entrySpool(ctx: Context): EntrySpool {
     },
     async *lines() {
       await writing;
-      const files = runs.map((file) => fileEntries(file));
-      yield* batched(rendered(unique(merged([...files, listed(sorted(held))]))));
+      yield* batched(rendered(unique(merged([...runs.map(readRun), inMemory(held.sort(byName))], byName))));
     },
     async [Symbol.asyncDispose]() {
       await writing.catch(() => undefined); // `add` has thrown it
@@ -87,43 +87,29 @@ export function entrySpool(ctx: Context): EntrySpool {
   };
 }
 
-function sorted(entries: Entry[]): Entry[] {
-  return entries.sort((a, b) => compareBytes(a.name, b.name));
+function byName(a: Entry, b: Entry): number {
+  return compareBytes(a.name, b.name);
 }
 
 async function* rendered(entries: AsyncIterable<Entry> | Iterable<Entry>): AsyncIterable<string> {
   for await (const entry of entries) yield `${JSON.stringify(entry)}\n`;
 }
 
-async function* fileEntries(file: string): AsyncGenerator<Entry> {
-  for await (const line of linesOf(createReadStream(file))) yield parseEntry(line, file);
+async function* readRun(file: string): AsyncIterable<readonly Entry[]> {
+  for await (const lines of lineBatchesOf(createReadStream(file))) yield lines.map((line) => parseEntry(line, file));
 }
 
-async function* listed(entries: readonly Entry[]): AsyncGenerator<Entry> {
-  yield* entries;
+async function* inMemory(entries: readonly Entry[]): AsyncIterable<readonly Entry[]> {
+  yield entries;
 }
 
-/** There are few runs, so the smallest is looked for among all. */
-async function* merged(runs: readonly AsyncGenerator<Entry>[]): AsyncIterable<Entry> {
-  const heads = await Promise.all(runs.map((run) => run.next()));
-  for (;;) {
-    let least = -1;
-    for (const [at, head] of heads.entries()) {
-      const best = heads[least];
-      if (!head.done && (!best || best.done || compareBytes(head.value.name, best.value.name) < 0)) least = at;
-    }
-    const [head, run] = [heads[least], runs[least]];
-    if (!head || head.done || !run) return;
-    yield head.value;
-    heads[least] = await run.next();
-  }
-}
-
-async function* unique(entries: AsyncIterable<Entry>): AsyncIterable<Entry> {
+async function* unique(batches: AsyncIterable<readonly Entry[]>): AsyncIterable<Entry> {
   let before: string | undefined;
-  for await (const entry of entries) {
-    assert(entry.name !== before, `part ${entry.name} was put twice`);
-    before = entry.name;
-    yield entry;
+  for await (const entries of batches) {
+    for (const entry of entries) {
+      assert(entry.name !== before, `part ${entry.name} was put twice`);
+      before = entry.name;
+      yield entry;
+    }
   }
 }
