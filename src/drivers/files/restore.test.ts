@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
+  chmodSync,
   existsSync,
   linkSync,
   mkdirSync,
@@ -10,6 +11,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -285,4 +287,64 @@ test('what was set aside is not dropped while somebody has mounted a disk in it'
 function mounted(what: string, where: string): string | null {
   const { status, stderr } = spawnSync('mount', ['--bind', what, where], { encoding: 'utf8' });
   return status === 0 ? null : stderr;
+}
+
+test('a restore that breaks off leaves half-filled directories closed, and its own failure is what is told', async () => {
+  const root = filledRoot();
+  const { ctx, source } = await captured(root, { paths: ['/app'] });
+  for (const hardlinks of [true, false]) {
+    const point = hardlinks ? source : await withoutHardlinks(ctx, source);
+    const target = freshDir();
+    const broken: Source = {
+      ...point,
+      get(c, name, range) {
+        if (name !== 'data/app/conf.d/tls.conf') return point.get(c, name, range);
+        return bytesOf('other bytes');
+      },
+    };
+    const restoring = filesDriver.open({ root: target, paths: ['/app'] }).restore(ctx, { base: broken }, { jobs: 1 });
+    await assert.rejects(restoring, { code: 'checksum' });
+    for (const dir of ['app', 'app/conf.d']) assert.equal(statSync(join(target, dir)).mode & 0o777, 0o700, dir);
+  }
+});
+
+test('a directory that is left gets its own mode and time, also one that its owner may not write to', async () => {
+  const root = filledRoot();
+  for (const dir of ['app/conf.d', 'app', '.']) {
+    chmodSync(join(root, dir), 0o555);
+    utimesSync(join(root, dir), 1_200_000_000, 1_200_000_000);
+  }
+  const { ctx, source } = await captured(root);
+  for (const point of [source, await withoutHardlinks(ctx, source)]) {
+    const target = freshDir();
+    await filesDriver.open({ root: target, paths: ['/'] }).restore(ctx, { base: point });
+    for (const dir of ['app/conf.d', 'app', '.']) {
+      const { mode, mtimeMs } = statSync(join(target, dir));
+      assert.deepEqual([dir, mode & 0o777, mtimeMs], [dir, 0o555, 1_200_000_000_000]);
+    }
+  }
+});
+
+test('a chosen file of a private directory does not open that to others', async () => {
+  const root = filledRoot();
+  chmodSync(join(root, 'app/conf.d'), 0o700);
+  const { ctx, source } = await captured(root, { paths: ['/app/conf.d'] });
+  const target = freshDir();
+  const component = filesDriver.open({ root: target, paths: ['/app/conf.d'] });
+  await component.restore(ctx, { base: source }, { select: { paths: ['/app/conf.d/tls.conf'] } });
+  const modes = ['app', 'app/conf.d'].map((dir) => statSync(join(target, dir)).mode & 0o777);
+  assert.deepEqual(modes, [0o755, 0o700]);
+});
+
+/** Where none is, the attributes of a directory are set as soon as the walk leaves it. */
+async function withoutHardlinks(ctx: TestContext, source: Source): Promise<Source> {
+  const text = String(await readAll(source.get(ctx, ENTRIES_PART)));
+  const entries: LooseEntry[] = text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  return withEntries(
+    source,
+    entries.filter(({ type }) => type !== 'hardlink'),
+  );
 }

@@ -26,7 +26,7 @@ const WHOLE_BYTES_MAX = 1024 * 1024;
 const FILES_PER_PROGRESS = 500;
 /** Of missing directories that lead to a configured path. */
 const PARENT_MODE = 0o755;
-/** Closed to others until its own mode is set at the end. */
+/** Closed to others until its own mode is set, when all in it is there. A restore that breaks off leaves it so. */
 const UNFINISHED_MODE = 0o700;
 
 interface Job {
@@ -38,6 +38,8 @@ interface Job {
   readonly wanted: (name: string) => boolean;
   readonly overwrite: boolean;
   readonly creator: Creator;
+  /** Directories that hold a mark until all is there, and get their own attributes after that. */
+  readonly marked: readonly Entry[];
 }
 /** What a look through all entries has told, before anything is changed. */
 interface Survey {
@@ -48,7 +50,7 @@ interface Survey {
   readonly hardlinks: number;
   readonly foreignOwners: number;
   /** The configured paths that are directories in the point. */
-  readonly starts: readonly string[];
+  readonly starts: readonly Entry[];
 }
 
 export async function restore(
@@ -74,13 +76,16 @@ export async function restore(
       wanted,
       overwrite: replace && select !== undefined,
       creator: fileCreator(ctx),
+      marked: select ? [] : seen.starts,
     };
     if (replace && !select) setAside(root, settings, idOf(ctx.now()));
-    const marked = select ? [] : seen.starts;
-    if (marked.length > 0) eachDirectory(job, marked, mark);
+    eachMarked(job, ({ dir }) => mark(dir));
     await putContents(ctx, job, seen, jobs);
     if (seen.hardlinks > 0) await finish(ctx, job);
-    if (marked.length > 0) eachDirectory(job, marked, unmark);
+    eachMarked(job, (level) => {
+      unmark(level.dir);
+      setOwn(level);
+    });
   } finally {
     close(root);
   }
@@ -95,13 +100,13 @@ async function survey(
 ): Promise<Survey> {
   const paths = settings.paths.map((path) => encode(Buffer.from(path)));
   const needs = new Map<string, Need>(paths.map((path) => [path, { bytes: 0, files: 0 }]));
-  const starts: string[] = [];
+  const starts: Entry[] = [];
   let [bytes, others, hardlinks, foreignOwners] = [0, 0, 0, 0];
   for await (const entry of entriesOf(ctx, source)) {
     const path = placeOf(entry.name, paths);
     if (entry.type === 'hardlink') placeOf(entry.target ?? '', paths);
     if (!wanted(entry.name)) continue;
-    if (entry.type === 'directory' && (entry.name === '/' || entry.name === `${path}/`)) starts.push(entry.name);
+    if (entry.type === 'directory' && (entry.name === '/' || entry.name === `${path}/`)) starts.push(entry);
     if (entry.type === 'other') others += 1;
     if (entry.type === 'hardlink' && wanted(entry.target ?? '')) hardlinks += 1;
     if (!ownersKept && (entry.uid !== process.geteuid?.() || entry.gid !== process.getegid?.())) foreignOwners += 1;
@@ -135,24 +140,34 @@ async function firstInTheWay(
   return null;
 }
 
-function eachDirectory({ root }: Job, names: readonly string[], work: (dir: Dir) => void): void {
-  const steps = stepsFrom(root, { modeOf: (name) => (names.includes(name) ? UNFINISHED_MODE : PARENT_MODE) });
+/** The deepest first: its own mode may close a directory even to us. */
+function eachMarked({ root, settings, marked }: Job, work: (level: Level) => void): void {
+  const steps = stepsFrom(root, { modeOf: modeOf(settings) });
   try {
-    for (const name of names) {
-      const level = steps.to(name);
-      if (level) work(level.dir);
+    for (const entry of marked.toReversed()) {
+      const level = steps.to(entry.name);
+      if (!level) continue;
+      level.entry = entry;
+      work(level);
     }
   } finally {
     steps.end();
   }
 }
 
+/** Of directories that are missing. */
+function modeOf({ paths }: FilesSettings): (name: string) => number {
+  const captured = paths.map((path) => encode(Buffer.from(path)));
+  return (name) => (captured.some((path) => isBeneath(name, path)) ? UNFINISHED_MODE : PARENT_MODE);
+}
+
 async function putContents(ctx: Context, job: Job, seen: Survey, jobs: number): Promise<void> {
-  const { starts, bytes: bytesTotal, hardlinks } = seen;
-  const modeOf = (name: string): number =>
-    starts.some((start) => name.startsWith(start)) ? UNFINISHED_MODE : PARENT_MODE;
+  const { bytes: bytesTotal, hardlinks } = seen;
   // Where links follow, they change directories once more, and need them as they are now.
-  const steps = stepsFrom(job.root, { modeOf, ...(hardlinks > 0 ? {} : { leave: setOwn }) });
+  const steps = stepsFrom(job.root, {
+    modeOf: modeOf(job.settings),
+    ...(hardlinks > 0 ? {} : { leave: leaving(job) }),
+  });
   let [items, bytes] = [0, 0];
   try {
     await mapBounded(entriesOf(ctx, job.source), jobs, async (entry) => {
@@ -168,6 +183,7 @@ async function putContents(ctx: Context, job: Job, seen: Survey, jobs: number): 
         ctx.progress({ task: 'files', phase: 'restore', items, bytes, bytesTotal });
       }
     });
+    steps.finish();
   } finally {
     steps.end();
   }
@@ -187,6 +203,12 @@ async function putEntry(ctx: Context, job: Job, level: Level, entry: Entry): Pro
   if (entry.sha256) job.written?.note(stat, entry.sha256);
 }
 
+function leaving({ marked }: Job): (level: Level) => void {
+  return (level) => {
+    if (!marked.some(({ name }) => name === level.name)) setOwn(level);
+  };
+}
+
 /** The attributes of a directory, once nothing in it changes any more. */
 function setOwn({ dir, entry }: Level): void {
   if (entry) attempt(dir.label, () => setAttributes(dir.fd, entry));
@@ -194,7 +216,7 @@ function setOwn({ dir, entry }: Level): void {
 
 /** Hard links, and then the attributes of directories. */
 async function finish(ctx: Context, job: Job): Promise<void> {
-  const steps = stepsFrom(job.root, { leave: setOwn });
+  const steps = stepsFrom(job.root, { leave: leaving(job) });
   const firsts = stepsFrom(job.root, {});
   try {
     for await (const entry of entriesOf(ctx, job.source)) {
@@ -211,6 +233,7 @@ async function finish(ctx: Context, job: Job): Promise<void> {
       const place = { dir: level.dir, name: baseOf(entry.name), overwrite: job.overwrite };
       putHardlink(place, within(first.dir, baseOf(entry.target ?? '')));
     }
+    steps.finish();
   } finally {
     firsts.end();
     steps.end();

@@ -19,23 +19,26 @@ export interface Steps {
   to(name: string): Level | null;
   /** Runs work that needs the level to stay open. */
   hold<T>(level: Level, work: () => Promise<T>): Promise<T>;
-  /** Leaves them all. */
+  /** Leaves them all, when all went well. */
+  finish(): void;
+  /** Closes what is still open, as it is. */
   end(): void;
 }
 
 export interface StepOptions {
   /** Missing directories are made with the mode that it tells; without it `to` answers null. */
   readonly modeOf?: (name: string) => number;
-  /** Called when the walk has left a level and nothing needs it any more. */
+  /** Called when the walk has left a level and nothing needs it any more; no more once any work on one has failed. */
   readonly leave?: (level: Level) => void;
 }
 
 export function stepsFrom(root: Dir, { modeOf, leave = () => {} }: StepOptions): Steps {
   const levels: [Level, ...Level[]] = [{ dir: root, name: '/', pending: 0, left: false }];
+  let isWell = true;
   function closeIfDone(level: Level): void {
     if (!level.left || level.pending > 0) return;
     try {
-      leave(level);
+      if (isWell) leave(level);
     } finally {
       if (level.dir !== root) close(level.dir);
     }
@@ -62,12 +65,19 @@ export function stepsFrom(root: Dir, { modeOf, leave = () => {} }: StepOptions):
       level.pending += 1;
       try {
         return await work();
+      } catch (error) {
+        isWell = false;
+        throw error;
       } finally {
         level.pending -= 1;
         closeIfDone(level);
       }
     },
+    finish() {
+      while (levels.length > 0) pop();
+    },
     end() {
+      isWell = false;
       while (levels.length > 0) pop();
     },
   };
