@@ -139,3 +139,19 @@ test('a file with several names that a rename replaced is not taken for what its
   assert.equal(a, undefined);
   assert.deepEqual([b?.type, b?.bytes], ['file', 6]);
 });
+
+test('a file that was just written is read again the next time, however long it took to store it', async () => {
+  const root = freshDir();
+  writeFileSync(join(root, 'x'), 'just written');
+  let aheadMs = 0;
+  const ctx = liveContext({ now: () => new Date(Date.now() + aheadMs) });
+  const { sink, source } = memoryParts();
+  await filesDriver.open({ root, paths: ['/'] }).capture(ctx, {
+    ...sink,
+    put: async (c, name, body, meta) => {
+      aheadMs += 60_000;
+      return await sink.put(c, name, body, meta);
+    },
+  });
+  assert.doesNotMatch(String(await readAll(source.get(ctx, 'entries.ndjson'))), /seen/);
+});

@@ -154,13 +154,14 @@ async function storeFile(
   { sink, reader, warnings }: Storing,
   { name, path, stat }: Found,
 ): Promise<Entry | null> {
+  const now = ctx.now();
   const file = await reader.read(path, stat);
   if (!file) return null;
   const body = file.streamed ? watched(ctx, file) : file.body;
   const entry = fileEntry(name, file.stat);
   await sink.put(ctx, partOf(name), body, { attributes: attributesOf(entry) });
   if (file.changed()) warnings.add(`${name} changed while it was read`);
-  return { ...entry, ...file.sum(), ...(isSettled(ctx, file) ? { seen: seenOf(file) } : {}) };
+  return { ...entry, ...file.sum(), ...(isSettled(file, now) ? { seen: seenOf(file) } : {}) };
 }
 
 async function keepFile(ctx: Context, sink: Sink, previous: Source, found: Found, before: Entry): Promise<Entry> {
@@ -179,8 +180,9 @@ async function* watched(ctx: Context, { body }: FileRead): AsyncIterable<Uint8Ar
   }
 }
 
-function isSettled(ctx: Context, file: FileRead): boolean {
-  const now = BigInt(ctx.now().getTime()) * 1_000_000n;
+/** As of the moment before it was read: what changes it later changes its times as well. */
+function isSettled(file: FileRead, readAt: Date): boolean {
+  const now = BigInt(readAt.getTime()) * 1_000_000n;
   return !file.changed() && BigInt(file.sum().bytes) === file.stat.size && file.stat.ctimeNs + SETTLED_NS < now;
 }
 
