@@ -12,7 +12,7 @@ import { plainLength } from './pack.ts';
 import type { Reader } from './reader.ts';
 import type { Repository } from './repository.ts';
 import { treeSource } from './source.ts';
-import { partSpool } from './spool.ts';
+import { type PartEntry, partSpool } from './spool.ts';
 import { type Trees, treeReader, writeTree } from './trees.ts';
 import { walkTrees } from './walk.ts';
 import type { Writer } from './writer.ts';
@@ -87,6 +87,16 @@ test('any names of parts come back from folders, in byte order, also by prefix',
       },
     ),
   );
+});
+
+test('a folder that takes too many bytes is refused, however few characters they are', async () => {
+  const part: PartEntry = { name: '€'.repeat(1000), bytes: 0, content: Buffer.alloc(0), attributes: undefined };
+  async function* parts(): AsyncIterable<readonly PartEntry[]> {
+    yield [part];
+  }
+  const written = (bytesMax: number): Promise<Buffer> => writeTree(ctx, heap().writer, parts(), bytesMax);
+  await assert.rejects(written(3000), (error) => isFailure(error, 'value-too-large'));
+  await written(4000);
 });
 
 test('folders without end are refused (fault 21)', async () => {

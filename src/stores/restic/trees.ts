@@ -21,19 +21,20 @@ interface OpenFolder {
 
 /**
  * Writes the folders of parts that come in byte order of name, and returns the id of the outermost. Only the folders
- * that are open are in memory.
+ * that are open are in memory. `folderBytesMax` is for tests.
  */
 export async function writeTree(
   ctx: Context,
   writer: Writer,
   parts: AsyncIterable<readonly PartEntry[]>,
+  folderBytesMax = FOLDER_BYTES_MAX,
 ): Promise<Buffer> {
   const open: OpenFolder[] = [{ name: '', files: [], folders: [] }];
   async function closeTo(depth: number): Promise<void> {
     while (open.length > depth) {
       const folder = open.pop();
       if (!folder) return;
-      const id = await writeFolder(ctx, writer, folder);
+      const id = await writeFolder(ctx, writer, folder, folderBytesMax);
       open.at(-1)?.folders.push({ name: folder.name, id });
     }
   }
@@ -56,7 +57,7 @@ export async function writeTree(
   }
   await closeTo(1);
   const [root] = open;
-  return await writeFolder(ctx, writer, root ?? { name: '', files: [], folders: [] });
+  return await writeFolder(ctx, writer, root ?? { name: '', files: [], folders: [] }, folderBytesMax);
 }
 
 /** The outermost folder of a point: a folder per component, and the manifest. */
@@ -67,10 +68,15 @@ export async function writeRoot(
   manifest: PartEntry,
 ): Promise<Buffer> {
   const folders = components.map(({ name, tree }) => ({ name, id: tree }));
-  return await writeFolder(ctx, writer, { name: '', files: [manifest], folders });
+  return await writeFolder(ctx, writer, { name: '', files: [manifest], folders }, FOLDER_BYTES_MAX);
 }
 
-async function writeFolder(ctx: Context, writer: Writer, { name: own, files, folders }: OpenFolder): Promise<Buffer> {
+async function writeFolder(
+  ctx: Context,
+  writer: Writer,
+  { name: own, files, folders }: OpenFolder,
+  bytesMax: number,
+): Promise<Buffer> {
   const taken = new Set(folders.map((folder) => folder.name));
   const entries = folders.map(({ name: plain, id }) => {
     const name = Buffer.from(looksMarked(plain) ? FOLDER_MARK + plain : plain);
@@ -81,8 +87,8 @@ async function writeFolder(ctx: Context, writer: Writer, { name: own, files, fol
     entries.push({ name, json: fileJson(name, bytes, content, attributes) });
   }
   entries.sort((a, b) => Buffer.compare(a.name, b.name));
-  const bytes = entries.reduce((sum, { json }) => sum + json.length, 0);
-  if (bytes > FOLDER_BYTES_MAX) {
+  const bytes = entries.reduce((sum, { json }) => sum + Buffer.byteLength(json), 0);
+  if (bytes > bytesMax) {
     throw new Failure('value-too-large', `folder '${own}' with ${entries.length} entries takes ${bytes} bytes`, {
       hint: 'a folder takes about 300 000 files, or a file of 1.4 TiB: spread them over more folders',
     });
