@@ -12,6 +12,8 @@ import type { FilesSettings } from './settings.ts';
 
 /** A look at the disk's catalogue takes microseconds when it is cached: several of them are worth one turn. */
 const LOOKS_PER_TURN = 64;
+/** As many as are worth their parallel reading, and few enough to be read soon after they were looked at. */
+const BATCH = 64;
 /** Ours, beside the user's data: no part of it. */
 export const INCOMPLETE_NAME = '.lifeboat-incomplete';
 export const REPLACED_PREFIX = '.lifeboat-replaced-';
@@ -37,6 +39,8 @@ export async function* walk(
     if (looks % LOOKS_PER_TURN === 0) {
       await setImmediate();
       ctx.signal.throwIfAborted();
+    }
+    if (found.length === BATCH) {
       yield found;
       found = [];
     }
