@@ -1,5 +1,5 @@
-// Is what the store holds what was put there? Structure always, the data itself as far as is asked for. Every damage that
-// is found is listed, not only the first, and where one keeps others from being looked for, that is said.
+// Is what the store holds what was put there? Structure always, the data itself as far as is asked for. Every damage is
+// listed, not only the first; where one hides others, that is said.
 
 import { createHash } from 'node:crypto';
 import { byteOrder } from '../core/bytes.ts';
