@@ -1,6 +1,6 @@
 // A worker thread that answers questions, one after another.
 
-import { parentPort, type ResourceLimits, Worker } from 'node:worker_threads';
+import { parentPort, Worker } from 'node:worker_threads';
 import { type ErrorCode, Failure, isFailure, messageOf } from './errors.ts';
 
 export interface Thread<Q, A> {
@@ -18,8 +18,8 @@ type Reply<A> =
   | { readonly error: unknown; readonly code: ErrorCode | null; readonly hint: string | undefined };
 
 /** `what` names it in messages. It keeps the process alive while it is asked, and no longer. */
-export function startThread<Q, A>(script: URL, what: string, resourceLimits: ResourceLimits = {}): Thread<Q, A> {
-  const worker = new Worker(script, { resourceLimits });
+export function startThread<Q, A>(script: URL, what: string): Thread<Q, A> {
+  const worker = new Worker(script);
   const asked: PromiseWithResolvers<A>[] = [];
   let died: Failure | undefined;
   let stopping = false;

@@ -5,9 +5,8 @@ import { availableParallelism } from 'node:os';
 import { startThread, type Thread } from '../../core/thread.ts';
 import type { Answers, Question } from './pool-jobs.ts';
 
+/** What the collector may leave lying in each is bounded by bin/lifeboat, whose flag goes before limits of a thread. */
 const THREADS_MAX = 4;
-/** Of small objects a thread makes few: what the collector may leave lying is bounded, as memory is. */
-const YOUNG_MIB_MAX = 16;
 
 export interface Threads {
   /** The most that work at once. */
@@ -55,9 +54,7 @@ export function threadsOf(
       let least = oldest;
       for (const thread of threads) if (least && thread.cost() < least.cost()) least = thread;
       if (least && (least.cost() === 0 || threads.length >= size)) return least;
-      const started = busyThread(
-        startThread(script, 'a thread of the store', { maxYoungGenerationSizeMb: YOUNG_MIB_MAX }),
-      );
+      const started = busyThread(startThread(script, 'a thread of the store'));
       threads.push(started);
       return started;
     },
