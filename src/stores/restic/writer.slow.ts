@@ -12,7 +12,8 @@ const MIB = 1024 * 1024;
 /** Peaks differ by half of this from run to run; a leak of a twentieth of the 2.7 GiB more would exceed it. */
 const GROWN_MIB_MAX = 128;
 /** As bin/lifeboat starts Node. */
-const FLAGS = ['--max-semi-space-size=8', '--max-old-space-size=64'];
+const FLAGS = ['--disable-warning=ExperimentalWarning', '--min-semi-space-size=8', '--max-semi-space-size=8'];
+const MALLOC = { MALLOC_MMAP_THRESHOLD_: '1048576' };
 const CHILD = 'LIFEBOAT_TEST_STREAM_MIB';
 
 const wanted = process.env[CHILD];
@@ -27,7 +28,7 @@ else {
 
 function peakMiB(streamMiB: number): number {
   const { status, stdout, stderr } = spawnSync(process.execPath, [...FLAGS, import.meta.filename], {
-    env: { ...process.env, [CHILD]: `${streamMiB}`, NODE_TEST_CONTEXT: undefined },
+    env: { ...process.env, ...MALLOC, [CHILD]: `${streamMiB}`, NODE_TEST_CONTEXT: undefined },
     encoding: 'utf8',
   });
   assert.equal(status, 0, stderr);
