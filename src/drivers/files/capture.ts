@@ -70,7 +70,7 @@ export function liveInventory(settings: FilesSettings, written: Written): Invent
       const digested: Store = async (found) => {
         const known = written.sumOf(found.stat);
         if (known) return { ...fileEntry(found.name, found.stat), ...known, unread: true };
-        const file = await reader.read(found.path, found.stat);
+        using file = await reader.read(found.path, found.stat);
         if (!file) return null;
         if (file.streamed) for await (const _ of file.body) ctx.signal.throwIfAborted();
         return { ...fileEntry(found.name, file.stat), ...file.sum() };
@@ -155,7 +155,7 @@ async function storeFile(
   { name, path, stat }: Found,
 ): Promise<Entry | null> {
   const now = ctx.now();
-  const file = await reader.read(path, stat);
+  using file = await reader.read(path, stat);
   if (!file) return null;
   const body = file.streamed ? watched(ctx, file) : file.body;
   const entry = fileEntry(name, file.stat);

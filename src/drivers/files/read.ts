@@ -51,7 +51,8 @@ const CHUNK_BYTES = 1024 * 1024;
 const CHUNKS = 3;
 const ATTEMPTS = 3;
 
-export interface FileRead {
+/** To be disposed of once its body was read to the end, or was left. */
+export interface FileRead extends Disposable {
   /** Of that which was read, before it was: what a path led to when somebody looked may be another file. */
   readonly stat: BigIntStats;
   /** False when `body` is one chunk that is there already. */
@@ -66,7 +67,7 @@ export interface FileRead {
 export interface FileReader {
   /**
    * Null when it is gone or no file any more, or when another one is met there than was seen, unless that one took its
-   * very place. The body must be read to its end, or be returned from.
+   * very place.
    */
   read(path: Buffer, seen: BigIntStats): Promise<FileRead | null>;
 }
@@ -127,9 +128,12 @@ async function readOnce(wanted: Wanted, calls: Calls, large: LargeFiles): Promis
 function isWanted(fd: number, met: BigIntStats, { path, seen, root }: Wanted): boolean {
   if (met.ino === seen.ino && met.dev === seen.dev) return true;
   if (seen.nlink > 1n) return false; // its other names would be taken for names of this one
-  const above = realpathSync.native(root, 'buffer');
-  const place = Buffer.concat([above, path.subarray(Buffer.byteLength(root))]);
-  return unlessGone(path, () => pathOf({ fd })) === place.toString('latin1');
+  const inPlace = unlessGone(path, () => {
+    const above = realpathSync.native(root, 'buffer');
+    const place = Buffer.concat([above, path.subarray(Buffer.byteLength(root))]);
+    return pathOf({ fd }) === place.toString('latin1');
+  });
+  return inPlace === true;
 }
 
 async function openIfThere(path: Buffer, calls: Calls): Promise<number | null> {
@@ -154,7 +158,14 @@ async function readUpTo(fd: number, bytes: number, calls: Calls): Promise<Buffer
 
 function whole(data: Buffer, stat: BigIntStats, changed: boolean): FileRead {
   const sum = { bytes: data.length, sha256: hash('sha256', data) };
-  return { stat, streamed: false, body: bytesOf(data), changed: () => changed, sum: () => sum };
+  return {
+    stat,
+    streamed: false,
+    body: bytesOf(data),
+    changed: () => changed,
+    sum: () => sum,
+    [Symbol.dispose]: () => {},
+  };
 }
 
 interface Chunk {
@@ -186,34 +197,42 @@ function inChunks(fd: number, stat: BigIntStats, { digests, spare }: LargeFiles)
   let changed = false;
   let sha256 = '';
   async function* body(): Bytes {
+    await using digest = digests.begin(size);
+    const chunks = spare.pop() ?? chunksInTurn();
+    const readNext = async (): Promise<Uint8Array> => {
+      const chunk = chunks.next().value;
+      await chunk.hashed;
+      const wanted = Math.max(0, Math.min(CHUNK_BYTES, size - bytes));
+      const { bytesRead } = await read(fd, chunk.memory, 0, wanted, bytes);
+      const piece = chunk.memory.subarray(0, bytesRead);
+      bytes += bytesRead;
+      chunk.hashed = digest.update(piece);
+      return piece;
+    };
+    let next = readNext();
     try {
-      await using digest = digests.begin(size);
-      const chunks = spare.pop() ?? chunksInTurn();
-      const readNext = async (): Promise<Uint8Array> => {
-        const chunk = chunks.next().value;
-        await chunk.hashed;
-        const wanted = Math.max(0, Math.min(CHUNK_BYTES, size - bytes));
-        const { bytesRead } = await read(fd, chunk.memory, 0, wanted, bytes);
-        const piece = chunk.memory.subarray(0, bytesRead);
-        bytes += bytesRead;
-        chunk.hashed = digest.update(piece);
-        return piece;
-      };
-      for (let next = readNext(); ; ) {
+      for (;;) {
         const piece = await next;
         if (piece.length === 0) break; // the end, or it shrank
         next = readNext();
         next.catch(() => undefined); // thrown where it is awaited
         yield piece;
       }
-      changed = isChanged(stat, fstatSync(fd, { bigint: true }));
-      sha256 = await digest.end();
-      spare.push(chunks);
     } finally {
-      closeSync(fd);
+      await next.catch(() => undefined); // whoever wanted it has it, or has left
     }
+    changed = isChanged(stat, fstatSync(fd, { bigint: true }));
+    sha256 = await digest.end();
+    spare.push(chunks);
   }
-  return { stat, streamed: true, body: body(), changed: () => changed, sum: () => ({ bytes, sha256 }) };
+  return {
+    stat,
+    streamed: true,
+    body: body(),
+    changed: () => changed,
+    sum: () => ({ bytes, sha256 }),
+    [Symbol.dispose]: () => closeSync(fd),
+  };
 }
 
 function isChanged(before: BigIntStats, after: BigIntStats): boolean {
