@@ -19,6 +19,7 @@ import { systemCode } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
 import { pathOf } from './beneath.ts';
 import { explained, GONE, unlessGone } from './failures.ts';
+import { paceOf } from './pace.ts';
 
 /** Neither a link that took the file's place nor a pipe that would make us wait. */
 const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -39,10 +40,7 @@ const THREADED: Calls = {
   open: (path) => open(path, FLAGS, 0),
   read: async (fd, data, at) => (await read(fd, data, at, data.length - at, at)).bytesRead,
 };
-/** What a file takes on average: a single pause may be the scheduler's. */
 const SLOW_MS = 1;
-const FILES_AVERAGED = 16;
-const FILES_AFTER_SLOW = 256;
 
 /** A file up to this size is read whole before it is stored, so that it can be read again when it changed meanwhile. */
 const WHOLE_BYTES_MAX = 1024 * 1024;
@@ -72,26 +70,17 @@ export interface FileReader {
   read(path: Buffer, seen: BigIntStats): Promise<FileRead | null>;
 }
 
-/**
- * What the kernel has in memory is had directly for a fraction of what asking another thread costs. As soon as answers
- * take long, because a disk or a network is behind them, the next files are read by threads, several at a time.
- */
+/** By threads, several at a time, where it takes long. */
 export function fileReader(ctx: Context, root: string): FileReader {
   const large: LargeFiles = { digests: digester(), spare: [] };
-  let byThreads = 0;
-  let averageMs = 0;
+  const pace = paceOf(SLOW_MS);
   return {
     async read(path, seen) {
       for (let attempt = 1; ; attempt++) {
-        const calls = byThreads > 0 ? THREADED : DIRECT;
-        byThreads = Math.max(0, byThreads - 1);
+        const calls = pace.isSlow() ? THREADED : DIRECT;
         const begun = ctx.monotonicMs();
         const file = await readOnce({ path, seen, root }, calls, large);
-        if (calls === DIRECT) averageMs += (ctx.monotonicMs() - begun - averageMs) / FILES_AVERAGED;
-        if (calls === DIRECT && averageMs > SLOW_MS) {
-          byThreads = FILES_AFTER_SLOW;
-          averageMs = 0;
-        }
+        if (calls === DIRECT) pace.took(ctx.monotonicMs() - begun);
         if (!file || file.streamed || !file.changed() || attempt === ATTEMPTS) return file;
       }
     },
