@@ -331,10 +331,16 @@ function restoredJson(restored: RestoredPoint, { store, unreadable }: ChosenIn):
   };
 }
 
+function stateText({ error, verdict, findings }: RestoredPoint['outcomes'][number]): string {
+  if (error !== null) return 'NOT BACK';
+  if (verdict !== 'pass') return `back, ${verdict}`;
+  return findings.unread ? 'back, equal as written' : 'back, proved equal';
+}
+
 function restoredText(restored: RestoredPoint, hint: string | undefined): string {
   const rows = restored.outcomes.map((each) => [
     each.name,
-    each.error === null ? (each.verdict === 'pass' ? 'back, proved equal' : `back, ${each.verdict}`) : 'NOT BACK',
+    stateText(each),
     each.method ?? '',
     bytesText(each.bytes),
     durationText(each.endedMs - each.startedMs),
