@@ -9,7 +9,7 @@ import type { Bucket } from '../../core/storage.ts';
 import { noise, rig } from './writer-testing.ts';
 
 const MIB = 1024 * 1024;
-/** Peaks differ by half of this from run to run; a leak of a twentieth of the 2.7 GiB more would exceed it. */
+/** Peaks differ by half of this from run to run; a leak of a tenth of the 2.7 GiB more exceeds it. */
 const GROWN_MIB_MAX = 128;
 /** As bin/lifeboat starts Node. */
 const FLAGS = ['--disable-warning=ExperimentalWarning', '--min-semi-space-size=8', '--max-semi-space-size=8'];
