@@ -87,7 +87,7 @@ components: { f: { kind: files, paths: [/srv] } }
 `,
   );
   const seenWith = (env: Readonly<Record<string, string>>): string => {
-    spawnSync('bin/lifeboat', ['--config', config, 'list'], { env: { PATH: '/usr/bin:/bin', ...env } });
+    spawnSync(resolve('bin/lifeboat'), ['--config', config, 'list'], { env: { PATH: '/usr/bin:/bin', ...env } });
     return readFileSync(seen, 'utf8').trim();
   };
   assert.equal(seenWith({}), 'none');

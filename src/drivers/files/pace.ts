@@ -1,6 +1,6 @@
-// What the kernel has in memory is had directly within microseconds: less than it takes to ask another thread for it. As
-// soon as answers take long, because a busy disk or a network is behind them, threads are asked for the next ones,
-// several at a time.
+// What the kernel has in memory is had directly within microseconds: less than it takes to ask another thread. As soon
+// as answers take long, because a busy disk or a network is behind them, threads are asked for the next ones, several
+// at a time.
 
 /** A single pause may be the scheduler's. */
 const CALLS_AVERAGED = 16;
