@@ -1,15 +1,13 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { liveContext } from '../core/testing.ts';
 import { loadConfig } from './config/load.ts';
 import type { Config } from './config/model.ts';
 import { openStack } from './stack.ts';
-import { filesStack } from './testing.ts';
+import { filesStack, refusedStore } from './testing.ts';
 
 const stack = await filesStack();
 after(() => stack[Symbol.dispose]());
@@ -47,16 +45,9 @@ test('a backup says how much its stores have grown by: all that is new, and litt
 });
 
 test('no store is asked before the settings of all components are known', async () => {
-  let calls = 0;
-  await using host = createServer((_request, response) => {
-    calls += 1;
-    response.writeHead(403).end();
-  });
-  await new Promise<void>((done) => host.listen(0, '127.0.0.1', done));
-  const { port } = host.address() as AddressInfo;
-  const away = `{ format: plain, bucket: s3://b/p, endpoint: "http://127.0.0.1:${port}", access_key: a, secret_key: b }`;
+  await using away = await refusedStore();
   const file = join(stack.dir, 'away.yaml');
-  const text = right.replace('stores:\n', `stores:\n  away: ${away}\n`);
+  const text = right.replace('stores:\n', `stores:\n  away: ${away.yaml}\n`);
   const open = async (): Promise<unknown> => {
     const ctx = liveContext({ env: {} });
     await using opened = await openStack(ctx, await loadConfig(ctx, file), {});
@@ -64,10 +55,10 @@ test('no store is asked before the settings of all components are known', async 
   };
   writeFileSync(file, text.replace(/paths: \[.*\]/, `paths: ["/\${env:NOT_SET}"]`));
   await assert.rejects(open, /components\.docs\.paths\[0\]: the variable NOT_SET is not set/);
-  assert.equal(calls, 0);
+  assert.equal(away.calls(), 0);
   writeFileSync(file, text);
   await open();
-  assert.notEqual(calls, 0);
+  assert.notEqual(away.calls(), 0);
 });
 
 test('why a component can not be opened is not hidden by a store that can not be closed', async () => {

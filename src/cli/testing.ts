@@ -1,6 +1,8 @@
 // Commands run within a test's own process, on a stack that needs no server: one folder of files in two stores.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
@@ -90,4 +92,20 @@ ${more}`;
     if (exit !== 0) throw new Error(`${name}: ${failure}`);
   }
   return { dir, file, run, [Symbol.dispose]: () => rmSync(dir, { recursive: true, force: true }) };
+}
+
+/** A store of a configuration that lies with a host which refuses everything, and how often that was asked. */
+export async function refusedStore(): Promise<AsyncDisposable & { readonly yaml: string; calls(): number }> {
+  let calls = 0;
+  const host = createServer((_request, response) => {
+    calls += 1;
+    response.writeHead(403).end();
+  });
+  await new Promise<void>((done) => host.listen(0, '127.0.0.1', done));
+  const { port } = host.address() as AddressInfo;
+  return {
+    yaml: `{ format: plain, bucket: s3://b/p, endpoint: "http://127.0.0.1:${port}", access_key: a, secret_key: b }`,
+    calls: () => calls,
+    [Symbol.asyncDispose]: () => host[Symbol.asyncDispose](),
+  };
 }

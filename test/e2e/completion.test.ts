@@ -1,15 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { filesStack } from '../../src/cli/testing.ts';
-import { expectExit } from './lifeboat.ts';
+import { filesStack, refusedStore } from '../../src/cli/testing.ts';
+import { expectExit, main } from './lifeboat.ts';
 
-const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 process.umask(0o022); // points are offered by a configuration that only its owner can write to
 const stack = await filesStack('plans: { nightly: { schedule: "0 2 * * *" } }\ndrills: { weekly: {} }\n');
 after(() => stack[Symbol.dispose]());
@@ -54,20 +50,13 @@ describe('completion', () => {
   });
 
   test('says nothing to a host that a configuration names, and offers the points of other stores', async () => {
-    let calls = 0;
-    await using host = createServer((_request, response) => {
-      calls += 1;
-      response.writeHead(403).end();
-    });
-    await new Promise<void>((done) => host.listen(0, '127.0.0.1', done));
-    const { port } = host.address() as AddressInfo;
-    const away = `{ format: plain, bucket: s3://b/p, endpoint: "http://127.0.0.1:${port}", access_key: a, secret_key: b }`;
+    await using away = await refusedStore();
     const text = readFileSync(join(stack.dir, 'lifeboat.yaml'), 'utf8');
-    writeFileSync(join(stack.dir, 'away.yaml'), text.replace('stores:\n', `stores:\n  away: ${away}\n`));
+    writeFileSync(join(stack.dir, 'away.yaml'), text.replace('stores:\n', `stores:\n  away: ${away.yaml}\n`));
     assert.match((await offered('--config', 'away.yaml', 'show', '')).join(' '), /^latest latest-proved \d{4}-/);
-    assert.equal(calls, 0);
+    assert.equal(away.calls(), 0);
     await expectExit(3, ['--config', 'away.yaml', 'list'], { cwd: stack.dir });
-    assert.notEqual(calls, 0);
+    assert.notEqual(away.calls(), 0);
   });
 
   test('reads no secret for a configuration that others could have written', async () => {
