@@ -2,7 +2,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { linkSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { writeChanged, writeSmallFiles, writeSqlText } from './data.ts';
 import { bytesBelow, lifeboatWith, resticStore } from './lifeboat.ts';
@@ -83,10 +83,14 @@ export async function compareWithRestic(
   };
   const taken = await interleaved(
     sizes.rounds,
-    async () => {
-      for (const place of ['ours', 'theirs', 'cache', 'out'])
-        rmSync(join(dir, place), { recursive: true, force: true });
-      const peers = { stream: await peersOn(dir, data.stream, sizes), small: await peersOn(dir, data.small, sizes) };
+    async (round) => {
+      // Nothing is removed before all is measured: ext4 looks at every inode that was freed within the last minutes
+      // when it makes a file near it, so that whoever comes after a large removal takes ten times as long.
+      const place = join(dir, `round-${round}`);
+      const peers = {
+        stream: await peersOn(place, data.stream, sizes),
+        small: await peersOn(place, data.small, sizes),
+      };
       return WORKS.map(({ name, verb, on, now, options = [] }) => ({
         before: () => (now ? link(now) : undefined),
         candidates: [
@@ -107,9 +111,9 @@ export async function compareWithRestic(
   );
 }
 
-/** Both with a repository of their own for what lies in `source`. */
+/** Both with a repository of their own for what lies in `source`, in a folder of their own. */
 async function peersOn(dir: string, source: string, { restic }: ResticSizes): Promise<Record<'ours' | 'theirs', Peer>> {
-  const name = source.slice(dir.length);
+  const name = basename(source);
   const [ours, theirs] = [join(dir, 'ours', name), join(dir, 'theirs', name)];
   mkdirSync(ours, { recursive: true });
   const store = join(ours, 'store');
@@ -119,7 +123,6 @@ async function peersOn(dir: string, source: string, { restic }: ResticSizes): Pr
   const stock = (...args: string[]): Promise<Figures> => measure(restic, ['-q', '-r', theirs, ...args], env);
   execFileSync(restic, ['init', '-q', '-r', theirs], { env });
   mkdirSync(join(dir, 'out'), { recursive: true });
-  // What was restored stays to the end of the round: after a large removal the disk is slow to make files again.
   const fresh = (): string => mkdtempSync(join(dir, 'out', 'restored-'));
   return {
     ours: peer(store, {
