@@ -112,6 +112,27 @@ it('a sample that is equal is unknown, one that differs a failure', async () => 
   assert.deepEqual(await verdicts([table('1')], [table('2')]), ['fail: table shop.public.t is the same']);
 });
 
+it('digests of servers that hash in different ways are unknown, another number of rows a failure all the same', async () => {
+  const table = (digest: string, count = 9) => line('table', 'shop.public.t', { count, digest });
+  const objects = (digest: string, count = 9) => line('large-objects', 'shop', { count, digest });
+  const sampled = (digest: string) =>
+    line('table', 'shop.public.t', { count: 9, digest: null, detail: { sampled: digest } });
+  const CASES: readonly [InventoryLine, InventoryLine, string][] = [
+    [table('hash64-a:1'), table('hash64-a:1'), 'pass'],
+    [table('hash64-a:1'), table('hash64-a:2'), 'fail'],
+    [table('hash64-a:1'), table('hash64-b:1'), 'unknown'],
+    [table('hash64-a:1'), table('hash64-b:1', 8), 'fail'],
+    [objects('hash64-a:1'), objects('hash64-a:2'), 'fail'],
+    [objects('hash64-a:1'), objects('hash64-b:1'), 'unknown'],
+    [sampled('hash64-a:1'), sampled('hash64-a:2'), 'fail'],
+    [sampled('hash64-a:1'), sampled('hash64-b:2'), 'unknown'],
+  ];
+  for (const [expected, actual, verdict] of CASES) {
+    const [found] = await verdicts([expected], [actual]);
+    assert.equal(found?.split(':')[0], verdict, `${JSON.stringify(expected)} and ${JSON.stringify(actual)}`);
+  }
+});
+
 it('two ways to write one expression are one', () => {
   const PAIRS: readonly [string, string][] = [
     [

@@ -48,6 +48,7 @@ const FIXED = {
   quote_all_identifiers: 'off',
   // What we take of the server is bounded by our sessions, not multiplied behind them.
   max_parallel_workers_per_gather: '0',
+  jit: 'off',
 } as const;
 
 /** Opens a session. Aborting the context cancels what it is doing and ends it. */

@@ -1,7 +1,9 @@
 // Rows counted and digested by the server, in a way that every major and every order of rows gives the same.
 //
-// A row is the text of its columns in order of name, without generated ones; its digest is the first 64 bits of that
-// text's MD5; a table's is the sum of its rows'. A sum keeps what an exclusive or forgets: how often a row is there.
+// A row is the text of its columns in order of name, without generated ones; its digest is the 64 bits that the server's
+// own hash makes of that text, byte by byte; a table's is the sum of its rows'. A sum keeps what an exclusive or forgets:
+// how often a row is there. It finds accidents; who can write to the server could make other rows of the same sum
+// (docs/adr/0006-row-digests.md).
 
 import { z } from 'zod';
 import type { InventoryLevel } from '../../core/model.ts';
@@ -9,7 +11,7 @@ import { type Column, sqlName, type Table } from './catalogue.ts';
 import type { Session } from './connection.ts';
 import { quoted } from './names.ts';
 
-/** A value longer than this takes part by its own MD5: the text of a row must stay below 1 GB. */
+/** A value longer than this takes part by its MD5: the text of a row must stay below 1 GB. */
 const LARGE_BYTES = 1_000_000;
 /** Tables are read in pieces of this size, so that two sessions can share the largest one. */
 const PIECE_PAGES = 16_384;
@@ -39,6 +41,18 @@ export function piecesOf(table: Table, level: InventoryLevel, pages = PIECE_PAGE
   return starts.map((from, i) => ({ table, from, to: starts[i + 1] ?? null }));
 }
 
+/**
+ * The name of the hash, with what it makes of a given text: servers of another byte order make something else of it, and
+ * then their digests say nothing of one another.
+ */
+export async function digestMethod(session: Session): Promise<string> {
+  const { probe } = await session.row(
+    z.object({ probe: z.string() }),
+    `select to_hex(${hashOf("'Lifeboat'")}) as probe`,
+  );
+  return `hash64-${probe}`;
+}
+
 const counted = z.object({ rows: z.coerce.number(), sum: z.coerce.bigint().nullable() });
 
 export async function countPiece(session: Session, piece: Piece, level: InventoryLevel): Promise<Counted> {
@@ -52,7 +66,7 @@ export async function countPiece(session: Session, piece: Piece, level: Inventor
   const all = await session.row(counted, count);
   if (all.rows <= SAMPLED_ROWS_MIN) return { ...(await session.row(counted, digest)), sampled: false };
   const key = piece.table.key.map((name) => `t.${quoted(name)}`).join(`, E'\\x1f', `);
-  const chosen = `where md5(concat(${key})) like '0%'`;
+  const chosen = `where ${hashOf(`concat(${key})`)} & 15 = 0`;
   const sample = await session.row(counted, `${digest} ${piece.table.condition === '' ? chosen : ''}`);
   return { rows: all.rows, sum: sample.sum, sampled: true };
 }
@@ -70,7 +84,12 @@ function rowDigest(table: Table): string {
   for (let i = 0; i < table.columns.length; i += COLUMNS_PER_CALL) {
     calls.push(columnsText(table.columns.slice(i, i + COLUMNS_PER_CALL)));
   }
-  return `('x' || md5(${calls.length === 0 ? "''" : calls.join(' || ')}))::bit(64)::bigint`;
+  return hashOf(calls.length === 0 ? "''" : calls.join(' || '));
+}
+
+/** Of the bytes, whatever a collation holds for equal. */
+function hashOf(text: string): string {
+  return `hashtextextended((${text}) collate "C", 0)`;
 }
 
 /** Values with a separator between, which leaves out NULLs; in a row that has any, which ones they are. */
@@ -102,7 +121,7 @@ export async function countLargeObjects(session: Session, level: InventoryLevel)
   if (level === 'counts' || !readable || rows === 0) return { rows, sum: rows === 0 ? 0n : null, sampled: false };
   const { sum } = await session.row(
     z.object({ sum: z.coerce.bigint() }),
-    `select coalesce(sum(('x' || md5(concat(loid, ':', pageno, ':', bytes)))::bit(64)::bigint), 0) as sum
+    `select coalesce(sum(${hashOf(`concat(loid, ':', pageno, ':', bytes)`)}), 0) as sum
       from (select loid, pageno, rtrim(data, '\\x00'::bytea) as bytes from pg_largeobject) p where bytes <> ''`,
   );
   return { rows, sum, sampled: false };

@@ -8,7 +8,7 @@ import { assertReadable, qualified, type Sequence, sequencesOf, sqlName, type Ta
 import { connect, place, type Session } from './connection.ts';
 import type { DatabaseFacts } from './databases.ts';
 import { definitionsOf } from './definitions.ts';
-import { type Counted, countLargeObjects, countPiece, merged, type Piece, piecesOf } from './digests.ts';
+import { type Counted, countLargeObjects, countPiece, digestMethod, merged, type Piece, piecesOf } from './digests.ts';
 import { ident, literal } from './names.ts';
 import type { Server } from './settings.ts';
 
@@ -96,6 +96,7 @@ export async function databaseLines(
 ): Promise<InventoryLine[]> {
   const level = server.inventory;
   const prefix = ident(as);
+  const method = await digestMethod(snapshot.session);
   const jobs = piecesBySize(
     contents.tables.filter((table) => !table.empty),
     level,
@@ -107,7 +108,7 @@ export async function databaseLines(
     if (first) {
       await within(session, snapshot, async () => {
         lines.push(...(await schemaLines(session, prefix)));
-        lines.push(largeObjects(prefix, await countLargeObjects(session, level)));
+        lines.push(largeObjects(prefix, method, await countLargeObjects(session, level)));
       });
     }
     while (jobs.length > 0) {
@@ -128,7 +129,7 @@ export async function databaseLines(
   for (const table of contents.tables) {
     const counted = counts.get(table.oid) ?? { rows: 0, sum: null, sampled: false };
     rows += counted.rows;
-    lines.push(tableLine(prefix, table, counted));
+    lines.push(tableLine(prefix, table, method, counted));
   }
   lines.push(databaseLine(prefix, facts, { tables: contents.tables.length, rows, major: snapshot.session.major }));
   return lines;
@@ -146,20 +147,20 @@ function piecesBySize(tables: readonly Table[], level: InventoryLevel): Piece[] 
   return tables.toSorted((a, b) => b.bytes - a.bytes).flatMap((table) => piecesOf(table, level));
 }
 
-function tableLine(prefix: string, table: Table, { rows, sum, sampled }: Counted): InventoryLine {
+function tableLine(prefix: string, table: Table, method: string, { rows, sum, sampled }: Counted): InventoryLine {
   const name = `${prefix}.${qualified(table)}`;
-  const digest = sum === null ? null : digestText(sum);
+  const digest = digestText(method, sum);
   const detail = { ...(table.unlogged ? { unlogged: true } : {}), ...(sampled ? { sampled: digest } : {}) };
   const line = { kind: 'table', name, count: table.empty ? null : rows, digest: sampled ? null : digest };
   return Object.keys(detail).length === 0 ? line : { ...line, detail };
 }
 
-function largeObjects(prefix: string, { rows, sum }: Counted): InventoryLine {
-  return { kind: 'large-objects', name: prefix, count: rows, digest: sum === null ? null : digestText(sum) };
+function largeObjects(prefix: string, method: string, { rows, sum }: Counted): InventoryLine {
+  return { kind: 'large-objects', name: prefix, count: rows, digest: digestText(method, sum) };
 }
 
-function digestText(sum: bigint): string {
-  return `sum64:${sum}`;
+function digestText(method: string, sum: bigint | null): string | null {
+  return sum === null ? null : `${method}:${sum}`;
 }
 
 async function schemaLines(session: Session, prefix: string): Promise<InventoryLine[]> {

@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { endianness } from 'node:os';
+import { describe, it } from 'node:test';
+import { missing } from '../../../test/servers/need.ts';
+import { type Postgres, postgresMajors, startPostgres } from '../../../test/servers/postgres.ts';
+import { liveContext } from '../../core/testing.ts';
+import { postgresqlDriver } from './driver.ts';
+import { createDatabase, settingsFor, sql } from './testing.ts';
+
+const MANY = Array.from({ length: 200 }, (_, i) => `c${i} int default ${i}`).join(', ');
+const EVERY_KIND = [
+  'create domain name_of as text check (value <> $$?$$)',
+  `create table kinds (id bigint primary key, n numeric, f float8, t text, v varchar(9), b bytea, j jsonb, at timestamptz,
+    took interval, a int[], d name_of, twice bigint generated always as (id * 2) stored)`,
+  `insert into kinds select g, g / 4.0, g / 3.0, 'text ' || g, null, decode(md5(g::text), 'hex'), jsonb_build_object('g', g),
+    timestamptz '2024-02-29 12:00:00+02' + g * interval '1 h', g * interval '1 min', array[g, null], 'ł' || g
+    from generate_series(1, 500) g`,
+  'create table large (t text, b bytea)',
+  "insert into large values (repeat('long ', 300000), decode(repeat('00ff', 600000), 'hex'))",
+  `create table many (${MANY})`,
+  'insert into many (c7) values (null), (8)',
+  'create table none ()',
+  'insert into none default values',
+  "select lo_from_bytea(4242, decode(repeat('00ff', 5000), 'hex'))",
+];
+const METHOD = 'hash64-63b78a7b2f375f31';
+const SUMS = {
+  kinds: '796967280291067846',
+  'kinds.public.kinds': '-63134763121220717',
+  'kinds.public.large': '-2696290561158655168',
+  'kinds.public.many': '-2427368415057725273',
+  'kinds.public.none': '-6939563903564495251',
+};
+
+async function digestsOf(server: Postgres, database: string): Promise<Record<string, string | null>> {
+  const live = await postgresqlDriver.open(settingsFor(server, { databases: [database] })).inventory(liveContext());
+  const lines = await Array.fromAsync(live.lines(liveContext()));
+  const rows = lines.filter(({ kind }) => kind === 'table' || kind === 'large-objects');
+  return Object.fromEntries(rows.map(({ name, digest }) => [name, digest]));
+}
+
+for (const major of postgresMajors) {
+  it(`PostgreSQL ${major} gives the digests that every major gives`, {
+    skip: await missing(`postgres-${major}`),
+  }, async () => {
+    await using server = await startPostgres(major);
+    await createDatabase(server, 'kinds', ...EVERY_KIND);
+    const digests = await digestsOf(server, 'kinds');
+    // A server of the other byte order has digests of its own, and another name for them.
+    const expected = Object.entries(SUMS).map(([name, sum]) => [name, `${METHOD}:${sum}`]);
+    if (endianness() === 'LE') assert.deepEqual(digests, Object.fromEntries(expected));
+    else assert.ok(Object.values(digests).every((digest) => digest?.startsWith(METHOD) === false));
+  });
+}
+
+describe('digests of rows', { skip: await missing('postgres-15') }, () => {
+  it('tell apart what a comparison might hold for equal', async () => {
+    await using server = await startPostgres(15);
+    const RULES = "provider = icu, locale = 'und-u-ks-level1', deterministic = false";
+    await createDatabase(server, 'pairs', `create collation careless (${RULES})`, 'create domain word as text');
+    const PAIRS: readonly [string, string, string][] = [
+      ['a text, b text', "(null, '')", "('', null)"],
+      ['a text, b text', "('x', null)", "(null, 'x')"],
+      ['a text, b text', "('xy', 'z')", "('x', 'yz')"],
+      ['a text', "('')", '(null)'],
+      ['a text collate careless, b text', "('A', 'b')", "('a', 'b')"],
+      ['a text collate careless, b text collate "C"', "('A', 'b')", "('a', 'b')"],
+      ['a char(5), b word', "('x', 'y')", "('x', 'y ')"],
+      ['a numeric', '(1.0)', '(1.00)'],
+      ['a float8', '(0.0)', "('-0')"],
+      ['a bytea', "('\\x00')", "('\\x0000')"],
+      ['a text', "(repeat('x', 1500000) || 'y')", "(repeat('x', 1500000) || 'z')"],
+      ['a bytea', "(convert_to(repeat('x', 1500000) || 'y', 'UTF8'))", "(convert_to(repeat('x', 1500001), 'UTF8'))"],
+      ['a int', '(1), (2), (2)', '(1), (1), (2)'],
+      ['a int', '(1), (4)', '(2), (3)'],
+    ];
+    for (const [i, [columns, left, right]] of PAIRS.entries()) {
+      for (const [side, values] of [['left', left] as const, ['right', right] as const]) {
+        await sql(server, 'pairs', `create table ${side}${i} (${columns}); insert into ${side}${i} values ${values}`);
+      }
+    }
+    const digests = await digestsOf(server, 'pairs');
+    for (const [i, [columns, left, right]] of PAIRS.entries()) {
+      const [a, b] = [digests[`pairs.public.left${i}`], digests[`pairs.public.right${i}`]];
+      assert.match(a ?? '', /^hash64-[0-9a-f]+:-?\d+$/);
+      assert.notEqual(a, b, `${columns}: ${left.slice(0, 40)} and ${right.slice(0, 40)}`);
+    }
+  });
+
+  it('are of bytes where a database has no encoding', async () => {
+    await using server = await startPostgres(15);
+    await sql(server, 'postgres', `create database ascii encoding 'SQL_ASCII' template template0 locale 'C'`);
+    for (const [name, byte] of [['left', 'e4'] as const, ['right', 'e5'] as const]) {
+      const value = `convert_from('\\x${byte}', 'SQL_ASCII')`;
+      await sql(server, 'ascii', `create table "${name}" as select ${value} as t`);
+    }
+    const digests = await digestsOf(server, 'ascii');
+    assert.match(digests['ascii.public.left'] ?? '', /^hash64-/);
+    assert.notEqual(digests['ascii.public.left'], digests['ascii.public.right']);
+  });
+});
