@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { isFailure } from '../../core/errors.ts';
 import { freshKey, open, openInto, SEAL_BYTES, seal, sealInto } from './crypto.ts';
@@ -47,4 +48,11 @@ test('each flipped bit breaks the seal', () => {
     () => open(freshKey(), sealed),
     (error) => isFailure(error, 'checksum'),
   );
+});
+
+test('seals are made by libsodium, and never beyond the end of their target', () => {
+  assert.match(readFileSync('/proc/self/maps', 'utf8'), /sodium-native/);
+  for (const short of [1, 15, 16, 31]) {
+    assert.throws(() => sealInto(key, Buffer.alloc(100), Buffer.alloc(100 + SEAL_BYTES - short), 0), RangeError);
+  }
 });

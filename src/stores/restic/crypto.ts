@@ -13,7 +13,6 @@ import {
   timingSafeEqual,
 } from 'node:crypto';
 import { createRequire } from 'node:module';
-import { poly1305 } from '@noble/ciphers/_poly1305.js';
 import { Failure } from '../../core/errors.ts';
 import { releaseLarge } from './pool-buffers.ts';
 
@@ -25,6 +24,7 @@ export interface MasterKey {
 
 const IV_BYTES = 16;
 const MAC_BYTES = 16;
+const MAC_KEY_BYTES = 32;
 /** What a sealed thing is longer than its content. */
 export const SEAL_BYTES = IV_BYTES + MAC_BYTES;
 /** Encrypting in slices keeps the data in the processor's cache until its MAC is made. */
@@ -117,10 +117,17 @@ function macKey(key: MasterKey, iv: Uint8Array): Buffer {
 
 /** libsodium is ten times as fast; where it does not load, the portable one makes the same bytes. */
 function loadMac(): OneTimeMac {
+  const require = createRequire(import.meta.url);
   try {
-    const sodium: { crypto_onetimeauth: OneTimeMac } = createRequire(import.meta.url)('sodium-native');
-    return sodium.crypto_onetimeauth;
+    // Its file by name: to search it, as the package does, takes a dozen modules, in each thread.
+    const file = `sodium-native/prebuilds/${process.platform}-${process.arch}/sodium-native.node`;
+    const sodium: { crypto_onetimeauth: OneTimeMac } = require(file);
+    return (target, message, key) => {
+      if (target.length !== MAC_BYTES || key.length !== MAC_KEY_BYTES) throw new RangeError('no room for a MAC');
+      sodium.crypto_onetimeauth(target, message, key);
+    };
   } catch {
+    const { poly1305 }: typeof import('@noble/ciphers/_poly1305.js') = require('@noble/ciphers/_poly1305.js');
     return (target, message, key) => target.set(poly1305(message, key));
   }
 }
