@@ -51,7 +51,7 @@ test('each flipped bit breaks the seal', () => {
 });
 
 test('seals are made by libsodium, and never beyond the end of their target', () => {
-  assert.match(readFileSync('/proc/self/maps', 'utf8'), /sodium-native/);
+  assert.ok(readFileSync('/proc/self/maps', 'utf8').includes('sodium-native'), 'it did not load');
   for (const short of [1, 15, 16, 31]) {
     assert.throws(() => sealInto(key, Buffer.alloc(100), Buffer.alloc(100 + SEAL_BYTES - short), 0), RangeError);
   }
