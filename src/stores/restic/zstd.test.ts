@@ -17,9 +17,16 @@ test('what was compressed comes back, whatever its size, and is what other progr
       const frame = Buffer.from(compress(plain, 3));
       assert.ok(frame.equals(zstdCompressSync(plain)), `${bytes} bytes`);
       assert.ok(decompressTo(frame, bytes).equals(plain), `${bytes} bytes`);
+      assert.ok(decompress(frame, 16 * 1024 * 1024).equals(plain), `${bytes} bytes`);
       assert.ok(zstdDecompressSync(frame).equals(plain), `${bytes} bytes`);
     }
   }
+});
+
+test('what was decompressed stays as it is when more is', () => {
+  const frames = [text(500), text(500)].map((plain) => ({ plain, frame: Buffer.from(compress(plain, 3)) }));
+  const opened = frames.map(({ frame }) => decompress(frame, 1000));
+  for (const [at, { plain }] of frames.entries()) assert.ok(opened[at]?.equals(plain));
 });
 
 test('levels do not mix', () => {
@@ -37,6 +44,8 @@ test('a frame that was cut short, changed, or is of another length is refused an
   const refused = (data: Uint8Array, bytes: number): void => {
     assert.throws(() => decompressTo(data, bytes), isRefused);
     assert.ok(decompressTo(nextFrame, next.length).equals(next));
+    if (data.length > 0 && data !== frame) assert.throws(() => decompress(data, 10_000), isRefused);
+    assert.ok(decompress(nextFrame, 10_000).equals(next));
   };
   for (let length = 0; length < frame.length; length += 1) refused(frame.subarray(0, length), plain.length);
   for (const bytes of [0, plain.length - 1, plain.length + 1, 9 * 1024 * 1024]) refused(frame, bytes);

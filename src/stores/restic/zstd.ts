@@ -35,14 +35,7 @@ export function compress(data: Uint8Array, level: number): Buffer {
 
 /** Exactly `bytes`, else 'checksum'. The result is valid until the next call in this thread. */
 export function decompressTo(data: Uint8Array, bytes: number): Buffer {
-  if (bytes < OUTPUT_BYTES_MAX) {
-    if (decompressor === undefined) decompressor = engineOf(createZstdDecompress());
-    const plain = decompressor?.(data, bytes);
-    if (plain?.length === bytes) return plain;
-    // It may be in the middle of a frame now: another one goes on, and what is wrong here is told below.
-    if (decompressor) decompressor = undefined;
-  }
-  const plain = decompress(data, bytes);
+  const plain = decompressKept(data, bytes) ?? decompressAnew(data, bytes);
   if (plain.length === bytes) return plain;
   throw new Failure('checksum', `${plain.length} bytes came out, not ${bytes}`);
 }
@@ -51,6 +44,22 @@ export function decompressTo(data: Uint8Array, bytes: number): Buffer {
  * Throws 'checksum' when it is no zstd or more than `bytesMax` come out: what a bomb must not do is fill the memory.
  */
 export function decompress(data: Uint8Array, bytesMax: number): Buffer {
+  const plain = decompressKept(data, Math.min(bytesMax, OUTPUT_BYTES_MAX - 1));
+  return plain ? Buffer.from(plain) : decompressAnew(data, bytesMax);
+}
+
+/** In the context that this thread keeps; null when that can't. The result is valid until the next call. */
+function decompressKept(data: Uint8Array, bytesMax: number): Buffer | null {
+  if (bytesMax >= OUTPUT_BYTES_MAX) return null;
+  if (decompressor === undefined) decompressor = engineOf(createZstdDecompress());
+  const plain = decompressor?.(data, bytesMax) ?? null;
+  // It may be in the middle of a frame now: another one goes on.
+  if (decompressor && !plain) decompressor = undefined;
+  return plain;
+}
+
+/** In a context of its own, which tells what is wrong. */
+function decompressAnew(data: Uint8Array, bytesMax: number): Buffer {
   try {
     return zstdDecompressSync(data, {
       maxOutputLength: Math.max(1, bytesMax),
