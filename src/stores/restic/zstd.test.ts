@@ -44,10 +44,12 @@ test('a frame that was cut short, changed, or is of another length is refused an
   const refused = (data: Uint8Array, bytes: number): void => {
     assert.throws(() => decompressTo(data, bytes), isRefused);
     assert.ok(decompressTo(nextFrame, next.length).equals(next));
-    if (data.length > 0 && data !== frame) assert.throws(() => decompress(data, 10_000), isRefused);
-    assert.ok(decompress(nextFrame, 10_000).equals(next));
   };
   for (let length = 0; length < frame.length; length += 1) refused(frame.subarray(0, length), plain.length);
+  for (let length = 1; length < frame.length; length += 97) {
+    assert.throws(() => decompress(frame.subarray(0, length), 10_000), isRefused);
+    assert.ok(decompress(nextFrame, 10_000).equals(next));
+  }
   for (const bytes of [0, plain.length - 1, plain.length + 1, 9 * 1024 * 1024]) refused(frame, bytes);
   for (let at = 0; at < 4; at++) refused(frame.with(at, (frame[at] ?? 0) ^ 1), plain.length);
 });
