@@ -132,8 +132,23 @@ async function* contentOf(
 }
 
 async function infoOf(root: Root, key: string): Promise<ObjectInfo | null> {
+  const folder = await pathOf(root, key);
+  return folder === null ? null : await infoIn(root, folder, key);
+}
+
+/** The folder of a key or prefix; null when it is not there. */
+async function pathOf(root: Root, key: string): Promise<string | null> {
   try {
-    const stats = await lstat(join(await root.folderOf(key), nameOf(key)));
+    return await root.folderOf(key);
+  } catch (error) {
+    if (isGone(error)) return null;
+    throw failureOf(error, `looking at ${key}`, root.url);
+  }
+}
+
+async function infoIn(root: Root, folder: string, key: string): Promise<ObjectInfo | null> {
+  try {
+    const stats = await lstat(join(folder, nameOf(key)));
     return stats.isFile() ? { key, bytes: stats.size, modifiedAt: stats.mtime } : null;
   } catch (error) {
     if (isGone(error)) return null;
@@ -147,8 +162,10 @@ async function* list(ctx: Context, root: Root, prefix: string): AsyncIterable<Ob
   const names = (await entriesOf(root, folder)).filter((name) => (folder + name).startsWith(prefix));
   for (let at = 0; at < names.length; at += STATS_AHEAD) {
     ctx.signal.throwIfAborted();
+    const path = await pathOf(root, folder);
+    if (path === null) return await root.mustBeThere();
     const some = names.slice(at, at + STATS_AHEAD).map((name) => folder + name);
-    const infos = await Promise.all(some.map((key) => (key.endsWith('/') ? null : infoOf(root, key))));
+    const infos = await Promise.all(some.map((key) => (key.endsWith('/') ? null : infoIn(root, path, key))));
     for (const [i, key] of some.entries()) {
       const info = infos[i];
       if (info) yield info;
