@@ -1,4 +1,3 @@
-import { constants } from 'node:fs';
 import { type FileHandle, link, lstat, open, opendir, rename, rmdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readBuffer, release } from '../../core/bytes.ts';
@@ -8,19 +7,19 @@ import type { Bucket, ObjectInfo } from '../../core/storage.ts';
 import { checkKey, checkPrefix, checkRange, missing, missingRange, sortByBytes, taken, UNFINISHED } from '../keys.ts';
 import { clearAway, startDraft, tidyOnce, writeBody } from './draft.ts';
 import { failureOf, isGone } from './failures.ts';
-import { openRoot, type Root, syncFolder } from './root.ts';
+import { quickReader } from './quick.ts';
+import { nameOf, openRoot, READ_FLAGS, type Root, syncFolder } from './root.ts';
 
 const READ_BYTES = 1024 * 1024;
 const STATS_AHEAD = 64;
 const DIR_ENTRIES_AHEAD = 1024;
 const PUBLISH_ATTEMPTS = 16;
-/** No link is followed, and a pipe that somebody laid there does not block. */
-const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /** Objects as files of one directory, readable by their owner only. The directory is made by the first put. */
 export function localBucket(dir: string): Bucket {
   const root = openRoot(dir);
   const { url } = root;
+  const readQuickly = quickReader(root);
   return {
     url,
     async put(ctx, key, body, options) {
@@ -36,6 +35,9 @@ export function localBucket(dir: string): Bucket {
     async *get(ctx, key, range): Bytes {
       checkKey(key);
       checkRange(range);
+      ctx.signal.throwIfAborted();
+      const whole = range ? null : readQuickly(ctx, key);
+      if (whole) return yield whole;
       await using file = await openObject(root, key);
       const stats = await file.stat();
       if (!stats.isFile()) throw missing(url, key);
@@ -235,8 +237,4 @@ async function deleteAll(
   }
   for (const folder of folders) await settle(root, folder);
   return failed;
-}
-
-function nameOf(key: string): string {
-  return key.slice(key.lastIndexOf('/') + 1);
 }

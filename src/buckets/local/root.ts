@@ -1,3 +1,4 @@
+import { constants, realpathSync } from 'node:fs';
 import { mkdir, open, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Failure, systemCode } from '../../core/errors.ts';
@@ -13,11 +14,16 @@ export interface Root {
   isMade(): boolean;
   /** The folder of a key or a prefix. ENOENT when it is not there. */
   folderOf(key: string): Promise<string>;
+  /** The same at once; null when a link stands there, or the directory has not been seen yet. */
+  folderNow(key: string): string | null;
   /** The same, made when it is not there; durable. */
   makeFolder(key: string): Promise<string>;
   /** Something was not found: throws 'unreachable' when that is because the directory itself went away. */
   mustBeThere(): Promise<void>;
 }
+
+/** Of an object: no link is followed, and a pipe that somebody laid there does not block. */
+export const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 const FOLDER_MODE = 0o700;
 const MAKE_ATTEMPTS = 16;
@@ -44,10 +50,14 @@ export function openRoot(dir: string): Root {
     });
   }
   async function folderOf(key: string): Promise<string> {
-    const path = join(await look(), key.slice(0, key.lastIndexOf('/') + 1));
-    const folder = path.endsWith('/') ? path.slice(0, -1) : path;
+    const folder = folderIn(await look(), key);
     if ((await realpath(folder)) === folder) return folder;
     throw new Failure('denied', `a link in ${url} stands where the folder of ${key} should be`);
+  }
+  function folderNow(key: string): string | null {
+    if (!seen) return null;
+    const folder = folderIn(seen.path, key);
+    return realpathSync.native(folder) === folder ? folder : null;
   }
   /** Level by level, so that no link is followed on the way. */
   async function makeFolder(key: string): Promise<string> {
@@ -69,7 +79,17 @@ export function openRoot(dir: string): Root {
       }
     }
   }
-  return { url, path: () => seen?.path ?? url, isMade: () => made, folderOf, mustBeThere, makeFolder };
+  return { url, path: () => seen?.path ?? url, isMade: () => made, folderOf, folderNow, mustBeThere, makeFolder };
+}
+
+function folderIn(root: string, key: string): string {
+  const path = join(root, key.slice(0, key.lastIndexOf('/') + 1));
+  return path.endsWith('/') ? path.slice(0, -1) : path;
+}
+
+/** The last part of a key. */
+export function nameOf(key: string): string {
+  return key.slice(key.lastIndexOf('/') + 1);
 }
 
 /** False when it was there already. */

@@ -17,9 +17,9 @@ import { bytesOf, readBuffer } from '../../core/bytes.ts';
 import { type Digester, digester } from '../../core/digest.ts';
 import { systemCode } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
+import { paceOf } from '../../core/pace.ts';
 import { pathOf } from './beneath.ts';
 import { explained, GONE, unlessGone } from './failures.ts';
-import { paceOf } from './pace.ts';
 
 /** Neither a link that took the file's place nor a pipe that would make us wait. */
 const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
