@@ -109,10 +109,32 @@ export interface Source {
    * 'missing'.
    */
   get(ctx: Context, name: string, range?: ByteRange): Bytes;
+  /**
+   * As `get` of each, in this order, some whole parts at a time, where many small ones cost less together. They are
+   * borrowed as chunks are.
+   */
+  getAll?(ctx: Context, names: readonly string[]): AsyncIterable<readonly Whole[]>;
+}
+/** Bytes that are all there, and what they were hashed to by who gives them, in hex. */
+export interface Whole {
+  readonly whole: Uint8Array;
+  readonly sha256: string;
 }
 export interface ByteRange {
   readonly offset: number;
   readonly length: number;
+}
+
+/** A small part. Stores that name bytes by their digest take the one that is given. */
+export interface WholePart extends Whole {
+  readonly name: string;
+  readonly meta?: PartMeta;
+}
+/** A part that is to be kept, and where its bytes lie. */
+export interface KeptPart {
+  readonly name: string;
+  readonly from: PartRef;
+  readonly meta?: PartMeta;
 }
 
 /** Where a driver puts a component's parts. Calls may run in parallel; the store bounds them, in order of arrival. */
@@ -124,6 +146,10 @@ export interface Sink {
    * when that part is damaged: the engine then captures the component anew, without the earlier point.
    */
   keep(ctx: Context, name: string, from: PartRef, meta?: PartMeta): Promise<Part>;
+  /** As `put` of each, where many cost less together. The bytes are the caller's again when it resolves. */
+  putAll?(ctx: Context, parts: readonly WholePart[]): Promise<readonly Part[]>;
+  /** As `keep` of each, where many cost less together. All lie in one component of one earlier point. */
+  keepAll?(ctx: Context, parts: readonly KeptPart[]): Promise<readonly Part[]>;
   /** Waits until everything put is durable and readable; the sink takes no more parts after it. */
   receipt(ctx: Context): Promise<Receipt>;
 }

@@ -57,7 +57,7 @@ export function gate(limit: number): Gate {
 
 /** As `mapBounded`, for more results than fit into memory: they are handed on in order while later ones are made. */
 export async function* mapOrdered<T, R>(
-  items: AsyncIterable<T>,
+  items: Iterable<T> | AsyncIterable<T>,
   limit: number,
   work: (item: T) => Promise<R>,
 ): AsyncIterable<R> {

@@ -2,8 +2,8 @@
 
 import { ERRORS, isFailure, messageOf } from '../core/errors.ts';
 import { inventoryOf } from '../core/inventory.ts';
+import { getAll } from '../core/many-parts.ts';
 import type {
-  Bytes,
   CapturedComponent,
   Component,
   Context,
@@ -12,6 +12,7 @@ import type {
   Restored,
   RestoreOptions,
   Source,
+  Whole,
 } from '../core/model.ts';
 import type { FindingsBook } from './findings.ts';
 import type { Check } from './model.ts';
@@ -60,18 +61,18 @@ export function watch(ctx: Context, bytesTotal: number): Watch {
       if (--waiting === 0) waitedMs += ctx.monotonicMs() - sinceMs;
     }
   }
-  async function* read(task: string, body: Bytes): Bytes {
-    const chunks = body[Symbol.asyncIterator]();
+  async function* read<T>(task: string, items: AsyncIterable<T>, bytesIn: (item: T) => number): AsyncIterable<T> {
+    const iterator = items[Symbol.asyncIterator]();
     try {
       for (;;) {
-        const chunk = await timed(() => chunks.next());
-        if (chunk.done) return;
-        bytes += chunk.value.length;
+        const item = await timed(() => iterator.next());
+        if (item.done) return;
+        bytes += bytesIn(item.value);
         ctx.progress({ task, phase: 'restore', bytes: Math.min(bytes, bytesTotal), bytesTotal });
-        yield chunk.value;
+        yield item.value;
       }
     } finally {
-      await chunks.return?.();
+      await iterator.return?.();
     }
   }
   return {
@@ -82,13 +83,18 @@ export function watch(ctx: Context, bytesTotal: number): Watch {
         component: inner.component,
         parts: (partsCtx, prefix) => inner.parts(partsCtx, prefix),
         part: (partCtx, name) => timed(() => inner.part(partCtx, name)),
-        get: (getCtx, name, range) => read(inner.component, inner.get(getCtx, name, range)),
+        get: (getCtx, name, range) => read(inner.component, inner.get(getCtx, name, range), ({ length }) => length),
+        getAll: (getCtx, names) => read(inner.component, getAll(getCtx, inner, names), lengthOfAll),
       };
     },
     fetchMs: () => waitedMs,
     bytes: () => bytes,
     broke: () => broken,
   };
+}
+
+function lengthOfAll(bodies: readonly Whole[]): number {
+  return bodies.reduce((sum, { whole }) => sum + whole.length, 0);
 }
 
 /** Restores into `target`; the time splits into waiting for the store and the rest. */

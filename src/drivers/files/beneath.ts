@@ -11,6 +11,8 @@ const SELF = '/proc/self/fd';
 /** An open directory. */
 export interface Dir {
   readonly fd: number;
+  /** By this the kernel finds what is in it. */
+  readonly prefix: Buffer;
   /** For messages. */
   readonly label: string;
 }
@@ -22,13 +24,17 @@ export function openRoot(path: string): Dir {
   }
   return attempt(path, () => {
     mkdirSync(path, { recursive: true });
-    return { fd: openSync(path, constants.O_RDONLY | constants.O_DIRECTORY), label: path };
+    return dirOf(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY), path);
   });
+}
+
+function dirOf(fd: number, label: string): Dir {
+  return { fd, prefix: Buffer.from(`${SELF}/${fd}/`), label };
 }
 
 /** A path by which the kernel finds `name` in that very directory. */
 export function within(dir: Dir, name: Buffer): Buffer {
-  return Buffer.concat([Buffer.from(`${SELF}/${dir.fd}/`), name]);
+  return Buffer.concat([dir.prefix, name]);
 }
 
 /** Where that very directory or file lies by now, its bytes as characters. */
@@ -40,7 +46,7 @@ export function pathOf({ fd }: Pick<Dir, 'fd'>): string {
 export function openDir(parent: Dir, name: Buffer): Dir | null {
   const label = labelOf(parent, name);
   try {
-    return { fd: openSync(within(parent, name), FLAGS), label };
+    return dirOf(openSync(within(parent, name), FLAGS), label);
   } catch (cause) {
     const code = systemCode(cause);
     if (code === 'ENOENT') return null;

@@ -1,5 +1,6 @@
 // Single files out of a point, as rows: told apart from what is there now, then brought back.
 
+import { hash } from 'node:crypto';
 import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, readlinkSync } from 'node:fs';
 import { z } from 'zod';
 import { readAll } from '../../core/bytes.ts';
@@ -73,7 +74,7 @@ export async function merge(
         merged[state] += 1;
         const wanted = state === 'missing' ? mode !== 'preview' : state === 'different' && mode === 'overwrite';
         if (!wanted || !place) continue;
-        await apply({ ...place, overwrite: state === 'different' }, row.key, value);
+        apply({ ...place, overwrite: state === 'different' }, row.key, value);
         merged.applied += 1;
       } finally {
         steps.end();
@@ -125,7 +126,7 @@ function contentOf(place: Place): Buffer {
   }
 }
 
-async function apply(place: Place, name: string, value: Value): Promise<void> {
+function apply(place: Place, name: string, value: Value): void {
   const { mode, uid, gid, mtime_ns } = value;
   const common = { name, mode, uid, gid, mtime_ns };
   if (value.type === 'symlink') {
@@ -133,5 +134,7 @@ async function apply(place: Place, name: string, value: Value): Promise<void> {
     return;
   }
   const { bytes, sha256, content } = value;
-  await putWhole(place, { ...common, type: 'file', bytes, sha256 } satisfies Entry, Buffer.from(content, 'base64'));
+  const whole = Buffer.from(content, 'base64');
+  const entry = { ...common, type: 'file', bytes, sha256 } satisfies Entry;
+  putWhole(place, entry, { whole, sha256: hash('sha256', whole) });
 }

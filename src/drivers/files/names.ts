@@ -71,6 +71,7 @@ export function parentOf(name: string): string {
 
 /** Its last segment, as bytes. */
 export function baseOf(name: string): Buffer {
+  if (PLAIN_NAME.test(name) && !isDirectoryName(name)) return Buffer.from(name.slice(name.lastIndexOf('/') + 1));
   const base = segmentsOf(name).at(-1);
   assert(base, 'only the root has no name');
   return base;

@@ -18,6 +18,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { bytesOf, readAll } from '../../core/bytes.ts';
 import { inventoryOf } from '../../core/inventory.ts';
+import { getAll } from '../../core/many-parts.ts';
 import type { Source } from '../../core/model.ts';
 import { memoryParts, type TestContext } from '../../core/testing.ts';
 import { liveInventory } from './capture.ts';
@@ -242,9 +243,11 @@ test('fault 24: two names that the file system takes for one are refused, and no
   // Where case is ignored, the second name finds the first one's file; here that appears at the same moment.
   const caseless: Source = {
     ...source,
-    get: (c, name, range) => {
-      if (name === 'data/readme') linkSync(join(target, 'README'), join(target, 'readme'));
-      return source.get(c, name, range);
+    async *getAll(c, names) {
+      for (const name of names) {
+        if (name === 'data/readme') linkSync(join(target, 'README'), join(target, 'readme'));
+        yield* getAll(c, source, [name]);
+      }
     },
   };
   const restoring = filesDriver.open({ root: target, paths: ['/'] }).restore(ctx, { base: caseless }, { jobs: 1 });

@@ -1,27 +1,27 @@
 // Brings files back in a walk over the entries: directories, files and links, and the modes and times of a directory
 // once all in it is there. Hard links, whose first name must be there, take another walk.
 
-import { lstatSync } from 'node:fs';
-import { readAll } from '../../core/bytes.ts';
+import assert from 'node:assert/strict';
+import { type BigIntStats, lstatSync } from 'node:fs';
 import { Failure } from '../../core/errors.ts';
 import { idOf } from '../../core/manifest.ts';
-import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import { getAll } from '../../core/many-parts.ts';
+import type { Chain, Context, Restored, RestoreOptions, Source, Whole } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import { close, type Dir, openRoot, within } from './beneath.ts';
-import { type Creator, fileCreator } from './creating.ts';
-import { type Entry, entriesOf } from './entries.ts';
+import { type Entry, entriesOf, entryBatchesOf } from './entries.ts';
 import { attempt } from './failures.ts';
 import { baseOf, encode, isBeneath, isDirectoryName, parentOf, partOf } from './names.ts';
 import { wantedBy } from './selection.ts';
 import type { FilesSettings } from './settings.ts';
-import { type Level, stepsFrom } from './steps.ts';
+import { type Level, type Steps, stepsFrom } from './steps.ts';
 import { checkSpace, holdsData, mark, type Need, setAside, unmark } from './target.ts';
 import { locate } from './walk.ts';
-import { ownersKept, putHardlink, putStreamed, putSymlink, putWhole, setAttributes } from './write.ts';
+import { ownersKept, type Place, putHardlink, putStreamed, putSymlink, putWhole, setAttributes } from './write.ts';
 import type { Written } from './written.ts';
 
 const PARALLEL = 16;
-/** A file up to this size is fetched whole before it is created. */
+/** Files up to this size are fetched whole, many at a time. */
 const WHOLE_BYTES_MAX = 1024 * 1024;
 const FILES_PER_PROGRESS = 500;
 /** Of missing directories that lead to a configured path. */
@@ -37,7 +37,6 @@ interface Job {
   readonly root: Dir;
   readonly wanted: (name: string) => boolean;
   readonly overwrite: boolean;
-  readonly creator: Creator;
   /** Directories that hold a mark until all is there, and get their own attributes after that. */
   readonly marked: readonly Entry[];
 }
@@ -75,7 +74,6 @@ export async function restore(
       root,
       wanted,
       overwrite: replace && select !== undefined,
-      creator: fileCreator(ctx),
       marked: select ? [] : seen.starts,
     };
     if (replace && !select) setAside(root, settings, idOf(ctx.now()));
@@ -162,45 +160,95 @@ function modeOf({ paths }: FilesSettings): (name: string) => number {
 }
 
 async function putContents(ctx: Context, job: Job, seen: Survey, jobs: number): Promise<void> {
-  const { bytes: bytesTotal, hardlinks } = seen;
   // Where links follow, they change directories once more, and need them as they are now.
   const steps = stepsFrom(job.root, {
     modeOf: modeOf(job.settings),
-    ...(hardlinks > 0 ? {} : { leave: leaving(job) }),
+    ...(seen.hardlinks > 0 ? {} : { leave: leaving(job) }),
   });
   let [items, bytes] = [0, 0];
+  const done = (entry: Entry): void => {
+    items += 1;
+    bytes += entry.bytes ?? 0;
+    if (items % FILES_PER_PROGRESS > 0) return;
+    ctx.progress({ task: 'files', phase: 'restore', items, bytes, bytesTotal: seen.bytes });
+  };
   try {
-    await mapBounded(entriesOf(ctx, job.source), jobs, async (entry) => {
-      ctx.signal.throwIfAborted();
-      if (!job.wanted(entry.name) || entry.type === 'other') return;
-      const level = steps.to(entry.type === 'directory' ? entry.name : parentOf(entry.name));
-      if (level && entry.type === 'directory') level.entry = entry;
-      if (!level || entry.type === 'directory') return;
-      await steps.hold(level, () => putEntry(ctx, job, level, entry));
-      items += 1;
-      bytes += entry.bytes ?? 0;
-      if (items % FILES_PER_PROGRESS === 0) {
-        ctx.progress({ task: 'files', phase: 'restore', items, bytes, bytesTotal });
-      }
-    });
+    await mapBounded(putSmall(ctx, job, steps, done), jobs, ({ put }) => put);
     steps.finish();
   } finally {
     steps.end();
   }
 }
 
-async function putEntry(ctx: Context, job: Job, level: Level, entry: Entry): Promise<void> {
-  const place = { dir: level.dir, name: baseOf(entry.name), overwrite: job.overwrite };
-  if (entry.type === 'symlink') return putSymlink(place, entry);
-  // A hard link waits for its first name, unless that one is not wanted: then it is a file of its own.
-  const first = entry.type === 'hardlink' ? (entry.target ?? '') : entry.name;
-  if (entry.type === 'hardlink' && job.wanted(first)) return;
-  const body = job.source.get(ctx, partOf(first));
-  const isLarge = (entry.bytes ?? 0) > WHOLE_BYTES_MAX;
-  const stat = isLarge
-    ? await putStreamed(place, entry, body, job.creator)
-    : await putWhole(place, entry, await readAll(body), job.creator);
-  if (entry.sha256) job.written?.note(stat, entry.sha256);
+/** Puts all that is small, and begins with large files, each of which is written while the walk goes on. */
+async function* putSmall(
+  ctx: Context,
+  job: Job,
+  steps: Steps,
+  done: (entry: Entry) => void,
+): AsyncIterable<{ readonly put: Promise<void> }> {
+  for await (const batch of entryBatchesOf(ctx, job.source)) {
+    const entries = batch.filter(({ name, type }) => type !== 'other' && job.wanted(name));
+    const parts = entries.map((entry) => contentOf(job, entry));
+    const small = parts.filter((part, i) => part !== null && !isLarge(entries[i])) as string[];
+    await using bodies = oneByOne(getAll(ctx, job.source, small));
+    for (const [i, entry] of entries.entries()) {
+      ctx.signal.throwIfAborted();
+      const isDirectory = entry.type === 'directory';
+      const level = steps.to(isDirectory ? entry.name : parentOf(entry.name));
+      if (level && isDirectory) level.entry = entry;
+      if (!level || isDirectory) continue;
+      const place = { dir: level.dir, name: baseOf(entry.name), overwrite: job.overwrite };
+      const part = parts[i] ?? null;
+      if (part !== null && isLarge(entry)) {
+        yield { put: steps.hold(level, () => putLarge(ctx, job, place, entry, part)).then(() => done(entry)) };
+        continue;
+      }
+      if (part !== null) note(job, entry, putWhole(place, entry, await bodies.next()));
+      else if (entry.type === 'symlink') putSymlink(place, entry);
+      done(entry);
+    }
+  }
+}
+
+async function putLarge(ctx: Context, job: Job, place: Place, entry: Entry, part: string): Promise<void> {
+  note(job, entry, await putStreamed(place, entry, job.source.get(ctx, part)));
+}
+
+/** The part with the bytes of a file, null for what has none; a hard link is none when its first name comes back. */
+function contentOf(job: Job, { type, name, target = '' }: Entry): string | null {
+  if (type === 'file') return partOf(name);
+  return type === 'hardlink' && !job.wanted(target) ? partOf(target) : null;
+}
+
+function isLarge(entry: Entry | undefined): boolean {
+  return (entry?.bytes ?? 0) > WHOLE_BYTES_MAX;
+}
+
+function note({ written }: Job, { sha256 }: Entry, stat: BigIntStats): void {
+  if (sha256) written?.note(stat, sha256);
+}
+
+/** Bodies that come some at a time. */
+function oneByOne(batches: AsyncIterable<readonly Whole[]>): AsyncDisposable & { next(): Promise<Whole> } {
+  const iterator = batches[Symbol.asyncIterator]();
+  let bodies: readonly Whole[] = [];
+  let at = 0;
+  return {
+    async next() {
+      for (;;) {
+        const body = bodies[at++];
+        if (body) return body;
+        const more = await iterator.next();
+        assert(!more.done, 'there is a body for each part that is asked for');
+        bodies = more.value;
+        at = 0;
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      await iterator.return?.();
+    },
+  };
 }
 
 function leaving({ marked }: Job): (level: Level) => void {

@@ -52,6 +52,7 @@ export function stepsFrom(root: Dir, { modeOf, leave = () => {} }: StepOptions):
   }
   return {
     to(name) {
+      if (top().name === name) return top();
       while (levels.length > 1 && !name.startsWith(top().name)) pop();
       for (const segment of segmentsOf(name).slice(levels.length - 1)) {
         const below = `${top().name}${encode(segment)}/`;

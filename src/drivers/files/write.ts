@@ -1,9 +1,10 @@
 // Writes one entry into an opened directory.
 
-import { createHash, hash, randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import {
   type BigIntStats,
   closeSync,
+  constants,
   fchmodSync,
   fchownSync,
   fstatSync,
@@ -12,6 +13,7 @@ import {
   lchownSync,
   linkSync,
   lutimesSync,
+  openSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -20,14 +22,15 @@ import {
 } from 'node:fs';
 import { promisify } from 'node:util';
 import { Failure } from '../../core/errors.ts';
-import type { Bytes } from '../../core/model.ts';
+import type { Bytes, Whole } from '../../core/model.ts';
 import { type Dir, labelOf, within } from './beneath.ts';
-import { type Creator, createDirectly } from './creating.ts';
 import type { Entry } from './entries.ts';
 import { attempt, explained } from './failures.ts';
 import { decode } from './names.ts';
 
 const write = promisify(writeFile);
+const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+const MODE = 0o600;
 /** Runs of zeros at least this long become holes. */
 const HOLE_BYTES = 64 * 1024;
 const ZEROS = Buffer.alloc(HOLE_BYTES);
@@ -43,55 +46,66 @@ export interface Place {
 }
 
 /** A small file, all at once. What it is on the disk then. */
-export async function putWhole(
-  place: Place,
-  entry: Entry,
-  data: Buffer,
-  creator: Creator = createDirectly,
-): Promise<BigIntStats> {
-  check(place, entry, { bytes: data.length, sha256: hash('sha256', data) });
-  return await putFile(place, entry, creator, (fd) => {
-    for (let at = 0; at < data.length; ) at += writeSync(fd, data, at, data.length - at, at);
-  });
+export function putWhole(place: Place, entry: Entry, { whole, sha256 }: Whole): BigIntStats {
+  check(place, entry, { bytes: whole.length, sha256 });
+  const file = newFile(place);
+  try {
+    for (let at = 0; at < whole.length; ) at += writeSync(file.fd, whole, at, whole.length - at, at);
+    return file.finish(entry);
+  } catch (cause) {
+    throw file.discard(cause);
+  }
 }
 
 /** A file of any size. What it is on the disk then. */
-export async function putStreamed(place: Place, entry: Entry, body: Bytes, creator: Creator): Promise<BigIntStats> {
-  return await putFile(place, entry, creator, async (fd) => check(place, entry, await copy(fd, body)));
+export async function putStreamed(place: Place, entry: Entry, body: Bytes): Promise<BigIntStats> {
+  const file = newFile(place);
+  try {
+    check(place, entry, await copy(file.fd, body));
+    return file.finish(entry);
+  } catch (cause) {
+    throw file.discard(cause);
+  }
 }
 
-async function putFile(
-  place: Place,
-  entry: Entry,
-  creator: Creator,
-  fill: (fd: number) => void | Promise<void>,
-): Promise<BigIntStats> {
-  const label = labelOf(place.dir, place.name);
+interface NewFile {
+  readonly fd: number;
+  /** Closes it when all of it is written, and gives it its name. What it is on the disk then. */
+  finish(entry: Entry): BigIntStats;
+  /** Removes it, for what is cut short must not look like a file. Answers why. */
+  discard(cause: unknown): unknown;
+}
+
+/** Closed to others until it has its own mode. */
+function newFile(place: Place): NewFile {
   const path = place.overwrite ? besides(place) : within(place.dir, place.name);
-  const fd = await created(label, path, creator);
+  const why = (cause: unknown): unknown => explained(labelOf(place.dir, place.name), cause);
+  let fd: number;
   try {
-    let stat: BigIntStats;
-    try {
-      await fill(fd);
+    fd = openSync(path, FLAGS, MODE);
+  } catch (cause) {
+    throw why(cause);
+  }
+  let isOpen = true;
+  function close(): void {
+    isOpen = false;
+    closeSync(fd);
+  }
+  return {
+    fd,
+    finish(entry) {
       setAttributes(fd, entry);
-      stat = fstatSync(fd, { bigint: true });
-    } finally {
-      closeSync(fd);
-    }
-    if (place.overwrite) renameSync(path, within(place.dir, place.name));
-    return stat;
-  } catch (cause) {
-    rmSync(path, { force: true }); // what is cut short must not look like a file
-    throw explained(label, cause);
-  }
-}
-
-async function created(label: string, path: Buffer, creator: Creator): Promise<number> {
-  try {
-    return await creator(path);
-  } catch (cause) {
-    throw explained(label, cause);
-  }
+      const stat = fstatSync(fd, { bigint: true });
+      close();
+      if (place.overwrite) renameSync(path, within(place.dir, place.name));
+      return stat;
+    },
+    discard(cause) {
+      if (isOpen) close();
+      rmSync(path, { force: true });
+      return why(cause);
+    },
+  };
 }
 
 export function putSymlink(place: Place, entry: Entry): void {

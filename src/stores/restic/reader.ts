@@ -21,6 +21,8 @@ export interface Reader extends AsyncDisposable {
   blob(ctx: Context, id: Uint8Array): Promise<Buffer>;
   /** The bytes of blobs one after another; `ids` are 32 bytes each. Fails as `blob` does. */
   stream(ctx: Context, ids: Uint8Array, range?: ByteRange): Bytes;
+  /** Each of these blobs in this order, some at a time; borrowed as chunks are. Fails as `blob` does. */
+  blobs(ctx: Context, ids: Uint8Array): AsyncIterable<readonly Uint8Array[]>;
   /** Everything that is wrong with a pack of that size, seen twice. Each call holds the pack in memory. */
   checkPack(ctx: Context, pack: string, bytes: number): Promise<PackCheck>;
 }
@@ -39,10 +41,14 @@ export async function openReader(_ctx: Context, options: ReaderOptions): Promise
     blob: nearby.blob,
     async *stream(ctx, ids, range) {
       const isSmall = ids.length === ID_BYTES && plainLength(placeOf(reading.index, ids)) < CHUNK_BYTES_MIN;
-      if (!isSmall) return yield* streamBlobs(ctx, reading, ahead, planWindows(reading.index, ids, range));
-      const plain = await nearby.blob(ctx, ids);
-      yield range ? plain.subarray(range.offset, range.offset + range.length) : plain;
+      if (isSmall) {
+        const plain = await nearby.blob(ctx, ids);
+        yield range ? plain.subarray(range.offset, range.offset + range.length) : plain;
+        return;
+      }
+      for await (const pieces of windows(ctx, reading, ahead, planWindows(reading.index, ids, range))) yield* pieces;
     },
+    blobs: (ctx, ids) => windows(ctx, reading, ahead, planWindows(reading.index, ids)),
     async checkPack(ctx, pack, bytes) {
       const first = await tryPack(ctx, reading, pack, bytes);
       return first.damages.length === 0 ? first : await tryPack(ctx, reading, pack, bytes);
@@ -51,32 +57,40 @@ export async function openReader(_ctx: Context, options: ReaderOptions): Promise
   };
 }
 
-async function* streamBlobs(
+/** What is wanted of the blobs of some windows, in their order. */
+async function* windows(
   ctx: Context,
   reading: Reading,
   ahead: { bytes: number },
-  windows: Iterator<Window, void>,
-): Bytes {
+  plan: Iterator<Window, void>,
+): AsyncIterable<readonly Uint8Array[]> {
   const fetching: { readonly window: Window; readonly opened: Promise<OpenedWindow> }[] = [];
-  let planned = windows.next();
+  let planned = plan.next();
   function fetchAhead(): void {
     while (!planned.done && (fetching.length === 0 || ahead.bytes + planned.value.bytes <= AHEAD_BYTES)) {
       const opened = openWindow(ctx, reading, planned.value);
       opened.catch(() => {}); // it is thrown when its turn comes
       ahead.bytes += planned.value.bytes;
       fetching.push({ window: planned.value, opened });
-      planned = windows.next();
+      planned = plan.next();
     }
   }
   try {
     for (fetchAhead(); fetching[0]; fetchAhead()) {
       const { window, opened } = fetching[0];
       const { plain } = await opened;
+      let pieces: Uint8Array[] = [];
       for (const [i, blob] of window.blobs.entries()) {
-        ctx.signal.throwIfAborted();
+        const { skip, take } = blob;
+        if (!plain[i] && pieces.length > 0) {
+          yield pieces; // what comes before a blob that is lost can be had
+          pieces = [];
+        }
         const piece = plain[i] ?? (await readBlob(ctx, reading, blob));
-        yield piece.subarray(blob.skip, blob.skip + blob.take);
+        pieces.push(take === piece.length ? piece : piece.subarray(skip, skip + take));
       }
+      ctx.signal.throwIfAborted();
+      yield pieces;
       await close(fetching.shift());
     }
   } finally {
