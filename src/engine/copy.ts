@@ -18,7 +18,7 @@ import { mapBounded } from '../core/parallel.ts';
 import type { Draft, DraftPlan, Store } from '../core/storage.ts';
 import { forgetCapturesIn, noteCopy, stateOfRun } from './captures.ts';
 import { heldBy, type NamedStore, SAFETY_PLAN } from './model.ts';
-import { notePart, PARTS_PART, putPartList } from './parts.ts';
+import { noteParts, PARTS_PART, putPartList } from './parts.ts';
 import { proofsOf, provedAt, putProof } from './proofs.ts';
 import { spool } from './spool.ts';
 
@@ -140,7 +140,7 @@ async function copyComponent(
       bytes += more;
       ctx.progress({ task: name, phase: 'copy', bytes, ...(total === undefined ? {} : { bytesTotal: total }) });
     });
-    await notePart(list, await sink.put(ctx, part.name, body, metaOf(part, renditions.get(part.name))));
+    await noteParts(list, [await sink.put(ctx, part.name, body, metaOf(part, renditions.get(part.name)))]);
   });
   // A point that the old scripts made has no part list, and gets none: it would vouch for what nobody saw.
   if (await hasPartList(ctx, source)) await putPartList(ctx, sink, list);

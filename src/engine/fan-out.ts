@@ -4,10 +4,11 @@
 import { bytesOf, wholeOf } from '../core/bytes.ts';
 import { interruption } from '../core/context.ts';
 import { ERRORS, Failure, isFailure } from '../core/errors.ts';
-import type { Bytes, Context, Part, PartMeta, PartRef, Receipt, Sink, Source } from '../core/model.ts';
+import { keepAll, putAll } from '../core/many-parts.ts';
+import type { Bytes, Context, KeptPart, Part, Receipt, Sink, Source } from '../core/model.ts';
 import { gate } from '../core/parallel.ts';
 import type { Draft, Store } from '../core/storage.ts';
-import { notePart, putPartList } from './parts.ts';
+import { noteParts, putPartList } from './parts.ts';
 import { split } from './split.ts';
 import { type Spool, spool } from './spool.ts';
 
@@ -122,44 +123,57 @@ export function componentSink(
     const total = expectedBytes === undefined || seen > expectedBytes ? {} : { bytesTotal: expectedBytes };
     ctx.progress({ task: component, phase: 'capture', bytes: seen, items: count, ...total });
   }
-  async function accepted(parts: ReadonlyMap<Lane, Part | undefined>, added: number): Promise<Part> {
-    for (const [lane, part] of parts) if (part) await notePart(outletOf(outlets, lane).parts, part);
-    count += 1;
+  async function accepted(
+    taken: ReadonlyMap<Lane, readonly Part[] | undefined>,
+    added: number,
+  ): Promise<readonly Part[]> {
+    for (const [lane, parts] of taken) if (parts) await noteParts(outletOf(outlets, lane).parts, parts);
+    const parts = first(taken);
+    count += parts.length;
     bytes += added;
-    return first(parts);
+    return parts;
+  }
+  async function keepEach(putCtx: Context, parts: readonly KeptPart[]): Promise<readonly Part[]> {
+    let damaged: Failure | undefined;
+    const taken = await onEach(putCtx, lanes, async (lane) => {
+      try {
+        return await keepAll(putCtx, outletOf(outlets, lane).sink, ownParts(previous.get(lane), parts));
+      } catch (error) {
+        if (!isFailure(error) || !ERRORS[error.code].lost) throw error;
+        damaged ??= error;
+        return undefined;
+      }
+    });
+    // It is the earlier point that is damaged, and not the store that is down.
+    if (damaged) throw damaged;
+    const added = parts.reduce((sum, { from }) => sum + from.bytes, 0);
+    tell(added);
+    return await accepted(taken, added);
   }
 
   const sink: Sink = {
     async put(putCtx, name, body, meta) {
+      const putOn = async (lane: Lane, branch: Bytes): Promise<readonly Part[]> => [
+        await outletOf(outlets, lane).sink.put(putCtx, name, branch, meta),
+      ];
       const whole = wholeOf(body);
       if (whole) {
-        const taken = await onEach(putCtx, lanes, (lane) => outletOf(outlets, lane).sink.put(putCtx, name, body, meta));
+        const taken = await onEach(putCtx, lanes, (lane) => putOn(lane, body));
         tell(whole.length);
-        return await accepted(taken, whole.length);
+        return only(await accepted(taken, whole.length));
       }
       const reading = readingOf(body, tell);
-      const parts = await putOnEach(putCtx, lanes, streams, reading, (lane, branch) =>
-        outletOf(outlets, lane).sink.put(putCtx, name, branch, meta),
-      );
-      return await accepted(parts, reading.bytes());
+      const taken = await putOnEach(putCtx, lanes, streams, reading, putOn);
+      return only(await accepted(taken, reading.bytes()));
     },
-    async keep(putCtx, name, from, meta) {
-      let damaged: Failure | undefined;
-      const parts = await onEach(putCtx, lanes, async (lane) => {
-        try {
-          const own = ownPart(previous.get(lane), from, meta);
-          return await outletOf(outlets, lane).sink.keep(putCtx, name, own, meta);
-        } catch (error) {
-          if (!isFailure(error) || !ERRORS[error.code].lost) throw error;
-          damaged ??= error;
-          return undefined;
-        }
-      });
-      // It is the earlier point that is damaged, and not the store that is down.
-      if (damaged) throw damaged;
-      tell(from.bytes);
-      return await accepted(parts, from.bytes);
+    async putAll(putCtx, parts) {
+      const taken = await onEach(putCtx, lanes, (lane) => putAll(putCtx, outletOf(outlets, lane).sink, parts));
+      const added = parts.reduce((sum, { whole }) => sum + whole.length, 0);
+      tell(added);
+      return await accepted(taken, added);
     },
+    keep: async (putCtx, name, from, meta) => only(await keepEach(putCtx, [{ name, from, ...(meta ? { meta } : {}) }])),
+    keepAll: keepEach,
     receipt: () => Promise.reject(new Error('the engine takes the receipt, not the driver')),
   };
 
@@ -197,14 +211,14 @@ async function putOnEach(
   lanes: readonly Lane[],
   streams: StreamGate,
   { body, broken }: Reading,
-  put: (lane: Lane, branch: Bytes) => Promise<Part>,
-): Promise<ReadonlyMap<Lane, Part>> {
+  put: (lane: Lane, branch: Bytes) => Promise<readonly Part[]>,
+): Promise<ReadonlyMap<Lane, readonly Part[]>> {
   if (alive(lanes).length === 1) return await onEach(ctx, lanes, (lane) => put(lane, body), broken);
   const { head, rest } = await headOf(body, SMALL_BYTES_MAX);
   if (!rest) return await onEach(ctx, lanes, (lane) => put(lane, bytesOf(head)));
   return await streams.run(async () => {
     const { branches, leave } = split(joined(head, rest), alive(lanes).length);
-    const inStep = async (lane: Lane, at: number): Promise<Part> => {
+    const inStep = async (lane: Lane, at: number): Promise<readonly Part[]> => {
       try {
         return await put(lane, branches[at] ?? bytesOf(head));
       } finally {
@@ -224,14 +238,24 @@ function drop(ctx: Context, lane: Lane, error: unknown): void {
   });
 }
 
-/** The same part as `from` in another store's copy of the point, where it may have a plain name. */
-function ownPart(source: Source | undefined, from: PartRef, meta: PartMeta | undefined): PartRef {
-  if (!source) throw new Failure('missing', `${from.point}/${from.component}/${from.name} is not in every store`);
-  return { ...from, name: meta?.rendition?.name ?? from.name };
+/** The same parts in another store's copy of the point, where they may have plain names. */
+function ownParts(source: Source | undefined, parts: readonly KeptPart[]): readonly KeptPart[] {
+  const [part] = parts;
+  if (part && !source) {
+    const { point, component, name } = part.from;
+    throw new Failure('missing', `${point}/${component}/${name} is not in every store`);
+  }
+  if (parts.every(({ meta }) => !meta?.rendition)) return parts;
+  return parts.map((each) => ({ ...each, from: { ...each.from, name: each.meta?.rendition?.name ?? each.from.name } }));
 }
 
-function first(parts: ReadonlyMap<Lane, Part | undefined>): Part {
-  const [part] = parts.values();
+function first(taken: ReadonlyMap<Lane, readonly Part[] | undefined>): readonly Part[] {
+  const [parts] = taken.values();
+  if (!parts) throw new Error('parts that no store took');
+  return parts;
+}
+
+function only([part]: readonly Part[]): Part {
   if (!part) throw new Error('a part that no store took');
   return part;
 }

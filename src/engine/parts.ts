@@ -49,8 +49,8 @@ export function partDigests(): PartDigests {
   };
 }
 
-export async function notePart(spool: Spool, { name, bytes, digest }: Part): Promise<void> {
-  await spool.add(name, `${bytes} ${digest}`);
+export async function noteParts(spool: Spool, parts: readonly Part[]): Promise<void> {
+  await spool.add(parts.map(({ name, bytes, digest }) => ({ name, text: `${bytes} ${digest}` })));
 }
 
 export async function putPartList(ctx: Context, sink: Sink, spool: Spool): Promise<void> {

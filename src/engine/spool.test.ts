@@ -19,7 +19,7 @@ describe('a long list', () => {
           const ctx = testContext();
           {
             await using list = spool(ctx, entriesMax);
-            await Promise.all(names.map((name, at) => list.add(name, String(at))));
+            await Promise.all(names.map((name, at) => list.add([{ name, text: String(at) }])));
             assert.equal(list.count, names.length);
             const read = (await Array.fromAsync(list.sorted())).flat();
             assert.deepEqual(
@@ -39,7 +39,7 @@ describe('a long list', () => {
     const ctx = testContext();
     {
       await using list = spool(ctx, 2);
-      for (const name of ['c', 'a', 'b', 'd', 'e']) await list.add(name, name);
+      for (const name of ['c', 'a', 'b', 'd', 'e']) await list.add([{ name, text: name }]);
       for await (const [first] of list.sorted()) {
         assert.equal(first?.name, 'a');
         break;

@@ -17,7 +17,7 @@ export interface Entry {
 
 export interface Spool extends AsyncDisposable {
   /** Waits while a full run is written, so that adding faster than the disk does not fill the memory. */
-  add(name: string, text: string): Promise<void>;
+  add(entries: readonly Entry[]): Promise<void>;
   readonly count: number;
   /** All of them in byte order of name, some at a time. May be read once nothing is added any more. */
   sorted(): AsyncIterable<readonly Entry[]>;
@@ -39,9 +39,9 @@ export function spool(ctx: Context, runEntriesMax = RUN_ENTRIES_MAX): Spool {
   }
 
   return {
-    async add(name, text) {
-      held.push({ name, text });
-      count += 1;
+    async add(entries) {
+      for (const entry of entries) held.push(entry);
+      count += entries.length;
       if (held.length >= runEntriesMax) {
         const [full, number] = [held, count];
         held = [];

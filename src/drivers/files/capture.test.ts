@@ -26,11 +26,15 @@ interface Meddled {
   readonly source: Source;
 }
 
-/** Of a directory with the file 'first' and some more: when it is stored the others were looked at, and not opened. */
+/**
+ * Of a directory with the file 'first' and some more: when it is stored, by itself as it fills what is stored together,
+ * the others were looked at, and not opened.
+ */
 async function capturedWhile(fill: (root: string) => void, meddle: (root: string) => void): Promise<Meddled> {
   const root = join(freshDir(), 'root');
   mkdirSync(root);
-  for (let i = 10; i < 30; i++) writeFileSync(join(root, i === 10 ? 'first' : `of-many-${i}`), '');
+  writeFileSync(join(root, 'first'), Buffer.alloc(1024 * 1024));
+  for (let i = 10; i < 30; i++) writeFileSync(join(root, `of-many-${i}`), '');
   fill(root);
   const ctx = liveContext();
   const { sink, source } = memoryParts();

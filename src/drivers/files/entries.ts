@@ -131,6 +131,10 @@ export function metadataOf(
   };
 }
 
+export function fileEntry(name: string, stat: BigIntStats): Entry {
+  return { name, ...metadataOf(stat), type: 'file' };
+}
+
 /** In nanoseconds. */
 export function mtimeOf({ mtimeNs }: Pick<BigIntStats, 'mtimeNs'>): string {
   if (mtimeNs < MTIME_NS_MIN) return String(MTIME_NS_MIN);

@@ -27,23 +27,10 @@ const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const open = promisify(openFile);
 const read = promisify(readFile);
 
-interface Calls {
-  open(path: Buffer): number | Promise<number>;
-  /** Fills `data` from `at` on; answers how much it got. */
-  read(fd: number, data: Buffer, at: number): number | Promise<number>;
-}
-const DIRECT: Calls = {
-  open: (path) => openSync(path, FLAGS),
-  read: (fd, data, at) => readSync(fd, data, at, data.length - at, at),
-};
-const THREADED: Calls = {
-  open: (path) => open(path, FLAGS, 0),
-  read: async (fd, data, at) => (await read(fd, data, at, data.length - at, at)).bytesRead,
-};
 const SLOW_MS = 1;
 
 /** A file up to this size is read whole before it is stored, so that it can be read again when it changed meanwhile. */
-const WHOLE_BYTES_MAX = 1024 * 1024;
+export const WHOLE_BYTES_MAX = 1024 * 1024;
 const CHUNK_BYTES = 1024 * 1024;
 /** One is read, one is borrowed, and one is hashed. */
 const CHUNKS = 3;
@@ -62,26 +49,44 @@ export interface FileRead extends Disposable {
   sum(): { bytes: number; sha256: string };
 }
 
+/** A file of which all was read. */
+export interface WholeFile {
+  /** As in `FileRead`. */
+  readonly stat: BigIntStats;
+  readonly data: Buffer;
+  /** True when `data` is not one state of the file. */
+  readonly changed: boolean;
+  readonly sha256: string;
+}
+
 export interface FileReader {
   /**
    * Null when it is gone or no file any more, or when another one is met there than was seen, unless that one took its
    * very place.
    */
   read(path: Buffer, seen: BigIntStats): Promise<FileRead | null>;
+  /** The same at once, into `memory`. Undefined when it is one for `read`: large, or on a disk that takes long. */
+  readNow(path: Buffer, seen: BigIntStats, memory: Buffer): WholeFile | null | undefined;
 }
 
-/** By threads, several at a time, where it takes long. */
+/** What is read at once is read by the caller's thread, the rest by others, several files at a time. */
 export function fileReader(ctx: Context, root: string): FileReader {
   const large: LargeFiles = { digests: digester(), spare: [] };
   const pace = paceOf(SLOW_MS);
   return {
     async read(path, seen) {
       for (let attempt = 1; ; attempt++) {
-        const calls = pace.isSlow() ? THREADED : DIRECT;
-        const begun = ctx.monotonicMs();
-        const file = await readOnce({ path, seen, root }, calls, large);
-        if (calls === DIRECT) pace.took(ctx.monotonicMs() - begun);
+        const file = await readOnce({ path, seen, root }, large);
         if (!file || file.streamed || !file.changed() || attempt === ATTEMPTS) return file;
+      }
+    },
+    readNow(path, seen, memory) {
+      if (seen.size > WHOLE_BYTES_MAX || pace.isSlow()) return undefined;
+      for (let attempt = 1; ; attempt++) {
+        const begun = ctx.monotonicMs();
+        const file = wholeNow({ path, seen, root }, memory);
+        pace.took(ctx.monotonicMs() - begun);
+        if (!file?.changed || attempt === ATTEMPTS) return file;
       }
     },
   };
@@ -94,20 +99,53 @@ interface Wanted {
   readonly root: string;
 }
 
-async function readOnce(wanted: Wanted, calls: Calls, large: LargeFiles): Promise<FileRead | null> {
-  const fd = await openIfThere(wanted.path, calls);
+async function readOnce(wanted: Wanted, large: LargeFiles): Promise<FileRead | null> {
+  const fd = await open(wanted.path, FLAGS, 0).catch((cause) => nullIfGone(wanted, cause));
   if (fd === null) return null;
   let streamed = false;
   try {
-    const before = fstatSync(fd, { bigint: true });
-    if (!before.isFile() || !isWanted(fd, before, wanted)) return null;
-    streamed = before.size > WHOLE_BYTES_MAX;
-    if (streamed) return inChunks(fd, before, large);
-    const data = await readUpTo(fd, Number(before.size), calls);
-    return whole(data, before, isChanged(before, fstatSync(fd, { bigint: true })));
+    const stat = statOf(fd, wanted);
+    if (!stat) return null;
+    streamed = stat.size > WHOLE_BYTES_MAX;
+    if (streamed) return inChunks(fd, stat, large);
+    const data = Buffer.allocUnsafe(Number(stat.size));
+    let bytes = 0;
+    while (bytes < data.length) {
+      const { bytesRead } = await read(fd, data, bytes, data.length - bytes, bytes);
+      if (bytesRead === 0) break; // it shrank
+      bytes += bytesRead;
+    }
+    return asRead(whole(fd, stat, data.subarray(0, bytes)));
   } finally {
     if (!streamed) closeSync(fd);
   }
+}
+
+/** Undefined when it has grown beyond what is read at once. */
+function wholeNow(wanted: Wanted, memory: Buffer): WholeFile | null | undefined {
+  const fd = openNow(wanted);
+  if (fd === null) return null;
+  try {
+    const stat = statOf(fd, wanted);
+    if (!stat) return null;
+    const size = Number(stat.size);
+    if (size > Math.min(WHOLE_BYTES_MAX, memory.length)) return undefined;
+    let bytes = 0;
+    while (bytes < size) {
+      const got = readSync(fd, memory, bytes, size - bytes, bytes);
+      if (got === 0) break; // it shrank
+      bytes += got;
+    }
+    return whole(fd, stat, memory.subarray(0, bytes));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Of the file that was opened; null when it is not the one that is wanted. */
+function statOf(fd: number, wanted: Wanted): BigIntStats | null {
+  const stat = fstatSync(fd, { bigint: true });
+  return stat.isFile() && isWanted(fd, stat, wanted) ? stat : null;
 }
 
 /**
@@ -125,34 +163,31 @@ function isWanted(fd: number, met: BigIntStats, { path, seen, root }: Wanted): b
   return inPlace === true;
 }
 
-async function openIfThere(path: Buffer, calls: Calls): Promise<number | null> {
+function openNow(wanted: Wanted): number | null {
   try {
-    return await calls.open(path);
+    return openSync(wanted.path, FLAGS);
   } catch (cause) {
-    if ([...GONE, 'ELOOP', 'ENXIO'].includes(systemCode(cause))) return null;
-    throw explained(path.toString(), cause);
+    return nullIfGone(wanted, cause);
   }
 }
 
-async function readUpTo(fd: number, bytes: number, calls: Calls): Promise<Buffer> {
-  const data = Buffer.allocUnsafe(bytes);
-  let at = 0;
-  while (at < bytes) {
-    const got = await calls.read(fd, data, at);
-    if (got === 0) break; // it shrank
-    at += got;
-  }
-  return data.subarray(0, at);
+function nullIfGone({ path }: Wanted, cause: unknown): null {
+  if ([...GONE, 'ELOOP', 'ENXIO'].includes(systemCode(cause))) return null;
+  throw explained(path.toString(), cause);
 }
 
-function whole(data: Buffer, stat: BigIntStats, changed: boolean): FileRead {
-  const sum = { bytes: data.length, sha256: hash('sha256', data) };
+function whole(fd: number, stat: BigIntStats, data: Buffer): WholeFile {
+  const changed = isChanged(stat, fstatSync(fd, { bigint: true }));
+  return { stat, data, changed, sha256: hash('sha256', data) };
+}
+
+function asRead({ stat, data, changed, sha256 }: WholeFile): FileRead {
   return {
     stat,
     streamed: false,
     body: bytesOf(data),
     changed: () => changed,
-    sum: () => sum,
+    sum: () => ({ bytes: data.length, sha256 }),
     [Symbol.dispose]: () => {},
   };
 }

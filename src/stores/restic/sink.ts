@@ -2,17 +2,18 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
-import { wholeOf } from '../../core/bytes.ts';
-import type { Bytes, Context, FileAttributes, Json, Part, PartRef, Receipt, Sink } from '../../core/model.ts';
+import { bytesOf, wholeOf } from '../../core/bytes.ts';
+import type { Bytes, Context, Json, KeptPart, Part, PartRef, Receipt, Sink, WholePart } from '../../core/model.ts';
 import { CHUNK_BYTES_MIN } from './chunker.ts';
 import { shaped } from './documents.ts';
 import type { Lock } from './locks.ts';
+import type { TreeNode } from './nodes.ts';
 import { componentSource } from './points.ts';
 import type { Repository } from './repository.ts';
 import { digestOf, type TreeSource } from './source.ts';
-import { partSpool } from './spool.ts';
+import { type PartEntry, partSpool } from './spool.ts';
 import { writeTree } from './trees.ts';
-import type { Writer } from './writer.ts';
+import type { SmallBlob, Writer } from './writer.ts';
 
 const NAME_BYTES_MAX = 1024;
 
@@ -29,9 +30,14 @@ export function treeOfReceipt({ component, proof }: Receipt): Buffer {
   return Buffer.from(shaped(proofSchema, proof, `the receipt of ${component}`).tree, 'hex');
 }
 
+interface Held {
+  readonly lock: Lock;
+  readonly writer: Writer;
+}
+
 export function componentSink(
   repository: Repository,
-  { lock, writer }: { lock: Lock; writer: Writer },
+  held: Held,
   options: {
     readonly point: string;
     readonly component: string;
@@ -40,65 +46,72 @@ export function componentSink(
   },
 ): Sink & AsyncDisposable {
   const { point, component } = options;
+  const { lock, writer } = held;
   const spool = partSpool();
-  const sources = new Map<string, Promise<TreeSource>>();
+  const sourceOf = sourcesOf(repository);
   let parts = 0;
   let bytes = 0;
   let closed = false;
 
-  async function enter(
-    ctx: Context,
-    name: string,
-    part: { content: Buffer; bytes: number },
-    attributes: FileAttributes | undefined,
-  ): Promise<Part> {
-    await spool.add(ctx, { name, ...part, attributes });
-    parts += 1;
-    bytes += part.bytes;
-    return {
-      name,
-      bytes: part.bytes,
-      digest: digestOf(part.content),
-      point,
-      component,
-      ...(attributes ? { attributes } : {}),
-    };
+  async function enter(ctx: Context, entries: readonly PartEntry[]): Promise<Part[]> {
+    await spool.add(ctx, entries);
+    parts += entries.length;
+    return entries.map((entry) => {
+      const { name, content, attributes } = entry;
+      bytes += entry.bytes;
+      const part = { name, bytes: entry.bytes, digest: digestOf(content), point, component };
+      return attributes ? { ...part, attributes } : part;
+    });
   }
 
-  async function write(ctx: Context, body: Bytes): Promise<{ content: Buffer; bytes: number }> {
+  async function putAll(ctx: Context, wholes: readonly WholePart[]): Promise<Part[]> {
     if (lock.isDue(ctx)) await lock.touch(ctx);
-    const whole = wholeOf(body);
-    if (whole && whole.length > 0 && whole.length < CHUNK_BYTES_MIN) {
-      return { content: await writer.addBlob(ctx, 'data', whole), bytes: whole.length };
+    const blobs: SmallBlob[] = [];
+    const entries: PartEntry[] = [];
+    for (const { name, whole, sha256, meta } of wholes) {
+      assertName(name, closed);
+      const attributes = meta?.attributes;
+      if (whole.length === 0 || whole.length >= CHUNK_BYTES_MIN) {
+        entries.push({ name, ...(await write(ctx, held, bytesOf(whole))), attributes });
+      } else {
+        const content = Buffer.from(sha256, 'hex');
+        blobs.push({ id: content, plain: whole });
+        entries.push({ name, content, bytes: whole.length, attributes });
+      }
     }
-    const { ids, bytes: length } = await writer.addStream(ctx, whileHeld(lock, body));
-    return { content: ids, bytes: length };
+    await writer.addBlobs(ctx, blobs);
+    return await enter(ctx, entries);
   }
 
-  async function sourceOf(ctx: Context, from: PartRef): Promise<TreeSource> {
-    const key = `${from.point}/${from.component}`;
-    let source = sources.get(key);
-    if (!source) {
-      source = componentSource(ctx, repository, from.point, from.component);
-      sources.set(key, source);
+  async function keepAll(ctx: Context, kept: readonly KeptPart[]): Promise<Part[]> {
+    const [first] = kept;
+    if (!first) return [];
+    const source = await sourceOf(ctx, first.from);
+    const nodes = await source.nodes(
+      ctx,
+      kept.map(({ from }) => from.name),
+    );
+    const entries: PartEntry[] = [];
+    for (const [at, { name, from, meta }] of kept.entries()) {
+      assertName(name, closed);
+      assert(from.point === source.point && from.component === source.component, 'parts of one source are kept');
+      const { content, bytes: length } = nodes[at] as TreeNode;
+      // What lies in a pack that is lost, or about to be deleted, is written once more.
+      const isThere = everyId(content, (id) => repository.indexes.blobs.has(id, false));
+      const part = isThere ? { content, bytes: length } : await write(ctx, held, source.get(ctx, from.name));
+      entries.push({ name, ...part, attributes: meta?.attributes });
     }
-    return await source;
+    return await enter(ctx, entries);
   }
 
   return {
     async put(ctx, name, body, meta) {
       assertName(name, closed);
-      return await enter(ctx, name, await write(ctx, body), meta?.attributes);
+      return only(await enter(ctx, [{ name, ...(await write(ctx, held, body)), attributes: meta?.attributes }]));
     },
-    async keep(ctx, name, from, meta) {
-      assertName(name, closed);
-      const source = await sourceOf(ctx, from);
-      const { content, bytes: length } = await source.node(ctx, from.name);
-      // What lies in a pack that is lost, or about to be deleted, is written once more.
-      const isThere = everyId(content, (id) => repository.indexes.blobs.has(id, false));
-      const part = isThere ? { content, bytes: length } : await write(ctx, source.get(ctx, from.name));
-      return await enter(ctx, name, part, meta?.attributes);
-    },
+    keep: async (ctx, name, from, meta) => only(await keepAll(ctx, [{ name, from, ...(meta ? { meta } : {}) }])),
+    putAll,
+    keepAll,
     async receipt(ctx) {
       assert(!closed, 'a receipt is given once');
       closed = true;
@@ -112,6 +125,33 @@ export function componentSink(
     },
     [Symbol.asyncDispose]: () => spool[Symbol.asyncDispose](),
   };
+}
+
+/** As a stream, unless it is there and small. */
+async function write(ctx: Context, { lock, writer }: Held, body: Bytes): Promise<Pick<PartEntry, 'content' | 'bytes'>> {
+  if (lock.isDue(ctx)) await lock.touch(ctx);
+  const whole = wholeOf(body);
+  if (whole && whole.length > 0 && whole.length < CHUNK_BYTES_MIN) {
+    return { content: await writer.addBlob(ctx, 'data', whole), bytes: whole.length };
+  }
+  const { ids, bytes } = await writer.addStream(ctx, whileHeld(lock, body));
+  return { content: ids, bytes };
+}
+
+/** Of parts of earlier points, each component of which is opened once. */
+function sourcesOf(repository: Repository): (ctx: Context, from: PartRef) => Promise<TreeSource> {
+  const sources = new Map<string, Promise<TreeSource>>();
+  return (ctx, { point, component }) => {
+    const key = `${point}/${component}`;
+    let source = sources.get(key);
+    if (!source) sources.set(key, (source = componentSource(ctx, repository, point, component)));
+    return source;
+  };
+}
+
+function only([part]: readonly Part[]): Part {
+  assert(part);
+  return part;
 }
 
 /** A stream may take hours: it ends as soon as it is known that others may delete what it counts on. */

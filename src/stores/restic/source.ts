@@ -1,10 +1,12 @@
 // One component of a point, or a whole snapshot of stock restic, as parts.
 
+import assert from 'node:assert/strict';
 import { Failure } from '../../core/errors.ts';
-import type { ByteRange, Bytes, Context, Part, Source } from '../../core/model.ts';
+import type { Context, Part, Source } from '../../core/model.ts';
 import { sha256 } from './crypto.ts';
 import type { TreeNode } from './nodes.ts';
 import type { Reader } from './reader.ts';
+import { bodiesOf, bodyOf, type Wanted } from './source-bodies.ts';
 import type { Folder, Trees } from './trees.ts';
 
 export const DEPTH_MAX = 1024;
@@ -15,8 +17,8 @@ export function digestOf(content: Buffer): string {
 }
 
 export interface TreeSource extends Source {
-  /** The part's blobs, for keeping it in another point. */
-  node(ctx: Context, name: string): Promise<TreeNode>;
+  /** The blobs of parts, for keeping them in another point. Quickest in the order of names. */
+  nodes(ctx: Context, names: readonly string[]): Promise<readonly TreeNode[]>;
 }
 
 export function treeSource(options: {
@@ -49,54 +51,54 @@ export function treeSource(options: {
     }
   }
 
-  /** The folder that was asked last: who asks for many parts asks in their order. */
-  let latest: { readonly path: string; readonly folder: Folder | undefined } | undefined;
-
   async function folderAt(ctx: Context, path: string): Promise<Folder | undefined> {
-    if (latest?.path === path) return latest.folder;
     let folder: Folder | undefined = await trees.load(ctx, options.tree);
     for (const segment of path.split('/').slice(0, -1)) {
       const tree: Buffer | undefined = folder?.folder(segment)?.subtree;
       folder = tree && (await trees.load(ctx, tree));
     }
-    latest = { path, folder };
     return folder;
   }
 
-  async function node(ctx: Context, name: string): Promise<TreeNode> {
-    const end = name.lastIndexOf('/') + 1;
-    const found = (await folderAt(ctx, name.slice(0, end)))?.file(name.slice(end));
-    if (found?.type === 'file') return found;
-    throw new Failure('missing', `${point}/${component} has no part ${name}`);
+  /** The folder that was asked last: who asks for many parts asks in their order. */
+  let latest: { readonly path: string; readonly folder: Folder | undefined } | undefined;
+
+  async function nodes(ctx: Context, names: readonly string[]): Promise<readonly TreeNode[]> {
+    const found: TreeNode[] = [];
+    for (const name of names) {
+      const end = name.lastIndexOf('/') + 1;
+      const path = name.slice(0, end);
+      if (latest?.path !== path) latest = { path, folder: await folderAt(ctx, path) };
+      const node = latest.folder?.file(name.slice(end));
+      if (node?.type !== 'file') throw new Failure('missing', `${point}/${component} has no part ${name}`);
+      found.push(node);
+    }
+    return found;
   }
+  async function node(ctx: Context, name: string): Promise<TreeNode> {
+    const [node] = await nodes(ctx, [name]);
+    assert(node);
+    return node;
+  }
+
+  const wantedOf = (name: string, node: TreeNode): Wanted => ({ what: `${point}/${component}/${name}`, node });
 
   return {
     point,
     component,
     parts: (ctx, prefix = '') => walk(ctx, options.tree, '', prefix, 0),
     part: async (ctx, name) => partOf(name, await node(ctx, name)),
-    node,
-    async *get(ctx: Context, name: string, range?: ByteRange): Bytes {
-      const { content, bytes } = await node(ctx, name);
-      if (range && range.offset + range.length > bytes) {
-        throw new Failure('missing', `${point}/${component}/${name} has ${bytes} bytes: a range ends past them`);
-      }
-      let read = 0;
-      try {
-        for await (const chunk of reader.stream(ctx, content, range)) {
-          read += chunk.length;
-          yield chunk;
-        }
-      } catch (cause) {
-        if (!(cause instanceof Failure)) throw cause;
-        throw new Failure(cause.code, `${point}/${component}/${name} can't be read: ${cause.message}`, {
-          cause,
-          hint: cause.hint,
-        });
-      }
-      if (read !== (range?.length ?? bytes)) {
-        throw new Failure('checksum', `${point}/${component}/${name} has ${read} bytes and should have ${bytes}`);
-      }
+    nodes,
+    async *get(ctx, name, range) {
+      yield* bodyOf(ctx, reader, wantedOf(name, await node(ctx, name)), range);
+    },
+    async *getAll(ctx, names) {
+      const found = await nodes(ctx, names);
+      yield* bodiesOf(
+        ctx,
+        reader,
+        found.map((node, i) => wantedOf(names[i] ?? '', node)),
+      );
     },
   };
 }

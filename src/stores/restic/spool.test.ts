@@ -20,7 +20,7 @@ test('parts come back in byte order of name, however many do not fit into memory
   const names = Array.from({ length: 3000 }, (_, i) => `t/${(i * 7919) % 3000}-${i % 2 ? 'ü' : '🚀'}`);
   {
     await using spool = partSpool({ memoryBytesMax: 50_000 });
-    await Promise.all(names.map((name, i) => spool.add(ctx, entry(name, i % 500 === 0 ? 9000 : i % 5))));
+    await Promise.all(names.map((name, i) => spool.add(ctx, [entry(name, i % 500 === 0 ? 9000 : i % 5)])));
     assert.ok((await readdir(scratch)).length > 0, 'it went to disk');
     const sorted = (await Array.fromAsync(spool.sorted())).flat();
     const wanted = names.toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
@@ -37,7 +37,7 @@ test('parts come back in byte order of name, however many do not fit into memory
 test('two parts of one name are refused', async () => {
   const ctx = testContext();
   await using spool = partSpool();
-  for (const name of ['b', 'a', 'b']) await spool.add(ctx, entry(name));
+  for (const name of ['b', 'a', 'b']) await spool.add(ctx, [entry(name)]);
   await assert.rejects(Array.fromAsync(spool.sorted()), (error) => isFailure(error, 'exists'));
 });
 
@@ -47,7 +47,7 @@ test('a run on disk that has lost its end is told, also where the loss ends with
     const ctx = testContext({ scratch });
     {
       await using spool = partSpool({ memoryBytesMax: 1500 });
-      for (const name of ['c', 'b', 'a', 'd', 'e']) await spool.add(ctx, entry(name, 3));
+      for (const name of ['c', 'b', 'a', 'd', 'e']) await spool.add(ctx, [entry(name, 3)]);
       const runs = (await readdir(scratch, { recursive: true })).filter((path) => path.endsWith('0'));
       assert.equal(runs.length, 1);
       for (const run of runs) await truncate(join(scratch, run), bytesLeft);

@@ -17,7 +17,7 @@ export interface PartEntry {
   readonly attributes: FileAttributes | undefined;
 }
 export interface PartSpool extends AsyncDisposable {
-  add(ctx: Context, entry: PartEntry): Promise<void>;
+  add(ctx: Context, entries: readonly PartEntry[]): Promise<void>;
   /**
    * All of them in byte order of name, some at a time. 'exists' when two have the same, 'malformed' when some did not
    * come back from disk.
@@ -49,15 +49,17 @@ export function partSpool(options: { memoryBytesMax: number } = { memoryBytesMax
   }
 
   return {
-    async add(ctx, entry) {
-      held.push(entry);
-      added += 1;
-      heldBytes += ENTRY_BYTES + entry.name.length * 2 + entry.content.length;
+    async add(ctx, entries) {
+      for (const entry of entries) {
+        held.push(entry);
+        heldBytes += ENTRY_BYTES + entry.name.length * 2 + entry.content.length;
+      }
+      added += entries.length;
       if (heldBytes < options.memoryBytesMax) return;
-      const entries = held;
+      const full = held;
       held = [];
       heldBytes = 0;
-      const run = spill(ctx, entries, runs.length);
+      const run = spill(ctx, full, runs.length);
       runs.push(run);
       await run;
     },

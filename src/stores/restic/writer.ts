@@ -15,12 +15,20 @@ export interface WriterOptions extends PackingOptions {
   readonly chunkerSeed: string;
 }
 
+export interface SmallBlob {
+  readonly id: Uint8Array;
+  /** Less than the least chunk, and more than nothing. */
+  readonly plain: Uint8Array;
+}
+
 /** The first failure is final: every call from then on, and every one that waits, rejects with it. */
 export interface Writer extends AsyncDisposable {
   /** Resolves when all of it was read and its ids are known, not yet when it is stored: `flush` waits for that. */
   addStream(ctx: Context, body: Bytes): Promise<{ readonly ids: Buffer; readonly bytes: number }>;
   /** The bytes are the caller's again when it resolves to their id. More than a blob may have is 'value-too-large'. */
   addBlob(ctx: Context, kind: 'tree' | 'data', plain: Uint8Array): Promise<Buffer>;
+  /** Data whose ids are known: a wrong one is found when its pack is read back. The bytes are the caller's again. */
+  addBlobs(ctx: Context, blobs: readonly SmallBlob[]): Promise<void>;
   /** Resolves when everything added before is stored, was read back, and went to `onPack`. */
   flush(ctx: Context): Promise<void>;
 }
@@ -43,8 +51,8 @@ export async function openWriter(ctx: Context, options: WriterOptions): Promise<
   const table = gearTable(options.key, options.chunkerSeed);
   const batches = new Map<'tree' | 'data', Batch>();
 
-  /** Resolves when there is room for more. */
-  async function append(kind: 'tree' | 'data', id: Uint8Array, plain: Uint8Array): Promise<void> {
+  /** What it returns, if anything, resolves when there is room for more. */
+  function append(kind: 'tree' | 'data', { id, plain }: SmallBlob): Promise<void> | undefined {
     let batch = batches.get(kind);
     const full = batch && batch.bytes + plain.length > BATCH_BYTES ? batch : undefined;
     if (!batch || full) {
@@ -55,7 +63,7 @@ export async function openWriter(ctx: Context, options: WriterOptions): Promise<
     batch.ids.push(id);
     batch.spans.push(batch.bytes, plain.length);
     batch.bytes += plain.length;
-    if (full) await send(kind, full);
+    return full && send(kind, full);
   }
 
   function send(kind: 'tree' | 'data', { buffer, ids, spans, bytes }: Batch): Promise<void> {
@@ -70,7 +78,7 @@ export async function openWriter(ctx: Context, options: WriterOptions): Promise<
 
   async function addBlob(kind: 'tree' | 'data', plain: Uint8Array): Promise<Buffer> {
     const id = sha256(plain);
-    if (packing.claim(id, kind === 'tree')) await append(kind, id, plain);
+    if (packing.claim(id, kind === 'tree')) await append(kind, { id, plain });
     return id;
   }
 
@@ -93,6 +101,13 @@ export async function openWriter(ctx: Context, options: WriterOptions): Promise<
         throw new Failure('value-too-large', `a blob of ${plain.length} bytes is more than ${BLOB_BYTES_MAX}`);
       }
       return await addBlob(kind, plain);
+    },
+    async addBlobs(ctx, blobs) {
+      packing.assertAlive(ctx);
+      for (const blob of blobs) {
+        const sent = packing.claim(blob.id, false) ? append('data', blob) : undefined;
+        if (sent) await sent;
+      }
     },
     async flush(ctx) {
       packing.assertAlive(ctx);
