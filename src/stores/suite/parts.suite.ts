@@ -1,8 +1,10 @@
 // What a store does with the parts that it is given.
 
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
+import { getAll } from '../../core/many-parts.ts';
 import type { Bytes } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
@@ -61,6 +63,27 @@ export function keepsWhatItIsGiven(rig: StoreRig): void {
     assert.deepEqual(await Array.fromAsync(again.list(ctx)), [point]);
     await assertWhole(ctx, again, P1, contents);
     assert.deepEqual(await findings(ctx, again), []);
+  });
+
+  it('reads many parts at once, each as it is alone', async () => {
+    await using store = (await created(rig, ctx)).store;
+    const sizes = [0, 10, 900_000, 1_500_000, 1, 2_100_000, 5000, 0, 0, 700_000, 2_600_000, 0];
+    const bodies = sizes.map((bytes, i) => noise(i, bytes));
+    const names = bodies.map((_, i) => `folder-${i % 3}/part-${i}`);
+    await save(ctx, store, P1, { db: Object.fromEntries(names.map((name, i) => [name, bodies[i] ?? ''])) });
+    const source = await store.open(ctx, P1, 'db');
+    for (const order of [names, [...names, ...names].toReversed(), []]) {
+      let at = 0;
+      for await (const wholes of getAll(ctx, source, order)) {
+        for (const { whole, sha256 } of wholes) {
+          const body = bodies[names.indexOf(order[at++] ?? '')] ?? Buffer.of(1);
+          assert.ok(body.equals(whole), `${body.length} bytes, and ${whole.length} are read`);
+          assert.equal(sha256, hash('sha256', body));
+        }
+      }
+      assert.equal(at, order.length);
+    }
+    await assert.rejects(Array.fromAsync(getAll(ctx, source, [...names, 'nothing'])), { code: 'missing' });
   });
 
   it('reads a range of a part', async () => {
