@@ -11,11 +11,11 @@ import { type Indexes, indexFiles } from './index-files.ts';
 import { addKey, SCRYPT_COST, type ScryptCost, type Unlocked, unlock } from './keys.ts';
 import { type Locks, repositoryLocks } from './locks.ts';
 import { randomPolynomial } from './polynomial.ts';
-import { openReader, type Reader } from './reader.ts';
+import type { Reader } from './reader.ts';
 import { COMPRESSION_LEVEL, type ResticSettings } from './settings.ts';
 import { type Snapshots, snapshotFiles } from './snapshots.ts';
 import { type Trees, treeReader } from './trees.ts';
-import { openWriter, type Writer } from './writer.ts';
+import type { Writer } from './writer.ts';
 import { close, sharedWriter } from './writer-shared.ts';
 
 export const CONFIG_KEY = 'config';
@@ -149,19 +149,21 @@ function repository(
   const indexes = indexFiles(vault);
   let reader: Promise<Reader> | undefined;
 
+  // Both are loaded when they are used: most commands only look.
   const readerOf = (ctx: Context): Promise<Reader> =>
-    (reader ??= openReader(ctx, { bucket, key, index: indexes.blobs }));
+    (reader ??= import('./reader.ts').then(({ openReader }) => openReader(ctx, { bucket, key, index: indexes.blobs })));
 
-  const writers = sharedWriter((ctx) =>
-    openWriter(ctx, {
+  const writers = sharedWriter(async (ctx) => {
+    const { openWriter } = await import('./writer.ts');
+    return await openWriter(ctx, {
       bucket,
       key,
       index: indexes.blobs,
       compressionLevel: COMPRESSION_LEVEL[settings.compression],
       chunkerSeed: config.chunker_polynomial,
       onPack: (pack) => indexes.stored(ctx, pack),
-    }),
-  );
+    });
+  });
 
   return {
     vault,

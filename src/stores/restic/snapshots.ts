@@ -23,7 +23,7 @@ const snapshotSchema = z.object({
 
 export interface Snapshot {
   readonly id: string;
-  readonly time: string;
+  readonly timeMs: number;
   readonly tree: Buffer;
   readonly hostname: string;
   readonly paths: readonly string[];
@@ -89,7 +89,7 @@ function snapshotOf(id: string, json: unknown): Snapshot {
   const { time, tree, paths, hostname, tags, lifeboat } = shaped(snapshotSchema, json, `snapshots/${id}`);
   return {
     id,
-    time,
+    timeMs: Date.parse(time),
     tree: Buffer.from(tree, 'hex'),
     hostname,
     paths: paths ?? [],
@@ -99,5 +99,5 @@ function snapshotOf(id: string, json: unknown): Snapshot {
 }
 
 function byTime(a: Snapshot, b: Snapshot): number {
-  return Date.parse(a.time) - Date.parse(b.time) || (a.id < b.id ? -1 : 1);
+  return a.timeMs - b.timeMs || (a.id < b.id ? -1 : 1);
 }

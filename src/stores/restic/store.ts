@@ -1,15 +1,14 @@
-// The `restic` store: a restic repository whose snapshots are recovery points.
+// The `restic` store: a restic repository whose snapshots are recovery points. What writes, checks and reclaims is
+// loaded when it is used: most commands only look.
 
 import { Failure } from '../../core/errors.ts';
 import type { Context, RecoveryPoint, Source } from '../../core/model.ts';
 import { parseSettings } from '../../core/settings.ts';
 import type { Bucket, Store, StoreFormat } from '../../core/storage.ts';
 import { repositoryArchive } from './archive.ts';
-import { checkRepository } from './check.ts';
-import { repositoryDrafts } from './drafts.ts';
+import type { Drafts } from './drafts.ts';
 import { keyRing } from './keys.ts';
 import { componentSource, pointIdOf, snapshotSource, storedPoints } from './points.ts';
-import { reclaimRepository } from './reclaim.ts';
 import { sealedRecords } from './records.ts';
 import { createRepository, openRepository, type Repository } from './repository.ts';
 import { type ResticSettings, resticSettings } from './settings.ts';
@@ -40,9 +39,15 @@ function settingsOf(settings: unknown): ResticSettings {
 function resticStore(repository: Repository): ResticStore {
   const { vault, snapshots } = repository;
   const archive = repositoryArchive(repository);
+  let loaded: Promise<Drafts> | undefined;
+  const drafts = (): Promise<Drafts> =>
+    (loaded ??= import('./drafts.ts').then(({ repositoryDrafts }) => repositoryDrafts(repository)));
   return {
     url: repository.url,
-    ...repositoryDrafts(repository),
+    begin: async (ctx, id, plan) => await (await drafts()).begin(ctx, id, plan),
+    resume: async (ctx, id) => await (await drafts()).resume(ctx, id),
+    receipts: async (ctx, id) => await (await drafts()).receipts(ctx, id),
+    commit: async (ctx, draft, point, receipts) => await (await drafts()).commit(ctx, draft, point, receipts),
     async *list(ctx): AsyncIterable<RecoveryPoint> {
       for (const { point } of await storedPoints(ctx, repository)) yield point;
     },
@@ -55,8 +60,14 @@ function resticStore(repository: Repository): ResticStore {
         if (id !== null && ids.includes(id)) await snapshots.delete(ctx, snapshot.id);
       }
     },
-    check: (ctx, options) => checkRepository(ctx, repository, options),
-    reclaim: (ctx, options) => reclaimRepository(ctx, repository, options),
+    async *check(ctx, options) {
+      const { checkRepository } = await import('./check.ts');
+      yield* checkRepository(ctx, repository, options);
+    },
+    async reclaim(ctx, options) {
+      const { reclaimRepository } = await import('./reclaim.ts');
+      return await reclaimRepository(ctx, repository, options);
+    },
     async bytes(ctx) {
       let bytes = 0;
       for await (const object of vault.bucket.list(ctx, '')) bytes += object.bytes;
