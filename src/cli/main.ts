@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Command, CommanderError, Option } from 'commander';
+import './loading.ts';
 import { interruption } from '../core/context.ts';
 import { Failure, isFailure } from '../core/errors.ts';
 import type { Context, Log } from '../core/model.ts';

@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { expectExit } from './lifeboat.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'lifeboat-loading-'));
+after(() => rmSync(dir, { recursive: true }));
+
+/** Runs before the command and notes each module in the file LOADED. */
+const RECORDER = `
+  import { appendFileSync } from 'node:fs';
+  import { registerHooks } from 'node:module';
+  registerHooks({
+    load(url, context, next) {
+      appendFileSync(process.env.LOADED, url + '\\n');
+      return next(url, context);
+    },
+  });`;
+
+async function loadedBy(args: readonly string[]): Promise<string[]> {
+  const LOADED = join(dir, 'loaded.txt');
+  writeFileSync(LOADED, '');
+  const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(RECORDER)}`;
+  await expectExit(0, ['--config', join(dir, 'lifeboat.yaml'), ...args], { env: { LOADED, NODE_OPTIONS } });
+  return readFileSync(LOADED, 'utf8').split('\n');
+}
+
+test('a command loads what it uses: no plug-in that is not configured, no other languages, to look nothing that writes', async () => {
+  const stores = `{ main: { format: restic, bucket: ${join(dir, 'store')}, password: secret } }`;
+  const components = `{ data: { kind: files, paths: [${dir}] } }`;
+  writeFileSync(join(dir, 'lifeboat.yaml'), `stack: small\nstores: ${stores}\ncomponents: ${components}\n`);
+  await loadedBy(['init']);
+  const loaded = await loadedBy(['list']);
+  assert.ok(loaded.some((url) => url.endsWith('/src/cli/commands/list.ts')));
+  const never =
+    /locales\/(?!en\.js)|@aws-sdk|node_modules\/(pg|redis|@redis|@clack)\/|src\/(stores\/plain|buckets\/s3|drivers\/\w+\/(?!settings))/;
+  assert.deepEqual(
+    loaded.filter((url) => never.test(url)),
+    [],
+  );
+  const writing = /restic\/(writer|check|reclaim|drafts|chunker)\.ts|worker\.ts/;
+  assert.deepEqual(
+    loaded.filter((url) => writing.test(url)),
+    [],
+  );
+});
