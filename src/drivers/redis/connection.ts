@@ -6,6 +6,7 @@ import { connect as connectTls } from 'node:tls';
 import { interruption } from '../../core/context.ts';
 import { Failure, systemCode } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
+import { type Inflow, inflow } from './inflow.ts';
 import { type Argument, encodeCommand, isError, type Reply, replyReader, textOf } from './resp.ts';
 import { type Endpoint, tlsOptions } from './settings.ts';
 
@@ -19,8 +20,8 @@ export interface Connection extends AsyncDisposable {
   ask(...command: readonly Argument[]): Promise<Reply>;
   /** Sends commands that are encoded already; `onReply` gets each answer. Resolves when more may be sent. */
   send(commands: Uint8Array, replies: number, onReply: (reply: Reply) => void): Promise<void>;
-  /** Gives the socket away, paused: what follows is no reply. Nothing may be asked after. */
-  detach(): Socket;
+  /** Gives the socket away: what follows is no reply. Nothing may be asked after. */
+  detach(): Inflow;
 }
 
 interface Waiting {
@@ -29,10 +30,20 @@ interface Waiting {
   readonly onBreak: (failure: Failure) => void;
 }
 
+/** Memory that is read into, again and again. */
+const READ_BYTES = 256 * 1024;
+
+interface Wire {
+  readonly socket: Socket;
+  /** What was read, borrowed for the call. False: nothing more until the socket is resumed. */
+  onBytes: (bytes: Buffer) => boolean;
+}
+
 /** Connects and signs in. */
 export async function connect(ctx: Context, endpoint: Endpoint): Promise<Connection> {
-  const socket = await open(ctx, endpoint);
-  const connection = speak(ctx, endpoint, socket);
+  const wire = await open(ctx, endpoint);
+  const { socket } = wire;
+  const connection = speak(ctx, endpoint, wire);
   try {
     const { username, password, database } = endpoint;
     if (password !== undefined) await connection.call('AUTH', ...(username === undefined ? [] : [username]), password);
@@ -44,13 +55,17 @@ export async function connect(ctx: Context, endpoint: Endpoint): Promise<Connect
   }
 }
 
-async function open(ctx: Context, endpoint: Endpoint): Promise<Socket> {
+async function open(ctx: Context, endpoint: Endpoint): Promise<Wire> {
   const { host, port, timeoutMs } = endpoint;
   const where = `redis at ${host}:${port}`;
   if (ctx.signal.aborted) throw interruption(ctx.signal);
   const tls = tlsOptions(endpoint);
-  const socket = tls ? connectTls({ host, port, ...tls }) : connectTcp({ host, port });
-  return await new Promise<Socket>((resolve, reject) => {
+  const memory = Buffer.allocUnsafeSlow(READ_BYTES);
+  const callback = (bytes: number): boolean => wire.onBytes(memory.subarray(0, bytes));
+  const options = { host, port, onread: { buffer: memory, callback } };
+  const socket = tls ? connectTls({ ...options, ...tls }) : connectTcp(options);
+  const wire: Wire = { socket, onBytes: () => true };
+  return await new Promise<Wire>((resolve, reject) => {
     const fail = (failure: Failure): void => {
       ctx.signal.removeEventListener('abort', onAbort);
       socket.destroy();
@@ -66,7 +81,7 @@ async function open(ctx: Context, endpoint: Endpoint): Promise<Socket> {
       socket.setTimeout(0);
       socket.setNoDelay(true);
       socket.setKeepAlive(true, 15_000);
-      resolve(socket);
+      resolve(wire);
     });
   });
 }
@@ -88,7 +103,8 @@ function unreadable(where: string, cause: unknown): Failure {
   return new Failure(cause.code, `${where}: ${cause.message}`, { cause, hint: cause.hint });
 }
 
-function speak(ctx: Context, { host, port, username, timeoutMs }: Endpoint, socket: Socket): Connection {
+function speak(ctx: Context, { host, port, username, timeoutMs }: Endpoint, wire: Wire): Connection {
+  const { socket } = wire;
   const where = `redis at ${host}:${port}`;
   const reader = replyReader();
   const waiting: Waiting[] = [];
@@ -114,15 +130,16 @@ function speak(ctx: Context, { host, port, username, timeoutMs }: Endpoint, sock
     }
   }
   const onAbort = (): void => breakOff(interruption(ctx.signal));
-  const onData = (chunk: Buffer): void => {
-    reader.push(chunk);
+  wire.onBytes = (bytes) => {
+    reader.push(Buffer.from(bytes)); // a copy: replies are parts of what was pushed
     hear();
+    return true;
   };
   const onError = (cause: Error): void => breakOff(unreachable(where, cause));
   const onClose = (): void => breakOff(new Failure('unreachable', `${where}: the server closed the connection`));
   const onTimeout = (): void => breakOff(new Failure('timeout', `${where}: no answer in ${timeoutMs} ms`));
   ctx.signal.addEventListener('abort', onAbort, { once: true });
-  socket.on('data', onData).on('error', onError).on('close', onClose).on('timeout', onTimeout);
+  socket.on('error', onError).on('close', onClose).on('timeout', onTimeout);
 
   function expect(each: Waiting): void {
     if (broken) throw broken;
@@ -163,11 +180,10 @@ function speak(ctx: Context, { host, port, username, timeoutMs }: Endpoint, sock
     },
     detach() {
       ctx.signal.removeEventListener('abort', onAbort);
-      socket.off('data', onData).off('error', onError).off('close', onClose).off('timeout', onTimeout);
-      socket.pause();
-      socket.on('error', () => {}); // whoever reads it is told, now or when it begins
-      socket.unshift(reader.rest());
-      return socket;
+      socket.off('error', onError).off('close', onClose).off('timeout', onTimeout);
+      const flow = inflow(socket, reader.rest());
+      wire.onBytes = flow.take;
+      return flow;
     },
     async [Symbol.asyncDispose]() {
       broken ??= new Failure('unreachable', `${where}: the connection was closed`);

@@ -40,11 +40,11 @@ export async function fullSync(ctx: Context, endpoint: Endpoint): Promise<FullSy
     if (replicationId === undefined || offset === undefined) {
       throw new Failure('denied', `${where} answers PSYNC with something else than a full copy`);
     }
-    const socket = connection.detach();
+    const pieces = connection.detach().pieces(ctx, endpoint.timeoutMs, where);
     return {
-      ...{ server, replicationId, offset, body: rdbOf(ctx, where, socket, endpoint.timeoutMs) },
+      ...{ server, replicationId, offset, body: rdbOf(ctx, where, connection.socket, pieces) },
       async [Symbol.asyncDispose]() {
-        socket.destroy();
+        connection.socket.destroy();
       },
     };
   } catch (error) {
@@ -70,17 +70,14 @@ export function psyncRefusal(where: string, { username = 'default' }: Endpoint, 
 }
 
 /** Newlines while it prepares, then '$bytes' or '$EOF:mark', then the RDB. */
-async function* rdbOf(ctx: Context, where: string, socket: Socket, timeoutMs: number): Bytes {
+async function* rdbOf(ctx: Context, where: string, socket: Socket, pieces: Bytes): Bytes {
   const onAbort = (): void => void socket.destroy(interruption(ctx.signal));
   ctx.signal.addEventListener('abort', onAbort, { once: true });
-  socket.setTimeout(timeoutMs, () => {
-    socket.destroy(new Failure('timeout', `${where}: the copy stood still for ${timeoutMs} ms`));
-  });
   let bytes = 0;
   try {
     let framing: Framing | null = null;
     let head = Buffer.alloc(0);
-    for await (const chunk of socket as AsyncIterable<Buffer>) {
+    for await (const chunk of pieces as AsyncIterable<Buffer>) {
       let data = chunk;
       if (!framing) {
         head = Buffer.concat([head, chunk]);

@@ -148,6 +148,24 @@ test('TLS: with the certificate it works, without it says what is missing', asyn
   await assert.rejects(redisDriver.open({ url: server.url }).probe(ctx), { code: 'unreachable', hint: /ca_file/ });
 });
 
+test('a copy of many megabytes comes whole, encrypted or not', async (t) => {
+  if (!(await needServer(t, 'redis-7'))) return;
+  const ctx = liveContext();
+  for (const tls of [true, false]) {
+    await using server = await startRedis('redis-7', { tls });
+    const settings = { url: server.url, ...(tls && { tls: { ca_file: server.caFile } }) };
+    await using connection = await open(ctx, settings);
+    await connection.call('CONFIG', 'SET', 'rdbcompression', 'no');
+    await pipeline(connection, manyKeys());
+    const { totals } = await redisDriver.open(settings).capture(ctx, memoryParts().sink);
+    assert.equal(totals.keys, 4000, 'and the check sum of the copy was right');
+  }
+});
+
+function* manyKeys(): Iterable<readonly string[]> {
+  for (let n = 0; n < 4000; n++) yield ['SET', `key:${n}`, `${n} `.repeat(1000)];
+}
+
 test('keys are counted without being digested where the settings say so', async (t) => {
   if (!(await needServer(t, 'valkey-9'))) return;
   const ctx = liveContext();
