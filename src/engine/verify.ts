@@ -144,27 +144,36 @@ async function compareParts(
     wrong += 1;
     book.add({ check, verdict: 'fail', detail, hint: REPAIR });
   }
-  for await (const step of partSteps(ctx, source)) {
-    if ('digest' in step) {
-      const { parts, digest } = digests.seal();
-      const isSame = parts === step.parts && digest === step.digest;
-      // Without the digests of all its parts, a seal tells nothing of those that are left.
-      if (unlike > 0 && unlike < step.parts) {
-        const detail = `the other ${step.parts - unlike} of the ${step.parts} parts up to ${last} could not be compared`;
-        book.add({ check: whole, verdict: 'unknown', detail, hint: REPAIR });
-      } else if (unlike === 0 && !isSame) report(whole, otherDigest(step, last));
-      unlike = 0;
-      continue;
-    }
-    const { expected, actual } = step;
-    if (expected) listed += 1;
-    if (expected && actual) digests.add(actual);
-    last = (expected ?? actual)?.name ?? '';
-    const detail = partProblem(expected, actual);
-    if (detail === null) continue;
-    if (expected) unlike += 1;
-    report(`${where}/${last} is there`, detail);
+  function checkSeal(seal: PartSeal): void {
+    const { parts, digest } = digests.seal();
+    // Without the digests of all its parts, a seal tells nothing of those that are left.
+    if (unlike > 0 && unlike < seal.parts) {
+      const detail = `the other ${seal.parts - unlike} of the ${seal.parts} parts up to ${last} could not be compared`;
+      book.add({ check: whole, verdict: 'unknown', detail, hint: REPAIR });
+    } else if (unlike === 0 && (parts !== seal.parts || digest !== seal.digest)) report(whole, otherDigest(seal, last));
+    unlike = 0;
   }
+  function checkPart(expected: ListedPart, actual: Part | null): void {
+    listed += 1;
+    last = expected.name;
+    if (actual) digests.add(actual);
+    if (actual?.bytes === expected.bytes) return;
+    unlike += 1;
+    const is = actual
+      ? `${expected.bytes} bytes were captured, ${actual.bytes} are there`
+      : 'it was captured and is missing';
+    report(`${where}/${last} is there`, is);
+  }
+  // Both are in byte order of name.
+  const unknown = (name: string): void => report(`${where}/${name} is there`, 'it is there and was not captured');
+  await using held = partsInOrder(ctx, source, unknown);
+  for await (const lines of readPartList(ctx, source)) {
+    for (const line of lines) {
+      if ('digest' in line) checkSeal(line);
+      else checkPart(line, await held.next(line.name));
+    }
+  }
+  await held.next();
   if (digests.seal().parts > 0) report(whole, 'the end of its part list is missing');
   return { listed, wrong };
 }
@@ -174,42 +183,33 @@ function otherDigest({ parts }: PartSeal, last: string): string {
   return `${which} has another digest than when it was captured`;
 }
 
-interface PartPair {
-  readonly expected: ListedPart | undefined;
-  readonly actual: Part | undefined;
+interface PartsInOrder extends AsyncDisposable {
+  /** The part of that name, or null; without a name all are passed. */
+  next(name?: string): Promise<Part | null>;
 }
 
-/** Walks the list and the store's own side by side: both are in byte order of name. */
-async function* partSteps(ctx: Context, source: Source): AsyncIterable<PartPair | PartSeal> {
-  const left = readPartList(ctx, source)[Symbol.asyncIterator]();
-  const right = source.parts(ctx)[Symbol.asyncIterator]();
-  try {
-    let [a, b] = [await left.next(), await right.next()];
-    while (!a.done || !b.done) {
-      if (!b.done && b.value.name === PARTS_PART) {
-        b = await right.next();
-        continue;
+/** Asked in byte order of name. Those that nobody asks for are `passed`. */
+function partsInOrder(ctx: Context, source: Source, passed: (name: string) => void): PartsInOrder {
+  const iterator = source.parts(ctx)[Symbol.asyncIterator]();
+  let current: IteratorResult<Part> | undefined;
+  return {
+    async next(name) {
+      for (;;) {
+        current ??= await iterator.next();
+        if (current.done) return null;
+        const part = current.value;
+        const order = name === undefined ? -1 : byteOrder(part.name, name);
+        if (order > 0) return null;
+        current = undefined;
+        if (part.name === PARTS_PART) continue;
+        if (order === 0) return part;
+        passed(part.name);
       }
-      const listed = a.done ? undefined : a.value;
-      if (listed && 'digest' in listed) {
-        yield listed;
-        a = await left.next();
-        continue;
-      }
-      const order = !listed ? 1 : b.done ? -1 : byteOrder(listed.name, b.value.name);
-      yield { expected: order > 0 ? undefined : listed, actual: b.done || order < 0 ? undefined : b.value };
-      if (order <= 0) a = await left.next();
-      if (order >= 0) b = await right.next();
-    }
-  } finally {
-    await Promise.all([left.return?.(), right.return?.()]);
-  }
-}
-
-function partProblem(expected: ListedPart | undefined, actual: Part | undefined): string | null {
-  if (!actual) return 'it was captured and is missing';
-  if (!expected) return 'it is there and was not captured';
-  return expected.bytes === actual.bytes ? null : `${expected.bytes} bytes were captured, ${actual.bytes} are there`;
+    },
+    async [Symbol.asyncDispose]() {
+      await iterator.return?.();
+    },
+  };
 }
 
 /** How many lines it has, or null after a finding. */

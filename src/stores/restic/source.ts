@@ -38,16 +38,26 @@ export function treeSource(options: {
     ...(attributes ? { attributes } : {}),
   });
 
-  async function* walk(ctx: Context, tree: Buffer, path: string, prefix: string, depth: number): AsyncIterable<Part> {
-    if (depth > DEPTH_MAX) throw new Failure('malformed', `${point}/${component} has more than ${DEPTH_MAX} folders`);
-    for (const { name, node } of (await trees.load(ctx, tree)).entries) {
-      const whole = path + name;
-      if (node.subtree) {
-        const below = `${whole}/`;
-        if (below.startsWith(prefix) || prefix.startsWith(below)) {
-          yield* walk(ctx, node.subtree, below, prefix, depth + 1);
+  /** In one loop, not one in another: every part would pass through as many as there are folders above it. */
+  async function* walk(ctx: Context, prefix: string): AsyncIterable<Part> {
+    const open = [{ path: '', entries: (await trees.load(ctx, options.tree)).entries.values() }];
+    for (let folder = open.at(-1); folder; folder = open.at(-1)) {
+      const next = folder.entries.next();
+      if (next.done) {
+        open.pop();
+        continue;
+      }
+      const { name, node } = next.value;
+      const whole = folder.path + name;
+      const below = `${whole}/`;
+      if (!node.subtree) {
+        if (node.type === 'file' && whole.startsWith(prefix)) yield partOf(whole, node);
+      } else if (below.startsWith(prefix) || prefix.startsWith(below)) {
+        if (open.length > DEPTH_MAX) {
+          throw new Failure('malformed', `${point}/${component} has more than ${DEPTH_MAX} folders`);
         }
-      } else if (node.type === 'file' && whole.startsWith(prefix)) yield partOf(whole, node);
+        open.push({ path: below, entries: (await trees.load(ctx, node.subtree)).entries.values() });
+      }
     }
   }
 
@@ -86,7 +96,7 @@ export function treeSource(options: {
   return {
     point,
     component,
-    parts: (ctx, prefix = '') => walk(ctx, options.tree, '', prefix, 0),
+    parts: (ctx, prefix = '') => walk(ctx, prefix),
     part: async (ctx, name) => partOf(name, await node(ctx, name)),
     nodes,
     async *get(ctx, name, range) {
