@@ -1,20 +1,21 @@
-// Makes loading cheaper. A command takes some 250 modules, and Node looks for each of them in the file system, asks
-// what kind it is, and follows links on the way: a third of a millisecond for what its name says already.
+// Makes loading cheaper. A command takes some 200 modules, and Node looks for each of them in the file system and
+// follows links on the way: a third of a millisecond for what a relative name with its ending says already.
 
 import { registerHooks } from 'node:module';
 
-/** Of zod's messages in 60 languages, which its index loads; English does not come from here. */
-const LOCALES = /\/zod\/v4\/\w+\/$/;
+/** Zod's messages in 60 languages, which its index loads; English does not come from here. */
+const LOCALES = /\/zod\/v4\/locales\/index\.js$/;
 const EMPTY = 'data:text/javascript,';
+const SCRIPT = /\.c?js$/;
 
 registerHooks({
   resolve(specifier, context, next) {
     const { parentURL } = context;
     if (!specifier.startsWith('.') || parentURL === undefined) return next(specifier, context);
-    if (specifier === '../locales/index.js' && LOCALES.test(new URL('.', parentURL).pathname)) {
-      return { url: EMPTY, format: 'module', shortCircuit: true };
-    }
-    if (!specifier.endsWith('.ts')) return next(specifier, context);
-    return { url: new URL(specifier, parentURL).href, format: 'module-typescript', shortCircuit: true };
+    const url = new URL(specifier, parentURL).href;
+    if (LOCALES.test(url)) return { url: EMPTY, format: 'module', shortCircuit: true };
+    if (url.endsWith('.ts')) return { url, format: 'module-typescript', shortCircuit: true };
+    if (SCRIPT.test(url)) return { url, shortCircuit: true };
+    return next(specifier, context);
   },
 });
