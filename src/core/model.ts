@@ -328,6 +328,8 @@ export interface SandboxNeed {
 /** A program to run: never through a shell, secrets only in `env`, `stdin` or files. */
 export interface Command {
   readonly program: string; // a name looked up in PATH, or a path
+  /** What messages call it, where it is started by another program. */
+  readonly name?: string;
   readonly args: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;

@@ -177,7 +177,7 @@ function gathered(stdout: Readable): Bytes {
 }
 
 function nameOf(command: Command): string {
-  return command.program.split('/').at(-1) ?? command.program;
+  return command.name ?? command.program.split('/').at(-1) ?? command.program;
 }
 
 function lastWords(end: Ended): string {

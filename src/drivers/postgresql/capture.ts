@@ -15,7 +15,7 @@ import { blocked, damaged, damagedPage, explained } from './diagnosis.ts';
 import { type Contents, contentsOf, databaseLines, roleLines, type Snapshot, takeSnapshot } from './inventory.ts';
 import { ARCHIVE_SUFFIX, conninfo, databasePart, GLOBALS_PART } from './names.ts';
 import { withPlainForms } from './plain.ts';
-import { cleanContext, commandFor, findProgram, type Program } from './programs.ts';
+import { cleanContext, commandFor, findProgram, type Program, piped } from './programs.ts';
 import type { Server } from './settings.ts';
 import { putToc } from './toc-part.ts';
 
@@ -180,7 +180,7 @@ async function putArchive(
     `--snapshot=${snapshot.id}`,
     `--lock-wait-timeout=${server.lockTimeoutMs}`,
   ];
-  const command = await commandFor(ctx, server, dump, { database: snapshot.database, args });
+  const command = await piped(ctx, dump, await commandFor(ctx, server, dump, { database: snapshot.database, args }));
   const reader = archiveReader();
   const running = start(cleanContext(ctx), command);
   let toc: Toc | undefined;

@@ -4,7 +4,7 @@ import { Failure } from '../../core/errors.ts';
 import type { Bytes, Context, Recognised, Rendition, Sink } from '../../core/model.ts';
 import { start } from '../../core/process.ts';
 import { ARCHIVE_SUFFIX, databaseOfPart, databasePart, GLOBALS_PART, SQL_SUFFIX } from './names.ts';
-import { cleanContext, findProgram, type Program } from './programs.ts';
+import { cleanContext, findProgram, type Program, piped } from './programs.ts';
 
 const WORD = 'postgres';
 /** The database of a file that does not name one. */
@@ -58,7 +58,7 @@ export function renditionsOf(
 async function* asSql(ctx: Context, body: Bytes, of: { major: number; binDir: string | null }): Bytes {
   const program = await findProgram(ctx, { name: 'pg_restore', orNewer: true, ...of });
   const command = { program: program.path, args: ['--file=-', '--format=custom'] };
-  const running = start(cleanContext(ctx), command, { stdin: 'pipe' });
+  const running = start(cleanContext(ctx), await piped(ctx, program, command), { stdin: 'pipe' });
   const fed = running.feed(body);
   fed.catch(() => running.stop()); // awaited below, where it throws
   try {
