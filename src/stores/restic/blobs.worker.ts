@@ -15,5 +15,6 @@ answerQuestions<Question, Answers>(
     if (!run) runners.set(pool, (run = jobRunner(settings)));
     return run(job);
   },
-  (answer) => ('packs' in answer ? answer.packs.map((pack) => pack.buffer) : []),
+  (answer) =>
+    'packs' in answer ? answer.packs.map(({ buffer }) => buffer).filter((buffer) => buffer instanceof ArrayBuffer) : [],
 );

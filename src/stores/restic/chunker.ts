@@ -4,12 +4,15 @@
 import { hkdfSync } from 'node:crypto';
 import type { MasterKey } from './crypto.ts';
 
-export const CHUNK_BYTES_MIN = 512 * 1024;
+export const CHUNK_BYTES_MIN = 768 * 1024;
 export const CHUNK_BYTES_MAX = 8 * 1024 * 1024;
 /** A shift drops a bit of the 32-bit sum, so it has forgotten all but this many bytes. */
 const WINDOW_BYTES = 32;
-/** One position in 2^19 is a border: 512 KiB on average after the least. The upper bits depend on the whole window. */
-const BORDER_MASK = 0xffffe000 | 0;
+/**
+ * One position in 2^18 is a border: 256 KiB on average after the least, so three quarters of the bytes are never looked
+ * at (docs/adr/0003-compression-level.md). The upper bits depend on the whole window.
+ */
+const BORDER_MASK = 0xffffc000 | 0;
 
 export interface Chunker {
   /**

@@ -14,7 +14,7 @@ import {
 } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { Failure } from '../../core/errors.ts';
-import { releaseLarge } from './pool-buffers.ts';
+import { copyInto, releaseLarge } from './pool-buffers.ts';
 
 export interface MasterKey {
   readonly encrypt: Buffer; // 32 bytes, AES-256
@@ -88,7 +88,7 @@ export function sha256(data: Uint8Array): Buffer {
 function cryptSlices(cipher: Cipheriv, from: Uint8Array, target: Buffer, at: number): void {
   for (let done = 0; done < from.length; done += SLICE_BYTES) {
     const slice = cipher.update(from.subarray(done, done + SLICE_BYTES));
-    target.set(slice, at + done);
+    copyInto(target.buffer, target.byteOffset + at + done, slice);
     releaseLarge(slice);
   }
 }

@@ -4,6 +4,7 @@ import { Failure } from '../../core/errors.ts';
 import { type MasterKey, SEAL_BYTES, sealInto, sha256 } from './crypto.ts';
 import type { PackedBlob } from './index.ts';
 import { checkBlobs, encodeHeader, HEADER_ENTRY_BYTES, PACK_BYTES_MAX, PACK_FRAME_BYTES } from './pack.ts';
+import type { LentBuffers } from './pool-buffers.ts';
 import { compress } from './zstd.ts';
 
 /** Bounds what a pack's header and its entries in memory take when blobs are tiny. */
@@ -14,7 +15,8 @@ const TREE_LEVEL_MIN = 1;
 
 /** A closed pack that was read back: the first `bytes` of a buffer. */
 export interface FinishedPack {
-  readonly buffer: ArrayBuffer;
+  /** Lent by the thread that filled it until somebody calls `giveBack`. */
+  readonly buffer: ArrayBufferLike;
   readonly bytes: number;
   readonly id: string; // hex
   readonly header: Uint8Array; // plain, for decodeHeader
@@ -28,10 +30,16 @@ export interface PackBuilder {
 }
 
 /** `compressionLevel` 0 stores data as it is. */
-export function packBuilder(options: { key: MasterKey; tree: boolean; compressionLevel: number }): PackBuilder {
-  const { key, tree } = options;
+export function packBuilder(options: {
+  key: MasterKey;
+  tree: boolean;
+  compressionLevel: number;
+  /** Of the thread; of `PACK_BYTES_MAX` each. */
+  memory: LentBuffers;
+}): PackBuilder {
+  const { key, tree, memory } = options;
   const level = tree ? Math.max(options.compressionLevel, TREE_LEVEL_MIN) : options.compressionLevel;
-  let pack = Buffer.alloc(0);
+  let pack: Buffer = Buffer.alloc(0);
   let used = 0;
   let blobs: PackedBlob[] = [];
 
@@ -40,8 +48,14 @@ export function packBuilder(options: { key: MasterKey; tree: boolean; compressio
     const needed = bytes + (blobs.length + 1) * HEADER_ENTRY_BYTES + PACK_FRAME_BYTES;
     const full = used + needed > pack.length || blobs.length === BLOBS_MAX;
     const closed = full ? finish() : undefined;
-    if (needed > pack.length) pack = Buffer.allocUnsafeSlow(Math.max(needed, PACK_BYTES_MAX));
+    if (needed > pack.length) pack = memoryOf(needed);
     return closed;
+  }
+
+  /** What a pack usually takes is filled again; a blob that is larger gets memory of its own. */
+  function memoryOf(bytes: number): Buffer {
+    if (bytes > PACK_BYTES_MAX) return Buffer.allocUnsafeSlow(bytes);
+    return Buffer.from(memory.take(), 0, PACK_BYTES_MAX);
   }
 
   function finish(): FinishedPack | undefined {
@@ -51,7 +65,7 @@ export function packBuilder(options: { key: MasterKey; tree: boolean; compressio
     const bytes = pack.writeUInt32LE(sealedBytes, used + sealedBytes);
     const whole = pack.subarray(0, bytes);
     readBack(key, whole, blobs);
-    const finished = { buffer: pack.buffer as ArrayBuffer, bytes, id: sha256(whole).toString('hex'), header };
+    const finished = { buffer: pack.buffer, bytes, id: sha256(whole).toString('hex'), header };
     pack = Buffer.alloc(0);
     used = 0;
     blobs = [];

@@ -5,7 +5,8 @@ import fc from 'fast-check';
 import { isFailure } from '../../core/errors.ts';
 import { freshKey, seal, sha256 } from './crypto.ts';
 import { BLOB_BYTES_MAX, checkPack, openBlob, PACK_BYTES_MAX } from './pack.ts';
-import { type FinishedPack, packBuilder } from './pack-builder.ts';
+import { type FinishedPack, type PackBuilder, packBuilder } from './pack-builder.ts';
+import { giveBack, lentBuffers } from './pool-buffers.ts';
 import { noise } from './writer-testing.ts';
 
 const KEY = freshKey();
@@ -49,7 +50,7 @@ test('a pack cut short is found, down to nothing (fault 2)', () => {
 });
 
 test('each pack is decrypted, decompressed and hashed before it counts: what memory spoils becomes none (fault 5)', () => {
-  const builder = packBuilder({ key: KEY, tree: false, compressionLevel: 3 });
+  const builder = builderOf({ tree: false, compressionLevel: 3 });
   const plain = Buffer.alloc(5000, 'text ');
   const id = sha256(plain);
   plain.write('flipped');
@@ -61,7 +62,7 @@ test('each pack is decrypted, decompressed and hashed before it counts: what mem
 });
 
 test('a pack is closed before it grows too large, unless by a single blob', () => {
-  const builder = packBuilder({ key: KEY, tree: true, compressionLevel: 0 });
+  const builder = builderOf({ tree: true, compressionLevel: 0 });
   const packs: FinishedPack[] = [];
   for (const bytes of [6_000_000, 6_000_000, 6_000_000, 20_000_000, 1000]) {
     const plain = noise(bytes, `${bytes}`);
@@ -87,8 +88,29 @@ test('a zstd bomb is refused before it fills the memory (fault 21)', () => {
   }
 });
 
+test('what a pack was filled into is filled again only after it was given back', () => {
+  const builder = builderOf({ tree: false, compressionLevel: 0 });
+  const next = (name: string): Buffer => {
+    const plain = noise(1000, name);
+    builder.add(sha256(plain), plain);
+    const pack = builder.finish();
+    assert.ok(pack);
+    return Buffer.from(pack.buffer, 0, pack.bytes);
+  };
+  const [first, second] = [next('first'), next('second')];
+  assert.ok(first.buffer !== second.buffer);
+  const copy = Buffer.from(second);
+  giveBack(first.buffer);
+  assert.ok(next('third').buffer === first.buffer);
+  assert.ok(next('fourth').buffer !== first.buffer && second.equals(copy));
+});
+
+function builderOf(options: { tree: boolean; compressionLevel: number }): PackBuilder {
+  return packBuilder({ key: KEY, memory: lentBuffers(PACK_BYTES_MAX), ...options });
+}
+
 function packOf(blobs: readonly Buffer[]): { pack: Buffer; id: Buffer } {
-  const builder = packBuilder({ key: KEY, tree: false, compressionLevel: 3 });
+  const builder = builderOf({ tree: false, compressionLevel: 3 });
   for (const plain of blobs) assert.equal(builder.add(sha256(plain), plain), undefined);
   const finished = builder.finish();
   assert.ok(finished);

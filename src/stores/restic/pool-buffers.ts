@@ -3,6 +3,8 @@
 
 import { release } from '../../core/bytes.ts';
 
+const MARK_BYTES = 4;
+
 export interface Buffers {
   /** At least so large; what it holds means nothing. */
   take(bytes: number): SharedArrayBuffer;
@@ -23,6 +25,35 @@ export function buffers(size: number): Buffers {
       else kept.set(buffer.byteLength, [buffer]);
     },
   };
+}
+
+/** What one thread fills and lends to another one. Kept are as many as were lent at once. */
+export interface LentBuffers {
+  /** `bytes` and a mark. Lent from now on; what it holds means nothing. */
+  take(): SharedArrayBuffer;
+}
+
+/** The lender looks at the mark when it needs memory, so that giving back is no message. */
+export function lentBuffers(bytes: number): LentBuffers {
+  const all: SharedArrayBuffer[] = [];
+  return {
+    take() {
+      let buffer = all.find((each) => Atomics.load(markOf(each), 0) === 0);
+      if (!buffer) all.push((buffer = new SharedArrayBuffer(bytes + MARK_BYTES)));
+      Atomics.store(markOf(buffer), 0, 1);
+      return buffer;
+    },
+  };
+}
+
+/** Of what was taken there, or was sent as the receiver's own: nobody may look at it any more. */
+export function giveBack(buffer: ArrayBufferLike): void {
+  if (buffer instanceof ArrayBuffer) release(buffer);
+  else Atomics.store(markOf(buffer), 0, 0);
+}
+
+function markOf(buffer: SharedArrayBuffer): Int32Array<SharedArrayBuffer> {
+  return new Int32Array(buffer, buffer.byteLength - MARK_BYTES, 1);
 }
 
 /** Frees what zlib or a cipher returned, at once. Small results may share their memory with others. */

@@ -2,9 +2,9 @@
 
 import { messageOf } from '../../core/errors.ts';
 import { type MasterKey, sha256 } from './crypto.ts';
-import { checkPack, openBlob, type PackCheck, plainLength } from './pack.ts';
+import { checkPack, openBlob, PACK_BYTES_MAX, type PackCheck, plainLength } from './pack.ts';
 import { type FinishedPack, type PackBuilder, packBuilder } from './pack-builder.ts';
-import { copyInto } from './pool-buffers.ts';
+import { copyInto, lentBuffers } from './pool-buffers.ts';
 
 /** Some pieces of a buffer, which is the thread's until its answer. `ids` are theirs, 32 bytes each. */
 export interface Pieces {
@@ -63,8 +63,9 @@ export function jobRunner(settings: JobSettings): (job: Job) => Answers {
     macK: Buffer.from(settings.key.macK),
     macR: Buffer.from(settings.key.macR),
   };
+  const memory = lentBuffers(PACK_BYTES_MAX);
   const builderOf = (tree: boolean): PackBuilder =>
-    packBuilder({ key, tree, compressionLevel: settings.compressionLevel });
+    packBuilder({ key, tree, compressionLevel: settings.compressionLevel, memory });
   const builders = { data: builderOf(false), tree: builderOf(true) };
   return ({ kind, job }) => {
     switch (kind) {

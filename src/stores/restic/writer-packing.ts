@@ -1,7 +1,6 @@
 // The half of the writer that knows no streams: what is new goes to the workers, and the packs that come back go to
 // the bucket. It owns the budgets, the buffers, and the one failure that ends everything.
 
-import { release } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
@@ -11,7 +10,7 @@ import { decodeHeader, packKey } from './pack.ts';
 import type { FinishedPack } from './pack-builder.ts';
 import { openPool } from './pool.ts';
 import { type Budget, budget } from './pool-budget.ts';
-import { type Buffers, buffers } from './pool-buffers.ts';
+import { type Buffers, buffers, giveBack } from './pool-buffers.ts';
 import { sharedTasks, type Tasks } from './writer-tasks.ts';
 
 export interface StoredPack {
@@ -138,7 +137,7 @@ function packStorage(
     puts.add(1);
     await bucket.put(tasks.ctx, packKey(id), new Uint8Array(buffer, 0, bytes), { sha256: id });
     puts.give(1);
-    release(buffer);
+    giveBack(buffer);
     const blobs = decodeHeader(header);
     index.add(id, blobs);
     claims.settle(blobs);

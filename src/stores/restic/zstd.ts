@@ -12,6 +12,9 @@ const PIECE_BYTES_USUAL = 64 * 1024;
 const PIECE_BYTES_MAX = 16 * 1024 * 1024;
 const RATIO_USUAL = 8;
 
+/** 256 KiB back, a match is still in the processor's cache (docs/adr/0003-compression-level.md). */
+const WINDOW_LOG = 18;
+
 /** Works on one whole frame. Null when the result is larger than `bytesMax`, or is not all that the frame asks for. */
 type Engine = (data: Uint8Array, bytesMax: number) => Buffer | null;
 
@@ -20,7 +23,7 @@ const compressors = new Map<number, Engine | null>();
 
 /** The result is valid until the next call in this thread. */
 export function compress(data: Uint8Array, level: number): Buffer {
-  const params = { [constants.ZSTD_c_compressionLevel]: level };
+  const params = { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_windowLog]: WINDOW_LOG };
   const bytesMax = data.length + (data.length >> 8) + 1024;
   if (bytesMax < OUTPUT_BYTES_MAX) {
     let engine = compressors.get(level);
