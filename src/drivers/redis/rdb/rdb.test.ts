@@ -16,7 +16,7 @@ import { fill, open } from '../testing.ts';
 import { crc64Of } from './crc64.ts';
 import { addLanes, hashBytes, hexOf, lanes } from './hash.ts';
 import { inputFrom, inputOf, PIECE_BYTES, viewed } from './input.ts';
-import { scoreOf } from './listpack.ts';
+import { scoreIn } from './listpack.ts';
 import { selector } from './select.ts';
 import { readElement, readText } from './strings.ts';
 import { newTally } from './tally.ts';
@@ -199,13 +199,23 @@ describe('another encoding of the same data is equal', () => {
 });
 
 test('scores are numbers however they are written', () => {
-  assert.deepEqual(['inf', '-inf', '1.50', '3e2'].map(scoreOf), [
-    Number.POSITIVE_INFINITY,
-    Number.NEGATIVE_INFINITY,
-    1.5,
-    300,
-  ]);
-  assert.throws(() => scoreOf('nan'), { code: 'malformed' });
+  const scoreOf = (text: string): number => scoreIn(Buffer.from(text), 0, text.length);
+  assert.equal(scoreOf('inf'), Number.POSITIVE_INFINITY);
+  assert.equal(scoreOf('-inf'), Number.NEGATIVE_INFINITY);
+  for (const text of ['', '-', '.', 'nan', '1.2.3', '1-', '--1', '1x']) {
+    assert.throws(() => scoreOf(text), { code: 'malformed' }, text);
+  }
+  const odd = ['-0', '0', '3e2', '1.', '.5', '-.25', '9999999999999999', '999999999999999', '0.30000000000000004'];
+  for (const text of odd) assert.ok(Object.is(scoreOf(text), Number(text)), text);
+  fc.assert(
+    fc.property(fc.bigInt({ min: -(10n ** 18n), max: 10n ** 18n }), fc.nat(20), (whole, places) => {
+      const digits = `${whole < 0 ? -whole : whole}`.padStart(places + 1, '0');
+      const at = digits.length - places;
+      const text = `${whole < 0 ? '-' : ''}${digits.slice(0, at)}.${digits.slice(at)}`;
+      return Object.is(scoreOf(text), Number(text));
+    }),
+    { numRuns: 2000 },
+  );
 });
 
 test('patterns choose keys as those of Redis do, also keys that are no text', () => {

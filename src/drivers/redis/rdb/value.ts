@@ -9,7 +9,7 @@ import {
   packItem,
   packNumber,
   packScore,
-  scoreOf,
+  scoreIn,
   ziplistIn,
 } from './listpack.ts';
 import { skipModule, walkModule } from './module.ts';
@@ -162,7 +162,7 @@ function readTextScore(input: Input): number {
   if (length === 253) throw malformed('a score is no number');
   ensure(input, length);
   input.pos += length;
-  return scoreOf(input.window.bytes.toString('latin1', input.pos - length, input.pos));
+  return scoreIn(input.window.bytes, input.pos - length, input.pos);
 }
 
 /** A list: nodes of one large element each, or packed. */
