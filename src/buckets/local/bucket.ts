@@ -7,7 +7,7 @@ import type { Bucket, ObjectInfo } from '../../core/storage.ts';
 import { checkKey, checkPrefix, checkRange, missing, missingRange, sortByBytes, taken, UNFINISHED } from '../keys.ts';
 import { clearAway, startDraft, tidyOnce, writeBody } from './draft.ts';
 import { failureOf, isGone } from './failures.ts';
-import { quickReader } from './quick.ts';
+import { infoOf, type QuickLook, quickLook } from './quick.ts';
 import { nameOf, openRoot, READ_FLAGS, type Root, syncFolder } from './root.ts';
 
 const READ_BYTES = 1024 * 1024;
@@ -19,7 +19,7 @@ const PUBLISH_ATTEMPTS = 16;
 export function localBucket(dir: string): Bucket {
   const root = openRoot(dir);
   const { url } = root;
-  const readQuickly = quickReader(root);
+  const quick = quickLook(root);
   return {
     url,
     async put(ctx, key, body, options) {
@@ -36,7 +36,7 @@ export function localBucket(dir: string): Bucket {
       checkKey(key);
       checkRange(range);
       ctx.signal.throwIfAborted();
-      const whole = range ? null : readQuickly(ctx, key);
+      const whole = range ? null : quick.read(ctx, key);
       if (whole) return yield whole;
       await using file = await openObject(root, key);
       const stats = await file.stat();
@@ -48,12 +48,12 @@ export function localBucket(dir: string): Bucket {
     },
     async head(_ctx, key) {
       checkKey(key);
-      const info = await infoOf(root, key);
+      const info = await look(root, key);
       if (info) return info;
       await root.mustBeThere();
       throw missing(url, key);
     },
-    list: (ctx, prefix) => list(ctx, root, prefix),
+    list: (ctx, prefix) => list(ctx, root, quick, prefix),
     async *folders(_ctx, prefix) {
       checkPrefix(prefix);
       for (const name of await entriesOf(root, prefix)) if (name.endsWith('/')) yield name;
@@ -133,7 +133,7 @@ async function* contentOf(
   }
 }
 
-async function infoOf(root: Root, key: string): Promise<ObjectInfo | null> {
+async function look(root: Root, key: string): Promise<ObjectInfo | null> {
   const folder = await pathOf(root, key);
   return folder === null ? null : await infoIn(root, folder, key);
 }
@@ -150,15 +150,14 @@ async function pathOf(root: Root, key: string): Promise<string | null> {
 
 async function infoIn(root: Root, folder: string, key: string): Promise<ObjectInfo | null> {
   try {
-    const stats = await lstat(join(folder, nameOf(key)));
-    return stats.isFile() ? { key, bytes: stats.size, modifiedAt: stats.mtime } : null;
+    return infoOf(key, await lstat(join(folder, nameOf(key))));
   } catch (error) {
     if (isGone(error)) return null;
     throw failureOf(error, `looking at ${key}`, root.url);
   }
 }
 
-async function* list(ctx: Context, root: Root, prefix: string): AsyncIterable<ObjectInfo> {
+async function* list(ctx: Context, root: Root, quick: QuickLook, prefix: string): AsyncIterable<ObjectInfo> {
   checkPrefix(prefix);
   const folder = prefix.slice(0, prefix.lastIndexOf('/') + 1);
   const names = (await entriesOf(root, folder)).filter((name) => (folder + name).startsWith(prefix));
@@ -167,11 +166,13 @@ async function* list(ctx: Context, root: Root, prefix: string): AsyncIterable<Ob
     const path = await pathOf(root, folder);
     if (path === null) return await root.mustBeThere();
     const some = names.slice(at, at + STATS_AHEAD).map((name) => folder + name);
-    const infos = await Promise.all(some.map((key) => (key.endsWith('/') ? null : infoIn(root, path, key))));
+    const infos = await Promise.all(
+      some.map((key) => (key.endsWith('/') ? null : (quick.info(ctx, path, key) ?? infoIn(root, path, key)))),
+    );
     for (const [i, key] of some.entries()) {
       const info = infos[i];
       if (info) yield info;
-      else if (key.endsWith('/')) yield* list(ctx, root, key);
+      else if (key.endsWith('/')) yield* list(ctx, root, quick, key);
     }
   }
 }

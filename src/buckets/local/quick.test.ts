@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
 import { testContext } from '../../core/testing.ts';
 import { localBucket } from './bucket.ts';
-import { quickReader } from './quick.ts';
+import { quickLook } from './quick.ts';
 import { openRoot } from './root.ts';
 
 const ctx = testContext();
@@ -21,7 +21,7 @@ function dirWith(objects: Readonly<Record<string, string>>): string {
 
 test('a small object is read at once, whole, once its directory has been seen', async () => {
   const root = openRoot(dirWith({ 'a/b': 'small', c: '' }));
-  const read = quickReader(root);
+  const { read } = quickLook(root);
   assert.equal(read(ctx, 'a/b'), null);
   await root.folderOf('a/b');
   assert.equal(read(ctx, 'a/b')?.toString(), 'small');
@@ -34,10 +34,23 @@ test('what is large, missing, a folder or a link is left to the long way', async
   symlinkSync('a', join(dir, 'folder'));
   const root = openRoot(dir);
   await root.folderOf('');
-  const read = quickReader(root);
+  const { read } = quickLook(root);
   for (const key of ['large', 'missing', 'missing/too', 'a', 'link', 'folder/b'])
     assert.equal(read(ctx, key), null, key);
   await assert.rejects(readAll(localBucket(dir).get(ctx, 'folder/b')), (error) => isFailure(error, 'denied'));
+});
+
+test('what lies in a folder is looked at at once, links and folders left out', async () => {
+  const dir = dirWith({ 'a/b': 'small', c: '' });
+  symlinkSync('c', join(dir, 'link'));
+  const { info } = quickLook(openRoot(dir));
+  const { mtime } = statSync(join(dir, 'a/b'));
+  assert.deepEqual(info(ctx, join(dir, 'a'), 'a/b'), { key: 'a/b', bytes: 5, modifiedAt: mtime });
+  for (const key of ['a', 'link', 'missing']) assert.equal(info(ctx, dir, key), null, key);
+  let nowMs = 0;
+  const slow = { ...ctx, monotonicMs: () => (nowMs += 50) };
+  const listed = await Array.fromAsync(localBucket(dir).list(slow, ''), ({ key, bytes }) => `${key} ${bytes}`);
+  assert.deepEqual(listed, ['a/b 5', 'c 0']);
 });
 
 test('a slow disk is asked by threads', async () => {
@@ -45,7 +58,7 @@ test('a slow disk is asked by threads', async () => {
   const slow = { ...ctx, monotonicMs: () => (nowMs += 50) };
   const root = openRoot(dirWith({ 'a/b': 'small' }));
   await root.folderOf('a/b');
-  const read = quickReader(root);
+  const { read } = quickLook(root);
   assert.equal(read(slow, 'a/b')?.toString(), 'small');
   assert.equal(read(slow, 'a/b'), null);
   const bucket = localBucket(root.path());
@@ -58,5 +71,5 @@ test('an object of another directory that took the place of ours is not looked f
   await root.folderOf('a/b');
   renameSync(dir, `${dir}-moved`);
   symlinkSync(`${dir}-moved`, dir);
-  assert.equal(quickReader(root)(ctx, 'a/b'), null);
+  assert.equal(quickLook(root).read(ctx, 'a/b'), null);
 });

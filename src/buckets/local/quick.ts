@@ -1,31 +1,45 @@
-// Small objects that the kernel has in memory are read within microseconds: less than it takes to ask a thread.
+// What the kernel has in memory of a small object is had within microseconds: less than it takes to ask a thread.
 
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, lstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
 import type { Context } from '../../core/model.ts';
 import { paceOf } from '../../core/pace.ts';
+import type { ObjectInfo } from '../../core/storage.ts';
 import { nameOf, READ_FLAGS, type Root } from './root.ts';
 
 const BYTES_MAX = 64 * 1024;
 const SLOW_MS = 1;
 
-/**
- * Reads a small object whole and at once. Null when that is not for this way: it is large, the disk is slow, or
- * anything is wrong, which the long way tells.
- */
-export function quickReader(root: Root): (ctx: Context, key: string) => Buffer | null {
+/** Null when that is not for this way: the object is large, the disk is slow, or anything is wrong. */
+export interface QuickLook {
+  /** A small object, whole. */
+  read(ctx: Context, key: string): Buffer | null;
+  /** Of an object in `folder`, which holds no link. */
+  info(ctx: Context, folder: string, key: string): ObjectInfo | null;
+}
+
+export function quickLook(root: Root): QuickLook {
   const pace = paceOf(SLOW_MS);
-  return (ctx, key) => {
+  function now<T>(ctx: Context, look: () => T | null): T | null {
     if (pace.isSlow()) return null;
     const begun = ctx.monotonicMs();
     try {
-      return readNow(root, key);
+      return look();
     } catch {
-      return null; // tried again the long way
+      return null; // the long way meets it again, and tells
     } finally {
       pace.took(ctx.monotonicMs() - begun);
     }
+  }
+  return {
+    read: (ctx, key) => now(ctx, () => readNow(root, key)),
+    info: (ctx, folder, key) => now(ctx, () => infoOf(key, lstatSync(join(folder, nameOf(key))))),
   };
+}
+
+/** Null when it is no object. */
+export function infoOf(key: string, stats: Stats): ObjectInfo | null {
+  return stats.isFile() ? { key, bytes: stats.size, modifiedAt: stats.mtime } : null;
 }
 
 function readNow(root: Root, key: string): Buffer | null {
