@@ -7,8 +7,8 @@ import { byteOrder, lineBatchesOf } from '../core/bytes.ts';
 import { merged } from '../core/merged.ts';
 import type { Context } from '../core/model.ts';
 
-/** How many entries are held in memory before they become a file. */
-const RUN_ENTRIES_MAX = 20_000;
+/** How many entries are held in memory before they become a file: some 10 MB. */
+const RUN_ENTRIES_MAX = 50_000;
 
 export interface Entry {
   readonly name: string;

@@ -1,21 +1,24 @@
 // What the engine's tests are made of: a service that is a Map. It is real, only small: it keeps the
 // contracts of core/model.ts.
 
-import { createHash } from 'node:crypto';
-import { bytesOf, readAll } from '../core/bytes.ts';
+import { createHash, hash } from 'node:crypto';
+import { readAll } from '../core/bytes.ts';
 import { Failure } from '../core/errors.ts';
 import { inventoryFrom, judge, paired, putInventory } from '../core/inventory.ts';
+import { keepAll, putAll } from '../core/many-parts.ts';
 import type {
   Component,
   Context,
   Driver,
   Finding,
   InventoryLine,
+  KeptPart,
   Part,
   Row,
   SandboxRunner,
   Source,
   Staged,
+  WholePart,
 } from '../core/model.ts';
 import type { StackComponent } from './model.ts';
 
@@ -84,15 +87,17 @@ function kvComponent(server: KvServer): Component {
     },
     async capture(ctx, sink, previous) {
       await server.fault('capture');
-      server.kept = 0;
+      const kept: KeptPart[] = [];
+      const fresh: WholePart[] = [];
       for (const [key, value] of server.data) {
         const name = `keys/${key}`;
-        const before = previous && (await findPart(ctx, previous, name));
-        if (before && server.seen.get(key) === value) {
-          await sink.keep(ctx, name, before);
-          server.kept += 1;
-        } else await sink.put(ctx, name, bytesOf(value));
+        const from = previous && (await findPart(ctx, previous, name));
+        if (from && server.seen.get(key) === value) kept.push({ name, from });
+        else fresh.push({ name, whole: Buffer.from(value), sha256: hash('sha256', value) });
       }
+      await keepAll(ctx, sink, kept);
+      await putAll(ctx, sink, fresh);
+      server.kept = kept.length;
       server.seen = new Map(server.data);
       await putInventory(ctx, sink, linesOf(server));
       return {

@@ -80,6 +80,15 @@ test('a blob is new again once its pack is lost', async () => {
   assert.equal(packs.length, 2);
 });
 
+test('data of which a wrong id was told is found before its pack is stored', async () => {
+  const { ctx, writer, packs } = rig();
+  await using w = await writer();
+  const blobs = [{ id: sha256(Buffer.from('this')), plain: Buffer.from('that') }];
+  await w.addBlobs(ctx, blobs);
+  await assert.rejects(w.flush(ctx), (error) => isFailure(error, 'checksum'));
+  assert.deepEqual(packs, []);
+});
+
 test('more than a blob may have is refused, and spoils nothing', async () => {
   const { ctx, writer, read } = rig();
   await using w = await writer();

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
-import { getAll } from '../../core/many-parts.ts';
+import { getAll, keepAll, putAll } from '../../core/many-parts.ts';
 import type { Bytes } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
@@ -15,6 +15,7 @@ import {
   declare,
   fails,
   findings,
+  inPieces,
   noise,
   P1,
   P2,
@@ -84,6 +85,48 @@ export function keepsWhatItIsGiven(rig: StoreRig): void {
       assert.equal(at, order.length);
     }
     await assert.rejects(Array.fromAsync(getAll(ctx, source, [...names, 'nothing'])), { code: 'missing' });
+  });
+
+  it('takes many small parts at once, each as it takes one alone', async () => {
+    const { bucket, store } = await created(rig, ctx);
+    const attributes = { mode: 0o640, uid: 10, gid: 20, mtime: '2025-12-31T23:59:59.123Z' };
+    const sizes = [0, 1, 10, 10, 600_000, 1_000_000, ...Array.from({ length: 200 }, (_, i) => 5000 + i)];
+    const bodies = sizes.map((bytes) => noise(bytes, bytes));
+    const contents = Object.fromEntries(bodies.map((body, i) => [`folder-${i % 3}/part-${i}`, body]));
+    const wholes = Object.entries(contents).map(([name, body]) => {
+      return { name, whole: Buffer.from(body), sha256: hash('sha256', body), meta: { attributes } };
+    });
+    const draft = await store.begin(ctx, P1, planOf({ db: contents, alone: contents }));
+    const sink = draft.sink('db');
+    const put = await putAll(ctx, sink, wholes);
+    for (const { whole } of wholes) whole.fill(0); // they are the caller's again
+    const alone = draft.sink('alone');
+    for (const [at, part] of put.entries()) {
+      const { name, whole } = wholes[at] ?? { name: '', whole: Buffer.of() };
+      const { digest } = await alone.put(ctx, name, inPieces(contents[name] ?? ''));
+      assert.deepEqual([part.name, part.bytes, part.digest], [name, whole.length, digest]);
+    }
+    await commit(ctx, store, draft, [await sink.receipt(ctx), await alone.receipt(ctx)]);
+    await assertWhole(ctx, store, P1, { db: contents, alone: contents });
+
+    const before = await store.open(ctx, P1, 'db');
+    const from = { point: P1, component: 'db' };
+    const next = await store.begin(ctx, P2, planOf({ db: contents, other: {} }));
+    const again = next.sink('db');
+    const kept = put.map(({ name, bytes }) => ({ name, from: { ...from, name, bytes }, meta: { attributes } }));
+    const lost = { name: 'lost', from: { ...from, name: 'lost', bytes: 1 } };
+    await fails('missing', keepAll(ctx, next.sink('other'), [...kept, lost]));
+    assert.deepEqual(
+      (await keepAll(ctx, again, kept)).map(({ name, digest }) => [name, digest]),
+      put.map(({ name, digest }) => [name, digest]),
+    );
+    await commit(ctx, store, next, [await again.receipt(ctx)]);
+    await store[Symbol.asyncDispose]();
+    await using reopen = await reopened(rig, ctx, bucket);
+    await assertWhole(ctx, reopen, P2, { db: contents });
+    const part = await (await reopen.open(ctx, P2, 'db')).part(ctx, 'folder-1/part-1');
+    assert.deepEqual(part.attributes, (await before.part(ctx, 'folder-1/part-1')).attributes);
+    assert.deepEqual(await findings(ctx, reopen), []);
   });
 
   it('reads a range of a part', async () => {

@@ -163,7 +163,7 @@ export function noise(seed: number, bytes: number): Buffer {
 }
 
 /** In chunks of uneven sizes, each overwritten after use: chunks are borrowed. */
-async function* inPieces(data: string | Uint8Array): Bytes {
+export async function* inPieces(data: string | Uint8Array): Bytes {
   const all = Buffer.from(data as string);
   for (let at = 0, size = 1; at < all.length; at += size, size = Math.min(size * 7, 100_000)) {
     const chunk = Buffer.from(all.subarray(at, at + size));
