@@ -14,23 +14,21 @@ export interface Written {
 }
 
 export function writtenFiles(): Written {
-  const files = new Map<string, { readonly state: string; readonly sha256: string }>();
+  const files = new Map<bigint, State & { readonly sha256: string }>(); // by inode; of two disks, the last is known
   return {
-    note(stat, sha256) {
-      if (files.size < FILES_MAX) files.set(placeOf(stat), { state: stateOf(stat), sha256 });
+    note({ ino, dev, size, mtimeNs, ctimeNs }, sha256) {
+      if (files.size < FILES_MAX) files.set(ino, { dev, size, mtimeNs, ctimeNs, sha256 });
     },
     sumOf(stat) {
-      const file = files.get(placeOf(stat));
-      return file?.state === stateOf(stat) ? { bytes: Number(stat.size), sha256: file.sha256 } : null;
+      const file = files.get(stat.ino);
+      return file && isSame(file, stat) ? { bytes: Number(stat.size), sha256: file.sha256 } : null;
     },
   };
 }
 
-function placeOf({ dev, ino }: BigIntStats): string {
-  return `${dev}:${ino}`;
-}
-
 /** Whoever writes to a file changes its ctime, which nobody can set back. */
-function stateOf({ size, mtimeNs, ctimeNs }: BigIntStats): string {
-  return `${size}:${mtimeNs}:${ctimeNs}`;
+type State = Pick<BigIntStats, 'dev' | 'size' | 'mtimeNs' | 'ctimeNs'>;
+
+function isSame(a: State, b: State): boolean {
+  return a.dev === b.dev && a.size === b.size && a.mtimeNs === b.mtimeNs && a.ctimeNs === b.ctimeNs;
 }

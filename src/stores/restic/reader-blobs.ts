@@ -23,6 +23,8 @@ export interface Reading extends ReaderOptions {
 
 export interface WantedBlob {
   readonly id: Uint8Array;
+  /** Of the index. */
+  readonly entry: number;
   readonly place: BlobPlace;
 }
 
@@ -44,28 +46,30 @@ export function startReading(options: ReaderOptions): Reading {
 }
 
 /** Looks the blob up. The index may be hostile, so that a size without measure is refused here. */
-export function placeOf(index: BlobIndex, id: Uint8Array): BlobPlace {
-  const place = index.find(id);
+export function lookUp(index: BlobIndex, id: Uint8Array): WantedBlob {
+  const entry = index.entryOf(id);
   const hint = 'run lifeboat verify --all';
-  if (!place) throw new Failure('missing', `blob ${hexOf(id)} is in no index`, { hint });
-  if (Math.max(plainLength(place), place.length - SEAL_BYTES) <= BLOB_BYTES_MAX) return place;
+  if (entry < 0) throw new Failure('missing', `blob ${hexOf(id)} is in no index`, { hint });
+  const place = index.placeAt(entry);
+  if (Math.max(plainLength(place), place.length - SEAL_BYTES) <= BLOB_BYTES_MAX) return { id, entry, place };
   throw new Failure('checksum', `blob ${hexOf(id)} is larger than any blob, says the index`, { hint });
 }
 
 /** Reads one blob alone; once more when that fails, for a bad read may be a transient one, and then elsewhere. */
-export async function readBlob(ctx: Context, reading: Reading, { id, place }: WantedBlob): Promise<Buffer> {
+export async function readBlob(ctx: Context, reading: Reading, blob: WantedBlob): Promise<Buffer> {
+  const { id, place } = blob;
   try {
-    return await tryBlob(ctx, reading, { id, place });
+    return await tryBlob(ctx, reading, blob);
   } catch (error) {
     if (!isDamage(error)) throw error;
   }
   try {
-    return await tryBlob(ctx, reading, { id, place });
+    return await tryBlob(ctx, reading, blob);
   } catch (cause) {
     if (!isDamage(cause)) throw cause;
     // A backup writes what was lost once more, so that another pack may have it.
     reading.index.forget(place.pack);
-    if (reading.index.has(id)) return await readBlob(ctx, reading, { id, place: placeOf(reading.index, id) });
+    if (reading.index.has(id)) return await readBlob(ctx, reading, lookUp(reading.index, id));
     throw new Failure(cause.code, `blob ${hexOf(id)} of pack ${place.pack} is lost: ${messageOf(cause)}`, {
       cause,
       hint: 'run lifeboat verify --all',

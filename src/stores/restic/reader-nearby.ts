@@ -4,9 +4,9 @@
 import type { Context } from '../../core/model.ts';
 import { plainLength } from './pack.ts';
 import {
+  lookUp,
   type OpenedRun,
   openRun,
-  placeOf,
   type Reading,
   RUN_BYTES_MAX,
   readBlob,
@@ -89,15 +89,15 @@ export function nearbyBlobs(reading: Reading): Nearby {
 
   return {
     async blob(ctx, id) {
-      const place = placeOf(index, id);
-      const entry = index.entryOf(id);
+      const wanted = lookUp(index, id);
+      const { entry, place } = wanted;
       const group = groupOf(entry) ?? load(ctx, entry, follow(place.pack, entry));
       if (group) {
         prefetch(ctx, entry, group, place.pack);
         const piece = (await group.opened)?.plain[entry - group.first];
         if (piece && groups.includes(group)) return Buffer.from(piece);
       }
-      return await readBlob(ctx, reading, { id, place });
+      return await readBlob(ctx, reading, wanted);
     },
   };
 }
@@ -113,7 +113,7 @@ function neighbours({ index }: Reading, entry: number, bytesMax: number): Wanted
     plain += plainLength(place);
     if (place.pack !== first.pack || place.offset !== offset) break;
     if (place.offset + place.length - first.offset > bytesMax || plain > RUN_BYTES_MAX) break;
-    run.push({ id: index.idAt(at), place });
+    run.push({ id: index.idAt(at), entry: at, place });
     offset += place.length;
   }
   return run;

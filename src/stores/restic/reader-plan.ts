@@ -1,9 +1,9 @@
 // What to read at once: a window of a stream's blobs, and within it runs of neighbours that take one request each.
 
 import type { ByteRange } from '../../core/model.ts';
-import type { BlobIndex, BlobPlace } from './index.ts';
+import type { BlobIndex } from './index.ts';
 import { plainLength } from './pack.ts';
-import { placeOf, RUN_BYTES_MAX, type Run, type WantedBlob } from './reader-blobs.ts';
+import { lookUp, RUN_BYTES_MAX, type Run, type WantedBlob } from './reader-blobs.ts';
 
 export const ID_BYTES = 32;
 /** Two packs are filled at a time, so that every other blob of a stream lies next to the one before the last. */
@@ -40,10 +40,10 @@ export function* planWindows(index: BlobIndex, ids: Uint8Array, range?: ByteRang
   if (blobs.length > 0) yield { blobs, bytes };
 }
 
-/** Every place once, neighbours together. */
+/** Every blob once, neighbours together. */
 export function runsOf(blobs: readonly WantedBlob[]): Run[] {
-  const places = new Map(blobs.map((blob) => [nameOf(blob.place), blob]));
-  const sorted = [...places.values()].sort((a, b) => {
+  const once = new Map(blobs.map((blob) => [blob.entry, blob]));
+  const sorted = [...once.values()].sort((a, b) => {
     if (a.place.pack !== b.place.pack) return a.place.pack < b.place.pack ? -1 : 1;
     return a.place.offset - b.place.offset;
   });
@@ -64,21 +64,17 @@ export function runsOf(blobs: readonly WantedBlob[]): Run[] {
   return runs;
 }
 
-export function nameOf({ pack, offset }: BlobPlace): string {
-  return `${pack}:${offset}`;
-}
-
 function* wanted(index: BlobIndex, ids: Uint8Array, range?: ByteRange): Iterable<StreamedBlob> {
   const from = range?.offset ?? 0;
   const to = range ? range.offset + range.length : Number.POSITIVE_INFINITY;
   let start = 0;
   for (let at = 0; at < ids.length && start < to; at += ID_BYTES) {
     const id = ids.subarray(at, at + ID_BYTES);
-    const place = placeOf(index, id);
-    const end = start + plainLength(place);
+    const blob = lookUp(index, id);
+    const end = start + plainLength(blob.place);
     if (end > from) {
       const skip = Math.max(0, from - start);
-      yield { id, place, skip, take: Math.min(end, to) - start - skip };
+      yield { ...blob, skip, take: Math.min(end, to) - start - skip };
     }
     start = end;
   }

@@ -5,8 +5,8 @@ import { CHUNK_BYTES_MIN } from './chunker.ts';
 import { type PackCheck, plainLength } from './pack.ts';
 import {
   isDamage,
+  lookUp,
   openRun,
-  placeOf,
   type ReaderOptions,
   type Reading,
   readBlob,
@@ -14,7 +14,7 @@ import {
   startReading,
 } from './reader-blobs.ts';
 import { nearbyBlobs } from './reader-nearby.ts';
-import { ID_BYTES, nameOf, planWindows, runsOf, type Window } from './reader-plan.ts';
+import { ID_BYTES, planWindows, runsOf, type Window } from './reader-plan.ts';
 
 export interface Reader extends AsyncDisposable {
   /** 'missing' when no index knows it or its pack is gone, 'checksum' when it is damaged, each after a second try. */
@@ -40,7 +40,7 @@ export async function openReader(_ctx: Context, options: ReaderOptions): Promise
   return {
     blob: nearby.blob,
     async *stream(ctx, ids, range) {
-      const isSmall = ids.length === ID_BYTES && plainLength(placeOf(reading.index, ids)) < CHUNK_BYTES_MIN;
+      const isSmall = ids.length === ID_BYTES && plainLength(lookUp(reading.index, ids).place) < CHUNK_BYTES_MIN;
       if (isSmall) {
         const plain = await nearby.blob(ctx, ids);
         yield range ? plain.subarray(range.offset, range.offset + range.length) : plain;
@@ -114,11 +114,10 @@ interface OpenedWindow {
 
 async function openWindow(ctx: Context, reading: Reading, { blobs }: Window): Promise<OpenedWindow> {
   const runs = await Promise.all(runsOf(blobs).map(async (run) => ({ run, ...(await openRun(ctx, reading, run)) })));
-  const byPlace = new Map<string, Uint8Array | null>();
-  for (const { run, plain } of runs)
-    for (const [i, { place }] of run.entries()) byPlace.set(nameOf(place), plain[i] ?? null);
+  const byEntry = new Map<number, Uint8Array | null>();
+  for (const { run, plain } of runs) for (const [i, { entry }] of run.entries()) byEntry.set(entry, plain[i] ?? null);
   return {
-    plain: blobs.map(({ place }) => byPlace.get(nameOf(place)) ?? null),
+    plain: blobs.map(({ entry }) => byEntry.get(entry) ?? null),
     release: () => {
       for (const { release } of runs) release();
     },
