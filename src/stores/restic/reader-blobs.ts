@@ -37,12 +37,14 @@ export interface OpenedRun {
   release(): void;
 }
 
-/** Runs are decoded into buffers of this size, but for a blob that alone needs more. */
+/** What a run is decoded into is at most so large, but for a blob that alone needs more. */
 export const RUN_BYTES_MAX = 4 * 1024 * 1024 + 256 * 1024;
+/** Less than that is not worth a buffer that is used again: there may be a thousand small blobs, each in another pack. */
+const BUFFER_BYTES_MIN = RUN_BYTES_MAX / 16;
 
 export function startReading(options: ReaderOptions): Reading {
   const pool = openPool({ key: options.key, compressionLevel: 0 });
-  return { ...options, pool, buffers: buffers(RUN_BYTES_MAX) };
+  return { ...options, pool, buffers: buffers(BUFFER_BYTES_MIN) };
 }
 
 /** Looks the blob up. The index may be hostile, so that a size without measure is refused here. */
@@ -83,9 +85,9 @@ export async function openRun(ctx: Context, reading: Reading, run: Run): Promise
   const [first] = run;
   const end = run.reduce((max, { place }) => Math.max(max, place.offset + place.length), 0);
   const range = { offset: first.place.offset, length: end - first.place.offset };
-  const sealed = free.take(range.length);
-  const plain = free.take(run.reduce((sum, { place }) => sum + plainLength(place), 0));
-  const release = (): void => free.give(plain);
+  const sealed = take(range.length);
+  const plain = take(run.reduce((sum, { place }) => sum + plainLength(place), 0));
+  const release = (): void => give(plain);
   try {
     await readInto(ctx, reading.bucket, first.place.pack, range, sealed);
     const spans = run.flatMap(({ place }) => [place.offset - range.offset, place.length]);
@@ -112,7 +114,14 @@ export async function openRun(ctx: Context, reading: Reading, run: Run): Promise
     if (!isDamage(error)) throw error;
     return { plain: run.map(() => null), release: () => {} };
   } finally {
-    free.give(sealed);
+    give(sealed);
+  }
+
+  function take(bytes: number): SharedArrayBuffer {
+    return bytes < BUFFER_BYTES_MIN ? new SharedArrayBuffer(bytes) : free.take(bytes);
+  }
+  function give(buffer: SharedArrayBuffer): void {
+    if (buffer.byteLength >= BUFFER_BYTES_MIN) free.give(buffer);
   }
 }
 

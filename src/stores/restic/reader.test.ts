@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import { type Faults, faultyBucket } from '../../buckets/faulty.ts';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { sha256 } from './crypto.ts';
 import { blobIndex } from './index.ts';
 import { packKey } from './pack.ts';
@@ -54,6 +56,33 @@ test('small blobs that were written together are read with few requests', async 
     }
     assert.ok(gets < 60, `${gets} requests, ${inParallel} at a time`);
   }
+});
+
+test('small blobs that lie in as many packs are read some at a time', async () => {
+  let [reading, most] = [0, 0];
+  const slow = memoryBucket();
+  const bucket: Bucket = {
+    ...slow,
+    async *get(ctx, key, range) {
+      most = Math.max(most, ++reading);
+      await setImmediate();
+      yield* slow.get(ctx, key, range);
+      reading -= 1;
+    },
+  };
+  const { ctx, writer, index, key } = rig({ bucket });
+  const bodies = Array.from({ length: 200 }, (_, i) => noise(900, `${i}`));
+  const ids: Uint8Array[] = [];
+  await using w = await writer();
+  for (const body of bodies) {
+    ids.push((await w.addStream(ctx, bytesOf(body))).ids);
+    await w.flush(ctx);
+  }
+  most = 0;
+  await using reader = await openReader(ctx, { bucket, key, index });
+  const read = await Array.fromAsync(reader.blobs(ctx, Buffer.concat(ids)), (some) => Buffer.concat(some));
+  assert.ok(Buffer.concat(read).equals(Buffer.concat(bodies)));
+  assert.ok(most > 4 && most <= 16, `${most} at a time`);
 });
 
 test('a bad read is tried again (fault 1)', async () => {

@@ -1,6 +1,7 @@
 // Reads blobs and streams of them. Every byte that comes out was checked: seal, decompressed size, SHA-256.
 
 import type { ByteRange, Bytes, Context } from '../../core/model.ts';
+import { type Gate, gate } from '../../core/parallel.ts';
 import { CHUNK_BYTES_MIN } from './chunker.ts';
 import { type PackCheck, plainLength } from './pack.ts';
 import {
@@ -30,13 +31,16 @@ export interface Reader extends AsyncDisposable {
 /** What all streams together may have decoded ahead. One that has nothing ahead gets its next window all the same. */
 const AHEAD_BYTES = 16 * 1024 * 1024;
 
+/** By all streams together: small blobs may lie in as many packs as there are. */
+const READS_MAX = 16;
+
 /** Stock restic can be told to make packs of 128 MiB. */
 const PACK_READ_BYTES_MAX = 192 * 1024 * 1024;
 
 export async function openReader(_ctx: Context, options: ReaderOptions): Promise<Reader> {
   const reading = startReading(options);
   const nearby = nearbyBlobs(reading);
-  const ahead = { bytes: 0 };
+  const ahead = { bytes: 0, reads: gate(READS_MAX) };
   return {
     blob: nearby.blob,
     async *stream(ctx, ids, range) {
@@ -57,18 +61,23 @@ export async function openReader(_ctx: Context, options: ReaderOptions): Promise
   };
 }
 
+interface Ahead {
+  bytes: number;
+  readonly reads: Gate;
+}
+
 /** What is wanted of the blobs of some windows, in their order. */
 async function* windows(
   ctx: Context,
   reading: Reading,
-  ahead: { bytes: number },
+  ahead: Ahead,
   plan: Iterator<Window, void>,
 ): AsyncIterable<readonly Uint8Array[]> {
   const fetching: { readonly window: Window; readonly opened: Promise<OpenedWindow> }[] = [];
   let planned = plan.next();
   function fetchAhead(): void {
     while (!planned.done && (fetching.length === 0 || ahead.bytes + planned.value.bytes <= AHEAD_BYTES)) {
-      const opened = openWindow(ctx, reading, planned.value);
+      const opened = openWindow(ctx, reading, ahead.reads, planned.value);
       opened.catch(() => {}); // it is thrown when its turn comes
       ahead.bytes += planned.value.bytes;
       fetching.push({ window: planned.value, opened });
@@ -112,8 +121,9 @@ interface OpenedWindow {
   release(): void;
 }
 
-async function openWindow(ctx: Context, reading: Reading, { blobs }: Window): Promise<OpenedWindow> {
-  const runs = await Promise.all(runsOf(blobs).map(async (run) => ({ run, ...(await openRun(ctx, reading, run)) })));
+async function openWindow(ctx: Context, reading: Reading, reads: Gate, { blobs }: Window): Promise<OpenedWindow> {
+  const opening = runsOf(blobs).map(async (run) => ({ run, ...(await reads.run(() => openRun(ctx, reading, run))) }));
+  const runs = await Promise.all(opening);
   const byEntry = new Map<number, Uint8Array | null>();
   for (const { run, plain } of runs) for (const [i, { entry }] of run.entries()) byEntry.set(entry, plain[i] ?? null);
   return {
