@@ -92,12 +92,9 @@ async function* scan(
   }
   for await (const batch of walk(ctx, settings, vanished)) {
     const before = (await earlier?.of(batch)) ?? NOTHING_BEFORE;
-    const files = batch.filter(({ stat }) => stat.isFile());
-    const stored = await intake.all(
-      files.filter(({ stat }) => stat.nlink === 1n),
-      before,
-    );
-    const linked = files.filter(({ stat }) => stat.nlink > 1n);
+    const files = Map.groupBy(batch, ({ stat }) => stat.isFile() && (stat.nlink === 1n ? 'single' : 'linked'));
+    const stored = await intake.all(files.get('single') ?? [], before);
+    const linked = files.get('linked') ?? [];
     await eachInto(stored, linked, (found) => linkedEntry(found, before));
     const entries: Entry[] = [];
     for (const found of batch) {

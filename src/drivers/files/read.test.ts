@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { lstatSync, readdirSync, writeFileSync } from 'node:fs';
+import { lstatSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { bytesOf, readAll } from '../../core/bytes.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { filesDriver } from './driver.ts';
 import { fileReader } from './read.ts';
@@ -37,4 +38,39 @@ test('nothing is read any more from a large file once its reader has left it', a
     break;
   }
   assert.equal(file.sum().bytes, 2 * MIB, 'the read that was under way has ended');
+});
+
+test('a file is the same whether it is read at once or, where the disk takes long, by a thread', async () => {
+  const root = freshDir();
+  const path = Buffer.from(join(root, 'small'));
+  writeFileSync(path, 'as it was');
+  const seen = lstatSync(path, { bigint: true });
+  let callMs = 0.1;
+  let ms = 0;
+  const reader = fileReader(liveContext({ monotonicMs: () => (ms += callMs) }), root);
+  const memory = Buffer.alloc(100);
+  const now = reader.readNow(path, seen, memory);
+  assert.equal(now?.data.toString(), 'as it was');
+  callMs = 100;
+  const answers = Array.from({ length: 20 }, () => reader.readNow(path, seen, memory));
+  assert.equal(answers.at(-1), undefined, 'the disk takes long');
+  using file = await reader.read(path, seen);
+  assert.deepEqual(String(await readAll(file?.body ?? bytesOf(''))), 'as it was');
+  assert.deepEqual(file?.sum(), { bytes: 9, sha256: now?.sha256 });
+  assert.equal(file?.changed(), false);
+});
+
+test('what has no room is not read at once, and what has grown out of it is left to a thread', () => {
+  const root = freshDir();
+  const path = Buffer.from(join(root, 'grown'));
+  writeFileSync(path, 'small');
+  const reader = fileReader(liveContext(), root);
+  const seen = lstatSync(path, { bigint: true });
+  writeFileSync(path, 'not so small any more');
+  const before = openFiles();
+  assert.equal(reader.readNow(path, seen, Buffer.alloc(10)), undefined);
+  assert.equal(reader.readNow(path, seen, Buffer.alloc(100))?.data.length, 21);
+  rmSync(path);
+  assert.equal(reader.readNow(path, seen, Buffer.alloc(100)), null);
+  assert.equal(openFiles(), before);
 });
