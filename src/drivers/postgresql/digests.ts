@@ -1,9 +1,9 @@
 // Rows counted and digested by the server, in a way that every major and every order of rows gives the same.
 //
-// A row is the text of its columns in order of name, without generated ones; its digest is the 64 bits that the server's
-// own hash makes of that text, byte by byte; a table's is the sum of its rows'. A sum keeps what an exclusive or forgets:
-// how often a row is there. It finds accidents; who can write to the server could make other rows of the same sum
-// (docs/adr/0006-row-digests.md).
+// A row is the text of its columns in order of name, without generated ones; its digest is the 64 bits that the
+// server's own hash makes of that text, byte by byte; a table's is the sum of its rows'. A sum keeps what an exclusive
+// or forgets: how often a row is there. It finds accidents; who can write to the server could make other rows of the
+// same sum (docs/adr/0006-row-digests.md).
 
 import { z } from 'zod';
 import type { InventoryLevel } from '../../core/model.ts';
@@ -42,8 +42,8 @@ export function piecesOf(table: Table, level: InventoryLevel, pages = PIECE_PAGE
 }
 
 /**
- * The name of the hash, with what it makes of a given text: servers of another byte order make something else of it, and
- * then their digests say nothing of one another.
+ * The name of the hash, with what it makes of a given text: servers of another byte order make something else of it,
+ * and then their digests say nothing of one another.
  */
 export async function digestMethod(session: Session): Promise<string> {
   const { probe } = await session.row(

@@ -100,8 +100,8 @@ async function majorSaid(ctx: Context, command: Command): Promise<number | null>
 }
 
 /**
- * The program for whom all of a database goes through a pipe. By itself it writes and reads 4 KiB at a time, which costs a
- * tenth of a capture; where coreutils' stdbuf is, and this program starts by it, it does 128.
+ * The program for whom all of a database goes through a pipe. By itself it writes and reads 4 KiB at a time, which
+ * costs a tenth of a capture; where coreutils' stdbuf is, and this program starts by it, it does 128.
  */
 export async function piped(ctx: Context, program: Program, command: Command): Promise<Command> {
   const sizes = ['input', 'output'].map((stream) => `--${stream}=${PIPED_BYTES}`);
