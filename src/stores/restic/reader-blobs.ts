@@ -39,7 +39,7 @@ export interface OpenedRun {
 
 /** What a run is decoded into is at most so large, but for a blob that alone needs more. */
 export const RUN_BYTES_MAX = 4 * 1024 * 1024 + 256 * 1024;
-/** Less than that is not worth a buffer that is used again: there may be a thousand small blobs, each in another pack. */
+/** Less gets memory of its own: a thousand small blobs may each lie in another pack. */
 const BUFFER_BYTES_MIN = RUN_BYTES_MAX / 16;
 
 export function startReading(options: ReaderOptions): Reading {
