@@ -1,5 +1,5 @@
 // What becomes of the files that a walk finds: they are stored, or only digested. Small ones are read by the caller's
-// own thread into memory that is used again, and handed on together: a promise for each would cost more than to read it.
+// own thread into memory that is used again, and handed on together: a promise for each would cost more than reading.
 
 import { keepAll, putAll } from '../../core/many-parts.ts';
 import type { Context, KeptPart, Sink, Source, WholePart } from '../../core/model.ts';
