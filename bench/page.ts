@@ -14,10 +14,10 @@ export function withSection(page: string, name: string, section: string): string
   return `${page.slice(0, from + begin.length)}\n${section}\n${page.slice(to)}`;
 }
 
-export function machineText(versions: readonly string[]): string {
+export function machineText(rounds: number, versions: readonly string[]): string {
   const processor = `${availableParallelism()} × ${cpus()[0]?.model.trim() ?? 'unknown'}`;
   const memory = `${Math.round(totalmem() / 2 ** 30)} GiB`;
-  return `${[processor, memory, `Node ${process.version}`, ...versions].join('; ')}.`;
+  return `${[processor, memory, `rounds: ${rounds}`, `Node ${process.version}`, ...versions].join('; ')}.`;
 }
 
 const TITLES = [
