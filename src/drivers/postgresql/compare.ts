@@ -114,7 +114,7 @@ function judgeRows(pair: LinePair, what: string): Finding {
   const [before, now] = [pair.expected?.digest ?? null, pair.actual?.digest ?? null];
   if (!pair.expected || before === null || now === null || methodOf(before) === methodOf(now)) return judge(pair, what);
   const finding = judge({ ...pair, expected: { ...pair.expected, digest: null } }, what);
-  const detail = 'counted; the servers digest rows in different ways';
+  const detail = 'counted; the databases digest rows in different ways';
   return finding.verdict === 'unknown' ? { ...finding, detail } : finding;
 }
 

@@ -11,7 +11,7 @@ import { type Column, sqlName, type Table } from './catalogue.ts';
 import type { Session } from './connection.ts';
 import { quoted } from './names.ts';
 
-/** A value longer than this takes part by its MD5: the text of a row must stay below 1 GB. */
+/** A value longer than this takes part by a hash of its own: the text of a row must stay below 1 GB. */
 const LARGE_BYTES = 1_000_000;
 /** Tables are read in pieces of this size, so that two sessions can share the largest one. */
 const PIECE_PAGES = 16_384;
@@ -42,13 +42,14 @@ export function piecesOf(table: Table, level: InventoryLevel, pages = PIECE_PAGE
 }
 
 /**
- * The name of the hash, with what it makes of a given text: servers of another byte order make something else of it,
- * and then their digests say nothing of one another.
+ * The name of the hash, with what it makes of a given text, as servers of another byte order make something else of it,
+ * and the encoding where it is not the usual one, as the same text is other bytes there. Digests of two methods say
+ * nothing of one another.
  */
 export async function digestMethod(session: Session): Promise<string> {
   const { probe } = await session.row(
     z.object({ probe: z.string() }),
-    `select to_hex(${hashOf("'Lifeboat'")}) as probe`,
+    `select concat_ws('-', to_hex(${hashOf("'Lifeboat'")}), nullif(current_setting('server_encoding'), 'UTF8')) as probe`,
   );
   return `hash64-${probe}`;
 }
@@ -92,11 +93,14 @@ function hashOf(text: string): string {
   return `hashtextextended((${text}) collate "C", 0)`;
 }
 
-/** Values with a separator between, which leaves out NULLs; in a row that has any, which ones they are. */
+/**
+ * Values with a separator between, which leaves out NULLs; in a row that has any, which ones they are. A composite value
+ * of NULLs only "is null" and yet there.
+ */
 function columnsText(columns: readonly Column[]): string {
   const nullable = columns.filter((column) => column.nullable).map(({ name }) => `t.${quoted(name)}`);
   const nulls = `case when num_nulls(${nullable.join(', ')}) > 0
-    then concat(${nullable.map((value) => `${value} is null`).join(', ')}) end`;
+    then concat(${nullable.map((value) => `${value} is not distinct from null`).join(', ')}) end`;
   const texts = [...columns.map(valueText), ...(nullable.length === 0 ? [] : [nulls])];
   return `concat_ws(E'\\x1f', ${texts.join(', ')})`;
 }
@@ -104,8 +108,10 @@ function columnsText(columns: readonly Column[]): string {
 function valueText({ name, large }: Column): string {
   const value = `t.${quoted(name)}`;
   if (large === null) return value;
-  const short = large === 'bytes' ? `${value}::text` : value;
-  return `case when octet_length(${value}) > ${LARGE_BYTES} then md5(${value}) else ${short} end`;
+  // Not MD5, which a server that keeps to FIPS refuses; and the text of a bytea may be too long to be made.
+  const [long, short] =
+    large === 'bytes' ? [`encode(sha256(${value}), 'hex')`, `${value}::text`] : [`${hashOf(value)}::text`, value];
+  return `case when octet_length(${value}) > ${LARGE_BYTES} then ${long} else ${short} end`;
 }
 
 /**
