@@ -6,8 +6,8 @@ import { TLSSocket } from 'node:tls';
 import { Failure } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
 
-/** Less than this is worth a pause. A system that buffers no more than it is never paused for. */
-const READ_BYTES_MIN = 48 * 1024;
+/** A pause after each as many: where the system buffers nothing meanwhile, that still leaves room for 500 MB/s. */
+const PAUSE_EACH_BYTES = 2_500_000;
 const PAUSE_MS = 5;
 
 export interface Inflow {
@@ -21,6 +21,7 @@ export interface Inflow {
 export function inflow(socket: Socket, rest: Buffer): Inflow {
   const held = [rest];
   let wanted: PromiseWithResolvers<Buffer | null> | null = null;
+  let wantedAtMs = 0;
   let over: { readonly error: Error | null } | null = null;
 
   function end(error: Error | null): void {
@@ -29,10 +30,11 @@ export function inflow(socket: Socket, rest: Buffer): Inflow {
     else wanted?.resolve(null);
     wanted = null;
   }
-  async function next(): Promise<Buffer | null> {
+  async function next(ctx: Context): Promise<Buffer | null> {
     if (over?.error) throw over.error;
     if (over) return null;
     wanted = Promise.withResolvers();
+    wantedAtMs = ctx.monotonicMs();
     socket.resume();
     return await wanted.promise;
   }
@@ -49,16 +51,21 @@ export function inflow(socket: Socket, rest: Buffer): Inflow {
       return false;
     },
     async *pieces(ctx, timeoutMs, where) {
-      // Only a server that we wait for stands still: a slow store is not its fault.
+      // Only a server that we wait for stands still: a slow store is not its fault, nor that this thread was busy.
       const onTimeout = (): void => {
-        if (!wanted) socket.setTimeout(timeoutMs);
+        const leftMs = wanted ? wantedAtMs + timeoutMs - ctx.monotonicMs() : timeoutMs;
+        if (leftMs > 0) socket.setTimeout(Math.ceil(leftMs));
         else socket.destroy(new Failure('timeout', `${where}: the copy stood still for ${timeoutMs} ms`));
       };
       socket.setTimeout(timeoutMs).on('timeout', onTimeout);
+      let unpausedBytes = 0;
       try {
-        for (let piece = held.shift() ?? (await next()); piece; piece = held.shift() ?? (await next())) {
+        for (let piece = held.shift() ?? (await next(ctx)); piece; piece = held.shift() ?? (await next(ctx))) {
           yield piece;
-          if (held.length === 0 && piece.length < READ_BYTES_MIN) await ctx.sleep(PAUSE_MS);
+          unpausedBytes += piece.length;
+          if (unpausedBytes < PAUSE_EACH_BYTES) continue;
+          unpausedBytes = 0;
+          await ctx.sleep(PAUSE_MS);
         }
       } finally {
         socket.destroy();

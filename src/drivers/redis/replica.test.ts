@@ -1,9 +1,14 @@
 // The begin and the end of a copy, said by a server that says anything.
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createServer as createTlsServer } from 'node:tls';
+import { removeDir, temporaryDir } from '../../../test/servers/processes.ts';
+import { type Certificate, certificateIn } from '../../../test/servers/tls.ts';
+import type { Context } from '../../core/model.ts';
 import { liveContext } from '../../core/testing.ts';
 import { type FullSync, fullSync } from './replica.ts';
 import { readSettings } from './settings.ts';
@@ -11,12 +16,20 @@ import { readSettings } from './settings.ts';
 const INFO = 'redis_version:8.0.0\r\nrole:master\r\n';
 const MARK = 'm'.repeat(40);
 
+interface Peer {
+  readonly pieces: readonly string[];
+  readonly hangsUp?: boolean;
+  readonly timeout?: string;
+  readonly certificate?: Certificate;
+  readonly ctx?: Context;
+}
+
 /** A server that answers up to PSYNC, then says these pieces, one packet each, and hangs up if it is meant to. */
 async function copyOf<T>(
-  { pieces, hangsUp = true, timeout = '2s' }: { pieces: readonly string[]; hangsUp?: boolean; timeout?: string },
+  { pieces, hangsUp = true, timeout = '2s', certificate, ctx = liveContext() }: Peer,
   use: (sync: FullSync) => Promise<T>,
 ): Promise<T> {
-  const server = createServer((socket) => {
+  const answer = (socket: Socket): void => {
     socket.setNoDelay(true);
     socket.on('error', () => {});
     socket.on('data', (request) => {
@@ -25,12 +38,16 @@ async function copyOf<T>(
       else if (text.includes('PSYNC')) void say(socket, pieces, hangsUp);
       else socket.write('+OK\r\n');
     });
-  });
+  };
+  const server = certificate
+    ? createTlsServer({ key: await readFile(certificate.keyFile), cert: await readFile(certificate.certFile) }, answer)
+    : createServer(answer);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   try {
     const address = server.address();
     const port = typeof address === 'object' && address ? address.port : 0;
-    await using sync = await fullSync(liveContext(), readSettings({ host: '127.0.0.1', port, timeout }));
+    const tls = certificate && { ca_file: certificate.caFile };
+    await using sync = await fullSync(ctx, readSettings({ host: '127.0.0.1', port, timeout, ...(tls && { tls }) }));
     return await use(sync);
   } finally {
     server.close();
@@ -80,17 +97,46 @@ test('fault 39: a copy without its end, its beginning or at all is a failure', a
   await assert.rejects(heard('HTTP/1.1 400 Bad Request\r\n'), { code: 'unreachable', message: /no Redis server/ });
 });
 
-test('a server that stands still in the middle of a copy is given up, but not for a store that is slow', async () => {
+test('a server that stands still in the middle of a copy is given up', async () => {
   const pieces = [FULL, '$10\r\n', 'hello'];
   await copyOf({ pieces, hangsUp: false, timeout: '100ms' }, async ({ body }) => {
     await assert.rejects(Array.fromAsync(body), { code: 'timeout', message: /stood still for 100 ms/ });
   });
-  await copyOf({ pieces: [...pieces, 'world'], timeout: '100ms' }, async ({ body }) => {
-    let text = '';
-    for await (const chunk of body) {
-      text += Buffer.from(chunk).toString();
-      await sleep(300);
+});
+
+test('a server is not given up for a store that is slow, nor for a thread that was busy', async () => {
+  const slow = async (ms: number): Promise<void> => await sleep(ms);
+  const busy = async (ms: number): Promise<void> =>
+    void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+  for (const hold of [slow, busy]) {
+    await copyOf({ pieces: [FULL, '$10\r\n', 'hello', 'world'], timeout: '500ms' }, async ({ body }) => {
+      let text = '';
+      for await (const chunk of body) {
+        if (text === '' && chunk.length > 0) await hold(700);
+        text += Buffer.from(chunk).toString();
+      }
+      assert.equal(text, 'helloworld');
+    });
+  }
+});
+
+test('pauses leave room for 500 MB/s, however small the pieces, encrypted or not', async () => {
+  const dir = temporaryDir('replica');
+  try {
+    const total = 512 * 16_384;
+    const pieces = [FULL, `$${total}\r\n`, ...Array.from({ length: 512 }, () => 'x'.repeat(16_384))];
+    for (const certificate of [undefined, await certificateIn(dir)]) {
+      const pauses: number[] = [];
+      const ctx = liveContext({ sleep: async (ms) => void pauses.push(ms) });
+      await copyOf({ pieces, ctx, ...(certificate && { certificate }) }, async ({ body }) => {
+        let bytes = 0;
+        for await (const piece of body) bytes += piece.length;
+        assert.equal(bytes, total);
+      });
+      const pausedMs = pauses.reduce((sum, ms) => sum + ms, 0);
+      assert.ok(pauses.length > 0 && pausedMs * 500_000 <= total, `${pauses.length} pauses, ${pausedMs} ms`);
     }
-    assert.equal(text, 'helloworld');
-  });
+  } finally {
+    removeDir(dir);
+  }
 });
