@@ -351,6 +351,22 @@ describe('in place', () => {
     assert.equal(server.data.get('a'), 'live');
   });
 
+  test('what was not shown to be equal is swapped in with a warning before and after', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const server = kvServer({ a: '1' });
+    const components = [kv('db', server, { driver: stagingDriver, checks: [{ name: 'b', sql: 'b', equals: 5 }] })];
+    const point = await taken(ctx, on, components);
+    server.fault = (step) => {
+      if (step === 'measure') throw new Failure('query-failed', 'no answer');
+      if (step === 'publish') assert.deepEqual(warned(), [{ component: 'db', unknown: 1 }]);
+    };
+    const warned = () => ctx.logged.filter(({ level }) => level === 'warn').map(({ fields }) => fields);
+    const done = await restorePoint(ctx, { from: named('a', on), point, components, inPlace: true });
+    assert.equal(done.outcomes[0]?.error, null);
+    assert.equal(done.verdict, 'unknown');
+    assert.deepEqual(done.outcomes[0]?.warnings, ['it was swapped in with 1 finding unknown, and none that differs']);
+  });
+
   test('what is replaced becomes a safety point first, which is never the latest', async () => {
     const [ctx, on] = [testContext(), disk()];
     const server = kvServer({ a: '1' });

@@ -193,16 +193,23 @@ async function restoreBeside(
   const fetch = from.watch.fetchMs();
   const restore = Math.max(0, ctx.monotonicMs() - startedMs - fetch);
   const verify = await compareWith(attempt, source, from.watch, staged.component);
-  if (book.sum().verdict === 'fail') {
+  const { verdict, tally } = book.sum();
+  if (verdict === 'fail') {
     const what = `${step.name}: what came back is not what was captured, or fails a check`;
     throw new Failure('different', `${what}; the live data was not touched`, {
       hint: 'run lifeboat verify with --read-data, and restore another point',
     });
   }
+  // Not refused: counts alone, a role that was there before and the like are unknown in good points too.
+  const unsure = verdict === 'unknown';
+  if (unsure)
+    ctx.log.warn('swapping in what was not shown to be equal', { component: step.name, unknown: tally.unknown });
   const swapMs = ctx.monotonicMs();
   const { keptAs } = await staged.publish(ctx, { terminateConnections: request.terminateConnections ?? false });
   const start = ctx.monotonicMs() - swapMs;
-  return { method: 'beside', warnings: [], keptAs, phases: phasesFrom({ fetch, restore, start, verify }) };
+  const findings = tally.unknown === 1 ? 'finding' : 'findings';
+  const warnings = unsure ? [`it was swapped in with ${tally.unknown} ${findings} unknown, and none that differs`] : [];
+  return { method: 'beside', warnings, keptAs, phases: phasesFrom({ fetch, restore, start, verify }) };
 }
 
 /** Milliseconds that it took. A selection is not compared: the inventory is that of the whole. */
