@@ -1,8 +1,7 @@
 // Many small parts at once, whether a sink or a source has a quicker way for that or not.
 
-import { hash } from 'node:crypto';
 import { bytesOf, readAll } from './bytes.ts';
-import type { Context, KeptPart, Part, Sink, Source, Whole, WholePart } from './model.ts';
+import type { Context, KeptPart, Part, Sink, Source, WholePart } from './model.ts';
 import { mapBounded, mapOrdered } from './parallel.ts';
 
 const PARALLEL = 16;
@@ -17,9 +16,11 @@ export async function keepAll(ctx: Context, sink: Sink, parts: readonly KeptPart
   return await mapBounded(parts, PARALLEL, ({ name, from, meta }) => sink.keep(ctx, name, from, meta));
 }
 
-export async function* getAll(ctx: Context, source: Source, names: readonly string[]): AsyncIterable<readonly Whole[]> {
+export async function* getAll(
+  ctx: Context,
+  source: Source,
+  names: readonly string[],
+): AsyncIterable<readonly Uint8Array[]> {
   if (source.getAll) return yield* source.getAll(ctx, names);
-  for await (const whole of mapOrdered(names, PARALLEL, (name) => readAll(source.get(ctx, name)))) {
-    yield [{ whole, sha256: hash('sha256', whole) }];
-  }
+  for await (const whole of mapOrdered(names, PARALLEL, (name) => readAll(source.get(ctx, name)))) yield [whole];
 }

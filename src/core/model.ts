@@ -113,12 +113,7 @@ export interface Source {
    * As `get` of each, in this order, some whole parts at a time, where many small ones cost less together. They are
    * borrowed as chunks are.
    */
-  getAll?(ctx: Context, names: readonly string[]): AsyncIterable<readonly Whole[]>;
-}
-/** Bytes that are all there, and what they were hashed to by who gives them, in hex. */
-export interface Whole {
-  readonly whole: Uint8Array;
-  readonly sha256: string;
+  getAll?(ctx: Context, names: readonly string[]): AsyncIterable<readonly Uint8Array[]>;
 }
 export interface ByteRange {
   readonly offset: number;
@@ -126,8 +121,11 @@ export interface ByteRange {
 }
 
 /** A small part. Stores that name bytes by their digest take the one that is given. */
-export interface WholePart extends Whole {
+export interface WholePart {
   readonly name: string;
+  readonly whole: Uint8Array;
+  /** Of these bytes, in hex. */
+  readonly sha256: string;
   readonly meta?: PartMeta;
 }
 /** A part that is to be kept, and where its bytes lie. */

@@ -12,7 +12,6 @@ import type {
   Restored,
   RestoreOptions,
   Source,
-  Whole,
 } from '../core/model.ts';
 import type { FindingsBook } from './findings.ts';
 import type { Check } from './model.ts';
@@ -93,8 +92,8 @@ export function watch(ctx: Context, bytesTotal: number): Watch {
   };
 }
 
-function lengthOfAll(bodies: readonly Whole[]): number {
-  return bodies.reduce((sum, { whole }) => sum + whole.length, 0);
+function lengthOfAll(bodies: readonly Uint8Array[]): number {
+  return bodies.reduce((sum, { length }) => sum + length, 0);
 }
 
 /** Restores into `target`; the time splits into waiting for the store and the rest. */

@@ -1,6 +1,5 @@
 // Single files out of a point, as rows: told apart from what is there now, then brought back.
 
-import { hash } from 'node:crypto';
 import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, readlinkSync } from 'node:fs';
 import { z } from 'zod';
 import { readAll } from '../../core/bytes.ts';
@@ -134,7 +133,6 @@ function apply(place: Place, name: string, value: Value): void {
     return;
   }
   const { bytes, sha256, content } = value;
-  const whole = Buffer.from(content, 'base64');
   const entry = { ...common, type: 'file', bytes, sha256 } satisfies Entry;
-  putWhole(place, entry, { whole, sha256: hash('sha256', whole) });
+  putWhole(place, entry, Buffer.from(content, 'base64'));
 }

@@ -3,11 +3,12 @@
 
 import assert from 'node:assert/strict';
 import { type BigIntStats, lstatSync } from 'node:fs';
+import { bytesOf } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import { idOf } from '../../core/manifest.ts';
 import { getAll } from '../../core/many-parts.ts';
-import type { Chain, Context, Restored, RestoreOptions, Source, Whole } from '../../core/model.ts';
-import { mapBounded } from '../../core/parallel.ts';
+import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import { paceOf } from '../../core/pace.ts';
 import { close, type Dir, openRoot, within } from './beneath.ts';
 import { type Entry, entriesOf, entryBatchesOf } from './entries.ts';
 import { attempt } from './failures.ts';
@@ -16,13 +17,16 @@ import { wantedBy } from './selection.ts';
 import type { FilesSettings } from './settings.ts';
 import { type Level, type Steps, stepsFrom } from './steps.ts';
 import { checkSpace, holdsData, mark, type Need, setAside, unmark } from './target.ts';
+import { turns } from './turns.ts';
+import { type Underway, underway } from './underway.ts';
 import { locate } from './walk.ts';
-import { ownersKept, type Place, putHardlink, putStreamed, putSymlink, putWhole, setAttributes } from './write.ts';
+import { ownersKept, putHardlink, putStreamed, putSymlink, putWhole, setAttributes } from './write.ts';
 import type { Written } from './written.ts';
 
 const PARALLEL = 16;
 /** Files up to this size are fetched whole, many at a time. */
 const WHOLE_BYTES_MAX = 1024 * 1024;
+const SLOW_MS = 1;
 const FILES_PER_PROGRESS = 500;
 /** Of missing directories that lead to a configured path. */
 const PARENT_MODE = 0o755;
@@ -173,46 +177,57 @@ async function putContents(ctx: Context, job: Job, seen: Survey, jobs: number): 
     ctx.progress({ task: 'files', phase: 'restore', items, bytes, bytesTotal: seen.bytes });
   };
   try {
-    await mapBounded(putSmall(ctx, job, steps, done), jobs, ({ put }) => put);
+    await using behind = underway(jobs);
+    await putEach(ctx, job, { steps, behind, done });
+    await behind.end();
     steps.finish();
   } finally {
     steps.end();
   }
 }
 
-/** Puts all that is small, and begins with large files, each of which is written while the walk goes on. */
-async function* putSmall(
-  ctx: Context,
-  job: Job,
-  steps: Steps,
-  done: (entry: Entry) => void,
-): AsyncIterable<{ readonly put: Promise<void> }> {
+interface Putting {
+  readonly steps: Steps;
+  /** Files that are written while the walk goes on. */
+  readonly behind: Underway;
+  readonly done: (entry: Entry) => void;
+}
+
+/** Small files are written one after the other as long as that is quick. */
+async function putEach(ctx: Context, job: Job, { steps, behind, done }: Putting): Promise<void> {
+  const pace = paceOf(SLOW_MS);
+  const turn = turns(ctx);
   for await (const batch of entryBatchesOf(ctx, job.source)) {
     const entries = batch.filter(({ name, type }) => type !== 'other' && job.wanted(name));
     const parts = entries.map((entry) => contentOf(job, entry));
     const small = parts.filter((part, i) => part !== null && !isLarge(entries[i])) as string[];
     await using bodies = oneByOne(getAll(ctx, job.source, small));
     for (const [i, entry] of entries.entries()) {
-      ctx.signal.throwIfAborted();
+      await turn();
+      behind.check();
       const isDirectory = entry.type === 'directory';
       const level = steps.to(isDirectory ? entry.name : parentOf(entry.name));
       if (level && isDirectory) level.entry = entry;
       if (!level || isDirectory) continue;
       const place = { dir: level.dir, name: baseOf(entry.name), overwrite: job.overwrite };
       const part = parts[i] ?? null;
-      if (part !== null && isLarge(entry)) {
-        yield { put: steps.hold(level, () => putLarge(ctx, job, place, entry, part)).then(() => done(entry)) };
+      const whole = part !== null && !isLarge(entry) ? await bodies.next() : null;
+      if (part !== null && (!whole || pace.isSlow())) {
+        const copy = whole && Uint8Array.from(whole); // bodies are borrowed
+        const put = async (): Promise<void> => {
+          note(job, entry, await putStreamed(place, entry, copy ? bytesOf(copy) : job.source.get(ctx, part)));
+          done(entry);
+        };
+        await behind.add(() => steps.hold(level, put));
         continue;
       }
-      if (part !== null) note(job, entry, putWhole(place, entry, await bodies.next()));
+      const begun = ctx.monotonicMs();
+      if (whole) note(job, entry, putWhole(place, entry, whole));
       else if (entry.type === 'symlink') putSymlink(place, entry);
+      pace.took(ctx.monotonicMs() - begun);
       done(entry);
     }
   }
-}
-
-async function putLarge(ctx: Context, job: Job, place: Place, entry: Entry, part: string): Promise<void> {
-  note(job, entry, await putStreamed(place, entry, job.source.get(ctx, part)));
 }
 
 /** The part with the bytes of a file, null for what has none; a hard link is none when its first name comes back. */
@@ -230,9 +245,9 @@ function note({ written }: Job, { sha256 }: Entry, stat: BigIntStats): void {
 }
 
 /** Bodies that come some at a time. */
-function oneByOne(batches: AsyncIterable<readonly Whole[]>): AsyncDisposable & { next(): Promise<Whole> } {
+function oneByOne(batches: AsyncIterable<readonly Uint8Array[]>): AsyncDisposable & { next(): Promise<Uint8Array> } {
   const iterator = batches[Symbol.asyncIterator]();
-  let bodies: readonly Whole[] = [];
+  let bodies: readonly Uint8Array[] = [];
   let at = 0;
   return {
     async next() {
@@ -266,8 +281,10 @@ function setOwn({ dir, entry }: Level): void {
 async function finish(ctx: Context, job: Job): Promise<void> {
   const steps = stepsFrom(job.root, { leave: leaving(job) });
   const firsts = stepsFrom(job.root, {});
+  const turn = turns(ctx);
   try {
     for await (const entry of entriesOf(ctx, job.source)) {
+      await turn();
       if (!job.wanted(entry.name)) continue;
       if (entry.type === 'directory') {
         const level = steps.to(entry.name);

@@ -1,6 +1,6 @@
 // Writes one entry into an opened directory.
 
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, hash, randomBytes } from 'node:crypto';
 import {
   type BigIntStats,
   closeSync,
@@ -8,7 +8,6 @@ import {
   fchmodSync,
   fchownSync,
   fstatSync,
-  ftruncateSync,
   futimesSync,
   lchownSync,
   linkSync,
@@ -17,19 +16,18 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
-  write as writeFile,
   writeSync,
 } from 'node:fs';
-import { promisify } from 'node:util';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { Failure } from '../../core/errors.ts';
-import type { Bytes, Whole } from '../../core/model.ts';
+import type { Bytes } from '../../core/model.ts';
 import { type Dir, labelOf, within } from './beneath.ts';
 import type { Entry } from './entries.ts';
 import { attempt, explained } from './failures.ts';
 import { decode } from './names.ts';
 
-const write = promisify(writeFile);
 const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+/** Closed to others until it has its own mode. */
 const MODE = 0o600;
 /** Runs of zeros at least this long become holes. */
 const HOLE_BYTES = 64 * 1024;
@@ -45,67 +43,61 @@ export interface Place {
   readonly overwrite: boolean;
 }
 
-/** A small file, all at once. What it is on the disk then. */
-export function putWhole(place: Place, entry: Entry, { whole, sha256 }: Whole): BigIntStats {
-  check(place, entry, { bytes: whole.length, sha256 });
-  const file = newFile(place);
-  try {
-    for (let at = 0; at < whole.length; ) at += writeSync(file.fd, whole, at, whole.length - at, at);
-    return file.finish(entry);
-  } catch (cause) {
-    throw file.discard(cause);
-  }
-}
-
-/** A file of any size. What it is on the disk then. */
-export async function putStreamed(place: Place, entry: Entry, body: Bytes): Promise<BigIntStats> {
-  const file = newFile(place);
-  try {
-    check(place, entry, await copy(file.fd, body));
-    return file.finish(entry);
-  } catch (cause) {
-    throw file.discard(cause);
-  }
-}
-
-interface NewFile {
-  readonly fd: number;
-  /** Closes it when all of it is written, and gives it its name. What it is on the disk then. */
-  finish(entry: Entry): BigIntStats;
-  /** Removes it, for what is cut short must not look like a file. Answers why. */
-  discard(cause: unknown): unknown;
-}
-
-/** Closed to others until it has its own mode. */
-function newFile(place: Place): NewFile {
-  const path = place.overwrite ? besides(place) : within(place.dir, place.name);
-  const why = (cause: unknown): unknown => explained(labelOf(place.dir, place.name), cause);
-  let fd: number;
-  try {
-    fd = openSync(path, FLAGS, MODE);
-  } catch (cause) {
-    throw why(cause);
-  }
-  let isOpen = true;
-  function close(): void {
-    isOpen = false;
-    closeSync(fd);
-  }
-  return {
-    fd,
-    finish(entry) {
-      setAttributes(fd, entry);
-      const stat = fstatSync(fd, { bigint: true });
-      close();
+/** A small file, all at once, by the caller's own thread. What it is on the disk then. */
+export function putWhole(place: Place, entry: Entry, whole: Uint8Array): BigIntStats {
+  check(place, entry, { bytes: whole.length, sha256: hash('sha256', whole) });
+  const path = pathOf(place);
+  return attempt(labelOf(place.dir, place.name), () => {
+    const fd = openSync(path, FLAGS, MODE);
+    try {
+      const stat = filled(fd, entry, whole);
       if (place.overwrite) renameSync(path, within(place.dir, place.name));
       return stat;
-    },
-    discard(cause) {
-      if (isOpen) close();
-      rmSync(path, { force: true });
-      return why(cause);
-    },
-  };
+    } catch (cause) {
+      rmSync(path, { force: true }); // what is cut short must not look like a file
+      throw cause;
+    }
+  });
+}
+
+function filled(fd: number, entry: Entry, whole: Uint8Array): BigIntStats {
+  try {
+    for (let at = 0; at < whole.length; ) at += writeSync(fd, whole, at, whole.length - at, at);
+    setAttributes(fd, entry);
+    return fstatSync(fd, { bigint: true });
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** A file of any size, by other threads. What it is on the disk then. */
+export async function putStreamed(place: Place, entry: Entry, body: Bytes): Promise<BigIntStats> {
+  const path = pathOf(place);
+  try {
+    const file = await open(path, FLAGS, MODE);
+    try {
+      const stat = await streamed(file, place, entry, body);
+      if (place.overwrite) await rename(path, within(place.dir, place.name));
+      return stat;
+    } catch (cause) {
+      await rm(path, { force: true });
+      throw cause;
+    }
+  } catch (cause) {
+    throw explained(labelOf(place.dir, place.name), cause);
+  }
+}
+
+async function streamed(file: FileHandle, place: Place, entry: Entry, body: Bytes): Promise<BigIntStats> {
+  try {
+    check(place, entry, await copy(file, body));
+    if (ownersKept) await file.chown(entry.uid, entry.gid);
+    await file.chmod(entry.mode);
+    await file.utimes(secondsOf(entry), secondsOf(entry));
+    return await file.stat({ bigint: true });
+  } finally {
+    await file.close();
+  }
 }
 
 export function putSymlink(place: Place, entry: Entry): void {
@@ -142,6 +134,11 @@ function create(place: Place, make: (path: Buffer) => void): void {
   });
 }
 
+/** Where it is written: in its place, or beside what it is to replace. */
+function pathOf(place: Place): Buffer {
+  return place.overwrite ? besides(place) : within(place.dir, place.name);
+}
+
 function besides({ dir }: Place): Buffer {
   return within(dir, Buffer.from(`.lifeboat-${randomBytes(6).toString('hex')}`));
 }
@@ -157,19 +154,20 @@ function check(place: Place, entry: Entry, sum: { bytes: number; sha256: string 
   );
 }
 
-async function copy(fd: number, body: Bytes): Promise<{ bytes: number; sha256: string }> {
+async function copy(file: FileHandle, body: Bytes): Promise<{ bytes: number; sha256: string }> {
   const digest = createHash('sha256');
-  let at = 0;
+  let [at, writtenTo] = [0, 0];
   for await (const chunk of body) {
     digest.update(chunk);
     for (const { offset, length } of runsOf(chunk)) {
       for (let done = 0; done < length; ) {
-        done += (await write(fd, chunk, offset + done, length - done, at + offset + done)).bytesWritten;
+        done += (await file.write(chunk, offset + done, length - done, at + offset + done)).bytesWritten;
       }
+      writtenTo = at + offset + length;
     }
     at += chunk.length;
   }
-  ftruncateSync(fd, at);
+  if (writtenTo < at) await file.truncate(at); // it ends in a hole
   return { bytes: at, sha256: digest.digest('hex') };
 }
 

@@ -23,7 +23,7 @@ test('a lost blob fails the part that it is of, after all that come before it we
   await assert.rejects(
     async () => {
       for await (const wholes of source.getAll?.(ctx, names) ?? []) {
-        for (const { whole } of wholes) given.push(Buffer.from(whole));
+        for (const whole of wholes) given.push(Buffer.from(whole));
       }
     },
     (error: Error & { code?: string }) =>

@@ -2,8 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { Failure } from '../../core/errors.ts';
-import type { ByteRange, Bytes, Context, Whole } from '../../core/model.ts';
-import { sha256 } from './crypto.ts';
+import type { ByteRange, Bytes, Context } from '../../core/model.ts';
 import type { TreeNode } from './nodes.ts';
 import type { Reader } from './reader.ts';
 import { ID_BYTES } from './reader-plan.ts';
@@ -36,25 +35,24 @@ export async function* bodiesOf(
   ctx: Context,
   reader: Reader,
   wanted: readonly Wanted[],
-): AsyncIterable<readonly Whole[]> {
+): AsyncIterable<readonly Uint8Array[]> {
   let at = 0;
   let held: Uint8Array[] = []; // of a part that is not whole yet
   const blobsLeft = (): number => (wanted[at]?.node.content.length ?? 0) / ID_BYTES - held.length;
-  function next(): Whole {
+  function next(): Uint8Array {
     const part = wanted[at];
     assert(part, 'blobs belong to parts');
     const { what, node } = part;
     const [only] = held;
-    const isOne = only && held.length === 1; // a blob's id is the hash of its bytes, and was made again when it was read
-    const whole = isOne ? only : Buffer.concat(held);
+    const whole = only && held.length === 1 ? only : Buffer.concat(held);
     if (whole.length !== node.bytes) throw otherLength(what, whole.length, node.bytes);
     held = [];
     at += 1;
-    return { whole, sha256: (isOne ? node.content : sha256(whole)).toString('hex') };
+    return whole;
   }
   try {
     for await (const blobs of reader.blobs(ctx, Buffer.concat(wanted.map(({ node }) => node.content)))) {
-      const bodies: Whole[] = [];
+      const bodies: Uint8Array[] = [];
       for (const blob of blobs) {
         while (blobsLeft() === 0) bodies.push(next()); // an empty part has none
         held.push(blob);

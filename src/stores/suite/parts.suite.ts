@@ -76,10 +76,9 @@ export function keepsWhatItIsGiven(rig: StoreRig): void {
     for (const order of [names, [...names, ...names].toReversed(), []]) {
       let at = 0;
       for await (const wholes of getAll(ctx, source, order)) {
-        for (const { whole, sha256 } of wholes) {
+        for (const whole of wholes) {
           const body = bodies[names.indexOf(order[at++] ?? '')] ?? Buffer.of(1);
           assert.ok(body.equals(whole), `${body.length} bytes, and ${whole.length} are read`);
-          assert.equal(sha256, hash('sha256', body));
         }
       }
       assert.equal(at, order.length);
