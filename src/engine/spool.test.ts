@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { byteOrder } from '../core/bytes.ts';
@@ -14,11 +15,11 @@ describe('a long list', () => {
     await fc.assert(
       fc.asyncProperty(
         fc.uniqueArray(fc.string({ unit: 'binary', minLength: 1, maxLength: 8 }), { maxLength: 60 }),
-        fc.integer({ min: 1, max: 20 }),
-        async (names, entriesMax) => {
+        fc.integer({ min: 1, max: 100 }),
+        async (names, charsMax) => {
           const ctx = testContext();
           {
-            await using list = spool(ctx, entriesMax);
+            await using list = spool(ctx, charsMax);
             await Promise.all(names.map((name, at) => list.add([{ name, text: String(at) }])));
             assert.equal(list.count, names.length);
             const read = (await Array.fromAsync(list.sorted())).flat();
@@ -38,7 +39,7 @@ describe('a long list', () => {
   test('that is not read to its end leaves nothing open', async () => {
     const ctx = testContext();
     {
-      await using list = spool(ctx, 2);
+      await using list = spool(ctx, 4);
       for (const name of ['c', 'a', 'b', 'd', 'e']) await list.add([{ name, text: name }]);
       for await (const [first] of list.sorted()) {
         assert.equal(first?.name, 'a');
@@ -46,6 +47,21 @@ describe('a long list', () => {
       }
     }
     assert.deepEqual(left(ctx.scratch), []);
+  });
+
+  test('takes as much memory as its names are long, so that usual ones need no file and long ones do', async () => {
+    for (const { entries, nameChars, files } of [
+      { entries: 20_000, nameChars: 60, files: 0 },
+      { entries: 20_000, nameChars: 1024, files: 2 },
+    ]) {
+      const ctx = testContext();
+      await using list = spool(ctx);
+      for (let i = 0; i < entries; i++) {
+        await list.add([{ name: String(i).padStart(nameChars, 'n'), text: `4096 sha256:${'0'.repeat(64)}` }]);
+      }
+      const runs = left(ctx.scratch).flatMap((dir) => readdirSync(join(ctx.scratch, dir)));
+      assert.equal(runs.length, files);
+    }
   });
 });
 

@@ -7,8 +7,10 @@ import { byteOrder, lineBatchesOf } from '../core/bytes.ts';
 import { merged } from '../core/merged.ts';
 import type { Context } from '../core/model.ts';
 
-/** How many entries are held in memory before they become a file: some 10 MB. */
-const RUN_ENTRIES_MAX = 50_000;
+/** Of text that is held in memory before it becomes a file. There is a spool for each store and component at work. */
+const RUN_CHARS_MAX = 8 * 1024 * 1024;
+/** Entries that are made one text to be written. */
+const PIECE_ENTRIES = 500;
 
 export interface Entry {
   readonly name: string;
@@ -23,9 +25,10 @@ export interface Spool extends AsyncDisposable {
   sorted(): AsyncIterable<readonly Entry[]>;
 }
 
-/** `runEntriesMax` is for tests. */
-export function spool(ctx: Context, runEntriesMax = RUN_ENTRIES_MAX): Spool {
+/** `runCharsMax` is for tests. */
+export function spool(ctx: Context, runCharsMax = RUN_CHARS_MAX): Spool {
   let held: Entry[] = [];
+  let heldChars = 0;
   let count = 0;
   let dir: Promise<string> | undefined;
   const runs: string[] = [];
@@ -34,17 +37,21 @@ export function spool(ctx: Context, runEntriesMax = RUN_ENTRIES_MAX): Spool {
   async function writeRun(entries: Entry[], number: number): Promise<void> {
     dir ??= mkdtemp(join(ctx.scratch, 'spool-'));
     const path = join(await dir, String(number));
-    await writeFile(path, entries.sort(byName).map(rendered).join(''), { mode: 0o600 });
+    await writeFile(path, rendered(entries.sort(byName)), { mode: 0o600 });
     runs.push(path);
   }
 
   return {
     async add(entries) {
-      for (const entry of entries) held.push(entry);
+      for (const entry of entries) {
+        held.push(entry);
+        heldChars += entry.name.length + entry.text.length;
+      }
       count += entries.length;
-      if (held.length >= runEntriesMax) {
+      if (heldChars >= runCharsMax) {
         const [full, number] = [held, count];
         held = [];
+        heldChars = 0;
         writing = writing.then(() => writeRun(full, number));
       }
       await writing;
@@ -68,8 +75,11 @@ function byName(a: Entry, b: Entry): number {
   return byteOrder(a.name, b.name);
 }
 
-function rendered({ name, text }: Entry): string {
-  return `${JSON.stringify([name, text])}\n`;
+function* rendered(entries: readonly Entry[]): Iterable<string> {
+  for (let at = 0; at < entries.length; at += PIECE_ENTRIES) {
+    const piece = entries.slice(at, at + PIECE_ENTRIES);
+    yield piece.map(({ name, text }) => `${JSON.stringify([name, text])}\n`).join('');
+  }
 }
 
 async function* readRun(path: string): AsyncIterable<readonly Entry[]> {
