@@ -6,13 +6,12 @@ import { after, before, describe, it } from 'node:test';
 import pg from 'pg';
 import { missing } from '../../../test/servers/need.ts';
 import { type Postgres, startPostgres } from '../../../test/servers/postgres.ts';
-import { run } from '../../core/process.ts';
 import { liveContext } from '../../core/testing.ts';
 import { tablesOf } from './catalogue.ts';
 import { countPiece, merged, piecesOf } from './digests.ts';
 import { postgresqlDriver } from './driver.ts';
 import { takeSnapshot } from './inventory.ts';
-import { findProgram, piped } from './programs.ts';
+import { findProgram } from './programs.ts';
 import { serverOf } from './settings.ts';
 import { captureOf, createDatabase, differences, quotedName, SHOP, settingsFor, sql } from './testing.ts';
 
@@ -98,27 +97,6 @@ describe('capture of postgresql', { skip: await missing('postgres-16') }, () => 
     await assert.rejects(findProgram(ctx, { ...wanted, name: 'postgres', major: 14, orNewer: false }), {
       code: 'program-missing',
     });
-  });
-
-  it('a dump goes through its pipe in large pieces where stdbuf starts pg_dump, and as it is elsewhere', async () => {
-    const bin = await mkdtemp(join(dir, 'stdbuf-'));
-    const ctx = liveContext({ env: { PATH: bin } });
-    const dump = { path: join(server.bin, 'pg_dump'), dir: server.bin, major: 16 };
-    const command = { program: dump.path, args: ['--no-password'], env: { PGPORT: '1' } };
-    const STDBUFS: readonly [string, boolean][] = [
-      ['#!/bin/sh\nshift 2; exec "$@"', true],
-      ['#!/bin/sh\nexit 1', false],
-      ['#!/bin/sh\necho "stdbuf (GNU coreutils)"', false],
-    ];
-    assert.deepEqual(await piped(ctx, dump, command), command);
-    for (const [script, used] of STDBUFS) {
-      await writeFile(join(bin, 'stdbuf'), script, { mode: 0o755 });
-      const started = await piped(ctx, dump, command);
-      assert.equal(started.program, used ? 'stdbuf' : dump.path);
-      if (!used) continue;
-      assert.deepEqual(started.args, ['--input=131072', '--output=131072', dump.path, '--no-password']);
-      await assert.rejects(run(ctx, started), { code: 'program-failed', message: /^pg_dump exited with 1/ });
-    }
   });
 
   it('faults 49 and 50: neither names nor secrets are in any argument, whatever a database is called', async () => {

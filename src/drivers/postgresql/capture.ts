@@ -78,7 +78,7 @@ interface Programs {
 async function programsFor(ctx: Context, server: Server, major: number): Promise<Programs> {
   const dump = await findProgram(ctx, { name: 'pg_dump', major, orNewer: true, binDir: server.binDir });
   const dumpall = await findProgram(ctx, { name: 'pg_dumpall', major, orNewer: true, binDir: dump.dir });
-  return { dump, dumpall };
+  return { dump: await piped(ctx, dump, 'output'), dumpall };
 }
 
 /** Roles with their passwords where this role may read them, tablespaces, and what is granted on parameters. */
@@ -180,7 +180,7 @@ async function putArchive(
     `--snapshot=${snapshot.id}`,
     `--lock-wait-timeout=${server.lockTimeoutMs}`,
   ];
-  const command = await piped(ctx, dump, await commandFor(ctx, server, dump, { database: snapshot.database, args }));
+  const command = await commandFor(ctx, server, dump, { database: snapshot.database, args });
   const reader = archiveReader();
   const running = start(cleanContext(ctx), command);
   let toc: Toc | undefined;

@@ -4,7 +4,7 @@ import { Failure } from '../../core/errors.ts';
 import type { Bytes, Context, Recognised, Rendition, Sink } from '../../core/model.ts';
 import { start } from '../../core/process.ts';
 import { ARCHIVE_SUFFIX, databaseOfPart, databasePart, GLOBALS_PART, SQL_SUFFIX } from './names.ts';
-import { cleanContext, findProgram, type Program, piped } from './programs.ts';
+import { cleanContext, commandOf, findProgram, type Program, piped } from './programs.ts';
 
 const WORD = 'postgres';
 /** The database of a file that does not name one. */
@@ -36,6 +36,7 @@ export function renditionsOf(
 ): ReadonlyMap<string, Rendition> {
   const forms = new Map<string, Rendition>();
   const databases = names.flatMap((name) => databaseOfPart(name, ARCHIVE_SUFFIX) ?? []);
+  let restorer: Program | undefined; // one for all of them
   const common = { word: WORD, suffix: '.sql', gzip: true } as const;
   for (const name of names) {
     const database = databaseOfPart(name, ARCHIVE_SUFFIX);
@@ -49,16 +50,22 @@ export function renditionsOf(
       name: databasePart(database, SQL_SUFFIX),
       item: database,
       alone: databases.length === 1,
-      transform: (ctx, body) => asSql(ctx, body, { major: Number.parseInt(serverVersion, 10), binDir }),
+      async *transform(ctx, body) {
+        restorer ??= await restorerOf(ctx, Number.parseInt(serverVersion, 10), binDir);
+        yield* asSql(ctx, body, restorer);
+      },
     });
   }
   return forms;
 }
 
-async function* asSql(ctx: Context, body: Bytes, of: { major: number; binDir: string | null }): Bytes {
-  const program = await findProgram(ctx, { name: 'pg_restore', orNewer: true, ...of });
-  const command = { program: program.path, args: ['--file=-', '--format=custom'] };
-  const running = start(cleanContext(ctx), await piped(ctx, program, command), { stdin: 'pipe' });
+async function restorerOf(ctx: Context, major: number, binDir: string | null): Promise<Program> {
+  return await piped(ctx, await findProgram(ctx, { name: 'pg_restore', major, orNewer: true, binDir }), 'input');
+}
+
+async function* asSql(ctx: Context, body: Bytes, restorer: Program): Bytes {
+  const command = commandOf(restorer, ['--file=-', '--format=custom']);
+  const running = start(cleanContext(ctx), command, { stdin: 'pipe' });
   const fed = running.feed(body);
   fed.catch(() => running.stop()); // awaited below, where it throws
   try {

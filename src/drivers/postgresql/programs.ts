@@ -2,7 +2,7 @@
 
 import { constants } from 'node:fs';
 import { access, readdir } from 'node:fs/promises';
-import { basename, delimiter, join } from 'node:path';
+import { basename, delimiter, isAbsolute, join } from 'node:path';
 import { Failure, systemCode } from '../../core/errors.ts';
 import type { Command, Context } from '../../core/model.ts';
 import { run } from '../../core/process.ts';
@@ -10,13 +10,15 @@ import { passwordFor } from './passfile.ts';
 import type { Server } from './settings.ts';
 
 const VERSION_DEADLINE_MS = 10_000;
-/** Of a program's standard streams, in bytes. */
+/** Of a program's standard stream, in bytes. */
 const PIPED_BYTES = 128 * 1024;
 
 export interface Program {
   readonly path: string;
   readonly dir: string;
   readonly major: number;
+  /** What starts it, where it is not started by itself. */
+  readonly by?: Command;
 }
 
 export interface Wanted {
@@ -34,7 +36,7 @@ export async function findProgram(ctx: Context, wanted: Wanted): Promise<Program
   for (const dir of await directories(ctx, wanted.binDir)) {
     const path = join(dir, wanted.name);
     if (!(await isExecutable(path))) continue;
-    const major = await majorOf(ctx, path);
+    const major = (await versionOf(ctx, { path }))?.major ?? null;
     if (major === wanted.major) return { path, dir, major };
     if (major !== null) found.push({ path, dir, major });
   }
@@ -58,8 +60,12 @@ async function directories(ctx: Context, binDir: string | null): Promise<Set<str
     '/usr/local/pgsql/bin',
     ...(await versioned('/usr/libexec', '', /^postgresql\d+$/)), // Alpine
   ];
-  const path = (ctx.env.PATH ?? '').split(delimiter).filter((dir) => dir !== '');
-  return new Set([...(binDir === null ? [] : [binDir]), ...usual, ...path]);
+  return new Set([...(binDir === null ? [] : [binDir]), ...usual, ...pathOf(ctx)]);
+}
+
+/** Without entries that depend on the directory we are in: who can write there would be given passwords. */
+function pathOf(ctx: Context): string[] {
+  return (ctx.env.PATH ?? '').split(delimiter).filter(isAbsolute);
 }
 
 async function versioned(parent: string, below: string, pattern = /^\d+$/): Promise<string[]> {
@@ -82,32 +88,43 @@ async function isExecutable(path: string): Promise<boolean> {
 }
 
 /** Null for a program that does not even tell its version, such as one of another architecture. */
-async function majorOf(ctx: Context, path: string): Promise<number | null> {
-  return await majorSaid(ctx, { program: path, args: [] });
-}
-
-async function majorSaid(ctx: Context, command: Command): Promise<number | null> {
-  const asked = { ...command, args: [...command.args, '--version'] };
+async function versionOf(
+  ctx: Context,
+  program: Pick<Program, 'path' | 'by'>,
+): Promise<{ major: number; complaints: string[] } | null> {
+  const command = commandOf(program, ['--version']);
+  const complaints: string[] = [];
+  const options = { deadlineMs: VERSION_DEADLINE_MS, onStderr: (line: string) => void complaints.push(line) };
   try {
-    const said = await run(cleanContext(ctx), asked, { deadlineMs: VERSION_DEADLINE_MS });
-    const [, major] = /\(PostgreSQL\) (\d+)/.exec(said) ?? [];
-    return major === undefined ? null : Number(major);
+    const [, major] = /\(PostgreSQL\) (\d+)/.exec(await run(cleanContext(ctx), command, options)) ?? [];
+    return major === undefined ? null : { major: Number(major), complaints };
   } catch (error) {
     ctx.signal.throwIfAborted();
-    ctx.log.debug('program not usable', { program: command.program, args: asked.args, error });
+    ctx.log.debug('program not usable', { program: command.program, args: command.args, error });
     return null;
   }
 }
 
 /**
- * The program for whom all of a database goes through a pipe. By itself it writes and reads 4 KiB at a time, which
- * costs a tenth of a capture; where coreutils' stdbuf is, and this program starts by it, it does 128.
+ * A program for whom all of a database goes through a pipe. By itself it writes or reads 4 KiB at a time, which costs a
+ * tenth of a capture; where coreutils' stdbuf is, and starts it without a word, it does 128. One that can't do its work
+ * says so at every start, which would hide why the program failed.
  */
-export async function piped(ctx: Context, program: Program, command: Command): Promise<Command> {
-  const sizes = ['input', 'output'].map((stream) => `--${stream}=${PIPED_BYTES}`);
-  const started = { program: 'stdbuf', args: [...sizes, program.path] };
-  if ((await majorSaid(ctx, started)) !== program.major) return command;
-  return { ...command, ...started, args: [...started.args, ...command.args], name: basename(program.path) };
+export async function piped(ctx: Context, program: Program, stream: 'input' | 'output'): Promise<Program> {
+  if (ctx.env.LD_PRELOAD) return program; // it is how stdbuf works, and not every one keeps what is there
+  for (const dir of pathOf(ctx)) {
+    const stdbuf = join(dir, 'stdbuf');
+    if (!(await isExecutable(stdbuf))) continue;
+    // One in Rust unpacks its library at each start, and leaves it.
+    const by = { program: stdbuf, args: [`--${stream}=${PIPED_BYTES}`], env: { TMPDIR: ctx.scratch } };
+    const version = await versionOf(ctx, { ...program, by });
+    return version?.major === program.major && version.complaints.length === 0 ? { ...program, by } : program;
+  }
+  return program;
+}
+
+export function commandOf({ path, by }: Pick<Program, 'path' | 'by'>, args: readonly string[]): Command {
+  return by ? { ...by, args: [...by.args, path, ...args], name: basename(path) } : { program: path, args };
 }
 
 /** The environment without what would lead libpq elsewhere, and with its own messages in English. */
@@ -126,7 +143,9 @@ export async function commandFor(
   const password = await passwordFor(ctx, server, options.database);
   const { tls } = server;
   const files = { PGSSLROOTCERT: tls.ca, PGSSLCERT: tls.cert, PGSSLKEY: tls.key, PGPASSWORD: password };
+  const command = commandOf(program, ['--no-password', ...options.args]);
   const env = {
+    ...command.env,
     PGHOST: server.host,
     PGPORT: String(server.port),
     PGUSER: server.user,
@@ -136,5 +155,5 @@ export async function commandFor(
     PGAPPNAME: 'lifeboat',
     ...Object.fromEntries(Object.entries(files).filter((each): each is [string, string] => each[1] !== null)),
   };
-  return { program: program.path, args: ['--no-password', ...options.args], env };
+  return { ...command, env };
 }
