@@ -50,14 +50,6 @@ export function storingIntake(ctx: Context, { sink, reader, warnings, previous }
     const from = { name, bytes: entry.bytes ?? 0, point, component };
     return { entry, part: { name, from, meta: { attributes: attributesOf(entry) } } };
   }
-  function read(name: string, file: WholeFile, readAt: Date): { entry: Entry; part: WholePart } {
-    const { stat, data, sha256, changed } = file;
-    const attributes = attributesOf(fileEntry(name, stat));
-    const entry = entryOf(name, { stat, changed, bytes: data.length, sha256 }, readAt);
-    if (changed) warnings.add(`${name} changed while it was read`);
-    return { entry, part: { name: partOf(name), whole: data, sha256, meta: { attributes } } };
-  }
-
   async function one(found: Found, earlier: Earlier): Promise<Entry | null> {
     const { name, path, stat } = found;
     const same = unchanged(found, earlier);
@@ -70,10 +62,14 @@ export function storingIntake(ctx: Context, { sink, reader, warnings, previous }
     const whole = small ? reader.readNow(path, stat, small) : undefined;
     if (whole === null) return null;
     if (whole) {
-      const { entry, part } = read(name, whole, readAt);
+      const { entry, part } = partOfFile(name, whole, { readAt, warnings });
       await putAll(ctx, sink, [part]);
       return entry;
     }
+    return await byThread(found);
+  }
+  async function byThread({ name, path, stat }: Found): Promise<Entry | null> {
+    const readAt = ctx.now();
     using file = await reader.read(path, stat);
     if (!file) return null;
     const attributes = attributesOf(fileEntry(name, file.stat));
@@ -102,7 +98,7 @@ export function storingIntake(ctx: Context, { sink, reader, warnings, previous }
         const file = reader.readNow(found.path, found.stat, memory.subarray(bytes));
         if (file === undefined) left.push(found);
         if (!file) continue;
-        const { entry, part } = read(found.name, file, readAt);
+        const { entry, part } = partOfFile(found.name, file, { readAt, warnings });
         entries.set(found, entry);
         group.push(part);
         bytes += file.data.length;
@@ -113,10 +109,21 @@ export function storingIntake(ctx: Context, { sink, reader, warnings, previous }
       }
       if (group.length > 0) await putAll(ctx, sink, group);
       if (kept.length > 0) await keepAll(ctx, sink, kept);
-      await eachInto(entries, left, (found) => one(found, earlier));
+      await eachInto(entries, left, byThread);
       return entries;
     },
   };
+}
+
+function partOfFile(
+  name: string,
+  { stat, data, sha256, changed }: WholeFile,
+  { readAt, warnings }: { readonly readAt: Date; readonly warnings: Warnings },
+): { entry: Entry; part: WholePart } {
+  const attributes = attributesOf(fileEntry(name, stat));
+  const entry = entryOf(name, { stat, changed, bytes: data.length, sha256 }, readAt);
+  if (changed) warnings.add(`${name} changed while it was read`);
+  return { entry, part: { name: partOf(name), whole: data, sha256, meta: { attributes } } };
 }
 
 /** Those that were written by us, and not touched since, are not read. */
@@ -129,16 +136,17 @@ export function digestingIntake(ctx: Context, reader: FileReader, written: Writt
     const file = reader.readNow(path, stat, memory);
     return file && { ...fileEntry(name, file.stat), bytes: file.data.length, sha256: file.sha256 };
   }
-  async function one(found: Found): Promise<Entry | null> {
-    const entry = now(found);
-    if (entry !== undefined) return entry;
+  async function byThread(found: Found): Promise<Entry | null> {
     using file = await reader.read(found.path, found.stat);
     if (!file) return null;
     if (file.streamed) for await (const _ of file.body) ctx.signal.throwIfAborted();
     return { ...fileEntry(found.name, file.stat), ...file.sum() };
   }
   return {
-    one,
+    async one(found) {
+      const entry = now(found);
+      return entry === undefined ? await byThread(found) : entry;
+    },
     async all(files) {
       const entries = new Map<Found, Entry>();
       const left: Found[] = [];
@@ -147,7 +155,7 @@ export function digestingIntake(ctx: Context, reader: FileReader, written: Writt
         if (entry) entries.set(found, entry);
         else if (entry === undefined) left.push(found);
       }
-      await eachInto(entries, left, one);
+      await eachInto(entries, left, byThread);
       return entries;
     },
   };

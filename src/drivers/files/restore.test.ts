@@ -113,7 +113,12 @@ async function hostile(
   const { ctx, source } = await captured(root);
   const [, file] = (await readAll(source.get(ctx, ENTRIES_PART))).toString().trim().split('\n');
   const { bytes, sha256 } = JSON.parse(file ?? '') as LooseEntry;
-  const content: Source = { ...source, get: (c, name) => source.get(c, name.startsWith('data/') ? 'data/x' : name) };
+  const there = (part: string): string => (part.startsWith('data/') ? 'data/x' : part);
+  const content: Source = {
+    ...source,
+    get: (c, part) => source.get(c, there(part)),
+    part: (c, part) => source.part(c, there(part)),
+  };
   const whole = entries.map((entry) => ({ ...common, ...(entry.type === 'file' ? { bytes, sha256 } : {}), ...entry }));
   return { ctx, point: withEntries(content, whole) };
 }
