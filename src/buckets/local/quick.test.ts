@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
+import { isLocalDisk } from '../../core/local-disk.ts';
 import { testContext } from '../../core/testing.ts';
 import { localBucket } from './bucket.ts';
 import { quickLook } from './quick.ts';
@@ -43,7 +44,9 @@ test('what is large, missing, a folder or a link is left to the long way', async
 test('what lies in a folder is looked at at once, links and folders left out', async () => {
   const dir = dirWith({ 'a/b': 'small', c: '' });
   symlinkSync('c', join(dir, 'link'));
-  const { info } = quickLook(openRoot(dir));
+  const root = openRoot(dir);
+  await root.folderOf('');
+  const { info } = quickLook(root);
   const { mtime } = statSync(join(dir, 'a/b'));
   assert.deepEqual(info(ctx, join(dir, 'a'), 'a/b'), { key: 'a/b', bytes: 5, modifiedAt: mtime });
   for (const key of ['a', 'link', 'missing']) assert.equal(info(ctx, dir, key), null, key);
@@ -51,6 +54,16 @@ test('what lies in a folder is looked at at once, links and folders left out', a
   const slow = { ...ctx, monotonicMs: () => (nowMs += 50) };
   const listed = await Array.fromAsync(localBucket(dir).list(slow, ''), ({ key, bytes }) => `${key} ${bytes}`);
   assert.deepEqual(listed, ['a/b 5', 'c 0']);
+});
+
+test('what no local disk holds is never waited for: a mount that hangs would stop the process', async () => {
+  assert.equal(await isLocalDisk(ctx.scratch), true);
+  for (const path of ['/proc', join(ctx.scratch, 'missing')]) assert.equal(await isLocalDisk(path), false, path);
+  const root = openRoot('/proc/sys/kernel');
+  const folder = await root.folderOf('ostype');
+  const { read, info } = quickLook(root);
+  assert.equal(read(ctx, 'ostype'), null);
+  assert.equal(info(ctx, folder, 'ostype'), null);
 });
 
 test('a slow disk is asked by threads', async () => {

@@ -10,7 +10,10 @@ import { nameOf, READ_FLAGS, type Root } from './root.ts';
 const BYTES_MAX = 64 * 1024;
 const SLOW_MS = 1;
 
-/** Null when that is not for this way: the object is large, the disk is slow, or anything is wrong. */
+/**
+ * Null when that is not for this way: the object is large, the disk is slow or none of this machine, or anything is
+ * wrong.
+ */
 export interface QuickLook {
   /** A small object, whole. */
   read(ctx: Context, key: string): Buffer | null;
@@ -21,7 +24,7 @@ export interface QuickLook {
 export function quickLook(root: Root): QuickLook {
   const pace = paceOf(SLOW_MS);
   function now<T>(ctx: Context, look: () => T | null): T | null {
-    if (pace.isSlow()) return null;
+    if (!root.isLocal() || pace.isSlow()) return null;
     const begun = ctx.monotonicMs();
     try {
       return look();

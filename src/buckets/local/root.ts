@@ -2,6 +2,7 @@ import { constants, realpathSync } from 'node:fs';
 import { mkdir, open, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Failure, systemCode } from '../../core/errors.ts';
+import { isLocalDisk } from '../../core/local-disk.ts';
 import { taken } from '../keys.ts';
 import { failureOf, isGone } from './failures.ts';
 
@@ -12,6 +13,8 @@ export interface Root {
   path(): string;
   /** It was not there before. */
   isMade(): boolean;
+  /** It has been seen, on a disk of this machine. */
+  isLocal(): boolean;
   /** The folder of a key or a prefix. ENOENT when it is not there. */
   folderOf(key: string): Promise<string>;
   /** The same at once; null when a link stands there, or the directory has not been seen yet. */
@@ -30,14 +33,14 @@ const MAKE_ATTEMPTS = 16;
 
 export function openRoot(dir: string): Root {
   const url = resolve(dir);
-  let seen: { path: string; dev: number; ino: number } | undefined;
+  let seen: { path: string; dev: number; ino: number; local: boolean } | undefined;
   let made = false;
 
   async function look(): Promise<string> {
     if (!seen) {
       const path = await realpath(url);
       const { dev, ino } = await stat(path);
-      seen = { path, dev, ino };
+      seen = { path, dev, ino, local: await isLocalDisk(path) };
     }
     return seen.path;
   }
@@ -79,7 +82,16 @@ export function openRoot(dir: string): Root {
       }
     }
   }
-  return { url, path: () => seen?.path ?? url, isMade: () => made, folderOf, folderNow, mustBeThere, makeFolder };
+  return {
+    url,
+    path: () => seen?.path ?? url,
+    isMade: () => made,
+    isLocal: () => seen?.local ?? false,
+    folderOf,
+    folderNow,
+    mustBeThere,
+    makeFolder,
+  };
 }
 
 function folderIn(root: string, key: string): string {
