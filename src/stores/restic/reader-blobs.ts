@@ -39,8 +39,8 @@ export interface OpenedRun {
 
 /** What a run is decoded into is at most so large, but for a blob that alone needs more. */
 export const RUN_BYTES_MAX = 4 * 1024 * 1024 + 256 * 1024;
-/** Less gets memory of its own: a thousand small blobs may each lie in another pack. */
-const BUFFER_BYTES_MIN = RUN_BYTES_MAX / 16;
+/** Small, as a thousand small blobs may each lie in another pack. Fresh memory for each would outrun the collector. */
+const BUFFER_BYTES_MIN = RUN_BYTES_MAX / 4096;
 
 export function startReading(options: ReaderOptions): Reading {
   const pool = openPool({ key: options.key, compressionLevel: 0 });
@@ -85,9 +85,9 @@ export async function openRun(ctx: Context, reading: Reading, run: Run): Promise
   const [first] = run;
   const end = run.reduce((max, { place }) => Math.max(max, place.offset + place.length), 0);
   const range = { offset: first.place.offset, length: end - first.place.offset };
-  const sealed = take(range.length);
-  const plain = take(run.reduce((sum, { place }) => sum + plainLength(place), 0));
-  const release = (): void => give(plain);
+  const sealed = free.take(range.length);
+  const plain = free.take(run.reduce((sum, { place }) => sum + plainLength(place), 0));
+  const release = (): void => free.give(plain);
   try {
     await readInto(ctx, reading.bucket, first.place.pack, range, sealed);
     const spans = run.flatMap(({ place }) => [place.offset - range.offset, place.length]);
@@ -114,14 +114,7 @@ export async function openRun(ctx: Context, reading: Reading, run: Run): Promise
     if (!isDamage(error)) throw error;
     return { plain: run.map(() => null), release: () => {} };
   } finally {
-    give(sealed);
-  }
-
-  function take(bytes: number): SharedArrayBuffer {
-    return bytes < BUFFER_BYTES_MIN ? new SharedArrayBuffer(bytes) : free.take(bytes);
-  }
-  function give(buffer: SharedArrayBuffer): void {
-    if (buffer.byteLength >= BUFFER_BYTES_MIN) free.give(buffer);
+    free.give(sealed);
   }
 }
 
