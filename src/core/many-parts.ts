@@ -1,10 +1,13 @@
 // Many small parts at once, whether a sink or a source has a quicker way for that or not.
 
 import { bytesOf, readAll } from './bytes.ts';
+import { Failure } from './errors.ts';
 import type { Context, KeptPart, Part, Sink, Source, WholePart } from './model.ts';
 import { mapBounded, mapOrdered } from './parallel.ts';
 
 const PARALLEL = 16;
+/** Of a part that is read whole: some are held at a time. */
+export const WHOLE_BYTES_MAX = 4 * 1024 * 1024;
 
 export async function putAll(ctx: Context, sink: Sink, parts: readonly WholePart[]): Promise<readonly Part[]> {
   if (sink.putAll) return await sink.putAll(ctx, parts);
@@ -22,5 +25,18 @@ export async function* getAll(
   names: readonly string[],
 ): AsyncIterable<readonly Uint8Array[]> {
   if (source.getAll) return yield* source.getAll(ctx, names);
-  for await (const whole of mapOrdered(names, PARALLEL, (name) => readAll(source.get(ctx, name)))) yield [whole];
+  for await (const whole of mapOrdered(names, PARALLEL, (name) => wholeOf(ctx, source, name))) {
+    yield [whole];
+  }
+}
+
+async function wholeOf(ctx: Context, source: Source, name: string): Promise<Buffer> {
+  const { bytes } = await source.part(ctx, name);
+  if (bytes > WHOLE_BYTES_MAX) throw tooLarge(`${source.point}/${source.component}/${name}`, bytes);
+  return await readAll(source.get(ctx, name), WHOLE_BYTES_MAX);
+}
+
+/** Who asks for whole parts has looked at their sizes, so that it is the point that contradicts itself. */
+export function tooLarge(what: string, bytes: number): Failure {
+  return new Failure('malformed', `${what} has ${bytes} bytes: ${WHOLE_BYTES_MAX} at most are read at once`);
 }

@@ -23,21 +23,30 @@ export interface Window {
   readonly bytes: number;
 }
 
-/** The windows of a stream of blobs. Lazy: a stream may have a million. */
+/**
+ * The windows of a stream of blobs. Lazy: a stream may have a million. Fails at a blob that no index knows, once all
+ * before it are in windows.
+ */
 export function* planWindows(index: BlobIndex, ids: Uint8Array, range?: ByteRange): Generator<Window, void> {
   let blobs: StreamedBlob[] = [];
   let bytes = 0;
-  for (const blob of wanted(index, ids, range)) {
-    const length = plainLength(blob.place);
-    if (blobs.length > 0 && bytes + length > WINDOW_BYTES) {
-      yield { blobs, bytes };
-      blobs = [];
-      bytes = 0;
+  let lost: { readonly error: unknown } | undefined;
+  try {
+    for (const blob of wanted(index, ids, range)) {
+      const length = plainLength(blob.place);
+      if (blobs.length > 0 && bytes + length > WINDOW_BYTES) {
+        yield { blobs, bytes };
+        blobs = [];
+        bytes = 0;
+      }
+      blobs.push(blob);
+      bytes += length;
     }
-    blobs.push(blob);
-    bytes += length;
+  } catch (error) {
+    lost = { error };
   }
   if (blobs.length > 0) yield { blobs, bytes };
+  if (lost) throw lost.error;
 }
 
 /** Every blob once, neighbours together. */

@@ -74,14 +74,23 @@ async function* windows(
   plan: Iterator<Window, void>,
 ): AsyncIterable<readonly Uint8Array[]> {
   const fetching: { readonly window: Window; readonly opened: Promise<OpenedWindow> }[] = [];
-  let planned = plan.next();
+  let lost: { readonly error: unknown } | undefined;
+  let planned = planNext();
+  function planNext(): IteratorResult<Window, void> {
+    try {
+      return plan.next();
+    } catch (error) {
+      lost = { error }; // it is thrown when all before it was given
+      return { done: true, value: undefined };
+    }
+  }
   function fetchAhead(): void {
     while (!planned.done && (fetching.length === 0 || ahead.bytes + planned.value.bytes <= AHEAD_BYTES)) {
       const opened = openWindow(ctx, reading, ahead.reads, planned.value);
       opened.catch(() => {}); // it is thrown when its turn comes
       ahead.bytes += planned.value.bytes;
       fetching.push({ window: planned.value, opened });
-      planned = plan.next();
+      planned = planNext();
     }
   }
   try {
@@ -102,6 +111,7 @@ async function* windows(
       yield pieces;
       await close(fetching.shift());
     }
+    if (lost) throw lost.error;
   } finally {
     while (fetching.length > 0) await close(fetching.shift());
   }

@@ -2,8 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { Failure } from '../../core/errors.ts';
+import { tooLarge, WHOLE_BYTES_MAX } from '../../core/many-parts.ts';
 import type { ByteRange, Bytes, Context } from '../../core/model.ts';
 import type { TreeNode } from './nodes.ts';
+import { copyInto } from './pool-buffers.ts';
 import type { Reader } from './reader.ts';
 import { ID_BYTES } from './reader-plan.ts';
 
@@ -30,41 +32,99 @@ export async function* bodyOf(ctx: Context, reader: Reader, { what, node }: Want
   if (read !== (range?.length ?? bytes)) throw otherLength(what, read, bytes);
 }
 
-/** All bytes of each, some parts at a time. */
+/**
+ * All bytes of each, some parts at a time. What can be had comes before the failure of a part that can't. 'malformed'
+ * for one that is too large to be given whole.
+ */
 export async function* bodiesOf(
   ctx: Context,
   reader: Reader,
   wanted: readonly Wanted[],
 ): AsyncIterable<readonly Uint8Array[]> {
+  const large = wanted.find(({ node }) => node.bytes > WHOLE_BYTES_MAX);
+  const small = large ? wanted.slice(0, wanted.indexOf(large)) : wanted;
+  const parts = partsInTurn(small);
+  function* wholeWith(blobs: readonly Uint8Array[]): Iterable<readonly Uint8Array[]> {
+    try {
+      parts.add(blobs);
+    } finally {
+      yield parts.whole(); // while their bytes are still lent
+    }
+  }
+  try {
+    yield* wholeWith([]);
+    const ids = Buffer.concat(small.map(({ node }) => node.content));
+    for await (const blobs of reader.blobs(ctx, ids)) yield* wholeWith(blobs);
+  } catch (cause) {
+    throw unreadable(parts.what(), cause);
+  }
+  if (large) throw tooLarge(large.what, large.node.bytes);
+}
+
+interface PartsInTurn {
+  /** Takes the next blobs of all parts: copies, but for a part of one blob. */
+  add(blobs: readonly Uint8Array[]): void;
+  /** Those that became whole since it was asked. */
+  whole(): readonly Uint8Array[];
+  /** The part that comes next, for messages. */
+  what(): string | undefined;
+}
+
+/** No part takes more memory than it is said to have bytes. */
+function partsInTurn(wanted: readonly Wanted[]): PartsInTurn {
   let at = 0;
-  let held: Uint8Array[] = []; // of a part that is not whole yet
-  const blobsLeft = (): number => (wanted[at]?.node.content.length ?? 0) / ID_BYTES - held.length;
-  function next(): Uint8Array {
+  let bodies: Uint8Array[] = [];
+  let memory: Buffer | undefined; // of a part of several blobs
+  let filled = 0;
+  let left = blobsOf(wanted[0]);
+
+  function end({ what, node }: Wanted, whole: Uint8Array): void {
+    if (whole.length !== node.bytes) throw otherLength(what, whole.length, node.bytes);
+    bodies.push(whole);
+    at += 1;
+    memory = undefined;
+    left = blobsOf(wanted[at]);
+  }
+  function endEmpty(): void {
+    for (let part = wanted[at]; part && left === 0; part = wanted[at]) end(part, Buffer.alloc(0));
+  }
+  function addOne(blob: Uint8Array): void {
     const part = wanted[at];
     assert(part, 'blobs belong to parts');
     const { what, node } = part;
-    const [only] = held;
-    const whole = only && held.length === 1 ? only : Buffer.concat(held);
-    if (whole.length !== node.bytes) throw otherLength(what, whole.length, node.bytes);
-    held = [];
-    at += 1;
-    return whole;
-  }
-  try {
-    for await (const blobs of reader.blobs(ctx, Buffer.concat(wanted.map(({ node }) => node.content)))) {
-      const bodies: Uint8Array[] = [];
-      for (const blob of blobs) {
-        while (blobsLeft() === 0) bodies.push(next()); // an empty part has none
-        held.push(blob);
-        if (blobsLeft() === 0) bodies.push(next());
+    if (!memory) {
+      if (left === 1) {
+        end(part, blob);
+        return;
       }
-      held = held.map((blob) => Uint8Array.from(blob)); // blobs are borrowed
-      yield bodies;
+      memory = Buffer.allocUnsafeSlow(node.bytes);
+      filled = 0;
     }
-  } catch (cause) {
-    throw unreadable(wanted[at]?.what, cause);
+    if (filled + blob.length > node.bytes) throw otherLength(what, filled + blob.length, node.bytes);
+    copyInto(memory.buffer, filled, blob);
+    filled += blob.length;
+    left -= 1;
+    if (left === 0) end(part, memory.subarray(0, filled));
   }
-  if (at < wanted.length) yield wanted.slice(at).map(next);
+  return {
+    add(blobs) {
+      endEmpty();
+      for (const blob of blobs) {
+        addOne(blob);
+        endEmpty();
+      }
+    },
+    whole() {
+      const some = bodies;
+      bodies = [];
+      return some;
+    },
+    what: () => wanted[at]?.what,
+  };
+}
+
+function blobsOf(part: Wanted | undefined): number {
+  return (part?.node.content.length ?? 0) / ID_BYTES;
 }
 
 function unreadable(what: string | undefined, cause: unknown): unknown {
