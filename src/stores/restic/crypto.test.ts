@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -54,5 +55,37 @@ test('seals are made by libsodium, and never beyond the end of their target', ()
   assert.ok(readFileSync('/proc/self/maps', 'utf8').includes('sodium-native'), 'it did not load');
   for (const short of [1, 15, 16, 31]) {
     assert.throws(() => sealInto(key, Buffer.alloc(100), Buffer.alloc(100 + SEAL_BYTES - short), 0), RangeError);
+  }
+});
+
+test('nothing is written behind a target that is part of larger memory', () => {
+  const memory = Buffer.alloc(400);
+  const target = memory.subarray(50, 150);
+  const sealed = seal(key, Buffer.alloc(200, 'x'));
+  assert.throws(() => openInto(key, sealed, target, 0), RangeError);
+  assert.throws(() => openInto(key, seal(key, Buffer.alloc(50, 'x')), target, 60), RangeError);
+  assert.ok(memory.equals(Buffer.alloc(400)), 'opened');
+  assert.throws(() => sealInto(key, Buffer.alloc(200, 'x'), target, 0), RangeError);
+  assert.ok(memory.subarray(150).equals(Buffer.alloc(250)), 'sealed');
+});
+
+test('libsodium is found by its package where its file lies elsewhere, and seals are the same without it', () => {
+  const sealed = seal(key, Buffer.from('the same')).toString('hex');
+  for (const [missing, isThere] of [
+    ['sodium-native/prebuilds', true],
+    ['sodium-native', false],
+  ] as const) {
+    const hooks = `import { registerHooks } from 'node:module';
+      registerHooks({ resolve(name, context, next) {
+        if (name.startsWith('${missing}')) throw new Error('it is not there');
+        return next(name, context);
+      } });`;
+    const parts = Object.entries(key).map(([name, part]) => `${name}: Buffer.from('${part.toString('hex')}', 'hex')`);
+    const script = `import { readFileSync } from 'node:fs';
+      const { open } = await import('${new URL('crypto.ts', import.meta.url)}');
+      const opened = open({ ${parts.join()} }, Buffer.from('${sealed}', 'hex')).toString();
+      console.log(readFileSync('/proc/self/maps', 'utf8').includes('sodium-native'), opened);`;
+    const flags = ['--import', `data:text/javascript,${encodeURIComponent(hooks)}`, '--input-type=module'];
+    assert.equal(execFileSync(process.execPath, [...flags, '--eval', script]).toString(), `${isThere} the same\n`);
   }
 });

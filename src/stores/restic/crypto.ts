@@ -86,6 +86,7 @@ export function sha256(data: Uint8Array): Buffer {
 }
 
 function cryptSlices(cipher: Cipheriv, from: Uint8Array, target: Buffer, at: number): void {
+  if (at < 0 || at + from.length > target.length) throw new RangeError('no room for what is sealed or opened');
   for (let done = 0; done < from.length; done += SLICE_BYTES) {
     const slice = cipher.update(from.subarray(done, done + SLICE_BYTES));
     copyInto(target.buffer, target.byteOffset + at + done, slice);
@@ -118,16 +119,19 @@ function macKey(key: MasterKey, iv: Uint8Array): Buffer {
 /** libsodium is ten times as fast; where it does not load, the portable one makes the same bytes. */
 function loadMac(): OneTimeMac {
   const require = createRequire(import.meta.url);
-  try {
-    // Its file by name: to search it, as the package does, takes a dozen modules, in each thread.
-    const file = `sodium-native/prebuilds/${process.platform}-${process.arch}/sodium-native.node`;
-    const sodium: { crypto_onetimeauth: OneTimeMac } = require(file);
-    return (target, message, key) => {
-      if (target.length !== MAC_BYTES || key.length !== MAC_KEY_BYTES) throw new RangeError('no room for a MAC');
-      sodium.crypto_onetimeauth(target, message, key);
-    };
-  } catch {
-    const { poly1305 }: typeof import('@noble/ciphers/_poly1305.js') = require('@noble/ciphers/_poly1305.js');
-    return (target, message, key) => target.set(poly1305(message, key));
+  // Its file by name: to search it, as the package does, takes a dozen modules, in each thread.
+  for (const name of [
+    `sodium-native/prebuilds/${process.platform}-${process.arch}/sodium-native.node`,
+    'sodium-native',
+  ]) {
+    try {
+      const sodium: { crypto_onetimeauth: OneTimeMac } = require(name);
+      return (target, message, key) => {
+        if (target.length !== MAC_BYTES || key.length !== MAC_KEY_BYTES) throw new RangeError('no room for a MAC');
+        sodium.crypto_onetimeauth(target, message, key);
+      };
+    } catch {} // the next one, then
   }
+  const { poly1305 }: typeof import('@noble/ciphers/_poly1305.js') = require('@noble/ciphers/_poly1305.js');
+  return (target, message, key) => target.set(poly1305(message, key));
 }
