@@ -27,7 +27,10 @@ export function buffers(size: number): Buffers {
   };
 }
 
-/** What one thread fills and lends to another one. Kept are as many as were lent at once. */
+/** Of those that nobody has: one is filled while the other one is stored. */
+const FREE_MAX = 2;
+
+/** What one thread fills and lends to another one. */
 export interface LentBuffers {
   /** `bytes` and a mark. Lent from now on; what it holds means nothing. */
   take(): SharedArrayBuffer;
@@ -35,11 +38,12 @@ export interface LentBuffers {
 
 /** The lender looks at the mark when it needs memory, so that giving back is no message. */
 export function lentBuffers(bytes: number): LentBuffers {
-  const all: SharedArrayBuffer[] = [];
+  let kept: SharedArrayBuffer[] = [];
   return {
     take() {
-      let buffer = all.find((each) => Atomics.load(markOf(each), 0) === 0);
-      if (!buffer) all.push((buffer = new SharedArrayBuffer(bytes + MARK_BYTES)));
+      const free = kept.filter((each) => Atomics.load(markOf(each), 0) === 0);
+      const buffer = free[0] ?? new SharedArrayBuffer(bytes + MARK_BYTES);
+      kept = [buffer, ...kept.filter((each) => !free.includes(each)), ...free.slice(1, FREE_MAX)];
       Atomics.store(markOf(buffer), 0, 1);
       return buffer;
     },

@@ -5,6 +5,7 @@ import { freshKey, sha256 } from './crypto.ts';
 import { checkPack } from './pack.ts';
 import { openPool } from './pool.ts';
 import { budget } from './pool-budget.ts';
+import { giveBack, lentBuffers } from './pool-buffers.ts';
 import { threadsOf } from './threads.ts';
 
 const SETTINGS = { key: freshKey(), compressionLevel: 3 };
@@ -104,6 +105,19 @@ test('a budget lets through in turn, goes over by one amount at most, and fails 
   bytes.fail(new Error('over'));
   await assert.rejects(Promise.all(waiting), /over/);
   await assert.rejects(bytes.take(1), /over/);
+});
+
+test('what is lent is used again once it was given back, and no more than two are kept', () => {
+  const memory = lentBuffers(100);
+  const lent = [1, 2, 3, 4].map(() => memory.take());
+  assert.equal(new Set(lent).size, 4);
+  assert.ok(lent[2]);
+  giveBack(lent[2]);
+  assert.equal(memory.take(), lent[2]);
+  for (const each of lent) giveBack(each);
+  const again = new Set([1, 2, 3, 4].map(() => memory.take()));
+  assert.equal(again.size, 4);
+  assert.equal(lent.filter((each) => again.has(each)).length, 2);
 });
 
 function isDeath(error: unknown): boolean {
