@@ -33,6 +33,13 @@ test('borders behind an insertion are those from before it', () => {
   assert.ok(lost.length < before.length / 4, `${lost.length} of ${before.length} borders moved`);
 });
 
+test('borders are where they were in every release: else each large file would be stored once more', () => {
+  assert.deepEqual(
+    lengthsOf(DATA.subarray(0, 6_000_000)),
+    [1_063_540, 1_255_582, 1_095_418, 967_616, 1_139_663, 478_181],
+  );
+});
+
 test('another key cuts elsewhere, the same key always at the same places', () => {
   assert.deepEqual(lengthsOf(DATA, { ...KEY }), lengthsOf(DATA));
   const others = new Set(bordersOf(DATA, freshKey()).slice(0, -1));
