@@ -44,6 +44,8 @@ export interface Packing extends AsyncDisposable {
   assertAlive(ctx?: Context): void;
   /** True for the one who has to add the blob: it is neither stored nor on its way. */
   claim(id: Uint8Array, tree: boolean): boolean;
+  /** Runs what was claimed for: a failure ends the writer, as what got into no pack would be taken for stored. */
+  orEnd<R>(work: () => R): R;
   /** Waits until the workers can take so much more, which `addChunk` then does. */
   room(bytes: number): Promise<void>;
   /** Takes the buffer over. Resolves to the chunk's id as soon as that is known; storing goes on behind. */
@@ -103,6 +105,14 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
   return {
     buffers: free,
     claim: claims.claim,
+    orEnd(work) {
+      try {
+        return work();
+      } catch (error) {
+        tasks.fail(error);
+        throw error;
+      }
+    },
     room: input.take,
     assertAlive: tasks.assertAlive,
     addChunk(buffer, bytes) {

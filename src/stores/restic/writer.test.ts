@@ -11,6 +11,7 @@ import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { bytesOf } from '../../core/bytes.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Bytes } from '../../core/model.ts';
+import type { Bucket } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
 import { sha256 } from './crypto.ts';
 import { putNamed } from './documents.ts';
@@ -87,6 +88,74 @@ test('data of which a wrong id was told is found before its pack is stored', asy
   await w.addBlobs(ctx, blobs);
   await assert.rejects(w.flush(ctx), (error) => isFailure(error, 'checksum'));
   assert.deepEqual(packs, []);
+});
+
+test('an id that can not be one is refused, and one that is known with another length is found at once', async () => {
+  const { ctx, writer, packs } = rig();
+  await using w = await writer();
+  const plain = Buffer.from('known');
+  const cut = Buffer.from('abcz', 'hex');
+  await assert.rejects(w.addBlobs(ctx, [{ id: cut, plain }]), { code: 'ERR_ASSERTION' });
+  await w.addBlobs(ctx, [{ id: sha256(plain), plain }]);
+  await w.flush(ctx);
+  const other = w.addBlobs(ctx, [
+    { id: sha256(plain), plain: Buffer.from('other') },
+    { id: sha256(plain), plain: cut },
+  ]);
+  await assert.rejects(other, (error) => isFailure(error, 'checksum'));
+  assert.deepEqual(
+    packs.map(({ blobs }) => blobs.length),
+    [1],
+  );
+});
+
+test('a blob for which there was no memory is never taken for one that is on its way', async () => {
+  const real = globalThis.SharedArrayBuffer;
+  const noMemory = new RangeError('Array buffer allocation failed');
+  for (const add of ['addBlob', 'addBlobs'] as const) {
+    const { ctx, writer, packs } = rig();
+    await using w = await writer();
+    const plain = Buffer.from('precious');
+    const once = async (): Promise<unknown> =>
+      add === 'addBlob' ? await w.addBlob(ctx, 'data', plain) : await w.addBlobs(ctx, [{ id: sha256(plain), plain }]);
+    globalThis.SharedArrayBuffer = class {
+      constructor() {
+        throw noMemory;
+      }
+    } as unknown as SharedArrayBufferConstructor;
+    try {
+      await assert.rejects(once(), noMemory);
+    } finally {
+      globalThis.SharedArrayBuffer = real;
+    }
+    await assert.rejects(once(), noMemory);
+    await assert.rejects(w.flush(ctx), noMemory);
+    assert.deepEqual(packs, []);
+  }
+});
+
+test('a pack stays as it is until its put has ended, however many are filled meanwhile', async () => {
+  const later = Promise.withResolvers<void>();
+  const damaged: string[] = [];
+  let puts = 0;
+  const bucket: Bucket = {
+    ...memoryBucket(),
+    async put(ctx, key, body) {
+      assert.ok(body instanceof Uint8Array);
+      puts += 1;
+      if (puts === 1) await later.promise;
+      if (puts === 4) later.resolve();
+      if (!key.endsWith(sha256(body).toString('hex'))) damaged.push(key);
+      return { key, bytes: body.length, modifiedAt: ctx.now() };
+    },
+  };
+  const { ctx, writer, packs } = rig({ bucket });
+  await using w = await writer();
+  // Trees: one thread fills all their packs.
+  for (let i = 0; i < 15; i++) await w.addBlob(ctx, 'tree', noise(5 * MIB, `${i}`));
+  await w.flush(ctx);
+  assert.ok(packs.length >= 4, `${packs.length} packs`);
+  assert.deepEqual(damaged, []);
 });
 
 test('more than a blob may have is refused, and spoils nothing', async () => {

@@ -2,11 +2,13 @@
 // Memory is bounded by budgets that only workers and the bucket have to pay back, never by another stream: a caller
 // that feeds two streams in lockstep can't block itself.
 
+import assert from 'node:assert/strict';
 import { Failure } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
 import { CHUNK_BYTES_MIN, chunker, gearTable } from './chunker.ts';
 import { sha256 } from './crypto.ts';
-import { BLOB_BYTES_MAX } from './pack.ts';
+import type { BlobIndex } from './index.ts';
+import { BLOB_BYTES_MAX, plainLength } from './pack.ts';
 import { copyInto } from './pool-buffers.ts';
 import { type Packing, type PackingOptions, startPacking } from './writer-packing.ts';
 
@@ -16,6 +18,7 @@ export interface WriterOptions extends PackingOptions {
 }
 
 export interface SmallBlob {
+  /** SHA-256 of `plain`, which who gives it answers for: a wrong one that is known already stands for other bytes. */
   readonly id: Uint8Array;
   /** Less than the least chunk, and more than nothing. */
   readonly plain: Uint8Array;
@@ -27,7 +30,10 @@ export interface Writer extends AsyncDisposable {
   addStream(ctx: Context, body: Bytes): Promise<{ readonly ids: Buffer; readonly bytes: number }>;
   /** The bytes are the caller's again when it resolves to their id. More than a blob may have is 'value-too-large'. */
   addBlob(ctx: Context, kind: 'tree' | 'data', plain: Uint8Array): Promise<Buffer>;
-  /** Data whose ids are known: a wrong one is found when its pack is read back. The bytes are the caller's again. */
+  /**
+   * Data whose ids are known. A wrong one is 'checksum': of new data when its pack is read back, of known data only when
+   * its length differs. The bytes are the caller's again.
+   */
   addBlobs(ctx: Context, blobs: readonly SmallBlob[]): Promise<void>;
   /** Resolves when everything added before is stored, was read back, and went to `onPack`. */
   flush(ctx: Context): Promise<void>;
@@ -78,7 +84,7 @@ export async function openWriter(ctx: Context, options: WriterOptions): Promise<
 
   async function addBlob(kind: 'tree' | 'data', plain: Uint8Array): Promise<Buffer> {
     const id = sha256(plain);
-    if (packing.claim(id, kind === 'tree')) await append(kind, { id, plain });
+    if (packing.claim(id, kind === 'tree')) await packing.orEnd(() => append(kind, { id, plain }));
     return id;
   }
 
@@ -105,19 +111,31 @@ export async function openWriter(ctx: Context, options: WriterOptions): Promise<
     async addBlobs(ctx, blobs) {
       packing.assertAlive(ctx);
       for (const blob of blobs) {
-        const sent = packing.claim(blob.id, false) ? append('data', blob) : undefined;
-        if (sent) await sent;
+        assert(blob.id.length === ID_BYTES, 'an id is a SHA-256');
+        if (!packing.claim(blob.id, false)) assertLength(options.index, blob);
+        else {
+          const sent = packing.orEnd(() => append('data', blob));
+          if (sent) await sent;
+        }
       }
     },
     async flush(ctx) {
       packing.assertAlive(ctx);
       const open = [...batches];
       batches.clear();
-      await Promise.all(open.map(([kind, batch]) => send(kind, batch)));
+      await Promise.all(packing.orEnd(() => open.map(([kind, batch]) => send(kind, batch))));
       await packing.flush();
     },
     [Symbol.asyncDispose]: () => packing[Symbol.asyncDispose](),
   };
+}
+
+/** Of a blob that is known already. */
+function assertLength(index: BlobIndex, { id, plain }: SmallBlob): void {
+  const place = index.find(id, false);
+  if (!place || plainLength(place) === plain.length) return;
+  const name = Buffer.from(id).toString('hex');
+  throw new Failure('checksum', `${plain.length} bytes are said to be blob ${name}, which has ${plainLength(place)}`);
 }
 
 interface ChunkedStream extends AsyncDisposable {
