@@ -2,7 +2,7 @@
 
 import { bytesOf, readAll } from './bytes.ts';
 import { Failure } from './errors.ts';
-import type { Context, KeptPart, Part, Sink, Source, WholePart } from './model.ts';
+import type { Bytes, Context, KeptPart, Part, Sink, Source, WholePart } from './model.ts';
 import { mapBounded, mapOrdered } from './parallel.ts';
 
 const PARALLEL = 16;
@@ -32,8 +32,17 @@ export async function* getAll(
 
 async function wholeOf(ctx: Context, source: Source, name: string): Promise<Buffer> {
   const { bytes } = await source.part(ctx, name);
-  if (bytes > WHOLE_BYTES_MAX) throw tooLarge(`${source.point}/${source.component}/${name}`, bytes);
-  return await readAll(source.get(ctx, name), WHOLE_BYTES_MAX);
+  const what = `${source.point}/${source.component}/${name}`;
+  if (bytes > WHOLE_BYTES_MAX) throw tooLarge(what, bytes);
+  let read = 0;
+  async function* asSaid(): Bytes {
+    for await (const chunk of source.get(ctx, name)) {
+      read += chunk.length;
+      if (read > bytes) throw new Failure('checksum', `${what} has more than ${bytes} bytes`);
+      yield chunk;
+    }
+  }
+  return await readAll(asSaid());
 }
 
 /** Who asks for whole parts has looked at their sizes, so that it is the point that contradicts itself. */

@@ -111,7 +111,8 @@ export interface Source {
   get(ctx: Context, name: string, range?: ByteRange): Bytes;
   /**
    * As `get` of each, in this order, some whole parts at a time, where many small ones cost less together. They are
-   * borrowed as chunks are.
+   * borrowed as chunks are. All parts before one that is damaged are given before it fails. A part that is too large to
+   * be given whole is 'malformed'.
    */
   getAll?(ctx: Context, names: readonly string[]): AsyncIterable<readonly Uint8Array[]>;
 }
@@ -144,7 +145,11 @@ export interface Sink {
    * when that part is damaged: the engine then captures the component anew, without the earlier point.
    */
   keep(ctx: Context, name: string, from: PartRef, meta?: PartMeta): Promise<Part>;
-  /** As `put` of each, where many cost less together. The bytes are the caller's again when it resolves. */
+  /**
+   * As `put` of each, where many cost less together. The bytes are the caller's again when it resolves. When it rejects,
+   * here and in `keepAll`, some of the parts may have been taken: the sink is good for nothing but to be left, and the
+   * draft's next sink of the component starts over.
+   */
   putAll?(ctx: Context, parts: readonly WholePart[]): Promise<readonly Part[]>;
   /** As `keep` of each, where many cost less together. All lie in one component of one earlier point. */
   keepAll?(ctx: Context, parts: readonly KeptPart[]): Promise<readonly Part[]>;
