@@ -94,8 +94,8 @@ function hashOf(text: string): string {
 }
 
 /**
- * Values with a separator between, which leaves out NULLs; in a row that has any, which ones they are. A composite value
- * of NULLs only "is null" and yet there.
+ * Values with a separator between, which leaves out NULLs; in a row that has any, which ones they are. A composite
+ * value of NULLs only "is null" and yet there.
  */
 function columnsText(columns: readonly Column[]): string {
   const nullable = columns.filter((column) => column.nullable).map(({ name }) => `t.${quoted(name)}`);
