@@ -146,8 +146,8 @@ export interface Sink {
    */
   keep(ctx: Context, name: string, from: PartRef, meta?: PartMeta): Promise<Part>;
   /**
-   * As `put` of each, where many cost less together. The bytes are the caller's again when it resolves. When it rejects,
-   * here and in `keepAll`, some of the parts may have been taken: the sink is good for nothing but to be left, and the
+   * As `put` of each, where many cost less together. The bytes are the caller's again when it resolves. When this or
+   * `keepAll` rejects, some of the parts may have been taken: the sink is good for nothing but to be left, and the
    * draft's next sink of the component starts over.
    */
   putAll?(ctx: Context, parts: readonly WholePart[]): Promise<readonly Part[]>;

@@ -118,11 +118,11 @@ test('a blob for which there was no memory is never taken for one that is on its
     const plain = Buffer.from('precious');
     const once = async (): Promise<unknown> =>
       add === 'addBlob' ? await w.addBlob(ctx, 'data', plain) : await w.addBlobs(ctx, [{ id: sha256(plain), plain }]);
-    globalThis.SharedArrayBuffer = class {
-      constructor() {
+    globalThis.SharedArrayBuffer = new Proxy(real, {
+      construct() {
         throw noMemory;
-      }
-    } as unknown as SharedArrayBufferConstructor;
+      },
+    });
     try {
       await assert.rejects(once(), noMemory);
     } finally {

@@ -31,8 +31,8 @@ export interface Writer extends AsyncDisposable {
   /** The bytes are the caller's again when it resolves to their id. More than a blob may have is 'value-too-large'. */
   addBlob(ctx: Context, kind: 'tree' | 'data', plain: Uint8Array): Promise<Buffer>;
   /**
-   * Data whose ids are known. A wrong one is 'checksum': of new data when its pack is read back, of known data only when
-   * its length differs. The bytes are the caller's again.
+   * Data whose ids are known. A wrong one is 'checksum': of new data when its pack is read back, of known data only
+   * when its length differs. The bytes are the caller's again.
    */
   addBlobs(ctx: Context, blobs: readonly SmallBlob[]): Promise<void>;
   /** Resolves when everything added before is stored, was read back, and went to `onPack`. */
