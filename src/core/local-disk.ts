@@ -1,5 +1,6 @@
 // Whether a file system is one that answers. What is asked of another one at once may stop the whole process.
 
+import type { PathLike } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 
 /** As Linux numbers them; other systems have other numbers, so that they have no local disks. */
@@ -15,7 +16,7 @@ const LOCAL: ReadonlySet<number> = new Set([
 ]);
 
 /** False as well when it can't be told. Network file systems and those of other processes (FUSE) may hang. */
-export async function isLocalDisk(path: string): Promise<boolean> {
+export async function isLocalDisk(path: PathLike): Promise<boolean> {
   try {
     return LOCAL.has((await statfs(path)).type);
   } catch {

@@ -58,6 +58,7 @@ export function storingIntake(ctx: Context, { sink, reader, warnings, previous }
       return same.entry;
     }
     const readAt = ctx.now();
+    await reader.look([found]);
     const small = stat.size <= WHOLE_BYTES_MAX ? Buffer.allocUnsafe(Number(stat.size)) : null;
     const whole = small ? reader.readNow(path, stat, small) : undefined;
     if (whole === null) return null;
@@ -87,6 +88,7 @@ export function storingIntake(ctx: Context, { sink, reader, warnings, previous }
       const left: Found[] = [];
       let group: WholePart[] = [];
       let bytes = 0;
+      await reader.look(files);
       const readAt = ctx.now();
       for (const found of files) {
         const same = unchanged(found, earlier);
@@ -144,10 +146,12 @@ export function digestingIntake(ctx: Context, reader: FileReader, written: Writt
   }
   return {
     async one(found) {
+      await reader.look([found]);
       const entry = now(found);
       return entry === undefined ? await byThread(found) : entry;
     },
     async all(files) {
+      await reader.look(files);
       const entries = new Map<Found, Entry>();
       const left: Found[] = [];
       for (const found of files) {

@@ -49,6 +49,7 @@ test('a file is the same whether it is read at once or, where the disk takes lon
   let ms = 0;
   const reader = fileReader(liveContext({ monotonicMs: () => (ms += callMs) }), root);
   const memory = Buffer.alloc(100);
+  await reader.look([{ path, stat: seen }]);
   const now = reader.readNow(path, seen, memory);
   assert.equal(now?.data.toString(), 'as it was');
   callMs = 100;
@@ -60,12 +61,13 @@ test('a file is the same whether it is read at once or, where the disk takes lon
   assert.equal(file?.changed(), false);
 });
 
-test('what has no room is not read at once, and what has grown out of it is left to a thread', () => {
+test('what has no room is not read at once, and what has grown out of it is left to a thread', async () => {
   const root = freshDir();
   const path = Buffer.from(join(root, 'grown'));
   writeFileSync(path, 'small');
   const reader = fileReader(liveContext(), root);
   const seen = lstatSync(path, { bigint: true });
+  await reader.look([{ path, stat: seen }]);
   writeFileSync(path, 'not so small any more');
   const before = openFiles();
   assert.equal(reader.readNow(path, seen, Buffer.alloc(10)), undefined);
@@ -73,4 +75,18 @@ test('what has no room is not read at once, and what has grown out of it is left
   rmSync(path);
   assert.equal(reader.readNow(path, seen, Buffer.alloc(100)), null);
   assert.equal(openFiles(), before);
+});
+
+test('what lies on no disk of this machine is left to a thread: it might hang', async () => {
+  const root = freshDir();
+  const here = Buffer.from(join(root, 'here'));
+  writeFileSync(here, 'here');
+  const elsewhere = Buffer.from('/proc/sys/kernel/ostype');
+  const files = [here, elsewhere].map((path) => ({ path, stat: lstatSync(path, { bigint: true }) }));
+  const reader = fileReader(liveContext(), '/');
+  const lengths = (): unknown[] =>
+    files.map(({ path, stat }) => reader.readNow(path, stat, Buffer.alloc(100))?.data.length);
+  assert.deepEqual(lengths(), [undefined, undefined]);
+  await reader.look(files);
+  assert.deepEqual(lengths(), [4, undefined]);
 });

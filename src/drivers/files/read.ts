@@ -16,10 +16,12 @@ import { promisify } from 'node:util';
 import { bytesOf, readBuffer } from '../../core/bytes.ts';
 import { type Digester, digester } from '../../core/digest.ts';
 import { systemCode } from '../../core/errors.ts';
+import { isLocalDisk } from '../../core/local-disk.ts';
 import type { Bytes, Context } from '../../core/model.ts';
 import { paceOf } from '../../core/pace.ts';
 import { pathOf } from './beneath.ts';
 import { explained, GONE, unlessGone } from './failures.ts';
+import type { Found } from './walk.ts';
 
 /** Neither a link that took the file's place nor a pipe that would make us wait. */
 const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -65,7 +67,12 @@ export interface FileReader {
    * very place.
    */
   read(path: Buffer, seen: BigIntStats): Promise<FileRead | null>;
-  /** The same at once, into `memory`. Undefined when it is one for `read`: large, or on a disk that takes long. */
+  /** Asks what disks files lie on: only those of this machine are read at once, as others may hang. */
+  look(files: readonly Pick<Found, 'path' | 'stat'>[]): Promise<void>;
+  /**
+   * As `read`, at once, into `memory`. Undefined when it is one for `read`: large, or on a disk that takes long or was
+   * not looked at.
+   */
   readNow(path: Buffer, seen: BigIntStats, memory: Buffer): WholeFile | null | undefined;
 }
 
@@ -73,7 +80,11 @@ export interface FileReader {
 export function fileReader(ctx: Context, root: string): FileReader {
   const large: LargeFiles = { digests: digester(), spare: [] };
   const pace = paceOf(SLOW_MS);
+  const disks = new Map<bigint, boolean>();
   return {
+    async look(files) {
+      for (const { path, stat } of files) if (!disks.has(stat.dev)) disks.set(stat.dev, await isLocalDisk(path));
+    },
     async read(path, seen) {
       for (let attempt = 1; ; attempt++) {
         const file = await readOnce({ path, seen, root }, large);
@@ -81,7 +92,7 @@ export function fileReader(ctx: Context, root: string): FileReader {
       }
     },
     readNow(path, seen, memory) {
-      if (seen.size > WHOLE_BYTES_MAX || pace.isSlow()) return undefined;
+      if (seen.size > WHOLE_BYTES_MAX || !disks.get(seen.dev) || pace.isSlow()) return undefined;
       for (let attempt = 1; ; attempt++) {
         const begun = ctx.monotonicMs();
         const file = wholeNow({ path, seen, root }, memory);

@@ -26,7 +26,8 @@ import type { Written } from './written.ts';
 const PARALLEL = 16;
 /** Files up to this size are fetched whole, many at a time. */
 const WHOLE_BYTES_MAX = 1024 * 1024;
-const SLOW_MS = 1;
+/** It takes several calls to make a file. Pauses of a busy machine are no slow disk. */
+const SLOW_MS = 2;
 const FILES_PER_PROGRESS = 500;
 /** Of missing directories that lead to a configured path. */
 const PARENT_MODE = 0o755;
