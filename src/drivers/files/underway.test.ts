@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { lstatSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -47,15 +47,18 @@ test('of two large files that are damaged the first is told, soon, and nothing i
   process.on('unhandledRejection', note);
   t.after(() => process.off('unhandledRejection', note));
   const { ctx, source } = await pointOf(1000, ['e', 'f0002-large']);
+  const target = freshDir();
+  let isAsked = false;
   const damaged: Source = {
     ...source,
     async *get(c, name, range) {
-      if (name === 'data/f0002-large') for (let i = 0; i < 50; i++) await turn();
+      if (name === 'data/e') isAsked = true;
+      // The second fails once the first was removed.
+      if (name === 'data/f0002-large') while (!isAsked || existsSync(join(target, 'e'))) await turn();
       if (name === 'data/f0002-large' || name === 'data/e') yield* bytesOf('other bytes');
       else yield* source.get(c, name, range);
     },
   };
-  const target = freshDir();
   await assert.rejects(restored(slowly(ctx), damaged, target), { code: 'checksum', message: /\/e is not written/ });
   const written = readdirSync(target).length;
   assert.ok(written < 500, `${written} were written`);

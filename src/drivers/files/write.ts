@@ -47,7 +47,7 @@ export interface Place {
 export function putWhole(place: Place, entry: Entry, whole: Uint8Array): BigIntStats {
   check(place, entry, { bytes: whole.length, sha256: hash('sha256', whole) });
   const path = pathOf(place);
-  return attempt(labelOf(place.dir, place.name), () => {
+  try {
     const fd = openSync(path, FLAGS, MODE);
     try {
       const stat = filled(fd, entry, whole);
@@ -57,7 +57,9 @@ export function putWhole(place: Place, entry: Entry, whole: Uint8Array): BigIntS
       rmSync(path, { force: true }); // what is cut short must not look like a file
       throw cause;
     }
-  });
+  } catch (cause) {
+    throw explained(labelOf(place.dir, place.name), cause);
+  }
 }
 
 function filled(fd: number, entry: Entry, whole: Uint8Array): BigIntStats {
