@@ -10,12 +10,10 @@ import { noise, rig } from './writer-testing.ts';
 const MIB = 1024 * 1024;
 const GROWN_MIB_MAX = 200;
 
-for (const [bytes, runs] of [
-  [16_000, 20_000],
-  [200_000, 1600],
-  [260_000, 1600],
-] as const) {
-  test(`${runs} blobs of ${bytes} bytes, each in a pack of its own, are read in little memory`, async () => {
+const RUNS = 1600;
+
+for (const bytes of [200_000, 260_000]) {
+  test(`${RUNS} blobs of ${bytes} bytes, each in a pack of its own, are read in little memory`, async () => {
     const { ctx, writer, bucket, key, index } = rig();
     {
       await using w = await writer();
@@ -27,7 +25,7 @@ for (const [bytes, runs] of [
     const blob = lookUp(index, index.idAt(0));
     const before = process.memoryUsage().rss;
     let most = 0;
-    await mapBounded(Array.from({ length: runs }), 16, async () => {
+    await mapBounded(Array.from({ length: RUNS }), 16, async () => {
       const { plain, release } = await openRun(ctx, reading, [blob]);
       assert.equal(plain[0]?.length, bytes);
       release();
