@@ -96,18 +96,25 @@ async function* rendered(lines: AsyncIterable<InventoryLine> | Iterable<Inventor
 }
 
 function parseLine(text: string, where: string): InventoryLine {
-  const malformed = `the inventory of ${where} has a line that is none`;
-  let value: unknown;
+  return shapedLine(text, (value) => (isLine(value) ? value : null), `the inventory of ${where}`);
+}
+
+/**
+ * One of the lines of `what`; `shape` gives null for a value that is none. By hand: there are millions of them, and a
+ * schema takes as long as all the rest.
+ */
+export function shapedLine<T>(text: string, shape: (value: unknown) => T | null, what: string): T {
+  const malformed = `${what} has a line that is none`;
+  let line: T | null;
   try {
-    value = JSON.parse(text);
+    line = shape(JSON.parse(text));
   } catch (cause) {
     throw new Failure('malformed', malformed, { cause });
   }
-  if (isLine(value)) return value;
+  if (line !== null) return line;
   throw new Failure('malformed', malformed);
 }
 
-/** By hand: there are millions of them, and a schema takes as long as all the rest. */
 function isLine(value: unknown): value is InventoryLine {
   const { kind, name, count, digest }: Partial<Record<keyof InventoryLine, unknown>> =
     typeof value === 'object' && value !== null ? value : {};

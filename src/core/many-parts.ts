@@ -1,5 +1,6 @@
 // Many small parts at once, whether a sink or a source has a quicker way for that or not.
 
+import assert from 'node:assert/strict';
 import { bytesOf, readAll } from './bytes.ts';
 import { Failure } from './errors.ts';
 import type { Bytes, Context, KeptPart, Part, Sink, Source, WholePart } from './model.ts';
@@ -17,6 +18,17 @@ export async function putAll(ctx: Context, sink: Sink, parts: readonly WholePart
 export async function keepAll(ctx: Context, sink: Sink, parts: readonly KeptPart[]): Promise<readonly Part[]> {
   if (sink.keepAll) return await sink.keepAll(ctx, parts);
   return await mapBounded(parts, PARALLEL, ({ name, from, meta }) => sink.keep(ctx, name, from, meta));
+}
+
+/** `keep` of a sink that keeps many. */
+export function keepBy(keepMany: NonNullable<Sink['keepAll']>): Sink['keep'] {
+  return async (ctx, name, from, meta) => only(await keepMany(ctx, [{ name, from, ...(meta ? { meta } : {}) }]));
+}
+
+/** Of a call that took one. */
+export function only([part]: readonly Part[]): Part {
+  assert(part, 'a part comes back for each that was taken');
+  return part;
 }
 
 export async function* getAll(

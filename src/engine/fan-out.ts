@@ -4,7 +4,7 @@
 import { bytesOf, wholeOf } from '../core/bytes.ts';
 import { interruption } from '../core/context.ts';
 import { ERRORS, Failure, isFailure } from '../core/errors.ts';
-import { keepAll, putAll } from '../core/many-parts.ts';
+import { keepAll, keepBy, only, putAll } from '../core/many-parts.ts';
 import type { Bytes, Context, KeptPart, Part, Receipt, Sink, Source } from '../core/model.ts';
 import { gate } from '../core/parallel.ts';
 import type { Draft, Store } from '../core/storage.ts';
@@ -172,7 +172,7 @@ export function componentSink(
       tell(added);
       return await accepted(taken, added);
     },
-    keep: async (putCtx, name, from, meta) => only(await keepEach(putCtx, [{ name, from, ...(meta ? { meta } : {}) }])),
+    keep: keepBy(keepEach),
     keepAll: keepEach,
     receipt: () => Promise.reject(new Error('the engine takes the receipt, not the driver')),
   };
@@ -253,11 +253,6 @@ function first(taken: ReadonlyMap<Lane, readonly Part[] | undefined>): readonly 
   const [parts] = taken.values();
   if (!parts) throw new Error('parts that no store took');
   return parts;
-}
-
-function only([part]: readonly Part[]): Part {
-  if (!part) throw new Error('a part that no store took');
-  return part;
 }
 
 /** A body that is being read: how much of it, and whether it broke. */

@@ -3,7 +3,7 @@
 
 import { createHash, type Hash } from 'node:crypto';
 import { batched, lineBatchesOf } from '../core/bytes.ts';
-import { Failure } from '../core/errors.ts';
+import { shapedLine } from '../core/inventory.ts';
 import type { Context, Part, Sink, Source } from '../core/model.ts';
 import type { Spool } from './spool.ts';
 
@@ -76,25 +76,17 @@ async function* listLines(spool: Spool): AsyncIterable<string> {
 
 /** Some lines at a time. */
 export async function* readPartList(ctx: Context, source: Source): AsyncIterable<readonly (ListedPart | PartSeal)[]> {
-  const where = `${source.point}/${source.component}`;
+  const what = `the part list of ${source.point}/${source.component}`;
   for await (const lines of lineBatchesOf(source.get(ctx, PARTS_PART))) {
-    yield lines.filter((text) => text !== '').map((text) => parse(text, where));
+    yield lines.filter((text) => text !== '').map((text) => shapedLine(text, shapeOf, what));
   }
 }
 
-/** By hand: there are millions of them, and a schema takes as long as all the rest. */
-function parse(text: string, where: string): ListedPart | PartSeal {
-  const malformed = `the part list of ${where} has a line that is none`;
-  let value: { readonly [K in keyof (ListedPart & PartSeal)]?: unknown } | null;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new Failure('malformed', malformed, { cause });
-  }
-  const { name, bytes, parts, digest } = value ?? {};
+function shapeOf(value: unknown): ListedPart | PartSeal | null {
+  const { name, bytes, parts, digest }: { readonly [K in keyof (ListedPart & PartSeal)]?: unknown } = value ?? {};
   if (typeof name === 'string' && isCount(bytes)) return { name, bytes };
   if (typeof digest === 'string' && isCount(parts) && parts > 0) return { parts, digest };
-  throw new Failure('malformed', malformed);
+  return null;
 }
 
 function isCount(value: unknown): value is number {

@@ -25,13 +25,10 @@ export function quickLook(root: Root): QuickLook {
   const pace = paceOf(SLOW_MS);
   function now<T>(ctx: Context, look: () => T | null): T | null {
     if (!root.isLocal() || pace.isSlow()) return null;
-    const begun = ctx.monotonicMs();
     try {
-      return look();
+      return pace.timed(ctx, look);
     } catch {
       return null; // the long way meets it again, and tells
-    } finally {
-      pace.took(ctx.monotonicMs() - begun);
     }
   }
   return {

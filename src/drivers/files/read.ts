@@ -94,9 +94,7 @@ export function fileReader(ctx: Context, root: string): FileReader {
     readNow(path, seen, memory) {
       if (seen.size > WHOLE_BYTES_MAX || !disks.get(seen.dev) || pace.isSlow()) return undefined;
       for (let attempt = 1; ; attempt++) {
-        const begun = ctx.monotonicMs();
-        const file = wholeNow({ path, seen, root }, memory);
-        pace.took(ctx.monotonicMs() - begun);
+        const file = pace.timed(ctx, () => wholeNow({ path, seen, root }, memory));
         if (!file?.changed || attempt === ATTEMPTS) return file;
       }
     },

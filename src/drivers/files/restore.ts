@@ -222,10 +222,10 @@ async function putEach(ctx: Context, job: Job, { steps, behind, done }: Putting)
         await behind.add(() => steps.hold(level, put));
         continue;
       }
-      const begun = ctx.monotonicMs();
-      if (whole) note(job, entry, putWhole(place, entry, whole));
-      else if (entry.type === 'symlink') putSymlink(place, entry);
-      pace.took(ctx.monotonicMs() - begun);
+      pace.timed(ctx, () => {
+        if (whole) note(job, entry, putWhole(place, entry, whole));
+        else if (entry.type === 'symlink') putSymlink(place, entry);
+      });
       done(entry);
     }
   }

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { z } from 'zod';
 import { bytesOf, wholeOf } from '../../core/bytes.ts';
+import { keepBy, only } from '../../core/many-parts.ts';
 import type { Bytes, Context, Json, KeptPart, Part, PartRef, Receipt, Sink, WholePart } from '../../core/model.ts';
 import { CHUNK_BYTES_MIN } from './chunker.ts';
 import { shaped } from './documents.ts';
@@ -109,7 +110,7 @@ export function componentSink(
       assertName(name, closed);
       return only(await enter(ctx, [{ name, ...(await write(ctx, held, body)), attributes: meta?.attributes }]));
     },
-    keep: async (ctx, name, from, meta) => only(await keepAll(ctx, [{ name, from, ...(meta ? { meta } : {}) }])),
+    keep: keepBy(keepAll),
     putAll,
     keepAll,
     async receipt(ctx) {
@@ -147,11 +148,6 @@ function sourcesOf(repository: Repository): (ctx: Context, from: PartRef) => Pro
     if (!source) sources.set(key, (source = componentSource(ctx, repository, point, component)));
     return source;
   };
-}
-
-function only([part]: readonly Part[]): Part {
-  assert(part);
-  return part;
 }
 
 /** A stream may take hours: it ends as soon as it is known that others may delete what it counts on. */
