@@ -102,7 +102,7 @@ function settingsBehaviours({ driver, filled, empty, nowhere }: DriverRig, behav
   behaviour('says so when the service does not answer', async () => {
     const ctx = liveContext();
     const component = driver.open(nowhere);
-    await assert.rejects(component.probe(ctx), { code: 'unreachable' });
+    await assert.rejects(component.probe(ctx), { code: 'unreachable', hint: /see that it runs/ });
     await assert.rejects(component.capture(ctx, memoryParts().sink), { code: 'unreachable' });
   });
 }

@@ -93,6 +93,9 @@ describe('capture of postgresql', { skip: await missing('postgres-16') }, () => 
       message: /pg_dump of PostgreSQL 99 is needed, there is .*16/,
       hint: /postgresql-client-99/,
     });
+    await assert.rejects(findProgram(ctx, { ...wanted, binDir: join(dir, 'none') }), {
+      message: new RegExp(`, and none in ${join(dir, 'none')}$`),
+    });
     assert.equal((await findProgram(ctx, { ...wanted, major: 14 })).major >= 15, true, 'a newer one will do');
     await assert.rejects(findProgram(ctx, { ...wanted, name: 'postgres', major: 14, orNewer: false }), {
       code: 'program-missing',
@@ -153,6 +156,14 @@ describe('capture of postgresql', { skip: await missing('postgres-16') }, () => 
       captureOf(liveContext(), settingsFor(other), () => other.kill()),
       { code: 'unreachable' },
     );
+  });
+
+  it('a database that is not there is told beforehand, with those that are', async () => {
+    const component = postgresqlDriver.open(shop({ databases: ['shop', 'shpo'] }));
+    const { findings } = await component.probe(liveContext());
+    const [absent] = findings.filter(({ verdict }) => verdict === 'fail');
+    assert.match(absent?.detail ?? '', /^no shpo$/);
+    assert.match(absent?.hint ?? '', /there are: .*shop/);
   });
 
   it('a table that somebody has locked fails after a deadline, and names who', async () => {

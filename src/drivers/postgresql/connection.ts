@@ -237,13 +237,14 @@ function connectFailure(error: unknown, where: string, server: Server): Failure 
   const said = messageOf(error);
   const failure = (code: Failure['code'], hint?: string): Failure =>
     new Failure(code, `${where}: ${said}`, { cause: error, hint });
-  if (state === '28P01') return failure('wrong-password');
+  if (state === '28P01') return failure('wrong-password', 'see user and password of the component');
   if (state === '28000') return failure('denied', `let ${server.user} in by pg_hba.conf`);
   if (state === '3D000') return failure('settings-invalid', 'name a database that is there');
   if (state === '42501') return failure('privileges', `grant ${server.user} CONNECT on the database`);
   // The server is there, and it is this database that does not open.
   if (state !== '' && !/^(53|57|08)/.test(state)) return failure('query-failed');
-  return new Failure('unreachable', `${where}: ${said || systemCode(error) || 'no answer'}`, { cause: error });
+  const hint = state === '' ? 'see that it runs, and that the component names its host and port' : undefined;
+  return new Failure('unreachable', `${where}: ${said || systemCode(error) || 'no answer'}`, { cause: error, hint });
 }
 
 const CODE_OF_STATE: Readonly<Record<string, Failure['code']>> = {

@@ -31,6 +31,11 @@ export async function probeServer(ctx: Context, server: Server): Promise<Probe> 
   );
   const held: string[] = [];
   const findings: Finding[] = [...(await programFindings(ctx, server, control.major)), await passwordFinding(control)];
+  if (server.databases !== 'all' && names.length < server.databases.length) {
+    const absent = server.databases.filter((name) => !there.includes(name)).map(ident);
+    const hint = `a capture needs it; there are: ${there.map(ident).join(', ')}`;
+    findings.push({ check: 'every database is there', verdict: 'fail', detail: `no ${absent.join(', ')}`, hint });
+  }
   for (const name of names) {
     try {
       const holds = await heldBy(ctx, server, name);

@@ -42,8 +42,11 @@ export async function findProgram(ctx: Context, wanted: Wanted): Promise<Program
   }
   const [newer] = found.filter(({ major }) => major > wanted.major).sort((a, b) => a.major - b.major);
   if (newer && wanted.orNewer) return newer;
-  const there = found.length === 0 ? 'there is none' : `there is ${found.map(({ major }) => major).join(', ')}`;
-  throw new Failure('program-missing', `${wanted.name} of PostgreSQL ${wanted.major} is needed, ${there}`, {
+  const majors = [...new Set(found.map(({ major }) => major))];
+  const there = majors.length === 0 ? 'there is none' : `there is ${majors.join(', ')}`;
+  const named = wanted.binDir === null || found.some(({ dir }) => dir === wanted.binDir);
+  const own = named ? '' : `, and none in ${wanted.binDir}`;
+  throw new Failure('program-missing', `${wanted.name} of PostgreSQL ${wanted.major} is needed, ${there}${own}`, {
     hint:
       wanted.name === 'postgres'
         ? `install postgresql-${wanted.major} on this machine, or name the directory of its programs as bin_dir`

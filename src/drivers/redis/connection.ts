@@ -94,7 +94,8 @@ function unreachable(where: string, cause: Error): Failure {
       hint: 'tls: { ca_file: … } names the certificates to trust; a server without TLS needs tls: false',
     });
   }
-  return new Failure('unreachable', `${where}: no connection (${code})`, { cause });
+  const hint = 'see that it runs, and that the component names its host and port';
+  return new Failure('unreachable', `${where}: no connection (${code})`, { cause, hint });
 }
 
 function unreadable(where: string, cause: unknown): Failure {

@@ -22,7 +22,7 @@ async function ring(): Promise<{ bucket: Bucket; keys: KeyRing }> {
 
 test('a wrong password has a code of its own (fault 20)', async () => {
   const { bucket } = await ring();
-  await assert.rejects(openStore(ctx, bucket, { password: 'cow' }), (error) => isFailure(error, 'wrong-password'));
+  await assert.rejects(openStore(ctx, bucket, { password: 'cow' }), { code: 'wrong-password', hint: /recovery kit/ });
 });
 
 test('a store without any key says that it is missing, and nothing is made (fault 20)', async () => {

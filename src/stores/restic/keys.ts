@@ -93,7 +93,10 @@ export async function unlock(ctx: Context, bucket: Bucket, password: string): Pr
   }
   if (tried === 0) throw new Failure('missing', `${bucket.url} holds no key: there is no repository`);
   if (unreadable) throw unreadable;
-  throw new Failure('wrong-password', `${bucket.url}: the password opens none of its ${tried} keys`);
+  const keys = tried === 1 ? 'its only key does not open' : `none of its ${tried} keys opens`;
+  throw new Failure('wrong-password', `${bucket.url}: ${keys} with this password`, {
+    hint: 'see password of the store: that of the recovery kit opens it, and each that lifeboat keys add has added',
+  });
 }
 
 export function keyRing(bucket: Bucket, unlocked: Unlocked, locks: Locks): KeyRing {
