@@ -6,10 +6,10 @@ import {
   createCipheriv,
   createDecipheriv,
   createSecretKey,
-  getRandomValues,
   hash,
   type KeyObject,
   randomBytes,
+  randomFillSync,
   timingSafeEqual,
 } from 'node:crypto';
 import { createRequire } from 'node:module';
@@ -29,6 +29,8 @@ const MAC_KEY_BYTES = 32;
 export const SEAL_BYTES = IV_BYTES + MAC_BYTES;
 /** Encrypting in slices keeps the data in the processor's cache until its MAC is made. */
 const SLICE_BYTES = 64 * 1024;
+/** Random bytes are made for so many seals at once: to ask for a few takes as long as to ask for some thousand. */
+const IVS_AHEAD = 256;
 const R_MASK = Buffer.from('ffffff0ffcffff0ffcffff0ffcffff0f', 'hex');
 
 type OneTimeMac = (target: Uint8Array, message: Uint8Array, key: Uint8Array) => void;
@@ -51,13 +53,26 @@ export function seal(key: MasterKey, plain: Uint8Array): Buffer {
 
 /** Seals into `target` at `at`, and returns the length: that of `plain` and 32. */
 export function sealInto(key: MasterKey, plain: Uint8Array, target: Buffer, at: number): number {
-  const iv = target.subarray(at, at + IV_BYTES);
-  getRandomValues(iv);
+  const iv = freshIv();
+  target.set(iv, at);
   const bodyAt = at + IV_BYTES;
   cryptSlices(createCipheriv('aes-256-ctr', prepared(key).content, iv), plain, target, bodyAt);
   const macAt = bodyAt + plain.length;
   oneTimeMac(target.subarray(macAt, macAt + MAC_BYTES), target.subarray(bodyAt, macAt), macKey(key, iv));
   return plain.length + SEAL_BYTES;
+}
+
+const ivs = Buffer.allocUnsafeSlow(IVS_AHEAD * IV_BYTES);
+let ivsUsed = ivs.length;
+
+/** Each is given once. Valid until the next call. */
+function freshIv(): Buffer {
+  if (ivsUsed === ivs.length) {
+    randomFillSync(ivs);
+    ivsUsed = 0;
+  }
+  ivsUsed += IV_BYTES;
+  return ivs.subarray(ivsUsed - IV_BYTES, ivsUsed);
 }
 
 /** Throws 'checksum' when a single bit differs from what was sealed with this key. */
@@ -98,6 +113,8 @@ function cryptSlices(cipher: Cipheriv, from: Uint8Array, target: Buffer, at: num
 interface Prepared {
   readonly content: KeyObject;
   readonly nonce: Cipheriv;
+  /** r ‖ what `nonce` makes of the iv. */
+  readonly mac: Buffer;
 }
 const preparedKeys = new WeakMap<MasterKey, Prepared>();
 
@@ -105,15 +122,18 @@ function prepared(key: MasterKey): Prepared {
   let made = preparedKeys.get(key);
   if (!made) {
     const nonce = createCipheriv('aes-128-ecb', key.macK, null).setAutoPadding(false);
-    made = { content: createSecretKey(key.encrypt), nonce };
+    const mac = Buffer.concat([key.macR, Buffer.alloc(MAC_KEY_BYTES - key.macR.length)]);
+    made = { content: createSecretKey(key.encrypt), nonce, mac };
     preparedKeys.set(key, made);
   }
   return made;
 }
 
-/** r ‖ AES-128_k(iv): a key that is used once. */
+/** r ‖ AES-128_k(iv): a key that is used once. Valid until the next call. */
 function macKey(key: MasterKey, iv: Uint8Array): Buffer {
-  return Buffer.concat([key.macR, prepared(key).nonce.update(iv)]);
+  const { nonce, mac } = prepared(key);
+  mac.set(nonce.update(iv), MAC_KEY_BYTES - IV_BYTES);
+  return mac;
 }
 
 /** libsodium is ten times as fast; where it does not load, the portable one makes the same bytes. */
