@@ -117,13 +117,17 @@ components:
   }, async () => {
     await query(shop(), "CREATE ROLE clerk LOGIN PASSWORD 'clerk'; GRANT SELECT ON orders TO clerk");
     configured({ url: shop().replace(/\/\/[^@]*@/, '//clerk:clerk@') });
-    const { point } = (await run(3, 'backup', '--json')).json() as {
+    const { point, failures } = (await run(3, 'backup', '--json')).json() as {
       point: { status: string; components: Record<string, { error?: { code: string; message: string } }> };
+      failures: { component: string; error: { code: string; hint: string } }[];
     };
     assert.equal(point.status, 'partial');
     assert.equal(point.components['main-db']?.error?.code, 'privileges');
     assert.match(point.components['main-db']?.error?.message ?? '', /secrets/);
     assert.ok(!point.components.uploads?.error);
+    assert.deepEqual([failures.length, failures[0]?.component], [1, 'main-db']);
+    assert.match(failures[0]?.error.hint ?? '', /^grant /);
+    assert.match((await run(3, 'backup')).stdout, /INCOMPLETE: .*\n {2}main-db: grant /);
   });
 
   test('whose dump breaks off half-way leaves no point (fault 34)', { skip }, async () => {

@@ -85,20 +85,18 @@ function wishOf(ctx: Context, config: Config, options: Options, components: read
   return { components: components.length === 0 ? plan.components : components, stores: options.to ?? plan.to, slot };
 }
 
-function nothingCaptured({ failures }: BackedUp): Failure {
-  const list = failures.map(({ component, error }) => {
+function nothingCaptured(done: BackedUp): Failure {
+  const list = done.failures.map(({ component, error }) => {
     return `${component}: ${isFailure(error) ? `${error.code}: ` : ''}${messageOf(error)}`;
   });
-  const hint = failures
-    .map(({ error }) => (isFailure(error) ? error.hint : undefined))
-    .find((each) => each !== undefined);
-  return new Failure(
-    'nothing-captured',
-    `no component could be captured, so there is no point\n  ${list.join('\n  ')}`,
-    {
-      hint: hint ?? 'run lifeboat doctor',
-    },
-  );
+  const message = `no component could be captured, so there is no point\n  ${list.join('\n  ')}`;
+  return new Failure('nothing-captured', message, { hint: nextSteps(done).join('\n  ') || 'run lifeboat doctor' });
+}
+
+/** What to do about each component and store that failed, where its failure says so. */
+function nextSteps({ failures, stores }: BackedUp): string[] {
+  const all = [...failures.map(({ component, error }) => ({ name: component, error })), ...stores];
+  return all.flatMap(({ name, error }) => (isFailure(error) && error.hint ? [`${name}: ${error.hint}`] : []));
 }
 
 function toJson(done: BackedUp, point: RecoveryPoint, added: ReadonlyMap<string, number>): object {
@@ -106,6 +104,7 @@ function toJson(done: BackedUp, point: RecoveryPoint, added: ReadonlyMap<string,
     point: manifestJson(point),
     kept: done.kept,
     complete: done.complete,
+    failures: done.failures.map(({ component, error }) => ({ component, ...errorJson(error) })),
     stores: done.stores.map(({ name, error }) => ({
       name,
       stored_bytes: error === null ? (added.get(name) ?? null) : null,
@@ -142,5 +141,6 @@ function toText(done: BackedUp, point: RecoveryPoint, added: ReadonlyMap<string,
   ];
   if (warnings.length > 0) lines.push('', plural(warnings.length, 'warning'), ...warnings.map((text) => `  ${text}`));
   if (!done.complete) lines.push('', 'INCOMPLETE: what is marked above is missing');
+  lines.push(...nextSteps(done).map((step) => `  ${step}`));
   return lines.join('\n');
 }
