@@ -30,12 +30,14 @@ describe('a store', () => {
     const ran = spawnSync('mount', ['-t', 'tmpfs', '-o', options, 'none', place], { encoding: 'utf8' });
     assert.equal(ran.status, 0, ran.stderr);
   };
-  before(() => {
-    mkdirSync(place);
+  const configured = (name: string): void =>
     configure(`stack: shop
-stores: { main: ${store('disk/store')} }
+stores: { main: ${store(name)} }
 components: { uploads: { kind: files, paths: [${join(dir, 'uploads')}] } }
 `);
+  before(() => {
+    mkdirSync(place);
+    configured('disk/store');
   });
 
   test('on a full disk stays valid, and the next run goes on when there is space (fault 16)', {
@@ -59,6 +61,8 @@ components: { uploads: { kind: files, paths: [${join(dir, 'uploads')}] } }
     spawnSync('mount', ['-o', 'remount,ro', place]);
     assert.equal(errorOf(await run(17, 'backup', '--json')).code, 'denied');
     await run(0, 'list');
+    configured('disk/another');
+    assert.equal(errorOf(await run(17, 'init', '--json')).code, 'denied');
   });
 
   test('in a directory that may not be written is not made', {

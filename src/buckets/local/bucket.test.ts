@@ -147,8 +147,10 @@ test('a read-only disk denies changes and is read all the same', async (t) => {
   await localBucket(dir).put(ctx, 'a', Buffer.from('x'));
   assert.equal(spawnSync('/bin/mount', ['-o', 'remount,ro', dir]).status, 0);
   const bucket = localBucket(dir);
-  await assert.rejects(bucket.put(ctx, 'b', Buffer.from('x')), { code: 'denied' });
+  await assert.rejects(bucket.put(ctx, 'b', Buffer.from('x')), { code: 'denied', hint: /mounted read-only/ });
   await assert.rejects(bucket.delete(ctx, 'a'), { code: 'denied' });
+  const none = localBucket(join(dir, 'not', 'there'));
+  await assert.rejects(none.put(ctx, 'a', Buffer.from('x')), { code: 'denied', message: /EROFS/ });
   assert.match((await bucket.deleteAll(ctx, ['a']))[0]?.reason ?? '', /EROFS/);
   assert.equal(await text(bucket, 'a'), 'x');
 });

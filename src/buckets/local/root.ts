@@ -1,5 +1,5 @@
 import { constants, realpathSync } from 'node:fs';
-import { mkdir, open, realpath, stat } from 'node:fs/promises';
+import { access, mkdir, open, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Failure, systemCode } from '../../core/errors.ts';
 import { isLocalDisk } from '../../core/local-disk.ts';
@@ -106,10 +106,23 @@ export function nameOf(key: string): string {
 
 /** False when it was there already. */
 async function makeRoot(dir: string): Promise<boolean> {
-  const first = await mkdir(dir, { recursive: true, mode: FOLDER_MODE });
+  const first = await mkdir(dir, { recursive: true, mode: FOLDER_MODE }).catch(async (error: unknown) => {
+    await mustBeWritable(dir); // of a disk that is read-only Node says ENOENT
+    throw error;
+  });
   if (first === undefined) return false;
   for (let made = dir; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made));
   return true;
+}
+
+/** Throws why nothing can be made in the directory, or in the nearest one above it that is there. */
+async function mustBeWritable(dir: string): Promise<void> {
+  try {
+    await access(dir, constants.W_OK);
+  } catch (error) {
+    if (!isGone(error) || dirname(dir) === dir) throw error;
+    await mustBeWritable(dirname(dir));
+  }
 }
 
 async function makeIn(parent: string, name: string): Promise<void> {
