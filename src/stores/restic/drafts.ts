@@ -127,7 +127,7 @@ async function publish(
   }
   const content = await writer.addBlob(ctx, 'data', manifest);
   const entry = { name: MANIFEST_PART, bytes: manifest.length, content, attributes: undefined };
-  const root = await writeRoot(ctx, writer, components, entry);
+  const root = await writeRoot(ctx, { writer, trees: repository.trees }, components, entry);
   await writer.flush(ctx);
   await repository.indexes.save(ctx);
   await lock.assertHeld(ctx);

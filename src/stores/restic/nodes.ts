@@ -100,10 +100,24 @@ function nodeOf(node: RawNode, what: string): TreeNode {
   };
 }
 
-function attributesOf({ mode, uid, gid, mtime }: RawNode): FileAttributes | undefined {
+function attributesOf({ mode, uid, gid, mtime }: FileAttributes): FileAttributes | undefined {
   const none = NO_ATTRIBUTES;
   if (mode === none.mode && uid === none.uid && gid === none.gid && mtime === none.mtime) return undefined;
   return { mode: mode & PERMISSIONS, uid, gid, mtime: withMilliseconds(mtime) };
+}
+
+/** Of an entry as it is written: what is read of it is the same. */
+export function fileNode(
+  name: Buffer,
+  { bytes, content, attributes }: Pick<TreeNode, 'bytes' | 'content' | 'attributes'>,
+): TreeNode {
+  const read = attributesOf({ ...NO_ATTRIBUTES, ...attributes });
+  return { name, type: 'file', bytes, attributes: read, content, subtree: undefined };
+}
+
+export function dirNode(name: Buffer, subtree: Buffer): TreeNode {
+  const attributes = { mode: DIR_MODE & PERMISSIONS, uid: 0, gid: 0, mtime: withMilliseconds(UNKNOWN_TIME) };
+  return { name, type: 'dir', bytes: 0, attributes, content: Buffer.alloc(0), subtree };
 }
 
 /** As Date writes it: Go leaves out the zeros at the end of a fraction. */

@@ -116,7 +116,7 @@ export function componentSink(
     async receipt(ctx) {
       assert(!closed, 'a receipt is given once');
       closed = true;
-      const tree = await writeTree(ctx, writer, spool.sorted());
+      const tree = await writeTree(ctx, { writer, trees: repository.trees }, spool.sorted());
       await writer.flush(ctx);
       await repository.indexes.save(ctx);
       await lock.assertHeld(ctx);

@@ -72,7 +72,8 @@ test('any names of parts come back from folders, in byte order, also by prefix',
         for (const name of names) {
           await spool.add(ctx, [{ name, bytes: 3, content: sha256(Buffer.from(name)), attributes: undefined }]);
         }
-        const source = sourceOf(await writeTree(ctx, writer, spool.sorted()), read);
+        const trees = treeReader(read);
+        const source = sourceOf(await writeTree(ctx, { writer, trees }, spool.sorted()), read);
         const wanted = names.toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
         assert.deepEqual(await Array.fromAsync(source.parts(ctx), ({ name }) => name), wanted);
         for (const start of [prefix, ...names.slice(0, 3).map((name) => name.slice(0, 2))]) {
@@ -90,12 +91,47 @@ test('any names of parts come back from folders, in byte order, also by prefix',
   );
 });
 
+test('what was just written is known as it would be read', async () => {
+  const attributes = fc.record({
+    mode: fc.nat(0o7777),
+    uid: fc.nat(2 ** 31),
+    gid: fc.nat(2 ** 31),
+    mtime: fc
+      .date({ min: new Date(0), max: new Date('9999-12-31'), noInvalidDate: true })
+      .map((at) => at.toISOString()),
+  });
+  const part = fc.record({
+    name: partName,
+    bytes: fc.nat(),
+    content: fc.uint8Array({ minLength: 32, maxLength: 32 }).map((id) => Buffer.from(id)),
+    attributes: fc.option(attributes, { nil: undefined }),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.uniqueArray(part, { maxLength: 20, selector: ({ name }) => name }), async (parts) => {
+      const { writer, read } = heap();
+      await using spool = partSpool();
+      await spool.add(ctx, parts);
+      const trees = treeReader(() => Promise.reject(new Error('nothing is read')));
+      const tree = await writeTree(ctx, { writer, trees }, spool.sorted());
+      await sameFolders(tree, trees, treeReader(read));
+    }),
+  );
+});
+
+async function sameFolders(tree: Buffer, known: Trees, read: Trees): Promise<void> {
+  const [a, b] = await Promise.all([known.load(ctx, tree), read.load(ctx, tree)]);
+  assert.deepEqual(a.entries, b.entries);
+  for (const { node } of b.entries) if (node.subtree) await sameFolders(node.subtree, known, read);
+}
+
 test('a folder that takes too many bytes is refused, however few characters they are', async () => {
   const part: PartEntry = { name: '€'.repeat(1000), bytes: 0, content: Buffer.alloc(0), attributes: undefined };
   async function* parts(): AsyncIterable<readonly PartEntry[]> {
     yield [part];
   }
-  const written = (bytesMax: number): Promise<Buffer> => writeTree(ctx, heap().writer, parts(), bytesMax);
+  const { writer, read } = heap();
+  const written = (bytesMax: number): Promise<Buffer> =>
+    writeTree(ctx, { writer, trees: treeReader(read) }, parts(), bytesMax);
   await assert.rejects(written(3000), (error) => isFailure(error, 'value-too-large'));
   await written(4000);
 });
@@ -139,6 +175,7 @@ test('a walk reads many small folders at a time, and few large ones', async () =
       bytes -= size;
       return await empty.load(within, id);
     },
+    enter: () => assert.fail('nothing is written here'),
   });
   const ids = sizes.map((_, i) => sha256(Buffer.from(`${i}`)));
   repository.indexes.blobs.add(

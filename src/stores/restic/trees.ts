@@ -3,7 +3,7 @@
 import { byteOrder } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import { dirJson, fileJson, parseTree, type TreeNode, treeBlob } from './nodes.ts';
+import { dirJson, dirNode, fileJson, fileNode, parseTree, type TreeNode, treeBlob } from './nodes.ts';
 import type { PartEntry } from './spool.ts';
 import type { Writer } from './writer.ts';
 
@@ -12,6 +12,12 @@ const FILE_MARK = '%file-';
 const FOLDER_MARK = '%folder-';
 /** A folder is one blob, and in memory whole. */
 const FOLDER_BYTES_MAX = 96 * 1024 * 1024;
+
+/** Where folders go: into the repository, and to those who look at them soon after. */
+interface Folders {
+  readonly writer: Writer;
+  readonly trees: Pick<Trees, 'enter'>;
+}
 
 interface OpenFolder {
   readonly name: string;
@@ -25,7 +31,7 @@ interface OpenFolder {
  */
 export async function writeTree(
   ctx: Context,
-  writer: Writer,
+  to: Folders,
   parts: AsyncIterable<readonly PartEntry[]>,
   folderBytesMax = FOLDER_BYTES_MAX,
 ): Promise<Buffer> {
@@ -34,7 +40,7 @@ export async function writeTree(
     while (open.length > depth) {
       const folder = open.pop();
       if (!folder) return;
-      const id = await writeFolder(ctx, writer, folder, folderBytesMax);
+      const id = await writeFolder(ctx, to, folder, folderBytesMax);
       open.at(-1)?.folders.push({ name: folder.name, id });
     }
   }
@@ -57,43 +63,48 @@ export async function writeTree(
   }
   await closeTo(1);
   const [root] = open;
-  return await writeFolder(ctx, writer, root ?? { name: '', files: [], folders: [] }, folderBytesMax);
+  return await writeFolder(ctx, to, root ?? { name: '', files: [], folders: [] }, folderBytesMax);
 }
 
 /** The outermost folder of a point: a folder per component, and the manifest. */
 export async function writeRoot(
   ctx: Context,
-  writer: Writer,
+  to: Folders,
   components: readonly { name: string; tree: Buffer }[],
   manifest: PartEntry,
 ): Promise<Buffer> {
   const folders = components.map(({ name, tree }) => ({ name, id: tree }));
-  return await writeFolder(ctx, writer, { name: '', files: [manifest], folders }, FOLDER_BYTES_MAX);
+  return await writeFolder(ctx, to, { name: '', files: [manifest], folders }, FOLDER_BYTES_MAX);
 }
 
 async function writeFolder(
   ctx: Context,
-  writer: Writer,
+  { writer, trees }: Folders,
   { name: own, files, folders }: OpenFolder,
   bytesMax: number,
 ): Promise<Buffer> {
   const taken = new Set(folders.map((folder) => folder.name));
   const entries = folders.map(({ name: plain, id }) => {
     const name = Buffer.from(looksMarked(plain) ? FOLDER_MARK + plain : plain);
-    return { name, json: dirJson(name, id) };
+    return { json: dirJson(name, id), node: dirNode(name, id) };
   });
-  for (const { name: plain, bytes, content, attributes } of files) {
-    const name = Buffer.from(looksMarked(plain) || taken.has(plain) ? FILE_MARK + plain : plain);
-    entries.push({ name, json: fileJson(name, bytes, content, attributes) });
+  for (const file of files) {
+    const name = Buffer.from(looksMarked(file.name) || taken.has(file.name) ? FILE_MARK + file.name : file.name);
+    entries.push({ json: fileJson(name, file.bytes, file.content, file.attributes), node: fileNode(name, file) });
   }
-  entries.sort((a, b) => Buffer.compare(a.name, b.name));
+  entries.sort((a, b) => Buffer.compare(a.node.name, b.node.name));
   const bytes = entries.reduce((sum, { json }) => sum + Buffer.byteLength(json), 0);
   if (bytes > bytesMax) {
     throw new Failure('value-too-large', `folder '${own}' with ${entries.length} entries takes ${bytes} bytes`, {
       hint: 'a folder takes about 300 000 files, or a file of 1.4 TiB: spread them over more folders',
     });
   }
-  return await writer.addBlob(ctx, 'tree', treeBlob(entries.map(({ json }) => json)));
+  const id = await writer.addBlob(ctx, 'tree', treeBlob(entries.map(({ json }) => json)));
+  trees.enter(
+    id,
+    entries.map(({ node }) => node),
+  );
+  return id;
 }
 
 function looksMarked(name: string): boolean {
@@ -113,6 +124,8 @@ export interface FolderEntry {
 export interface Trees {
   /** 'checksum' or 'missing' when the tree can't be read, 'malformed' when it is hostile. */
   load(ctx: Context, id: Buffer): Promise<Folder>;
+  /** Takes a tree that was just written, in the order of its entries, so that it need not be read. */
+  enter(id: Buffer, nodes: readonly TreeNode[]): void;
 }
 
 const CACHED_ENTRIES_MAX = 100_000;
@@ -139,6 +152,10 @@ export function treeReader(readBlob: (ctx: Context, id: Buffer) => Promise<Buffe
   }
 
   return {
+    enter(id, nodes) {
+      const hex = id.toString('hex');
+      if (!cached.has(hex)) enter(hex, folderOf(nodes));
+    },
     async load(ctx, id) {
       const hex = id.toString('hex');
       const found = cached.get(hex);
