@@ -78,15 +78,26 @@ export function recoveryKit(
   const places = stores
     .map(({ name, url, key }) => `  ${name}: ${url}${key === null ? '' : `, opened by key ${key.slice(0, 8)}`}`)
     .join('\n');
-  return `Recovery kit of stack ${stack}: keep these three things away from this machine.
-1. The password of the store. Without it nobody can read the backups, you included.
-2. The configuration, ${file}.
-3. Where the stores are:
-${places}
-With them, on any machine: lifeboat restore latest
-Without Lifeboat: restic -r STORE restore latest --target DIR, then pg_restore and redis-server
-(docs/recover-without-lifeboat.md has each step).
-Drills and lifeboat status tell when it no longer opens a store; lifeboat keys kit then prints a new one.`;
+  const keyed = stores.some(({ key }) => key !== null);
+  const plain = stores.some(({ key }) => key === null);
+  const things = [
+    ...(keyed ? ['The password of the store. Without it nobody can read the backups, you included.'] : []),
+    `The configuration, ${file}.`,
+    `Where the stores are:\n${places}`,
+  ];
+  return [
+    `Recovery kit of stack ${stack}: keep these ${things.length} things away from this machine.`,
+    ...things.map((thing, at) => `${at + 1}. ${thing}`),
+    'With them, on any machine: lifeboat restore latest',
+    ...(keyed
+      ? ['Without Lifeboat: restic -r STORE restore latest --target DIR, then pg_restore and redis-server']
+      : []),
+    ...(plain ? ['Without Lifeboat, from a plain store: gunzip, then psql and redis-server'] : []),
+    '(docs/recover-without-lifeboat.md has each step).',
+    ...(keyed
+      ? ['Drills and lifeboat status tell when it no longer opens a store; lifeboat keys kit then prints a new one.']
+      : []),
+  ].join('\n');
 }
 
 function indented(value: unknown): string {
