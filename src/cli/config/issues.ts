@@ -22,10 +22,16 @@ export function tellingIssue(issues: readonly Issue[]): Issue | undefined {
   return { ...issue, message: [...new Set(forms.map(messageOf))].join(', or ') };
 }
 
-/** Zod's own words begin with what goes without saying. */
-export function messageOf({ message }: Issue): string {
-  const text = message.replace(/^Invalid input: /, '');
+/** Zod's own words begin with what goes without saying, and call what is not there undefined. */
+export function messageOf(issue: Issue): string {
+  if (isMissing(issue)) return 'this key is missing';
+  const text = issue.message.replace(/^Invalid input: /, '');
   return text.charAt(0).toLowerCase() + text.slice(1);
+}
+
+/** A key that has to be there is not. */
+export function isMissing({ code, message }: Issue): boolean {
+  return code === 'invalid_type' && message.endsWith('received undefined');
 }
 
 /** How far into the value all was well. */

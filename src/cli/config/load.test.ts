@@ -112,7 +112,29 @@ const WRONG: readonly [title: string, change: (text: string) => string, message:
     (t) => t.replace('s3://shop-backups/prod, region: us-east-1', '/backup/a/'),
     /is the same place as store/,
   ],
-  ['a secret of an unknown kind', (t) => t.replace('host: db', `host: "\${evn:X}"`), /\$\{evn:…\} is not known/, /env/],
+  [
+    'a secret of an unknown kind',
+    (t) => t.replace('host: db', `host: "\${evn:X}"`),
+    /:6: components\.main-db\.host: \$\{evn:…\} is not known/,
+    /\{env:/,
+  ],
+  [
+    'a key that is missing',
+    (t) => t.replace('format: restic, ', ''),
+    /:3: stores\.local\.format: this key is missing$/,
+  ],
+  [
+    'a missing key that is misspelt',
+    (t) => t.replace('kind: redis', 'knid: redis'),
+    /:7: .*knid: this key is not/,
+    /kind/,
+  ],
+  [
+    'the same of a store',
+    (t) => t.replace('bucket: /backup/a', 'bukket: /backup/a'),
+    /:3: .*bukket: this key/,
+    /bucket/,
+  ],
 ];
 
 for (const [title, change, message, hint] of WRONG) {
@@ -120,11 +142,7 @@ for (const [title, change, message, hint] of WRONG) {
     const ctx = testContext({ env: {} });
     const text = change(GOOD);
     assert.notEqual(text, GOOD);
-    const use = async (): Promise<unknown> => {
-      const config = await parseConfig(ctx, text, 'lifeboat.yaml');
-      return await config.components[0]?.settings(ctx);
-    };
-    await assert.rejects(use, (error) => {
+    await assert.rejects(parseConfig(ctx, text, 'lifeboat.yaml'), (error) => {
       assert.ok(isFailure(error, 'settings-invalid'), String(error));
       assert.match(error.message, message);
       if (hint) assert.match(error.hint ?? '', hint);

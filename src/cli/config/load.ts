@@ -8,11 +8,11 @@ import { Failure, systemCode } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { nearest } from '../../core/settings.ts';
 import { bucketPlugin, driverPlugin, formatPlugin } from '../plugins.ts';
-import { messageOf, tellingIssue } from './issues.ts';
+import { isMissing, messageOf, tellingIssue } from './issues.ts';
 import type { ComponentConfig, Config, StoreConfig } from './model.ts';
 import { checkReferences } from './references.ts';
 import { componentCommon, configSchema, storeCommon } from './schema.ts';
-import { asksOthers, PLACEHOLDER, resolveSecrets, variablesIn } from './secrets.ts';
+import { asksOthers, checkPlaceholders, PLACEHOLDER, resolveSecrets, variablesIn } from './secrets.ts';
 
 /** Where lifeboat.yaml is looked for when it is not named. */
 export const CONFIG_FILES = ['lifeboat.yaml', '/etc/lifeboat/lifeboat.yaml'] as const;
@@ -80,24 +80,37 @@ function parseYaml(text: string, file: string): YamlSource {
     check(schema, value, path, known = []) {
       const result = schema.safeParse(value);
       if (result.success) return result.data;
-      throw firstProblem(result.error, path, problem, [...known, ...shapeOf(schema)]);
+      throw firstProblem(result.error, { value, path, problem, known: [...known, ...shapeOf(schema)] });
     },
   };
 }
 
-function firstProblem(
-  error: z.ZodError,
-  path: Path,
-  problem: YamlSource['problem'],
-  known: readonly string[],
-): Failure {
+interface Block {
+  readonly value: unknown;
+  readonly path: Path;
+  readonly known: readonly string[];
+  readonly problem: YamlSource['problem'];
+}
+
+function firstProblem(error: z.ZodError, { value, path, known, problem }: Block): Failure {
   const issue = tellingIssue(error.issues);
   if (!issue) return problem(path, 'is not valid');
   const at = [...path, ...issue.path.map((step) => (typeof step === 'number' ? step : String(step)))];
-  if (issue.code !== 'unrecognized_keys') return problem(at, messageOf(issue));
-  const [key = ''] = issue.keys;
-  const near = nearest(key, issue.path.length === 0 ? known : knownAt(path, issue.path));
-  return problem([...at, key], 'this key is not known', near ? `did you mean ${near}?` : undefined);
+  if (issue.code === 'unrecognized_keys') {
+    const [key = ''] = issue.keys;
+    return unknownKey(problem, [...at, key], issue.path.length === 0 ? known : knownAt(path, issue.path));
+  }
+  const [missing = ''] = isMissing(issue) && issue.path.length === 1 ? issue.path : [];
+  const others = Object.keys(z.record(z.string(), z.unknown()).safeParse(value).data ?? {});
+  const misspelt = nearest(String(missing), missing === '' ? [] : others.filter((key) => !known.includes(key)));
+  return misspelt === null
+    ? problem(at, messageOf(issue))
+    : unknownKey(problem, [...path, misspelt], [String(missing)]);
+}
+
+function unknownKey(problem: YamlSource['problem'], at: Path, known: readonly string[]): Failure {
+  const near = nearest(String(at.at(-1)), known);
+  return problem(at, 'this key is not known', near ? `did you mean ${near}?` : undefined);
 }
 
 /** The keys of the part of the configuration that lies deeper than its own block. */
@@ -142,10 +155,9 @@ async function parseStore(
     format: source.check(format.settings, { ...without(settings, bucketKeys), stack: top.stack }, path, known),
   });
   for (const key of Object.keys(own)) {
-    if (known.includes(key)) continue;
-    const near = nearest(key, known);
-    throw source.problem([...path, key], 'this key is not known', near ? `did you mean ${near}?` : undefined);
+    if (!known.includes(key)) throw unknownKey(source.problem, [...path, key], known);
   }
+  checkReferred(source, path, own);
   split(standIns(own));
   return {
     name,
@@ -169,6 +181,7 @@ async function parseComponent(source: YamlSource, name: string, raw: unknown): P
   });
   const own = without(block, Object.keys(componentCommon.shape));
   const known = Object.keys(componentCommon.shape);
+  checkReferred(source, path, own);
   source.check(plugin.settings, standIns(own), path, known);
   return {
     name,
@@ -181,6 +194,17 @@ async function parseComponent(source: YamlSource, name: string, raw: unknown): P
       return resolved;
     },
   };
+}
+
+/** What a placeholder names is had when it is needed; that there is such a kind of them is checked at once. */
+function checkReferred(source: YamlSource, path: Path, own: Readonly<Record<string, unknown>>): void {
+  for (const [key, value] of Object.entries(own)) {
+    try {
+      checkPlaceholders(value);
+    } catch (error) {
+      throw error instanceof Failure ? source.problem([...path, key], error.message, error.hint) : error;
+    }
+  }
 }
 
 /** The same shape with each placeholder replaced by a word, to check the shape before any secret is known. */

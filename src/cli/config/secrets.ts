@@ -35,6 +35,11 @@ export function variablesIn(value: unknown): readonly string[] {
   });
 }
 
+/** Whether there is such a thing as each placeholder names; nothing is resolved. */
+export function checkPlaceholders(value: unknown): void {
+  for (const [, scheme = ''] of (JSON.stringify(value) ?? '').matchAll(PLACEHOLDER)) resolverOf(scheme);
+}
+
 /** A copy of `value` with every placeholder replaced. `path` names where it stands, for messages. */
 export async function resolveSecrets(ctx: Context, value: unknown, path: string): Promise<unknown> {
   if (typeof value === 'string') return await resolveText(ctx, value, path);
@@ -53,16 +58,8 @@ async function resolveText(ctx: Context, text: string, path: string): Promise<st
   let end = 0;
   for (const match of text.matchAll(PLACEHOLDER)) {
     const [whole, scheme = '', argument = ''] = match;
-    const resolve = Object.hasOwn(RESOLVERS, scheme) ? RESOLVERS[scheme] : undefined;
-    if (!resolve) {
-      const near = nearest(scheme, Object.keys(RESOLVERS));
-      const known = Object.keys(RESOLVERS).join(', ');
-      throw new Failure('settings-invalid', `${path}: \${${scheme}:…} is not known; known: ${known}`, {
-        hint: near ? `did you mean \${${near}:…}?` : undefined,
-      });
-    }
     try {
-      result += text.slice(end, match.index) + (await resolve(ctx, argument));
+      result += text.slice(end, match.index) + (await resolverOf(scheme)(ctx, argument));
     } catch (cause) {
       const { code, hint } = isFailure(cause) ? cause : { code: 'settings-invalid' as const, hint: undefined };
       throw new Failure(code, `${path}: ${messageOf(cause)}`, { cause, hint });
@@ -70,6 +67,16 @@ async function resolveText(ctx: Context, text: string, path: string): Promise<st
     end = match.index + whole.length;
   }
   return result + text.slice(end);
+}
+
+function resolverOf(scheme: string): Resolve {
+  const resolve = Object.hasOwn(RESOLVERS, scheme) ? RESOLVERS[scheme] : undefined;
+  if (resolve) return resolve;
+  const near = nearest(scheme, Object.keys(RESOLVERS));
+  const known = Object.keys(RESOLVERS).join(', ');
+  throw new Failure('settings-invalid', `\${${scheme}:…} is not known; known: ${known}`, {
+    hint: near ? `did you mean \${${near}:…}?` : undefined,
+  });
 }
 
 async function fromEnv(ctx: Context, name: string): Promise<string> {
