@@ -3,6 +3,7 @@
 import { Failure, messageOf } from '../core/errors.ts';
 import type { CapturedComponent, Context, Probe, RecoveryPoint, Selection, Verdict } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
+import { nearest } from '../core/settings.ts';
 import { type Estimate, type Estimator, estimator } from './estimate.ts';
 import { heldBy, heldIn, type NamedStore, PARALLEL_DEFAULT, type StackComponent } from './model.ts';
 import { dependencies, waves } from './order.ts';
@@ -109,7 +110,10 @@ function choose(request: RestoreRequest): { chosen: readonly StackComponent[]; w
   const held = heldBy(point);
   const names = only ?? held.filter((name) => components.some((each) => each.name === name));
   for (const name of Object.keys(to)) {
-    if (!names.includes(name)) throw new Failure('usage', `${name} has a target but is not restored`);
+    if (names.includes(name)) continue;
+    const near = nearest(name, names);
+    const hint = near ? `did you mean ${near}?` : `restored are: ${names.join(', ')}`;
+    throw new Failure('usage', `${name} has a target but is not restored`, { hint });
   }
   const chosen = names.map((name) => {
     const item = components.find((each) => each.name === name);

@@ -142,8 +142,8 @@ describe('a restore', () => {
     assert.equal(done.verdict, 'pass');
     assert.deepEqual([...other.data], [['a', '1']]);
     assert.deepEqual([...live.data], [['a', 'changed since']]);
-    const elsewhere = { ...request, to: { cache: 'kv://other' } };
-    await assert.rejects(restorePoint(ctx, elsewhere), (error) => isFailure(error, 'usage'));
+    const elsewhere = { ...request, to: { bd: 'kv://other' } };
+    await assert.rejects(restorePoint(ctx, elsewhere), { code: 'usage', hint: 'did you mean db?' });
   });
 
   test('does what was shown: data that came into the target since is not replaced', async () => {
