@@ -1,8 +1,9 @@
 import { readlinkSync } from 'node:fs';
 import { hostname, type as systemName } from 'node:os';
+import { lineBatchesOf } from '../../core/bytes.ts';
 import { INVENTORY_PART } from '../../core/inventory.ts';
 import type { Capture, Context, InventoryLine, InventoryReader, Sink, Source } from '../../core/model.ts';
-import { ENTRIES_PART, type Entry, entryBatchesOf, entryLine, inventoryLine, metadataOf } from './entries.ts';
+import { ENTRIES_PART, type Entry, entryLine, inventoryLine, metadataOf, nameInLine } from './entries.ts';
 import { GONE, unlessGone } from './failures.ts';
 import { digestingIntake, type Earlier, eachInto, type Intake, storingIntake } from './intake.ts';
 import { linkTable } from './links.ts';
@@ -130,32 +131,33 @@ interface EntriesBefore extends AsyncDisposable {
   of(found: readonly Found[]): Promise<Earlier>;
 }
 
-/** Walks an earlier point's entries in step with the disk. */
+/** Walks the lines of an earlier point in step with the disk. */
 function entriesBefore(ctx: Context, previous: Source): EntriesBefore {
-  const batches = entryBatchesOf(ctx, previous)[Symbol.asyncIterator]();
-  let batch: readonly Entry[] = [];
+  const where = `${previous.point}/${previous.component}`;
+  const batches = lineBatchesOf(previous.get(ctx, ENTRIES_PART))[Symbol.asyncIterator]();
+  let lines: readonly string[] = [];
   let at = 0;
-  /** The first entry that does not come before the name. */
-  async function from(name: string): Promise<Entry | undefined> {
+  async function lineOf(wanted: string): Promise<string | undefined> {
     for (;;) {
-      for (; at < batch.length; at++) {
-        const entry = batch[at];
-        if (entry && entry.name >= name) return entry;
+      for (; at < lines.length; at++) {
+        const line = lines[at] ?? '';
+        const name = nameInLine(line, where);
+        if (name >= wanted) return name === wanted ? line : undefined;
       }
       const next = await batches.next();
       if (next.done) return undefined;
-      batch = next.value;
+      lines = next.value;
       at = 0;
     }
   }
   return {
     async of(found) {
-      const entries = new Map<string, Entry>();
+      const earlier = new Map<string, string>();
       for (const { name } of found) {
-        const entry = await from(name);
-        if (entry?.name === name) entries.set(name, entry);
+        const line = await lineOf(name);
+        if (line !== undefined) earlier.set(name, line);
       }
-      return entries;
+      return earlier;
     },
     async [Symbol.asyncDispose]() {
       await batches.return?.();

@@ -11,6 +11,9 @@ export const ENTRIES_PART = 'entries.ndjson';
 /** In an error. */
 const LINE_SHOWN = 200;
 const REQUIRED_FIELDS = 6;
+const NAME_WITHOUT_ESCAPES = /^\{"name":"([^"\\]*)"/;
+const DIGEST_FIELD = ',"sha256":"';
+const DIGEST_CHARS = 64;
 
 /** The years 0 to 9999, beyond which other readers of a store know no times. File systems do. */
 const MTIME_NS_MIN = BigInt(Date.parse('0000-01-01T00:00:00Z')) * 1_000_000n;
@@ -41,9 +44,31 @@ export interface Seen {
   readonly ctime_ns: string;
 }
 
-/** The same text for the same entry. */
+/** The same text for the same entry, by hand: there are millions of them. */
 export function entryLine({ name, type, mode, uid, gid, mtime_ns, bytes, sha256, target, seen }: Entry): string {
-  return `${JSON.stringify({ name, type, mode, uid, gid, mtime_ns, bytes, sha256, target, seen })}\n`;
+  let line = `{"name":${JSON.stringify(name)},"type":"${type}","mode":${mode},"uid":${uid},"gid":${gid}`;
+  line += `,"mtime_ns":"${mtime_ns}"`;
+  if (bytes !== undefined) line += `,"bytes":${bytes}`;
+  if (sha256 !== undefined) line += `${DIGEST_FIELD}${sha256}"`;
+  if (target !== undefined) line += `,"target":${JSON.stringify(target)}`;
+  if (seen) line += `,"seen":{"ino":"${seen.ino}","ctime_ns":"${seen.ctime_ns}"}`;
+  return `${line}}\n`;
+}
+
+/** The name in a line that `entryLine` made; 'malformed' when there is none. */
+export function nameInLine(line: string, where: string): string {
+  return NAME_WITHOUT_ESCAPES.exec(line)?.[1] ?? parseEntry(line, where).name;
+}
+
+/**
+ * The entry of a file that is as it was when this line was made of it, null when it may be another one. All but the
+ * digest is told by the file itself: what the line says besides is not parsed but made again.
+ */
+export function entryUnlessChanged(name: string, stat: BigIntStats, line: string): Entry | null {
+  const at = line.indexOf(DIGEST_FIELD) + DIGEST_FIELD.length;
+  const sha256 = line.slice(at, at + DIGEST_CHARS);
+  const entry = { ...fileEntry(name, stat), bytes: Number(stat.size), sha256, seen: seenOf(stat) };
+  return isDigest(sha256) && entryLine(entry) === `${line}\n` ? entry : null;
 }
 
 /** Checks every line: the store is untrusted. Names ascend, so no two are the same. */
@@ -95,7 +120,7 @@ function isEntry(value: unknown): value is Entry {
     isCount(gid) &&
     isNanoseconds(mtime_ns) &&
     (bytes === undefined || isCount(bytes)) &&
-    (sha256 === undefined || (typeof sha256 === 'string' && /^[0-9a-f]{64}$/.test(sha256))) &&
+    (sha256 === undefined || (typeof sha256 === 'string' && isDigest(sha256))) &&
     (target === undefined || typeof target === 'string') &&
     (seen === undefined || isSeen(seen))
   );
@@ -113,6 +138,10 @@ function isObject(value: unknown): value is Partial<Record<keyof Entry | keyof S
 
 function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isDigest(text: string): boolean {
+  return /^[0-9a-f]{64}$/.test(text);
 }
 
 function isNanoseconds(value: unknown): boolean {
@@ -135,8 +164,12 @@ export function fileEntry(name: string, stat: BigIntStats): Entry {
   return { name, ...metadataOf(stat), type: 'file' };
 }
 
+export function seenOf({ ino, ctimeNs }: BigIntStats): Seen {
+  return { ino: String(ino), ctime_ns: String(ctimeNs) };
+}
+
 /** In nanoseconds. */
-export function mtimeOf({ mtimeNs }: Pick<BigIntStats, 'mtimeNs'>): string {
+function mtimeOf({ mtimeNs }: Pick<BigIntStats, 'mtimeNs'>): string {
   if (mtimeNs < MTIME_NS_MIN) return String(MTIME_NS_MIN);
   return String(mtimeNs > MTIME_NS_MAX ? MTIME_NS_MAX : mtimeNs);
 }

@@ -4,7 +4,7 @@
 import { keepAll, putAll } from '../../core/many-parts.ts';
 import type { Context, KeptPart, Sink, Source, WholePart } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
-import { attributesOf, type Entry, fileEntry, mtimeOf } from './entries.ts';
+import { attributesOf, type Entry, entryUnlessChanged, fileEntry, seenOf } from './entries.ts';
 import { partOf } from './names.ts';
 import { type FileRead, type FileReader, WHOLE_BYTES_MAX, type WholeFile } from './read.ts';
 import type { Found } from './walk.ts';
@@ -18,8 +18,8 @@ const GROUP_BYTES = 1024 * 1024;
 /** A file that was changed this short a time ago may change again without its times telling. */
 const SETTLED_NS = 2_000_000_000n;
 
-/** What an earlier point says, by name. */
-export type Earlier = ReadonlyMap<string, Entry>;
+/** The lines of an earlier point, by name. */
+export type Earlier = ReadonlyMap<string, string>;
 
 /** Entries tell of files as they were when they were read. */
 export interface Intake {
@@ -41,11 +41,11 @@ export function storingIntake(ctx: Context, { sink, reader, warnings, previous }
   const memory = Buffer.allocUnsafeSlow(GROUP_BYTES + WHOLE_BYTES_MAX);
 
   /** What is to be kept of an unchanged file. */
-  function unchanged(found: Found, earlier: Earlier): { entry: Entry; part: KeptPart } | null {
-    const before = earlier.get(found.name);
-    if (!before || !previous || !isUnchanged(found, before)) return null;
-    const entry = { ...before, ...fileEntry(found.name, found.stat) };
-    const name = partOf(entry.name);
+  function unchanged({ name: path, stat }: Found, earlier: Earlier): { entry: Entry; part: KeptPart } | null {
+    const line = earlier.get(path);
+    const entry = line === undefined ? null : entryUnlessChanged(path, stat, line);
+    if (!entry || !previous) return null;
+    const name = partOf(path);
     const { point, component } = previous;
     const from = { name, bytes: entry.bytes ?? 0, point, component };
     return { entry, part: { name, from, meta: { attributes: attributesOf(entry) } } };
@@ -194,15 +194,5 @@ function entryOf(name: string, { stat, changed, bytes, sha256 }: Sum, readAt: Da
   // As of the moment before it was read: what changes it later changes its times as well.
   const settled = stat.ctimeNs + SETTLED_NS < BigInt(readAt.getTime()) * 1_000_000n;
   if (changed || !settled || BigInt(bytes) !== stat.size) return entry;
-  return { ...entry, seen: { ino: String(stat.ino), ctime_ns: String(stat.ctimeNs) } };
-}
-
-function isUnchanged({ stat }: Found, { type, seen, mtime_ns, bytes = -1 }: Entry): boolean {
-  return (
-    type === 'file' &&
-    seen?.ino === String(stat.ino) &&
-    seen.ctime_ns === String(stat.ctimeNs) &&
-    mtime_ns === mtimeOf(stat) &&
-    BigInt(bytes) === stat.size
-  );
+  return { ...entry, seen: seenOf(stat) };
 }
