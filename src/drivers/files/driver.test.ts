@@ -240,7 +240,7 @@ test('an unreadable file fails the capture by name', {
 }, async () => {
   const root = filledRoot();
   chmodSync(join(root, 'app/main.conf'), 0);
-  await assert.rejects(captured(root), { code: 'denied', message: /main\.conf/ });
+  await assert.rejects(captured(root), { code: 'denied', message: /main\.conf/, hint: /exclude/ });
 });
 
 test('chosen files are restored beside others, and never over them unless told', async () => {

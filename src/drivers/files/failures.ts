@@ -38,7 +38,9 @@ export function explained(label: string, cause: unknown): unknown {
   if (code === 'EBUSY')
     return new Failure('blocked', `${label} is in use by the system, as a mount perhaps`, { cause });
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
-    return new Failure('denied', `${label}: the system refuses access (${code})`, { cause });
+    const way = 'let this user in; a capture can leave it out by exclude';
+    const hint = code === 'EROFS' ? 'its disk is mounted read-only' : way;
+    return new Failure('denied', `${label}: the system refuses access (${code})`, { cause, hint });
   }
   return cause;
 }
