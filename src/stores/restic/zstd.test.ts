@@ -24,6 +24,16 @@ test('what was compressed comes back, whatever its size, and is what other progr
   }
 });
 
+test('large blobs are searched with a larger table at the usual level, and are as other programs write them', () => {
+  const words = randomBytes(4096).toString('hex').match(/.{8}/g) ?? [];
+  const plain = Buffer.from(Array.from(randomBytes(120_000), (byte, i) => words[byte * 4 + (i % 4)]).join(' '));
+  const params = { [constants.ZSTD_c_compressionLevel]: 2, [constants.ZSTD_c_windowLog]: 18 };
+  const wide = zstdCompressSync(plain, { params: { ...params, [constants.ZSTD_c_hashLog]: 17 } });
+  assert.ok(compress(plain, 2).equals(wide) && !wide.equals(zstdCompressSync(plain, { params })));
+  const small = plain.subarray(0, 200_000);
+  assert.ok(compress(small, 2).equals(zstdCompressSync(small, { params })));
+});
+
 test('what was decompressed stays as it is when more is', () => {
   const frames = [text(500), text(500)].map((plain) => ({ plain, frame: Buffer.from(compress(plain, 3)) }));
   const opened = frames.map(({ frame }) => decompress(frame, 1000));

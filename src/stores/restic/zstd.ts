@@ -14,23 +14,35 @@ const RATIO_USUAL = 8;
 
 /** 256 KiB back, a match is still in the processor's cache (docs/adr/0003-compression-level.md). */
 const WINDOW_LOG = 18;
+/** What is larger, zstd compresses with other tables at the same level. */
+const SMALL_BYTES_MAX = 256 * 1024;
+/** Of large blobs at level 2: twice what that level has, to find again what the smaller window loses. */
+const HASH_LOG = 17;
+const ZSTDS_OWN = 0;
 
 /** Works on one whole frame. Null when the result is larger than `bytesMax`, or is not all that the frame asks for. */
 type Engine = (data: Uint8Array, bytesMax: number) => Buffer | null;
 
 let decompressor: Engine | null | undefined;
-const compressors = new Map<number, Engine | null>();
+/** By level. */
+const compressors = { small: new Map<number, Engine | null>(), large: new Map<number, Engine | null>() };
 
 /** The result is valid until the next call in this thread. */
 export function compress(data: Uint8Array, level: number): Buffer {
-  const params = { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_windowLog]: WINDOW_LOG };
+  const isLarge = data.length > SMALL_BYTES_MAX;
+  const params = {
+    [constants.ZSTD_c_compressionLevel]: level,
+    [constants.ZSTD_c_windowLog]: WINDOW_LOG,
+    [constants.ZSTD_c_hashLog]: isLarge && level === 2 ? HASH_LOG : ZSTDS_OWN,
+  };
   const bytesMax = data.length + (data.length >> 8) + 1024;
   if (bytesMax < OUTPUT_BYTES_MAX) {
-    let engine = compressors.get(level);
-    if (engine === undefined) compressors.set(level, (engine = engineOf(createZstdCompress({ params }))));
+    const kept = isLarge ? compressors.large : compressors.small;
+    let engine = kept.get(level);
+    if (engine === undefined) kept.set(level, (engine = engineOf(createZstdCompress({ params }))));
     const frame = engine?.(data, bytesMax);
     if (frame) return frame;
-    if (engine) compressors.delete(level);
+    if (engine) kept.delete(level);
   }
   // One output buffer a little over the input: the default of 16 KiB pieces costs more than the compression.
   return zstdCompressSync(data, { chunkSize: bytesMax, params });
