@@ -4,7 +4,7 @@ import { Failure } from '../core/errors.ts';
 import { timeOfId } from '../core/manifest.ts';
 import type { RecoveryPoint } from '../core/model.ts';
 import { heldBy, heldIn, SAFETY_PLAN } from './model.ts';
-import type { PointView } from './points.ts';
+import { byBeginning, type PointView } from './points.ts';
 
 /** How many of each are kept. A point may be kept by several rules. */
 export interface KeepRules {
@@ -54,7 +54,9 @@ type Keep = (view: PointView | undefined, why: string) => void;
 /** What no rule may remove: for each component the newest point that holds it, and the newest that was proved to. */
 function guard(sorted: readonly PointView[], keep: Keep): void {
   for (const view of sorted) if (view.unreadableProofs) keep(view, 'its proofs can not be read');
-  const taken = sorted.filter(({ point }) => point.plan !== SAFETY_PLAN);
+  const taken = sorted
+    .filter(({ point }) => point.plan !== SAFETY_PLAN)
+    .toSorted((a, b) => byBeginning(a.point, b.point));
   for (const name of new Set(taken.flatMap(({ point }) => heldBy(point)))) {
     const holding = taken.filter(({ point }) => heldIn(point, name) !== undefined);
     keep(holding.at(-1), `newest with ${name}`);

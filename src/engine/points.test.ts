@@ -43,6 +43,16 @@ describe('a point is named by', () => {
     fails(views, { components: ['queue'] }, 'missing', /no point holds queue/);
   });
 
+  test('latest: the one begun last, also when it came late and is named after an earlier slot', async () => {
+    const [ctx, store, components] = [testContext(), named('a', disk()), [kv('db', kvServer({ a: '1' }))]];
+    for (const slot of ['2026-11-21T08:00:00.000Z', '2026-11-21T02:00:00.000Z']) {
+      await backUp(ctx, { stack: 'shop', plan: 'p', components, stores: [store], slot: new Date(slot) });
+    }
+    const views = await listPoints(ctx, store);
+    const latest = choosePoint(views, 'shop', { components: ['db'] });
+    assert.deepEqual([latest.point.id, latest.passedOver], ['2026-11-21-020000', []]);
+  });
+
   test('latest-proved: the newest that a drill or a restore has proved', async () => {
     const views = await history();
     assert.equal(choosePoint(views, 'shop', { word: 'latest-proved' }).point.id, '2026-11-20-020000');

@@ -116,13 +116,19 @@ function newest<V extends PointView>(
   for (const view of views) {
     const held = heldBy(view.point);
     const holds = components === undefined ? 0 : components.filter((name) => held.includes(name)).length;
-    if (holds < most || (best && holds === most && view.point.id <= best.point.id)) continue;
+    if (holds < most || (best && holds === most && byBeginning(view.point, best.point) <= 0)) continue;
     [best, most] = [view, holds];
   }
   if (!best || (most === 0 && components !== undefined && components.length > 0))
     throw lacking(views, components, otherwise);
-  const { id } = best.point;
-  return { ...best, passedOver: idsOf(views.filter(({ point }) => point.id > id)) };
+  const { point: chosen } = best;
+  return { ...best, passedOver: idsOf(views.filter(({ point }) => byBeginning(point, chosen) > 0)) };
+}
+
+/** Oldest first. Ids do not tell: a scheduled run that came late is named after its slot. */
+export function byBeginning(a: RecoveryPoint, b: RecoveryPoint): number {
+  const apartMs = Date.parse(a.startedAt) - Date.parse(b.startedAt);
+  return apartMs || (a.id === b.id ? 0 : a.id < b.id ? -1 : 1);
 }
 
 function lacking(

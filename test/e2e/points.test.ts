@@ -121,3 +121,24 @@ components: { uploads: { kind: files, paths: [${join(dir, 'uploads')}] } }
   await run(0, 'verify', '--all', '--read-data');
   assert.deepEqual(await listed(), ids.slice(1));
 });
+
+test('a scheduled run that comes late is named after its slot, and is the newest all the same', async () => {
+  await run(0, 'keys', 'kit');
+  await run(0, 'backup', '--to', 'local');
+  configure(`stack: shop
+stores:
+  local: { format: restic, bucket: ${join(dir, 'local')}, password: "\${file:${secondFile}}" }
+components: { uploads: { kind: files, paths: [${join(dir, 'uploads')}] } }
+plans: { yearly: { schedule: "0 2 1 1 *" } }
+`);
+  const { point } = (await run(0, 'backup', '--plan', 'yearly', '--scheduled', '--json')).json() as {
+    point: { id: string };
+  };
+  assert.match(point.id, /-01-01-020000$/);
+  assert.equal(((await run(0, 'show', '--json')).json() as { id: string }).id, point.id);
+  const status = (await run(0, 'status', '--json')).json() as { components: { point: string }[] };
+  assert.deepEqual(
+    status.components.map((each) => each.point),
+    [point.id],
+  );
+});

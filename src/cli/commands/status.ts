@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 import type { Context, Verdict } from '../../core/model.ts';
 import { kitFinding } from '../../engine/kit.ts';
-import { heldBy } from '../../engine/model.ts';
+import { heldBy, SAFETY_PLAN } from '../../engine/model.ts';
+import { byBeginning } from '../../engine/points.ts';
 import { type Everywhere, type Listing, listEverywhere, noteUnreadable, pointsOf, unreadableJson } from '../across.ts';
 import type { Config } from '../config/model.ts';
 import type { Bind } from '../session.ts';
@@ -10,7 +11,7 @@ import { bytesText, durationText, table } from '../terminal.ts';
 
 interface ComponentStatus {
   readonly name: string;
-  /** The newest point that holds it. */
+  /** The newest point that holds it, but for those that a restore took of what it replaced. */
   readonly point: string | null;
   /** What would be lost if it were gone now. */
   readonly ageMs: number | null;
@@ -99,7 +100,9 @@ async function storesOf(
 const KITS = { pass: 'opens it', unknown: 'not known to open it', fail: 'DOES NOT OPEN IT: lifeboat keys kit' };
 
 function statusOf(ctx: Context, config: Config, points: readonly Everywhere[], name: string): ComponentStatus {
-  const holding = points.filter(({ point }) => point.stack === config.stack && heldBy(point).includes(name));
+  const holding = points
+    .filter(({ point }) => point.stack === config.stack && heldBy(point).includes(name) && point.plan !== SAFETY_PLAN)
+    .toSorted((a, b) => byBeginning(a.point, b.point));
   const newest = holding.at(-1);
   const cut = newest?.point.components[name]?.cut;
   const ageMs = cut ? ctx.now().getTime() - Date.parse(cut.at) : null;
