@@ -20,6 +20,7 @@ import {
   type LogLevel,
   type Session,
 } from './session.ts';
+import { printableLines } from './terminal.ts';
 import { VERSION } from './version.ts';
 
 /** Every command, with what `lifeboat --help` says of it. A module is loaded when its command is called. */
@@ -191,12 +192,12 @@ function session(ctx: Context, running: Running, view: ProgressView): Session {
     print(json, text) {
       view.clear();
       if (globals.json) running.result = json;
-      else process.stdout.write(`${typeof text === 'string' ? text : text()}\n`);
+      else process.stdout.write(`${printableLines(typeof text === 'string' ? text : text())}\n`);
     },
     note(text) {
       if (globals.json) return;
       view.clear();
-      process.stderr.write(`${text}\n`);
+      process.stderr.write(`${printableLines(text)}\n`);
     },
   };
 }
@@ -223,7 +224,7 @@ function logger(globals: Globals, view: ProgressView): Log {
         : `${level}: ${message}${Object.entries(fields)
             .map(([key, value]) => ` ${key}=${fieldText(value)}`)
             .join('')}`;
-      process.stderr.write(`${line}\n`);
+      process.stderr.write(`${printableLines(line)}\n`);
     };
   return { debug: writer('debug'), info: writer('info'), warn: writer('warn'), error: writer('error') };
 }
@@ -250,8 +251,7 @@ function report(error: unknown, { globals, result }: Running): void {
     return;
   }
   const { code, message, hint } = errorJson(error).error;
-  process.stderr.write(`lifeboat: ${message}\n`);
-  if (hint) process.stderr.write(`  ${hint}\n`);
+  process.stderr.write(printableLines(`lifeboat: ${message}\n${hint ? `  ${hint}\n` : ''}`));
   if (code === 'internal')
     process.stderr.write(`${error instanceof Error ? error.stack : ''}\n  this is a defect of Lifeboat\n`);
 }

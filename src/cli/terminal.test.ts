@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bytesText, countText, durationText, plural, table } from './terminal.ts';
+import { bytesText, countText, durationText, plural, printableLines, table } from './terminal.ts';
 
 test('sizes, times and counts read well', () => {
   assert.deepEqual([0, 1023, 1024, 5_000_000, 3 * 2 ** 40].map(bytesText), [
@@ -18,5 +18,8 @@ test('sizes, times and counts read well', () => {
 
 test('a hostile name cannot move the cursor', () => {
   const text = table([{ title: 'name' }], [['evil\u001b[2J\u009b1A\rname']]);
-  assert.equal(text, 'name\nevil\\x1b[2J\\x9b1A\\x0dname');
+  assert.equal(text, 'name\nevil\\u001b[2J\\u009b1A\\u000dname');
+  assert.equal(printableLines('two\n\tlines\r\u001b[A'), 'two\n\tlines\\u000d\\u001b[A');
+  const json = JSON.stringify({ name: 'evil\u001b\u009b\n' });
+  assert.deepEqual(JSON.parse(printableLines(json)), JSON.parse(json));
 });

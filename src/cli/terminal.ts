@@ -54,7 +54,16 @@ export function table(columns: readonly Column[], rows: readonly (readonly strin
   return [line(columns.map(({ title }) => title)), ...cells.map(line)].join('\n');
 }
 
-/** Text from outside, safe to print. */
+/** Text from outside as one line, safe to print. */
 export function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, (found) => `\\x${found.charCodeAt(0).toString(16).padStart(2, '0')}`);
+  return text.replace(/\p{Cc}/gu, shown);
+}
+
+/** The same of text with lines and tabs of its own. JSON stays the same JSON. */
+export function printableLines(text: string): string {
+  return text.replace(/[^\P{Cc}\n\t]/gu, shown);
+}
+
+function shown(control: string): string {
+  return `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`;
 }

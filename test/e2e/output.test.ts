@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -26,4 +26,19 @@ test('a reader that has seen enough leaves nothing in disorder', async () => {
   const env = { PATH: process.env.PATH, TMPDIR: join(stack.dir, 'tmp'), NODE: process.execPath, MAIN: main };
   const ran = spawnSync('bash', ['--norc', '-c', script], { cwd: stack.dir, env, encoding: 'utf8', stdio: 'pipe' });
   assert.equal(ran.stdout, '0\n0\n2\n');
+});
+
+test('what a name holds is shown and not obeyed, in answers, remarks and failures', async () => {
+  using stack = await filesStack();
+  rmSync(join(stack.dir, 'data', 'a.txt'));
+  writeFileSync(join(stack.dir, 'data', 'evil\u001b[2J'), 'a');
+  const ran = [
+    await expectExit(0, ['doctor'], { cwd: stack.dir }),
+    await expectExit(12, ['restore', 'latest'], { cwd: stack.dir }),
+    await expectExit(2, ['backup', 'evil\u001b[2J'], { cwd: stack.dir }),
+  ].map(({ stdout, stderr }) => stdout + stderr);
+  for (const text of ran) {
+    assert.ok(text.includes('evil\\u001b[2J'), text);
+    assert.ok(!text.includes('\u001b'));
+  }
 });
