@@ -92,6 +92,23 @@ drills: { weekly: { schedule: "0 1 * * 0" } }
   }
 });
 
+test('a schedule applies the keep rules of its plan once the backup is whole', async () => {
+  const file = join(cwd, 'keep.yaml');
+  writeFileSync(
+    file,
+    `stack: a
+stores: { s: { format: plain, bucket: ${join(cwd, 'store')} } }
+components: { f: { kind: files, paths: [/srv] } }
+plans: { nightly: { schedule: "0 2 * * *", keep: { daily: 7 } }, hourly: { schedule: "0 * * * *" } }
+`,
+  );
+  const cron = await expectExit(0, ['schedule', 'print', '--config', file]);
+  assert.match(cron.stdout, / backup --plan nightly --scheduled && lifeboat --config \S+ prune --apply$/m);
+  assert.match(cron.stdout, / backup --plan hourly --scheduled$/m);
+  const systemd = await expectExit(0, ['schedule', 'print', '--format', 'systemd', '--config', file]);
+  assert.match(systemd.stdout, /^ExecStart=.* backup --plan nightly .*\nExecStart=\S+ lifeboat .* prune --apply$/m);
+});
+
 test('schedules of secrets from elsewhere read the variables of the machine, too, and name those of Vault', async () => {
   const file = join(cwd, 'vault.yaml');
   writeFileSync(

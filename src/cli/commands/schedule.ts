@@ -12,7 +12,8 @@ interface Job {
   readonly name: string;
   readonly schedule: string;
   readonly timezone: string;
-  readonly command: string;
+  /** One after the other, as long as they succeed. */
+  readonly commands: readonly string[];
 }
 
 interface Options {
@@ -80,13 +81,15 @@ async function writeAll(files: readonly ScheduleFile[], folder: string): Promise
 
 function jobsOf(config: Config): readonly Job[] {
   const jobs: Job[] = [];
-  const add = (name: string, each: { schedule?: string | undefined; timezone: string }, words: string): void => {
+  const lifeboat = `lifeboat --config ${quoted(resolve(config.file))}`;
+  const add = (name: string, each: { schedule?: string | undefined; timezone: string }, ...words: string[]): void => {
     if (each.schedule === undefined) return;
-    const command = `lifeboat --config ${quoted(resolve(config.file))} ${words}`;
-    jobs.push({ name, schedule: each.schedule, timezone: each.timezone, command });
+    const commands = words.map((rest) => `${lifeboat} ${rest}`);
+    jobs.push({ name, schedule: each.schedule, timezone: each.timezone, commands });
   };
   for (const [name, plan] of Object.entries(config.plans)) {
-    add(`plan-${name}`, plan, `backup --plan ${name} --scheduled`);
+    // Nothing else applies the keep rules, and nothing is removed after a backup that is not whole.
+    add(`plan-${name}`, plan, `backup --plan ${name} --scheduled`, ...(plan.keep ? ['prune --apply'] : []));
   }
   for (const [name, drill] of Object.entries(config.drills)) add(`drill-${name}`, drill, `drill ${name}`);
   return jobs;
@@ -105,8 +108,8 @@ function toBeSet(variables: readonly string[]): readonly string[] {
 /** For /etc/cron.d. A percent sign would end the command there. */
 function cronText(jobs: readonly Job[]): string {
   const set = `set -a; [ ! -r ${VARIABLES} ] || . ${VARIABLES};`;
-  const lines = jobs.map(({ name, schedule, timezone, command }) => {
-    return `# ${name}\nCRON_TZ=${timezone}\n${schedule} root ${set} ${command.replaceAll('%', '\\%')}`;
+  const lines = jobs.map(({ name, schedule, timezone, commands }) => {
+    return `# ${name}\nCRON_TZ=${timezone}\n${schedule} root ${set} ${commands.join(' && ').replaceAll('%', '\\%')}`;
   });
   return [
     '# made by lifeboat schedule print',
@@ -140,14 +143,14 @@ function zoneOf(timeZone: string | undefined, now: Date): string {
   return isUtc ? 'UTC' : zone.resolvedOptions().timeZone;
 }
 
-function unitsOf({ name, schedule, timezone, command }: Job): readonly ScheduleFile[] {
+function unitsOf({ name, schedule, timezone, commands }: Job): readonly ScheduleFile[] {
   const service = [
     '[Unit]',
     `Description=Lifeboat ${name}`,
     '[Service]',
     'Type=oneshot',
     `EnvironmentFile=-${VARIABLES}`,
-    `ExecStart=/usr/bin/env ${command.replaceAll('%', '%%')}`,
+    ...commands.map((command) => `ExecStart=/usr/bin/env ${command.replaceAll('%', '%%')}`),
   ];
   const timer = [
     '[Timer]',
