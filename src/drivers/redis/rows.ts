@@ -140,7 +140,7 @@ function digestOf({ dump, family, name: bytes, expiresAt }: KeyRow): string {
     {
       ...digest.visitor,
       key(head) {
-        digest.begin(head);
+        digest.begin(head, true);
         return true;
       },
       end: (head) => void (text = hexOf(digest.finish(head))),

@@ -27,7 +27,8 @@ export interface ValueDigest {
     /** The RDB does not tell all of it. */
     incomplete: boolean;
   };
-  begin(head: KeyHead): void;
+  /** Of a value that is not digested, `value` is all that there is. */
+  begin(head: KeyHead, digested: boolean): void;
   finish(head: KeyHead): Lanes;
 }
 
@@ -56,14 +57,15 @@ export function digestingVisitor(): ValueDigest {
   }
   return {
     value,
-    begin(head) {
+    begin(head, digested) {
+      value.module = '';
+      value.fieldExpiresAt = Number.POSITIVE_INFINITY;
+      value.incomplete = false;
+      if (!digested) return;
       type = head.type;
       inPair = false;
       key.fill(KEY_SEED);
       sum.fill(0);
-      value.module = '';
-      value.fieldExpiresAt = Number.POSITIVE_INFINITY;
-      value.incomplete = false;
       hashBytes(key, head.names, 0, head.nameBytes);
       hashWords(key, TYPE_CODES[type], Math.floor(head.expiresAt / 2 ** 32), head.expiresAt, 0);
     },

@@ -68,7 +68,7 @@ export function newTally(level: InventoryLevel, databases: readonly number[] | n
         ownData.add(module);
       },
       key(head) {
-        digest.begin(head);
+        digest.begin(head, digested);
         if (databases && !databases.includes(head.database)) return false;
         return digested || head.type === 'module' || mayHaveExpiringFields(head);
       },
