@@ -124,8 +124,10 @@ async function write(session: Session, request: ExtractRequest, output: string, 
     }
   }
   const body = Readable.from(batched(lines()), { objectMode: false });
-  if (output === '-') await toStdout(ctx, body);
-  else {
+  if (output === '-') {
+    await toStdout(ctx, body);
+    if (rows === 0) session.note('nothing in it matches');
+  } else {
     await pipeline(body, createWriteStream(output, { mode: 0o600 }), { signal: ctx.signal });
     session.print({ rows, output, ...hidden }, `${plural(rows, 'row')} in ${output}`);
   }

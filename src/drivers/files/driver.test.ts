@@ -263,6 +263,17 @@ test('chosen files are restored beside others, and never over them unless told',
   });
 });
 
+test('a choice of files that are not in the point is told, not taken for done', async () => {
+  const { ctx, source } = await captured(filledRoot());
+  const component = filesDriver.open({ root: freshDir(), paths: ['/'] });
+  const chosen = { paths: ['/app/mistyped'] };
+  const refused = { code: 'missing', message: /no file at \/app\/mistyped/ };
+  await assert.rejects(component.restore(ctx, { base: source }, { select: chosen }), refused);
+  assert.ok(component.extract);
+  const rows = component.extract(ctx, { base: source }, chosen, async () => component);
+  await assert.rejects(Array.fromAsync(rows), refused);
+});
+
 test('what is replaced is kept aside until it is dropped', async () => {
   const root = filledRoot();
   const { ctx, source } = await captured(root, { paths });

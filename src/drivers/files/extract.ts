@@ -9,7 +9,7 @@ import { close, labelOf, openRoot, within } from './beneath.ts';
 import { type Entry, entriesOf } from './entries.ts';
 import { explained } from './failures.ts';
 import { baseOf, encode, isBeneath, parentOf, partOf, segmentsOf } from './names.ts';
-import { wantedBy } from './selection.ts';
+import { nothingChosen, wantedBy } from './selection.ts';
 import type { FilesSettings } from './settings.ts';
 import { stepsFrom } from './steps.ts';
 import { type Place, putSymlink, putWhole } from './write.ts';
@@ -36,8 +36,10 @@ type Value = z.output<typeof valueSchema>;
 
 export async function* extract(ctx: Context, chain: Chain, selection: Selection): AsyncIterable<Row> {
   const wanted = wantedBy(selection);
+  let found = false;
   for await (const { name, type, ...entry } of entriesOf(ctx, chain.base)) {
     if (!wanted(name)) continue;
+    found = true;
     const { mode, uid, gid, mtime_ns, bytes = 0, sha256 = '', target = '' } = entry;
     const common = { mode, uid, gid, mtime_ns };
     if (type === 'symlink') yield { key: name, value: { ...common, type, target } satisfies Value };
@@ -51,6 +53,7 @@ export async function* extract(ctx: Context, chain: Chain, selection: Selection)
     const content = (await readAll(body)).toString('base64');
     yield { key: name, value: { ...common, type: 'file', bytes, sha256, content } satisfies Value };
   }
+  if (!found) throw nothingChosen(selection);
 }
 
 export async function merge(

@@ -13,7 +13,7 @@ import { close, type Dir, openRoot, within } from './beneath.ts';
 import { type Entry, entriesOf, entryBatchesOf } from './entries.ts';
 import { attempt } from './failures.ts';
 import { baseOf, encode, isBeneath, isDirectoryName, parentOf, partOf } from './names.ts';
-import { wantedBy } from './selection.ts';
+import { nothingChosen, wantedBy } from './selection.ts';
 import type { FilesSettings } from './settings.ts';
 import { type Level, type Steps, stepsFrom } from './steps.ts';
 import { checkSpace, holdsData, mark, type Need, setAside, unmark } from './target.ts';
@@ -67,6 +67,7 @@ export async function restore(
   const source = chain.base;
   const wanted = wantedBy(select);
   const seen = await survey(ctx, settings, source, wanted);
+  if (select && [...seen.needs.values()].every(({ files }) => files === 0)) throw nothingChosen(select);
   const held = replace ? null : select ? await firstInTheWay(ctx, settings, source, wanted) : holdsData(settings);
   if (held) throw new Failure('target-not-empty', `files are not restored: the target holds ${held}`);
   checkSpace(settings, seen.needs);

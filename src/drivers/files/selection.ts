@@ -11,3 +11,10 @@ export function wantedBy(select: Selection | undefined): (name: string) => boole
   if (!paths || paths.length === 0) throw new Failure('settings-invalid', 'say which paths of the files are meant');
   return selector(paths);
 }
+
+/** Who chooses what is not there has most often mistyped it. */
+export function nothingChosen({ paths = [] }: Selection): Failure {
+  return new Failure('missing', `the point holds no file at ${paths.join(', ')}`, {
+    hint: "write it from the root, or as a pattern such as '**/*.conf'",
+  });
+}
