@@ -160,17 +160,25 @@ async function copy(file: FileHandle, body: Bytes): Promise<{ bytes: number; sha
   const digest = createHash('sha256');
   let [at, writtenTo] = [0, 0];
   for await (const chunk of body) {
+    const written = writeRuns(file, chunk, at); // by another thread, while this one hashes
     digest.update(chunk);
-    for (const { offset, length } of runsOf(chunk)) {
-      for (let done = 0; done < length; ) {
-        done += (await file.write(chunk, offset + done, length - done, at + offset + done)).bytesWritten;
-      }
-      writtenTo = at + offset + length;
-    }
+    writtenTo = (await written) ?? writtenTo;
     at += chunk.length;
   }
   if (writtenTo < at) await file.truncate(at); // it ends in a hole
   return { bytes: at, sha256: digest.digest('hex') };
+}
+
+/** Where the last run ends in the file; null when the chunk is a hole. */
+async function writeRuns(file: FileHandle, chunk: Uint8Array, at: number): Promise<number | null> {
+  let end: number | null = null;
+  for (const { offset, length } of runsOf(chunk)) {
+    for (let done = 0; done < length; ) {
+      done += (await file.write(chunk, offset + done, length - done, at + offset + done)).bytesWritten;
+    }
+    end = at + offset + length;
+  }
+  return end;
 }
 
 /** What has to be written of a chunk: all but blocks of zeros. */
