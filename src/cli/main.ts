@@ -119,8 +119,11 @@ async function dispatch(argv: readonly string[], running: Running): Promise<numb
   return exitCode;
 }
 
+/** `lifeboat help backup` means backup, too. */
 function commandIn(argv: readonly string[]): string | undefined {
-  return argv.find((word, at) => Object.hasOwn(COMMANDS, word) && !VALUED.includes(argv[at - 1] ?? ''));
+  const words = argv.filter((word, at) => !word.startsWith('-') && !VALUED.includes(argv[at - 1] ?? ''));
+  const named = words[0] === 'help' ? words[1] : words[0];
+  return named !== undefined && Object.hasOwn(COMMANDS, named) ? named : undefined;
 }
 
 function withGlobals(command: Command): Command {

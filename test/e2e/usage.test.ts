@@ -30,6 +30,7 @@ test('an unknown command names the nearest one', async () => {
   const ran = await expectExit(2, ['bakcup'], { cwd });
   assert.match(ran.stderr, /unknown command 'bakcup'/);
   assert.match(ran.stderr, /did you mean backup\?/i);
+  assert.match((await expectExit(2, ['no-such', 'verify'], { cwd })).stderr, /'no-such'\n {2}run lifeboat --help\n$/);
   assert.match((await expectExit(2, ['compat'], { cwd })).stderr, /'plan'\n {2}run lifeboat compat --help\n$/);
 });
 

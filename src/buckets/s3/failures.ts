@@ -91,6 +91,7 @@ function hintOf(error: unknown, name: string, status: number): string | undefine
     return 'without s3:ListBucket a key that is not there looks forbidden, too';
   }
   if (/x-amz-checksum/.test(messageOf(error))) return 'set checksums: false';
+  if (status === 0 && systemCode(error) !== '') return 'see that the server runs, and endpoint and region of the store';
   return HINTS[name];
 }
 
