@@ -6,8 +6,9 @@ import type { Session } from './session.ts';
 export async function confirm(session: Session, yes: boolean, what: string, word: string): Promise<void> {
   if (yes) return;
   if (!session.interactive) {
-    throw new Failure('not-confirmed', `${what}, and there is no terminal to ask at`, {
-      hint: 'look at it with --preview, then add --yes',
+    const begun = `${what.charAt(0).toLowerCase()}${what.slice(1)}`;
+    throw new Failure('not-confirmed', `${begun}, and there is no terminal to ask at`, {
+      hint: 'add --yes to do it without being asked',
     });
   }
   const prompt = createInterface({ input: process.stdin, output: process.stderr });

@@ -109,12 +109,7 @@ function choose(request: RestoreRequest): { chosen: readonly StackComponent[]; w
   const { point, components, only, to = {} } = request;
   const held = heldBy(point);
   const names = only ?? held.filter((name) => components.some((each) => each.name === name));
-  for (const name of Object.keys(to)) {
-    if (names.includes(name)) continue;
-    const near = nearest(name, names);
-    const hint = near ? `did you mean ${near}?` : `restored are: ${names.join(', ')}`;
-    throw new Failure('usage', `${name} has a target but is not restored`, { hint });
-  }
+  needChosen(Object.keys(to), names);
   const chosen = names.map((name) => {
     const item = components.find((each) => each.name === name);
     if (!item) throw new Failure('missing', `there is no component ${name} in the configuration`);
@@ -130,6 +125,16 @@ function choose(request: RestoreRequest): { chosen: readonly StackComponent[]; w
   return { chosen, warnings: only ? [] : leftOut(point, components) };
 }
 
+/** A target of what is not chosen is a slip. */
+export function needChosen(targeted: readonly string[], names: readonly string[]): void {
+  for (const name of targeted) {
+    if (names.includes(name)) continue;
+    const near = nearest(name, names);
+    const hint = near ? `did you mean ${near}?` : `restored are: ${names.join(', ')}`;
+    throw new Failure('usage', `${name} has a target but is not restored`, { hint });
+  }
+}
+
 function needHeld(point: RecoveryPoint, { name, kind }: StackComponent): void {
   const captured = heldIn(point, name);
   if (!captured) {
@@ -142,7 +147,8 @@ function needHeld(point: RecoveryPoint, { name, kind }: StackComponent): void {
   throw new Failure('settings-invalid', `${name} is of kind ${kind}, but ${captured.kind} in point ${point.id}`);
 }
 
-function retargeted(item: StackComponent, target: string): StackComponent {
+/** The component at that place instead of the configured one. */
+export function retargeted(item: StackComponent, target: string): StackComponent {
   if (!item.driver.retarget) {
     throw new Failure('usage', `${item.name}: a component of kind ${item.kind} can't be restored to another target`);
   }

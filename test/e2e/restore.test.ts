@@ -96,10 +96,24 @@ test('in place keeps the old database beside the new one, until --drop-old', { s
   await run(0, 'restore', 'latest', '--in-place', '--yes', '--terminate-connections');
   assert.equal(await count('shop'), 101);
   assert.equal((await query(postgres.url, kept)).length, 1);
-  assert.equal(errorOf(await run(34, 'restore', '--drop-old', '--json')), 'not-confirmed');
+  const unasked = await run(34, 'restore', '--drop-old', '--json');
+  assert.equal(errorOf(unasked), 'not-confirmed');
+  assert.doesNotMatch(unasked.stdout, /--preview/, 'it has none');
   await run(0, 'restore', '--drop-old', '--yes');
   assert.deepEqual(await query(postgres.url, kept), []);
   assert.match((await run(0, 'restore', '--drop-old', '--yes')).stdout, /nothing was kept/);
+});
+
+test('what a restore in place has kept at another target goes with the same --to', { skip }, async () => {
+  await query(postgres.url, 'CREATE DATABASE aside');
+  const place = ['--to', `main-db=${database('aside')}`, '--yes'];
+  await run(0, 'restore', 'latest', ...place);
+  const again = await run(0, 'restore', 'latest', '--in-place', '--terminate-connections', ...place);
+  assert.match(again.stdout, /kept as aside__lifeboat_old_\S+ until lifeboat restore --drop-old with the same --to$/m);
+  assert.match((await run(0, 'restore', '--drop-old', '--yes')).stdout, /nothing was kept/);
+  await run(2, 'restore', '--drop-old', '--yes', '--to', 'other-db=x');
+  assert.match((await run(0, 'restore', '--drop-old', ...place)).stdout, /^main-db: aside__lifeboat_old_\S+ removed$/m);
+  assert.equal(await count('aside'), 101);
 });
 
 test('23: a dump does not go into an older server', { skip }, async () => {

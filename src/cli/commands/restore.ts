@@ -4,10 +4,12 @@ import type { Context, Selection } from '../../core/model.ts';
 import { type RestoredPoint, type RestoreOutcome, restorePoint } from '../../engine/restore.ts';
 import {
   type Ended,
+  needChosen,
   planRestore,
   type RestorePlan,
   type RestoreRequest,
   refuseFullTargets,
+  retargeted,
 } from '../../engine/restore-plan.ts';
 import { pointNeed } from '../../engine/thaw.ts';
 import { type ChosenIn, chooseEverywhere, listEverywhere, noteUnreadable, unreadableJson } from '../across.ts';
@@ -112,7 +114,7 @@ Examples:
       return 3;
     }
     const { restored, hint } = await restoreOrSayHow(session.ctx, options, request, { ...plan, archived: null });
-    session.print({ ...restoredJson(restored, choice), hint }, () => restoredText(restored, hint));
+    session.print({ ...restoredJson(restored, choice), hint }, () => restoredText(restored, targets, hint));
     return restored.complete && unreadable.length === 0 ? 0 : 3;
   });
 }
@@ -194,9 +196,18 @@ function selectionOf(pairs: readonly string[]): Selection {
 
 async function dropOld(session: Session, stack: OpenStack, options: Options): Promise<0> {
   const chosen = stack.components.filter(({ name }) => options.only === undefined || options.only.includes(name));
+  const { targets, warnings } = await targetsOf(session.ctx, options.to ?? []);
+  needChosen(
+    Object.keys(targets),
+    chosen.map(({ name }) => name),
+  );
+  for (const text of warnings) session.note(`warning: ${text}`);
   await confirm(session, options.yes === true, 'Old data that restores in place have kept is removed for good', 'drop');
   const dropped: { component: string; removed: readonly string[] }[] = [];
-  for (const { name, component } of chosen) {
+  for (const item of chosen) {
+    const { name } = item;
+    const target = targets[name];
+    const { component } = target === undefined ? item : retargeted(item, target);
     if (component.dropOld) dropped.push({ component: name, removed: await component.dropOld(session.ctx) });
   }
   session.print({ dropped }, () => {
@@ -337,7 +348,11 @@ function stateText({ error, verdict, findings }: RestoredPoint['outcomes'][numbe
   return findings.unread ? 'back, equal as written' : 'back, proved equal';
 }
 
-function restoredText(restored: RestoredPoint, hint: string | undefined): string {
+function restoredText(
+  restored: RestoredPoint,
+  targets: Readonly<Record<string, string>>,
+  hint: string | undefined,
+): string {
   const rows = restored.outcomes.map((each) => [
     each.name,
     stateText(each),
@@ -352,17 +367,16 @@ function restoredText(restored: RestoredPoint, hint: string | undefined): string
       ['component', 'result', 'method', 'read', 'took'].map((title) => ({ title })),
       rows,
     ),
-    ...restored.outcomes.flatMap(outcomeLines),
+    ...restored.outcomes.flatMap((each) => outcomeLines(each, Object.hasOwn(targets, each.name))),
     ...safetyLines(restored),
     ...restored.warnings.map((text) => `warning: ${text}`),
     ...(hint === undefined ? [] : [hint]),
   ].join('\n');
 }
 
-function outcomeLines(each: RestoreOutcome): string[] {
-  const kept = each.keptAs.map(
-    (name) => `${each.name}: the old data is kept as ${name} until lifeboat restore --drop-old`,
-  );
+function outcomeLines(each: RestoreOutcome, elsewhere: boolean): string[] {
+  const how = `lifeboat restore --drop-old${elsewhere ? ' with the same --to' : ''}`;
+  const kept = each.keptAs.map((name) => `${each.name}: the old data is kept as ${name} until ${how}`);
   const warnings = each.warnings.map((text) => `warning: ${each.name}: ${text}`);
   return [...findingLines(each.findings), ...kept, ...warnings];
 }
