@@ -111,7 +111,7 @@ export function fileNode(
   name: Buffer,
   { bytes, content, attributes }: Pick<TreeNode, 'bytes' | 'content' | 'attributes'>,
 ): TreeNode {
-  const read = attributesOf({ ...NO_ATTRIBUTES, ...attributes });
+  const read = attributesOf(attributes ?? NO_ATTRIBUTES);
   return { name, type: 'file', bytes, attributes: read, content, subtree: undefined };
 }
 

@@ -116,7 +116,11 @@ export function componentSink(
     async receipt(ctx) {
       assert(!closed, 'a receipt is given once');
       closed = true;
+      // The last packs of data are read back and stored while the folders are written.
+      const data = writer.flush(ctx);
+      data.catch(() => {}); // thrown below
       const tree = await writeTree(ctx, { writer, trees: repository.trees }, spool.sorted());
+      await data;
       await writer.flush(ctx);
       await repository.indexes.save(ctx);
       await lock.assertHeld(ctx);

@@ -1,5 +1,6 @@
 // Folders: written from parts in order of name, and read with limits, as the store is untrusted.
 
+import { setImmediate } from 'node:timers/promises';
 import { byteOrder } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
@@ -52,6 +53,7 @@ export async function writeTree(
   }
   let path = '';
   for await (const some of parts) {
+    await setImmediate(); // threads that have packs ready wait for this one
     for (const part of some) {
       const end = part.name.lastIndexOf('/') + 1;
       if (part.name.slice(0, end) !== path) {
