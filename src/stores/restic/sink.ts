@@ -12,7 +12,7 @@ import type { TreeNode } from './nodes.ts';
 import { componentSource } from './points.ts';
 import type { Repository } from './repository.ts';
 import { digestOf, type TreeSource } from './source.ts';
-import { type PartEntry, partSpool } from './spool.ts';
+import { type PartEntry, type PartSpool, partSpool } from './spool.ts';
 import { writeTree } from './trees.ts';
 import type { SmallBlob, Writer } from './writer.ts';
 
@@ -116,13 +116,7 @@ export function componentSink(
     async receipt(ctx) {
       assert(!closed, 'a receipt is given once');
       closed = true;
-      // The last packs of data are read back and stored while the folders are written.
-      const data = writer.flush(ctx);
-      data.catch(() => {}); // thrown below
-      const tree = await writeTree(ctx, { writer, trees: repository.trees }, spool.sorted());
-      await data;
-      await writer.flush(ctx);
-      await repository.indexes.save(ctx);
+      const tree = await storeAll(ctx, repository, writer, spool);
       await lock.assertHeld(ctx);
       const receipt = { component, parts, bytes, proof: { tree: tree.toString('hex') } };
       await options.keep(ctx, receipt);
@@ -130,6 +124,17 @@ export function componentSink(
     },
     [Symbol.asyncDispose]: () => spool[Symbol.asyncDispose](),
   };
+}
+
+/** Everything that was put, and its folders: while they are written, the last packs of data are read back and stored. */
+async function storeAll(ctx: Context, repository: Repository, writer: Writer, parts: PartSpool): Promise<Buffer> {
+  const data = writer.flush(ctx);
+  data.catch(() => {}); // thrown below
+  const tree = await writeTree(ctx, { writer, trees: repository.trees }, parts.sorted());
+  await data;
+  await writer.flush(ctx);
+  await repository.indexes.save(ctx);
+  return tree;
 }
 
 /** As a stream, unless it is there and small. */
