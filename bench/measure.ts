@@ -11,10 +11,14 @@ export interface Figures {
   readonly cpuS: number;
   /** Of the largest of those processes. */
   readonly peakMiB: number;
+  /** CPU that all others had meanwhile: servers, whatever else ran, and the neighbours of a virtual machine. */
+  readonly othersCpuS: number;
 }
 
 /** GNU time, which tells what the kernel counted until the very end. */
 export const TIME = '/usr/bin/time';
+/** In which the kernel tells times, on any Linux. */
+const TICKS_PER_S = 100;
 
 /** Runs it to its end, which must be one of `codes`. */
 export async function measure(
@@ -28,19 +32,29 @@ export async function measure(
     execFileSync('sync'); // what the one before has left to write is not ours to wait for
     const counted = join(dir, 'counted');
     const options = ['--quiet', '--format', '%U %S %M', '--output', counted];
+    const busyBefore = busyS();
     const begun = performance.now();
     const child = spawn(TIME, [...options, program, ...args], { env, stdio: ['ignore', 'ignore', 'pipe'] });
     const said: Buffer[] = [];
     child.stderr.on('data', (data: Buffer) => void said.push(data));
     const code = await new Promise<number | null>((resolve, reject) => child.on('error', reject).on('close', resolve));
     const wallS = (performance.now() - begun) / 1000;
+    const busy = busyS() - busyBefore;
     if (code === null || !codes.includes(code))
       throw new Error(`${program} ${args.join(' ')}: exit ${code}\n${Buffer.concat(said)}`);
     const [user = 0, system = 0, peakKiB = 0] = readFileSync(counted, 'utf8').trim().split(' ').map(Number);
-    return { wallS, cpuS: user + system, peakMiB: peakKiB / 1024 };
+    const cpuS = user + system;
+    return { wallS, cpuS, peakMiB: peakKiB / 1024, othersCpuS: Math.max(0, busy - cpuS) };
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
+}
+
+/** What all processors did since the start of the machine, in seconds. */
+function busyS(): number {
+  const [line = ''] = readFileSync('/proc/stat', 'utf8').split('\n');
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0, steal = 0] = line.split(/ +/).slice(1).map(Number);
+  return (user + nice + system + irq + softirq + steal) / TICKS_PER_S;
 }
 
 export interface Measured extends Figures {
@@ -72,7 +86,9 @@ export async function interleaved(
       for (const { name, run } of round % 2 === 1 ? candidates : candidates.toReversed()) {
         const measured = await run();
         taken.set(name, [...(taken.get(name) ?? []), measured]);
-        say(`round ${round} of ${rounds}: ${name}: ${measured.wallS.toFixed(2)} s, ${measured.peakMiB.toFixed(0)} MiB`);
+        const { wallS, cpuS, othersCpuS, peakMiB } = measured;
+        const figures = `${wallS.toFixed(2)} s, CPU ${cpuS.toFixed(2)} s and of others ${othersCpuS.toFixed(2)} s`;
+        say(`round ${round} of ${rounds}: ${name}: ${figures}, ${peakMiB.toFixed(0)} MiB`);
       }
     }
   }
@@ -125,6 +141,7 @@ function middle(rounds: readonly Figures[]): Figures {
   return {
     wallS: median(rounds.map(({ wallS }) => wallS)),
     cpuS: median(rounds.map(({ cpuS }) => cpuS)),
+    othersCpuS: median(rounds.map(({ othersCpuS }) => othersCpuS)),
     peakMiB: Math.max(...rounds.map(({ peakMiB }) => peakMiB)),
   };
 }

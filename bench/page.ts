@@ -23,8 +23,8 @@ export function machineText(rounds: number, versions: readonly string[]): string
 const TITLES = [
   'work',
   'peer',
-  'ours: wall, CPU',
-  'theirs: wall, CPU',
+  "ours: wall, CPU, others' CPU",
+  'theirs: the same',
   'wall',
   'CPU',
   'stored',
@@ -42,7 +42,8 @@ export function sectionText(rows: readonly Row[], machine: string): string {
 
 function cellsOf(row: Row): readonly string[] {
   const { work, peer, ours, theirs, ratios } = row;
-  const times = (each: Row['theirs']): string => (each ? `${seconds(each.wallS)}, ${seconds(each.cpuS)}` : '');
+  const times = (each: Row['theirs']): string =>
+    each ? [each.wallS, each.cpuS, each.othersCpuS].map(seconds).join(', ') : '';
   const ratio = (value: number | undefined): string => value?.toFixed(2) ?? '';
   return [
     work,
