@@ -6,6 +6,7 @@ import { bytesText, countText, durationText, printable } from './terminal.ts';
 const REDRAW_MS = 100;
 /** The rate is that of the last seconds, so that a slow start is soon forgotten. */
 const RATE_WINDOW_MS = 5_000;
+const [BAR_MIN, BAR_MAX] = [4, 20];
 
 export interface ProgressView {
   show(event: Progress): void;
@@ -47,7 +48,7 @@ export function terminalProgress(
     erase();
     const width = out.columns || 80; // some terminals say 0 when they do not know
     for (const line of lines.values()) {
-      out.write(`${lineText(line).slice(0, width - 1)}\n`);
+      out.write(`${lineText(line, width - 1)}\n`);
       drawn += 1;
     }
     drawnAt = clock();
@@ -82,25 +83,29 @@ function rateOf({ samples }: Line): number | null {
   return ((last.bytes - first.bytes) * 1000) / (last.at - first.at);
 }
 
-function lineText(line: Line): string {
+/** What tells most is never cut off for the bar, which takes what room is left. */
+function lineText(line: Line, width: number): string {
   const { task, phase, bytes, bytesTotal, items, itemsTotal } = line.event;
-  const parts = [`  ${printable(task).padEnd(14)} ${phase.padEnd(9)}`];
+  const head = `  ${printable(task).padEnd(10)} ${phase.padEnd(8)}`;
+  const parts: string[] = [];
   const share = bytesTotal ? (bytes ?? 0) / bytesTotal : itemsTotal ? (items ?? 0) / itemsTotal : null;
-  if (share !== null) parts.push(bar(Math.min(1, share)), `${Math.floor(Math.min(1, share) * 100)}%`.padStart(4));
+  if (share !== null) parts.push(`${Math.floor(Math.min(1, share) * 100)}%`.padStart(4));
   if (bytes !== undefined)
     parts.push(bytesTotal ? `${bytesText(bytes)} of ${bytesText(bytesTotal)}` : bytesText(bytes));
-  if (items !== undefined)
+  if (items !== undefined && (itemsTotal || bytes === undefined))
     parts.push(itemsTotal ? `${countText(items)} of ${countText(itemsTotal)}` : countText(items));
   const rate = rateOf(line);
   if (rate !== null) parts.push(`${bytesText(rate)}/s`);
   if (rate !== null && rate > 0 && bytesTotal !== undefined && bytes !== undefined && bytesTotal > bytes) {
     parts.push(`${durationText(((bytesTotal - bytes) / rate) * 1000)} left`);
   }
-  return parts.join('  ');
+  const text = parts.join('  ');
+  const room = Math.min(BAR_MAX, width - head.length - text.length - 4);
+  const shown = share !== null && room >= BAR_MIN ? [head, bar(Math.min(1, share), room), text] : [head, text];
+  return shown.join('  ').slice(0, width);
 }
 
-function bar(share: number): string {
-  const width = 20;
+function bar(share: number, width: number): string {
   const full = Math.round(share * width);
   return `${'█'.repeat(full)}${'░'.repeat(width - full)}`;
 }

@@ -39,8 +39,9 @@ export interface Drilled {
 
 /** 'archived' before anything is tried when the point must be thawed first: waiting for that is no part of a drill. */
 export async function drillPoint(ctx: Context, request: DrillRequest): Promise<Drilled> {
-  const [startedAt, startedMs] = [ctx.now(), ctx.monotonicMs()];
-  const { from, point } = request;
+  const { from, point, chooseMs = 0 } = request;
+  const startedMs = ctx.monotonicMs();
+  const startedAt = new Date(ctx.now().getTime() - chooseMs); // choosing is part of a recovery
   const names = request.only ?? Object.keys(point.components);
   const held = names.filter((name) => heldIn(point, name));
   await needThawed(ctx, from, point.id, held);
@@ -50,7 +51,6 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
   );
   if (ctx.signal.aborted) throw interruption(ctx.signal);
   const found = [...trials.values()];
-  const chooseMs = request.chooseMs ?? 0;
   const components = found.map((trial) => componentEvidence(point, trial, startedAt, chooseMs));
   const known: Omit<Evidence, 'drill'> = {
     format: 1,
@@ -60,7 +60,7 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
     store: from.name,
     sandboxes: request.sandboxes.name,
     started_at: startedAt.toISOString(),
-    finished_at: new Date(startedAt.getTime() + ctx.monotonicMs() - startedMs).toISOString(),
+    finished_at: new Date(startedAt.getTime() + chooseMs + ctx.monotonicMs() - startedMs).toISOString(),
     verdict: worst(components.map(({ verdict }) => verdict)),
     rto_ms: wholeRto(components),
     rpo_ms: startedAt.getTime() - firstCut(point),
