@@ -27,7 +27,8 @@ const OUT_OF_REACH: readonly ErrorCode[] = ['archived', 'denied', 'unreachable',
 const HINT_PACK = 'run lifeboat backup, which writes again what the source still has, then lifeboat prune --apply';
 /** Nothing writes over a point: stock restic takes a damaged one out of the way. */
 function hintPoint({ id }: Snapshot): string {
-  return `run restic forget ${id.slice(0, 8)} if the next backup does not heal it, then copy it from another store`;
+  const otherwise = `restic forget ${id.slice(0, 8)}, then copy it from another store`;
+  return `run lifeboat backup, then restic repair index; if neither heals it, ${otherwise}`;
 }
 
 /** What is known of the packs after they were looked at. */
@@ -286,7 +287,7 @@ function lossOfFile(repository: Repository, node: TreeNode, losses: Losses): str
 function lossOf({ indexes: { blobs } }: Repository, id: Buffer, tree: boolean, losses: Losses): string | null {
   const entry = blobs.entryOf(id, tree);
   const kind = tree ? 'tree' : 'blob';
-  if (entry < 0) return `${kind} ${id.toString('hex')} is in no pack`;
+  if (entry < 0) return `${kind} ${id.toString('hex')} is in no index`;
   return losses.entries.has(entry)
     ? `${kind} ${id.toString('hex')} of pack ${blobs.placeAt(entry).pack} is lost`
     : null;

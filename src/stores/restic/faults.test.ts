@@ -51,6 +51,20 @@ test("a missing pack's chunks are written again by the next backup (fault 3)", a
   assert.deepEqual(await findings(ctx, fresh), []);
 });
 
+test('an index file that is gone is no reason to forget a point: what brings it back is told first (fault 4)', async () => {
+  const ctx = testContext();
+  const bucket = await made(ctx);
+  {
+    await using store = await openStore(ctx, bucket);
+    await save(ctx, store, P1, { db: { one: noise(1, 300_000) } });
+  }
+  for (const key of await keysOf(ctx, bucket, 'index/')) await bucket.delete(ctx, key);
+  await using store = await openStore(ctx, bucket);
+  const [found] = await findings(ctx, store);
+  assert.match(found?.detail ?? '', /is in no index/);
+  assert.match(found?.hint ?? '', /restic repair index; .* restic forget/);
+});
+
 test('a store that has lost data of one point is pruned again once the snapshots are forgotten that hints name', async () => {
   const ctx = testContext();
   const bucket = await made(ctx);

@@ -266,7 +266,7 @@ async function strayObjects(ctx: Context, { vault }: Repository, now: Date): Pro
 
 function lostFailure({ url }: Repository, what: string): Failure {
   return new Failure('missing', `${url} has lost ${what}, which points need`, {
-    hint: 'nothing was deleted; run lifeboat verify --all, then restic forget for each snapshot that its hints name',
+    hint: 'nothing was deleted; run lifeboat verify --all: its hints say what may heal it, else what to restic forget',
   });
 }
 
