@@ -10,8 +10,9 @@ import { z } from 'zod';
 import { Failure } from '../../core/errors.ts';
 
 const FORMAT_CUSTOM = 1;
+export const INT_BYTES = 5;
 const OFFSET_NO_DATA = 3;
-const BLOCK_DATA = 1;
+export const BLOCK_DATA = 1;
 const BLOCK_LARGE_OBJECTS = 3;
 const VERSION_COMPRESSION_BYTE = 0x010f;
 const VERSION_RELKIND = 0x0110;
@@ -170,9 +171,15 @@ function* string(): Generator<number, string | null, Buffer> {
 }
 
 /** A number: its sign, then four bytes, the least first. */
-function intAt(data: Buffer, at: number): number {
+export function intAt(data: Buffer, at: number): number {
   const value = data.readUInt32LE(at + 1);
   return data[at] === 0 ? value : -value;
+}
+/** The same for a number that is not negative. */
+export function intOf(value: number): Buffer {
+  const data = Buffer.alloc(INT_BYTES);
+  data.writeUInt32LE(value, 1);
+  return data;
 }
 
 interface BlockWalker {
@@ -260,6 +267,6 @@ function blockWalker(entries: Map<number, Entry>, start: number): BlockWalker {
   };
 }
 
-function damaged(why: string): Failure {
+export function damaged(why: string): Failure {
   return new Failure('malformed', `the archive that pg_dump wrote is none: ${why}`);
 }

@@ -4,13 +4,15 @@ import { writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { Failure, isFailure } from '../../core/errors.ts';
-import type { Command, Context, RestoreOptions, Source } from '../../core/model.ts';
+import type { Bytes, Command, Context, RestoreOptions, Source } from '../../core/model.ts';
 import { start } from '../../core/process.ts';
+import type { Toc, TocEntry } from './archive.ts';
 import type { Session } from './connection.ts';
 import { explained } from './diagnosis.ts';
 import type { Item } from './item.ts';
 import { conninfo } from './names.ts';
-import { cleanContext, commandFor, findProgram, type Program } from './programs.ts';
+import { cleanContext, commandFor, findProgram, type Program, piped } from './programs.ts';
+import { restoreRows, type Steps, stepsOf } from './restore-rows.ts';
 import { chosenEntries } from './selection.ts';
 import type { Server } from './settings.ts';
 import { roomFor, type Spool, spoolArchive, spoolTables } from './spool.ts';
@@ -46,37 +48,68 @@ interface Prepared extends RestoreTask {
 }
 
 async function restored(ctx: Context, server: Server, task: Prepared): Promise<number> {
-  const { source, item, common, jobs, program, options, control } = task;
+  const { source, item, jobs, program, options, control } = task;
   const { name, bytes } = item.part;
   const toc = item.known?.toc ?? null;
-  const command = async (more: readonly string[]): Promise<Command> =>
-    await commandFor(ctx, server, program, { database: item.target, args: [...common, ...more] });
   if (options.select?.tables) {
     if (!toc) throw new Failure('missing', `${name} has no table of contents: single tables can not be taken from it`);
     const entries = await chosenEntries(ctx, server, { item, toc, control, tables: options.select.tables });
     await using spool = await spoolTables(ctx, source, { part: name, toc, chosen: entries });
-    const list = join(dirname(spool.path), 'list');
-    await writeFile(list, entries.map(({ id }) => `${id};\n`).join(''), { mode: 0o600 });
-    await succeed(ctx, server, item.target, await command([`--use-list=${list}`, spool.path]));
+    await pgRestore(ctx, server, task, [await listOf(spool, entries), spool.path]);
     return spool.bytes;
   }
-  if (!(await roomFor(ctx, bytes))) {
+  const steps = toc && jobs > 1 ? stepsOf(toc) : null;
+  const streamed = (steps?.large ?? []).reduce((sum, { data }) => sum + (data?.bytes ?? 0), 0);
+  if (!(await roomFor(ctx, bytes - streamed))) {
     ctx.log.warn('no room for the archive, restoring with one job', { database: item.database, bytes });
-    await succeed(ctx, server, item.target, await command([]), source.get(ctx, name));
+    const reading = { ...task, program: await piped(ctx, program, 'input') };
+    await pgRestore(ctx, server, reading, [], source.get(ctx, name));
     return bytes;
   }
+  if (toc && steps) return await restoreSteps(ctx, server, task, { toc, steps });
   await using spool: Spool = await spoolArchive(ctx, source, { part: name, toc, bytes, task: item.database });
-  await succeed(ctx, server, item.target, await command([`--jobs=${jobs}`, spool.path]));
+  await pgRestore(ctx, server, task, [`--jobs=${jobs}`, spool.path]);
   return spool.bytes;
 }
 
-async function succeed(
+async function restoreSteps(
   ctx: Context,
   server: Server,
-  database: string,
-  command: Command,
-  input?: AsyncIterable<Uint8Array>,
+  task: Prepared,
+  { toc, steps }: { toc: Toc; steps: Steps },
+): Promise<number> {
+  const { source, item, jobs, program } = task;
+  const part = item.part.name;
+  await using spool = await spoolTables(ctx, source, { part, toc, chosen: steps.after });
+  await pgRestore(ctx, server, task, [await listOf(spool, steps.before), spool.path]);
+  const reading = { ...task, program: await piped(ctx, program, 'input') };
+  const rowsOnly = await listOf(spool, steps.large);
+  const run = (stoppable: Context, archive: Bytes): Promise<void> =>
+    pgRestore(stoppable, server, reading, [rowsOnly], archive);
+  const bytes = await restoreRows(ctx, source, { part, toc, tables: steps.large, jobs, run });
+  await pgRestore(ctx, server, task, [`--jobs=${jobs}`, await listOf(spool, steps.after), spool.path]);
+  return spool.bytes + bytes;
+}
+
+/** What a program is told to restore of an archive, and in which order. One list at a time. */
+async function listOf(spool: Spool, entries: readonly TocEntry[]): Promise<string> {
+  const list = join(dirname(spool.path), 'list');
+  await writeFile(list, entries.map(({ id }) => `${id};\n`).join(''), { mode: 0o600 });
+  return `--use-list=${list}`;
+}
+
+async function pgRestore(
+  ctx: Context,
+  server: Server,
+  { program, common, item }: Prepared,
+  more: readonly string[],
+  input?: Bytes,
 ): Promise<void> {
+  const command = await commandFor(ctx, server, program, { database: item.target, args: [...common, ...more] });
+  await succeed(ctx, server, item.target, command, input);
+}
+
+async function succeed(ctx: Context, server: Server, database: string, command: Command, input?: Bytes): Promise<void> {
   const errors: string[] = [];
   const running = start(cleanContext(ctx), command, {
     stdin: input ? 'pipe' : 'ignore',

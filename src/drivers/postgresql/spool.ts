@@ -52,7 +52,7 @@ export async function spoolTables(
   return await spooled(ctx, async (file) => {
     const head = { at: 0, bytes: toc.blocksAt };
     let bytes = 0;
-    for (const range of [head, ...chosen.flatMap(({ data }) => data ?? [])]) {
+    for (const range of joined([head, ...chosen.flatMap(({ data }) => data ?? [])])) {
       let at = range.at;
       for await (const chunk of source.get(ctx, part, { offset: range.at, length: range.bytes })) {
         await file.write(chunk, 0, chunk.length, at);
@@ -63,6 +63,22 @@ export async function spoolTables(
     await file.patch(toc, chosen);
     return bytes;
   });
+}
+
+interface Range {
+  readonly at: number;
+  readonly bytes: number;
+}
+
+/** Those that lie one behind another as one: thousands of small tables are read at once. */
+function joined(ranges: readonly Range[]): Range[] {
+  const result: Range[] = [];
+  for (const { at, bytes } of ranges.toSorted((a, b) => a.at - b.at)) {
+    const last = result.at(-1);
+    if (last && last.at + last.bytes === at) result[result.length - 1] = { at: last.at, bytes: last.bytes + bytes };
+    else result.push({ at, bytes });
+  }
+  return result;
 }
 
 interface ScratchFile {
