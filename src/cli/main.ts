@@ -96,7 +96,7 @@ async function dispatch(argv: readonly string[], running: Running): Promise<numb
     .configureOutput({ outputError: () => undefined })
     .addHelpText(
       'after',
-      '\nExit codes: 0 done, 2 usage, 3 incomplete or with findings, 10 and up: see docs/errors.md',
+      '\nExit codes: 0 done, 1 failed, 2 usage, 3 incomplete or with findings, 10 and up: see docs/errors.md',
     );
   const wanted = commandIn(argv);
   for (const [name, { summary, load }] of Object.entries(COMMANDS)) {

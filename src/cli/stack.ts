@@ -1,7 +1,7 @@
 // Opens what the configuration names: buckets with their decorators, stores, components.
 
 import { throttledBucket } from '../buckets/throttled.ts';
-import { Failure, isFailure, messageOf } from '../core/errors.ts';
+import { Failure, isFailure } from '../core/errors.ts';
 import type { Context } from '../core/model.ts';
 import { nearest } from '../core/settings.ts';
 import type { Bucket } from '../core/storage.ts';
@@ -103,7 +103,7 @@ export async function openStore(ctx: Context, config: StoreConfig): Promise<Open
   }
 }
 
-/** Opens each store; one that can't be opened is reported and left out, unless none is left. */
+/** Opens each store; one that can't be opened is left out for the caller to tell, unless none is left. */
 async function openStores(ctx: Context, configs: readonly StoreConfig[]): Promise<Omit<OpenStack, 'components'>> {
   const settled = await Promise.allSettled(configs.map((config) => openStore(ctx, config)));
   const stores: OpenStore[] = [];
@@ -114,9 +114,6 @@ async function openStores(ctx: Context, configs: readonly StoreConfig[]): Promis
   }
   const [first] = failed;
   if (stores.length === 0 && first) throw first.error;
-  for (const { name, error } of failed) {
-    ctx.log.warn('store left out', { store: name, reason: messageOf(error) });
-  }
   return {
     stores,
     failed,

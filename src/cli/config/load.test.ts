@@ -61,6 +61,12 @@ const WRONG: readonly [title: string, change: (text: string) => string, message:
     /lifeboat\.yaml:\d+:\d+: [\s\S]*\d \| /,
   ],
   [
+    'a reference without quotes within braces',
+    (t) => t.replace('stack: shop', `stack: shop\ntiers: { a: \${env:A} }`),
+    /lifeboat\.yaml:2:\d+: /,
+    /needs quotes: "\$\{env:NAME\}"/,
+  ],
+  [
     'two components of one name',
     (t) => t.replace('cache:', 'main-db:'),
     /lifeboat\.yaml:7:.*two entries have this name/,

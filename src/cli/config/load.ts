@@ -18,6 +18,8 @@ import { asksOthers, checkPlaceholders, PLACEHOLDER, resolveSecrets, variablesIn
 export const CONFIG_FILES = ['lifeboat.yaml', '/etc/lifeboat/lifeboat.yaml'] as const;
 /** Stands for a secret while the shape is checked. */
 const STAND_IN = 'secret';
+/** A reference among braces, where YAML takes its own brace for one more of them. */
+const UNQUOTED = /\{.*:\s*\$\{/;
 
 export async function loadConfig(ctx: Context, named: string | undefined): Promise<Config> {
   const { file, text } = await readConfig(named);
@@ -67,7 +69,8 @@ function parseYaml(text: string, file: string): YamlSource {
     const { line, col } = lines.linePos(error.pos[0]);
     const shown = text.split('\n')[line - 1] ?? '';
     const why = error.code === 'DUPLICATE_KEY' ? 'two entries have this name' : error.message;
-    throw new Failure('settings-invalid', `${file}:${line}:${col}: ${why}\n  ${line} | ${shown}`);
+    const hint = UNQUOTED.test(shown) ? `within { } a reference needs quotes: "\${env:NAME}"` : undefined;
+    throw new Failure('settings-invalid', `${file}:${line}:${col}: ${why}\n  ${line} | ${shown}`, { hint });
   }
   const problem = (path: Path, message: string, hint?: string): Failure => {
     const at = lineOf(document.contents, path, lines);
