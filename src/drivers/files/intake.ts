@@ -122,8 +122,8 @@ function partOfFile(
   { stat, data, sha256, changed }: WholeFile,
   { readAt, warnings }: { readonly readAt: Date; readonly warnings: Warnings },
 ): { entry: Entry; part: WholePart } {
-  const attributes = attributesOf(fileEntry(name, stat));
   const entry = entryOf(name, { stat, changed, bytes: data.length, sha256 }, readAt);
+  const attributes = attributesOf(entry);
   if (changed) warnings.add(`${name} changed while it was read`);
   return { entry, part: { name: partOf(name), whole: data, sha256, meta: { attributes } } };
 }
