@@ -22,7 +22,7 @@ test('every command has help with an example', async () => {
   assert.ok(commands.length >= 15, stdout);
   await mapBounded(commands, 4, async (command) => {
     const help = await expectExit(0, [command, '--help'], { cwd });
-    assert.match(help.stdout, command === 'config' ? /schema/ : /Examples?:|print/, command);
+    assert.match(help.stdout, /^Examples?:|Examples?:$/m, command);
   });
 });
 

@@ -3,6 +3,7 @@ import { configSchemaJson } from '../config/json-schema.ts';
 import type { Bind } from '../session.ts';
 
 export function define(command: Command, bind: Bind): void {
+  command.addHelpText('after', '\nExamples:\n  lifeboat config check\n  lifeboat config schema > lifeboat.schema.json');
   const schema = command.command('schema').description('print the JSON Schema of lifeboat.yaml, for editors');
   schema.addHelpText('after', '\nExample: lifeboat config schema > lifeboat.schema.json');
   bind(schema, async (session) => {

@@ -31,6 +31,7 @@ const VARIABLES = '/etc/lifeboat/environment';
 const FOLDERS = { cron: '/etc/cron.d', systemd: '/etc/systemd/system' };
 
 export function define(command: Command, bind: Bind): void {
+  command.addHelpText('after', '\nExample: lifeboat schedule print --format systemd --output /etc/systemd/system');
   const print = command
     .command('print')
     .description('print the schedules of plans and drills')
