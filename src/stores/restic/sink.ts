@@ -126,7 +126,7 @@ export function componentSink(
   };
 }
 
-/** Everything that was put, and its folders: while they are written, the last packs of data are read back and stored. */
+/** All that was put, and its folders: while they are written, the last packs of data are read back and stored. */
 async function storeAll(ctx: Context, repository: Repository, writer: Writer, parts: PartSpool): Promise<Buffer> {
   const data = writer.flush(ctx);
   data.catch(() => {}); // thrown below
