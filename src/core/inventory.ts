@@ -23,12 +23,15 @@ export async function putInventory(
 export function inventoryOf(source: Source): InventoryReader {
   return {
     async *lines(ctx) {
-      const where = `${source.point}/${source.component}`;
-      for await (const texts of lineBatchesOf(source.get(ctx, INVENTORY_PART))) {
-        for (const text of texts) if (text !== '') yield parseLine(text, where);
-      }
+      for await (const lines of inventoryBatches(ctx, source)) yield* lines;
     },
   };
+}
+
+/** The same, as many lines at a time as came together: who looks at a million need not wait for each. */
+export async function* inventoryBatches(ctx: Context, source: Source): AsyncIterable<Iterable<InventoryLine>> {
+  const where = `${source.point}/${source.component}`;
+  for await (const texts of lineBatchesOf(source.get(ctx, INVENTORY_PART))) yield parseLines(texts, where);
 }
 
 export function inventoryFrom(lines: readonly InventoryLine[]): InventoryReader {
@@ -95,8 +98,9 @@ async function* rendered(lines: AsyncIterable<InventoryLine> | Iterable<Inventor
   }
 }
 
-function parseLine(text: string, where: string): InventoryLine {
-  return shapedLine(text, (value) => (isLine(value) ? value : null), `the inventory of ${where}`);
+function* parseLines(texts: readonly string[], where: string): Iterable<InventoryLine> {
+  const what = `the inventory of ${where}`;
+  for (const text of texts) if (text !== '') yield shapedLine(text, (value) => (isLine(value) ? value : null), what);
 }
 
 /**

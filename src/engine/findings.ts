@@ -5,6 +5,7 @@ import { worst } from '../core/verdict.ts';
 
 const PASSES_KEPT = 100;
 const OTHERS_KEPT = 1000;
+const VERDICTS: readonly Verdict[] = ['pass', 'unknown', 'fail'];
 
 export interface Tally {
   readonly pass: number;
@@ -24,6 +25,8 @@ export interface Findings {
 
 export interface FindingsBook {
   add(finding: Finding): void;
+  /** What another book sums up, after what this one has. */
+  addAll(findings: Findings): void;
   sum(): Findings;
 }
 
@@ -31,19 +34,25 @@ export function findingsBook(): FindingsBook {
   const tally: Record<Verdict, number> = { pass: 0, unknown: 0, fail: 0 };
   const [passes, unknowns, fails]: [Finding[], Finding[], Finding[]] = [[], [], []];
   let unread = false;
+  function keep(finding: Finding): void {
+    const [list, most] =
+      finding.verdict === 'pass' ? [passes, PASSES_KEPT] : [finding.verdict === 'fail' ? fails : unknowns, OTHERS_KEPT];
+    if (list.length < most) list.push(finding);
+  }
   return {
     add(finding) {
       tally[finding.verdict] += 1;
       unread ||= finding.unread ?? false;
-      const [list, most] =
-        finding.verdict === 'pass'
-          ? [passes, PASSES_KEPT]
-          : [finding.verdict === 'fail' ? fails : unknowns, OTHERS_KEPT];
-      if (list.length < most) list.push(finding);
+      keep(finding);
+    },
+    addAll(findings) {
+      for (const verdict of VERDICTS) tally[verdict] += findings.tally[verdict];
+      unread ||= findings.unread;
+      for (const finding of findings.kept) keep(finding);
     },
     sum() {
       const kept = [...fails, ...unknowns, ...passes];
-      const seen = (['pass', 'unknown', 'fail'] as const).filter((verdict) => tally[verdict] > 0);
+      const seen = VERDICTS.filter((verdict) => tally[verdict] > 0);
       return {
         verdict: worst(seen),
         tally: { ...tally },

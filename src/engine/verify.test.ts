@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { Finding } from '../core/model.ts';
+import { Failure } from '../core/errors.ts';
+import type { Context, Finding } from '../core/model.ts';
 import type { Store } from '../core/storage.ts';
 import { testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
@@ -33,14 +34,60 @@ describe('verify', () => {
     assert.equal(done.findings.verdict, 'unknown');
   });
 
+  test("looks at the points while the store's own check runs, and tells of that one first", async () => {
+    const { ctx, store } = await filled();
+    const opened = Promise.withResolvers<void>();
+    const slow: Store = {
+      ...store.store,
+      async *check() {
+        await opened.promise;
+        yield { check: 'the store', verdict: 'unknown', detail: 'nobody can tell' };
+      },
+      async open(...args) {
+        opened.resolve();
+        return await store.store.open(...args);
+      },
+    };
+    const { kept, tally } = (await verifyPoints(ctx, { in: { ...store, store: slow }, readData: 1 })).findings;
+    assert.deepEqual([kept[0]?.check, tally], ['the store', { pass: 2, unknown: 1, fail: 0 }]);
+  });
+
+  test("stops when the store's own check, or the list of its points, fails", { timeout: 30_000 }, async () => {
+    const { ctx, store } = await filled();
+    const gone = new Failure('unreachable', 'nobody answers');
+    async function stopped({ signal }: Context): Promise<never> {
+      await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      throw signal.reason;
+    }
+    const fails = async (): Promise<never> => {
+      throw gone;
+    };
+    for (const [check, list] of [
+      [fails, stopped],
+      [stopped, fails],
+    ] as const) {
+      const broken: Store = {
+        ...store.store,
+        // biome-ignore lint/correctness/useYield: there is nothing to say
+        async *check(within) {
+          await check(within);
+        },
+        // biome-ignore lint/correctness/useYield: there is nothing to list
+        async *list(within) {
+          await list(within);
+        },
+      };
+      await assert.rejects(verifyPoints(ctx, { in: { ...store, store: broken } }), gone);
+    }
+  });
+
   test('lists every damage, not only the first', async () => {
     const { ctx, on, store, point } = await filled();
     damage(on, point.id, 'db', 'keys/a', null);
     damage(on, point.id, 'db', 'keys/b', 'longer than it was');
     damage(on, point.id, 'db', 'keys/c', '8');
     damage(on, point.id, 'cache', 'inventory.ndjson', '');
-    const seen: Finding[] = [];
-    const done = await verifyPoints(ctx, { in: store, points: [point], readData: 1, found: (each) => seen.push(each) });
+    const done = await verifyPoints(ctx, { in: store, points: [point], readData: 1 });
     const checks = failed(done.findings).map(({ check }) => check.replace(`${point.id}/`, ''));
     assert.deepEqual(checks.toSorted(), [
       'cache has its inventory',
@@ -51,7 +98,6 @@ describe('verify', () => {
       'db/keys/b reads as it was captured',
       'db/keys/c reads as it was captured',
     ]);
-    assert.equal(seen.length, done.findings.kept.length);
   });
 
   test('finds a part that is as long as it was, and another one', async () => {

@@ -2,9 +2,11 @@
 // listed, not only the first; where one hides others, that is said.
 
 import { createHash } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { byteOrder } from '../core/bytes.ts';
+import { withSignal } from '../core/context.ts';
 import { isFailure, messageOf } from '../core/errors.ts';
-import { byKindAndName, INVENTORY_PART, inventoryOf } from '../core/inventory.ts';
+import { byKindAndName, INVENTORY_PART, inventoryBatches } from '../core/inventory.ts';
 import type { CapturedComponent, Context, Finding, InventoryLine, Part, RecoveryPoint, Source } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
 import { type Coverage, nextTurn, noteTurn } from './coverage.ts';
@@ -15,6 +17,8 @@ import { needThawed } from './thaw.ts';
 
 /** Parts that are read at the same time. */
 const READS_AT_ONCE = 4;
+/** Threads that read the packs meanwhile ask for more: nobody is to keep them waiting for long. */
+const LINES_AT_ONCE = 500;
 const REPAIR =
   'run lifeboat verify --all --read-data to see all damage, then lifeboat backup, which stores again what it can';
 
@@ -24,8 +28,6 @@ export interface VerifyRequest {
   readonly points?: readonly RecoveryPoint[] | undefined;
   /** The share of the data that is read and hashed, 0 to 1. */
   readonly readData?: number | undefined;
-  /** Called with every finding as it comes; the result holds the first thousand. */
-  readonly found?: ((finding: Finding) => void) | undefined;
 }
 
 export interface Verified {
@@ -36,24 +38,53 @@ export interface Verified {
 }
 
 export async function verifyPoints(ctx: Context, request: VerifyRequest): Promise<Verified> {
-  const { store } = request.in;
-  const book = announced(findingsBook(), request.found);
   const share = Math.min(1, Math.max(0, request.readData ?? 0));
-  let coverage: Coverage | null = null;
-  if (!request.points) coverage = await checkStore(ctx, request.in, share, book);
-  for (const point of share > 0 ? (request.points ?? []) : []) {
-    await needThawed(ctx, request.in, point.id, heldBy(point));
-  }
-  let points = 0;
-  for await (const point of request.points ?? store.list(ctx)) {
-    points += 1;
-    ctx.progress({ task: request.in.name, phase: 'verify', items: points });
-    await verifyPoint(ctx, request.in, point, request.points ? share : 0, book);
-  }
+  const [book, ofPoints] = [findingsBook(), findingsBook()];
+  const [coverage, points] = await both(
+    ctx,
+    async (within) => (request.points ? null : await checkStore(within, request.in, share, book)),
+    async (within) => await verifyEach(within, request, share, ofPoints),
+  );
+  book.addAll(ofPoints.sum()); // in this order, whichever came first
   if (points === 0) {
     book.add({ check: `store ${request.in.name} holds points`, verdict: 'unknown', detail: 'it holds none' });
   }
   return { points, findings: book.sum(), coverage };
+}
+
+/** Runs both at the same time. When one fails, the other is stopped; nothing runs on behind the caller's back. */
+async function both<A, B>(
+  ctx: Context,
+  one: (ctx: Context) => Promise<A>,
+  other: (ctx: Context) => Promise<B>,
+): Promise<[A, B]> {
+  const failed = new AbortController();
+  const within = withSignal(ctx, failed.signal);
+  const stopping = (error: unknown): never => {
+    failed.abort(error);
+    throw error;
+  };
+  const works = [one(within).catch(stopping), other(within).catch(stopping)] as const;
+  await Promise.allSettled(works);
+  failed.signal.throwIfAborted();
+  return await Promise.all(works);
+}
+
+/** How many there are. What a check of the whole store reads is not read again. */
+async function verifyEach(
+  ctx: Context,
+  { in: named, points: chosen }: VerifyRequest,
+  share: number,
+  book: FindingsBook,
+): Promise<number> {
+  for (const point of share > 0 ? (chosen ?? []) : []) await needThawed(ctx, named, point.id, heldBy(point));
+  let points = 0;
+  for await (const point of chosen ?? named.store.list(ctx)) {
+    points += 1;
+    ctx.progress({ task: named.name, phase: 'verify', items: points });
+    await verifyPoint(ctx, named, point, chosen ? share : 0, book);
+  }
+  return points;
 }
 
 /** The store's own check: what only it knows of its files. */
@@ -171,6 +202,7 @@ async function compareParts(
     for (const line of lines) {
       if ('digest' in line) checkSeal(line);
       else checkPart(line, await held.next(line.name));
+      if (listed % LINES_AT_ONCE === 0) await setImmediate();
     }
   }
   await held.next();
@@ -229,13 +261,16 @@ async function verifyInventory(
   let lines = 0;
   let before: InventoryLine | undefined;
   try {
-    for await (const line of inventoryOf(source).lines(ctx)) {
-      if (before && byKindAndName(before, line) >= 0) {
-        book.add({ check, verdict: 'fail', detail: `${line.kind} ${line.name} is out of order`, hint: REPAIR });
-        return null;
+    for await (const some of inventoryBatches(ctx, source)) {
+      for (const line of some) {
+        if (before && byKindAndName(before, line) >= 0) {
+          book.add({ check, verdict: 'fail', detail: `${line.kind} ${line.name} is out of order`, hint: REPAIR });
+          return null;
+        }
+        before = line;
+        lines += 1;
+        if (lines % LINES_AT_ONCE === 0) await setImmediate();
       }
-      before = line;
-      lines += 1;
     }
   } catch (error) {
     if (ctx.signal.aborted) throw error;
@@ -292,14 +327,4 @@ async function holds(ctx: Context, source: Source, name: string): Promise<boolea
 async function isListed(ctx: Context, store: NamedStore['store'], id: string): Promise<boolean> {
   for await (const point of store.list(ctx)) if (point.id === id) return true;
   return false;
-}
-
-function announced(book: FindingsBook, found: VerifyRequest['found']): FindingsBook {
-  return {
-    add(finding) {
-      book.add(finding);
-      found?.(finding);
-    },
-    sum: () => book.sum(),
-  };
 }

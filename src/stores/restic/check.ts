@@ -17,7 +17,8 @@ import { DEPTH_MAX } from './source.ts';
 import type { Folder } from './trees.ts';
 import { indexedBytes, markDamaged, packSizes } from './unfit.ts';
 
-const PACKS_AT_ONCE = 3;
+/** One is read while the other one is proved. */
+const PACKS_AT_ONCE = 2;
 const PACK_BYTES_MAX = 2 * BLOB_BYTES_MAX;
 const SHARES = 100;
 
@@ -92,13 +93,14 @@ async function isWhole(
 }
 
 function holdsWhatIsIndexed({ indexes: { blobs } }: Repository, pack: string, held: readonly PackedBlob[]): boolean {
-  const byOffset = new Map(held.map((blob) => [blob.offset, blob]));
-  for (const entry of blobs.entriesOf(pack)) {
-    const { tree, offset, length, uncompressedLength } = blobs.placeAt(entry);
-    const found = byOffset.get(offset);
-    if (found?.tree !== tree || found.length !== length || found.uncompressedLength !== uncompressedLength)
-      return false;
-    if (Buffer.compare(found.id, blobs.idAt(entry)) !== 0) return false;
+  const indexed = Array.from(blobs.entriesOf(pack), (entry) => ({ ...blobs.placeAt(entry), id: blobs.idAt(entry) }));
+  indexed.sort((a, b) => a.offset - b.offset);
+  let at = 0;
+  for (const { tree, offset, length, uncompressedLength, id } of indexed) {
+    while ((held[at]?.offset ?? offset) < offset) at += 1;
+    const found = held[at];
+    if (found?.offset !== offset || found.tree !== tree || found.length !== length) return false;
+    if (found.uncompressedLength !== uncompressedLength || Buffer.compare(found.id, id) !== 0) return false;
   }
   return true;
 }

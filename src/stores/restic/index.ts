@@ -59,7 +59,7 @@ interface Pack {
   readonly runs: number[];
   forgotten: boolean;
   dropped: boolean;
-  sums: PackSums;
+  readonly sums: { -readonly [K in keyof PackSums]: PackSums[K] };
 }
 
 const NO_SUMS: PackSums = { blobs: 0, compressed: 0, bytes: 0 };
@@ -75,7 +75,7 @@ export function blobIndex(): BlobIndex {
   function packNumberOf(hex: string): number {
     const known = packNumbers.get(hex);
     if (known !== undefined) return known;
-    packs.push({ hex, runs: [], forgotten: false, dropped: false, sums: NO_SUMS });
+    packs.push({ hex, runs: [], forgotten: false, dropped: false, sums: { ...NO_SUMS } });
     packNumbers.set(hex, packs.length - 1);
     return packs.length - 1;
   }
@@ -109,7 +109,9 @@ export function blobIndex(): BlobIndex {
         const twice = known && entries.find(blob.id, (other, tree) => other === number && tree === blob.tree) >= 0;
         if (twice) continue;
         entries.append(number, blob);
-        pack.sums = withBlob(pack.sums, blob);
+        pack.sums.blobs += 1;
+        pack.sums.compressed += blob.uncompressedLength > 0 ? 1 : 0;
+        pack.sums.bytes += blob.length;
       }
       if (entries.size() > before) pack.runs.push(before, entries.size() - before);
     },
@@ -140,14 +142,6 @@ export function blobIndex(): BlobIndex {
   };
 }
 
-function withBlob({ blobs, compressed, bytes }: PackSums, blob: PackedBlob): PackSums {
-  return {
-    blobs: blobs + 1,
-    compressed: compressed + (blob.uncompressedLength > 0 ? 1 : 0),
-    bytes: bytes + blob.length,
-  };
-}
-
 interface EntryTable {
   size(): number;
   append(pack: number, blob: PackedBlob): void;
@@ -158,6 +152,8 @@ interface EntryTable {
 }
 
 const SEGMENT_ENTRIES = 16_384;
+/** Enough for 40 000 entries: to enter them anew in a larger table takes a short command longer than all the rest. */
+const SLOTS_MIN = 1 << 16;
 const ID_WORDS = 8;
 const ENTRY_WORDS = ID_WORDS + 4; // pack and kind, offset, length, uncompressed length
 
@@ -168,7 +164,7 @@ function entryTable(): EntryTable {
   const probed = new Uint32Array(ID_WORDS);
   const probedBytes = new Uint8Array(probed.buffer);
   let size = 0;
-  let slots = new Uint32Array(1 << 14); // entry + 1
+  let slots = new Uint32Array(SLOTS_MIN); // entry + 1
 
   function segmentOf(entry: number): Uint32Array {
     const segment = segments[Math.floor(entry / SEGMENT_ENTRIES)];

@@ -58,8 +58,7 @@ export function decodeHeader(plain: Uint8Array): PackedBlob[] {
     if (length < SEAL_BYTES || (compressed && uncompressedLength === 0)) {
       throw new Failure('checksum', 'the header of a pack lists a blob of an impossible length');
     }
-    const id = Buffer.from(header.subarray(end - 32, end));
-    blobs.push({ id, tree: type % 2 === 1, offset, length, uncompressedLength });
+    blobs.push({ id: header.subarray(end - 32, end), tree: type % 2 === 1, offset, length, uncompressedLength });
     offset += length;
     at = end;
   }

@@ -2,7 +2,7 @@
 
 import { messageOf } from '../../core/errors.ts';
 import { type MasterKey, sha256 } from './crypto.ts';
-import { checkPack, openBlob, PACK_BYTES_MAX, type PackCheck, plainLength } from './pack.ts';
+import { openBlob, PACK_BYTES_MAX, plainLength } from './pack.ts';
 import { type FinishedPack, type PackBuilder, packBuilder } from './pack-builder.ts';
 import { copyInto, lentBuffers } from './pool-buffers.ts';
 
@@ -23,20 +23,15 @@ export interface Jobs {
   };
   /** Closes this thread's open packs. */
   readonly finish: { readonly job: null; readonly answer: { packs: FinishedPack[] } };
-  /** Opens sealed blobs into `plain`, one after another. */
+  /** Opens sealed blobs into `plain`, one after another; without it they are only proved. */
   readonly open: {
     readonly job: Pieces & {
       readonly ids: Uint8Array;
       readonly uncompressed: Uint32Array;
-      readonly plain: SharedArrayBuffer;
+      readonly plain: SharedArrayBuffer | null;
     };
     /** `damages`: what is wrong, by number of the piece. Its bytes in `plain` mean nothing. */
     readonly answer: { damages: ReadonlyMap<number, string> };
-  };
-  /** Reads a whole pack, the first `bytes` of the buffer. */
-  readonly check: {
-    readonly job: { readonly buffer: SharedArrayBuffer; readonly bytes: number; readonly id: Uint8Array };
-    readonly answer: PackCheck;
   };
 }
 export type JobKind = keyof Jobs;
@@ -77,8 +72,6 @@ export function jobRunner(settings: JobSettings): (job: Job) => Answers {
         return { packs: [builders.data.finish(), builders.tree.finish()].filter((pack) => pack !== undefined) };
       case 'open':
         return { damages: openPieces(key, job) };
-      case 'check':
-        return checkPack(key, Buffer.from(job.buffer, 0, job.bytes), job.id);
     }
   };
 }
@@ -109,6 +102,7 @@ function packPieces(builder: PackBuilder, job: Jobs['pack']['job']): FinishedPac
 }
 
 function openPieces(key: MasterKey, job: Jobs['open']['job']): Map<number, string> {
+  const { plain } = job;
   const damages = new Map<number, string>();
   let at = 0;
   let number = 0;
@@ -118,7 +112,7 @@ function openPieces(key: MasterKey, job: Jobs['open']['job']): Map<number, strin
       uncompressedLength: job.uncompressed[number] ?? 0,
     };
     try {
-      openBlob(key, sealed, blob, (opened) => copyInto(job.plain, at, opened));
+      openBlob(key, sealed, blob, (opened) => void (plain && copyInto(plain, at, opened)));
     } catch (error) {
       damages.set(number, messageOf(error));
     }

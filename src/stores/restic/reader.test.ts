@@ -156,6 +156,24 @@ test('a whole pack is checked, and every damage in it listed (fault 1)', async (
   assert.deepEqual([cut.blobs.length, cut.damages.length], [0, 1]);
 });
 
+test('of many small blobs, those that are damaged are named, wherever in their pack they lie (fault 1)', async () => {
+  const faults: Faults = {};
+  const { ctx, writer, index, key, bucket, packs } = rig({ bucket: faultyBucket(memoryBucket(), faults) });
+  await using w = await writer();
+  for (let i = 0; i < 3000; i++) await w.addStream(ctx, bytesOf(noise(500 + (i % 7) * 300, `${i}`)));
+  await w.flush(ctx);
+  await using reader = await openReader(ctx, { bucket, key, index });
+  const pack = packs.find(({ blobs }) => blobs.length > 1200);
+  assert.ok(pack);
+  const wanted = [0, 511, 512, pack.blobs.length - 1].map((number) => pack.blobs[number]?.offset ?? 0);
+  faults.damage = (_key, whole) => wanted.reduce((damaged, offset) => flipped(damaged, offset + 20), whole);
+  const { damages } = await reader.checkPack(ctx, pack.id, pack.bytes);
+  assert.deepEqual(
+    damages.map(({ blob }) => blob?.offset ?? null),
+    [null, ...wanted],
+  );
+});
+
 test('sizes that a hostile index makes up are refused before memory is taken (faults 4 and 21)', async () => {
   const { ctx, bucket, key } = rig();
   const index = blobIndex();

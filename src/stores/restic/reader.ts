@@ -4,17 +4,9 @@ import type { ByteRange, Bytes, Context } from '../../core/model.ts';
 import { type Gate, gate } from '../../core/parallel.ts';
 import { CHUNK_BYTES_MIN } from './chunker.ts';
 import { type PackCheck, plainLength } from './pack.ts';
-import {
-  isDamage,
-  lookUp,
-  openRun,
-  type ReaderOptions,
-  type Reading,
-  readBlob,
-  readInto,
-  startReading,
-} from './reader-blobs.ts';
+import { lookUp, openRun, type ReaderOptions, type Reading, readBlob, startReading } from './reader-blobs.ts';
 import { nearbyBlobs } from './reader-nearby.ts';
+import { packChecks } from './reader-packs.ts';
 import { ID_BYTES, planWindows, runsOf, type Window } from './reader-plan.ts';
 
 export interface Reader extends AsyncDisposable {
@@ -34,12 +26,10 @@ const AHEAD_BYTES = 16 * 1024 * 1024;
 /** By all streams together: small blobs may lie in as many packs as there are. */
 const READS_MAX = 16;
 
-/** Stock restic can be told to make packs of 128 MiB. */
-const PACK_READ_BYTES_MAX = 192 * 1024 * 1024;
-
 export async function openReader(_ctx: Context, options: ReaderOptions): Promise<Reader> {
   const reading = startReading(options);
   const nearby = nearbyBlobs(reading);
+  const { tryPack } = packChecks(reading);
   const ahead = { bytes: 0, reads: gate(READS_MAX) };
   return {
     blob: nearby.blob,
@@ -54,8 +44,8 @@ export async function openReader(_ctx: Context, options: ReaderOptions): Promise
     },
     blobs: (ctx, ids) => windows(ctx, reading, ahead, planWindows(reading.index, ids)),
     async checkPack(ctx, pack, bytes) {
-      const first = await tryPack(ctx, reading, pack, bytes);
-      return first.damages.length === 0 ? first : await tryPack(ctx, reading, pack, bytes);
+      const first = await tryPack(ctx, pack, bytes);
+      return first.damages.length === 0 ? first : await tryPack(ctx, pack, bytes);
     },
     [Symbol.asyncDispose]: () => reading.pool[Symbol.asyncDispose](),
   };
@@ -142,22 +132,4 @@ async function openWindow(ctx: Context, reading: Reading, reads: Gate, { blobs }
       for (const { release } of runs) release();
     },
   };
-}
-
-async function tryPack(ctx: Context, reading: Reading, pack: string, bytes: number): Promise<PackCheck> {
-  if (bytes > PACK_READ_BYTES_MAX) return unreadable(`its ${bytes} bytes are more than any pack has`);
-  const buffer = reading.buffers.take(bytes);
-  try {
-    await readInto(ctx, reading.bucket, pack, { offset: 0, length: bytes }, buffer);
-    return await reading.pool.run('check', { buffer, bytes, id: Buffer.from(pack, 'hex') }, { cost: bytes });
-  } catch (error) {
-    if (!isDamage(error)) throw error;
-    return unreadable(error.message);
-  } finally {
-    reading.buffers.give(buffer);
-  }
-}
-
-function unreadable(reason: string): PackCheck {
-  return { blobs: [], damages: [{ blob: null, reason }] };
 }
