@@ -8,7 +8,7 @@ import { liveContext, memoryParts } from '../../core/testing.ts';
 import { intAt, intOf, type Toc } from './archive.ts';
 import { postgresqlDriver } from './driver.ts';
 import { restoreRows } from './restore-rows.ts';
-import { captureOf, createDatabase, differences, settingsFor } from './testing.ts';
+import { captureOf, createDatabase, differences, settingsFor, sql } from './testing.ts';
 
 const HEAD = Buffer.from('the table of contents');
 const END = '\\.\n\n\n';
@@ -177,6 +177,19 @@ for (const major of postgresMajors) {
       const { bytes } = await postgresqlDriver.open(target).restore(ctx, { base: source });
       assert.deepEqual(await differences(ctx, source, target), []);
       assert.equal(bytes, (await source.part(ctx, 'databases/large.dump')).bytes);
+    });
+
+    it('come back by their owner, who has no privileges on them', async () => {
+      const password = "keeper's own";
+      const login = { ...server, user: 'keeper', password };
+      await sql(server, 'postgres', `alter role keeper createdb password '${password.replace("'", "''")}'`);
+      await sql(login, 'postgres', 'create database kept');
+      const rows = 'insert into mine select repeat(md5(g::text), 5) from generate_series(1, 60000) g';
+      await sql(login, 'kept', `create table mine (t text); ${rows}; revoke all on mine from keeper`);
+      const { source } = await captureOf(ctx, settingsFor(server, { databases: ['kept'] }));
+      const target = { ...settingsFor(server, { databases: ['again'] }), user: 'keeper', password };
+      await postgresqlDriver.open(target).restore(ctx, { base: source });
+      assert.deepEqual(await differences(ctx, source, settingsFor(server, { databases: ['again'] })), []);
     });
   });
 }
