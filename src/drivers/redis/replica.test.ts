@@ -120,7 +120,7 @@ test('a server is not given up for a store that is slow, nor for a thread that w
   }
 });
 
-test('pauses leave room for 500 MB/s, however small the pieces, encrypted or not', async () => {
+test('pauses leave room for 200 MB/s, however small the pieces, encrypted or not', async () => {
   const dir = temporaryDir('replica');
   try {
     const total = 512 * 16_384;
@@ -134,7 +134,7 @@ test('pauses leave room for 500 MB/s, however small the pieces, encrypted or not
         assert.equal(bytes, total);
       });
       const pausedMs = pauses.reduce((sum, ms) => sum + ms, 0);
-      assert.ok(pauses.length > 0 && pausedMs * 500_000 <= total, `${pauses.length} pauses, ${pausedMs} ms`);
+      assert.ok(pauses.length > 0 && pausedMs * 200_000 <= total, `${pauses.length} pauses, ${pausedMs} ms`);
     }
   } finally {
     removeDir(dir);
