@@ -17,8 +17,8 @@ import { DEPTH_MAX } from './source.ts';
 import type { Folder } from './trees.ts';
 import { indexedBytes, markDamaged, packSizes } from './unfit.ts';
 
-/** One is read while the other one is proved. */
-const PACKS_AT_ONCE = 2;
+/** One is proved while others are read, which takes longest where the store is far. */
+const PACKS_AT_ONCE = 3;
 const PACK_BYTES_MAX = 2 * BLOB_BYTES_MAX;
 const SHARES = 100;
 
