@@ -10,6 +10,9 @@ test('a recovery kit asks for what its stores need, and tells how each is read w
   assert.match(kit(restic), /\n {2}main: \/backup\/main, opened by key b04577c9\n/);
   assert.doesNotMatch(kit(restic), /gunzip/);
   assert.doesNotMatch(kit(plain), /password|restic|keys kit/);
-  assert.match(kit(plain), /keep these 2 things .*\n1\. The configuration, \/etc\/l\.yaml\.\n2\. Where .*\n[\s\S]*gunzip/);
+  assert.match(
+    kit(plain),
+    /keep these 2 things .*\n1\. The configuration, \/etc\/l\.yaml\.\n2\. Where .*\n[\s\S]*gunzip/,
+  );
   assert.match(kit(restic, plain), /restic -r STORE[\s\S]*gunzip/);
 });
