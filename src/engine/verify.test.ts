@@ -68,13 +68,11 @@ describe('verify', () => {
     ] as const) {
       const broken: Store = {
         ...store.store,
-        // biome-ignore lint/correctness/useYield: there is nothing to say
         async *check(within) {
-          await check(within);
+          yield await check(within);
         },
-        // biome-ignore lint/correctness/useYield: there is nothing to list
         async *list(within) {
-          await list(within);
+          yield await list(within);
         },
       };
       await assert.rejects(verifyPoints(ctx, { in: { ...store, store: broken } }), gone);
