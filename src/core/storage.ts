@@ -139,8 +139,11 @@ export interface Store extends AsyncDisposable {
   list(ctx: Context): AsyncIterable<RecoveryPoint>;
   /** 'missing' when the point or the component is not there. */
   open(ctx: Context, point: string, component: string): Promise<Source>;
-  /** The point is gone when this resolves; its space is freed by `reclaim`. A missing one is no error. */
-  remove(ctx: Context, ids: readonly string[]): Promise<void>;
+  /**
+   * The points are gone when this resolves, to the bytes that went with them; `reclaim` frees the rest. A missing one is
+   * no error.
+   */
+  remove(ctx: Context, ids: readonly string[]): Promise<number>;
   /** Every damage that it finds, not only the first; nothing when all is well. */
   check(ctx: Context, options: CheckOptions): AsyncIterable<Finding>;
   /** Frees what no point needs, in two phases. Safe to interrupt and to repeat. */

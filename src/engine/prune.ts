@@ -47,14 +47,16 @@ export async function prunePoints(asked: Context, request: PruneRequest): Promis
   const removed = decisions.filter(({ reasons }) => reasons.length === 0).map(({ point }) => point.id);
   const refusal = request.allowMany ? null : refusalOf(decisions, removed, now);
   if (request.apply && refusal) throw refusal;
+  let freed = 0;
   if (request.apply && removed.length > 0) {
     ctx.progress({ task: name, phase: 'remove', itemsTotal: removed.length });
-    await store.remove(ctx, removed);
+    freed = await store.remove(ctx, removed);
     await forgetProofs(ctx, store, removed);
   }
   const graceMs = request.graceMs ?? GRACE_MS;
   if (request.apply) await forgetInterrupted(ctx, store, now, graceMs);
-  const reclaimed = await store.reclaim(ctx, { apply: request.apply, graceMs });
+  const found = await store.reclaim(ctx, { apply: request.apply, graceMs });
+  const reclaimed = { ...found, bytes: found.bytes + freed };
   return { decisions, removed, applied: request.apply, refusal, reclaimed };
 }
 

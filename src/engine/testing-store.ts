@@ -87,6 +87,7 @@ function storeOn(on: Disk): Store {
         await on.fault(`remove ${id}`);
         on.points.delete(id);
       }
+      return 0;
     },
     async *check(_ctx, { readData }) {
       for (const [id, { components }] of on.points) {

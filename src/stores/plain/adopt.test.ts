@@ -115,6 +115,38 @@ test('the stamps of dated names are read in the time zone they were written in',
   );
 });
 
+test('a file is of one point, in whatever time zone it is imported again', async () => {
+  const ctx = testContext();
+  const { bucket, store } = await opened(ctx, 'by-component', BY_COMPONENT);
+  const [first] = await adoptAll(ctx, store);
+  assert.deepEqual(await adoptAll(ctx, store, { timeZone: 'Europe/Madrid' }), []);
+  assert.equal(first?.id, '2026-01-28-120000');
+  const late = 'redis/redis_20260128_130000.rdb'; // 12:00 in London's winter, 13:00 in Madrid's: that id is taken
+  await bucket.put(ctx, late, Buffer.from('REDIS0012'));
+  const [second] = await adoptAll(ctx, store, { timeZone: 'Asia/Tokyo' });
+  assert.deepEqual([second?.id, second?.files], ['2026-01-28-040000', [late]]);
+});
+
+test('a point that shares a file with another one leaves it there when it goes', async () => {
+  const ctx = testContext();
+  const { bucket, store } = await opened(ctx, 'by-component', BY_COMPONENT);
+  await adoptAll(ctx, store, { id: '2026-01-28-120000' });
+  const hidden = '0-lifeboat/manifests/2026-01-28-120000';
+  const kept = await Promise.all(
+    ['.json', '.sha256'].map(async (end) => ({ end, data: await readAll(bucket.get(ctx, hidden + end)) })),
+  );
+  for (const { end } of kept) await bucket.delete(ctx, hidden + end);
+  const [again] = await adoptAll(ctx, store, { timeZone: 'Europe/Madrid', id: '2026-01-28-110000' });
+  for (const { end, data } of kept) await bucket.put(ctx, hidden + end, data); // as older versions made two of them
+  assert.equal(again?.files.length, 2);
+  assert.ok((await store.remove(ctx, ['2026-01-28-110000'])) > 0);
+  assert.deepEqual(await Array.fromAsync(store.check(ctx, { readData: 1 })), []);
+  const bytes = Object.values(BY_COMPONENT).reduce((sum, { length }) => sum + length, 0);
+  assert.ok((await store.remove(ctx, ['2026-01-28-120000'])) > bytes / 4);
+  const left = (await contents(ctx, bucket)).map(([key]) => key);
+  assert.ok(!left.some((key) => again?.files.includes(key)), left.join(' '));
+});
+
 test('what is imported while an earlier try at it is being cleared away is whole or is no point', async () => {
   const outcomes = new Set<string>();
   for (let at = 1; at <= 40; at += 1) {

@@ -12,6 +12,7 @@ import { compareBytes, type Entry } from './entries.ts';
 import { gunzipped } from './gzip.ts';
 import { datedManifestKey, indexKey, OWN, wallClockOf } from './keys.ts';
 import { contentOf, IMPORTED, ownPlaceOf, type Proof, renderManifest } from './manifest.ts';
+import { filesOfOthers } from './points.ts';
 import { refuseCleared } from './reclaim.ts';
 import type { Layout } from './settings.ts';
 
@@ -52,12 +53,20 @@ export async function* adopt(
   const moments =
     layout === 'dated' ? await datedFolders(ctx, bucket, options) : await datedNames(ctx, bucket, options);
   const ids = [...moments.keys()].filter((id) => isWanted(id, options)).sort();
+  let owned = 0;
   for (const id of options.newestFirst ? ids.reverse() : ids) {
     if (await isTaken(id)) continue;
     const moment = await moments.get(id)?.();
-    if (!moment || moment.found.length + moment.unclear.length === 0) continue;
-    yield await adoptOne(ctx, bucket, options, moment);
+    if (!moment) continue;
+    const others = await filesOfOthers(ctx, bucket, layout, id);
+    const found = moment.found.filter(({ key }) => !others.has(key));
+    owned += moment.found.length - found.length;
+    if (found.length + moment.unclear.length === 0) continue;
+    yield await adoptOne(ctx, bucket, options, { ...moment, found });
   }
+  // They were imported with another time zone, or are our own.
+  if (owned > 0)
+    ctx.log.warn('files that other points have already were left out', { store: bucket.url, files: owned });
 }
 
 /** A folder may have any name. */

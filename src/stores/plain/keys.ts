@@ -20,6 +20,8 @@ const SEGMENT_BYTES_MAX = 200;
 const NAME_BYTES_MAX = 700;
 /** No clock on a wall has ever been further from UTC. */
 const ZONE_MS_MAX = 16 * 3_600_000;
+/** All of them have been whole quarters of an hour from it since 1972. */
+const ZONE_MS_STEP = 15 * 60_000;
 
 /** The manifest of a point in the dated layout. */
 export function datedManifestKey(id: string): string {
@@ -100,6 +102,12 @@ export function mayBelong(layout: Layout, id: string, file: string, imported = f
     const at = wallClockOf(stamp ?? '');
     return at !== null && Math.abs(at.getTime() - timeOfId(id).getTime()) <= ZONE_MS_MAX;
   });
+}
+
+/** Whether one stamp can be the moment of either point, each in another zone. */
+export function mayShareStamps(id: string, other: string): boolean {
+  const apartMs = Math.abs(timeOfId(id).getTime() - timeOfId(other).getTime());
+  return id !== other && apartMs <= 2 * ZONE_MS_MAX && apartMs % ZONE_MS_STEP === 0;
 }
 
 /** '20260128_120000' or '2026-01-28-120000' on a clock on the wall, as if that were UTC; null when it is none. */

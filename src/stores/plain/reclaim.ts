@@ -21,6 +21,7 @@ import {
 } from './keys.ts';
 import { IMPORTED, isThere, type PlainPoint } from './manifest.ts';
 import { deleteKeys, findNote, keysBelow, putJson } from './objects.ts';
+import { filesOfOthers } from './points.ts';
 
 /** The files that are to go; `imported`, when other programs have named them. */
 const pendingSchema = z.object({ files: z.array(z.string()), imported: z.boolean().default(false) });
@@ -28,8 +29,11 @@ type Pending = z.output<typeof pendingSchema>;
 const NOTHING: Pending = { files: [], imported: false };
 const CLOCK_KEY = `${OWN}clock`;
 
-/** The note of what is to go comes first: whoever dies in between has it finished by the next `reclaim`. */
-export async function removePoint(ctx: Context, store: PlainBucket, plain: PlainPoint): Promise<void> {
+/**
+ * Resolves to the bytes that went. The note of what is to go comes first: whoever dies in between has it finished by
+ * the next `reclaim`.
+ */
+export async function removePoint(ctx: Context, store: PlainBucket, plain: PlainPoint): Promise<number> {
   const { bucket } = store;
   const { id, manifest } = plain.place;
   const files = plain.files().map(({ file }) => file);
@@ -39,19 +43,27 @@ export async function removePoint(ctx: Context, store: PlainBucket, plain: Plain
   const imported = Object.values(plain.point.components).some(({ method }) => method === IMPORTED);
   await putJson(ctx, bucket, pendingKey(id), { files, imported });
   await bucket.delete(ctx, manifest);
+  const { bytes } = await rubbishOf(ctx, store, id, false);
   await finishRemoval(ctx, store, id, { files, imported });
+  return bytes;
 }
 
 async function finishRemoval(ctx: Context, store: PlainBucket, id: string, pending: Pending): Promise<void> {
   const { bucket } = store;
-  await deleteKeys(ctx, bucket, ownFiles(ctx, store, id, pending));
+  await deleteKeys(ctx, bucket, await ownFiles(ctx, store, id, pending));
   await deleteFolders(ctx, bucket, id);
   await bucket.delete(ctx, pendingKey(id));
 }
 
-function ownFiles(ctx: Context, { layout }: PlainBucket, id: string, { files, imported }: Pending): readonly string[] {
+async function ownFiles(
+  ctx: Context,
+  { bucket, layout }: PlainBucket,
+  id: string,
+  { files, imported }: Pending,
+): Promise<readonly string[]> {
+  const others = files.length > 0 ? await filesOfOthers(ctx, bucket, layout, id) : new Set();
   return files.filter((file) => {
-    const own = mayBelong(layout, id, file, imported);
+    const own = mayBelong(layout, id, file, imported) && !others.has(file);
     if (!own) ctx.log.warn('a removal names a file that is none of its point: left alone', { point: id, file });
     return own;
   });
@@ -175,7 +187,7 @@ async function writtenAt(ctx: Context, bucket: Bucket, key: string): Promise<num
 
 async function filesOf(ctx: Context, store: PlainBucket, id: string): Promise<readonly string[]> {
   const pending = (await findNote(ctx, store.bucket, pendingKey(id), pendingSchema)) ?? NOTHING;
-  return [...ownFiles(ctx, store, id, pending), ...(await Array.fromAsync(announcedFiles(ctx, store, id)))];
+  return [...(await ownFiles(ctx, store, id, pending)), ...(await Array.fromAsync(announcedFiles(ctx, store, id)))];
 }
 
 /** The bucket's own clock, so that ages are right whatever ours says. */

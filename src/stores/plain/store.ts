@@ -13,18 +13,7 @@ import { plainArchive } from './archive.ts';
 import { checkPoint, unreadable } from './check.ts';
 import { announcedFiles, assertKept, type DraftStore, openDraft, type PlainDraft, planSchema } from './draft.ts';
 import { openIndex, type PartIndex } from './index.ts';
-import {
-  DRAFTS,
-  draftKey,
-  indexKey,
-  MANIFESTS,
-  OWN,
-  OWNER_KEY,
-  PARTS,
-  pendingKey,
-  receiptsPrefix,
-  segment,
-} from './keys.ts';
+import { DRAFTS, draftKey, indexKey, OWN, OWNER_KEY, PARTS, pendingKey, receiptsPrefix, segment } from './keys.ts';
 import {
   findPoint,
   isThere,
@@ -36,15 +25,14 @@ import {
   renderManifest,
 } from './manifest.ts';
 import { deleteKeys, getJson, keysBelow, putJson } from './objects.ts';
+import { isDamage, points } from './points.ts';
 import { reclaim, refuseCleared, removePoint } from './reclaim.ts';
 import { plainRecords } from './records.ts';
 import { type Layout, type PlainSettings, plainSettings } from './settings.ts';
 import { findEntry, openSource } from './source.ts';
 
-const MANIFESTS_AT_ONCE = 32;
 const RESTIC_CONFIG = 'config';
 const RESTIC_KEYS = 'keys/';
-const END = '.json';
 
 const ownerSchema = z.object({ format: z.literal(1), stack: z.string(), layout: z.enum(['dated', 'by-component']) });
 const receiptSchema = z.object({ component: z.string(), parts: z.number(), bytes: z.number(), proof: proofSchema });
@@ -140,10 +128,12 @@ function plainStore(bucket: Bucket, layout: Layout): Store {
       return openSource(bucket, point, component, await indexOf(ctx, bucket, await find(ctx, point), point, component));
     },
     async remove(ctx, ids) {
+      let bytes = 0;
       for (const id of ids) {
         const plain = await find(ctx, id);
-        if (plain) await removePoint(ctx, drafts, plain);
+        if (plain) bytes += await removePoint(ctx, drafts, plain);
       }
+      return bytes;
     },
     async *check(ctx, options) {
       for await (const { id, plain, problem } of points(ctx, bucket, layout)) {
@@ -281,10 +271,6 @@ async function exists(ctx: Context, { bucket, layout }: DraftStore, id: string):
   }
 }
 
-function isDamage(error: unknown): boolean {
-  return isFailure(error, 'malformed') || isFailure(error, 'checksum');
-}
-
 async function indexOf(
   ctx: Context,
   bucket: Bucket,
@@ -298,38 +284,4 @@ async function indexOf(
     throw new Failure('missing', `${bucket.url}: ${what}`);
   }
   return await openIndex(ctx, bucket, { point, component }, proof);
-}
-
-interface Listed {
-  readonly id: string;
-  readonly plain: PlainPoint | null;
-  readonly problem: unknown;
-}
-
-/** Every id that has a manifest of ours, in order; `plain` is null where it can't be read. */
-async function* points(ctx: Context, bucket: Bucket, layout: Layout): AsyncIterable<Listed> {
-  const ids = await pointIds(ctx, bucket, layout);
-  for (let at = 0; at < ids.length; at += MANIFESTS_AT_ONCE) {
-    const batch = ids.slice(at, at + MANIFESTS_AT_ONCE);
-    const found = await Promise.all(
-      batch.map(async (id): Promise<Listed | null> => {
-        try {
-          const plain = await findPoint(ctx, bucket, layout, id);
-          return plain && { id, plain, problem: undefined };
-        } catch (problem) {
-          if (!isDamage(problem)) throw problem;
-          return { id, plain: null, problem };
-        }
-      }),
-    );
-    for (const each of found) if (each) yield each;
-  }
-}
-
-async function pointIds(ctx: Context, bucket: Bucket, layout: Layout): Promise<readonly string[]> {
-  const ids = new Set<string>();
-  if (layout === 'dated') for await (const folder of bucket.folders(ctx, '')) ids.add(folder.slice(0, -1));
-  for await (const key of keysBelow(ctx, bucket, MANIFESTS))
-    if (key.endsWith(END)) ids.add(key.slice(MANIFESTS.length, -END.length));
-  return [...ids].filter(isPointId).sort();
 }

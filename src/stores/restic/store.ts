@@ -59,6 +59,7 @@ function resticStore(repository: Repository): ResticStore {
         const id = pointIdOf(snapshot);
         if (id !== null && ids.includes(id)) await snapshots.delete(ctx, snapshot.id);
       }
+      return 0;
     },
     async *check(ctx, options) {
       const { checkRepository } = await import('./check.ts');
