@@ -111,7 +111,7 @@ export function fileNode(
   name: Buffer,
   { bytes, content, attributes }: Pick<TreeNode, 'bytes' | 'content' | 'attributes'>,
 ): TreeNode {
-  const read = attributesOf(attributes ?? NO_ATTRIBUTES);
+  const read = attributes && attributesOf({ ...attributes, mtime: goTime(attributes.mtime) });
   return { name, type: 'file', bytes, attributes: read, content, subtree: undefined };
 }
 

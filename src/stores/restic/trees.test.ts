@@ -7,7 +7,7 @@ import type { Context, Source } from '../../core/model.ts';
 import { testContext } from '../../core/testing.ts';
 import { freshKey, sha256 } from './crypto.ts';
 import { indexFiles } from './index-files.ts';
-import { dirJson, treeBlob } from './nodes.ts';
+import { dirJson, fileNode, treeBlob } from './nodes.ts';
 import { plainLength } from './pack.ts';
 import type { Reader } from './reader.ts';
 import type { Repository } from './repository.ts';
@@ -116,6 +116,33 @@ test('what was just written is known as it would be read', async () => {
       await sameFolders(tree, trees, treeReader(read));
     }),
   );
+});
+
+test('a file of the year 1970 that has what a part without attributes has is known as it would be read', async () => {
+  const { writer, read } = heap();
+  const attributes = { mode: 0o600, uid: 0, gid: 0 };
+  async function* parts(): AsyncIterable<readonly PartEntry[]> {
+    for (const [name, mtime] of Object.entries({
+      epoch: '1970-01-01T00:00:00.000Z',
+      nanoseconds: '2026-01-01T00:00:00.120000000Z',
+    }))
+      yield [{ name, bytes: 0, content: Buffer.alloc(0), attributes: { ...attributes, mtime } }];
+  }
+  const trees = treeReader(() => Promise.reject(new Error('nothing is read')));
+  await sameFolders(await writeTree(ctx, { writer, trees }, parts()), trees, treeReader(read));
+});
+
+test('what is kept of folders is bounded by the ids of their content, too', async () => {
+  const content = Buffer.alloc(8 * 1024 * 1024);
+  let reads = 0;
+  const trees = treeReader(async () => {
+    reads += 1;
+    return treeBlob([]);
+  });
+  const ids = Array.from({ length: 100 }, (_, i) => sha256(Buffer.from(`${i}`)));
+  for (const id of ids) trees.enter(id, [fileNode(Buffer.from('f'), { bytes: 1, content, attributes: undefined })]);
+  for (const id of ids.toReversed()) await trees.load(ctx, id);
+  assert.ok(reads > 90, `${reads} of 100 folders were read again`);
 });
 
 async function sameFolders(tree: Buffer, known: Trees, read: Trees): Promise<void> {

@@ -130,21 +130,23 @@ export interface Trees {
   enter(id: Buffer, nodes: readonly TreeNode[]): void;
 }
 
-const CACHED_ENTRIES_MAX = 100_000;
+const CACHED_BYTES_MAX = 48 * 1024 * 1024;
+const ENTRY_BYTES = 512; // of an entry in memory, beside the ids of its content
 
 export function treeReader(readBlob: (ctx: Context, id: Buffer) => Promise<Buffer>): Trees {
-  const cached = new Map<string, Folder>();
+  const cached = new Map<string, { readonly folder: Folder; readonly bytes: number }>();
   const loading = new Map<string, Promise<Folder>>();
-  let entries = 0;
+  let cachedBytes = 0;
 
   function enter(hex: string, folder: Folder): void {
     if (cached.has(hex)) return;
-    cached.set(hex, folder);
-    entries += folder.entries.length + 1;
-    for (const [oldest, { entries: gone }] of cached) {
-      if (entries <= CACHED_ENTRIES_MAX || oldest === hex) break;
+    const bytes = folder.entries.reduce((sum, { node }) => sum + ENTRY_BYTES + node.content.length, ENTRY_BYTES);
+    cached.set(hex, { folder, bytes });
+    cachedBytes += bytes;
+    for (const [oldest, gone] of cached) {
+      if (cachedBytes <= CACHED_BYTES_MAX || oldest === hex) break;
       cached.delete(oldest);
-      entries -= gone.length + 1;
+      cachedBytes -= gone.bytes;
     }
   }
   async function read(ctx: Context, id: Buffer, hex: string): Promise<Folder> {
@@ -161,7 +163,7 @@ export function treeReader(readBlob: (ctx: Context, id: Buffer) => Promise<Buffe
     async load(ctx, id) {
       const hex = id.toString('hex');
       const found = cached.get(hex);
-      if (found) return found;
+      if (found) return found.folder;
       const others = loading.get(hex);
       // What another caller could not read may have been stopped with that one: it is tried again.
       const folder = others && (await others.catch(() => undefined));
