@@ -72,6 +72,33 @@ for (const code of ['archived', 'denied', 'unreachable', 'timeout'] satisfies Er
   });
 }
 
+test('of damaged packs one at a time is in memory a second time', async () => {
+  const ctx = testContext();
+  const bucket = await filled(ctx);
+  const packs = await keysOf(ctx, bucket, 'data/');
+  for (const key of packs) {
+    const data = await readAll(bucket.get(ctx, key));
+    data.writeUInt8(data.readUInt8(40) ^ 1, 40);
+    await bucket.put(ctx, key, data);
+  }
+  let [whole, most] = [0, 0];
+  const watched: Bucket = {
+    ...bucket,
+    async *get(within, key, range) {
+      const isWhole = range === undefined && packs.includes(key);
+      most = Math.max(most, (whole += Number(isWhole)));
+      try {
+        yield* bucket.get(within, key, range);
+      } finally {
+        whole -= Number(isWhole);
+      }
+    },
+  };
+  await using store = await openStore(ctx, watched);
+  const damaged = (await findings(ctx, store)).filter(({ check }) => check.startsWith('pack '));
+  assert.deepEqual([damaged.length, packs.length > 1, most], [packs.length, true, 1]);
+});
+
 test('points whose folders are archived are unknown, each by name, and the others are checked', async () => {
   const ctx = testContext();
   const bucket = await filled(ctx);

@@ -4,7 +4,7 @@ import { readAll } from '../../core/bytes.ts';
 import { type ErrorCode, type Failure, isFailure, messageOf } from '../../core/errors.ts';
 import { manifestJson } from '../../core/manifest.ts';
 import type { Context, Finding, Verdict } from '../../core/model.ts';
-import { mapBounded } from '../../core/parallel.ts';
+import { gate, mapBounded } from '../../core/parallel.ts';
 import type { CheckOptions } from '../../core/storage.ts';
 import { getOwn } from './documents.ts';
 import type { PackedBlob } from './index.ts';
@@ -68,10 +68,12 @@ async function lookAtPacks(ctx: Context, repository: Repository, options: CheckO
     (pack) => sizes.get(pack) !== indexedBytes(blobs, pack) || isInShare(pack, options),
   );
   const bytesTotal = wanted.reduce((sum, pack) => sum + (sizes.get(pack) ?? 0), 0);
+  const naming = gate(1); // who names what is lost has the whole pack in memory once more
   let bytes = 0;
   await mapBounded(wanted, PACKS_AT_ONCE, async (pack) => {
     try {
-      if (!(await isWhole(ctx, repository, pack, sizes.get(pack)))) await nameLosses(ctx, repository, pack, losses);
+      if (!(await isWhole(ctx, repository, pack, sizes.get(pack))))
+        await naming.run(() => nameLosses(ctx, repository, pack, losses));
     } catch (error) {
       losses.findings.push(await outOfReach(ctx, repository, `pack ${pack} is whole`, error));
     }

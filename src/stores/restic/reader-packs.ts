@@ -5,10 +5,13 @@ import { gate } from '../../core/parallel.ts';
 import type { PackedBlob } from './index.ts';
 import { openHeader, type PackCheck, type PackDamage } from './pack.ts';
 import type { Pool } from './pool.ts';
+import { budget } from './pool-budget.ts';
 import { isDamage, type Reading, readInto } from './reader-blobs.ts';
 
 /** Stock restic can be told to make packs of 128 MiB. */
 const PACK_READ_BYTES_MAX = 192 * 1024 * 1024;
+/** Of all packs together, but for one that alone takes more: three of ours are under way, of larger ones fewer. */
+const PACKS_BYTES_MAX = 40 * 1024 * 1024;
 const PIECE_BYTES_MAX = 1024 * 1024;
 const PIECE_BLOBS_MAX = 512;
 
@@ -17,27 +20,36 @@ export interface PackChecks {
   tryPack(ctx: Context, pack: string, bytes: number): Promise<PackCheck>;
 }
 
-export function packChecks(reading: Reading): PackChecks {
+export function packChecks(reading: Reading, packsBytesMax = PACKS_BYTES_MAX): PackChecks {
   const { bucket, key, buffers, pool } = reading;
   // Of all packs together: what each thread works on, and one that is ready.
   const turns = gate(pool.size + 1);
+  const memory = budget(packsBytesMax);
+  async function check(ctx: Context, pack: string, bytes: number): Promise<PackCheck> {
+    const buffer = buffers.take(bytes);
+    try {
+      await readInto(ctx, bucket, pack, { offset: 0, length: bytes }, buffer);
+      const blobs = openHeader(key, Buffer.from(buffer, 0, bytes), bytes);
+      const named = turns.run(() => damagedName(pool, pack, buffer, bytes));
+      const opened = pieces(blobs).map((piece) => turns.run(() => damagedIn(ctx, pool, buffer, piece)));
+      const works = [named, ...opened];
+      await Promise.allSettled(works); // the buffer is nobody's then
+      return { blobs, damages: (await Promise.all(works)).flat() };
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      return unreadable(error.message);
+    } finally {
+      buffers.give(buffer);
+    }
+  }
   return {
     async tryPack(ctx, pack, bytes) {
       if (bytes > PACK_READ_BYTES_MAX) return unreadable(`its ${bytes} bytes are more than any pack has`);
-      const buffer = buffers.take(bytes);
+      await memory.take(bytes);
       try {
-        await readInto(ctx, bucket, pack, { offset: 0, length: bytes }, buffer);
-        const blobs = openHeader(key, Buffer.from(buffer, 0, bytes), bytes);
-        const named = turns.run(() => damagedName(pool, pack, buffer, bytes));
-        const opened = pieces(blobs).map((piece) => turns.run(() => damagedIn(ctx, pool, buffer, piece)));
-        const works = [named, ...opened];
-        await Promise.allSettled(works); // the buffer is nobody's then
-        return { blobs, damages: (await Promise.all(works)).flat() };
-      } catch (error) {
-        if (!isDamage(error)) throw error;
-        return unreadable(error.message);
+        return await check(ctx, pack, bytes);
       } finally {
-        buffers.give(buffer);
+        memory.give(bytes);
       }
     },
   };

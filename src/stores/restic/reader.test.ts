@@ -11,6 +11,8 @@ import { sha256 } from './crypto.ts';
 import { blobIndex } from './index.ts';
 import { packKey } from './pack.ts';
 import { openReader, type Reader } from './reader.ts';
+import { startReading } from './reader-blobs.ts';
+import { packChecks } from './reader-packs.ts';
 import { noise, type Rig, rig } from './writer-testing.ts';
 
 const MIB = 1024 * 1024;
@@ -172,6 +174,36 @@ test('of many small blobs, those that are damaged are named, wherever in their p
     damages.map(({ blob }) => blob?.offset ?? null),
     [null, ...wanted],
   );
+});
+
+test('packs larger than those of ours are checked one after another, so that memory does not grow with them', async () => {
+  const { ctx, writer, index, key, bucket, packs } = rig();
+  for (let i = 0; i < 4; i++) {
+    await using w = await writer();
+    await w.addStream(ctx, bytesOf(noise(MIB, `${i}`)));
+    await w.flush(ctx);
+  }
+  let [open, most] = [0, 0];
+  const watched: Bucket = {
+    ...bucket,
+    async *get(within, name, range) {
+      most = Math.max(most, (open += 1));
+      yield* bucket.get(within, name, range);
+      await setImmediate();
+      open -= 1;
+    },
+  };
+  const reading = startReading({ bucket: watched, key, index });
+  await using _pool = reading.pool;
+  for (const [bytesMax, expected] of [
+    [1, 1],
+    [100 * MIB, packs.length],
+  ] as const) {
+    [open, most] = [0, 0];
+    const { tryPack } = packChecks(reading, bytesMax);
+    const checks = await Promise.all(packs.map(({ id, bytes }) => tryPack(ctx, id, bytes)));
+    assert.deepEqual([checks.flatMap(({ damages }) => damages), most], [[], expected]);
+  }
 });
 
 test('sizes that a hostile index makes up are refused before memory is taken (faults 4 and 21)', async () => {
