@@ -373,6 +373,15 @@ describe('after a crash', () => {
     assert.deepEqual([resumed.point?.id, resumed.complete], [ID, true]);
   });
 
+  test('a late run that is gone on with was begun when it was begun, not at the slot that it is named after', async () => {
+    const { ctx, components, disks, stores } = await crashed(1);
+    buried(disks);
+    const note = disks[0]?.records.get(`captures/${ID}`) as { noted_at: string };
+    note.noted_at = '2026-11-21T09:00:00.000Z';
+    const resumed = await backUp(ctx, request({ components, stores, resume: ID }));
+    assert.deepEqual([resumed.point?.id, resumed.point?.startedAt], [ID, note.noted_at]);
+  });
+
   test('what was finished in one store only is captured again', async () => {
     const { ctx, cache, components, disks, stores } = await crashed(2);
     buried(disks);

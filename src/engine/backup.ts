@@ -82,7 +82,7 @@ async function takePoint(
   run: Lanes,
   { startedAt, startedMs }: { readonly startedAt: Date; readonly startedMs: number },
 ): Promise<BackedUp> {
-  const header = headerOf(request, run, startedAt);
+  const header = headerOf(request, run.id, run.resumed ? await begunAt(ctx, run) : startedAt);
   const earlier = await earlierPoints(ctx, run.lanes, request.stack);
   const warnings = [...clockWarnings(earlier, startedAt), ...(await abandonedWarnings(ctx, run))];
   const captured = await captureAll(ctx, request, run, header, earlier);
@@ -166,8 +166,14 @@ function isSameRun(request: BackUpRequest, note: RunNote): boolean {
 
 type Header = Omit<RecoveryPoint, 'components'>;
 
-function headerOf(request: BackUpRequest, { id, resumed }: Lanes, startedAt: Date): Header {
-  const since = (resumed ? timeOfId(id) : startedAt).toISOString();
+/** When the process began that was killed: a run that came late has the id of its slot. */
+async function begunAt(ctx: Context, { id, lanes: [first] }: Lanes): Promise<Date> {
+  const run = first && (await stateOfRun(ctx, first, id));
+  return run ? new Date(run.note.noted_at) : timeOfId(id);
+}
+
+function headerOf(request: BackUpRequest, id: string, startedAt: Date): Header {
+  const since = startedAt.toISOString();
   return {
     format: 1,
     id,

@@ -39,7 +39,7 @@ function view(
     id,
     stack: 'shop',
     plan,
-    startedAt: '',
+    startedAt: new Date(atMs).toISOString(),
     finishedAt: '',
     skewMs: 0,
     status: complete ? 'complete' : 'partial',
@@ -53,6 +53,12 @@ function view(
       ? [{ format: 1 as const, point: id, how: 'drill' as const, at: '2026-01-01', components: names, source: null }]
       : [];
   return { point, proofs, unreadableProofs: false, provedAt: provedAt(point, proofs), copyOfProved: false };
+}
+
+/** Of a scheduled run that came late: named after its slot, begun later. */
+function late(atMs: number, begunMs: number, shape: Shape = {}): PointView {
+  const made = view(atMs, shape);
+  return { ...made, point: { ...made.point, startedAt: new Date(begunMs).toISOString() } };
 }
 
 function daily(days: number, shape: Shape = {}): PointView[] {
@@ -131,6 +137,18 @@ describe('what is kept', () => {
 });
 
 describe('no rule removes', () => {
+  test('what latest and latest-proved mean, also when it came late and is named after an earlier slot', () => {
+    const components = { db: captured(), cache: captured() };
+    const came = late(START, START + 9 * HOUR_MS, { components, proved: true });
+    const before = view(START + 8 * HOUR_MS, { components, proved: true });
+    assert.ok(kept([came, before], { last: 1 }).includes(came.point.id));
+    // Each component has been proved since, but never both of one point.
+    const halves = (['db', 'cache'] as const).map((proved, day) => {
+      return view(START + (day + 1) * DAY_MS, { components, proved });
+    });
+    assert.ok(kept([came, before, ...halves], { last: 1 }).includes(came.point.id));
+  });
+
   test('the newest point that a drill or a restore has proved', () => {
     const [first = view(START), ...rest] = daily(30);
     const proved = view(timeOfId(first.point.id).getTime(), { proved: true });

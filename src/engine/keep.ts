@@ -28,13 +28,14 @@ export interface Decision {
 
 /** In order of id. Points of one plan are judged together, so that a point of the cache never stands for one of all. */
 export function decide(views: readonly PointView[], rulesOf: RulesOf, now: Date): readonly Decision[] {
-  const sorted = views.toSorted((a, b) => (a.point.id < b.point.id ? -1 : 1));
+  const sorted = views.toSorted(byId);
   const reasons = new Map<string, string[]>(sorted.map(({ point }) => [point.id, []]));
   const keep = (view: PointView | undefined, why: string): void => {
     if (view) reasons.get(view.point.id)?.push(why);
   };
-  guard(sorted, keep);
-  for (const [plan, group] of byPlan(sorted)) {
+  const begun = views.toSorted((a, b) => byBeginning(a.point, b.point));
+  guard(begun, keep);
+  for (const [plan, group] of byPlan(begun)) {
     keep(group.at(-1), plan === null ? 'newest without a plan' : `newest of ${plan}`);
     keep(group.findLast(isComplete), 'newest complete');
     keep(group.findLast(isProved), 'newest proved');
@@ -44,19 +45,21 @@ export function decide(views: readonly PointView[], rulesOf: RulesOf, now: Date)
     );
     const rules = rulesOf(plan);
     if (!rules) for (const view of group) keep(view, 'no rule');
-    else applyRules(group, rules.keep, periodNames(rules.timezone), now, keep);
+    else applyRules(group.toSorted(byId), rules.keep, periodNames(rules.timezone), now, keep);
   }
   return sorted.map(({ point }) => ({ point, reasons: reasons.get(point.id) ?? [] }));
+}
+
+function byId(a: PointView, b: PointView): number {
+  return a.point.id < b.point.id ? -1 : 1;
 }
 
 type Keep = (view: PointView | undefined, why: string) => void;
 
 /** What no rule may remove: for each component the newest point that holds it, and the newest that was proved to. */
-function guard(sorted: readonly PointView[], keep: Keep): void {
-  for (const view of sorted) if (view.unreadableProofs) keep(view, 'its proofs can not be read');
-  const taken = sorted
-    .filter(({ point }) => point.plan !== SAFETY_PLAN)
-    .toSorted((a, b) => byBeginning(a.point, b.point));
+function guard(begun: readonly PointView[], keep: Keep): void {
+  for (const view of begun) if (view.unreadableProofs) keep(view, 'its proofs can not be read');
+  const taken = begun.filter(({ point }) => point.plan !== SAFETY_PLAN);
   for (const name of new Set(taken.flatMap(({ point }) => heldBy(point)))) {
     const holding = taken.filter(({ point }) => heldIn(point, name) !== undefined);
     keep(holding.at(-1), `newest with ${name}`);
@@ -69,8 +72,8 @@ function guard(sorted: readonly PointView[], keep: Keep): void {
   }
 }
 
-function byPlan(sorted: readonly PointView[]): ReadonlyMap<string | null, readonly PointView[]> {
-  return Map.groupBy(sorted, ({ point }) => point.plan);
+function byPlan(begun: readonly PointView[]): ReadonlyMap<string | null, readonly PointView[]> {
+  return Map.groupBy(begun, ({ point }) => point.plan);
 }
 
 function isComplete({ point }: PointView): boolean {
