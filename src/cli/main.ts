@@ -67,20 +67,22 @@ const VALUED: readonly string[] = ['--config', '--log-level', '--progress'];
 /** What is known of a run before it has ended. */
 interface Running {
   globals: Globals;
+  /** The words that name it, as in 'keys add'; none as long as there is no such command. */
+  command: readonly string[];
   /** What --json prints when all is done. */
   result: object | null;
 }
 
 async function main(argv: readonly string[]): Promise<number> {
-  const running: Running = { globals: { json: argv.includes('--json'), logLevel: 'warn' }, result: null };
+  const running: Running = { globals: { json: argv.includes('--json'), logLevel: 'warn' }, command: [], result: null };
   try {
     const exitCode = await dispatch(argv, running);
-    if (running.result) process.stdout.write(`${JSON.stringify(running.result, null, 2)}\n`);
+    if (running.result) process.stdout.write(jsonText(running.result, 2));
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
     if (error instanceof CommanderError && error.code === 'commander.help') return 2; // it was shown
-    const shown = error instanceof CommanderError ? usageFailure(error, commandIn(argv)) : error;
+    const shown = error instanceof CommanderError ? usageFailure(error, running.command) : error;
     report(shown, running);
     return exitCodeOf(shown);
   }
@@ -103,6 +105,7 @@ async function dispatch(argv: readonly string[], running: Running): Promise<numb
     const command = withGlobals(new Command(name)).description(summary).exitOverride().showSuggestionAfterError(true);
     program.addCommand(command.copyInheritedSettings(program));
     if (name !== wanted) continue;
+    running.command = [name];
     const { define } = await load();
     define(command, (target, action) => {
       for (const each of [target, ...target.commands]) withGlobals(each).copyInheritedSettings(program);
@@ -114,6 +117,8 @@ async function dispatch(argv: readonly string[], running: Running): Promise<numb
         );
       });
     });
+    const own = command.commands.map((each) => each.name()).find((each) => wordsIn(argv)[1] === each);
+    if (own !== undefined) running.command = [name, own];
   }
   await program.parseAsync([...argv], { from: 'user' });
   return exitCode;
@@ -121,9 +126,13 @@ async function dispatch(argv: readonly string[], running: Running): Promise<numb
 
 /** `lifeboat help backup` means backup, too. */
 function commandIn(argv: readonly string[]): string | undefined {
-  const words = argv.filter((word, at) => !word.startsWith('-') && !VALUED.includes(argv[at - 1] ?? ''));
+  const words = wordsIn(argv);
   const named = words[0] === 'help' ? words[1] : words[0];
   return named !== undefined && Object.hasOwn(COMMANDS, named) ? named : undefined;
+}
+
+function wordsIn(argv: readonly string[]): readonly string[] {
+  return argv.filter((word, at) => !word.startsWith('-') && !VALUED.includes(argv[at - 1] ?? ''));
 }
 
 function withGlobals(command: Command): Command {
@@ -236,27 +245,34 @@ function fieldText(value: unknown): string {
   return typeof value === 'string' && /^[\w./:@-]+$/.test(value) ? value : JSON.stringify(value);
 }
 
-function usageFailure(error: CommanderError, command: string | undefined): Failure {
+function usageFailure(error: CommanderError, command: readonly string[]): Failure {
   const [message = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
   const suggestion = rest.join(' ').replace(/^\((.*)\)$/, '$1');
   return new Failure('usage', message.trim(), {
     hint:
       suggestion === ''
-        ? `run lifeboat ${command === undefined ? '' : `${command} `}--help`
+        ? `run ${['lifeboat', ...command, '--help'].join(' ')}`
         : suggestion.charAt(0).toLowerCase() + suggestion.slice(1),
   });
+}
+
+/** JSON leaves some controls as they are. */
+function jsonText(value: object, indent: number): string {
+  return `${printableLines(JSON.stringify(value, null, indent))}\n`;
 }
 
 function report(error: unknown, { globals, result }: Running): void {
   if (globals.json) {
     const json = errorJson(error);
-    process.stdout.write(`${result ? JSON.stringify({ ...result, ...json }, null, 2) : JSON.stringify(json)}\n`);
+    process.stdout.write(result ? jsonText({ ...result, ...json }, 2) : jsonText(json, 0));
     return;
   }
   const { code, message, hint } = errorJson(error).error;
   process.stderr.write(printableLines(`lifeboat: ${message}\n${hint ? `  ${hint}\n` : ''}`));
   if (code === 'internal')
-    process.stderr.write(`${error instanceof Error ? error.stack : ''}\n  this is a defect of Lifeboat\n`);
+    process.stderr.write(
+      printableLines(`${error instanceof Error ? error.stack : ''}\n  this is a defect of Lifeboat\n`),
+    );
 }
 
 for (const stream of [process.stdout, process.stderr]) {

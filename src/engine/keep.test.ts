@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { isFailure } from '../core/errors.ts';
+import { Failure, isFailure } from '../core/errors.ts';
 import { identityOf } from '../core/liveness.ts';
 import { idOf, timeOfId } from '../core/manifest.ts';
 import type { CapturedComponent, RecoveryPoint } from '../core/model.ts';
@@ -314,6 +314,26 @@ describe('prune', () => {
     ctx.advance(3650 * DAY_MS);
     await prunePoints(ctx, { ...request, rulesOf: rulesOf({ within: 20 * DAY_MS }), apply: true });
     assert.equal(on.points.size, 10);
+  });
+
+  test('waits for who uses the store as long as it is told to, says so once, and frees space then', async () => {
+    for (const { waitMs, looks, ends } of [
+      { waitMs: 60_000, looks: 4, ends: 'freed' },
+      { waitMs: 30_000, looks: 3, ends: 'locked' },
+      { waitMs: 0, looks: 1, ends: 'locked' },
+    ]) {
+      const { ctx, on, request, rulesOf } = await filled(4);
+      let seen = 0;
+      on.fault = (step) => {
+        if (step === 'reclaim' && ++seen < 4) throw new Failure('locked', 'in use by process 7');
+      };
+      const ended = await prunePoints(ctx, { ...request, rulesOf: rulesOf({ daily: 3 }), apply: true, waitMs }).then(
+        () => 'freed',
+        (error: unknown) => (isFailure(error) ? error.code : error),
+      );
+      const told = ctx.logged.filter(({ level }) => level === 'warn');
+      assert.deepEqual([ended, seen, on.points.size, told.length], [ends, looks, 3, waitMs > 0 ? 1 : 0]);
+    }
   });
 
   test('leaves points of another stack alone', async () => {

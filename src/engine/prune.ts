@@ -3,7 +3,7 @@
 import { Failure, isFailure } from '../core/errors.ts';
 import { isPointId, timeOfId } from '../core/manifest.ts';
 import type { Context } from '../core/model.ts';
-import type { Reclaimed, Store } from '../core/storage.ts';
+import type { Reclaimed, ReclaimOptions, Store } from '../core/storage.ts';
 import { AHEAD_MS_MAX } from './backup.ts';
 import { stateOfRun } from './captures.ts';
 import { type Decision, decide, type RulesOf } from './keep.ts';
@@ -12,6 +12,8 @@ import { listPoints } from './points.ts';
 
 /** What was found unreferenced may go after this long: a backup that runs meanwhile may still need it. */
 const GRACE_MS = 24 * 3_600_000;
+/** Who waits for a store that is in use looks again after this long. */
+const LOOK_AGAIN_MS = 15_000;
 /** A run may go on, and stores keep what it left, for so long: until then its note says whose the draft is. */
 const NOTES_KEPT_MS = 7 * 24 * 3_600_000;
 
@@ -23,6 +25,8 @@ export interface PruneRequest {
   /** Goes on where a clock or a rule looks wrong: the user has said so. */
   readonly allowMany?: boolean | undefined;
   readonly graceMs?: number | undefined;
+  /** How long to wait for somebody who uses the store before its space can be freed; not at all when left out. */
+  readonly waitMs?: number | undefined;
 }
 
 export interface Pruned {
@@ -55,9 +59,30 @@ export async function prunePoints(asked: Context, request: PruneRequest): Promis
   }
   const graceMs = request.graceMs ?? GRACE_MS;
   if (request.apply) await forgetInterrupted(ctx, store, now, graceMs);
-  const found = await store.reclaim(ctx, { apply: request.apply, graceMs });
-  const reclaimed = { ...found, bytes: found.bytes + freed };
-  return { decisions, removed, applied: request.apply, refusal, reclaimed };
+  const found = await reclaimed(ctx, request, { apply: request.apply, graceMs });
+  return {
+    decisions,
+    removed,
+    applied: request.apply,
+    refusal,
+    reclaimed: { ...found, bytes: found.bytes + freed },
+  };
+}
+
+/** 'locked' when the store is still in use after the wait. */
+async function reclaimed(ctx: Context, request: PruneRequest, options: ReclaimOptions): Promise<Reclaimed> {
+  const { store, name } = request.in;
+  const { waitMs = 0 } = request;
+  for (let waitedMs = 0; ; waitedMs += LOOK_AGAIN_MS) {
+    try {
+      return await store.reclaim(ctx, options);
+    } catch (error) {
+      if (!isFailure(error, 'locked') || waitedMs >= waitMs) throw error;
+      const fields = { store: name, reason: error.message, seconds_max: Math.round(waitMs / 1000) };
+      if (waitedMs === 0) ctx.log.warn('waiting until space can be freed', fields);
+      await ctx.sleep(LOOK_AGAIN_MS);
+    }
+  }
 }
 
 function refusalOf(decisions: readonly Decision[], removed: readonly string[], now: Date): Failure | null {

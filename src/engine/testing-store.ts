@@ -99,7 +99,10 @@ function storeOn(on: Disk): Store {
         }
       }
     },
-    reclaim: async () => ({ bytes: 0, objects: 0, pendingBytes: 0, pendingObjects: 0 }),
+    async reclaim() {
+      await on.fault('reclaim');
+      return { bytes: 0, objects: 0, pendingBytes: 0, pendingObjects: 0 };
+    },
     bytes: async () => 0,
     records: recordsOf(on),
     [Symbol.asyncDispose]: async () => undefined,

@@ -31,6 +31,7 @@ test('an unknown command names the nearest one', async () => {
   assert.match(ran.stderr, /unknown command 'bakcup'/);
   assert.match(ran.stderr, /did you mean backup\?/i);
   assert.match((await expectExit(2, ['no-such', 'verify'], { cwd })).stderr, /'no-such'\n {2}run lifeboat --help\n$/);
+  assert.match((await expectExit(2, ['keys', 'add'], { cwd })).stderr, /\n {2}run lifeboat keys add --help\n$/);
   assert.match((await expectExit(2, ['compat'], { cwd })).stderr, /'plan'\n {2}run lifeboat compat --help\n$/);
 });
 
@@ -104,10 +105,13 @@ plans: { nightly: { schedule: "0 2 * * *", keep: { daily: 7 } }, hourly: { sched
 `,
   );
   const cron = await expectExit(0, ['schedule', 'print', '--config', file]);
-  assert.match(cron.stdout, / backup --plan nightly --scheduled && lifeboat --config \S+ prune --apply$/m);
+  assert.match(cron.stdout, / backup --plan nightly --scheduled && lifeboat --config \S+ prune --apply --wait 1h$/m);
   assert.match(cron.stdout, / backup --plan hourly --scheduled$/m);
   const systemd = await expectExit(0, ['schedule', 'print', '--format', 'systemd', '--config', file]);
-  assert.match(systemd.stdout, /^ExecStart=.* backup --plan nightly .*\nExecStart=\S+ lifeboat .* prune --apply$/m);
+  assert.match(
+    systemd.stdout,
+    /^ExecStart=.* backup --plan nightly .*\nExecStart=\S+ lifeboat .* prune --apply --wait 1h$/m,
+  );
 });
 
 test('schedules of secrets from elsewhere read the variables of the machine, too, and name those of Vault', async () => {

@@ -15,7 +15,8 @@ interface Options {
   readonly apply?: true;
   readonly allowMany?: true;
   readonly store?: readonly string[];
-  readonly grace?: string;
+  readonly grace: string;
+  readonly wait: string;
 }
 
 export function define(command: Command, bind: Bind): void {
@@ -24,6 +25,7 @@ export function define(command: Command, bind: Bind): void {
     .option('--allow-many', 'go on although over half would go, or a clock looks wrong')
     .addOption(namesOption('--store <stores>', 'only these stores'))
     .option('--grace <duration>', 'space is freed this long after it was found unused', '24h')
+    .option('--wait <duration>', 'for a backup that uses the store: until then no space can be freed', '0s')
     .addHelpText(
       'after',
       `
@@ -34,8 +36,8 @@ Examples:
   bind<Options>(command, async (session, options) => {
     const { ctx } = session;
     const config = await session.config();
-    const graceMs = parseDuration(options.grace ?? '');
-    if (graceMs === null) throw new Failure('usage', `--grace ${options.grace} is no duration such as 24h`);
+    const graceMs = durationOf('--grace', options.grace);
+    const waitMs = durationOf('--wait', options.wait);
     await using stack = await openStack(ctx, config, { stores: options.store, components: [] });
     const results: { store: string; pruned: Pruned | null; error: unknown }[] = [];
     for (const store of stack.stores) {
@@ -46,6 +48,7 @@ Examples:
         apply: options.apply === true,
         allowMany: options.allowMany,
         graceMs,
+        waitMs,
       };
       try {
         results.push({ store: store.name, pruned: await prunePoints(ctx, request), error: null });
@@ -64,6 +67,12 @@ Examples:
     const whole = stack.failed.length === 0 && results.every(({ error }) => error === null);
     return whole ? 0 : 3;
   });
+}
+
+function durationOf(option: string, text: string): number {
+  const ms = parseDuration(text);
+  if (ms === null) throw new Failure('usage', `${option} ${text} is no duration such as 24h`);
+  return ms;
 }
 
 function rulesFor(config: Config, store: string): RulesOf {

@@ -27,6 +27,8 @@ interface ScheduleFile {
 
 /** Lines NAME='value', as systemd and a shell read them, where there are any: AWS knows some that we do not. */
 const VARIABLES = '/etc/lifeboat/environment';
+/** Plans that end at the same time: the backup of one is waited for before the other frees space. */
+const WAIT = '1h';
 /** Where the system looks for them. */
 const FOLDERS = { cron: '/etc/cron.d', systemd: '/etc/systemd/system' };
 
@@ -90,7 +92,12 @@ function jobsOf(config: Config): readonly Job[] {
   };
   for (const [name, plan] of Object.entries(config.plans)) {
     // Nothing else applies the keep rules, and nothing is removed after a backup that is not whole.
-    add(`plan-${name}`, plan, `backup --plan ${name} --scheduled`, ...(plan.keep ? ['prune --apply'] : []));
+    add(
+      `plan-${name}`,
+      plan,
+      `backup --plan ${name} --scheduled`,
+      ...(plan.keep ? [`prune --apply --wait ${WAIT}`] : []),
+    );
   }
   for (const [name, drill] of Object.entries(config.drills)) add(`drill-${name}`, drill, `drill ${name}`);
   return jobs;
