@@ -1,7 +1,8 @@
 // Everything that can be wrong with a configuration, one by one: exit 10, where it is, and what was probably meant.
 
 import assert from 'node:assert/strict';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { filesStack } from '../../src/cli/testing.ts';
 
@@ -104,6 +105,19 @@ for (const { title, replace, by, at, message, hint } of CASES) {
     }
   });
 }
+
+test("a store in another store's folder is found behind a symbolic link, too", async () => {
+  symlinkSync(join(stack.dir, 'one'), join(stack.dir, 'link'));
+  for (const [folder, message] of [
+    ['link/two/deep', /lies within store one/],
+    ['link', /is the same place as store two/],
+  ] as const) {
+    writeFileSync(stack.file, right.replace('/two }', `/${folder} }`));
+    const { exit, failure } = await stack.run('list');
+    assert.equal(exit, 10, failure);
+    assert.match(failure, message);
+  }
+});
 
 test('a variable that is not defined is missed by what needs it only', async () => {
   writeFileSync(stack.file, right.replace(/\$\{file:[^}]*\}/, `\${env:LIFEBOAT_TEST_UNSET}`));

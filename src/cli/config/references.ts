@@ -1,4 +1,5 @@
-import { relative, resolve } from 'node:path';
+import { realpathSync } from 'node:fs';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { type Failure, messageOf } from '../../core/errors.ts';
 import { nearest } from '../../core/settings.ts';
 import { parseSchedule } from '../slots.ts';
@@ -93,5 +94,14 @@ function within(outer: string, inner: string): boolean {
 }
 
 function normal(url: string): string {
-  return url.startsWith('s3://') ? url.replace(/\/+$/, '') : resolve(url);
+  return url.startsWith('s3://') ? url.replace(/\/+$/, '') : real(resolve(url));
+}
+
+/** Through symbolic links, as far as it is there already and may be looked at. */
+function real(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path === dirname(path) ? path : join(real(dirname(path)), basename(path));
+  }
 }
