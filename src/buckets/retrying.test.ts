@@ -61,6 +61,24 @@ test('what may pass is tried for 15 minutes, with growing pauses, and then given
   }
 });
 
+test('a storage that stays away is told of once, however many requests wait for it', async () => {
+  const ctx = sleeper();
+  const { bucket } = failing('unreachable');
+  const head = (key: string) => assert.rejects(bucket.head(ctx, key), { code: 'unreachable' });
+  await Promise.all([head('a'), head('b')]);
+  const told = ctx.logged.filter(({ level }) => level === 'warn');
+  assert.deepEqual(
+    told.map(({ message }) => message),
+    ['storage failed, will try again'],
+  );
+  const brief = sleeper();
+  await retryingBucket(faultyBucket(memoryBucket(), flaky())).delete(brief, 'a');
+  assert.deepEqual(
+    brief.logged.map(({ level }) => level),
+    ['debug'],
+  );
+});
+
 test('pauses differ, so that many who failed together do not come back together', async () => {
   const [one, other] = [sleeper(), sleeper()];
   for (const ctx of [one, other]) await assert.rejects(failing('unreachable').bucket.head(ctx, 'a'));

@@ -16,8 +16,12 @@ const DELAY_MAX_MS = 30_000;
 const PARALLEL = 8;
 const COMPARE_BYTES_MAX = 256 * 1024 * 1024;
 const PASSING: readonly ErrorCode[] = ['unreachable', 'timeout', 'clock-skew'];
+/** One failure is soon forgotten; who waits longer than this wants to know why. */
+const TOLD_AFTER_MS = 2_000;
 /** What was tried long enough already, so that retries within retries do not multiply. */
 const exhausted = new WeakSet<Failure>();
+/** The buckets, each by its options, whose user was told that they fail: many requests fail at once. */
+const told = new WeakSet<RetryOptions>();
 
 /** True of what may go away by itself. Missing, denied, full and the like are answers, not accidents. */
 function isPassing(error: unknown): error is Failure {
@@ -71,7 +75,8 @@ export function retryingBucket(inner: Bucket, options: RetryOptions = {}): Bucke
 }
 
 /** Sleeps after a failure that may pass, longer each time; throws any other, and the last one. */
-function patience(ctx: Context, { patienceMs = PATIENCE_MS }: RetryOptions): (error: unknown) => Promise<void> {
+function patience(ctx: Context, options: RetryOptions): (error: unknown) => Promise<void> {
+  const { patienceMs = PATIENCE_MS } = options;
   let delayMs = DELAY_MIN_MS;
   let sleptMs = 0;
   let startedMs: number | undefined;
@@ -84,7 +89,9 @@ function patience(ctx: Context, { patienceMs = PATIENCE_MS }: RetryOptions): (er
       exhausted.add(error);
       throw error;
     }
-    ctx.log.debug('storage failed, will try again', { reason: error.message, code: error.code });
+    const long = elapsedMs >= TOLD_AFTER_MS && !told.has(options);
+    if (long) told.add(options);
+    ctx.log[long ? 'warn' : 'debug']('storage failed, will try again', { reason: error.message, code: error.code });
     // Jitter, so that those who were refused together do not come back together.
     const waitMs = Math.min(leftMs, delayMs * (0.5 + Math.random()));
     await ctx.sleep(waitMs);
