@@ -17,19 +17,21 @@ function folder(name: string): string {
 test('init takes the servers of a compose file, and writes no secret of it down', async () => {
   const cwd = folder('compose');
   const compose = `services:
-  db: { image: "postgres:17", environment: { POSTGRES_USER: shop, POSTGRES_PASSWORD: hush, POSTGRES_DB: shop }, ports: ["15432:5432"] }
+  db: { image: "postgres:17", environment: { POSTGRES_USER: shop, POSTGRES_PASSWORD: "\${DB_SECRET:-hush}", POSTGRES_DB: shop }, ports: ["15432:5432"] }
   cache: { image: "redis:8", ports: ["16379:6379"] }
 `;
   write('compose/docker-compose.yml', compose);
   await runWith({ cwd }, 2, 'init', '--from', 'docker-compose.yml'); // there is nobody to ask
-  await runWith({ cwd }, 0, 'init', '--from', 'docker-compose.yml', '--yes', '--store', './store');
+  const ran = await runWith({ cwd }, 0, 'init', '--from', 'docker-compose.yml', '--yes', '--store', './store');
+  assert.match(ran.stdout, /next: set DB_SECRET, which the configuration needs, then lifeboat doctor/);
   const text = readFileSync(join(cwd, 'lifeboat.yaml'), 'utf8');
   assert.match(text, /port: 15432/);
   assert.match(text, /port: 16379/);
   assert.doesNotMatch(text, /hush/);
   assert.equal(statSync(join(cwd, 'lifeboat.password')).mode & 0o777, 0o600);
-  await runWith({ cwd, env: { POSTGRES_PASSWORD: 'hush' } }, 0, 'config', 'check');
-  await runWith({ cwd, env: { POSTGRES_PASSWORD: 'hush' } }, 0, 'list');
+  const env = { DB_SECRET: 'hush' };
+  await runWith({ cwd, env }, 0, 'config', 'check');
+  await runWith({ cwd, env }, 0, 'list');
 });
 
 test('init takes the servers of the environment, makes the store, and says what is next', async () => {

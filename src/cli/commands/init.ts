@@ -64,20 +64,29 @@ Examples:
     const config = present ? await session.config() : await writeConfig(session, options, file);
     const created = await createStores(session.ctx, config);
     const kit = recoveryKit(config.stack, created, resolve(config.file));
+    const unset = unsetVariables(session.ctx, config);
     const json = {
       config: config.file,
       written: !present,
       stores: created,
       components: config.components.map(({ name }) => name),
       recovery_kit: kit,
+      unset_variables: unset,
     };
     session.print(json, () => {
       const rows = created.map(({ name, url, state }) => [name, url, state]);
       const stores = table([{ title: 'store' }, { title: 'place' }, { title: 'state' }], rows);
-      return `${present ? 'read' : 'wrote'} ${config.file}\n\n${stores}\n\n${kit}\n\nnext: lifeboat doctor, then lifeboat backup`;
+      const first = unset.length > 0 ? `set ${unset.join(', ')}, which the configuration needs, then ` : '';
+      return `${present ? 'read' : 'wrote'} ${config.file}\n\n${stores}\n\n${kit}\n\nnext: ${first}lifeboat doctor, then lifeboat backup`;
     });
     return 0;
   });
+}
+
+/** What Compose would take from its file, from .env or from nowhere is not there when Lifeboat runs. */
+function unsetVariables({ env }: Context, { stores, components }: Config): readonly string[] {
+  const names = [...stores, ...components].flatMap(({ variables }) => variables);
+  return [...new Set(names)].filter((name) => env[name] === undefined).sort();
 }
 
 async function writeConfig(session: Session, options: Options, file: string): Promise<Config> {
