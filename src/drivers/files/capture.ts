@@ -12,7 +12,7 @@ import { fileReader } from './read.ts';
 import type { FilesSettings } from './settings.ts';
 import { openSpool } from './spool.ts';
 import { type Found, walk } from './walk.ts';
-import { type Warnings, warningList } from './warnings.ts';
+import { othersText, type Warnings, warningList } from './warnings.ts';
 import type { Written } from './written.ts';
 
 const NOTHING_BEFORE: Earlier = new Map();
@@ -33,7 +33,7 @@ export async function capture(ctx: Context, settings: FilesSettings, sink: Sink,
     for (const entry of batch) count(totals, entry);
   }
   for (const spool of [inventory, entries]) await sink.put(ctx, spool.name, spool.body());
-  if (totals.others > 0) warnings.add(`${totals.others} sockets, pipes or devices are noted, not captured`);
+  if (totals.others > 0) warnings.add(`${othersText(totals.others)} noted, not captured`);
   return {
     cut: { position: at, at },
     method: 'walk',

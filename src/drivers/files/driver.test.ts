@@ -218,7 +218,11 @@ test('sockets and pipes are noted, not read', async () => {
     const ctx = liveContext();
     const { sink, source } = memoryParts();
     const { warnings, totals } = await filesDriver.open({ root, paths: ['/'] }).capture(ctx, sink);
-    assert.deepEqual([totals.others, warnings.length], [2, 1]);
+    assert.equal(totals.others, 2);
+    assert.deepEqual(warnings, ['2 sockets, pipes or devices are noted, not captured']);
+    const one = { root, paths: ['/'], exclude: ['pipe'] };
+    const alone = await filesDriver.open(one).capture(ctx, memoryParts().sink);
+    assert.deepEqual(alone.warnings, ['1 socket, pipe or device is noted, not captured']);
     const target = freshDir();
     const restored = await filesDriver.open({ root: target, paths: ['/'] }).restore(ctx, { base: source });
     assert.equal(restored.warnings.length, 1);
@@ -233,6 +237,23 @@ test('a missing path, or one behind a link, is refused', async () => {
   symlinkSync('app', join(root, 'link'));
   await assert.rejects(captured(root, { paths: ['/no'] }), { code: 'missing' });
   await assert.rejects(captured(root, { paths: ['/link/conf.d'] }), { code: 'settings-invalid', hint: /app\/conf\.d/ });
+});
+
+test('a look at a path says how far it went', {
+  skip: asRoot ? 'root may read everything' : false,
+}, async () => {
+  const root = filledRoot();
+  const look = async (): Promise<readonly string[]> => {
+    const { findings } = await filesDriver.open({ root, paths: ['/app', '/hosts'] }).probe(liveContext());
+    return findings.map(({ verdict, detail }) => `${verdict}: ${detail}`);
+  };
+  const folder = 'pass: the folder can be read; what is in it was not tried';
+  assert.deepEqual(await look(), [folder, 'pass: it can be read']);
+  chmodSync(join(root, 'app/main.conf'), 0);
+  chmodSync(join(root, 'hosts'), 0);
+  const [app, hosts] = await look();
+  assert.equal(app, folder);
+  assert.match(hosts ?? '', /^fail: .*hosts/);
 });
 
 test('an unreadable file fails the capture by name', {

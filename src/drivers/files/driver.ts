@@ -1,5 +1,6 @@
 // Files and directories: configuration, uploads, whatever has no server of its own.
 
+import { accessSync, constants } from 'node:fs';
 import { resolve } from 'node:path';
 import { Failure } from '../../core/errors.ts';
 import { judge, type LinePair, paired } from '../../core/inventory.ts';
@@ -7,6 +8,7 @@ import type { Component, Context, Driver, Finding, InventoryReader, Probe } from
 import { parseSettings } from '../../core/settings.ts';
 import { capture, identityHere, liveInventory, versionHere } from './capture.ts';
 import { extract, merge } from './extract.ts';
+import { attempt } from './failures.ts';
 import { encode, isDirectoryName } from './names.ts';
 import { restore } from './restore.ts';
 import { type FilesSettings, filesSettings } from './settings.ts';
@@ -61,8 +63,12 @@ function probe(settings: FilesSettings): Probe {
 function reachable(settings: FilesSettings, path: string): Finding {
   const check = `${locate(settings, encode(Buffer.from(path)))} can be captured`;
   try {
-    startsOf({ ...settings, paths: [path] });
-    return { check, verdict: 'pass', detail: 'it is there' };
+    const [start = ''] = startsOf({ ...settings, paths: [path] });
+    const at = locate(settings, start);
+    const folder = isDirectoryName(start);
+    attempt(at.toString(), () => accessSync(at, folder ? constants.R_OK | constants.X_OK : constants.R_OK));
+    const detail = folder ? 'the folder can be read; what is in it was not tried' : 'it can be read';
+    return { check, verdict: 'pass', detail };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     const hint = error.hint === undefined ? {} : { hint: error.hint };

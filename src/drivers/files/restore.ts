@@ -20,6 +20,7 @@ import { checkSpace, holdsData, mark, type Need, setAside, unmark } from './targ
 import { turns } from './turns.ts';
 import { type Underway, underway } from './underway.ts';
 import { locate } from './walk.ts';
+import { othersText } from './warnings.ts';
 import { ownersKept, putHardlink, putStreamed, putSymlink, putWhole, setAttributes } from './write.ts';
 import type { Written } from './written.ts';
 
@@ -309,7 +310,10 @@ async function finish(ctx: Context, job: Job): Promise<void> {
 
 function warningsOf({ others, foreignOwners }: Survey): string[] {
   const warnings: string[] = [];
-  if (others > 0) warnings.push(`${others} sockets, pipes or devices are noted in the point and not made`);
-  if (foreignOwners > 0) warnings.push(`${foreignOwners} files belong to us now: only root can give them their owners`);
+  if (others > 0) warnings.push(`${othersText(others)} noted in the point and not made`);
+  if (foreignOwners > 0) {
+    const what = foreignOwners === 1 ? '1 file belongs' : `${foreignOwners} files belong`;
+    warnings.push(`${what} to us now: only root can restore owners`);
+  }
   return warnings;
 }

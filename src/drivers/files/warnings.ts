@@ -15,3 +15,7 @@ export function warningList(): Warnings {
     list: () => (more === 0 ? texts : [...texts, `and ${more} more of that kind`]),
   };
 }
+
+export function othersText(count: number): string {
+  return count === 1 ? '1 socket, pipe or device is' : `${count} sockets, pipes or devices are`;
+}
