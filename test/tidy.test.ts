@@ -24,7 +24,6 @@ const LIBRARIES: Readonly<Record<string, string>> = {
   redis: 'src/drivers/redis/',
   commander: 'src/cli/',
   '@clack/prompts': 'src/cli/',
-  pino: 'src/cli/',
 };
 /** The numbered failures that have hurt users of backup products, as far as what they are about exists. */
 const FAULTS_OWED: readonly number[] = [

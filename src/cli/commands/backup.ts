@@ -25,7 +25,7 @@ export function define(command: Command, bind: Bind): void {
     .argument('[components...]', 'only these components')
     .option('--plan <plan>', 'the components and stores that this plan of the configuration names')
     .addOption(namesOption('--to <stores>', 'only to these stores'))
-    .option('--test', 'do everything but keep the point')
+    .option('--test', 'do everything but keep the point; what a restic store then holds goes with a prune a week later')
     .option('--scheduled', "give the point the id of the plan's last scheduled time")
     .option('--resume <id>', 'go on with a run that was killed: what it finished is not captured again')
     .addHelpText(

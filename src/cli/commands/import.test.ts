@@ -12,3 +12,11 @@ test('import asks which store is meant when several can hold old backups', async
   assert.equal(exit, 2);
   assert.match(failure, /several stores.*\nchoose one with --store: three, two/s);
 });
+
+test('a time zone that is none is a wrong line, whatever lies in the store', async () => {
+  using stack = await filesStack();
+  assert.equal((await stack.run('init')).exit, 0);
+  const { exit, failure } = await stack.run('import', '--timezone', 'Europe/Madird');
+  assert.equal(exit, 2);
+  assert.match(failure, /Europe\/Madird is no time zone/);
+});

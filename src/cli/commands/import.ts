@@ -30,6 +30,7 @@ Example: lifeboat import --store dated --timezone Europe/Madrid`,
     );
   bind<Options>(command, async (session, options) => {
     const { ctx } = session;
+    assertTimeZone(options.timezone);
     const config = await session.config();
     if (options.plan !== undefined && !Object.hasOwn(config.plans, options.plan)) {
       throw new Failure('usage', `there is no plan ${options.plan}`);
@@ -43,6 +44,14 @@ Example: lifeboat import --store dated --timezone Europe/Madrid`,
     session.print({ store: store.name, points: found.map(toJson) }, () => toText(store.name, found));
     return found.every(({ point, findings }) => point !== null && findings.length === 0) ? 0 : 3;
   });
+}
+
+function assertTimeZone(timeZone: string): void {
+  try {
+    new Intl.DateTimeFormat('en-US', { timeZone });
+  } catch (cause) {
+    throw new Failure('usage', `--timezone ${timeZone} is no time zone`, { cause, hint: 'such as Europe/Madrid' });
+  }
 }
 
 /** The one that can hold files of other programs. */

@@ -6,6 +6,7 @@ import { backUp } from '../../engine/backup.ts';
 import { planRestore } from '../../engine/restore-plan.ts';
 import { kv, kvServer } from '../../engine/testing.ts';
 import { disk, named } from '../../engine/testing-store.ts';
+import { filesStack } from '../testing.ts';
 import { restoreOrSayHow } from './restore.ts';
 
 describe('a restore that broke off', () => {
@@ -81,4 +82,13 @@ describe('a restore that broke off', () => {
     db.fault = cache.fault = away();
     assert.match((await restore({ select: ['keys=a'] })) ?? '', /^unreachable: remove what has come/);
   });
+});
+
+test('a restore tells its times in whole milliseconds', async () => {
+  using stack = await filesStack();
+  const { exit, json } = await stack.run('restore', 'latest', '--yes', '--to', `docs=${stack.dir}/back`);
+  assert.equal(exit, 0);
+  const times = JSON.stringify(json).match(/"(rto_ms|fetch|restore|start|verify|choose|provision)":[^,}]*/g) ?? [];
+  assert.ok(times.length >= 5, times.join(' '));
+  for (const each of times) assert.match(each, /":\d+$/);
 });

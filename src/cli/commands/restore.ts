@@ -321,8 +321,8 @@ function restoredJson(restored: RestoredPoint, { store, unreadable }: ChosenIn):
     verdict: restored.verdict,
     complete: restored.complete,
     proved: restored.proved,
-    rto_ms: restored.rtoMs,
-    phases: restored.phases,
+    rto_ms: Math.round(restored.rtoMs),
+    phases: phasesJson(restored.phases),
     safety: restored.safety && {
       point: restored.safety.point,
       ...(restored.safety.error === null ? {} : errorJson(restored.safety.error)),
@@ -332,7 +332,7 @@ function restoredJson(restored: RestoredPoint, { store, unreadable }: ChosenIn):
       verdict: each.verdict,
       bytes: each.bytes,
       method: each.method,
-      phases: each.phases,
+      phases: phasesJson(each.phases),
       kept_as: each.keptAs,
       findings: each.findings,
       warnings: each.warnings,
@@ -340,6 +340,10 @@ function restoredJson(restored: RestoredPoint, { store, unreadable }: ChosenIn):
     })),
     warnings: restored.warnings,
   };
+}
+
+function phasesJson(phases: RestoredPoint['phases']): object {
+  return Object.fromEntries(Object.entries(phases).map(([name, ms]) => [name, Math.round(ms)]));
 }
 
 function stateText({ error, verdict, findings }: RestoredPoint['outcomes'][number]): string {
