@@ -140,8 +140,8 @@ export interface Store extends AsyncDisposable {
   /** 'missing' when the point or the component is not there. */
   open(ctx: Context, point: string, component: string): Promise<Source>;
   /**
-   * The points are gone when this resolves, to the bytes that went with them; `reclaim` frees the rest. A missing one is
-   * no error.
+   * The points are gone when this resolves, to the bytes that went with them; `reclaim` frees the rest. A missing one
+   * is no error.
    */
   remove(ctx: Context, ids: readonly string[]): Promise<number>;
   /** Every damage that it finds, not only the first; nothing when all is well. */
