@@ -28,6 +28,20 @@ test('a reader that has seen enough leaves nothing in disorder', async () => {
   assert.equal(ran.stdout, '0\n0\n2\n');
 });
 
+test('what a name holds is not obeyed where JSON is asked for, and not in the trace of a defect', async () => {
+  using stack = await filesStack();
+  rmSync(join(stack.dir, 'data', 'a.txt'));
+  writeFileSync(join(stack.dir, 'data', 'evil\u009b2J'), 'a');
+  const refused = await expectExit(12, ['restore', 'latest', '--json'], { cwd: stack.dir });
+  const { error } = refused.json() as { error: { message: string } };
+  assert.ok(error.message.includes('evil\u009b2J'));
+  const nowhere = join(stack.dir, 'evil\u001b[2J');
+  const failed = await expectExit(1, ['list'], { cwd: stack.dir, env: { TMPDIR: nowhere } });
+  assert.match(failed.stderr, /^Error: ENOENT/m);
+  const text = [refused, failed].map(({ stdout, stderr }) => stdout + stderr).join();
+  assert.ok(!text.includes('\u001b') && !text.includes('\u009b'), text);
+});
+
 test('what a name holds is shown and not obeyed, in answers, remarks and failures', async () => {
   using stack = await filesStack();
   rmSync(join(stack.dir, 'data', 'a.txt'));
