@@ -268,11 +268,9 @@ function report(error: unknown, { globals, result }: Running): void {
     return;
   }
   const { code, message, hint } = errorJson(error).error;
-  process.stderr.write(printableLines(`lifeboat: ${message}\n${hint ? `  ${hint}\n` : ''}`));
-  if (code === 'internal')
-    process.stderr.write(
-      printableLines(`${error instanceof Error ? error.stack : ''}\n  this is a defect of Lifeboat\n`),
-    );
+  const stack = error instanceof Error ? error.stack : '';
+  const trace = code === 'internal' ? `${stack}\n  this is a defect of Lifeboat\n` : '';
+  process.stderr.write(printableLines(`lifeboat: ${message}\n${hint ? `  ${hint}\n` : ''}${trace}`));
 }
 
 for (const stream of [process.stdout, process.stderr]) {
