@@ -39,5 +39,8 @@ for (const major of postgresMajors) {
       assert.throws(() => readIn(4096, archive.subarray(0, length)), { code: 'malformed' }, `${length} bytes`);
     }
     assert.throws(() => readIn(4096, Buffer.concat([archive, Buffer.from([9, 0, 0, 0, 0, 0])])), { code: 'malformed' });
+    const compressed = Buffer.from(archive);
+    compressed[major === 15 ? 12 : 11] = 1; // a level, then a method
+    assert.throws(() => readIn(4096, compressed), { code: 'malformed' });
   });
 }

@@ -119,8 +119,8 @@ function* parseHead(position: () => number): Generator<number, Head, Buffer> {
   if (!VERSIONS.includes(version)) throw damaged(`its version 1.${start[6]} is not known`);
   if (start[8] !== 4 || start[9] !== 8) throw damaged('its numbers have unusual sizes');
   if (start[10] !== FORMAT_CUSTOM) throw damaged('it is not in the custom format');
-  if (version >= VERSION_COMPRESSION_BYTE) yield 1;
-  else yield* int();
+  const compression = version >= VERSION_COMPRESSION_BYTE ? (yield 1)[0] : yield* int();
+  if (compression !== 0) throw damaged('it is compressed, though it was not to be');
   for (let field = 0; field < 7; field++) yield* int(); // when it was made
   const database = (yield* string()) ?? '';
   const server = (yield* string()) ?? '';
