@@ -29,6 +29,9 @@ export async function explained(ctx: Context, server: Server, database: string, 
   if (/password authentication failed/.test(said)) return failure('wrong-password', last);
   if (/server version mismatch/.test(said)) return failure('version-mismatch', last);
   if (/No space left on device|disk full/i.test(said)) return failure('no-space', last);
+  if (/too many (clients|connections)|remaining connection slots/i.test(said)) {
+    return failure('unreachable', last, 'take fewer jobs, or allow more connections');
+  }
   if (/connection to server|server closed the connection|terminating connection|Connection refused/i.test(said)) {
     return failure('unreachable', last);
   }

@@ -80,8 +80,8 @@ async function restoreSteps(
 ): Promise<number> {
   const { source, item, jobs, program } = task;
   const part = item.part.name;
-  await using spool = await spoolTables(ctx, source, { part, toc, chosen: steps.after });
-  await pgRestore(ctx, server, task, [await listOf(spool, steps.before), spool.path]);
+  await using spool = await spoolTables(ctx, source, { part, toc, chosen: [...steps.before, ...steps.after] });
+  await pgRestore(ctx, server, task, [`--jobs=${jobs}`, await listOf(spool, steps.before), spool.path]);
   const reading = { ...task, program: await piped(ctx, program, 'input') };
   const rowsOnly = await listOf(spool, steps.large);
   const run = (stoppable: Context, archive: Bytes): Promise<void> =>

@@ -5,9 +5,9 @@ import { type Postgres, postgresMajors, startPostgres } from '../../../test/serv
 import { readAll } from '../../core/bytes.ts';
 import type { Bytes, Context, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
-import { intAt, intOf, type Toc } from './archive.ts';
+import { intAt, intOf, type Toc, type TocEntry } from './archive.ts';
 import { postgresqlDriver } from './driver.ts';
-import { restoreRows } from './restore-rows.ts';
+import { restoreRows, stepsOf } from './restore-rows.ts';
 import { captureOf, createDatabase, differences, settingsFor, sql } from './testing.ts';
 
 const HEAD = Buffer.from('the table of contents');
@@ -99,6 +99,103 @@ describe('the rows of large tables', () => {
     );
   });
 
+  it('keep the mark behind them in one piece, even where it comes in several', async () => {
+    const rows = [`${'x'.repeat(128 * 1024 - 5 - 3 - 1)}\n`, ...END];
+    const sessions = await given([blockOf(7, rows)], 3);
+    assert.deepEqual(sessions.map(([text = '']) => text.length).sort(), [0, 0, rows.join('').length]);
+  });
+
+  it('are read from one place of the archive at a time, however many tables there are', async () => {
+    const { source, toc } = await archiveOf(Array.from({ length: 9 }, (_, i) => blockOf(7 + i, [...short, END])));
+    let open = 0;
+    const counting: Source = {
+      ...source,
+      async *get(c, name, range) {
+        const ofRows = range?.offset !== 0;
+        if (ofRows) assert.equal(++open, 1);
+        yield* source.get(c, name, range);
+        if (ofRows) open -= 1;
+      },
+    };
+    const run = async (_: Context, archive: Bytes): Promise<void> => void (await readAll(archive));
+    await restoreRows(ctx, counting, { part: 'archive', toc, tables: toc.entries, jobs: 3, run });
+    assert.equal(open, 0);
+  });
+
+  it('that can not be read fail with what the store says, whoever is told first', async () => {
+    const { source, toc } = await archiveOf([blockOf(7, [...short, END])]);
+    const broken: Source = {
+      ...source,
+      async *get(c, name, range) {
+        let bytes = 0;
+        for await (const chunk of source.get(c, name, range)) {
+          bytes += chunk.length;
+          if (bytes > 300_000) throw new Error('a blob is damaged');
+          yield chunk;
+        }
+      },
+    };
+    const all = Promise.withResolvers<void>();
+    let failed = 0;
+    const run = async (_: Context, archive: Bytes): Promise<void> => {
+      try {
+        await readAll(archive);
+      } catch (error) {
+        if (++failed === 2) all.resolve();
+        else await all.promise;
+        throw error;
+      }
+    };
+    const restored = restoreRows(ctx, broken, { part: 'archive', toc, tables: toc.entries, jobs: 2, run });
+    await assert.rejects(restored, { message: 'a blob is damaged' });
+  });
+
+  it('that are cut by the end of their session go on in no other', async () => {
+    const { source, toc } = await archiveOf([blockOf(7, [`${'long '.repeat(300_000)}\n`, END])]);
+    const others: Buffer[] = [];
+    let cut = false;
+    const run = async (_: Context, archive: Bytes): Promise<void> => {
+      for await (const chunk of archive) {
+        if (chunk.length > 100_000 && !cut) {
+          cut = true;
+          break;
+        }
+        others.push(Buffer.from(chunk));
+      }
+      for (let turns = 0; turns < 100; turns++) await new Promise((resolve) => setImmediate(resolve));
+      throw new Error('its session has ended');
+    };
+    const restored = restoreRows(ctx, source, { part: 'archive', toc, tables: toc.entries, jobs: 2, run });
+    await assert.rejects(restored, { message: 'its session has ended' });
+    assert.ok(cut && !Buffer.concat(others).includes('long'));
+  });
+
+  it('are not streamed where they need the rows of others, or others theirs; rows of small tables come first', () => {
+    const entry = (id: number, what: string, megabytes: number, needs: readonly number[] = []): TocEntry => {
+      const data = megabytes === 0 ? null : { at: 0, bytes: megabytes * 2 ** 20 };
+      return { id, what, data, needs: [...needs], name: `${id}`, schema: '', owner: '', tablespace: '', field: 0 };
+    };
+    const entries = [
+      entry(1, 'EXTENSION', 0),
+      entry(2, 'TABLE', 0),
+      entry(3, 'ACL', 0),
+      entry(4, 'TABLE DATA', 9, [2]),
+      entry(5, 'TABLE DATA', 9, [1]), // of tables of the extension
+      entry(6, 'TABLE DATA', 1, [1, 5]),
+      entry(7, 'TABLE DATA', 9, [1, 6]),
+      entry(8, 'BLOBS', 9),
+      entry(9, 'TABLE DATA', 1, [2]),
+      entry(10, 'INDEX', 0, [2]),
+    ];
+    const toc: Toc = { writtenBy: '17', server: '17', database: 'd', blocksAt: 0, bytes: 0, entries };
+    const steps = stepsOf(toc);
+    const ids = (of: readonly TocEntry[] = []): number[] => of.map(({ id }) => id);
+    assert.deepEqual(ids(steps?.before), [1, 2, 5, 6, 7, 9]);
+    assert.deepEqual(ids(steps?.large), [4]);
+    assert.deepEqual(ids(steps?.after), [3, 8, 10]);
+    assert.equal(stepsOf({ ...toc, entries: entries.slice(4) }), null);
+  });
+
   it('are no success when a session did not take its share, or their block is damaged', async () => {
     const { source, toc } = await archiveOf([blockOf(7, [...short, END])]);
     const restore = (of: Toc, run: (ctx: Context, archive: Bytes) => Promise<void>): Promise<number> =>
@@ -149,7 +246,9 @@ const LARGE = `
   create function is_fine(int) returns boolean language sql as 'select $1 >= 0';
   create table small (id int primary key, note text);
   insert into small select g, 'note ' || g from generate_series(1, 10) g;
-  create table lines (id int generated always as identity primary key, small int references small, t text check (is_fine(length(t))),
+  create function is_known(int) returns boolean language sql as 'select exists (select from public.small where id = $1)';
+  create table lines (id int generated always as identity primary key, small int references small check (is_known(small)),
+    t text check (is_fine(length(t))),
     long int generated always as (length(t)) stored);
   insert into lines (small, t) select 1 + g % 10, repeat(md5(g::text), 5) from generate_series(1, 60000) g;
   create index on lines (long);
@@ -162,6 +261,34 @@ const LARGE = `
   create function quiet() returns trigger language plpgsql as 'begin raise exception ''fired''; end';
   create trigger quiet before insert on later for each row execute function quiet();
 `;
+
+/** The same, with something that happens once in the middle of the first large table. */
+function within(source: Source, event: () => Promise<unknown>): Source {
+  let waiting: (() => Promise<unknown>) | undefined = event;
+  return {
+    ...source,
+    async *get(c, name, range) {
+      let bytes = 0;
+      for await (const chunk of source.get(c, name, range)) {
+        bytes += chunk.length;
+        const now = bytes > 4 * 2 ** 20 ? waiting : undefined;
+        if (now) waiting = undefined;
+        await now?.();
+        yield chunk;
+      }
+    },
+  };
+}
+
+/** Who is still there after a while in which a server sees that its clients have gone. */
+async function sessionsOf(server: Postgres, database: string): Promise<unknown[]> {
+  const deadline = Date.now() + 20_000;
+  for (;;) {
+    const there = await sql(server, 'postgres', `select query from pg_stat_activity where datname = '${database}'`);
+    if (there.length === 0 || Date.now() > deadline) return there;
+  }
+}
+
 for (const major of postgresMajors) {
   describe(`large tables of PostgreSQL ${major}`, { skip: await missing(`postgres-${major}`) }, () => {
     let server: Postgres;
@@ -179,7 +306,24 @@ for (const major of postgresMajors) {
       assert.equal(bytes, (await source.part(ctx, 'databases/large.dump')).bytes);
     });
 
-    it('come back by their owner, who has no privileges on them', async () => {
+    it('leave no session behind when one is ended or all are stopped, and come back at the next restore', async () => {
+      const { source } = await captureOf(ctx, settingsFor(server, { databases: ['large'] }));
+      const driver = postgresqlDriver.open(settingsFor(server, { databases: ['broken'], jobs: 3 }));
+      const copying = "from pg_stat_activity where datname = 'broken' and query like 'COPY%'";
+      const end = (): Promise<unknown> =>
+        sql(server, 'postgres', `select pg_terminate_backend(pid) ${copying} limit 1`);
+      await assert.rejects(driver.restore(ctx, { base: within(source, end) }), { code: 'unreachable' });
+      assert.deepEqual(await sessionsOf(server, 'broken'), []);
+      const stop = new AbortController();
+      const stopped = { ...ctx, signal: stop.signal };
+      const abort = async (): Promise<void> => stop.abort();
+      await assert.rejects(driver.restore(stopped, { base: within(source, abort) }), { code: 'interrupted' });
+      assert.deepEqual(await sessionsOf(server, 'broken'), []);
+      await driver.restore(ctx, { base: source });
+      assert.deepEqual(await differences(ctx, source, settingsFor(server, { databases: ['broken'] })), []);
+    });
+
+    it('come back by their owner, who has no privileges on them, once there are connections enough', async () => {
       const password = "keeper's own";
       const login = { ...server, user: 'keeper', password };
       await sql(server, 'postgres', `alter role keeper createdb password '${password.replace("'", "''")}'`);
@@ -188,6 +332,10 @@ for (const major of postgresMajors) {
       await sql(login, 'kept', `create table mine (t text); ${rows}; revoke all on mine from keeper`);
       const { source } = await captureOf(ctx, settingsFor(server, { databases: ['kept'] }));
       const target = { ...settingsFor(server, { databases: ['again'] }), user: 'keeper', password };
+      await sql(server, 'postgres', 'alter role keeper connection limit 2');
+      const crowd = postgresqlDriver.open({ ...target, jobs: 5 }).restore(ctx, { base: source });
+      await assert.rejects(crowd, { code: 'unreachable', hint: 'take fewer jobs, or allow more connections' });
+      await sql(server, 'postgres', 'alter role keeper connection limit -1');
       await postgresqlDriver.open(target).restore(ctx, { base: source });
       assert.deepEqual(await differences(ctx, source, settingsFor(server, { databases: ['again'] })), []);
     });

@@ -1,7 +1,7 @@
 // The rows of large tables go from the store into several sessions at once: they wait neither until an archive lies in
 // scratch space, nor for the one session that would load all of a table.
 
-import { withSignal } from '../../core/context.ts';
+import { interruption, withSignal } from '../../core/context.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Bytes, Context, Source } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
@@ -12,27 +12,43 @@ const LARGE_BYTES = 8 * 1024 * 1024;
 /** What one session is given at a time, about: little enough that the rows come to lie nearly in their old order. */
 const PIECE_BYTES = 128 * 1024;
 const NEWLINE = 0x0a;
+/** What may be left of a block within the mark behind its last row, whose newlines are none of rows. */
+const END_BYTES = 2 * (INT_BYTES + 1) + INT_BYTES;
 
 /** The entries of an archive, each in one of them. */
 export interface Steps {
-  /** What is made before there are rows: schemas, types, functions, tables. */
+  /** Schemas, types, functions, tables; and the rows of small tables, which a check of large ones may look up. */
   readonly before: readonly TocEntry[];
   /** The rows of large tables. */
   readonly large: readonly TocEntry[];
-  /** The rows of small tables, indexes, constraints, privileges. */
+  /** Large objects, indexes, constraints, privileges. */
   readonly after: readonly TocEntry[];
 }
 
 /** Null when no table is large. In an archive each entry comes after those that it needs. */
 export function stepsOf({ entries }: Toc): Steps | null {
-  const isLarge = ({ what, data }: TocEntry): boolean => what === 'TABLE DATA' && (data?.bytes ?? 0) >= LARGE_BYTES;
+  const rows = entries.filter(({ what }) => what === 'TABLE DATA');
+  const ids = new Set(rows.map(({ id }) => id));
+  // An extension makes its tables with their foreign keys: pg_restore knows in which order such are filled.
+  const tied = new Set(
+    rows.flatMap(({ id, needs }) => {
+      const others = needs.filter((need) => ids.has(need));
+      return others.length === 0 ? [] : [id, ...others];
+    }),
+  );
+  const large = new Set(rows.filter(({ id, data }) => (data?.bytes ?? 0) >= LARGE_BYTES && !tied.has(id)));
+  if (large.size === 0) return null;
   const firstRows = entries.findIndex(({ data }) => data !== null);
+  const before: TocEntry[] = [];
+  const after: TocEntry[] = [];
   // Privileges come last, so that an owner who has none on his own table can fill it.
-  const isBefore = ({ what }: TocEntry, at: number): boolean => at < firstRows && !/\bACL\b/.test(what);
-  const large = entries.filter(isLarge);
-  if (large.length === 0) return null;
-  const before = entries.filter(isBefore);
-  return { before, large, after: entries.filter((entry, at) => !isBefore(entry, at) && !isLarge(entry)) };
+  for (const [at, entry] of entries.entries()) {
+    if (large.has(entry)) continue;
+    const { what } = entry;
+    const isBefore = what === 'TABLE DATA' || (at < firstRows && !/\bACL\b/.test(what));
+    (isBefore ? before : after).push(entry);
+  }
+  return { before, large: [...large], after };
 }
 
 /** Resolves to the bytes that were read. `run` has one pg_restore read an archive of these tables from its input. */
@@ -58,46 +74,62 @@ export async function restoreRows(
   await using readers = new AsyncDisposableStack();
   const blocks = tables.flatMap(({ id, data }) => {
     if (!data) return [];
-    const block = source.get(ctx, part, { offset: data.at, length: data.bytes });
-    return [{ id, bytes: data.bytes, rows: readers.use(rowReader(block, id)), turn: turns() }];
+    const block = source.get(stoppable, part, { offset: data.at, length: data.bytes });
+    return [{ id, bytes: data.bytes, rows: readers.use(rowReader(block, id, data.bytes)), turn: turns() }];
   });
+  /** Others fail in turn when one does: the first reason is the one to tell. */
+  const fail = (error: unknown): never => {
+    stop.abort(error);
+    throw stop.signal.reason;
+  };
   await mapBounded(Array.from({ length: jobs }), jobs, async () => {
     let ended = false;
     /** An archive that is a whole one, but for the rows that others get. */
     async function* share(): Bytes {
-      yield* source.get(ctx, part, { offset: 0, length: toc.blocksAt });
-      const buffer = Buffer.allocUnsafeSlow(2 * PIECE_BYTES);
-      for (const { id, rows, turn } of blocks) {
-        yield Buffer.of(BLOCK_DATA, ...intOf(id));
-        yield* piecesOf(rows, turn, buffer);
-        yield intOf(0);
+      try {
+        yield* source.get(stoppable, part, { offset: 0, length: toc.blocksAt });
+        const buffer = Buffer.allocUnsafeSlow(2 * PIECE_BYTES);
+        for (const { id, rows, turn } of blocks) {
+          yield Buffer.of(BLOCK_DATA, ...intOf(id));
+          yield* piecesOf(rows, { turn, buffer, signal: stoppable.signal });
+          yield intOf(0);
+        }
+        ended = true;
+      } catch (error) {
+        fail(error); // at once: its program takes a while to end, and others have nothing to read either
       }
-      ended = true;
     }
     try {
       await run(stoppable, share());
       if (!ended) throw new Failure('program-failed', `pg_restore ended before it had all its rows of ${part}`);
     } catch (error) {
-      stop.abort(error);
-      throw error;
+      fail(error);
     }
   });
   return blocks.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
-async function* piecesOf(rows: RowReader, turn: () => Promise<() => void>, buffer: Buffer): Bytes {
+async function* piecesOf(
+  rows: RowReader,
+  { turn, buffer, signal }: { turn: () => Promise<() => void>; buffer: Buffer; signal: AbortSignal },
+): Bytes {
   for (;;) {
     const done = await turn();
+    let withinRow = false;
     try {
+      if (signal.aborted) throw interruption(signal);
       // A row longer than the buffer goes on in the same session.
-      for (let piece = await rows.fill(buffer); ; piece = await rows.fill(buffer)) {
+      do {
+        const piece = await rows.fill(buffer);
         if (!piece) return;
+        withinRow = !piece.endsRow;
         if (piece.endsRow) done();
         yield buffer.subarray(0, piece.bytes);
-        if (piece.endsRow) break;
-      }
+      } while (withinRow);
     } finally {
-      done();
+      // Of a row whose session has ended nobody else may take the rest for a row: they wait until all are stopped.
+      if (withinRow && !signal.aborted) signal.addEventListener('abort', done, { once: true });
+      else done();
     }
   }
 }
@@ -120,10 +152,11 @@ interface RowReader extends AsyncDisposable {
 }
 
 /** Of a block of an archive. pg_dump makes each row a chunk; many in one are less work for all who come after. */
-function rowReader(block: Bytes, id: number): RowReader {
+function rowReader(block: Bytes, id: number, length: number): RowReader {
   const iterator = block[Symbol.asyncIterator]();
   let data: Buffer = Buffer.alloc(0);
   let at = 0;
+  let unread = length;
   let left = 0; // of the chunk we are in
   let state: 'new' | 'rows' | 'ended' = 'new';
 
@@ -131,6 +164,7 @@ function rowReader(block: Bytes, id: number): RowReader {
     while (data.length - at < bytes) {
       const { done, value } = await iterator.next();
       if (done) throw damaged('it ends within the data of a table');
+      unread -= value.length;
       const next = Buffer.from(value.buffer, value.byteOffset, value.length);
       data = at < data.length ? Buffer.concat([data.subarray(at), next]) : next;
       at = 0;
@@ -141,6 +175,13 @@ function rowReader(block: Bytes, id: number): RowReader {
     if (data[0] !== BLOCK_DATA || intAt(data, 1) !== id) throw damaged(`its block ${id} is not where it should be`);
     at = 1 + INT_BYTES;
     state = 'rows';
+  }
+  /** Nothing is kept of it: there may be thousands of tables. */
+  async function end(): Promise<void> {
+    if (at < data.length || !(await iterator.next()).done) throw damaged(`its block ${id} is longer than it should be`);
+    state = 'ended';
+    data = Buffer.alloc(0);
+    at = 0;
   }
   return {
     async fill(buffer) {
@@ -154,7 +195,7 @@ function rowReader(block: Bytes, id: number): RowReader {
           at += INT_BYTES;
           if (left < 0) throw damaged('a chunk of it has a negative length');
           if (left === 0) {
-            state = 'ended';
+            await end();
             break;
           }
         }
@@ -164,7 +205,7 @@ function rowReader(block: Bytes, id: number): RowReader {
         filled += bytes;
         at += bytes;
         left -= bytes;
-        endsRow = left === 0 && buffer[filled - 1] === NEWLINE;
+        endsRow = left === 0 && buffer[filled - 1] === NEWLINE && unread + data.length - at > END_BYTES;
       }
       if (filled === INT_BYTES) return null;
       intOf(filled - INT_BYTES).copy(buffer);
