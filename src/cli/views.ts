@@ -47,10 +47,15 @@ export function pointBytes(point: RecoveryPoint): number {
 export function findingLines({ kept, omitted }: Findings): string[] {
   const notable = kept.filter(({ verdict }) => verdict !== 'pass');
   const lines = notable.slice(0, FINDINGS_SHOWN).map(({ verdict, check, detail, hint }) => {
-    return `${verdict}: ${check}: ${detail}${hint ? `\n  ${hint}` : ''}`;
+    return `${verdict}: ${setIn(`${check}: ${detail}`)}${hint ? `\n  ${hint}` : ''}`;
   });
   const left = notable.length - lines.length + omitted;
   return left > 0 ? [...lines, `… and ${left} more: --json shows them`] : lines;
+}
+
+/** Of text from outside, such as names: a line that it brings along is not taken for one of ours. */
+export function setIn(text: string): string {
+  return text.replaceAll('\n', '\n    ');
 }
 
 /** 'postgresql 17.10', 'valkey 9.1.2'. */

@@ -10,7 +10,7 @@ import { type Bind, errorJson } from '../session.ts';
 import { lastSlot } from '../slots.ts';
 import { openStack } from '../stack.ts';
 import { bytesText, durationText, plural } from '../terminal.ts';
-import { componentTable, pointBytes } from '../views.ts';
+import { componentTable, pointBytes, setIn } from '../views.ts';
 
 interface Options {
   readonly plan?: string;
@@ -139,7 +139,8 @@ function toText(done: BackedUp, point: RecoveryPoint, added: ReadonlyMap<string,
     ...done.warnings,
     ...Object.entries(point.components).flatMap(([name, each]) => each.warnings.map((text) => `${name}: ${text}`)),
   ];
-  if (warnings.length > 0) lines.push('', plural(warnings.length, 'warning'), ...warnings.map((text) => `  ${text}`));
+  if (warnings.length > 0)
+    lines.push('', plural(warnings.length, 'warning'), ...warnings.map((text) => `  ${setIn(text)}`));
   if (!done.complete) lines.push('', 'INCOMPLETE: what is marked above is missing');
   lines.push(...nextSteps(done).map((step) => `  ${step}`));
   return lines.join('\n');

@@ -5,6 +5,7 @@ import { importFolders } from '../../engine/import.ts';
 import type { Bind } from '../session.ts';
 import { type OpenStack, type OpenStore, openStack } from '../stack.ts';
 import { plural, table } from '../terminal.ts';
+import { setIn } from '../views.ts';
 
 interface Options {
   readonly store?: string;
@@ -75,7 +76,7 @@ function toText(store: string, found: readonly Adopted[]): string {
   if (found.length === 0) return `${store}: nothing new`;
   const rows = found.map(({ id, point, files }) => [id, point ? 'a point now' : 'NOT USABLE', files.join(', ')]);
   const findings = found.flatMap(({ id, findings: each }) =>
-    each.map(({ verdict, check, detail }) => `${verdict}: ${id}: ${check}: ${detail}`),
+    each.map(({ verdict, check, detail }) => `${verdict}: ${id}: ${setIn(`${check}: ${detail}`)}`),
   );
   const usable = found.filter(({ point }) => point !== null).length;
   return [

@@ -30,7 +30,7 @@ import {
   tierOf,
 } from '../thaw.ts';
 import { parseTime } from '../times.ts';
-import { findingLines } from '../views.ts';
+import { findingLines, setIn } from '../views.ts';
 
 interface Options extends ThawOptions {
   readonly at?: string;
@@ -281,7 +281,7 @@ function planText(plan: RestorePlan, store: string): string {
     ),
     ...problems,
     ...(plan.archived ? [archivedText(plan.archived)] : []),
-    ...plan.warnings.map((text) => `warning: ${text}`),
+    ...plan.warnings.map((text) => `warning: ${setIn(text)}`),
   ].join('\n');
 }
 
@@ -373,7 +373,7 @@ function restoredText(
     ),
     ...restored.outcomes.flatMap((each) => outcomeLines(each, Object.hasOwn(targets, each.name))),
     ...safetyLines(restored),
-    ...restored.warnings.map((text) => `warning: ${text}`),
+    ...restored.warnings.map((text) => `warning: ${setIn(text)}`),
     ...(hint === undefined ? [] : [hint]),
   ].join('\n');
 }
@@ -381,7 +381,7 @@ function restoredText(
 function outcomeLines(each: RestoreOutcome, elsewhere: boolean): string[] {
   const how = `lifeboat restore --drop-old${elsewhere ? ' with the same --to' : ''}`;
   const kept = each.keptAs.map((name) => `${each.name}: the old data is kept as ${name} until ${how}`);
-  const warnings = each.warnings.map((text) => `warning: ${each.name}: ${text}`);
+  const warnings = each.warnings.map((text) => `warning: ${each.name}: ${setIn(text)}`);
   return [...findingLines(each.findings), ...kept, ...warnings];
 }
 

@@ -15,7 +15,7 @@ import { namesOption } from '../options.ts';
 import type { Bind } from '../session.ts';
 import { openStack } from '../stack.ts';
 import { durationText, table } from '../terminal.ts';
-import { componentTable } from '../views.ts';
+import { componentTable, setIn } from '../views.ts';
 
 export function define(command: Command, bind: Bind): void {
   command
@@ -58,7 +58,7 @@ function toText(each: Everywhere): string {
     `proved     ${provedText(each)}`,
   ];
   const warnings = Object.entries(point.components).flatMap(([name, { warnings: texts }]) =>
-    texts.map((text) => `warning: ${name}: ${text}`),
+    texts.map((text) => `warning: ${name}: ${setIn(text)}`),
   );
   return [...head, '', componentTable(point), '', cutTable(point), ...warnings].join('\n');
 }
