@@ -13,7 +13,7 @@ export async function explained(ctx: Context, server: Server, database: string, 
   const where = place(server, database);
   const failure = (code: Failure['code'], why: string, hint?: string): Failure =>
     new Failure(code, `${where}: ${why}`, { cause: error, hint });
-  const last = said.split('\n').find((line) => /error:|ERROR:/.test(line)) ?? said;
+  const last = said.split('\n').find((line) => /error:|ERROR:/.test(line) && !isOfNewerProgram(line)) ?? said;
   if (/lock timeout|could not obtain lock/i.test(said)) return await blocked(ctx, server, database, error);
   if (/invalid memory alloc request size|cannot enlarge string buffer|out of memory/i.test(said)) {
     const [, table] = /contents of table "((?:[^"]|"")+)"/.exec(said) ?? [];
@@ -39,6 +39,11 @@ export async function explained(ctx: Context, server: Server, database: string, 
     return failure('malformed', last);
   }
   return error;
+}
+
+/** `SET transaction_timeout = 0` is what pg_restore 17 and newer say to every server, and go on when it is refused. */
+export function isOfNewerProgram(line: string): boolean {
+  return /unrecognized configuration parameter "transaction_timeout"/.test(line);
 }
 
 const TOO_LARGE = 'store values of more than 500 MB as large objects or files: no logical backup can hold them';

@@ -8,7 +8,7 @@ import type { Bytes, Command, Context, RestoreOptions, Source } from '../../core
 import { start } from '../../core/process.ts';
 import type { Toc, TocEntry } from './archive.ts';
 import type { Session } from './connection.ts';
-import { explained } from './diagnosis.ts';
+import { explained, isOfNewerProgram } from './diagnosis.ts';
 import type { Item } from './item.ts';
 import { conninfo } from './names.ts';
 import { cleanContext, commandFor, findProgram, type Program, piped } from './programs.ts';
@@ -130,11 +130,6 @@ async function succeed(ctx: Context, server: Server, database: string, command: 
     if (excusable && (await running.ended()).code === 1) return;
     throw await explained(ctx, server, database, error);
   }
-}
-
-/** `SET transaction_timeout = 0` is what pg_restore 17 and newer say to every server. */
-function isOfNewerProgram(line: string): boolean {
-  return /unrecognized configuration parameter "transaction_timeout"/.test(line);
 }
 
 /** A role that is not a superuser can give things only to roles that it belongs to. */

@@ -41,8 +41,14 @@ describe('what the target of a restore of postgresql is like', { skip: await mis
     return bin;
   }
 
+  const excusable = 'pg_restore: error: ERROR:  unrecognized configuration parameter "transaction_timeout"';
+  it('why a pg_restore failed is told without what a newer one says to every server', async () => {
+    const why = 'pg_restore: error: the server closed the connection';
+    const settings = into('closed', { bin_dir: await pretending(`echo '${excusable}\n${why}' >&2; exit 1`) });
+    await assert.rejects(restore(settings, await captured('shop')), { code: 'unreachable', message: /server closed/ });
+  });
+
   it('a pg_restore that is killed is no success, whatever it said before', async () => {
-    const excusable = 'pg_restore: error: ERROR:  unrecognized configuration parameter "transaction_timeout"';
     const settings = into('killed', { bin_dir: await pretending(`echo '${excusable}' >&2; kill -9 $$`) });
     await assert.rejects(restore(settings, await captured('shop')), { code: 'program-failed', message: /SIGKILL/ });
   });
