@@ -162,11 +162,12 @@ function rowReader(block: Bytes, id: number, length: number): RowReader {
 
   async function have(bytes: number): Promise<void> {
     while (data.length - at < bytes) {
+      const rest = Buffer.from(data.subarray(at)); // chunks are borrowed
       const { done, value } = await iterator.next();
       if (done) throw damaged('it ends within the data of a table');
       unread -= value.length;
       const next = Buffer.from(value.buffer, value.byteOffset, value.length);
-      data = at < data.length ? Buffer.concat([data.subarray(at), next]) : next;
+      data = rest.length > 0 ? Buffer.concat([rest, next]) : next;
       at = 0;
     }
   }
