@@ -311,7 +311,7 @@ async function commitAll(
 
 function clockWarnings(earlier: Earlier, now: Date): readonly string[] {
   const [newest] = earlier.points;
-  if (!newest || timeOfId(newest.id).getTime() <= now.getTime() + AHEAD_MS_MAX) return [];
+  if (!newest || Date.parse(newest.startedAt) <= now.getTime() + AHEAD_MS_MAX) return [];
   return [
     `point ${newest.id} lies ahead of this machine's clock: 'latest' means that one until the clock has passed it`,
   ];

@@ -309,6 +309,16 @@ describe('prune', () => {
     assert.equal(on.points.size, 10);
   });
 
+  test('refuses when a point was begun more than five minutes ahead, whatever slot it is named after', async () => {
+    const { ctx, on, request, rulesOf } = await filled(10);
+    const ahead = testContext({ now: () => new Date('2030-01-01T00:00:00Z') });
+    const late = { stack: 'shop', plan: 'nightly', components: [kv('db', kvServer({ a: '1' }))], stores: [request.in] };
+    await backUp(ahead, { ...late, slot: new Date(START - DAY_MS) });
+    const gentle = { ...request, rulesOf: rulesOf({ daily: 9 }), apply: true };
+    await assert.rejects(prunePoints(ctx, gentle), (error) => isFailure(error, 'clock-skew'));
+    assert.equal(on.points.size, 11);
+  });
+
   test('a clock that jumps ahead removes nothing that it would have kept before (fault 11)', async () => {
     const { ctx, on, request, rulesOf } = await filled(10);
     ctx.advance(3650 * DAY_MS);

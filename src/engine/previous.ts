@@ -3,6 +3,7 @@
 import type { Context, RecoveryPoint, Source } from '../core/model.ts';
 import { alive, type Lane, onEach } from './fan-out.ts';
 import { heldIn, type StackComponent } from './model.ts';
+import { byBeginning } from './points.ts';
 
 export interface Earlier {
   /** Newest first; held by every store of the run. */
@@ -17,7 +18,7 @@ export async function earlierPoints(ctx: Context, lanes: readonly Lane[], stack:
   });
   const [own, ...others] = lists.values();
   const shared = [...(own?.values() ?? [])].filter(({ id }) => others.every((list) => list.has(id)));
-  return { points: shared.toSorted((a, b) => (a.id < b.id ? 1 : -1)) };
+  return { points: shared.toSorted((a, b) => byBeginning(b, a)) };
 }
 
 /** How much the component held then, to tell how far a capture is. */

@@ -88,15 +88,16 @@ async function reclaimed(ctx: Context, request: PruneRequest, options: ReclaimOp
 function refusalOf(decisions: readonly Decision[], removed: readonly string[], now: Date): Failure | null {
   if (removed.length === 0) return null;
   const hint = 'look at the list, then say --allow-many';
-  const newest = decisions.at(-1)?.point.id;
-  if (newest !== undefined && timeOfId(newest).getTime() > now.getTime() + AHEAD_MS_MAX) {
-    return new Failure(
-      'clock-skew',
-      `nothing is removed: point ${newest} lies ahead of the clock (${now.toISOString()})`,
-      {
-        hint: `set the clock right; if it is, ${hint}`,
-      },
-    );
+  const latestMs = now.getTime() + AHEAD_MS_MAX;
+  // By either time, as a point that came late is named after its slot.
+  const ahead = decisions.findLast(({ point: { id, startedAt } }) => {
+    return timeOfId(id).getTime() > latestMs || Date.parse(startedAt) > latestMs;
+  });
+  if (ahead) {
+    const what = `point ${ahead.point.id} lies ahead of the clock (${now.toISOString()})`;
+    return new Failure('clock-skew', `nothing is removed: ${what}`, {
+      hint: `set the clock right; if it is, ${hint}`,
+    });
   }
   if (removed.length * 2 <= decisions.length) return null;
   const what = `${removed.length} of ${decisions.length} points would go, which is over half`;
