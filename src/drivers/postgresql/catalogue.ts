@@ -28,6 +28,11 @@ export interface Table {
   readonly key: readonly string[];
   /** Of an extension's own table: which rows are the user's, as SQL. */
   readonly condition: string;
+  /**
+   * The table whose partitions are told as one, or itself. By the hash of an enum a restore puts rows into others than
+   * they were in: that hash is made of numbers which each database gives out anew.
+   */
+  readonly told: { readonly schema: string; readonly name: string };
 }
 export interface Sequence {
   readonly oid: number;
@@ -61,6 +66,7 @@ const tableRow = z
     nullable: z.array(z.boolean()),
     key: z.array(z.string()),
     condition: z.string(),
+    told: z.object({ schema: z.string(), name: z.string() }),
   })
   .transform(
     ({ names, large, nullable, bytes, ...table }): Table => ({
@@ -80,7 +86,8 @@ export async function tablesOf(session: Session): Promise<Table[]> {
         coalesce(a.amname = 'heap', false) as heap, coalesce(pg_relation_size(c.oid), 0) as bytes,
         has_table_privilege(c.oid, 'SELECT') and has_schema_privilege(n.oid, 'USAGE') as readable,
         coalesce(k.names, '{}') as names, coalesce(k.large, '{}') as large, coalesce(k.nullable, '{}') as nullable,
-        coalesce(p.names, '{}') as key, coalesce(x.condition, '') as condition
+        coalesce(p.names, '{}') as key, coalesce(x.condition, '') as condition,
+        json_build_object('schema', coalesce(h.schema, n.nspname), 'name', coalesce(h.name, c.relname)) as told
       from pg_class c
       join pg_namespace n on n.oid = c.relnamespace
       left join pg_am a on a.oid = c.relam
@@ -108,6 +115,16 @@ export async function tablesOf(session: Session): Promise<Table[]> {
         select o.condition from pg_extension e cross join lateral unnest(e.extconfig, e.extcondition) o (rel, condition)
         where o.rel = c.oid
       ) x on true
+      left join lateral (
+        select hn.nspname as schema, hc.relname as name
+        from pg_partition_ancestors(c.oid) with ordinality a (relid, height)
+        join pg_partitioned_table t on t.partrelid = a.relid and t.partstrat = 'h'
+        join pg_class hc on hc.oid = t.partrelid
+        join pg_namespace hn on hn.oid = hc.relnamespace
+        where exists (select from unnest(t.partclass::oid[]) k (oid) join pg_opclass using (oid)
+          where opcname = 'enum_ops' and opcnamespace = 'pg_catalog'::regnamespace)
+        order by a.height desc limit 1
+      ) h on c.relispartition
       where c.relkind = 'r' and ${USER_SCHEMA} and (x.condition is not null or ${notOfExtension('pg_class', 'c.oid')})
       order by n.nspname collate "C", c.relname collate "C"`,
   );

@@ -126,10 +126,12 @@ export async function databaseLines(
   const workers = Array.from({ length: Math.min(SESSIONS, Math.max(1, jobs.length)) }, (_, i) => work(i === 0));
   for (const end of await Promise.allSettled(workers)) if (end.status === 'rejected') throw end.reason;
   let rows = 0;
-  for (const table of contents.tables) {
-    const counted = counts.get(table.oid) ?? { rows: 0, sum: null, sampled: false };
+  for (const [name, [table, ...others]] of Map.groupBy(contents.tables, ({ told }) => qualified(told))) {
+    if (!table) continue;
+    const countedOf = ({ oid }: Table): Counted => counts.get(oid) ?? { rows: 0, sum: null, sampled: false };
+    const counted = others.map(countedOf).reduce(merged, countedOf(table));
     rows += counted.rows;
-    lines.push(tableLine(prefix, table, method, counted));
+    lines.push(tableLine(`${prefix}.${name}`, table, method, counted));
   }
   lines.push(databaseLine(prefix, facts, { tables: contents.tables.length, rows, major: snapshot.session.major }));
   return lines;
@@ -147,8 +149,7 @@ function piecesBySize(tables: readonly Table[], level: InventoryLevel): Piece[] 
   return tables.toSorted((a, b) => b.bytes - a.bytes).flatMap((table) => piecesOf(table, level));
 }
 
-function tableLine(prefix: string, table: Table, method: string, { rows, sum, sampled }: Counted): InventoryLine {
-  const name = `${prefix}.${qualified(table)}`;
+function tableLine(name: string, table: Table, method: string, { rows, sum, sampled }: Counted): InventoryLine {
   const digest = digestText(method, sum);
   const detail = { ...(table.unlogged ? { unlogged: true } : {}), ...(sampled ? { sampled: digest } : {}) };
   const line = { kind: 'table', name, count: table.empty ? null : rows, digest: sampled ? null : digest };
