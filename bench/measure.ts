@@ -1,5 +1,6 @@
 // What a program costs with all the programs that it starts, and how two of them compare.
 
+import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -19,6 +20,8 @@ export interface Figures {
 export const TIME = '/usr/bin/time';
 /** In which the kernel tells times, on any Linux. */
 const TICKS_PER_S = 100;
+/** To fork, the kernel copies the page tables of who starts the program: gigabytes take half a second. */
+const OWN_BYTES_MAX = 512 * 1024 * 1024;
 
 /** Runs it to its end, which must be one of `codes`. */
 export async function measure(
@@ -27,6 +30,7 @@ export async function measure(
   env: Readonly<Record<string, string | undefined>>,
   codes: readonly number[] = [0],
 ): Promise<Figures> {
+  assert(process.memoryUsage.rss() < OWN_BYTES_MAX, 'a large process starts programs late');
   const dir = mkdtempSync(join(tmpdir(), 'lifeboat-measure-'));
   try {
     execFileSync('sync'); // what the one before has left to write is not ours to wait for
