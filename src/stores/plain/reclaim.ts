@@ -43,14 +43,19 @@ export async function removePoint(ctx: Context, store: PlainBucket, plain: Plain
   const imported = Object.values(plain.point.components).some(({ method }) => method === IMPORTED);
   await putJson(ctx, bucket, pendingKey(id), { files, imported });
   await bucket.delete(ctx, manifest);
-  const { bytes } = await rubbishOf(ctx, store, id, false);
-  await finishRemoval(ctx, store, id, { files, imported });
+  const own = await ownFiles(ctx, store, id, { files, imported });
+  const { bytes } = await rubbishOf(ctx, store, id, own);
+  await finishRemoval(ctx, store, id, own);
   return bytes;
 }
 
-async function finishRemoval(ctx: Context, store: PlainBucket, id: string, pending: Pending): Promise<void> {
-  const { bucket } = store;
-  await deleteKeys(ctx, bucket, await ownFiles(ctx, store, id, pending));
+async function finishRemoval(
+  ctx: Context,
+  { bucket }: PlainBucket,
+  id: string,
+  files: readonly string[],
+): Promise<void> {
+  await deleteKeys(ctx, bucket, files);
   await deleteFolders(ctx, bucket, id);
   await bucket.delete(ctx, pendingKey(id));
 }
@@ -82,7 +87,7 @@ export async function reclaim(
   const ids = await leftovers(ctx, bucket);
   for (const [at, id] of ids.entries()) {
     ctx.progress({ task: bucket.url, phase: 'look', items: at, itemsTotal: ids.length });
-    const rubbish = await rubbishOf(ctx, store, id, await isPoint(id));
+    const rubbish = await rubbishOf(ctx, store, id, (await isPoint(id)) ? null : await filesOf(ctx, store, id));
     if (rubbish.objects === 0) continue;
     let goes = rubbish.newest <= oldBefore;
     if (goes && apply) {
@@ -114,10 +119,16 @@ async function leftovers(ctx: Context, bucket: Bucket): Promise<readonly string[
 }
 
 /**
- * Of a point: what is left of its draft, or of a removal that never reached its manifest. Of no point: all there is.
+ * Of a point, which has no files to lose: what is left of its draft, or of a removal that never reached its manifest.
+ * Of no point: all there is.
  */
-async function rubbishOf(ctx: Context, store: PlainBucket, id: string, isPoint: boolean): Promise<Rubbish> {
-  const { bucket } = store;
+async function rubbishOf(
+  ctx: Context,
+  { bucket }: PlainBucket,
+  id: string,
+  files: readonly string[] | null,
+): Promise<Rubbish> {
+  const isPoint = files === null;
   const prefixes = [`${DRAFTS}${id}/`, pendingKey(id), ...(isPoint ? [] : [`${PARTS}${id}/`, `${INDEXES}${id}/`])];
   const keys: string[] = [];
   let [bytes, objects, newest] = [0, 0, 0];
@@ -132,8 +143,7 @@ async function rubbishOf(ctx: Context, store: PlainBucket, id: string, isPoint: 
       if (isPoint) keys.push(each.key);
     }
   }
-  if (isPoint) return { bytes, objects, newest, keys };
-  for (const file of await filesOf(ctx, store, id)) {
+  for (const file of files ?? []) {
     for await (const each of bucket.list(ctx, file)) if (each.key === file) count(each.bytes, each.modifiedAt);
   }
   return { bytes, objects, newest, keys };
@@ -160,7 +170,7 @@ async function deleteLeftover(ctx: Context, store: PlainBucket, id: string, oldB
     }
   }
   await deleteDraft(ctx, store, id);
-  await finishRemoval(ctx, store, id, pending ?? NOTHING);
+  await finishRemoval(ctx, store, id, await ownFiles(ctx, store, id, pending ?? NOTHING));
   return true;
 }
 
