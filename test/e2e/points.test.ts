@@ -142,3 +142,13 @@ plans: { yearly: { schedule: "0 2 1 1 *" } }
     [point.id],
   );
 });
+
+test('what a restore takes of the data that it replaces is no backup, and status does not count it as one', async () => {
+  const newest = async (): Promise<unknown> =>
+    ((await run(0, 'status', '--json')).json() as { components: [{ point: string }] }).components[0].point;
+  const before = await newest();
+  const known = await listed();
+  await run(0, 'restore', 'latest', '--in-place', '--yes');
+  assert.equal((await listed()).length, known.length + 1, 'no safety point was taken');
+  assert.equal(await newest(), before);
+});
