@@ -214,6 +214,8 @@ export interface Capture {
   /** Sums over the inventory: { databases: 1, tables: 12, rows: 500000 }. */
   readonly totals: Readonly<Record<string, number>>;
   readonly warnings: readonly string[];
+  /** Where the data lies when it is not in our store; goes into the manifest, and to `check` and `release`. */
+  readonly external?: Json;
 }
 export type InventoryLevel = 'full' | 'sample' | 'counts';
 
@@ -228,7 +230,16 @@ export interface Selection {
   readonly tables?: readonly string[];
   readonly where?: string;
   readonly keys?: readonly string[]; // glob patterns
-  readonly paths?: readonly string[];
+  readonly paths?: readonly string[]; // of files, of znodes
+  readonly buckets?: readonly string[];
+  readonly indices?: readonly string[]; // glob patterns
+  readonly topics?: readonly string[]; // glob patterns
+  readonly streams?: string; // a selector of log streams: '{app="shop"}'
+  /** RFC 3339; of records and lines, from `since` to before `until`. */
+  readonly since?: string;
+  readonly until?: string;
+  /** RFC 3339: objects as they were at that time, where the point holds their versions. */
+  readonly asOf?: string;
 }
 export interface RestoreOptions {
   readonly select?: Selection;
@@ -240,12 +251,23 @@ export interface RestoreOptions {
   readonly jobs?: number;
   /** The inventory that follows reads everything, also where nothing tells that it is not what was written. */
   readonly reread?: boolean;
+  /** Other names for buckets, indices, topics or roots, by their name in the point. */
+  readonly rename?: Readonly<Record<string, string>>;
+  /** What the target has and is the same already is left as it is; the target may hold data. */
+  readonly delta?: boolean;
 }
 export interface Restored {
   readonly bytes: number;
   /** 'master', 'restore-commands', 'logical' where a driver has several ways. */
   readonly method: string;
   readonly warnings: readonly string[];
+  /** What could not be brought back, each named with its reason. Anything here makes the restore incomplete. */
+  readonly missing?: readonly string[];
+  /**
+   * Sets back what deletes or rewrites by age, which the restore had suspended. The engine calls it after the comparison,
+   * also when that fails. May be called again.
+   */
+  readonly settle?: (ctx: Context) => Promise<void>;
 }
 
 /** Data restored beside the live data of the same server, not yet in its place. */
@@ -279,6 +301,15 @@ export interface Component {
   capture(ctx: Context, sink: Sink, previous?: Source): Promise<Capture>;
   /** Into an empty target, or 'target-not-empty' with nothing changed. */
   restore(ctx: Context, chain: Chain, options?: RestoreOptions): Promise<Restored>;
+  /**
+   * What would delete or rewrite by age what a restore of this chain brings: rules of the point and of the target, in
+   * words for the preview. `restore` suspends them, and `settle` of its result sets them back.
+   */
+  ageing?(ctx: Context, chain: Chain, options?: RestoreOptions): Promise<readonly string[]>;
+  /** Only for data that lies outside our store: is what `external` names still there and whole? Changes nothing. */
+  check?(ctx: Context, external: Json): AsyncIterable<Finding>;
+  /** Forgets the data that `external` names; what is gone already is no error. The point goes next. */
+  release?(ctx: Context, external: Json): Promise<void>;
   /** Of the live service as it is now, at the level the settings name. */
   inventory(ctx: Context): Promise<InventoryReader>;
   /** Runs the user's check against the live service; the answer is one number. `database` where there are several. */

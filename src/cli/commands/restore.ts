@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { ERRORS, Failure, isFailure, messageOf } from '../../core/errors.ts';
-import type { Context, Selection } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
 import { type RestoredPoint, type RestoreOutcome, restorePoint } from '../../engine/restore.ts';
 import {
   type Ended,
@@ -15,6 +15,7 @@ import { pointNeed } from '../../engine/thaw.ts';
 import { type ChosenIn, chooseEverywhere, listEverywhere, noteUnreadable, unreadableJson } from '../across.ts';
 import { confirm } from '../confirm.ts';
 import { namesOption, repeatedOption } from '../options.ts';
+import { selectionOf } from '../selecting.ts';
 import { type Bind, errorJson, type Session } from '../session.ts';
 import { type OpenStack, openStack, pickComponents, pickStores } from '../stack.ts';
 import { targetsOf, withoutPassword } from '../targets.ts';
@@ -178,20 +179,6 @@ function jobsOf(text: string): number {
   const jobs = Number(text);
   if (Number.isInteger(jobs) && jobs >= 1 && jobs <= 64) return jobs;
   throw new Failure('usage', `--jobs ${text} is no number from 1 to 64`);
-}
-
-function selectionOf(pairs: readonly string[]): Selection {
-  const found: { database?: string; tables?: string[]; keys?: string[]; paths?: string[] } = {};
-  for (const pair of pairs) {
-    const at = pair.indexOf('=');
-    const [what, name] = [pair.slice(0, Math.max(0, at)), pair.slice(at + 1)];
-    if (what === 'database') found.database = name;
-    else if (what === 'table') (found.tables ??= []).push(name);
-    else if (what === 'keys') (found.keys ??= []).push(name);
-    else if (what === 'path') (found.paths ??= []).push(name);
-    else throw new Failure('usage', `--select ${pair}: database=, table=, keys= or path= is meant`);
-  }
-  return found;
 }
 
 async function dropOld(session: Session, stack: OpenStack, options: Options): Promise<0> {

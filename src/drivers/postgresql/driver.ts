@@ -29,8 +29,11 @@ export const postgresqlDriver = {
 const servers = new WeakMap<Component, Server>();
 
 /** `names`: what the databases of the point are called on this server, where that is not the same. */
-function componentOf(server: Server, names: ReadonlyMap<string, string> | null): Required<Component> {
-  const component: Required<Component> = {
+/** What lies outside our store, and what ages, are no matters of a database. */
+type Database = Required<Omit<Component, 'ageing' | 'check' | 'release'>>;
+
+function componentOf(server: Server, names: ReadonlyMap<string, string> | null): Database {
+  const component: Database = {
     probe: async (ctx) => await probeServer(ctx, server),
     capture: async (ctx, sink) => await captureServer(ctx, server, sink),
     restore: async (ctx, chain, options = {}) => await restoreServer(ctx, server, chain, options, names),
