@@ -263,6 +263,8 @@ export interface Restored {
   readonly warnings: readonly string[];
   /** What could not be brought back, each named with its reason. Anything here makes the restore incomplete. */
   readonly missing?: readonly string[];
+  /** Of what was restored alone, named as in the point: for restores under other names, or beside other data. */
+  readonly inventory?: (ctx: Context) => Promise<InventoryReader>;
   /**
    * Sets back what deletes or rewrites by age, which the restore had suspended. The engine calls it after the comparison,
    * also when that fails. May be called again.
@@ -299,7 +301,10 @@ export interface Component {
   probe(ctx: Context): Promise<Probe>;
   /** All of it as of one cut, with an `inventory.ndjson` of exactly that cut. */
   capture(ctx: Context, sink: Sink, previous?: Source): Promise<Capture>;
-  /** Into an empty target, or 'target-not-empty' with nothing changed. */
+  /**
+   * Into an empty target, or 'target-not-empty' with nothing changed. When it throws it has set back itself what it
+   * suspended.
+   */
   restore(ctx: Context, chain: Chain, options?: RestoreOptions): Promise<Restored>;
   /**
    * What would delete or rewrite by age what a restore of this chain brings: rules of the point and of the target, in

@@ -16,6 +16,8 @@ import type {
 import type { FindingsBook } from './findings.ts';
 import type { Check } from './model.ts';
 
+const SETTLE_MS_MAX = 60_000;
+
 /** Where the time of a recovery goes, in milliseconds. They follow one another, so their sum is the whole. */
 export interface Phases {
   /** Until there is a server to restore into, known to be empty. */
@@ -108,9 +110,41 @@ export async function bringBack(
   const restored = await target.restore(ctx, { base: source }, options);
   const doneMs = ctx.monotonicMs();
   const fetch = from.watch.fetchMs();
-  await target.probe(ctx); // it answers
+  try {
+    await target.probe(ctx); // it answers
+  } catch (error) {
+    await settle(ctx, restored);
+    throw error;
+  }
   const start = ctx.monotonicMs() - doneMs;
   return { source, restored, phases: phasesFrom({ fetch, restore: Math.max(0, doneMs - startedMs - fetch), start }) };
+}
+
+/**
+ * Does `work`, then sets back what deletes or rewrites by age, whatever came of it. That this failed is a finding: the
+ * data is there, but a rule of its owner no longer holds.
+ */
+export async function thenSettle<T>(
+  ctx: Context,
+  { name, restored }: { readonly name: string; readonly restored: Restored },
+  book: FindingsBook,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } finally {
+    try {
+      await settle(ctx, restored);
+    } catch (error) {
+      const check = `${name}: what deletes or rewrites by age is set back`;
+      book.add({ check, verdict: 'fail', detail: messageOf(error), ...hintOf(error) });
+    }
+  }
+}
+
+/** Also for a user who has broken off: what they see afterwards must not be a half-changed service. */
+async function settle(ctx: Context, restored: Restored): Promise<void> {
+  await restored.settle?.({ ...ctx, signal: AbortSignal.timeout(SETTLE_MS_MAX) });
 }
 
 /** Compares what came back with the point, and asks the owner's own questions. Whatever goes wrong is a finding. */
@@ -123,10 +157,14 @@ export async function prove(
     readonly source: Source;
     readonly watch: Watch;
     readonly target: Component;
+    readonly restored?: Restored | undefined;
     readonly checks: readonly Check[];
   },
   book: FindingsBook,
 ): Promise<void> {
+  for (const detail of what.restored?.missing ?? []) {
+    book.add({ check: `${what.name}: all of it comes back`, verdict: 'fail', detail });
+  }
   await compareAll(ctx, what, book);
   for (const check of what.checks) book.add(await ask(ctx, what.name, what.target, check));
 }
@@ -140,7 +178,7 @@ export function verdictOf(error: unknown, watch: Watch | null): 'fail' | 'unknow
 
 async function compareAll(
   ctx: Context,
-  { name, driver, captured, source, watch, target }: Parameters<typeof prove>[1],
+  { name, driver, captured, source, watch, target, restored }: Parameters<typeof prove>[1],
   book: FindingsBook,
 ): Promise<void> {
   const check = `${name} is what it was at the cut`;
@@ -150,7 +188,7 @@ async function compareAll(
   }
   let compared = 0;
   try {
-    const actual = await target.inventory(ctx);
+    const actual = restored?.inventory ? await restored.inventory(ctx) : await target.inventory(ctx);
     for await (const finding of driver.compare(ctx, inventoryOf(source), actual)) {
       compared += 1;
       book.add({ ...finding, check: `${name}: ${finding.check}` });

@@ -6,7 +6,7 @@ import { messageOf } from '../core/errors.ts';
 import { idOf } from '../core/manifest.ts';
 import type { CapturedComponent, Context, RecoveryPoint, SandboxRunner } from '../core/model.ts';
 import { worst } from '../core/verdict.ts';
-import { bringBack, phasesFrom, prove, sumOf, verdictOf, type Watch, watch } from './comeback.ts';
+import { bringBack, phasesFrom, prove, sumOf, thenSettle, verdictOf, type Watch, watch } from './comeback.ts';
 import { criticalPhases, type Timed } from './critical-path.ts';
 import { type ComponentEvidence, type Evidence, findingsJson, putEvidence } from './evidence.ts';
 import { type FindingsBook, findingsBook } from './findings.ts';
@@ -153,7 +153,8 @@ async function attemptOne(ctx: Context, request: DrillRequest, name: string, att
   const { source, restored, phases } = await bringBack(ctx, box.component, from, { reread: true });
   const verifyMs = ctx.monotonicMs();
   const { driver, checks } = item;
-  await prove(ctx, { name, driver, captured, source, watch: watching, target: box.component, checks }, book);
+  const what = { name, driver, captured, source, watch: watching, target: box.component, checks, restored };
+  await thenSettle(ctx, what, book, () => prove(ctx, what, book));
   const { method, warnings } = restored;
   return { method, warnings, phases: { ...phases, provision, verify: ctx.monotonicMs() - verifyMs }, back: true };
 }

@@ -22,6 +22,10 @@ export interface RestoreRequest {
   /** The targets' data is to be replaced. The caller has had this confirmed. */
   readonly inPlace?: boolean | undefined;
   readonly terminateConnections?: boolean | undefined;
+  /** Other names within one component, by those in the point. What has none of them is left alone. */
+  readonly rename?: Readonly<Record<string, string>> | undefined;
+  /** Only what differs from the data that is there. */
+  readonly delta?: boolean | undefined;
   /** Where the safety point of data that is replaced goes; the store that is restored from when left out. */
   readonly safety?: readonly NamedStore[] | undefined;
   readonly jobs?: number | undefined;
@@ -40,9 +44,10 @@ export interface Ended {
 
 /**
  * empty: into a target without data. beside: beside the live data, compared, then swapped in; the old data stays.
- * replace: over the live data, after a safety point of it.
+ * replace: over the live data, after a safety point of it. renamed: under names that are free, in a service that may hold
+ * data. delta: what differs alone, over data that is there.
  */
-export type RestoreWay = 'empty' | 'beside' | 'replace';
+export type RestoreWay = 'empty' | 'beside' | 'replace' | 'renamed' | 'delta';
 
 export interface RestoreStep {
   readonly name: string;
@@ -57,6 +62,8 @@ export interface RestoreStep {
   readonly targetHolds: string | null;
   readonly bytes: number;
   readonly estimate: Estimate | null;
+  /** Rules that would delete or rewrite by age what comes back: suspended meanwhile. */
+  readonly ageing: readonly string[];
   /** Why this component can't be restored as things are. */
   readonly problem: unknown;
   readonly item: StackComponent;
@@ -84,6 +91,7 @@ export async function planRestore(ctx: Context, request: RestoreRequest): Promis
     });
   }
   const { chosen, warnings } = choose(request);
+  refuseMixed(request, chosen);
   const names = chosen.map(({ name }) => name);
   const before = dependencies(request.components, names);
   const archived = await archivedIn(ctx, pointNeed(request.from, request.point.id, names));
@@ -102,6 +110,18 @@ export async function planRestore(ctx: Context, request: RestoreRequest): Promis
     estimate: totalOf(order, steps),
     warnings,
   };
+}
+
+/** Ways that contradict each other, or that mean one component when several are chosen. */
+function refuseMixed({ inPlace, rename, delta }: RestoreRequest, chosen: readonly StackComponent[]): void {
+  const ways = [inPlace && 'in place', rename && 'under other names', delta && 'of what differs'].filter(Boolean);
+  if (ways.length > 1) throw new Failure('usage', `a restore is either ${ways.join(' or ')}`);
+  if (rename && chosen.length > 1) {
+    const names = chosen.map(({ name }) => name).join(', ');
+    throw new Failure('usage', `other names are for one component, but these were chosen: ${names}`, {
+      hint: 'name it with --only',
+    });
+  }
 }
 
 /** The chosen components, opened at the place they go to. */
@@ -174,12 +194,13 @@ async function planStep(
   estimate: Estimator,
   item: StackComponent,
 ): Promise<RestoreStep> {
-  const { point, to = {}, inPlace = false } = request;
+  const { point, to = {} } = request;
   const captured = heldIn(point, item.name);
   if (!captured) throw new Error(`${item.name} was chosen and is not held`);
   const probed = await probe(ctx, item);
-  const way: RestoreWay = !inPlace ? 'empty' : item.component.stage ? 'beside' : 'replace';
+  const way = wayOf(request, item);
   const holds = probed.probe?.holdsData ?? null;
+  const rules = probed.probe ? await ageingOf(ctx, request, item) : NO_RULES;
   return {
     name: item.name,
     kind: item.kind,
@@ -190,9 +211,40 @@ async function planStep(
     targetHolds: holds,
     bytes: captured.parts.bytes,
     estimate: estimate(item.name, captured),
-    problem: way === 'empty' && holds !== null ? notEmpty(item.name, holds) : way === 'beside' ? null : probed.error,
+    ageing: rules.ageing,
+    problem:
+      way === 'empty' && holds !== null
+        ? notEmpty(item.name, holds)
+        : way === 'beside'
+          ? null
+          : (probed.error ?? rules.error),
     item,
   };
+}
+
+function wayOf({ inPlace, rename, delta }: RestoreRequest, { component }: StackComponent): RestoreWay {
+  if (rename) return 'renamed';
+  if (delta) return 'delta';
+  return !inPlace ? 'empty' : component.stage ? 'beside' : 'replace';
+}
+
+const NO_RULES = { ageing: [], error: null };
+
+/** Who can't be asked what it would delete can't be stopped from deleting it either. */
+async function ageingOf(
+  ctx: Context,
+  { from, point, select, rename }: RestoreRequest,
+  { name, component }: StackComponent,
+): Promise<{ readonly ageing: readonly string[]; readonly error: unknown }> {
+  if (!component.ageing) return NO_RULES;
+  try {
+    const base = await from.store.open(ctx, point.id, name);
+    const options = { ...(select ? { select } : {}), ...(rename ? { rename } : {}) };
+    return { ageing: await component.ageing(ctx, { base }, options), error: null };
+  } catch (error) {
+    if (ctx.signal.aborted) throw error;
+    return { ageing: [], error };
+  }
 }
 
 async function probe(ctx: Context, { component }: StackComponent): Promise<{ probe: Probe | null; error: unknown }> {

@@ -2,10 +2,10 @@
 
 import { interruption } from '../core/context.ts';
 import { Failure, isFailure, messageOf } from '../core/errors.ts';
-import type { Component, Context, RecoveryPoint, RestoreOptions, Source, Verdict } from '../core/model.ts';
+import type { Component, Context, RecoveryPoint, Restored, RestoreOptions, Source, Verdict } from '../core/model.ts';
 import { worst } from '../core/verdict.ts';
 import { backUp } from './backup.ts';
-import { bringBack, type Phases, phasesFrom, prove, verdictOf, type Watch, watch } from './comeback.ts';
+import { bringBack, type Phases, phasesFrom, prove, thenSettle, verdictOf, type Watch, watch } from './comeback.ts';
 import { criticalPhases, type Timed } from './critical-path.ts';
 import { type Findings, type FindingsBook, findingsBook } from './findings.ts';
 import { PARALLEL_DEFAULT, SAFETY_PLAN } from './model.ts';
@@ -171,10 +171,14 @@ async function attemptStep(attempt: Attempt): Promise<Done> {
     ...(step.way === 'replace' && step.targetHolds !== null ? { replace: true } : {}),
     ...(request.terminateConnections ? { terminateConnections: true } : {}),
     ...(request.jobs === undefined ? {} : { jobs: request.jobs }),
+    ...(request.rename ? { rename: request.rename } : {}),
+    ...(request.delta ? { delta: true } : {}),
   };
   if (step.way === 'beside') return await restoreBeside(attempt, from, options);
   const { source, restored, phases } = await bringBack(ctx, step.item.component, from, options);
-  const verify = await compareWith(attempt, source, watching, step.item.component);
+  const verify = await thenSettle(ctx, { name: step.name, restored }, attempt.book, () =>
+    compareWith(attempt, source, watching, step.item.component, restored),
+  );
   return { method: restored.method, warnings: restored.warnings, keptAs: [], phases: { ...phases, verify } };
 }
 
@@ -213,7 +217,13 @@ async function restoreBeside(
 }
 
 /** Milliseconds that it took. A selection is not compared: the inventory is that of the whole. */
-async function compareWith(attempt: Attempt, source: Source, watching: Watch, target: Component): Promise<number> {
+async function compareWith(
+  attempt: Attempt,
+  source: Source,
+  watching: Watch,
+  target: Component,
+  restored?: Restored,
+): Promise<number> {
   const { ctx, request, step, book } = attempt;
   const startedMs = ctx.monotonicMs();
   if (request.select) {
@@ -222,7 +232,7 @@ async function compareWith(attempt: Attempt, source: Source, watching: Watch, ta
     return 0;
   }
   const { name, driver, checks } = step.item;
-  await prove(ctx, { name, driver, captured: step.captured, source, watch: watching, target, checks }, book);
+  await prove(ctx, { name, driver, captured: step.captured, source, watch: watching, target, checks, restored }, book);
   return ctx.monotonicMs() - startedMs;
 }
 

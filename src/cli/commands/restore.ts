@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { ERRORS, Failure, isFailure, messageOf } from '../../core/errors.ts';
+import { ERRORS, Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import { type RestoredPoint, type RestoreOutcome, restorePoint } from '../../engine/restore.ts';
+import { type RestoredPoint, restorePoint } from '../../engine/restore.ts';
 import {
   type Ended,
   needChosen,
@@ -12,26 +12,16 @@ import {
   retargeted,
 } from '../../engine/restore-plan.ts';
 import { pointNeed } from '../../engine/thaw.ts';
-import { type ChosenIn, chooseEverywhere, listEverywhere, noteUnreadable, unreadableJson } from '../across.ts';
+import { chooseEverywhere, listEverywhere, noteUnreadable } from '../across.ts';
 import { confirm } from '../confirm.ts';
 import { namesOption, repeatedOption } from '../options.ts';
-import { selectionOf } from '../selecting.ts';
-import { type Bind, errorJson, type Session } from '../session.ts';
+import { planJson, planText, restoredJson, restoredText } from '../restore-views.ts';
+import { renamesOf, SELECTABLE, selectionOf } from '../selecting.ts';
+import type { Bind, Session } from '../session.ts';
 import { type OpenStack, openStack, pickComponents, pickStores } from '../stack.ts';
-import { targetsOf, withoutPassword } from '../targets.ts';
-import { bytesText, durationText, table } from '../terminal.ts';
-import {
-  archivedJson,
-  archivedText,
-  confirmThaw,
-  type Later,
-  type ThawOptions,
-  thaw,
-  thawStores,
-  tierOf,
-} from '../thaw.ts';
+import { targetsOf } from '../targets.ts';
+import { confirmThaw, type Later, type ThawOptions, thaw, thawStores, tierOf } from '../thaw.ts';
 import { parseTime } from '../times.ts';
-import { findingLines, setIn } from '../views.ts';
 
 interface Options extends ThawOptions {
   readonly at?: string;
@@ -44,6 +34,8 @@ interface Options extends ThawOptions {
   readonly terminateConnections?: true;
   readonly dropOld?: true;
   readonly jobs?: string;
+  readonly rename?: readonly string[];
+  readonly delta?: true;
 }
 
 export function define(command: Command, bind: Bind): void {
@@ -52,12 +44,14 @@ export function define(command: Command, bind: Bind): void {
     .option('--at <time>', "the newest point before this time: '2026-11-21T14:03:27Z' or '15m ago'")
     .addOption(namesOption('--only <components>', 'only these components'))
     .addOption(repeatedOption('--to <component=target>', 'into another target: main-db=postgresql://staging/shop'))
-    .addOption(repeatedOption('--select <what=name>', 'a part: database=, table=, keys= (a pattern), path='))
+    .addOption(repeatedOption('--select <what=name>', `a part: ${SELECTABLE}`))
     .addOption(namesOption('--store <stores>', 'only from these stores'))
     .option('--preview', 'show what would happen; change nothing')
     .option('--in-place', 'replace the data that is there, once what comes back was compared')
     .option('--terminate-connections', 'end sessions that stand in the way of a swap')
     .option('--drop-old', 'restore nothing; remove the old data that restores in place have kept')
+    .addOption(repeatedOption('--rename <old=new>', 'within one component: another bucket, index, topic or root'))
+    .option('--delta', 'only what differs from the data that is there')
     .option('--jobs <n>', 'parallel jobs within a component')
     .option('--thaw <tier>', 'ask S3 for archived data first: expedited, standard or bulk')
     .option('--wait', 'with --thaw: wait until it is back, then restore')
@@ -71,6 +65,7 @@ Examples:
   lifeboat restore --at '2h ago' --only main-db --to 'main-db=postgresql://me:\${env:STAGING}@staging.internal/shop'
   lifeboat restore latest --in-place --only main-db      the old database is kept beside it
   lifeboat restore --drop-old --only main-db             … until you say so
+  lifeboat restore latest --only events --rename orders=orders-restored --select topic=orders
   lifeboat restore latest --thaw standard --wait         from an archive such as Glacier`,
     );
   bind<Options>(command, async (session, options, [word]) => {
@@ -169,6 +164,8 @@ function requestOf(
     select: options.select && selectionOf(options.select),
     inPlace: options.inPlace,
     terminateConnections: options.terminateConnections,
+    rename: options.rename && renamesOf(options.rename),
+    delta: options.delta,
     safety: stack.stores,
     jobs: options.jobs === undefined ? undefined : jobsOf(options.jobs),
     parallel,
@@ -231,150 +228,4 @@ async function confirmRestore(session: Session, plan: RestorePlan, options: Opti
   const names = replaced.map(({ name }) => name).join(' ');
   const what = names === '' ? 'This restores as shown above' : `This replaces the data of ${names} as shown above`;
   await confirm(session, options.yes === true, what, names === '' ? 'yes' : names);
-}
-
-const WAYS = { empty: 'into an empty target', beside: 'beside, compared, swapped in', replace: 'over the data there' };
-
-const UNMEASURED = 'time unknown until a drill has measured it';
-const BASIS = {
-  drill: 'as drills have measured',
-  capture: 'which is what the capture took: a drill measures what the way back takes',
-};
-
-function planText(plan: RestorePlan, store: string): string {
-  const rows = plan.steps.map((step) => [
-    step.name,
-    step.target === null ? 'as configured' : withoutPassword(step.target),
-    step.targetHolds ?? (step.targetVersion === null ? 'not known: it does not answer' : 'nothing'),
-    WAYS[step.way],
-    bytesText(step.bytes),
-    step.estimate === null ? 'unknown' : durationText(step.estimate.ms),
-  ]);
-  const titles = ['component', 'target', 'which holds', 'how', 'size', 'estimated'];
-  const problems = plan.steps.flatMap(({ name, problem }) =>
-    problem === null
-      ? []
-      : [`PROBLEM: ${name}: ${messageOf(problem)}${isFailure(problem) && problem.hint ? `\n  ${problem.hint}` : ''}`],
-  );
-  return [
-    `point ${plan.point.id} from store ${store}: ${bytesText(plan.bytes)}, ${
-      plan.estimate === null ? UNMEASURED : `about ${durationText(plan.estimate.ms)}, ${BASIS[plan.estimate.from]}`
-    }`,
-    `order: ${plan.order.map((group) => group.join(' and ')).join(', then ')}`,
-    '',
-    table(
-      titles.map((title) => ({ title })),
-      rows,
-    ),
-    ...problems,
-    ...(plan.archived ? [archivedText(plan.archived)] : []),
-    ...plan.warnings.map((text) => `warning: ${setIn(text)}`),
-  ].join('\n');
-}
-
-function planJson(plan: RestorePlan, { store, unreadable }: ChosenIn): object {
-  return {
-    point: plan.point.id,
-    store: store.name,
-    ...unreadableJson(unreadable),
-    bytes: plan.bytes,
-    archived: plan.archived && archivedJson(plan.archived),
-    ...estimateJson(plan),
-    order: plan.order,
-    components: plan.steps.map((step) => ({
-      name: step.name,
-      kind: step.kind,
-      way: step.way,
-      target: step.target === null ? null : withoutPassword(step.target),
-      target_version: step.targetVersion,
-      target_holds: step.targetHolds,
-      bytes: step.bytes,
-      ...estimateJson(step),
-      ...(step.problem === null ? {} : errorJson(step.problem)),
-    })),
-    warnings: plan.warnings,
-  };
-}
-
-function estimateJson({ estimate }: Pick<RestorePlan, 'estimate'>): object {
-  return { estimated_ms: estimate?.ms ?? null, estimated_from: estimate?.from ?? null };
-}
-
-function restoredJson(restored: RestoredPoint, { store, unreadable }: ChosenIn): object {
-  return {
-    point: restored.point.id,
-    store: store.name,
-    ...unreadableJson(unreadable),
-    verdict: restored.verdict,
-    complete: restored.complete,
-    proved: restored.proved,
-    rto_ms: Math.round(restored.rtoMs),
-    phases: phasesJson(restored.phases),
-    safety: restored.safety && {
-      point: restored.safety.point,
-      ...(restored.safety.error === null ? {} : errorJson(restored.safety.error)),
-    },
-    components: restored.outcomes.map((each) => ({
-      name: each.name,
-      verdict: each.verdict,
-      bytes: each.bytes,
-      method: each.method,
-      phases: phasesJson(each.phases),
-      kept_as: each.keptAs,
-      findings: each.findings,
-      warnings: each.warnings,
-      ...(each.error === null ? {} : errorJson(each.error)),
-    })),
-    warnings: restored.warnings,
-  };
-}
-
-function phasesJson(phases: RestoredPoint['phases']): object {
-  return Object.fromEntries(Object.entries(phases).map(([name, ms]) => [name, Math.round(ms)]));
-}
-
-function stateText({ error, verdict, findings }: RestoredPoint['outcomes'][number]): string {
-  if (error !== null) return 'NOT BACK';
-  if (verdict !== 'pass') return `back, ${verdict}`;
-  return findings.unread ? 'back, equal as written' : 'back, proved equal';
-}
-
-function restoredText(
-  restored: RestoredPoint,
-  targets: Readonly<Record<string, string>>,
-  hint: string | undefined,
-): string {
-  const rows = restored.outcomes.map((each) => [
-    each.name,
-    stateText(each),
-    each.method ?? '',
-    bytesText(each.bytes),
-    durationText(each.endedMs - each.startedMs),
-  ]);
-  return [
-    `point ${restored.point.id}: ${restored.verdict}, in ${durationText(restored.rtoMs)}`,
-    '',
-    table(
-      ['component', 'result', 'method', 'read', 'took'].map((title) => ({ title })),
-      rows,
-    ),
-    ...restored.outcomes.flatMap((each) => outcomeLines(each, Object.hasOwn(targets, each.name))),
-    ...safetyLines(restored),
-    ...restored.warnings.map((text) => `warning: ${setIn(text)}`),
-    ...(hint === undefined ? [] : [hint]),
-  ].join('\n');
-}
-
-function outcomeLines(each: RestoreOutcome, elsewhere: boolean): string[] {
-  const how = `lifeboat restore --drop-old${elsewhere ? ' with the same --to' : ''}`;
-  const kept = each.keptAs.map((name) => `${each.name}: the old data is kept as ${name} until ${how}`);
-  const warnings = each.warnings.map((text) => `warning: ${each.name}: ${setIn(text)}`);
-  return [...findingLines(each.findings), ...kept, ...warnings];
-}
-
-function safetyLines({ safety }: RestoredPoint): string[] {
-  if (safety === null) return [];
-  const kept = safety.point === null ? [] : [`what was replaced is point ${safety.point}`];
-  if (safety.error === null) return kept;
-  return [...kept, `warning: what was replaced could not be captured whole first: ${messageOf(safety.error)}`];
 }

@@ -1,0 +1,170 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { Component, Context, Driver, Restored } from '../core/model.ts';
+import { testContext } from '../core/testing.ts';
+import { backUp } from './backup.ts';
+import { drillPoint } from './drill.ts';
+import type { StackComponent } from './model.ts';
+import { restorePoint } from './restore.ts';
+import { planRestore, type RestoreRequest } from './restore-plan.ts';
+import { type KvServer, kv, kvDriver, kvSandboxes, kvServer } from './testing.ts';
+import { disk, named } from './testing-store.ts';
+
+/** A service that deletes by age. `rule` is null while it is suspended. */
+interface AgeingServer extends KvServer {
+  rule: string | null;
+  settles: (() => void)[];
+  missing: string[];
+}
+
+function ageingServer(): AgeingServer {
+  return { ...kvServer({ a: '1', b: '22' }), rule: 'keys are deleted after 7 d', settles: [], missing: [] };
+}
+
+const ageingDriver = {
+  ...kvDriver,
+  kind: 'ageing-kv',
+  open: (settings) => ageingComponent(settings as AgeingServer),
+} satisfies Driver;
+
+function ageingComponent(server: AgeingServer): Component {
+  const plain = kvDriver.open(server);
+  return {
+    ...plain,
+    ageing: async () => (server.rule === null ? [] : [server.rule]),
+    async restore(ctx, chain, options): Promise<Restored> {
+      const { rule } = server;
+      server.rule = null;
+      const restored = await plain.restore(ctx, chain, options);
+      const settle = async ({ signal }: Context): Promise<void> => {
+        signal.throwIfAborted();
+        for (const each of server.settles) each();
+        server.rule = rule;
+      };
+      return { ...restored, missing: server.missing, settle };
+    },
+  };
+}
+
+interface Shop {
+  readonly server: AgeingServer;
+  readonly ask: RestoreRequest;
+}
+
+/** A point of a service whose data is gone since. */
+async function lost(ctx: Context): Promise<Shop> {
+  const [server, on] = [ageingServer(), disk()];
+  const components: readonly StackComponent[] = [kv('events', server, { driver: ageingDriver })];
+  const { point } = await backUp(ctx, { stack: 'shop', plan: null, components, stores: [named('a', on)] });
+  assert.ok(point);
+  server.data.clear();
+  return { server, ask: { from: named('a', on), point, components } };
+}
+
+describe('what deletes by age', () => {
+  test('is listed in the preview, which suspends nothing', async () => {
+    const ctx = testContext();
+    const { server, ask } = await lost(ctx);
+    const plan = await planRestore(ctx, ask);
+    assert.deepEqual(plan.steps[0]?.ageing, ['keys are deleted after 7 d']);
+    assert.equal(server.rule, 'keys are deleted after 7 d');
+  });
+
+  test('is set back after the comparison', async () => {
+    const ctx = testContext();
+    const { server, ask } = await lost(ctx);
+    let during: string | null = 'nobody looked';
+    server.fault = (step) => {
+      if (step === 'inventory') during = server.rule;
+    };
+    const done = await restorePoint(ctx, ask);
+    assert.equal(done.verdict, 'pass');
+    assert.equal(during, null);
+    assert.equal(server.rule, 'keys are deleted after 7 d');
+  });
+
+  test('is set back when the comparison fails, and when the restored service does not answer', async () => {
+    for (const step of ['inventory', 'probe'] as const) {
+      const ctx = testContext();
+      const { server, ask } = await lost(ctx);
+      const plan = await planRestore(ctx, ask);
+      server.fault = (at) => {
+        if (at === step) throw new Error('it is gone');
+      };
+      const restored = restorePoint(ctx, ask, plan);
+      if (step === 'probe') await assert.rejects(restored, /it is gone/);
+      else assert.equal((await restored).verdict, 'unknown');
+      assert.equal(server.rule, 'keys are deleted after 7 d', step);
+    }
+  });
+
+  test('is set back for a user who breaks off', async () => {
+    const stop = new AbortController();
+    const ctx = testContext({ signal: stop.signal });
+    const { server, ask } = await lost(ctx);
+    server.fault = (step) => {
+      if (step === 'inventory') stop.abort();
+      stop.signal.throwIfAborted();
+    };
+    await assert.rejects(restorePoint(ctx, ask), { code: 'interrupted' });
+    assert.equal(server.rule, 'keys are deleted after 7 d');
+  });
+
+  test('fails the restore when it can not be set back, and the data stays', async () => {
+    const ctx = testContext();
+    const { server, ask } = await lost(ctx);
+    server.settles.push(() => {
+      throw new Error('the broker refuses');
+    });
+    const done = await restorePoint(ctx, ask);
+    assert.deepEqual([done.verdict, done.complete, server.data.size], ['fail', false, 2]);
+    const [finding] = done.outcomes[0]?.findings.kept ?? [];
+    assert.match(finding?.check ?? '', /deletes or rewrites by age/);
+    assert.equal(finding?.detail, 'the broker refuses');
+  });
+
+  test('is suspended and set back in a drill too', async () => {
+    const ctx = testContext();
+    const { ask } = await lost(ctx);
+    const [item] = ask.components;
+    assert.ok(item);
+    const boxes = { ...kvSandboxes(), start: async () => ({ component: ageingDriver.open(box), ...nowhere }) };
+    const box = { ...ageingServer(), data: new Map<string, string>() };
+    const { evidence } = await drillPoint(ctx, { ...ask, sandboxes: boxes });
+    assert.deepEqual([evidence.verdict, box.rule], ['pass', 'keys are deleted after 7 d']);
+  });
+});
+
+const nowhere = { dir: '/nowhere', [Symbol.asyncDispose]: async (): Promise<void> => undefined };
+
+describe('a restore that could not bring back everything', () => {
+  test('is incomplete, and says what is missing', async () => {
+    const ctx = testContext();
+    const { server, ask } = await lost(ctx);
+    server.missing = ['group billing: the broker refuses its offset'];
+    const done = await restorePoint(ctx, ask);
+    assert.deepEqual([done.verdict, done.complete, done.proved], ['fail', false, []]);
+    assert.ok(done.outcomes[0]?.findings.kept.some(({ detail }) => /group billing/.test(detail)));
+  });
+});
+
+describe('a restore under other names', () => {
+  test('goes into a service that holds data, for one component at a time', async () => {
+    const ctx = testContext();
+    const { server, ask } = await lost(ctx);
+    server.data.set('other', '1');
+    const rename = { a: 'b' };
+    const plan = await planRestore(ctx, { ...ask, rename });
+    assert.deepEqual([plan.steps[0]?.way, plan.steps[0]?.problem], ['renamed', null]);
+    const two = [...ask.components, kv('events2', server, { driver: ageingDriver })];
+    const { events } = ask.point.components;
+    assert.ok(events);
+    const point = { ...ask.point, components: { events, events2: events } };
+    const both = planRestore(ctx, { ...ask, point, components: two, rename });
+    await assert.rejects(both, { code: 'usage', hint: /--only/ });
+    await assert.rejects(
+      planRestore(ctx, { ...ask, rename, delta: true }),
+      /either under other names or of what differs/,
+    );
+  });
+});
