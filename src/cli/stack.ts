@@ -5,6 +5,7 @@ import { Failure, isFailure } from '../core/errors.ts';
 import type { Context } from '../core/model.ts';
 import { nearest } from '../core/settings.ts';
 import type { Bucket } from '../core/storage.ts';
+import type { ComponentOf } from '../engine/external.ts';
 import type { NamedStore, StackComponent } from '../engine/model.ts';
 import type { ComponentConfig, Config, StoreConfig } from './config/model.ts';
 
@@ -120,6 +121,15 @@ async function openStores(ctx: Context, configs: readonly StoreConfig[]): Promis
     async [Symbol.asyncDispose]() {
       await Promise.all(stores.map((each) => each[Symbol.asyncDispose]()));
     },
+  };
+}
+
+/** Opens a component when it is asked for: most commands about stores need no password of a service. */
+export function componentsOnDemand(ctx: Context, config: Config): ComponentOf {
+  return async (name, kind) => {
+    const found = config.components.find((each) => each.name === name);
+    const item = found && (await openStackComponent(config, found, await found.settings(ctx)));
+    return item?.kind === kind ? item.component : null;
   };
 }
 

@@ -26,6 +26,7 @@ const point: RecoveryPoint = {
       totals: { tables: 12, rows: 500_000 },
       parts: { count: 4, bytes: 1_000_000 },
       durationMs: 8000,
+      external: null,
       warnings: ['a view was left out'],
     },
     cache: failedComponent('redis', { code: 'unreachable', message: 'redis at cache: no answer' }, 10),

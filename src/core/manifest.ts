@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { Failure } from './errors.ts';
-import type { CapturedComponent, RecoveryPoint } from './model.ts';
+import type { CapturedComponent, Json, RecoveryPoint } from './model.ts';
 
 export const MANIFEST_PART = 'manifest.json';
 /** However large the point is, its lists are parts of their own. */
@@ -24,6 +24,7 @@ const componentSchema = z.object({
   parts: z.object({ count: z.number().int(), bytes: z.number().int() }),
   duration_ms: z.number(),
   warnings: z.array(z.string()),
+  external: z.custom<Json>().default(null), // whatever JSON the driver wrote
 });
 const manifestSchema = z.object({
   format: z.literal(1),
@@ -38,8 +39,8 @@ const manifestSchema = z.object({
   version: z.string().nullable(),
   components: z.record(z.string(), componentSchema),
 });
-export type ManifestJson = z.input<typeof manifestSchema>;
-export type ComponentJson = z.input<typeof componentSchema>;
+export type ManifestJson = z.output<typeof manifestSchema>;
+export type ComponentJson = z.output<typeof componentSchema>;
 
 export function manifestJson(point: RecoveryPoint): ManifestJson {
   return {
@@ -75,6 +76,7 @@ export function failedComponent(
     parts: { count: 0, bytes: 0 },
     durationMs: Math.round(durationMs),
     warnings: [],
+    external: null,
   };
 }
 
@@ -132,6 +134,7 @@ function componentJson(each: CapturedComponent): ComponentJson {
     parts: each.parts,
     duration_ms: each.durationMs,
     warnings: [...each.warnings],
+    external: each.external,
   };
 }
 
@@ -148,5 +151,6 @@ function parseComponent(json: ComponentJson): CapturedComponent {
     parts: json.parts,
     durationMs: json.duration_ms,
     warnings: json.warnings,
+    external: json.external,
   };
 }

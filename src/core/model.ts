@@ -425,4 +425,6 @@ export interface CapturedComponent {
   readonly parts: { readonly count: number; readonly bytes: number };
   readonly durationMs: number;
   readonly warnings: readonly string[];
+  /** Where its data lies when that is not in our store, in the driver's own words; else null. */
+  readonly external: Json | null;
 }

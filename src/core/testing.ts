@@ -104,6 +104,7 @@ export function captured(more: Partial<CapturedComponent> = {}): CapturedCompone
     parts: { count: 0, bytes: 0 },
     durationMs: 0,
     warnings: [],
+    external: null,
     ...more,
   };
 }

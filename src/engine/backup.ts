@@ -271,6 +271,7 @@ function described(
     parts,
     durationMs: elapsed,
     warnings,
+    external: made.external ?? null,
   };
 }
 

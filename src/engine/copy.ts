@@ -34,6 +34,8 @@ export interface Copied {
   readonly error: unknown;
   /** False when the destination held the same point already. */
   readonly moved: boolean;
+  /** Components whose data lies outside the stores: the copy names it as the original does, and it was not copied. */
+  readonly outside: readonly string[];
 }
 
 /** Brings `points` (all that `from` holds when left out) into `to`, oldest first. One that fails stops no other. */
@@ -52,12 +54,13 @@ export async function copyPoints(
   for (const id of request.points ?? held.keys()) {
     const point = held.get(id);
     if (!point) throw new Failure('missing', `store ${from.name} has no point ${id}`);
+    const outside = heldBy(point).filter((name) => point.components[name]?.external !== null);
     try {
       const moved = await copyPoint(ctx, { from, to, point, there: there.get(id), drivers: request.drivers });
-      results.push({ point: id, error: null, moved });
+      results.push({ point: id, error: null, moved, outside });
     } catch (error) {
       if (ctx.signal.aborted) throw interruption(ctx.signal);
-      results.push({ point: id, error, moved: false });
+      results.push({ point: id, error, moved: false, outside });
     }
   }
   return results;

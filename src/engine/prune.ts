@@ -6,6 +6,7 @@ import type { Context } from '../core/model.ts';
 import type { Reclaimed, ReclaimOptions, Store } from '../core/storage.ts';
 import { AHEAD_MS_MAX } from './backup.ts';
 import { stateOfRun } from './captures.ts';
+import { type ComponentOf, noteReleases, releaseNoted, type Unreleased } from './external.ts';
 import { type Decision, decide, type RulesOf } from './keep.ts';
 import type { NamedStore } from './model.ts';
 import { listPoints } from './points.ts';
@@ -25,6 +26,10 @@ export interface PruneRequest {
   /** Goes on where a clock or a rule looks wrong: the user has said so. */
   readonly allowMany?: boolean | undefined;
   readonly graceMs?: number | undefined;
+  /** All stores that may hold the same points; only `in` when left out. */
+  readonly stores?: readonly NamedStore[] | undefined;
+  /** Where data outside the stores is released; nothing is when left out. */
+  readonly componentOf?: ComponentOf | undefined;
   /** How long to wait for somebody who uses the store before its space can be freed; not at all when left out. */
   readonly waitMs?: number | undefined;
 }
@@ -38,6 +43,8 @@ export interface Pruned {
   /** Why it would not be applied; null when nothing stands in the way. */
   readonly refusal: Failure | null;
   readonly reclaimed: Reclaimed;
+  /** Data outside the store that no point needs, and that could not be released yet. */
+  readonly unreleased: readonly Unreleased[];
 }
 
 /** With `apply`: 'clock-skew' when the newest point lies ahead, 'not-confirmed' when over half of all would go. */
@@ -54,9 +61,14 @@ export async function prunePoints(asked: Context, request: PruneRequest): Promis
   let freed = 0;
   if (request.apply && removed.length > 0) {
     ctx.progress({ task: name, phase: 'remove', itemsTotal: removed.length });
+    const going = views.filter(({ point }) => removed.includes(point.id)).map(({ point }) => point);
+    await noteReleases(ctx, request.in, going);
     freed = await store.remove(ctx, removed);
     await forgetProofs(ctx, store, removed);
   }
+  const { componentOf } = request;
+  const stores = request.stores ?? [request.in];
+  const unreleased = request.apply && componentOf ? await releaseNoted(ctx, request.in, stores, componentOf) : [];
   const graceMs = request.graceMs ?? GRACE_MS;
   if (request.apply) await forgetInterrupted(ctx, store, now, graceMs);
   const found = await reclaimed(ctx, request, { apply: request.apply, graceMs });
@@ -66,6 +78,7 @@ export async function prunePoints(asked: Context, request: PruneRequest): Promis
     applied: request.apply,
     refusal,
     reclaimed: { ...found, bytes: found.bytes + freed },
+    unreleased,
   };
 }
 

@@ -10,6 +10,7 @@ import { byKindAndName, INVENTORY_PART, inventoryBatches } from '../core/invento
 import type { CapturedComponent, Context, Finding, InventoryLine, Part, RecoveryPoint, Source } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
 import { type Coverage, nextTurn, noteTurn } from './coverage.ts';
+import { type ComponentOf, checkExternal } from './external.ts';
 import { type Findings, type FindingsBook, findingsBook } from './findings.ts';
 import { heldBy, type NamedStore } from './model.ts';
 import { type ListedPart, PARTS_PART, type PartSeal, partDigests, readPartList } from './parts.ts';
@@ -28,6 +29,8 @@ export interface VerifyRequest {
   readonly points?: readonly RecoveryPoint[] | undefined;
   /** The share of the data that is read and hashed, 0 to 1. */
   readonly readData?: number | undefined;
+  /** Asked about data that lies outside the store; that is unknown when left out. */
+  readonly componentOf?: ComponentOf | undefined;
 }
 
 export interface Verified {
@@ -73,7 +76,7 @@ async function both<A, B>(
 /** How many there are. What a check of the whole store reads is not read again. */
 async function verifyEach(
   ctx: Context,
-  { in: named, points: chosen }: VerifyRequest,
+  { in: named, points: chosen, componentOf = nobody }: VerifyRequest,
   share: number,
   book: FindingsBook,
 ): Promise<number> {
@@ -83,9 +86,12 @@ async function verifyEach(
     points += 1;
     ctx.progress({ task: named.name, phase: 'verify', items: points });
     await verifyPoint(ctx, named, point, chosen ? share : 0, book);
+    await checkExternal(ctx, point, componentOf, book);
   }
   return points;
 }
+
+const nobody: ComponentOf = async () => null;
 
 /** The store's own check: what only it knows of its files. */
 async function checkStore(

@@ -47,6 +47,11 @@ export function define(command: Command, bind: Bind): void {
       return [
         `${plural(moved, 'point')} copied from ${from.name} to ${to.name}, ${there} there already`,
         ...lines,
+        ...copied
+          .filter((each) => each.moved)
+          .flatMap(({ point, outside }) =>
+            outside.map((name) => `${point}: the data of ${name} lies outside the stores and was not copied`),
+          ),
       ].join('\n');
     });
     return failed.length === 0 ? 0 : 3;

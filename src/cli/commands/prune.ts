@@ -8,7 +8,7 @@ import type { Config } from '../config/model.ts';
 import { perStoreKeep } from '../config/references.ts';
 import { namesOption } from '../options.ts';
 import { type Bind, errorJson } from '../session.ts';
-import { openStack } from '../stack.ts';
+import { componentsOnDemand, openStack } from '../stack.ts';
 import { bytesText, plural, table } from '../terminal.ts';
 
 interface Options {
@@ -39,6 +39,8 @@ Examples:
     const graceMs = durationOf('--grace', options.grace);
     const waitMs = durationOf('--wait', options.wait);
     await using stack = await openStack(ctx, config, { stores: options.store, components: [] });
+    // A store that was not asked may still need what lies outside of it: then that waits for a prune of all.
+    const componentOf = stack.stores.length === config.stores.length ? componentsOnDemand(ctx, config) : undefined;
     const results: { store: string; pruned: Pruned | null; error: unknown }[] = [];
     for (const store of stack.stores) {
       const request = {
@@ -49,6 +51,8 @@ Examples:
         allowMany: options.allowMany,
         graceMs,
         waitMs,
+        stores: stack.stores,
+        componentOf,
       };
       try {
         results.push({ store: store.name, pruned: await prunePoints(ctx, request), error: null });
@@ -64,7 +68,7 @@ Examples:
     };
     session.print(json, () => results.map(toText).join('\n\n'));
     noteUnreadable(session, stack.failed);
-    const whole = stack.failed.length === 0 && results.every(({ error }) => error === null);
+    const whole = stack.failed.length === 0 && results.every(({ pruned }) => pruned?.unreleased.length === 0);
     return whole ? 0 : 3;
   });
 }
@@ -91,6 +95,7 @@ function toJson({ store, pruned, error }: { store: string; pruned: Pruned | null
     store,
     points: pruned.decisions.map(({ point, reasons }) => ({ id: point.id, keep: reasons.length > 0, reasons })),
     removed: pruned.removed,
+    unreleased: pruned.unreleased.map(({ point, component, error }) => ({ point, component, ...errorJson(error) })),
     ...(pruned.refusal === null ? {} : { refusal: errorJson(pruned.refusal).error }),
     freed_bytes: pruned.reclaimed.bytes,
     freed_objects: pruned.reclaimed.objects,
@@ -117,6 +122,9 @@ function toText({ store, pruned, error }: { store: string; pruned: Pruned | null
   ];
   if (applied) lines.push(`freed ${bytesText(reclaimed.bytes)}`);
   if (reclaimed.pendingBytes > 0) lines.push(`${bytesText(reclaimed.pendingBytes)} are unused and wait out the grace`);
+  for (const { point, component, error } of pruned.unreleased) {
+    lines.push(`NOT RELEASED: ${component} of ${point}: ${messageOf(error)}; the next prune tries again`);
+  }
   if (refusal) lines.push(`would be refused: ${refusal.message}`);
   if (!applied && removed.length > 0) lines.push('this is a preview: add --apply');
   return lines.join('\n');

@@ -1,13 +1,14 @@
 import type { Command } from 'commander';
 import { Failure } from '../../core/errors.ts';
 import type { Context, RecoveryPoint } from '../../core/model.ts';
+import type { ComponentOf } from '../../engine/external.ts';
 import type { NamedStore } from '../../engine/model.ts';
 import type { Wanted } from '../../engine/points.ts';
 import { type Verified, verifyPoints } from '../../engine/verify.ts';
 import { chooseEverywhere, listEverywhere, noteUnreadable, unreadableJson } from '../across.ts';
 import { namesOption } from '../options.ts';
 import type { Bind } from '../session.ts';
-import { type OpenStack, openStack } from '../stack.ts';
+import { componentsOnDemand, type OpenStack, openStack } from '../stack.ts';
 import { plural } from '../terminal.ts';
 import { findingLines } from '../views.ts';
 
@@ -38,7 +39,10 @@ Examples:
     const config = await session.config();
     await using stack = await openStack(ctx, config, { stores: options.store, components: [] });
     const components = config.components.map(({ name }) => name);
-    const { results, unreadable } = await verifyAll(ctx, config.stack, stack, { word, components, readData });
+    const { results, unreadable } = await verifyAll(ctx, config.stack, stack, {
+      ...{ word, components, readData },
+      componentOf: componentsOnDemand(ctx, config),
+    });
     const json = { stores: results.map(toJson), ...unreadableJson(unreadable) };
     session.print(json, () => results.map(toText).join('\n'));
     noteUnreadable(session, unreadable);
@@ -67,6 +71,8 @@ interface Wish {
   /** All that is configured: the latest point is the one that restore and drill would take. */
   readonly components: readonly string[];
   readonly readData: number;
+  /** For data that lies outside the stores. */
+  readonly componentOf?: ComponentOf | undefined;
 }
 
 /** Of every store that can be read. Throws when there is none, or none has the point. */
@@ -74,7 +80,7 @@ export async function verifyAll(
   ctx: Context,
   stack: string,
   open: Pick<OpenStack, 'stores' | 'failed'>,
-  { word, components, readData }: Wish,
+  { word, components, readData, componentOf }: Wish,
 ): Promise<{ readonly results: readonly Result[]; readonly unreadable: OpenStack['failed'] }> {
   const { targets, failed } =
     word === undefined
@@ -84,7 +90,10 @@ export async function verifyAll(
   const unreadable = [...failed];
   for (const { store, points } of targets) {
     try {
-      results.push({ store: store.name, verified: await verifyPoints(ctx, { in: store, points, readData }) });
+      results.push({
+        store: store.name,
+        verified: await verifyPoints(ctx, { in: store, points, readData, componentOf }),
+      });
     } catch (error) {
       if (ctx.signal.aborted) throw error;
       unreadable.push({ name: store.name, error });

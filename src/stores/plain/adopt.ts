@@ -262,6 +262,7 @@ function describe(
         parts: { count: parts.length, bytes },
         durationMs: 0,
         warnings: [NOTE],
+        external: null,
       },
     ];
   });
