@@ -8,6 +8,7 @@ import type { Bucket } from '../core/storage.ts';
 import type { ComponentOf } from '../engine/external.ts';
 import type { NamedStore, StackComponent } from '../engine/model.ts';
 import type { ComponentConfig, Config, StoreConfig } from './config/model.ts';
+import { componentHooks } from './hooks.ts';
 
 export interface OpenStore extends AsyncDisposable, NamedStore {
   /** Bytes that were put into its bucket since it was opened, the few of locks that are gone again included. */
@@ -135,13 +136,15 @@ export function componentsOnDemand(ctx: Context, config: Config): ComponentOf {
 
 async function openStackComponent(config: Config, each: ComponentConfig, settings: unknown): Promise<StackComponent> {
   const driver = await each.driver();
+  const component = driver.open(settings);
   const tier = each.common.tier === undefined ? undefined : config.tiers[each.common.tier];
   return {
     name: each.name,
     kind: driver.kind,
     driver,
-    component: driver.open(settings),
+    component,
     settings,
+    hooks: componentHooks(each, component),
     restoreAfter: each.common.restore_after,
     checks: each.common.checks,
     objective: tier && { rtoMs: tier.rto, rpoMs: tier.rpo },

@@ -42,6 +42,7 @@ const TABLE = {
   'nothing-captured': { exit: 1, http: 500, retry: true, lost: false },
   'query-failed': { exit: 35, http: 500, retry: false, lost: false },
   'source-damaged': { exit: 36, http: 500, retry: false, lost: false },
+  'hook-failed': { exit: 37, http: 500, retry: false, lost: false },
   interrupted: { exit: 130, http: 499, retry: true, lost: false },
 } as const satisfies Record<string, ErrorKind>;
 

@@ -319,6 +319,8 @@ export interface Component {
   inventory(ctx: Context): Promise<InventoryReader>;
   /** Runs the user's check against the live service; the answer is one number. `database` where there are several. */
   measure?(ctx: Context, query: string, database?: string): Promise<number>;
+  /** Runs one statement of the user's against the live service, for hooks. */
+  execute?(ctx: Context, statement: string, database?: string): Promise<void>;
   /** For doctor: what settings that cost time would cost here, measured on a little of the live data. */
   costs?(ctx: Context): Promise<readonly Finding[]>;
   /** Restores beside the live data, for a comparison before the swap. */

@@ -60,10 +60,19 @@ export interface Records {
 }
 /**
  * 'captures': what is known of a draft's finished components, so that another process can commit them.
- * 'owed': points that another store of the same run still lacks. 'kit': the key of the recovery kit. 'releases': data
+ * 'hooks': hooks that a run has still to run, whatever becomes of it. 'owed': points that another store of the same run still lacks. 'kit': the key of the recovery kit. 'releases': data
  * outside the store that no point needs any more.
  */
-export type RecordKind = 'owner' | 'proofs' | 'evidence' | 'coverage' | 'captures' | 'owed' | 'kit' | 'releases';
+export type RecordKind =
+  | 'owner'
+  | 'proofs'
+  | 'evidence'
+  | 'coverage'
+  | 'captures'
+  | 'hooks'
+  | 'owed'
+  | 'kit'
+  | 'releases';
 
 export interface KeyInfo {
   readonly id: string;

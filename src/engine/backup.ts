@@ -16,14 +16,18 @@ import {
   stateOfRun,
 } from './captures.ts';
 import { alive, componentSink, type Lane, needLane, onEach, type StreamGate, streamGate } from './fan-out.ts';
+import { type Around, around, type HookFailure, NO_HOOKS } from './hooks.ts';
 import { beginLanes, type Lanes, resumeLanes, type StoreError } from './lanes.ts';
 import { type NamedStore, PARALLEL_DEFAULT, SAFETY_PLAN, type StackComponent } from './model.ts';
 import { copyOwed, type OwedCopy, oweCommits, settleOwed } from './owed.ts';
+import { type AfterHooks, oweHooks, runOwedHooks, strikeHooks } from './owed-hooks.ts';
 import { type Earlier, earlierBytes, earlierPoints, previousSources } from './previous.ts';
 
 /** Points further ahead than this mean that a clock is wrong. */
 export const AHEAD_MS_MAX = 5 * 60_000;
 const CLEANUP_MS_MAX = 10_000;
+/** Stands where a component's name would; no component can have it. */
+export const PLAN_HOOKS = '(plan)';
 
 export interface BackUpRequest {
   readonly stack: string;
@@ -41,6 +45,8 @@ export interface BackUpRequest {
   /** Goes on with the draft of an interrupted run; 'locked' while its process is alive. */
   readonly resume?: string | undefined;
   readonly parallel?: number | undefined;
+  /** Around the captures of all components. */
+  readonly hooks?: Around | undefined;
 }
 
 export interface BackedUp {
@@ -53,6 +59,8 @@ export interface BackedUp {
   readonly stores: readonly StoreError[];
   /** Points of earlier runs that a store lacked. */
   readonly copied: readonly OwedCopy[];
+  /** Hooks that failed once the work was done, by component; those of the plan under PLAN_HOOKS. */
+  readonly hooks: readonly (HookFailure & { readonly of: string })[];
   readonly warnings: readonly string[];
   /** Everything that was asked for was done. */
   readonly complete: boolean;
@@ -85,7 +93,11 @@ async function takePoint(
   const header = headerOf(request, run.id, run.resumed ? await begunAt(ctx, run) : startedAt);
   const earlier = await earlierPoints(ctx, run.lanes, request.stack);
   const warnings = [...clockWarnings(earlier, startedAt), ...(await abandonedWarnings(ctx, run))];
-  const captured = await captureAll(ctx, request, run, header, earlier);
+  const hooks: (HookFailure & { readonly of: string })[] = [];
+  const hookFailed = (of: string) => (failure: HookFailure) => void hooks.push({ ...failure, of });
+  const captured = await withHooks(ctx, request, run, hookFailed, () =>
+    captureAll(ctx, request, run, header, earlier, hookFailed),
+  );
   if (ctx.signal.aborted) throw interruption(ctx.signal);
   needLane(run.lanes);
 
@@ -94,7 +106,8 @@ async function takePoint(
   );
   if (failures.length === captured.length) {
     await forgetCaptures(ctx, run.lanes, run.id);
-    return { ...outcomeOf(request, run), point: null, kept: false, failures, copied: [], warnings, complete: false };
+    const none = { point: null, kept: false, copied: [], complete: false } as const;
+    return { ...outcomeOf(request, run), ...none, failures, hooks, warnings };
   }
   const point = pointOf(header, captured, new Date(startedAt.getTime() + ctx.monotonicMs() - startedMs));
   if (!request.test) await commitAll(ctx, request, run, point, captured);
@@ -105,9 +118,34 @@ async function takePoint(
   const outcome = outcomeOf(request, run);
   const complete =
     failures.length === 0 &&
+    hooks.length === 0 &&
     outcome.stores.every(({ error }) => error === null) &&
     copied.every(({ error }) => error === null);
-  return { ...outcome, point, kept: !request.test, failures, copied, warnings, complete };
+  return { ...outcome, point, kept: !request.test, failures, copied, hooks, warnings, complete };
+}
+
+type HookFailed = (of: string) => (failure: HookFailure) => void;
+
+/** The hooks of the plan around the work. Those of its components are run by `captureOne`, and noted here with them. */
+async function withHooks<T>(
+  ctx: Context,
+  { components, hooks }: BackUpRequest,
+  { lanes, id }: Lanes,
+  failed: HookFailed,
+  work: () => Promise<T>,
+): Promise<T> {
+  const all = [
+    { name: PLAN_HOOKS, after: hooks?.after },
+    ...components.map((each) => ({ name: each.name, after: each.hooks?.capture.after })),
+  ];
+  const after: AfterHooks = new Map(all.flatMap((each) => (each.after?.length ? [[each.name, each.after]] : [])));
+  await runOwedHooks(ctx, lanes, after, failed);
+  await oweHooks(ctx, lanes, id, after);
+  try {
+    return await around(ctx, hooks ?? NO_HOOKS, failed(PLAN_HOOKS), work);
+  } finally {
+    await strikeHooks({ ...ctx, signal: AbortSignal.timeout(CLEANUP_MS_MAX) }, lanes, id, after);
+  }
 }
 
 async function openRun(ctx: Context, request: BackUpRequest, startedAt: Date): Promise<Lanes> {
@@ -193,16 +231,36 @@ async function captureAll(
   run: Lanes,
   header: Header,
   earlier: Earlier,
+  hookFailed: HookFailed,
 ): Promise<readonly Captured[]> {
   const finished = run.resumed ? await finishedCaptures(ctx, run.lanes, run.id) : new Map();
   const streams = streamGate();
   return await mapBounded(request.components, request.parallel ?? PARALLEL_DEFAULT, async (each) => {
     const done: Captured | undefined = finished.get(each.name);
     if (done) return done;
-    const captured = await captureOne(ctx, run.lanes, streams, earlier, each);
+    const captured = await captureHooked(ctx, each, hookFailed, () =>
+      captureOne(ctx, run.lanes, streams, earlier, each),
+    );
     if (captured.thrown === undefined && !request.test) await noteCapture(ctx, run.lanes, header, captured);
     return captured;
   });
+}
+
+/** A hook that fails beforehand is a failure of this component alone. */
+async function captureHooked(
+  ctx: Context,
+  each: StackComponent,
+  hookFailed: HookFailed,
+  work: () => Promise<Captured>,
+): Promise<Captured> {
+  const startedMs = ctx.monotonicMs();
+  try {
+    return await around(ctx, each.hooks?.capture ?? NO_HOOKS, hookFailed(each.name), work);
+  } catch (error) {
+    if (ctx.signal.aborted) throw interruption(ctx.signal);
+    if (!isFailure(error, 'hook-failed')) throw error;
+    return failedCapture(ctx, each, error, startedMs);
+  }
 }
 
 async function captureOne(

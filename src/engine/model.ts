@@ -2,6 +2,7 @@
 
 import type { CapturedComponent, Component, Driver, RecoveryPoint } from '../core/model.ts';
 import type { Store } from '../core/storage.ts';
+import type { Around } from './hooks.ts';
 
 /** How many components are captured, restored or rehearsed at the same time unless told otherwise. */
 export const PARALLEL_DEFAULT = 4;
@@ -37,6 +38,7 @@ export interface StackComponent {
   readonly restoreAfter: readonly string[];
   readonly checks: readonly Check[];
   readonly objective?: Objective | undefined;
+  readonly hooks?: { readonly capture: Around; readonly restore: Around } | undefined;
 }
 
 export interface NamedStore {

@@ -8,6 +8,7 @@ import { backUp } from './backup.ts';
 import { bringBack, type Phases, phasesFrom, prove, thenSettle, verdictOf, type Watch, watch } from './comeback.ts';
 import { criticalPhases, type Timed } from './critical-path.ts';
 import { type Findings, type FindingsBook, findingsBook } from './findings.ts';
+import { around, type HookFailure, NO_HOOKS } from './hooks.ts';
 import { PARALLEL_DEFAULT, SAFETY_PLAN } from './model.ts';
 import { inOrder } from './order.ts';
 import { putProof } from './proofs.ts';
@@ -118,7 +119,9 @@ async function restoreStep(
   try {
     needEarlier(step, earlier);
     if (step.problem !== null) throw step.problem;
-    done = await attemptStep(attempt);
+    const failed = ({ hook, error }: HookFailure): void =>
+      book.add({ check: `${step.name}: ${hook} is run`, verdict: 'unknown', detail: messageOf(error) });
+    done = await around(ctx, step.item.hooks?.restore ?? NO_HOOKS, failed, () => attemptStep(attempt));
   } catch (error) {
     const verdict = verdictOf(error, attempt.watch);
     book.add({ check: `${step.name} comes back`, verdict, detail: messageOf(error) });

@@ -5,6 +5,7 @@ import type { Context, RecoveryPoint } from '../../core/model.ts';
 import { nearest } from '../../core/settings.ts';
 import { type BackedUp, backUp } from '../../engine/backup.ts';
 import type { Config } from '../config/model.ts';
+import { planHooks } from '../hooks.ts';
 import { namesOption } from '../options.ts';
 import { type Bind, errorJson } from '../session.ts';
 import { lastSlot } from '../slots.ts';
@@ -52,6 +53,7 @@ Examples:
       test: options.test,
       resume: options.resume,
       parallel: config.parallel,
+      hooks: planHooks(config, options.plan),
     });
     const { point } = done;
     if (point === null) throw nothingCaptured(done);
@@ -111,6 +113,7 @@ function toJson(done: BackedUp, point: RecoveryPoint, added: ReadonlyMap<string,
       ...(error === null ? {} : errorJson(error)),
     })),
     copied: done.copied.map(({ error, ...each }) => ({ ...each, ...(error === null ? {} : errorJson(error)) })),
+    hooks: done.hooks.map(({ of, hook, error }) => ({ of, hook, ...errorJson(error) })),
     warnings: done.warnings,
   };
 }
@@ -141,6 +144,7 @@ function toText(done: BackedUp, point: RecoveryPoint, added: ReadonlyMap<string,
   ];
   if (warnings.length > 0)
     lines.push('', plural(warnings.length, 'warning'), ...warnings.map((text) => `  ${setIn(text)}`));
+  for (const { of, hook, error } of done.hooks) lines.push(`HOOK FAILED: ${of}: ${hook}: ${messageOf(error)}`);
   if (!done.complete) lines.push('', 'INCOMPLETE: what is marked above is missing');
   lines.push(...nextSteps(done).map((step) => `  ${step}`));
   return lines.join('\n');

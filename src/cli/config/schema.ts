@@ -25,12 +25,46 @@ const checkSchema = z
     'a check needs min, max or equals',
   );
 
+const headers = z.record(z.string(), z.string());
+export const hookSchema = z
+  .strictObject({
+    name: z.string().optional().describe('what the hook is called in messages'),
+    run: z.array(z.string()).min(1).optional().describe('a program and its arguments; no shell'),
+    shell: z.string().optional().describe('a line for /bin/sh'),
+    http: z
+      .strictObject({
+        url: z.string(),
+        method: z.string().default('POST'),
+        headers: headers.default({}),
+        body: z.string().optional(),
+      })
+      .optional()
+      .describe('a request whose answer must be 2xx'),
+    sql: z.string().optional().describe('one statement to the component itself (postgresql)'),
+    database: z.string().optional().describe('where sql runs, when the component has several databases'),
+    env: headers.default({}).describe('for run and shell: variables, where secrets may stand'),
+    deadline: duration.default(60_000).describe('after this it is ended and has failed'),
+  })
+  .refine(
+    (hook) => [hook.run, hook.shell, hook.http, hook.sql].filter((each) => each !== undefined).length === 1,
+    'a hook has one of run, shell, http and sql',
+  )
+  .refine(
+    (hook) => !/\$\{[a-z-]+:/.test([...(hook.run ?? []), hook.shell].join(' ')),
+    'a secret in a command line can be seen by everybody on the machine: give it in env',
+  );
+const hooks = z.array(hookSchema).default([]);
+
 /** What every component has, whatever its kind. */
 export const componentCommon = z.object({
   kind: z.string().describe('postgresql, redis or files'),
   tier: z.string().optional().describe('the tier whose objectives hold for this component'),
   restore_after: z.array(z.string()).default([]).describe('components that are restored before this one'),
   checks: z.array(checkSchema).default([]).describe('what must hold after a restore and in drills'),
+  hooks: z
+    .strictObject({ before_capture: hooks, after_capture: hooks, before_restore: hooks, after_restore: hooks })
+    .optional()
+    .describe('what is run around a capture or a restore; those after it always'),
 });
 
 /** What every store has, whatever its format and bucket. */
@@ -66,6 +100,10 @@ const planSchema = z.strictObject({
     .union([keepSchema, z.record(name, keepSchema)])
     .optional()
     .describe('one rule, or one for each store'),
+  hooks: z
+    .strictObject({ before: hooks, after: hooks })
+    .optional()
+    .describe('what is run around the captures of all components'),
 });
 
 const drillSchema = z.strictObject({

@@ -5,6 +5,7 @@ import { inventoryFrom } from '../../core/inventory.ts';
 import type { Component, Context, Driver, Selection } from '../../core/model.ts';
 import { captureServer, liveLines } from './capture.ts';
 import { compareInventories } from './compare.ts';
+import { connect } from './connection.ts';
 import { chosenDatabases, connectSomewhere } from './databases.ts';
 import { digestCosts } from './digest-cost.ts';
 import { recogniseFile, renditionsOf } from './plain.ts';
@@ -41,6 +42,11 @@ function componentOf(server: Server, names: ReadonlyMap<string, string> | null):
     measure: async (ctx, query, database) => {
       const chosen = database === undefined ? {} : { database };
       return await measureNumber(ctx, server, await theDatabase(ctx, server, names, chosen), query);
+    },
+    execute: async (ctx, statement, database) => {
+      const chosen = database === undefined ? {} : { database };
+      await using session = await connect(ctx, server, await theDatabase(ctx, server, names, chosen));
+      await session.run(statement);
     },
     costs: async (ctx) => await digestCosts(ctx, server),
     stage: async (ctx, chain, id, options = {}) =>

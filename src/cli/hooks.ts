@@ -1,0 +1,84 @@
+// The hooks of the configuration, ready to be run: their secrets are resolved only then.
+
+import { z } from 'zod';
+import { Failure } from '../core/errors.ts';
+import type { Component, Context } from '../core/model.ts';
+import { run } from '../core/process.ts';
+import type { Around, Hook } from '../engine/hooks.ts';
+import type { StackComponent } from '../engine/model.ts';
+import type { ComponentConfig, Config } from './config/model.ts';
+import { hookSchema } from './config/schema.ts';
+import { resolveSecrets } from './config/secrets.ts';
+
+type HookConfig = z.output<typeof hookSchema>;
+const resolvedSchema = z.object({ env: hookSchema.shape.env, http: hookSchema.shape.http });
+
+export function componentHooks({ name, common }: ComponentConfig, component: Component): StackComponent['hooks'] {
+  if (!common.hooks) return undefined;
+  const { before_capture, after_capture, before_restore, after_restore } = common.hooks;
+  const open = (all: readonly HookConfig[], when: string): readonly Hook[] =>
+    all.map((each) => hookOf(each, { of: name, when, component }));
+  return {
+    capture: { before: open(before_capture, 'before_capture'), after: open(after_capture, 'after_capture') },
+    restore: { before: open(before_restore, 'before_restore'), after: open(after_restore, 'after_restore') },
+  };
+}
+
+export function planHooks(config: Config, name: string | undefined): Around | undefined {
+  const plan = name === undefined ? undefined : config.plans[name];
+  if (name === undefined || !plan?.hooks) return undefined;
+  const open = (all: readonly HookConfig[], when: string): readonly Hook[] =>
+    all.map((each) => hookOf(each, { of: name, when, component: null }));
+  return { before: open(plan.hooks.before, 'before'), after: open(plan.hooks.after, 'after') };
+}
+
+interface Place {
+  /** The component or plan that it belongs to. */
+  readonly of: string;
+  readonly when: string;
+  readonly component: Component | null;
+}
+
+function hookOf(config: HookConfig, place: Place): Hook {
+  const { sql } = config;
+  if (sql !== undefined && !place.component?.execute) {
+    throw new Failure('settings-invalid', `${place.of}: a hook with sql is for components that run statements`);
+  }
+  return {
+    name: config.name ?? nameOf(config),
+    deadlineMs: config.deadline,
+    async run(ctx) {
+      if (sql !== undefined) await place.component?.execute?.(ctx, sql, config.database);
+      else await runOutside(ctx, config, place);
+    },
+  };
+}
+
+/** As it stands in the configuration: secrets are not in it yet. */
+function nameOf({ run: command, shell, http, sql }: HookConfig): string {
+  return command?.join(' ') ?? shell ?? http?.url ?? sql ?? '';
+}
+
+async function runOutside(ctx: Context, config: HookConfig, { of, when }: Place): Promise<void> {
+  const resolved = await resolveSecrets(ctx, { env: config.env, http: config.http }, `hooks of ${of}`);
+  const { env, http } = resolvedSchema.parse(resolved);
+  if (http) return await request(ctx, http);
+  const [program = '', ...args] = config.run ?? ['/bin/sh', '-c', config.shell ?? ''];
+  await run(ctx, { program, args, env: { LIFEBOAT_HOOK: when, LIFEBOAT_HOOK_OF: of, ...env } });
+}
+
+async function request(ctx: Context, http: NonNullable<HookConfig['http']>): Promise<void> {
+  const { url, method, headers, body } = http;
+  const { host } = new URL(url);
+  const answer = await fetch(url, {
+    method,
+    headers,
+    signal: ctx.signal,
+    ...(body === undefined ? {} : { body }),
+  }).catch((cause: unknown) => {
+    ctx.signal.throwIfAborted();
+    throw new Failure('unreachable', `${host} does not answer`, { cause });
+  });
+  await answer.body?.cancel();
+  if (!answer.ok) throw new Failure('program-failed', `${host} answered ${answer.status}`);
+}
