@@ -31,6 +31,10 @@ const DRIVERS: Readonly<Record<string, () => Promise<DriverPlugin>>> = {
     settings: (await import('../drivers/redis/settings.ts')).redisSettings,
     driver: async () => (await import('../drivers/redis/driver.ts')).redisDriver,
   }),
+  zookeeper: async () => ({
+    settings: (await import('../drivers/zookeeper/settings.ts')).zookeeperSettings,
+    driver: async () => (await import('../drivers/zookeeper/driver.ts')).zookeeperDriver,
+  }),
   files: async () => ({
     settings: (await import('../drivers/files/settings.ts')).filesSettings,
     driver: async () => (await import('../drivers/files/driver.ts')).filesDriver,

@@ -1,0 +1,194 @@
+// One session with one server of an ensemble: requests are answered in their order, many on their way at a time.
+
+import type { Socket } from 'node:net';
+import { interruption } from '../../core/context.ts';
+import { Failure, messageOf } from '../../core/errors.ts';
+import type { Context } from '../../core/model.ts';
+import { juteReader, juteWriter } from './jute.ts';
+import { grantedMs, type Op, request, wordsFor, XID_EVENT, XID_PING } from './protocol.ts';
+import { type Reply, requestQueue } from './queue.ts';
+import type { Host, Settings } from './settings.ts';
+import { frameCutter, open, outgoingOf, UNREACHABLE_HINT, unreachable, whereOf } from './wire.ts';
+
+/** A server answers with more than it takes: the names of a million children. */
+const FRAME_BYTES_MAX = 256 * 1024 * 1024;
+const FIRST_FRAME_BYTES_MAX = 1024;
+type OnChange = (path: string, kind: 'data' | 'made or gone') => void;
+export interface Client extends AsyncDisposable {
+  /** 'zookeeper at host:port', for messages. */
+  readonly where: string;
+  readonly host: Host;
+  /** Requests are sent in the order of the calls; a refusal is returned. */
+  ask(op: Op, body: Buffer): Promise<Reply>;
+  /** Throws what the server refuses. */
+  call(op: Op, path: string, body: Buffer): Promise<Reply>;
+  /** Of the watch that was asked for: paths as the server knows them. A refused watch is a number. */
+  watch(path: string, onChange: OnChange): Promise<number>;
+}
+
+/** The first of the hosts that takes us. */
+export async function connect(ctx: Context, settings: Settings): Promise<Client> {
+  const failures: Failure[] = [];
+  for (const host of settings.hosts) {
+    if (ctx.signal.aborted) throw interruption(ctx.signal);
+    try {
+      return await connectTo(ctx, settings, host);
+    } catch (error) {
+      if (ctx.signal.aborted) throw interruption(ctx.signal);
+      if (!(error instanceof Failure) || error.code === 'wrong-password') throw error;
+      failures.push(error);
+    }
+  }
+  const [only] = failures;
+  if (only && failures.length === 1) throw only;
+  const each = failures.map(messageOf).join('; ');
+  throw new Failure('unreachable', `no server of the ensemble answers: ${each}`, {
+    cause: only,
+    hint: UNREACHABLE_HINT,
+  });
+}
+async function connectTo(ctx: Context, settings: Settings, host: Host): Promise<Client> {
+  const where = whereOf(host);
+  const socket = await open(ctx, host, settings.timeoutMs);
+  const session = sessionOn(ctx, socket, { where, host, timeoutMs: settings.timeoutMs });
+  try {
+    const granted = grantedMs(await session.greet(request.connect(settings.timeoutMs)));
+    if (granted <= 0) throw new Failure('unreachable', `${where} gives no session`, { hint: UNREACHABLE_HINT });
+    session.keepAlive(granted / 3);
+    if (settings.user) {
+      const { name, password } = settings.user;
+      const { error } = await session.client.ask('auth', request.auth('digest', `${name}:${password}`));
+      if (error !== 0) throw new Failure('wrong-password', `${where} refuses user ${name}: ${wordsFor(error)}`);
+    }
+    return session.client;
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
+}
+
+interface Session {
+  readonly client: Client;
+  /** The first frames of either side have no header. */
+  greet(frame: Buffer): Promise<Buffer>;
+  keepAlive(everyMs: number): void;
+}
+
+function sessionOn(
+  ctx: Context,
+  socket: Socket,
+  { where, host, timeoutMs }: { where: string; host: Host; timeoutMs: number },
+): Session {
+  const outgoing = outgoingOf(socket);
+  const queue = requestQueue(outgoing, (busy) => socket.setTimeout(busy ? timeoutMs : 0));
+  let broken: Failure | null = null;
+  let greeted: PromiseWithResolvers<Buffer> | null = null;
+  let onChange: OnChange | null = null;
+  let pinging: NodeJS.Timeout | undefined;
+
+  function end(failure: Failure): void {
+    broken ??= failure;
+    ctx.signal.removeEventListener('abort', onAbort);
+    clearInterval(pinging);
+  }
+  function breakOff(failure: Failure): void {
+    end(failure);
+    socket.destroy();
+    greeted?.reject(failure);
+    queue.fail(failure);
+  }
+  const onAbort = (): void => breakOff(interruption(ctx.signal));
+  ctx.signal.addEventListener('abort', onAbort, { once: true });
+
+  function hear(frame: Buffer): void {
+    if (greeted) {
+      greeted.resolve(frame);
+      greeted = null;
+      return;
+    }
+    const body = juteReader(frame);
+    const [id, zxid, error] = [body.int(), body.long(), body.int()];
+    if (id === XID_PING) return;
+    if (id !== XID_EVENT) {
+      queue.answer(id, { zxid, error, body }, frame.length);
+      return;
+    }
+    const [kind, , path] = [body.int(), body.int(), body.text()];
+    if (kind >= 1 && kind <= 3) onChange?.(path, kind === 3 ? 'data' : 'made or gone');
+  }
+  const cut = frameCutter(() => (greeted ? FIRST_FRAME_BYTES_MAX : FRAME_BYTES_MAX), hear);
+  listen(socket, { where, timeoutMs, cut, breakOff });
+
+  async function ask(op: Op, body: Buffer): Promise<Reply> {
+    if (broken) throw broken;
+    return await queue.add(op, body);
+  }
+  const client: Client = {
+    where,
+    host,
+    ask,
+    async call(op, path, body) {
+      const reply = await ask(op, body);
+      if (reply.error !== 0) throw refusal(where, op, path, reply.error);
+      return reply;
+    },
+    async watch(path, change) {
+      onChange = change;
+      return (await ask('addWatch', request.addWatch(path))).error;
+    },
+    async [Symbol.asyncDispose]() {
+      if (!broken) outgoing.send('closeSession', 0, NOTHING); // else its watches live on until it expires
+      outgoing.flush();
+      end(new Failure('unreachable', `${where}: the session was closed`));
+      socket.end();
+      socket.unref();
+    },
+  };
+  return {
+    client,
+    async greet(frame) {
+      greeted = Promise.withResolvers<Buffer>();
+      socket.setTimeout(timeoutMs);
+      socket.write(Buffer.concat([juteWriter().int(frame.length).done(), frame]));
+      return await greeted.promise;
+    },
+    keepAlive(everyMs) {
+      socket.setTimeout(0);
+      pinging = setInterval(() => outgoing.send('ping', XID_PING, NOTHING), everyMs).unref();
+    },
+  };
+}
+const NOTHING = Buffer.alloc(0);
+
+interface Hearing {
+  readonly where: string;
+  readonly timeoutMs: number;
+  readonly cut: (chunk: Buffer) => void;
+  readonly breakOff: (failure: Failure) => void;
+}
+
+function listen(socket: Socket, { where, timeoutMs, cut, breakOff }: Hearing): void {
+  socket.on('data', (chunk: Buffer) => {
+    try {
+      cut(chunk);
+    } catch (cause) {
+      const what = `${where}: what answers there is no ZooKeeper (${messageOf(cause)})`;
+      breakOff(new Failure('unreachable', what, { cause, hint: UNREACHABLE_HINT }));
+    }
+  });
+  socket.on('error', (cause) => breakOff(unreachable(where, cause)));
+  const closed = `${where}: the server closed the connection`;
+  socket.on('close', () => breakOff(new Failure('unreachable', closed, { hint: UNREACHABLE_HINT })));
+  socket.on('timeout', () => breakOff(new Failure('timeout', `${where}: no answer in ${timeoutMs} ms`)));
+}
+
+/** What a server said no to. */
+export function refusal(where: string, op: Op, path: string, error: number): Failure {
+  const what = `${where} refuses ${op} of ${path}: ${wordsFor(error)}`;
+  if (error === -101) return new Failure('missing', what);
+  if (error === -102) {
+    return new Failure('privileges', what, { hint: 'give the user of the component rights in the ACL, or use super' });
+  }
+  if (error === -112 || error === -118 || error === -4) return new Failure('unreachable', what);
+  return new Failure('denied', what);
+}

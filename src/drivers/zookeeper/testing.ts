@@ -1,0 +1,54 @@
+// Data for tests: odd names, empty and null data, large data, rights, sequence counters, ephemerals.
+
+import type { Context } from '../../core/model.ts';
+import { type Client, connect } from './client.ts';
+import { type Acl, OPEN_ACL, request } from './protocol.ts';
+import { readSettings } from './settings.ts';
+
+export async function openClient(ctx: Context, settings: object): Promise<Client> {
+  return await connect(ctx, readSettings(settings));
+}
+
+export interface Making {
+  readonly data?: Buffer | string | null;
+  readonly acl?: readonly Acl[];
+  readonly kind?: 'persistent' | 'ephemeral';
+}
+
+export async function make(client: Client, path: string, { data = '', acl = OPEN_ACL, kind }: Making = {}) {
+  const bytes = typeof data === 'string' ? Buffer.from(data) : data;
+  await client.call('create', path, request.create(path, bytes, acl, kind));
+}
+
+/** Also what the session could read without any right. */
+export async function fill(client: Client, root: string): Promise<void> {
+  await make(client, root, { data: 'the root' });
+  await make(client, `${root}/empty`);
+  await make(client, `${root}/null`, { data: null });
+  await make(client, `${root}/binary`, { data: Buffer.from([0, 255, 254, 10, 13]) });
+  await make(client, `${root}/schlüssel 日本 "'\\{}`, { data: 'odd' });
+  for (const name of ['a', 'a-b', 'a.b', 'a0']) await make(client, `${root}/${name}`, { data: name });
+  for (const name of ['a/x', 'a/x/y', 'a/x/y/z', 'a-b/x', 'a0/x'])
+    await make(client, `${root}/${name}`, { data: name });
+  await make(client, `${root}/large`, { data: Buffer.alloc(300_000, 'large ') });
+  await make(client, `${root}/many`);
+  const many = Array.from({ length: 1200 }, (_, n) => make(client, `${root}/many/n${n}`, { data: `value ${n}` }));
+  await Promise.all(many);
+  const acl = [
+    { perms: 31, scheme: 'digest', id: 'app:0wSLPjiKTiPcmD6O0cxzEFRgEqg=' },
+    { perms: 1, scheme: 'world', id: 'anyone' },
+  ];
+  await make(client, `${root}/rights`, { data: 'of one user', acl });
+  await make(client, `${root}/rights/below`, { data: 'secret', acl: acl.slice(0, 1) });
+  await make(client, `${root}/queue`);
+  for (let n = 0; n < 5; n++) await make(client, `${root}/queue/item-${n}`);
+  for (let n = 0; n < 3; n++) await remove(client, `${root}/queue/item-${n}`);
+}
+
+async function remove(client: Client, path: string): Promise<void> {
+  await client.call('delete', path, request.delete(path));
+}
+
+export async function set(client: Client, path: string, data: string): Promise<void> {
+  await client.call('setData', path, request.setData(path, Buffer.from(data)));
+}

@@ -1,0 +1,104 @@
+// A connection to a server, and the frames on it.
+
+import { connect, type Socket } from 'node:net';
+import { interruption } from '../../core/context.ts';
+import { Failure, systemCode } from '../../core/errors.ts';
+import type { Context } from '../../core/model.ts';
+import { juteWriter } from './jute.ts';
+import { OP, type Op } from './protocol.ts';
+import type { Host } from './settings.ts';
+
+export const UNREACHABLE_HINT = 'see that it runs, and that the component names its hosts and ports';
+
+export function whereOf({ host, port }: Host): string {
+  return `zookeeper at ${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+/** A connection without a session. */
+export async function open(ctx: Context, { host, port }: Host, timeoutMs: number): Promise<Socket> {
+  const where = whereOf({ host, port });
+  if (ctx.signal.aborted) throw interruption(ctx.signal);
+  const socket = connect({ host, port });
+  return await new Promise<Socket>((resolve, reject) => {
+    const fail = (failure: Failure): void => {
+      ctx.signal.removeEventListener('abort', onAbort);
+      socket.destroy();
+      reject(failure);
+    };
+    const onAbort = (): void => fail(interruption(ctx.signal));
+    ctx.signal.addEventListener('abort', onAbort, { once: true });
+    const silent = (): void => fail(new Failure('unreachable', `${where}: no answer in ${timeoutMs} ms`));
+    socket.setTimeout(timeoutMs, silent);
+    socket.on('error', (cause) => fail(unreachable(where, cause)));
+    socket.once('connect', () => {
+      ctx.signal.removeEventListener('abort', onAbort);
+      socket.removeAllListeners();
+      socket.setTimeout(0);
+      socket.setNoDelay(true);
+      resolve(socket);
+    });
+  });
+}
+
+export function unreachable(where: string, cause: Error): Failure {
+  return new Failure('unreachable', `${where}: no connection (${systemCode(cause)})`, {
+    cause,
+    hint: UNREACHABLE_HINT,
+  });
+}
+
+export interface Outgoing {
+  send(op: Op, id: number, body: Buffer): void;
+  flush(): void;
+}
+
+/** What is sent within one step goes out together: a thousand small requests are one write. */
+export function outgoingOf(socket: Socket): Outgoing {
+  let frames: Buffer[] = [];
+  function flush(): void {
+    if (frames.length > 0) socket.write(Buffer.concat(frames));
+    frames = [];
+  }
+  return {
+    send(op, id, body) {
+      if (frames.length === 0) queueMicrotask(flush);
+      const head = juteWriter()
+        .int(body.length + 8)
+        .int(id)
+        .int(OP[op])
+        .done();
+      frames.push(head, body);
+    },
+    flush,
+  };
+}
+
+/** Puts chunks together to frames; each lies in memory of its own. */
+export function frameCutter(bytesMax: () => number, onFrame: (frame: Buffer) => void): (chunk: Buffer) => void {
+  let held: Buffer[] = [];
+  let heldBytes = 0;
+  let wanted = 4;
+  return (chunk) => {
+    held.push(chunk);
+    heldBytes += chunk.length;
+    if (heldBytes < wanted) return;
+    const bytes = held.length === 1 && held[0] ? held[0] : Buffer.concat(held, heldBytes);
+    let at = 0;
+    for (;;) {
+      if (bytes.length - at < 4) {
+        wanted = 4;
+        break;
+      }
+      const length = bytes.readInt32BE(at);
+      if (length < 0 || length > bytesMax()) throw new Failure('malformed', `an answer of ${length} bytes`);
+      if (bytes.length - at - 4 < length) {
+        wanted = length + 4;
+        break;
+      }
+      onFrame(bytes.subarray(at + 4, at + 4 + length));
+      at += 4 + length;
+    }
+    held = [bytes.subarray(at)];
+    heldBytes = bytes.length - at;
+  };
+}

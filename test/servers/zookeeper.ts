@@ -1,0 +1,72 @@
+import { createHash } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { installed } from './install.ts';
+import { host, removeDir, type Server, startOnFreePorts, startServer, temporaryDir } from './processes.ts';
+
+export interface ZookeeperOptions {
+  /** Lines of its configuration. */
+  readonly conf?: readonly string[];
+  /** Of the Java machine: ['-Djute.maxbuffer=4194304']. */
+  readonly java?: readonly string[];
+  /** The password of the user super. */
+  readonly superPassword?: string;
+}
+export interface Zookeeper extends Server {
+  readonly port: number;
+  /** 'host:port' */
+  readonly hosts: string;
+  readonly dir: string;
+  /** For Java: the server and its own tools. */
+  readonly classPath: string;
+}
+
+export async function startZookeeper(options: ZookeeperOptions = {}): Promise<Zookeeper> {
+  const lib = await installed('zookeeper-3.9');
+  const classPath = join(lib, '*');
+  const dir = temporaryDir('zookeeper');
+  return await startOnFreePorts(1, async (port = 0) => {
+    const conf = join(dir, 'zoo.cfg');
+    const lines = ['tickTime=500', `dataDir=${dir}`, `clientPort=${port}`, `clientPortAddress=${host}`];
+    const quick = ['admin.enableServer=false', 'maxClientCnxns=0', 'forceSync=no', 'preAllocSize=1024'];
+    const more = ['extendedTypesEnabled=true', ...superUser(options.superPassword), ...(options.conf ?? [])];
+    writeFileSync(conf, `${[...lines, ...quick, ...more].join('\n')}\n`);
+    const heap = ['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', ...(options.java ?? [])];
+    const args = [...heap, '-cp', classPath, 'org.apache.zookeeper.server.ZooKeeperServerMain', conf];
+    const server = await startServer({ program: 'java', args }, () => answers(port));
+    return {
+      ...server,
+      ...{ port, hosts: `${host}:${port}`, dir, classPath },
+      get pid() {
+        return server.pid;
+      },
+      async [Symbol.asyncDispose]() {
+        await server[Symbol.asyncDispose]();
+        removeDir(dir);
+      },
+    };
+  });
+}
+
+function superUser(password: string | undefined): string[] {
+  if (password === undefined) return [];
+  const hash = createHash('sha1').update(`super:${password}`).digest('base64');
+  return [`DigestAuthenticationProvider.superDigest=super:${hash}`];
+}
+
+/** The port is open before the server is. */
+function answers(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port });
+    let said = '';
+    const end = (): void => {
+      socket.destroy();
+      resolve(said.startsWith('Zookeeper version'));
+    };
+    socket.setTimeout(5_000, end);
+    socket.once('error', end).once('close', end);
+    socket.on('data', (chunk) => (said += chunk));
+    socket.write('srvr');
+  });
+}
