@@ -110,6 +110,7 @@ export function restoredJson(restored: RestoredPoint, { store, unreadable }: Cho
       warnings: each.warnings,
       ...(each.error === null ? {} : errorJson(each.error)),
     })),
+    references: restored.references,
     warnings: restored.warnings,
   };
 }
@@ -144,6 +145,7 @@ export function restoredText(
       rows,
     ),
     ...restored.outcomes.flatMap((each) => outcomeLines(each, Object.hasOwn(targets, each.name))),
+    ...restored.references.kept.map(({ check, verdict, detail }) => `${verdict}: ${setIn(`${check}: ${detail}`)}`),
     ...safetyLines(restored),
     ...restored.warnings.map((text) => `warning: ${setIn(text)}`),
     ...(hint === undefined ? [] : [hint]),

@@ -6,7 +6,7 @@ import type { Context } from '../core/model.ts';
 import { nearest } from '../core/settings.ts';
 import type { Bucket } from '../core/storage.ts';
 import type { ComponentOf } from '../engine/external.ts';
-import type { NamedStore, StackComponent } from '../engine/model.ts';
+import type { NamedStore, Reference, StackComponent } from '../engine/model.ts';
 import type { ComponentConfig, Config, StoreConfig } from './config/model.ts';
 import { componentHooks } from './hooks.ts';
 
@@ -132,6 +132,13 @@ export function componentsOnDemand(ctx: Context, config: Config): ComponentOf {
     const item = found && (await openStackComponent(config, found, await found.settings(ctx)));
     return item?.kind === kind ? item.component : null;
   };
+}
+
+/** What must fit together, as the configuration says. */
+export function referencesIn({ references }: Config): readonly Reference[] {
+  return references.map(({ missing_max, orphans_max, ...each }) => {
+    return { ...each, missingMax: missing_max, orphansMax: orphans_max };
+  });
 }
 
 async function openStackComponent(config: Config, each: ComponentConfig, settings: unknown): Promise<StackComponent> {

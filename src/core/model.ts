@@ -319,6 +319,12 @@ export interface Component {
   inventory(ctx: Context): Promise<InventoryReader>;
   /** Runs the user's check against the live service; the answer is one number. `database` where there are several. */
   measure?(ctx: Context, query: string, database?: string): Promise<number>;
+  /** What a query of the user's answers, in its only column, without nulls; for reference checks. It may only read. */
+  values?(ctx: Context, query: string, database?: string): AsyncIterable<string>;
+  /** All names in one of its spaces (a bucket, an index, a topic, a pattern of keys), in any order; 'missing' without it. */
+  names?(ctx: Context, space: string): AsyncIterable<string>;
+  /** Which of `names` are in that space, in their order; 'missing' when there is no such space. */
+  holds?(ctx: Context, space: string, names: readonly string[]): Promise<readonly boolean[]>;
   /** Runs one statement of the user's against the live service, for hooks. */
   execute?(ctx: Context, statement: string, database?: string): Promise<void>;
   /** For doctor: what settings that cost time would cost here, measured on a little of the live data. */

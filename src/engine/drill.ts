@@ -4,17 +4,25 @@
 import { interruption } from '../core/context.ts';
 import { messageOf } from '../core/errors.ts';
 import { idOf } from '../core/manifest.ts';
-import type { CapturedComponent, Context, RecoveryPoint, SandboxRunner } from '../core/model.ts';
+import type { CapturedComponent, Component, Context, RecoveryPoint, Sandbox, SandboxRunner } from '../core/model.ts';
 import { worst } from '../core/verdict.ts';
 import { bringBack, phasesFrom, prove, sumOf, thenSettle, verdictOf, type Watch, watch } from './comeback.ts';
 import { criticalPhases, type Timed } from './critical-path.ts';
 import { type ComponentEvidence, type Evidence, findingsJson, putEvidence } from './evidence.ts';
 import { type FindingsBook, findingsBook } from './findings.ts';
 import { kitFinding } from './kit.ts';
-import { heldIn, type NamedStore, type Objective, PARALLEL_DEFAULT, type StackComponent } from './model.ts';
+import {
+  heldIn,
+  type NamedStore,
+  type Objective,
+  PARALLEL_DEFAULT,
+  type Reference,
+  type StackComponent,
+} from './model.ts';
 import { dependencies, inOrder } from './order.ts';
 import { firstCut } from './points.ts';
 import { freeRecordId, putProof } from './proofs.ts';
+import { checkReferences } from './references.ts';
 import { needThawed } from './thaw.ts';
 
 export interface DrillRequest {
@@ -27,6 +35,8 @@ export interface DrillRequest {
   /** How long it took to open the store and choose the point. */
   readonly chooseMs?: number | undefined;
   readonly parallel?: number | undefined;
+  /** Checked when all is back, as far as both ends of one are. */
+  readonly references?: readonly Reference[] | undefined;
 }
 
 export interface Drilled {
@@ -45,12 +55,21 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
   const names = request.only ?? Object.keys(point.components);
   const held = names.filter((name) => heldIn(point, name));
   await needThawed(ctx, from, point.id, held);
+  await using boxes = new AsyncDisposableStack();
+  const standing = new Map<string, Component>();
+  const keep = (name: string, box: Sandbox): void => {
+    boxes.use(box);
+    standing.set(name, box.component);
+  };
   const all = request.components.map(({ name, restoreAfter }) => ({ name, restoreAfter }));
   const trials = await inOrder<Trial>(dependencies(all, names), request.parallel ?? PARALLEL_DEFAULT, (name, earlier) =>
-    tryOne(ctx, request, name, [...earlier.keys()], startedMs),
+    tryOne(ctx, { ...request, keep }, name, [...earlier.keys()], startedMs),
   );
   if (ctx.signal.aborted) throw interruption(ctx.signal);
   const found = [...trials.values()];
+  const fit = findingsBook();
+  await checkReferences(ctx, request.references ?? [], (name) => standing.get(name) ?? null, fit);
+  const references = fit.sum();
   const components = found.map((trial) => componentEvidence(point, trial, startedAt, chooseMs));
   const known: Omit<Evidence, 'drill'> = {
     format: 1,
@@ -61,13 +80,14 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
     sandboxes: request.sandboxes.name,
     started_at: startedAt.toISOString(),
     finished_at: new Date(startedAt.getTime() + chooseMs + ctx.monotonicMs() - startedMs).toISOString(),
-    verdict: worst(components.map(({ verdict }) => verdict)),
+    verdict: worst([...components, ...references.kept].map(({ verdict }) => verdict)),
     rto_ms: wholeRto(components),
     rpo_ms: startedAt.getTime() - firstCut(point),
     objectives_met: allMet(components),
     kit: await kitEvidence(ctx, from),
     phases: { choose: chooseMs, ...criticalPhases(trials) },
     components,
+    references: findingsJson(references),
   };
   const proved = components.filter(({ verdict }) => verdict === 'pass').map(({ name }) => name);
   return await record(ctx, request, startedAt, known, proved);
@@ -93,9 +113,18 @@ interface Trial extends Timed {
   readonly back: boolean;
 }
 
+/** A drill whose sandboxes may stay until the components were looked at side by side. */
+interface Trying extends DrillRequest {
+  keep(name: string, box: Sandbox): void;
+}
+
+function isReferred({ references = [] }: DrillRequest, name: string): boolean {
+  return references.some(({ from, to }) => from.component === name || to.component === name);
+}
+
 async function tryOne(
   ctx: Context,
-  request: DrillRequest,
+  request: Trying,
   name: string,
   after: readonly string[],
   originMs: number,
@@ -135,7 +164,7 @@ interface Attempt {
 type Done = Pick<Trial, 'method' | 'warnings' | 'phases' | 'back'>;
 const NOTHING_DONE: Done = { method: null, warnings: [], phases: phasesFrom({}), back: false };
 
-async function attemptOne(ctx: Context, request: DrillRequest, name: string, attempt: Attempt): Promise<Done> {
+async function attemptOne(ctx: Context, request: Trying, name: string, attempt: Attempt): Promise<Done> {
   if (ctx.signal.aborted) throw interruption(ctx.signal);
   const { item, captured, book } = attempt;
   if (!item || captured?.error !== null || !item.driver.serverSpec) {
@@ -145,7 +174,8 @@ async function attemptOne(ctx: Context, request: DrillRequest, name: string, att
   const startedMs = ctx.monotonicMs();
   const version = captured.serverVersion ?? (await item.component.probe(ctx)).version;
   // What goes wrong up to here was thrown before anything of the point was read: it proves nothing about the point.
-  await using box = await request.sandboxes.start(ctx, item.driver, version, item.settings);
+  await using own = new AsyncDisposableStack();
+  const box = own.use(await request.sandboxes.start(ctx, item.driver, version, item.settings));
   const provision = ctx.monotonicMs() - startedMs;
   const watching = watch(ctx, captured.parts.bytes);
   attempt.watch = watching;
@@ -156,6 +186,10 @@ async function attemptOne(ctx: Context, request: DrillRequest, name: string, att
   const what = { name, driver, captured, source, watch: watching, target: box.component, checks, restored };
   await thenSettle(ctx, what, book, () => prove(ctx, what, book));
   const { method, warnings } = restored;
+  if (isReferred(request, name)) {
+    own.move();
+    request.keep(name, box);
+  }
   return { method, warnings, phases: { ...phases, provision, verify: ctx.monotonicMs() - verifyMs }, back: true };
 }
 

@@ -61,6 +61,8 @@ export const evidenceSchema = z.object({
   /** Of the components that the others waited for, so that they add up to the RTO. */
   phases: phases.extend({ choose: ms }),
   components: z.array(componentEvidence),
+  /** Whether the components fit together. */
+  references: findings.default({ tally: { pass: 0, unknown: 0, fail: 0 }, kept: [], omitted: 0 }),
 });
 export type Evidence = z.output<typeof evidenceSchema>;
 export type ComponentEvidence = Evidence['components'][number];
@@ -112,6 +114,7 @@ export function evidenceMarkdown(evidence: Evidence): string {
     ...evidence.components.map(componentRow),
   ];
   for (const component of evidence.components) lines.push(...findingLines(component));
+  lines.push(...referenceLines(evidence.references));
   return `${lines.join('\n')}\n`;
 }
 
@@ -167,6 +170,12 @@ function findingLines({ name, findings: { kept, omitted }, warnings }: Component
     ...(omitted > 0 ? [`- … and ${omitted} further findings`] : []),
     ...warnings.map((each) => `- warning: ${cell(each)}`),
   ];
+}
+
+/** All of them: that stores fit together is what nobody else shows. */
+function referenceLines({ kept }: Evidence['references']): string[] {
+  if (kept.length === 0) return [];
+  return ['', '## References', '', ...kept.map((each) => `- ${each.verdict}: ${findingText(each)}`)];
 }
 
 function findingText({ check, detail, hint }: Finding | ComponentEvidence['findings']['kept'][number]): string {

@@ -28,6 +28,17 @@ export interface Objective {
   readonly rpoMs?: number | undefined;
 }
 
+/** Values of one component that must exist as names in another. */
+export interface Reference {
+  readonly name: string;
+  readonly from: { readonly component: string; readonly sql: string; readonly database?: string | undefined };
+  /** `in`: a bucket, an index, a topic, a pattern of keys. */
+  readonly to: { readonly component: string; readonly in: string };
+  readonly missingMax: number;
+  /** Orphans are not counted when left out. */
+  readonly orphansMax?: number | undefined;
+}
+
 export interface StackComponent {
   readonly name: string;
   readonly kind: string;

@@ -5,7 +5,7 @@ import type { CapturedComponent, Context, Probe, RecoveryPoint, Selection, Verdi
 import { mapBounded } from '../core/parallel.ts';
 import { nearest } from '../core/settings.ts';
 import { type Estimate, type Estimator, estimator } from './estimate.ts';
-import { heldBy, heldIn, type NamedStore, PARALLEL_DEFAULT, type StackComponent } from './model.ts';
+import { heldBy, heldIn, type NamedStore, PARALLEL_DEFAULT, type Reference, type StackComponent } from './model.ts';
 import { dependencies, waves } from './order.ts';
 import { type Archived, archivedFailure, archivedIn, pointNeed } from './thaw.ts';
 
@@ -26,6 +26,8 @@ export interface RestoreRequest {
   readonly rename?: Readonly<Record<string, string>> | undefined;
   /** Only what differs from the data that is there. */
   readonly delta?: boolean | undefined;
+  /** Checked when all is back, as far as both ends of one are. */
+  readonly references?: readonly Reference[] | undefined;
   /** Where the safety point of data that is replaced goes; the store that is restored from when left out. */
   readonly safety?: readonly NamedStore[] | undefined;
   readonly jobs?: number | undefined;

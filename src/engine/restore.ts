@@ -12,6 +12,7 @@ import { around, type HookFailure, NO_HOOKS } from './hooks.ts';
 import { PARALLEL_DEFAULT, SAFETY_PLAN } from './model.ts';
 import { inOrder } from './order.ts';
 import { putProof } from './proofs.ts';
+import { checkReferences } from './references.ts';
 import {
   type Ended,
   planRestore,
@@ -35,6 +36,8 @@ export interface RestoreOutcome extends Timed, Ended {
 export interface RestoredPoint {
   readonly point: RecoveryPoint;
   readonly outcomes: readonly RestoreOutcome[];
+  /** Whether the components fit together. */
+  readonly references: Findings;
   /** Over all that was asked for; what did not come back counts as a failure. */
   readonly verdict: Verdict;
   /** The point of the data that was replaced, when there was any. */
@@ -71,10 +74,15 @@ export async function restorePoint(ctx: Context, request: RestoreRequest, shown?
   if (failed.length === all.length) throw withSafety(firstCause(failed), safety);
   const proved = request.select ? [] : all.filter(isProof).map(({ name }) => name);
   const warnings = [...plan.warnings, ...(await recordProof(ctx, request, proved))];
-  const verdict = worst(all.map((each) => (each.error === null ? each.verdict : 'fail')));
+  const references = await referencesOf(ctx, request, outcomes);
+  const verdict = worst([
+    ...all.map((each) => (each.error === null ? each.verdict : 'fail')),
+    ...references.kept.map((each) => each.verdict),
+  ]);
   return {
     point: request.point,
     outcomes: all,
+    references,
     verdict,
     safety,
     proved,
@@ -83,6 +91,22 @@ export async function restorePoint(ctx: Context, request: RestoreRequest, shown?
     warnings,
     complete: verdict === 'pass' || (request.select !== undefined && failed.length === 0 && verdict !== 'fail'),
   };
+}
+
+/** Of what came back; a selection has no rows or names to expect. */
+async function referencesOf(
+  ctx: Context,
+  { references = [], select, rename }: RestoreRequest,
+  outcomes: ReadonlyMap<string, RestoreOutcome>,
+): Promise<Findings> {
+  const book = findingsBook();
+  if (select || rename) return book.sum();
+  const componentOf = (name: string): Component | null => {
+    const outcome = outcomes.get(name);
+    return outcome?.error === null ? outcome.step.item.component : null;
+  };
+  await checkReferences(ctx, references, componentOf, book);
+  return book.sum();
 }
 
 /** What is about to be replaced becomes a point, if it can: data that can't be captured must not stand in the way. */

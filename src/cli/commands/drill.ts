@@ -10,7 +10,7 @@ import type { Config } from '../config/model.ts';
 import { namesOption } from '../options.ts';
 import { needPlaceFor } from '../output.ts';
 import { type Bind, errorJson, type Session } from '../session.ts';
-import { openStack, pickComponents } from '../stack.ts';
+import { openStack, pickComponents, referencesIn } from '../stack.ts';
 import { durationText, table } from '../terminal.ts';
 
 interface Options {
@@ -58,6 +58,7 @@ Examples:
       scenario: word ?? null,
       chooseMs: session.ctx.monotonicMs() - startedMs,
       parallel: config.parallel,
+      references: referencesIn(config),
     });
     if (options.evidence !== undefined) await save(options.evidence, evidence);
     const unrecordedJson = unrecorded === null ? {} : { unrecorded: errorJson(unrecorded).error };

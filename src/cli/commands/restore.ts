@@ -18,7 +18,7 @@ import { namesOption, repeatedOption } from '../options.ts';
 import { planJson, planText, restoredJson, restoredText } from '../restore-views.ts';
 import { renamesOf, SELECTABLE, selectionOf } from '../selecting.ts';
 import type { Bind, Session } from '../session.ts';
-import { type OpenStack, openStack, pickComponents, pickStores } from '../stack.ts';
+import { type OpenStack, openStack, pickComponents, pickStores, referencesIn } from '../stack.ts';
 import { targetsOf } from '../targets.ts';
 import { confirmThaw, type Later, type ThawOptions, thaw, thawStores, tierOf } from '../thaw.ts';
 import { parseTime } from '../times.ts';
@@ -93,7 +93,11 @@ Examples:
     const choice = chooseEverywhere(await listEverywhere(session.ctx, stack), config.stack, wanted);
     const { store, chosen, unreadable } = choice;
     const { targets, warnings } = await targetsOf(session.ctx, options.to ?? []);
-    const request = { ...requestOf(options, stack, store, chosen.point, config.parallel), to: targets };
+    const request = {
+      ...requestOf(options, stack, store, chosen.point, config.parallel),
+      to: targets,
+      references: referencesIn(config),
+    };
     for (const id of chosen.passedOver) session.note(`point ${id} is newer but lacks some of the components`);
     const planned = await planRestore(session.ctx, request);
     const plan = { ...planned, warnings: [...warnings, ...planned.warnings] };

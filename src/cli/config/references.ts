@@ -38,6 +38,11 @@ export function checkReferences(config: Config, problem: Problem): void {
     }
     if (drill.store !== undefined) known(['drills', name, 'store'], drill.store, stores, 'store');
   }
+  for (const [at, { from, to }] of config.references.entries()) {
+    for (const [end, { component }] of Object.entries({ from, to })) {
+      known(['references', at, end, 'component'], component, components, 'component');
+    }
+  }
   checkSchedules(config, problem);
   checkCircles(config, problem);
   checkNesting(config, problem);

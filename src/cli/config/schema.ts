@@ -114,6 +114,27 @@ const drillSchema = z.strictObject({
   components: z.union([z.literal('all'), z.array(name).min(1)]).default('all'),
 });
 
+const referenceSchema = z.strictObject({
+  name: z.string().describe('what the check is called'),
+  from: z
+    .strictObject({
+      component: name,
+      sql: z.string().describe('a query of one column (postgresql)'),
+      database: z.string().optional().describe('where sql runs, when the component has several databases'),
+    })
+    .describe('whose values'),
+  to: z
+    .strictObject({ component: name, in: z.string().describe('a bucket, an index, a topic, a pattern of keys') })
+    .describe('… must be names there'),
+  missing_max: z.number().int().nonnegative().default(0).describe('values that may point to nothing'),
+  orphans_max: z
+    .number()
+    .int()
+    .nonnegative()
+    .optional()
+    .describe('names that nothing may point to; not counted when left out'),
+});
+
 const tierSchema = z.strictObject({
   rto: duration.optional().describe('recovered within'),
   rpo: duration.optional().describe('at most this much lost'),
@@ -127,5 +148,6 @@ export const configSchema = z.strictObject({
   tiers: z.record(name, tierSchema).default({}),
   plans: z.record(name, planSchema).default({}),
   drills: z.record(name, drillSchema).default({}),
+  references: z.array(referenceSchema).default([]).describe('what must fit together after a restore and in drills'),
   parallel: z.number().int().min(1).max(64).default(4).describe('components captured or restored at the same time'),
 });

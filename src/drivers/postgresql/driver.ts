@@ -11,7 +11,7 @@ import { digestCosts } from './digest-cost.ts';
 import { recogniseFile, renditionsOf } from './plain.ts';
 import { probeServer } from './probe.ts';
 import { itemsOf, restoreServer } from './restore.ts';
-import { askedFor, measureNumber, mergeRows, readRows } from './rows.ts';
+import { askedFor, measureNumber, mergeRows, readRows, readValues } from './rows.ts';
 import { sandboxSpec } from './sandbox.ts';
 import { retargeted, type Server, serverOf } from './settings.ts';
 import { dropOldDatabases, stageServer } from './stage.ts';
@@ -31,7 +31,7 @@ const servers = new WeakMap<Component, Server>();
 
 /** `names`: what the databases of the point are called on this server, where that is not the same. */
 /** What lies outside our store, and what ages, are no matters of a database. */
-type Database = Required<Omit<Component, 'ageing' | 'check' | 'release'>>;
+type Database = Required<Omit<Component, 'ageing' | 'check' | 'release' | 'names' | 'holds'>>;
 
 function componentOf(server: Server, names: ReadonlyMap<string, string> | null): Database {
   const component: Database = {
@@ -42,6 +42,10 @@ function componentOf(server: Server, names: ReadonlyMap<string, string> | null):
     measure: async (ctx, query, database) => {
       const chosen = database === undefined ? {} : { database };
       return await measureNumber(ctx, server, await theDatabase(ctx, server, names, chosen), query);
+    },
+    async *values(ctx, query, database) {
+      const chosen = database === undefined ? {} : { database };
+      yield* readValues(ctx, server, await theDatabase(ctx, server, names, chosen), query);
     },
     execute: async (ctx, statement, database) => {
       const chosen = database === undefined ? {} : { database };

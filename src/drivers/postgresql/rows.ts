@@ -60,6 +60,29 @@ export async function* readRows(ctx: Context, server: Server, database: string, 
   }
 }
 
+/** What the user's query answers, in its one column; nulls are left out. */
+export async function* readValues(
+  ctx: Context,
+  server: Server,
+  database: string,
+  query: string,
+): AsyncIterable<string> {
+  await using session = await connect(ctx, server, database);
+  await session.run(`begin read only; set local statement_timeout = ${QUERY_MS_MAX}; set local search_path to default`);
+  await session.texts(`declare lifeboat_rows no scroll cursor for ${query}`);
+  for (;;) {
+    const rows = await fetched(session, BATCH_ROWS_MAX);
+    for (const values of rows) {
+      const [value] = values;
+      if (value === undefined || values.length > 1) {
+        throw new Failure('query-failed', `${place(server, database)}: a reference needs a query of one column`);
+      }
+      if (value !== null) yield value;
+    }
+    if (rows.length < BATCH_ROWS_MAX) return;
+  }
+}
+
 async function fetched(session: Session, wanted: number): Promise<(string | null)[][]> {
   try {
     return await session.texts(`fetch ${wanted} from lifeboat_rows`);

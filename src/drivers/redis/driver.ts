@@ -5,6 +5,7 @@ import type { Bytes, Component, Context, Driver, Recognised } from '../../core/m
 import { capture, liveInventory, RDB_PART, rdbRendition } from './capture.ts';
 import { compare } from './compare.ts';
 import { measure } from './measure.ts';
+import { holds, names } from './names.ts';
 import { probe } from './probe.ts';
 import { restore } from './restore.ts';
 import { extract, merge } from './rows.ts';
@@ -30,6 +31,8 @@ function open(input: unknown): Component {
     restore: (ctx, chain, options) => restore(ctx, settings, chain, options),
     inventory: async (ctx) => inventoryFrom(await liveInventory(ctx, settings)),
     measure: (ctx, query) => measure(ctx, settings, query),
+    names: (ctx, pattern) => names(ctx, settings, pattern),
+    holds: (ctx, _pattern, wanted) => holds(ctx, settings, wanted),
     extract: (ctx, chain, selection) => extract(ctx, settings, chain, selection),
     merge: (ctx, rows, _selection, mode) => merge(ctx, settings, rows, mode),
   };
