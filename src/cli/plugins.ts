@@ -35,9 +35,17 @@ const DRIVERS: Readonly<Record<string, () => Promise<DriverPlugin>>> = {
     settings: (await import('../drivers/zookeeper/settings.ts')).zookeeperSettings,
     driver: async () => (await import('../drivers/zookeeper/driver.ts')).zookeeperDriver,
   }),
+  s3: async () => ({
+    settings: (await import('../drivers/s3/settings.ts')).s3Settings,
+    driver: async () => (await import('../drivers/s3/driver.ts')).s3Driver,
+  }),
   files: async () => ({
     settings: (await import('../drivers/files/settings.ts')).filesSettings,
     driver: async () => (await import('../drivers/files/driver.ts')).filesDriver,
+  }),
+  elasticsearch: async () => ({
+    settings: (await import('../drivers/elasticsearch/settings.ts')).elasticsearchSettings,
+    driver: async () => (await import('../drivers/elasticsearch/driver.ts')).elasticsearchDriver,
   }),
 };
 

@@ -5,6 +5,7 @@ import { Failure, isFailure } from '../core/errors.ts';
 import type { Context } from '../core/model.ts';
 import { nearest } from '../core/settings.ts';
 import type { Bucket } from '../core/storage.ts';
+import type { BackUpRequest } from '../engine/backup.ts';
 import type { ComponentOf } from '../engine/external.ts';
 import type { NamedStore, Reference, StackComponent } from '../engine/model.ts';
 import type { ComponentConfig, Config, StoreConfig } from './config/model.ts';
@@ -139,6 +140,13 @@ export function referencesIn({ references }: Config): readonly Reference[] {
   return references.map(({ missing_max, orphans_max, ...each }) => {
     return { ...each, missingMax: missing_max, orphansMax: orphans_max };
   });
+}
+
+/** By component, those that point to it and are captured before it; undefined where all go at the same time. */
+export function orderingOf({ plans, references }: Config, plan: string | undefined): BackUpRequest['after'] {
+  if (plan === undefined || plans[plan]?.ordering !== 'references_first') return undefined;
+  const pairs = references.map(({ from, to }) => [to.component, from.component] as const);
+  return new Map(pairs.map(([to]) => [to, pairs.filter(([other]) => other === to).map(([, from]) => from)]));
 }
 
 async function openStackComponent(config: Config, each: ComponentConfig, settings: unknown): Promise<StackComponent> {

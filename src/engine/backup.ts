@@ -1,52 +1,34 @@
 // One coordinated recovery point of the stack, in all its stores from one read.
 
 import { interruption } from '../core/context.ts';
-import { ERRORS, Failure, isFailure, messageOf } from '../core/errors.ts';
-import { failedComponent, idOf, timeOfId } from '../core/manifest.ts';
-import type { Capture, CapturedComponent, Context, RecoveryPoint, Source } from '../core/model.ts';
-import { mapBounded } from '../core/parallel.ts';
-import {
-  abandonedRuns,
-  type Captured,
-  finishedCaptures,
-  forgetCaptures,
-  noteCapture,
-  noteRun,
-  type RunNote,
-  stateOfRun,
-} from './captures.ts';
-import { alive, componentSink, type Lane, needLane, onEach, type StreamGate, streamGate } from './fan-out.ts';
-import { type Around, around, type HookFailure, NO_HOOKS } from './hooks.ts';
+import { Failure, messageOf } from '../core/errors.ts';
+import { idOf, timeOfId } from '../core/manifest.ts';
+import type { Context, RecoveryPoint } from '../core/model.ts';
+import { abandonedRuns, type Captured, forgetCaptures, noteRun, type RunNote, stateOfRun } from './captures.ts';
+import { type CaptureRequest, captureAll, type Header, withHooks } from './capturing.ts';
+import { alive, needLane, onEach } from './fan-out.ts';
+import type { HookFailure } from './hooks.ts';
 import { beginLanes, type Lanes, resumeLanes, type StoreError } from './lanes.ts';
-import { type NamedStore, PARALLEL_DEFAULT, SAFETY_PLAN, type StackComponent } from './model.ts';
+import { type NamedStore, SAFETY_PLAN } from './model.ts';
 import { copyOwed, type OwedCopy, oweCommits, settleOwed } from './owed.ts';
-import { type AfterHooks, oweHooks, runOwedHooks, strikeHooks } from './owed-hooks.ts';
-import { type Earlier, earlierBytes, earlierPoints, previousSources } from './previous.ts';
+import { type Earlier, earlierPoints } from './previous.ts';
 
 /** Points further ahead than this mean that a clock is wrong. */
 export const AHEAD_MS_MAX = 5 * 60_000;
 const CLEANUP_MS_MAX = 10_000;
-/** Stands where a component's name would; no component can have it. */
-export const PLAN_HOOKS = '(plan)';
 
-export interface BackUpRequest {
+export interface BackUpRequest extends CaptureRequest {
   readonly stack: string;
   readonly plan: string | null;
   /** The application's version. */
   readonly version?: string | null | undefined;
-  readonly components: readonly StackComponent[];
   readonly stores: readonly NamedStore[];
   /** Stores of the plan that could not even be opened: they are owed the point. */
   readonly unopened?: readonly StoreError[] | undefined;
   /** The scheduled time, whose id the point gets. */
   readonly slot?: Date | undefined;
-  /** Does everything but keep the point. */
-  readonly test?: boolean | undefined;
   /** Goes on with the draft of an interrupted run; 'locked' while its process is alive. */
   readonly resume?: string | undefined;
-  readonly parallel?: number | undefined;
-  /** Around the captures of all components. */
-  readonly hooks?: Around | undefined;
 }
 
 export interface BackedUp {
@@ -124,30 +106,6 @@ async function takePoint(
   return { ...outcome, point, kept: !request.test, failures, copied, hooks, warnings, complete };
 }
 
-type HookFailed = (of: string) => (failure: HookFailure) => void;
-
-/** The hooks of the plan around the work. Those of its components are run by `captureOne`, and noted here with them. */
-async function withHooks<T>(
-  ctx: Context,
-  { components, hooks }: BackUpRequest,
-  { lanes, id }: Lanes,
-  failed: HookFailed,
-  work: () => Promise<T>,
-): Promise<T> {
-  const all = [
-    { name: PLAN_HOOKS, after: hooks?.after },
-    ...components.map((each) => ({ name: each.name, after: each.hooks?.capture.after })),
-  ];
-  const after: AfterHooks = new Map(all.flatMap((each) => (each.after?.length ? [[each.name, each.after]] : [])));
-  await runOwedHooks(ctx, lanes, after, failed);
-  await oweHooks(ctx, lanes, id, after);
-  try {
-    return await around(ctx, hooks ?? NO_HOOKS, failed(PLAN_HOOKS), work);
-  } finally {
-    await strikeHooks({ ...ctx, signal: AbortSignal.timeout(CLEANUP_MS_MAX) }, lanes, id, after);
-  }
-}
-
 async function openRun(ctx: Context, request: BackUpRequest, startedAt: Date): Promise<Lanes> {
   const { stores, slot, resume } = request;
   if (resume !== undefined) {
@@ -202,8 +160,6 @@ function isSameRun(request: BackUpRequest, note: RunNote): boolean {
   return note.stack === request.stack && textOf(note.components) === textOf(request.components);
 }
 
-type Header = Omit<RecoveryPoint, 'components'>;
-
 /** When the process began that was killed: a run that came late has the id of its slot. */
 async function begunAt(ctx: Context, { id, lanes: [first] }: Lanes): Promise<Date> {
   const run = first && (await stateOfRun(ctx, first, id));
@@ -223,121 +179,6 @@ function headerOf(request: BackUpRequest, id: string, startedAt: Date): Header {
     status: 'partial',
     version: request.version ?? null,
   };
-}
-
-async function captureAll(
-  ctx: Context,
-  request: BackUpRequest,
-  run: Lanes,
-  header: Header,
-  earlier: Earlier,
-  hookFailed: HookFailed,
-): Promise<readonly Captured[]> {
-  const finished = run.resumed ? await finishedCaptures(ctx, run.lanes, run.id) : new Map();
-  const streams = streamGate();
-  return await mapBounded(request.components, request.parallel ?? PARALLEL_DEFAULT, async (each) => {
-    const done: Captured | undefined = finished.get(each.name);
-    if (done) return done;
-    const captured = await captureHooked(ctx, each, hookFailed, () =>
-      captureOne(ctx, run.lanes, streams, earlier, each),
-    );
-    if (captured.thrown === undefined && !request.test) await noteCapture(ctx, run.lanes, header, captured);
-    return captured;
-  });
-}
-
-/** A hook that fails beforehand is a failure of this component alone. */
-async function captureHooked(
-  ctx: Context,
-  each: StackComponent,
-  hookFailed: HookFailed,
-  work: () => Promise<Captured>,
-): Promise<Captured> {
-  const startedMs = ctx.monotonicMs();
-  try {
-    return await around(ctx, each.hooks?.capture ?? NO_HOOKS, hookFailed(each.name), work);
-  } catch (error) {
-    if (ctx.signal.aborted) throw interruption(ctx.signal);
-    if (!isFailure(error, 'hook-failed')) throw error;
-    return failedCapture(ctx, each, error, startedMs);
-  }
-}
-
-async function captureOne(
-  ctx: Context,
-  lanes: readonly Lane[],
-  streams: StreamGate,
-  earlier: Earlier,
-  each: StackComponent,
-): Promise<Captured> {
-  const startedMs = ctx.monotonicMs();
-  const previous = await previousSources(ctx, lanes, earlier, each);
-  const expectedBytes = earlierBytes(earlier, each);
-  try {
-    return await capture(ctx, lanes, streams, { previous, expectedBytes }, each);
-  } catch (error) {
-    if (ctx.signal.aborted) throw interruption(ctx.signal);
-    needLane(lanes);
-    if (previous.size === 0 || !isFailure(error) || !ERRORS[error.code].lost) {
-      return failedCapture(ctx, each, error, startedMs);
-    }
-    // The earlier point may be the damaged one, and must not stop every backup from now on.
-    ctx.log.warn('capture repeated without the earlier point', { component: each.name, reason: error.message });
-  }
-  try {
-    return await capture(ctx, lanes, streams, { previous: new Map(), expectedBytes }, each);
-  } catch (error) {
-    if (ctx.signal.aborted) throw interruption(ctx.signal);
-    needLane(lanes);
-    return failedCapture(ctx, each, error, startedMs);
-  }
-}
-
-async function capture(
-  ctx: Context,
-  lanes: readonly Lane[],
-  streams: StreamGate,
-  { previous, expectedBytes }: { previous: ReadonlyMap<Lane, Source>; expectedBytes: number | undefined },
-  { name, kind, component }: StackComponent,
-): Promise<Captured> {
-  const startedMs = ctx.monotonicMs();
-  await using outlet = componentSink(ctx, name, alive(lanes), streams, previous, expectedBytes);
-  const [source] = previous.values();
-  const made = await component.capture(ctx, outlet.sink, source);
-  const parts = outlet.totals();
-  const receipts = await outlet.finish(ctx);
-  return { name, component: described(kind, made, parts, ctx.monotonicMs() - startedMs), receipts };
-}
-
-function described(
-  kind: string,
-  made: Capture,
-  parts: { readonly count: number; readonly bytes: number },
-  durationMs: number,
-): CapturedComponent {
-  const { serverVersion, identity, method, cut, inventoryLevel, totals, warnings } = made;
-  const elapsed = Math.round(durationMs);
-  return {
-    kind,
-    error: null,
-    serverVersion,
-    identity,
-    method,
-    cut,
-    inventoryLevel,
-    totals,
-    parts,
-    durationMs: elapsed,
-    warnings,
-    external: made.external ?? null,
-  };
-}
-
-function failedCapture(ctx: Context, { name, kind }: StackComponent, thrown: unknown, startedMs: number): Captured {
-  const code = isFailure(thrown) ? thrown.code : 'internal';
-  ctx.log.warn('component not captured', { component: name, code, reason: messageOf(thrown) });
-  const component = failedComponent(kind, { code, message: messageOf(thrown) }, ctx.monotonicMs() - startedMs);
-  return { name, component, receipts: new Map(), thrown };
 }
 
 function pointOf(header: Header, captured: readonly Captured[], finishedAt: Date): RecoveryPoint {

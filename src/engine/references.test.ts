@@ -118,6 +118,25 @@ describe('a stack whose components refer to one another', () => {
     assert.deepEqual([only.verdict, only.references.kept], ['pass', []]);
   });
 
+  test('is captured in the order of its references where a plan says so', async () => {
+    const [ctx, on] = [testContext(), named('a', disk())];
+    const { db, objects, components } = shop({ one: 'i1' }, {});
+    let [running, most] = [0, 0];
+    db.fault = async (step) => {
+      if (step !== 'capture') return;
+      most = Math.max(most, ++running);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      objects.data.set('i1', 'written while the database was captured');
+      running -= 1;
+    };
+    objects.fault = (step) => {
+      if (step === 'capture') most = Math.max(most, running + 1);
+    };
+    const after = new Map([['objects', ['db']]]);
+    const { point } = await backUp(ctx, { stack: 'shop', plan: null, components, stores: [on], after });
+    assert.deepEqual([point?.components.objects?.totals.keys, most], [1, 1]);
+  });
+
   test('is looked at in a drill while all its sandboxes stand, which then go', async () => {
     const [ctx, on] = [testContext(), named('a', disk())];
     const { components } = shop({ one: 'i1' }, { i1: 'x', i2: 'y' });

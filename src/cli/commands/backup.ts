@@ -9,7 +9,7 @@ import { planHooks } from '../hooks.ts';
 import { namesOption } from '../options.ts';
 import { type Bind, errorJson } from '../session.ts';
 import { lastSlot } from '../slots.ts';
-import { openStack } from '../stack.ts';
+import { openStack, orderingOf } from '../stack.ts';
 import { bytesText, durationText, plural } from '../terminal.ts';
 import { componentTable, pointBytes, setIn } from '../views.ts';
 
@@ -54,6 +54,7 @@ Examples:
       resume: options.resume,
       parallel: config.parallel,
       hooks: planHooks(config, options.plan),
+      after: orderingOf(config, options.plan),
     });
     const { point } = done;
     if (point === null) throw nothingCaptured(done);

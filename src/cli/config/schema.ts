@@ -100,6 +100,12 @@ const planSchema = z.strictObject({
     .union([keepSchema, z.record(name, keepSchema)])
     .optional()
     .describe('one rule, or one for each store'),
+  ordering: z
+    .enum(['parallel', 'references_first'])
+    .default('parallel')
+    .describe(
+      'references_first: what references point to is captured after what points to it, so that nothing dangles',
+    ),
   hooks: z
     .strictObject({ before: hooks, after: hooks })
     .optional()
