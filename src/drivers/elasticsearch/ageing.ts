@@ -1,0 +1,83 @@
+// What deletes by age: lifecycle management stands still while documents come back, and goes on after the comparison.
+
+import { z } from 'zod';
+import type { Chain, Context, RestoreOptions } from '../../core/model.ts';
+import { connect } from './client.ts';
+import { definitionsOf } from './definitions.ts';
+import { DEFINITIONS_FOLDER, definitionOfPart } from './entries.ts';
+import type { RestorePlan } from './plan.ts';
+import { type ServerFacts, serverFacts } from './server.ts';
+import type { Settings } from './settings.ts';
+import type { Session } from './survey.ts';
+
+const ISM = 'plugins.index_state_management.enabled';
+const statusSchema = z.object({ operation_mode: z.string() });
+const clusterSchema = z.object({
+  persistent: z.record(z.string(), z.json()).default({}),
+  transient: z.record(z.string(), z.json()).default({}),
+});
+
+/** How lifecycle management was set before. */
+export interface Suspended {
+  readonly kind: ServerFacts['kind'];
+  /** Of OpenSearch: what its setting said, null for nothing. */
+  readonly persistent: z.output<typeof clusterSchema>['persistent'][string];
+}
+
+/** Policies of the point and of the target, in words for the preview. */
+export async function ageing(
+  ctx: Context,
+  settings: Settings,
+  { base }: Chain,
+  { select }: RestoreOptions = {},
+): Promise<readonly string[]> {
+  const found: string[] = [];
+  for await (const { name } of select ? [] : base.parts(ctx, `${DEFINITIONS_FOLDER}policy/`)) {
+    found.push(`lifecycle policy ${definitionOfPart(name)?.name} of the point`);
+  }
+  await using client = connect(settings);
+  const server = await serverFacts(ctx, client);
+  for (const { kind, name } of await definitionsOf(ctx, client, server)) {
+    if (kind === 'policy') found.push(`lifecycle policy ${name} of the target`);
+  }
+  return found;
+}
+
+/** Null when nothing had to be. */
+export async function suspendAgeing(
+  ctx: Context,
+  { client, server }: Session,
+  { definitions }: RestorePlan,
+): Promise<Suspended | null> {
+  const there = await definitionsOf(ctx, client, server);
+  if (![...there, ...definitions].some(({ kind }) => kind === 'policy')) return null;
+  if (server.kind === 'elasticsearch') {
+    const asked = { method: 'GET', path: '/_ilm/status' } as const;
+    const status = await client.find(ctx, 'asking for lifecycle management', asked, statusSchema);
+    if (status?.operation_mode !== 'RUNNING') return null;
+    await client.ask(ctx, 'stopping lifecycle management', { method: 'POST', path: '/_ilm/stop' }, z.unknown());
+    return { kind: server.kind, persistent: null };
+  }
+  const asked = { method: 'GET', path: '/_cluster/settings?flat_settings=true' } as const;
+  const { persistent } = await client.ask(ctx, 'reading the settings of the cluster', asked, clusterSchema);
+  if (String(persistent[ISM]) === 'false') return null;
+  const body = JSON.stringify({ persistent: { [ISM]: false } });
+  const reply = await client.send(ctx, { method: 'PUT', path: '/_cluster/settings', body });
+  if (reply.status === 400) return null; // it has no such thing: nothing ages there
+  if (reply.status >= 300) throw client.refusal('stopping lifecycle management', reply);
+  return { kind: server.kind, persistent: persistent[ISM] ?? null };
+}
+
+export async function settleAgeing(ctx: Context, settings: Settings, suspended: Suspended | null): Promise<void> {
+  if (!suspended) return;
+  await using client = connect(settings);
+  const request =
+    suspended.kind === 'elasticsearch'
+      ? ({ method: 'POST', path: '/_ilm/start' } as const)
+      : ({
+          method: 'PUT',
+          path: '/_cluster/settings',
+          body: JSON.stringify({ persistent: { [ISM]: suspended.persistent } }),
+        } as const);
+  await client.ask(ctx, 'starting lifecycle management again', request, z.unknown());
+}

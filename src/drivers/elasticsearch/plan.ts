@@ -1,0 +1,213 @@
+// What a restore will do, and what stands in its way: known before anything is touched.
+
+import { z } from 'zod';
+import { readAll } from '../../core/bytes.ts';
+import { Failure } from '../../core/errors.ts';
+import type { Context, RestoreOptions, Source } from '../../core/model.ts';
+import { canonical } from './canonical.ts';
+import { entriesOf, named } from './capture.ts';
+import { parsed } from './client.ts';
+import { DEFINITION_KINDS, type Definition, definitionsOf } from './definitions.ts';
+import {
+  DEFINITIONS_FOLDER,
+  definitionOfPart,
+  type IndexBody,
+  type IndexEntry,
+  indexBodySchema,
+  indexPart,
+  STREAMS_PART,
+  streamsSchema,
+} from './entries.ts';
+import { aliasesOf, type ListedStream, type Listing, lawful, listing, matcher } from './listing.ts';
+import type { Session } from './survey.ts';
+
+export interface IndexPlan {
+  readonly entry: IndexEntry;
+  readonly into: string;
+  readonly body: IndexBody;
+}
+export interface StreamPlan {
+  readonly stream: ListedStream;
+  readonly into: string;
+  readonly backing: readonly { readonly entry: IndexEntry; readonly body: IndexBody }[];
+}
+export interface AliasMove {
+  readonly alias: string;
+  readonly holders: readonly string[];
+}
+export interface RestorePlan {
+  readonly indices: readonly IndexPlan[];
+  readonly streams: readonly StreamPlan[];
+  /** Not there yet, or there and other than in the point. */
+  readonly definitions: readonly Definition[];
+  /** What goes first, because it has a name that is needed. */
+  readonly remove: { readonly indices: readonly string[]; readonly streams: readonly string[] };
+  /** Aliases that have a name that is needed. */
+  readonly unalias: readonly AliasMove[];
+  /** Aliases of the point that others hold and give up when the restored ones take them. */
+  readonly moved: readonly AliasMove[];
+  /** Aliases of the point that others hold and keep. */
+  readonly stay: ReadonlySet<string>;
+  readonly warnings: readonly string[];
+  /** What can't come back, and why. */
+  readonly missing: readonly string[];
+}
+
+interface Target {
+  readonly listing: Listing;
+  readonly aliases: ReadonlyMap<string, readonly string[]>;
+}
+
+export async function planRestore(
+  ctx: Context,
+  session: Session,
+  base: Source,
+  options: RestoreOptions,
+): Promise<RestorePlan> {
+  const wanted = await readPoint(ctx, base, options);
+  const target: Target = {
+    listing: await listing(ctx, session, null),
+    aliases: await aliasesOf(ctx, session.client),
+  };
+  const isPart = options.select !== undefined || options.rename !== undefined;
+  if (!options.replace && !isPart) refuseHeld(session, target);
+  const definitions = options.select ? [] : await definitionsToSet(ctx, session, base, options);
+  const taken = takenNames(wanted, target);
+  if (taken.length > 0 && !options.replace) {
+    throw new Failure('target-not-empty', `${session.client.where} has ${named(taken)} already`, {
+      hint: 'restore under other names (--rename), or replace what is there (--in-place)',
+    });
+  }
+  return { ...wanted, ...changes(wanted, target, options), definitions };
+}
+
+type Wanted = Pick<RestorePlan, 'indices' | 'streams' | 'missing'>;
+
+async function readPoint(ctx: Context, base: Source, { select, rename = {} }: RestoreOptions): Promise<Wanted> {
+  const entries = await entriesOf(ctx, base);
+  const streams = await jsonPart(ctx, base, STREAMS_PART, streamsSchema);
+  const isMeant = select ? matcher(select.indices ?? ['*', '.*']) : () => true;
+  const known = new Set([...entries.keys(), ...streams.map(({ name }) => name)]);
+  for (const name of Object.keys(rename)) {
+    if (!known.has(name)) throw new Failure('usage', `the point has no index ${name} that could be renamed`);
+  }
+  const indices: IndexPlan[] = [];
+  const missing: string[] = [];
+  for (const entry of entries.values()) {
+    const { name, state, stream } = entry;
+    if (!isMeant(stream ?? name)) continue;
+    if (state === 'deleted') missing.push(`${stream ?? 'index'} ${name}: it was deleted while it was captured`);
+    else if (state !== 'open') missing.push(`documents of ${name}: it was ${state} when it was captured`);
+    if (entry.without_source > 0)
+      missing.push(`${entry.without_source} documents of ${name}: the server had no _source`);
+    if (stream !== null || state === 'deleted') continue;
+    const body = await jsonPart(ctx, base, indexPart(lawful(name)), indexBodySchema);
+    indices.push({ entry, into: lawful(rename[name] ?? name), body });
+  }
+  const plans: StreamPlan[] = [];
+  for (const stream of streams.filter(({ name }) => isMeant(name))) {
+    const backing: { entry: IndexEntry; body: IndexBody }[] = [];
+    for (const name of stream.indices) {
+      const entry = entries.get(name);
+      if (!entry || entry.state === 'deleted') continue;
+      backing.push({ entry, body: await jsonPart(ctx, base, indexPart(lawful(name)), indexBodySchema) });
+    }
+    plans.push({ stream, into: lawful(rename[stream.name] ?? stream.name), backing });
+  }
+  if (select && indices.length === 0 && plans.length === 0) {
+    throw new Failure('missing', `${base.point}/${base.component} has no index ${(select.indices ?? []).join(', ')}`);
+  }
+  return { indices, streams: plans, missing };
+}
+
+/** A cluster that holds data of others takes no whole point without being told to. */
+function refuseHeld({ client, settings }: Session, { listing: { indices } }: Target): void {
+  const isMeant = matcher(settings.indices);
+  const held = indices.filter(({ name, stream }) => isMeant(stream ?? name)).map(({ name, stream }) => stream ?? name);
+  if (held.length === 0) return;
+  throw new Failure('target-not-empty', `${client.where} holds ${named([...new Set(held)])}`, {
+    hint: 'restore chosen indices (--select index=NAME), under other names (--rename), or replace them (--in-place)',
+  });
+}
+
+function takenNames({ indices, streams }: Wanted, { listing: there, aliases }: Target): string[] {
+  const held = new Set([...there.indices, ...there.streams].map(({ name }) => name));
+  const names = [...indices, ...streams].map(({ into }) => into);
+  const twice = names.filter((name, at) => names.indexOf(name) !== at);
+  if (twice.length > 0)
+    throw new Failure('usage', `${named(twice)} would be there twice: each needs a name of its own`);
+  const own = indices.flatMap(({ body }) => Object.keys(body.aliases));
+  return [
+    ...names.filter((name) => held.has(name)).map((name) => `index ${name}`),
+    ...names.filter((name) => aliases.has(name)).map((name) => `alias ${name}`),
+    ...[...new Set(own)]
+      .filter((name) => held.has(name))
+      .map((name) => `index ${name}, which is an alias in the point`),
+  ];
+}
+
+/** Names that are needed and taken are freed first; aliases of the point move at last, all in one step. */
+function changes(
+  { indices, streams }: Wanted,
+  { listing: there, aliases }: Target,
+  { replace = false }: RestoreOptions,
+): Pick<RestorePlan, 'remove' | 'unalias' | 'moved' | 'stay' | 'warnings'> {
+  const own = new Set(indices.flatMap(({ body }) => Object.keys(body.aliases)));
+  const needed = new Set([...indices, ...streams].map(({ into }) => into));
+  const goes = ({ name }: { readonly name: string }): boolean => needed.has(name) || own.has(name);
+  const remove = { indices: there.indices.filter(goes), streams: there.streams.filter(goes) };
+  const gone = new Set(remove.indices.map(({ name }) => name));
+  const unalias: AliasMove[] = [];
+  const moved: AliasMove[] = [];
+  const warnings: string[] = [];
+  const stay = new Set<string>();
+  for (const [alias, all] of aliases) {
+    const holders = all.filter((index) => !gone.has(index));
+    if (holders.length === 0) continue;
+    if (needed.has(alias)) unalias.push({ alias, holders });
+    else if (own.has(alias) && replace) moved.push({ alias, holders });
+    else if (own.has(alias)) {
+      stay.add(alias);
+      warnings.push(`alias ${alias} stays at ${named(holders)}: it moves when told to replace (--in-place)`);
+    }
+  }
+  const removed = { indices: [...gone], streams: remove.streams.map(({ name }) => name) };
+  return { remove: removed, unalias, moved, stay, warnings };
+}
+
+async function definitionsToSet(
+  ctx: Context,
+  { client, server }: Session,
+  base: Source,
+  { replace = false }: RestoreOptions,
+): Promise<Definition[]> {
+  const there = new Map((await definitionsOf(ctx, client, server)).map((each) => [`${each.kind} ${each.name}`, each]));
+  const found: Definition[] = [];
+  const other: string[] = [];
+  for await (const { name: part } of base.parts(ctx, DEFINITIONS_FOLDER)) {
+    const told = definitionOfPart(part);
+    const kind = DEFINITION_KINDS.find((each) => each === told?.kind);
+    if (!told || !kind) throw new Failure('malformed', `${base.point}/${base.component}/${part} is no definition`);
+    const body = await jsonPart(ctx, base, part, z.record(z.string(), z.json()));
+    const now = there.get(`${kind} ${told.name}`);
+    if (now && canonical(now.body) === canonical(body)) continue;
+    if (now) other.push(`another ${kind} ${told.name}`);
+    found.push({ kind, name: told.name, body });
+  }
+  if (other.length > 0 && !replace) {
+    throw new Failure('target-not-empty', `${client.where} has ${named(other)} already`, {
+      hint: 'restore chosen indices (--select index=NAME), or replace what is there (--in-place)',
+    });
+  }
+  const order = (each: Definition): number => DEFINITION_KINDS.indexOf(each.kind);
+  return found.sort((a, b) => order(a) - order(b));
+}
+
+async function jsonPart<S extends z.ZodType>(
+  ctx: Context,
+  base: Source,
+  name: string,
+  schema: S,
+): Promise<z.output<S>> {
+  return parsed(schema, await readAll(base.get(ctx, name)), `${base.point}/${base.component}/${name}`);
+}

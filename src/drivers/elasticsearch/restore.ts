@@ -1,0 +1,256 @@
+// Brings a point back: indices with their own settings and mappings, documents by the bulk API, then what was held
+// back, then aliases.
+
+import { z } from 'zod';
+import { interruption } from '../../core/context.ts';
+import { Failure, isFailure, messageOf } from '../../core/errors.ts';
+import type { Chain, Context, Json, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import { type Gate, gate, mapBounded } from '../../core/parallel.ts';
+import { settleAgeing, suspendAgeing } from './ageing.ts';
+import { batchesOf, type Refused, sendBatch } from './bulk.ts';
+import { type Client, connect } from './client.ts';
+import { deleteDefinition, putDefinition } from './definitions.ts';
+import type { IndexEntry } from './entries.ts';
+import { type IndexPlan, planRestore, type RestorePlan, type StreamPlan } from './plan.ts';
+import { splitSettings } from './portable.ts';
+import { serverFacts } from './server.ts';
+import type { Settings } from './settings.ts';
+import type { Session } from './survey.ts';
+
+const INDICES_PARALLEL = 4;
+const REQUESTS_PARALLEL = 4;
+const UNKNOWN_SETTINGS_MAX = 20;
+const UNDO_MS = 60_000;
+
+interface Work extends Session {
+  readonly base: Source;
+  readonly plan: RestorePlan;
+  readonly requests: Gate;
+  readonly jobs: number;
+  readonly missing: string[];
+  readonly warnings: string[];
+  /** What was made, to be removed again when the restore fails. */
+  readonly made: { kind: 'index' | 'stream'; name: string }[];
+  bytes: number;
+}
+
+export async function restore(
+  ctx: Context,
+  settings: Settings,
+  { base }: Chain,
+  options: RestoreOptions = {},
+): Promise<Restored> {
+  await using client = connect(settings);
+  const server = await serverFacts(ctx, client);
+  const session: Session = { client, server, settings };
+  const plan = await planRestore(ctx, session, base, options);
+  const jobs = options.jobs ?? REQUESTS_PARALLEL;
+  const { missing, warnings } = { missing: [...plan.missing], warnings: [...plan.warnings] };
+  const work: Work = { ...session, base, plan, requests: gate(jobs), jobs, missing, warnings, made: [], bytes: 0 };
+  const suspended = await suspendAgeing(ctx, session, plan);
+  try {
+    await makeRoom(ctx, work);
+    await bringBack(ctx, work);
+  } catch (error) {
+    await undo(ctx, work);
+    await settleAgeing(patient(ctx), settings, suspended).catch((cause) => {
+      ctx.log.warn('lifecycle management is still suspended', { reason: messageOf(cause) });
+    });
+    throw ctx.signal.aborted ? interruption(ctx.signal) : error;
+  }
+  return {
+    bytes: work.bytes,
+    method: 'bulk',
+    warnings,
+    missing,
+    ...(suspended && { settle: (later: Context) => settleAgeing(later, settings, suspended) }),
+  };
+}
+
+async function bringBack(ctx: Context, work: Work): Promise<void> {
+  const { plan, client, server } = work;
+  const before = plan.definitions.filter(({ kind }) => kind === 'pipeline' || kind === 'policy');
+  for (const each of before)
+    await attempt(work, `${each.kind} ${each.name}`, () => putDefinition(ctx, client, server, each));
+  // Templates would add to what the point says of an index, so they come after.
+  await mapBounded(plan.indices, INDICES_PARALLEL, (index) => restoreIndex(ctx, work, index));
+  for (const each of plan.definitions) {
+    if (before.includes(each)) continue;
+    await attempt(work, `${each.kind} ${each.name}`, () => putDefinition(ctx, client, server, each));
+  }
+  await mapBounded(plan.streams, INDICES_PARALLEL, (stream) => restoreStream(ctx, work, stream));
+  await swapAliases(ctx, work);
+}
+
+/** What the user asked to be replaced. */
+async function makeRoom(ctx: Context, { client, plan }: Work): Promise<void> {
+  const actions = plan.unalias.flatMap(({ alias, holders }) => holders.map((index) => ({ remove: { index, alias } })));
+  if (actions.length > 0) await order(ctx, client, 'freeing aliases', 'POST', '/_aliases', { actions });
+  for (const name of plan.remove.streams) await remove(ctx, client, `/_data_stream/${encodeURIComponent(name)}`, name);
+  for (const name of plan.remove.indices) await remove(ctx, client, `/${encodeURIComponent(name)}`, name);
+}
+
+async function remove(ctx: Context, client: Client, path: string, name: string): Promise<void> {
+  const reply = await client.send(ctx, { method: 'DELETE', path });
+  if (reply.status >= 300 && reply.status !== 404) throw client.refusal(`removing ${name}`, reply);
+}
+
+async function restoreIndex(ctx: Context, work: Work, { entry, into, body }: IndexPlan): Promise<void> {
+  const { first, later } = splitSettings(body.settings);
+  const made = await attempt(work, `index ${entry.name}`, () =>
+    createIndex(ctx, work, into, { settings: first, mappings: body.mappings }),
+  );
+  if (!made) return;
+  await load(ctx, work, { entry, into });
+  const path = `/${encodeURIComponent(into)}`;
+  await attempt(work, `settings of ${entry.name}`, () => putSettings(ctx, work, into, later));
+  await order(ctx, work.client, `flushing ${into}`, 'POST', `${path}/_flush`);
+  await order(ctx, work.client, `refreshing ${into}`, 'POST', `${path}/_refresh`);
+  if (entry.state === 'closed') await order(ctx, work.client, `closing ${into}`, 'POST', `${path}/_close`);
+}
+
+/** Settings that the target does not know are left out, and told. */
+async function createIndex(
+  ctx: Context,
+  work: Work,
+  name: string,
+  { settings, mappings }: { settings: Record<string, Json>; mappings: Record<string, Json> },
+): Promise<void> {
+  let left = settings;
+  for (let dropped = 0; ; dropped++) {
+    const body = JSON.stringify({ settings: left, mappings });
+    const request = { method: 'PUT', path: `/${encodeURIComponent(name)}`, body } as const;
+    const reply = await work.client.send(ctx, request);
+    if (reply.status < 300) {
+      work.made.push({ kind: 'index', name });
+      return;
+    }
+    const refusal = work.client.refusal(`making ${name}`, reply);
+    const unknown = unknownSetting(refusal, left);
+    if (unknown === null || dropped === UNKNOWN_SETTINGS_MAX) throw refusal;
+    work.missing.push(`setting ${unknown} of ${name}: the target does not know it`);
+    left = Object.fromEntries(Object.entries(left).filter(([each]) => each !== unknown));
+  }
+}
+
+async function putSettings(ctx: Context, work: Work, name: string, settings: Record<string, Json>): Promise<void> {
+  let left = settings;
+  for (let dropped = 0; ; dropped++) {
+    const path = `/${encodeURIComponent(name)}/_settings`;
+    const reply = await work.client.send(ctx, { method: 'PUT', path, body: JSON.stringify(left) });
+    if (reply.status < 300) return;
+    const refusal = work.client.refusal(`setting ${name}`, reply);
+    const unknown = unknownSetting(refusal, left);
+    if (unknown === null || dropped === UNKNOWN_SETTINGS_MAX) throw refusal;
+    work.missing.push(`setting ${unknown} of ${name}: the target does not know it`);
+    left = Object.fromEntries(Object.entries(left).filter(([each]) => each !== unknown));
+  }
+}
+
+function unknownSetting({ message }: Failure, settings: Readonly<Record<string, Json>>): string | null {
+  const [, name = ''] = /(?:unknown|private index) setting \[([^\]]+)\]/.exec(message) ?? [];
+  return name in settings ? name : null;
+}
+
+/** All documents of an index, its parts side by side; those that are refused for good are counted and named. */
+async function load(ctx: Context, work: Work, { entry, into }: { entry: IndexEntry; into: string }): Promise<void> {
+  const refused: Refused = { documents: 0, reasons: [] };
+  await mapBounded(entry.parts, work.jobs, async ({ name, documents }) => {
+    let sent = 0;
+    await mapBounded(batchesOf(work.base.get(ctx, name), name), work.jobs, async (batch) => {
+      await work.requests.run(() => sendBatch(ctx, work.client, into, batch, refused));
+      sent += batch.documents;
+      work.bytes += batch.body.length;
+      ctx.progress({ task: 'elasticsearch', phase: 'restore', bytes: work.bytes });
+    });
+    if (sent === documents) return;
+    throw new Failure('malformed', `${work.base.point}/${name} has ${sent} documents, and ${documents} are expected`);
+  });
+  if (refused.documents === 0) return;
+  work.missing.push(`${refused.documents} documents of ${entry.name}: ${refused.reasons.join('; ')}`);
+}
+
+/** Its documents are added in the order of the indices that backed it, each into a new one. */
+async function restoreStream(ctx: Context, work: Work, { stream, into, backing }: StreamPlan): Promise<void> {
+  const { client } = work;
+  const path = `/${encodeURIComponent(into)}`;
+  const made = await attempt(work, `data stream ${stream.name}`, async () => {
+    await order(ctx, client, `making data stream ${into}`, 'PUT', `/_data_stream${path}`);
+    work.made.push({ kind: 'stream', name: into });
+  });
+  if (!made) return;
+  for (const [at, { entry, body }] of backing.entries()) {
+    if (at > 0) await order(ctx, client, `rolling ${into} over`, 'POST', `${path}/_rollover`);
+    const quiet = { 'index.final_pipeline': '_none', 'index.refresh_interval': '-1' };
+    await order(ctx, client, `setting ${into}`, 'PUT', `${path}/_settings`, quiet);
+    const mapping = `${path}/_mapping?write_index_only=true`;
+    const said = await client.send(ctx, { method: 'PUT', path: mapping, body: JSON.stringify(body.mappings) });
+    if (said.status >= 300) work.warnings.push(client.refusal(`setting the mapping of ${into}`, said).message);
+    await load(ctx, work, { entry, into });
+  }
+  const last = backing.at(-1)?.body.settings ?? {};
+  const names = ['index.final_pipeline', 'index.refresh_interval'];
+  const back = Object.fromEntries(names.map((name) => [name, last[name] ?? null]));
+  await order(ctx, client, `setting ${into}`, 'PUT', `${path}/_settings`, back);
+  await order(ctx, client, `refreshing ${into}`, 'POST', `${path}/_refresh`);
+}
+
+/** In one step, so that nobody sees an alias nowhere or in both places. */
+async function swapAliases(ctx: Context, { plan, client, made }: Work): Promise<void> {
+  const there = new Set(made.map(({ name }) => name));
+  const actions: Json[] = [];
+  for (const { alias, holders } of plan.moved) {
+    for (const index of holders) actions.push({ remove: { index, alias } });
+  }
+  for (const { into, body } of plan.indices) {
+    if (!there.has(into)) continue;
+    for (const [alias, told] of Object.entries(body.aliases)) {
+      if (!plan.stay.has(alias)) actions.push({ add: { index: into, alias, ...(told as Record<string, Json>) } });
+    }
+  }
+  if (actions.length > 0) await order(ctx, client, 'moving aliases', 'POST', '/_aliases', { actions });
+}
+
+/** False when the target refuses it for what it is: that is told, and the rest comes back all the same. */
+async function attempt(work: Work, what: string, action: () => Promise<void>): Promise<boolean> {
+  try {
+    await action();
+    return true;
+  } catch (error) {
+    if (!isFailure(error, 'denied')) throw error;
+    work.missing.push(`${what}: ${messageOf(error)}`);
+    return false;
+  }
+}
+
+const anything = z.unknown();
+
+async function order(
+  ctx: Context,
+  client: Client,
+  what: string,
+  method: 'PUT' | 'POST',
+  path: string,
+  body?: Json,
+): Promise<void> {
+  await client.ask(ctx, what, { method, path, ...(body !== undefined && { body: JSON.stringify(body) }) }, anything);
+}
+
+/** What was empty is left empty again, so that the restore can be repeated. */
+async function undo(ctx: Context, { client, server, made, plan }: Work): Promise<void> {
+  const later = patient(ctx);
+  try {
+    for (const { kind, name } of made) {
+      const folder = kind === 'stream' ? '/_data_stream/' : '/';
+      await remove(later, client, folder + encodeURIComponent(name), name);
+    }
+    if (plan.remove.indices.length > 0) return; // definitions were replaced, and those before are not known
+    for (const each of plan.definitions.toReversed()) await deleteDefinition(later, client, server, each);
+  } catch (error) {
+    ctx.log.warn('what was restored before the failure is still there', { reason: messageOf(error) });
+  }
+}
+
+function patient(ctx: Context): Context {
+  return { ...ctx, signal: AbortSignal.timeout(UNDO_MS) };
+}

@@ -1,0 +1,129 @@
+// Data and servers for the tests of this driver. Two servers of a version serve all tests of a file: one is captured,
+// the other restored into, and each is emptied before it is used again.
+
+import { after } from 'node:test';
+import {
+  type OpenSearch,
+  type OpenSearchName,
+  type OpenSearchOptions,
+  startOpenSearch,
+} from '../../../test/servers/opensearch.ts';
+
+export interface Cluster {
+  readonly url: string;
+  readonly server: OpenSearch;
+  /** JSON of an answer; throws what a refusal says. */
+  ask(method: string, path: string, body?: unknown): Promise<Record<string, unknown>>;
+  bulk(path: string, lines: readonly unknown[]): Promise<void>;
+}
+
+/** Started when it is first asked for, stopped after the tests of the file. */
+export function sharedCluster(name: OpenSearchName, options?: OpenSearchOptions): () => Promise<Cluster> {
+  let starting: Promise<Cluster> | undefined;
+  after(async () => {
+    await (await starting?.catch(() => undefined))?.server[Symbol.asyncDispose]();
+  });
+  return async () => {
+    starting ??= startOpenSearch(name, options).then(clusterOf);
+    return await starting;
+  };
+}
+
+export function clusterOf(server: OpenSearch): Cluster {
+  async function send(method: string, path: string, body: string | undefined, type: string): Promise<unknown> {
+    const init = { method, ...(body !== undefined && { body, headers: { 'content-type': type } }) };
+    const reply = await fetch(server.url + path, init);
+    const text = await reply.text();
+    if (!reply.ok) throw new Error(`${method} ${path}: ${reply.status} ${text}`);
+    return JSON.parse(text);
+  }
+  return {
+    url: server.url,
+    server,
+    async ask(method, path, body) {
+      const text = body === undefined ? undefined : JSON.stringify(body);
+      return (await send(method, path, text, 'application/json')) as Record<string, unknown>;
+    },
+    async bulk(path, lines) {
+      const text = lines.map((line) => `${typeof line === 'string' ? line : JSON.stringify(line)}\n`).join('');
+      const reply = (await send('POST', `${path}/_bulk?refresh=true`, text, 'application/x-ndjson')) as {
+        errors: boolean;
+      };
+      if (reply.errors) throw new Error(String(/"error":.{0,300}/.exec(JSON.stringify(reply))));
+    },
+  };
+}
+
+/** Leaves nothing of what tests put there. */
+export async function emptied(cluster: Cluster): Promise<Cluster> {
+  await cluster.ask('DELETE', '/_data_stream/*');
+  await cluster.ask('DELETE', '/*,-.ds*?expand_wildcards=all&ignore_unavailable=true').catch(async () => {
+    await cluster.ask('DELETE', '/*');
+  });
+  await cluster.ask('DELETE', '/_index_template/*').catch(() => {});
+  await cluster.ask('DELETE', '/_component_template/*').catch(() => {});
+  await cluster.ask('DELETE', '/_template/*').catch(() => {});
+  await cluster.ask('DELETE', '/_ingest/pipeline/*').catch(() => {});
+  return cluster;
+}
+
+export const ODD_IDS: readonly string[] = ['quote"\\', 'schlüssel 日本', '\u0001\t', '😀', '/../x', 'r}]{[', ' '];
+
+/** Two shards with routing and versions, nested and odd documents, aliases, templates, a pipeline, a data stream. */
+export async function fill(cluster: Cluster): Promise<void> {
+  await cluster.ask('PUT', '/products', {
+    settings: {
+      number_of_shards: 2,
+      number_of_replicas: 1,
+      refresh_interval: '5s',
+      analysis: { analyzer: { short: { type: 'custom', tokenizer: 'standard', filter: ['lowercase'] } } },
+    },
+    mappings: {
+      properties: {
+        name: { type: 'text', analyzer: 'short' },
+        price: { type: 'double' },
+        at: { type: 'date' },
+        big: { type: 'double' },
+      },
+    },
+    aliases: { catalogue: {}, cheap: { filter: { range: { price: { lt: 10 } } }, routing: 'a' } },
+  });
+  const products = Array.from({ length: 300 }, (_, n) => [
+    { index: { _id: `p${n}`, ...(n % 3 === 0 && { routing: `r${n % 7}` }) } },
+    {
+      name: `product ${n} ${'x'.repeat(n % 50)}`,
+      price: n + 0.5,
+      at: '2026-01-01T00:00:00Z',
+      tags: [{ b: [n, null] }],
+    },
+  ]);
+  await cluster.bulk('/products', products.flat());
+  await cluster.bulk('/products', [
+    ...ODD_IDS.flatMap((_id) => [{ index: { _id } }, { name: `id ${_id}` }]),
+    { index: { _id: 'versioned', version: 4711, version_type: 'external' } },
+    '{ "name" : "a \\u00e9\\n\\"{[" ,\t"price": 1.0 , "big":12345678901234567890, "empty": { } }',
+    { delete: { _id: 'p5' } },
+  ]);
+  await cluster.ask('PUT', '/empty', { settings: { number_of_shards: 1 } });
+  await cluster.ask('PUT', '/_ingest/pipeline/stamp', { processors: [], description: 'nothing yet' });
+  await cluster.ask('PUT', '/_component_template/base', {
+    template: { mappings: { properties: { host: { type: 'keyword' } } } },
+  });
+  await cluster.ask('PUT', '/_index_template/logs', {
+    index_patterns: ['logs-*'],
+    data_stream: {},
+    composed_of: ['base'],
+    priority: 200,
+    template: { settings: { number_of_shards: 1 }, mappings: { properties: { '@timestamp': { type: 'date' } } } },
+  });
+  await cluster.ask('PUT', '/_template/old', { index_patterns: ['old-*'], settings: { number_of_shards: 1 } });
+  await cluster.ask('PUT', '/_data_stream/logs-shop');
+  const logs = (from: number): unknown[] =>
+    Array.from({ length: 20 }, (_, n) => [
+      { create: { _id: `l${from + n}` } },
+      { '@timestamp': '2026-01-01T00:00:00Z', host: `h${n}`, line: from + n },
+    ]).flat();
+  await cluster.bulk('/logs-shop', logs(0));
+  await cluster.ask('POST', '/logs-shop/_rollover');
+  await cluster.bulk('/logs-shop', logs(100));
+}
