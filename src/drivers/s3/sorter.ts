@@ -1,0 +1,87 @@
+// Puts lines in order that do not fit into memory: what comes in order stays one run in a file, what does not begins
+// another, and the runs become one list when they are read.
+
+import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { lineBatchesOf } from '../../core/bytes.ts';
+import { Failure, messageOf, systemCode } from '../../core/errors.ts';
+import { merged } from '../../core/merged.ts';
+import type { Bytes } from '../../core/model.ts';
+
+const HELD_ITEMS = 20_000;
+const READ_BYTES = 256 * 1024;
+
+export interface Sorter<T> extends AsyncDisposable {
+  add(items: readonly T[]): Promise<void>;
+  /** All of them in order; nothing is added afterwards. */
+  sorted(): AsyncIterable<readonly T[]>;
+}
+export interface Sorting<T> {
+  readonly order: (a: T, b: T) => number;
+  /** Without a line end. */
+  readonly lineOf: (item: T) => string;
+  readonly itemOf: (line: string) => T;
+}
+interface Run {
+  readonly begin: number;
+  end: number;
+}
+
+export async function openSorter<T>(scratch: string, { order, lineOf, itemOf }: Sorting<T>): Promise<Sorter<T>> {
+  const dir = await mkdtemp(join(scratch, 's3-'));
+  const file: FileHandle = await open(join(dir, 'lines'), 'wx+', 0o600);
+  const runs: Run[] = [];
+  let held: T[] = [];
+  let last: T | undefined;
+  let written = 0;
+
+  async function flush(): Promise<void> {
+    held.sort(order);
+    const [first] = held;
+    if (first === undefined) return;
+    const data = Buffer.from(held.map((item) => `${lineOf(item)}\n`).join(''));
+    try {
+      await file.write(data, 0, data.length, written);
+    } catch (cause) {
+      if (systemCode(cause) !== 'ENOSPC') throw cause;
+      throw new Failure('no-space', `listing into ${scratch}: ${messageOf(cause)}`, { cause });
+    }
+    const run = runs.at(-1);
+    if (run && last !== undefined && order(last, first) <= 0) run.end += data.length;
+    else runs.push({ begin: written, end: written + data.length });
+    written += data.length;
+    last = held.at(-1);
+    held = [];
+  }
+  async function* read({ begin, end }: Run): Bytes {
+    for (let at = begin; at < end; ) {
+      const buffer = Buffer.allocUnsafe(Math.min(READ_BYTES, end - at));
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
+      if (bytesRead === 0) throw new Failure('no-space', `listing into ${scratch}: the file ends early`);
+      at += bytesRead;
+      yield buffer.subarray(0, bytesRead);
+    }
+  }
+  async function* items(run: Run): AsyncIterable<readonly T[]> {
+    for await (const lines of lineBatchesOf(read(run))) yield lines.map(itemOf);
+  }
+  return {
+    async add(more) {
+      for (const item of more) held.push(item);
+      if (held.length >= HELD_ITEMS) await flush();
+    },
+    async *sorted() {
+      if (runs.length === 0) {
+        held.sort(order);
+        if (held.length > 0) yield held;
+        return;
+      }
+      await flush();
+      yield* merged(runs.map(items), order);
+    },
+    async [Symbol.asyncDispose]() {
+      await file.close();
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+}
