@@ -22,6 +22,7 @@ const LIBRARIES: Readonly<Record<string, string>> = {
   '@aws-sdk/client-secrets-manager': 'src/cli/config/',
   pg: 'src/drivers/postgresql/',
   redis: 'src/drivers/redis/',
+  '@platformatic/kafka': 'src/drivers/kafka/',
   commander: 'src/cli/',
   '@clack/prompts': 'src/cli/',
 };

@@ -39,6 +39,10 @@ const DRIVERS: Readonly<Record<string, () => Promise<DriverPlugin>>> = {
     settings: (await import('../drivers/s3/settings.ts')).s3Settings,
     driver: async () => (await import('../drivers/s3/driver.ts')).s3Driver,
   }),
+  kafka: async () => ({
+    settings: (await import('../drivers/kafka/settings.ts')).kafkaSettings,
+    driver: async () => (await import('../drivers/kafka/driver.ts')).kafkaDriver,
+  }),
   files: async () => ({
     settings: (await import('../drivers/files/settings.ts')).filesSettings,
     driver: async () => (await import('../drivers/files/driver.ts')).filesDriver,

@@ -48,6 +48,7 @@ const SOURCES = {
   'kafka-3': maven('kafka-3.9.2', kafka('3.9.2'), 'lib'),
   'kafka-4': maven('kafka-4.3.1', kafka('4.3.1'), 'lib'),
   'zookeeper-3.9': maven('zookeeper-3.9.5-cli', zookeeper39, 'lib'),
+  kazoo: pip('kazoo==2.10.0', 'kazoo/__init__.py'),
   restic: debian('restic', () => inPath('restic')),
 } as const satisfies Record<string, Source>;
 

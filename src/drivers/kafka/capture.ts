@@ -1,0 +1,164 @@
+// A capture: the records up to the last stable offset of each partition at one moment, and what belongs to them.
+
+import { readAll } from '../../core/bytes.ts';
+import { interruption } from '../../core/context.ts';
+import { isFailure } from '../../core/errors.ts';
+import { putInventory } from '../../core/inventory.ts';
+import { keepAll } from '../../core/many-parts.ts';
+import type { Capture, Context, Sink, Source } from '../../core/model.ts';
+import { mapBounded } from '../../core/parallel.ts';
+import { batchesIn } from './batches.ts';
+import { type Cluster, connect } from './cluster.ts';
+import { type Described, type DescribedTopic, describe } from './describe.ts';
+import { type ClusterFacts, putFacts } from './facts.ts';
+import { linesOf } from './lines.ts';
+import { writePieces } from './pieces.ts';
+import { type Earlier, earlierOf, keptRanges } from './plan.ts';
+import { positionsIn } from './positions.ts';
+import { partitionKey, putRanges, type Range } from './ranges.ts';
+import type { Settings } from './settings.ts';
+import { committedIn, factsFrom, type PartitionState } from './state.ts';
+import { batchesOf, type Ends } from './topics.ts';
+
+const PARTITIONS_AT_ONCE = 4;
+const KEPT_AT_ONCE = 1_000;
+
+interface Work {
+  readonly cluster: Cluster;
+  readonly settings: Settings;
+  readonly sink: Sink;
+  readonly earlier: Earlier | null;
+  readonly described: Described;
+  readonly warnings: string[];
+  readonly gone: Set<string>;
+}
+interface PartitionWork {
+  readonly topic: DescribedTopic;
+  readonly partition: number;
+  readonly ends: Ends;
+  readonly kept: readonly Range[];
+}
+
+export async function capture(ctx: Context, settings: Settings, sink: Sink, previous?: Source): Promise<Capture> {
+  await using cluster = await connect(ctx, settings);
+  const earlier = await earlierOf(ctx, previous);
+  const described = await describe(ctx, cluster, settings);
+  const work = {
+    cluster,
+    settings,
+    sink,
+    earlier,
+    described,
+    warnings: [...described.warnings],
+    gone: new Set<string>(),
+  };
+  const plan = await planOf(ctx, work);
+  await keep(ctx, work, plan);
+  const done = await mapBounded(plan, PARTITIONS_AT_ONCE, (each) => capturePartition(ctx, work, each));
+  if (ctx.signal.aborted) throw interruption(ctx.signal);
+  const there = described.topics.filter(({ name }) => !work.gone.has(name));
+  const states = done.filter(({ topic }) => !work.gone.has(topic));
+  const facts = factsFrom({ ...described, topics: there }, states);
+  await putFacts(ctx, sink, facts);
+  await putRanges(
+    ctx,
+    sink,
+    states.flatMap(({ ranges }) => ranges),
+  );
+  await putInventory(ctx, sink, linesOf(facts, states, new Set()));
+  const records = states.reduce((sum, state) => sum + state.records, 0);
+  return {
+    cut: { position: positionOf(facts), at: described.at.toISOString() },
+    method: 'fetch',
+    serverVersion: described.version,
+    identity: described.clusterId,
+    inventoryLevel: settings.inventory,
+    totals: {
+      topics: there.length,
+      partitions: states.length,
+      records,
+      groups: facts.groups.length,
+      acls: facts.acls.length,
+    },
+    warnings: work.warnings,
+  };
+}
+
+async function planOf(ctx: Context, { cluster, settings, earlier, described }: Work): Promise<PartitionWork[]> {
+  const all = described.topics.flatMap((topic) => topic.ends.map((ends, partition) => ({ topic, ends, partition })));
+  return await mapBounded(all, PARTITIONS_AT_ONCE * 2, async ({ topic, ends, partition }) => {
+    const options = { partition, ends, level: settings.inventory };
+    const kept = await keptRanges(ctx, cluster, earlier, topic, options).catch((error: unknown) => {
+      if (isFailure(error, 'missing')) return []; // its capture says it
+      throw error;
+    });
+    return { topic, partition, ends, kept };
+  });
+}
+
+async function keep(ctx: Context, { sink, earlier }: Work, plan: readonly PartitionWork[]): Promise<void> {
+  if (!earlier) return;
+  const { point, component } = earlier.source;
+  const all = plan.flatMap(({ kept }) => kept);
+  for (const batch of batchesOf(all, KEPT_AT_ONCE)) {
+    const parts = batch.map(({ part, bytes }) => ({ name: part, from: { name: part, bytes, point, component } }));
+    await keepAll(ctx, sink, parts);
+  }
+}
+
+async function capturePartition(ctx: Context, work: Work, each: PartitionWork): Promise<PartitionState<Range>> {
+  const { topic, partition, ends, kept } = each;
+  const { cluster, settings, sink, described, warnings, gone } = work;
+  const log = { topic: topic.name, topicId: topic.id, partition };
+  const what = partitionKey(log);
+  const counter = positionsIn(committedIn(described, log), ends, what);
+  const onGone = (from: number, start: number): void => {
+    warnings.push(`${what}: offsets ${from} to ${start - 1} were deleted before they were read`);
+  };
+  const options = { level: settings.inventory, onGone, onBatch: counter.add };
+  const [oldest] = kept;
+  const ranges: Range[] = [];
+  try {
+    if (gone.has(topic.name)) return emptyState(log);
+    // What retention has left of a range, or all of it when nothing was kept.
+    const before = { ...options, from: ends.start, to: oldest?.first ?? ends.stable };
+    ranges.push(...(await writePieces(ctx, cluster, sink, log, before)), ...kept);
+    for (const range of kept) await countKept(ctx, work, range, counter);
+    const newest = kept.at(-1);
+    if (newest) {
+      const after = { ...options, from: newest.last + 1, to: ends.stable };
+      ranges.push(...(await writePieces(ctx, cluster, sink, log, after)));
+    }
+  } catch (error) {
+    if (!isFailure(error, 'missing') || cluster.layout().topics.get(topic.name)?.id === topic.id) throw error;
+    if (!gone.has(topic.name)) warnings.push(`topic ${topic.name} was deleted while it was read: it is not captured`);
+    gone.add(topic.name);
+    return emptyState(log);
+  }
+  const records = ranges.reduce((sum, range) => sum + range.records, 0);
+  ctx.progress({ task: 'kafka', phase: 'capture', items: records });
+  return { topic: topic.name, partition, ranges, records, positions: counter.positions() };
+}
+
+/** Where a group stands within it, it must be known which records come before. */
+async function countKept(
+  ctx: Context,
+  { earlier }: Work,
+  range: Range,
+  counter: ReturnType<typeof positionsIn>,
+): Promise<void> {
+  if (counter.addWhole(range) || !earlier) return;
+  const bytes = await readAll(earlier.source.get(ctx, range.part), 2 ** 31 - 1);
+  for (const batch of batchesIn(bytes, range.part)) counter.add(batch);
+}
+
+function emptyState({ topic, partition }: { topic: string; partition: number }): PartitionState<Range> {
+  return { topic, partition, ranges: [], records: 0, positions: new Map() };
+}
+
+/** The offset of each partition would be long: they lie in cluster.json. */
+function positionOf({ topics }: ClusterFacts): string {
+  const partitions = topics.flatMap(({ partitions: all }) => all);
+  const end = partitions.reduce((sum, each) => sum + each.end, 0);
+  return `${topics.length} topics, ${partitions.length} partitions, offsets up to ${end} in all`;
+}

@@ -1,0 +1,98 @@
+// Everything about a cluster but its records, at one moment.
+
+import type { Context } from '../../core/model.ts';
+import { mapBounded } from '../../core/parallel.ts';
+import type { Cluster, Topic } from './cluster.ts';
+import { type ClusterFacts, isCompacted } from './facts.ts';
+import { groupsOf, type Offset, offsetsOfGroup } from './groups.ts';
+import type { Settings } from './settings.ts';
+import { MARKER_GROUP, suspendedTopics } from './suspended.ts';
+import { aclsOf, type Configs, configsOf, coveredTopics, type Ends, endsOf, openTransactions } from './topics.ts';
+import { versionOf } from './version.ts';
+
+const ASKING = 8;
+
+export interface Described {
+  readonly topics: readonly DescribedTopic[];
+  readonly groups: readonly { group: string; state: string; offsets: readonly Offset[] }[];
+  readonly authorizer: ClusterFacts['authorizer'];
+  readonly acls: ClusterFacts['acls'];
+  readonly version: string;
+  readonly clusterId: string;
+  readonly at: Date;
+  readonly warnings: readonly string[];
+}
+export interface DescribedTopic extends Topic {
+  /** As they are, or as they were before a restore that is under way suspended some. */
+  readonly configs: Configs;
+  readonly isSuspended: boolean;
+  readonly isCompacted: boolean;
+  readonly ends: readonly Ends[];
+}
+
+/**
+ * Offsets of groups come first and the ends of the partitions after them, so that no group has read what is not
+ * captured.
+ */
+export async function describe(ctx: Context, cluster: Cluster, settings: Settings): Promise<Described> {
+  const { clusterId } = await cluster.refresh(ctx);
+  const version = await versionOf(ctx, cluster);
+  const topics = coveredTopics(cluster, settings);
+  const names = topics.map(({ name }) => name);
+  const suspended = await suspendedTopics(ctx, cluster);
+  const configs = await configsOf(ctx, cluster, names);
+  const access = settings.acls ? await aclsOf(ctx, cluster) : { authorizer: 'left' as const, acls: [] };
+  const { groups, warnings } = await committedOffsets(ctx, cluster, settings, new Set(names));
+  const at = ctx.now();
+  const ends = await endsOf(ctx, cluster, topics);
+  const described = topics.map((topic): DescribedTopic => {
+    const before = suspended.get(topic.name);
+    const own = before ? { ...configs.get(topic.name), ...before } : (configs.get(topic.name) ?? {});
+    const set = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== null));
+    return {
+      ...topic,
+      configs: set,
+      isSuspended: before !== undefined,
+      isCompacted: isCompacted(set),
+      ends: ends.get(topic.name) ?? [],
+    };
+  });
+  const open = await transactionWarnings(ctx, cluster, described);
+  if (access.authorizer === 'denied') {
+    warnings.push('access control lists were not captured: the user may not Describe the cluster');
+  }
+  return { topics: described, groups, ...access, version, clusterId, at, warnings: [...warnings, ...open] };
+}
+
+async function committedOffsets(
+  ctx: Context,
+  cluster: Cluster,
+  settings: Settings,
+  topics: ReadonlySet<string>,
+): Promise<{ groups: { group: string; state: string; offsets: Offset[] }[]; warnings: string[] }> {
+  const all = await groupsOf(ctx, cluster);
+  const wanted = all.filter(({ group }) => group !== MARKER_GROUP && settings.coversGroup(group));
+  // Share groups and those of Connect's workers commit no offsets of topics.
+  const consumers = wanted.filter(({ protocol }) => protocol === '' || protocol === 'consumer');
+  const shared = wanted.filter(({ protocol }) => protocol === 'share').map(({ group }) => group);
+  const found = await mapBounded(consumers, ASKING, async ({ group, state }) => {
+    const offsets = await offsetsOfGroup(ctx, cluster, group);
+    return { group, state, offsets: offsets.filter(({ topic }) => topics.has(topic)) };
+  });
+  const warnings = shared.length === 0 ? [] : [`where share groups are is not captured: ${shared.join(', ')}`];
+  return { groups: found.filter(({ offsets }) => offsets.length > 0), warnings };
+}
+
+async function transactionWarnings(
+  ctx: Context,
+  cluster: Cluster,
+  topics: readonly DescribedTopic[],
+): Promise<string[]> {
+  const waiting = topics.flatMap(({ name, ends }) =>
+    ends.flatMap(({ stable, high }, partition) => (stable < high ? [{ topic: name, partition }] : [])),
+  );
+  const open = await openTransactions(ctx, cluster, waiting);
+  return open.map(({ producerId, topic, partition, from }) => {
+    return `${topic}/${partition}: a transaction of producer ${producerId} is open from offset ${from}: not captured from there`;
+  });
+}

@@ -1,0 +1,29 @@
+// Kafka: records as the brokers keep them, from the start of each partition up to its last stable offset.
+
+import type { Component, Driver } from '../../core/model.ts';
+import { capture } from './capture.ts';
+import { compare } from './compare.ts';
+import { liveInventory } from './inventory.ts';
+import { probe } from './probe.ts';
+import { ageing, restore } from './restore.ts';
+import { serverSpec } from './sandbox.ts';
+import { readSettings, retarget } from './settings.ts';
+
+export const kafkaDriver = {
+  kind: 'kafka',
+  open,
+  compare,
+  serverSpec,
+  retarget,
+} satisfies Driver;
+
+function open(input: unknown): Component {
+  const settings = readSettings(input);
+  return {
+    probe: (ctx) => probe(ctx, settings),
+    capture: (ctx, sink, previous) => capture(ctx, settings, sink, previous),
+    restore: (ctx, chain, options) => restore(ctx, settings, chain, options),
+    ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),
+    inventory: (ctx) => liveInventory(ctx, settings),
+  };
+}

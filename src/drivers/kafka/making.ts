@@ -1,0 +1,167 @@
+// Topics of a target: made, configured, removed.
+
+import { createAclsV3, createTopicsV7, deleteTopicsV6, initProducerIdV4 } from '@platformatic/kafka';
+import { Failure, messageOf } from '../../core/errors.ts';
+import type { Context } from '../../core/model.ts';
+import type { Cluster } from './cluster.ts';
+import type { Acl } from './facts.ts';
+import { nameOf, refuse, responseOf } from './refusals.ts';
+import type { Writer } from './sealing.ts';
+import type { ChosenTopic } from './selection.ts';
+import { alterConfigs, SUSPENDED, suspend } from './suspended.ts';
+
+const TOPICS_AT_ONCE = 50;
+const POLL_MS = 50;
+/** The broker that they are sent to hands on what the controller does. */
+const MAKING_MS = 30_000;
+
+/** Makes the topics, and suspends what would delete or rewrite what is about to come. Names what could not be set. */
+export async function makeTopics(
+  ctx: Context,
+  cluster: Cluster,
+  topics: readonly ChosenTopic[],
+): Promise<{ warnings: string[]; missing: string[] }> {
+  const warnings: string[] = [];
+  const missing: string[] = [];
+  const brokers = cluster.layout().brokers.size;
+  const known = new Map<string, ReadonlySet<string>>();
+  for (let at = 0; at < topics.length; at += TOPICS_AT_ONCE) {
+    const some = topics.slice(at, at + TOPICS_AT_ONCE);
+    for (const [name, configs] of await createTopics(ctx, cluster, some)) known.set(name, configs);
+  }
+  await untilThere(ctx, cluster, topics);
+  for (const { target, configs, replication_factor: replicas } of topics) {
+    if (replicas > brokers)
+      warnings.push(`topic ${target} has ${brokers} replicas instead of ${replicas}: no more brokers`);
+    const insync = Number(configs['min.insync.replicas'] ?? 1);
+    if (insync > Math.min(replicas, brokers)) {
+      warnings.push(`topic ${target} will take no records with acks=all: min.insync.replicas is ${insync}`);
+    }
+    const names = known.get(target) ?? new Set([...Object.keys(SUSPENDED), ...Object.keys(configs)]);
+    missing.push(...(await configure(ctx, cluster, { target, configs, names })));
+  }
+  return { warnings, missing };
+}
+
+async function createTopics(
+  ctx: Context,
+  cluster: Cluster,
+  topics: readonly ChosenTopic[],
+): Promise<[string, ReadonlySet<string>][]> {
+  const brokers = cluster.layout().brokers.size;
+  const wanted = topics.map(({ target, partitions, replication_factor: replicas }) => ({
+    name: target,
+    numPartitions: partitions.length,
+    replicationFactor: Math.min(replicas, brokers),
+    assignments: [],
+    configs: [],
+  }));
+  const said = await cluster.onController(ctx, 'CreateTopics', (connection) =>
+    responseOf(createTopicsV7.api.async(connection, wanted, MAKING_MS, false)),
+  );
+  return said.topics.flatMap(({ name, errorCode, errorMessage, configs }): [string, ReadonlySet<string>][] => {
+    // It was made, and the answer got lost.
+    if (nameOf(errorCode) !== 'TOPIC_ALREADY_EXISTS') refuse(errorCode, errorMessage ?? null);
+    return configs ? [[name, new Set(configs.map((config) => config.name))]] : [];
+  });
+}
+
+/** One that the brokers do not take must not keep the others from being set. */
+async function configure(
+  ctx: Context,
+  cluster: Cluster,
+  { target, configs, names }: { target: string; configs: ChosenTopic['configs']; names: ReadonlySet<string> },
+): Promise<string[]> {
+  const missing: string[] = [];
+  const known: [string, string | null][] = [];
+  for (const [name, value] of Object.entries(configs)) {
+    if (names.has(name)) known.push([name, value]);
+    else missing.push(`${name}=${value} of topic ${target}: these brokers have no such setting`);
+  }
+  const taken = await alterConfigs(ctx, cluster, target, Object.fromEntries(known)).then(
+    () => known,
+    async () => {
+      const each: [string, string | null][] = [];
+      for (const [name, value] of known) {
+        try {
+          await alterConfigs(ctx, cluster, target, { [name]: value });
+          each.push([name, value]);
+        } catch (error) {
+          missing.push(`${name}=${value} of topic ${target}: ${messageOf(error)}`);
+        }
+      }
+      return each;
+    },
+  );
+  await suspend(ctx, cluster, target, Object.fromEntries(taken), names);
+  return missing;
+}
+
+async function untilThere(ctx: Context, cluster: Cluster, topics: readonly ChosenTopic[]): Promise<void> {
+  await untilLayout(ctx, cluster, `topics to be made`, (there) =>
+    topics.every(({ target, partitions }) => {
+      const made = there.get(target)?.partitions ?? [];
+      return made.length === partitions.length && made.every(({ leader }) => leader >= 0);
+    }),
+  );
+}
+
+/** They are gone when this resolves; what is not there is no error. */
+export async function removeTopics(ctx: Context, cluster: Cluster, names: readonly string[]): Promise<void> {
+  if (names.length === 0) return;
+  const said = await cluster.onController(ctx, 'DeleteTopics', (connection) =>
+    responseOf(
+      deleteTopicsV6.api.async(
+        connection,
+        names.map((name) => ({ name })),
+        MAKING_MS,
+      ),
+    ),
+  );
+  for (const { errorCode, errorMessage } of said.responses) {
+    if (nameOf(errorCode) !== 'UNKNOWN_TOPIC_OR_PARTITION') refuse(errorCode, errorMessage ?? null);
+  }
+  await untilLayout(ctx, cluster, 'topics to be removed', (there) => !names.some((name) => there.has(name)));
+}
+
+async function untilLayout(
+  ctx: Context,
+  cluster: Cluster,
+  what: string,
+  isSo: (topics: ReadonlyMap<string, { partitions: readonly { leader: number }[] }>) => boolean,
+): Promise<void> {
+  const begun = ctx.monotonicMs();
+  while (!isSo((await cluster.refresh(ctx)).topics)) {
+    if (ctx.monotonicMs() - begun > Math.max(cluster.timeoutMs, MAKING_MS)) {
+      throw new Failure('timeout', `${cluster.where}: waited in vain for ${what}`);
+    }
+    await ctx.sleep(POLL_MS);
+  }
+}
+
+export async function writerOf(ctx: Context, cluster: Cluster): Promise<Writer> {
+  const said = await cluster.onAny(ctx, 'InitProducerId', (connection) =>
+    initProducerIdV4.api.async(connection, null, 0, -1n, -1),
+  );
+  return { producerId: said.producerId, epoch: said.producerEpoch };
+}
+
+/** Each that was refused, with the reason. */
+export async function createAcls(ctx: Context, cluster: Cluster, acls: readonly Acl[]): Promise<(string | null)[]> {
+  if (acls.length === 0) return [];
+  const wanted = acls.map((acl) => ({
+    resourceType: acl.resource_type,
+    resourceName: acl.resource_name,
+    resourcePatternType: acl.pattern_type,
+    principal: acl.principal,
+    host: acl.host,
+    operation: acl.operation,
+    permissionType: acl.permission,
+  }));
+  const said = await cluster.onController(ctx, 'CreateAcls', (connection) =>
+    responseOf(createAclsV3.api.async(connection, wanted as Parameters<typeof createAclsV3.createRequest>[0])),
+  );
+  return said.results.map(({ errorCode, errorMessage }) =>
+    errorCode === 0 ? null : (errorMessage ?? nameOf(errorCode)),
+  );
+}

@@ -1,0 +1,208 @@
+// A restore: topics are made anew, their records sent in order, and the offsets of groups committed where they belong
+// among the records as they are now numbered.
+
+import { Failure, isFailure, messageOf } from '../../core/errors.ts';
+import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import { mapBounded } from '../../core/parallel.ts';
+import { type Cluster, connect } from './cluster.ts';
+import { type ClusterFacts, factsOf, isCompacted } from './facts.ts';
+import { groupsOf } from './groups.ts';
+import { nameOfAcl } from './lines.ts';
+import { type Loaded, type LoadWork, loadPartition } from './load.ts';
+import { createAcls, makeTopics, removeTopics, writerOf } from './making.ts';
+import { partitionKey, type RangeIndex, rangesOf } from './ranges.ts';
+import { restoreOffsets } from './resume.ts';
+import { type Chosen, type ChosenTopic, chosenOf } from './selection.ts';
+import type { Settings } from './settings.ts';
+import { settle } from './suspended.ts';
+
+const PARTITIONS_AT_ONCE = 4;
+const IDLE = ['Empty', 'Dead', 'EMPTY', 'DEAD'];
+
+interface Work {
+  readonly cluster: Cluster;
+  readonly source: Source;
+  readonly facts: ClusterFacts;
+  readonly ranges: RangeIndex;
+  readonly chosen: Chosen;
+  readonly jobs: number;
+}
+
+export async function restore(
+  ctx: Context,
+  settings: Settings,
+  { base: source }: Chain,
+  options: RestoreOptions = {},
+): Promise<Restored> {
+  const facts = await factsOf(ctx, source);
+  const chosen = chosenOf(settings, facts, options);
+  await using cluster = await connect(ctx, settings);
+  const ranges = await rangesOf(ctx, source);
+  const work = { cluster, source, facts, ranges, chosen, jobs: options.jobs ?? PARTITIONS_AT_ONCE };
+  await refuseInUse(ctx, work, settings, options.replace ?? false);
+  const before = [...cluster.layout().topics.keys()];
+  const clashing = chosen.topics.filter(({ target }) => before.includes(target)).map(({ target }) => target);
+  await removeTopics(ctx, cluster, clashing);
+  const names = chosen.topics.map(({ target }) => target);
+  const removed = new Set(clashing);
+  try {
+    const { warnings, missing } = await makeTopics(ctx, cluster, chosen.topics);
+    const { loaded, bytes } = await load(ctx, work);
+    missing.push(...(await restoreOffsets(ctx, { ...work, settings, loaded })));
+    if (settings.acls) missing.push(...(await restoreAcls(ctx, work)));
+    warnings.push(...others(before, work, settings, options.replace ?? false));
+    const settleAll = async (c: Context): Promise<void> => {
+      await using again = await connect(c, settings);
+      await settle(c, again, names);
+    };
+    return { bytes, method: 'produce', warnings, missing, settle: settleAll };
+  } catch (error) {
+    await leaveNothing(ctx, settings, names, error, removed);
+    throw error;
+  }
+}
+
+/** Nothing is changed before this. */
+async function refuseInUse(
+  ctx: Context,
+  { cluster, chosen, facts }: Work,
+  settings: Settings,
+  replace: boolean,
+): Promise<void> {
+  const { topics } = cluster.layout();
+  const held = chosen.topics.filter(({ target }) => topics.has(target)).map(({ target }) => target);
+  if (held.length > 0 && !replace) {
+    throw new Failure('target-not-empty', `${cluster.where} has topics of these names: ${listed(held)}`, {
+      hint: 'restore under other names (--rename), into another cluster, or in place: restore --in-place',
+    });
+  }
+  const wanted = new Set(groupsIn(facts, chosen, settings).map(({ group }) => group));
+  const busy = (await groupsOf(ctx, cluster)).filter(({ group, state }) => wanted.has(group) && !IDLE.includes(state));
+  if (busy.length === 0) return;
+  throw new Failure('blocked', `${cluster.where}: groups have members: ${listed(busy.map(({ group }) => group))}`, {
+    hint: 'stop their consumers: offsets can be set for a group without members only',
+  });
+}
+
+/** Those that stand somewhere in the chosen topics. */
+function groupsIn({ groups }: ClusterFacts, { names }: Chosen, settings: Settings): ClusterFacts['groups'] {
+  return groups.filter(
+    ({ group, offsets }) => settings.coversGroup(group) && offsets.some(({ topic }) => names.has(topic)),
+  );
+}
+
+async function load(ctx: Context, work: Work): Promise<{ loaded: Map<string, Loaded>; bytes: number }> {
+  const { cluster, source, ranges, facts, chosen, jobs } = work;
+  const writer = await writerOf(ctx, cluster);
+  let bytes = 0;
+  const onBytes = (more: number): void => {
+    bytes += more;
+    ctx.progress({ task: 'kafka', phase: 'restore', bytes });
+  };
+  const loading: LoadWork = { cluster, source, writer, window: chosen.window, onBytes };
+  const offsets = facts.groups.flatMap((group) => group.offsets);
+  const committed = Map.groupBy(offsets, partitionKey);
+  const loaded = new Map<string, Loaded>();
+  const all = chosen.topics.flatMap(({ name, target, partitions }) =>
+    partitions.map(({ partition }) => ({ name, target, partition, key: partitionKey({ topic: name, partition }) })),
+  );
+  await mapBounded(all, jobs, async ({ target, partition, key }) => {
+    const wanted = (committed.get(key) ?? []).map(({ offset }) => offset);
+    const at = { topic: target, partition, offsets: wanted };
+    loaded.set(key, await loadPartition(ctx, loading, ranges.get(key) ?? [], at));
+  });
+  return { loaded, bytes };
+}
+
+async function restoreAcls(ctx: Context, { cluster, facts, chosen }: Work): Promise<string[]> {
+  const TOPIC = 2;
+  const LITERAL = 3;
+  const own = facts.acls.flatMap((acl) => {
+    const target = acl.resource_type === TOPIC && acl.pattern_type === LITERAL && chosen.names.get(acl.resource_name);
+    if (target) return [{ ...acl, resource_name: target }];
+    return chosen.isWhole ? [acl] : [];
+  });
+  const refused = await createAcls(ctx, cluster, own);
+  return refused.flatMap((reason, at) => {
+    const acl = own[at];
+    return reason === null || !acl ? [] : [`access: ${nameOfAcl(acl)}: ${reason}`];
+  });
+}
+
+/** What was there besides, and was not touched. */
+function others(before: readonly string[], { chosen, cluster }: Work, settings: Settings, replace: boolean): string[] {
+  if (!replace || !chosen.isWhole) return [];
+  const back = new Set(chosen.topics.map(({ target }) => target));
+  const internal = (name: string): boolean => cluster.layout().topics.get(name)?.isInternal ?? true;
+  const left = before.filter((name) => settings.covers(name) && !back.has(name) && !internal(name));
+  return left.length === 0 ? [] : [`topics that the point does not have were left as they are: ${listed(left)}`];
+}
+
+/** Half of the records look like all of them: topics that could not be filled are removed again. */
+async function leaveNothing(
+  ctx: Context,
+  settings: Settings,
+  names: readonly string[],
+  because: unknown,
+  replaced: ReadonlySet<string>,
+): Promise<void> {
+  try {
+    const alive = { ...ctx, signal: new AbortController().signal };
+    await using cluster = await connect(alive, settings);
+    const made = names.filter((name) => cluster.layout().topics.has(name));
+    await removeTopics(alive, cluster, made);
+    await settle(alive, cluster, []);
+  } catch (cause) {
+    const code = isFailure(because) ? because.code : 'unreachable';
+    throw new Failure(
+      code,
+      `${messageOf(because)}; topics that are half restored are still there (${messageOf(cause)})`,
+      {
+        cause: because,
+        hint: `delete them before the next try: ${listed(names)}`,
+      },
+    );
+  }
+  if (replaced.size === 0 || !isFailure(because)) return;
+  throw new Failure(because.code, `${because.message}; the topics that were to be replaced are gone`, {
+    cause: because,
+    hint: `restore again: ${listed([...replaced])}`,
+  });
+}
+
+/** What would delete or rewrite what comes back, in words. */
+export async function ageing(
+  ctx: Context,
+  settings: Settings,
+  { base: source }: Chain,
+  options: RestoreOptions = {},
+): Promise<string[]> {
+  const facts = await factsOf(ctx, source);
+  const chosen = chosenOf(settings, facts, options);
+  const found = chosen.topics.flatMap(ageingOf);
+  const plain = chosen.topics.filter(({ configs }) => configs['retention.ms'] === undefined).length;
+  if (plain > 0)
+    found.push(`${plain} topics keep records for as long as the brokers' own setting says: log.retention.ms`);
+  if (groupsIn(facts, chosen, settings).length > 0) {
+    found.push('offsets of groups without members pass away by the brokers’ offsets.retention.minutes: not suspended');
+  }
+  return found;
+}
+
+function ageingOf({ target, configs }: ChosenTopic): string[] {
+  const ms = configs['retention.ms'];
+  const bytes = configs['retention.bytes'];
+  return [
+    ...(ms && ms !== '-1' ? [`topic ${target} deletes records after ${ms} ms: retention.ms`] : []),
+    ...(bytes && bytes !== '-1' ? [`topic ${target} keeps ${bytes} bytes of each partition: retention.bytes`] : []),
+    ...(isCompacted(configs) ? [`topic ${target} keeps the last record of each key: cleanup.policy`] : []),
+    ...(configs['message.timestamp.type'] === 'LogAppendTime'
+      ? [`topic ${target} gives records the time at which they come: message.timestamp.type`]
+      : []),
+  ];
+}
+
+function listed(names: readonly string[]): string {
+  const shown = names.slice(0, 10).join(', ');
+  return names.length > 10 ? `${shown} and ${names.length - 10} more` : shown;
+}

@@ -1,0 +1,57 @@
+// What was seen of a cluster's records, and the facts about it that follow from it.
+
+import type { Described } from './describe.ts';
+import type { ClusterFacts, Committed } from './facts.ts';
+import { partitionKey, type Range } from './ranges.ts';
+
+type Digested = Pick<Range, 'records' | 'chain'>;
+
+/** What was seen of a partition's records. */
+export interface PartitionState<R extends Digested = Digested> {
+  readonly topic: string;
+  readonly partition: number;
+  /** What it was read in, in order. */
+  readonly ranges: readonly R[];
+  readonly records: number;
+  /** By committed offset. */
+  readonly positions: ReadonlyMap<number, number>;
+}
+
+export function committedIn(
+  { groups }: Described,
+  { topic, partition }: { topic: string; partition: number },
+): number[] {
+  const all = groups.flatMap(({ offsets }) => offsets);
+  return all.filter((each) => each.topic === topic && each.partition === partition).map(({ offset }) => offset);
+}
+
+/** As they are written to the point. */
+export function factsFrom(described: Described, states: readonly PartitionState[]): ClusterFacts {
+  const positions = new Map(states.map((state) => [partitionKey(state), state]));
+  const topics = described.topics.map(({ name, id, partitions, configs, ends }) => ({
+    name,
+    id,
+    replication_factor: Math.max(1, ...partitions.map(({ replicas }) => replicas)),
+    configs,
+    partitions: ends.map(({ start, stable }, partition) => ({ partition, start, end: stable })),
+  }));
+  const groups = described.groups.map(({ group, state, offsets }) => ({
+    group,
+    state,
+    offsets: offsets.flatMap((each): Committed[] => {
+      const at = positions.get(partitionKey(each));
+      if (!at) return []; // of a topic that is gone
+      const { topic, partition, offset, metadata } = each;
+      return [{ topic, partition, offset, metadata, position: at.positions.get(offset) ?? 0 }];
+    }),
+  }));
+  return {
+    format: 1,
+    cluster: described.clusterId,
+    version: described.version,
+    authorizer: described.authorizer,
+    acls: [...described.acls],
+    topics: topics as ClusterFacts['topics'],
+    groups: groups.filter(({ offsets }) => offsets.length > 0),
+  };
+}

@@ -1,0 +1,125 @@
+// Data for tests: a shop with records of every kind, some of them in transactions, and groups that have read some.
+
+import { Admin, type MessageToProduce, Producer } from '@platformatic/kafka';
+import { type Kafka, type KafkaName, startKafka } from '../../../test/servers/kafka.ts';
+import type { Context } from '../../core/model.ts';
+import { type Cluster, connect } from './cluster.ts';
+import { commitOffsets } from './groups.ts';
+import { readSettings } from './settings.ts';
+
+type Bytes = Buffer | null;
+type BinaryProducer = Producer<Bytes, Bytes, Buffer, Bytes>;
+type BinaryMessage = MessageToProduce<Bytes, Bytes, Buffer, Bytes>;
+
+export async function withAdmin<R>(brokers: string, work: (admin: Admin) => Promise<R>): Promise<R> {
+  const admin = new Admin({ clientId: 'test', bootstrapBrokers: [brokers] });
+  try {
+    return await work(admin);
+  } finally {
+    await admin.close();
+  }
+}
+
+export async function withProducer<R>(
+  brokers: string,
+  work: (producer: BinaryProducer) => Promise<R>,
+  transactionalId?: string,
+): Promise<R> {
+  const producer: BinaryProducer = new Producer<Bytes, Bytes, Buffer, Bytes>({
+    clientId: 'test',
+    bootstrapBrokers: [brokers],
+    autocreateTopics: false,
+    ...(transactionalId && { transactionalId, idempotent: true }),
+  });
+  try {
+    return await work(producer);
+  } finally {
+    await producer.close();
+  }
+}
+
+export async function onCluster<R>(ctx: Context, settings: object, work: (cluster: Cluster) => Promise<R>): Promise<R> {
+  await using cluster = await connect(ctx, readSettings(settings));
+  return await work(cluster);
+}
+
+/** Groups lose their offsets with the topics. */
+export async function removeEverything(brokers: string): Promise<void> {
+  await withAdmin(brokers, async (admin) => {
+    const topics = (await admin.listTopics()).filter((name) => !name.startsWith('__'));
+    if (topics.length > 0) await admin.deleteTopics({ topics });
+  });
+}
+
+export const TIME = Date.parse('2025-03-01T12:00:00Z');
+
+/** Records of partition `partition`, a second apart. */
+export function messages(topic: string, partition: number, count: number, from = 0): BinaryMessage[] {
+  return Array.from({ length: count }, (_, n) => ({
+    topic,
+    partition,
+    key: Buffer.from(`key ${from + n}`),
+    value: Buffer.from(`value ${from + n} of ${topic}`),
+    timestamp: BigInt(TIME + (from + n) * 1000),
+    headers: new Map([[Buffer.from('n'), Buffer.from(String(from + n))]]),
+  }));
+}
+
+export async function fill(ctx: Context, brokers: string): Promise<void> {
+  await withAdmin(brokers, async (admin) => {
+    const configs = [{ name: 'retention.ms', value: String(100 * 365 * 86_400_000) }];
+    await admin.createTopics({ topics: ['orders'], partitions: 3, replicas: 1, configs });
+    const anyTime = { name: 'message.timestamp.after.max.ms', value: '9223372036854775807' };
+    await admin.createTopics({ topics: ['odd', 'empty'], partitions: 1, replicas: 1, configs: [...configs, anyTime] });
+  });
+  await withProducer(brokers, async (producer) => {
+    await producer.send({ messages: [...messages('orders', 0, 40), ...messages('orders', 1, 25)] });
+    await producer.send({ messages: messages('orders', 0, 40, 40), compression: 'zstd' });
+    await producer.send({ messages: messages('orders', 0, 40, 80), compression: 'lz4' });
+    for (const message of oddMessages()) await producer.send({ messages: [message] });
+  });
+  await onCluster(ctx, { brokers }, async (cluster) => {
+    await commitOffsets(ctx, cluster, 'billing', [
+      { topic: 'orders', partition: 0, offset: 33, metadata: 'by hand' },
+      { topic: 'orders', partition: 1, offset: 25, metadata: '' },
+      { topic: 'empty', partition: 0, offset: 0, metadata: '' },
+    ]);
+  });
+}
+
+function oddMessages(): BinaryMessage[] {
+  const at = { topic: 'odd', partition: 0, timestamp: BigInt(TIME) };
+  const twice = [Buffer.from('twice'), Buffer.from('twice')].map((name, n): [Buffer, Bytes] => [
+    name,
+    Buffer.from([n]),
+  ]);
+  return [
+    { ...at, key: null, value: Buffer.from('no key') },
+    { ...at, key: Buffer.from('tombstone'), value: null },
+    { ...at, key: Buffer.alloc(0), value: Buffer.alloc(0) },
+    { ...at, key: Buffer.from([0, 255, 10]), value: Buffer.alloc(100_000, 'x') },
+    { ...at, key: Buffer.from('h'), value: Buffer.from('v'), headers: new Map([...twice, [Buffer.from('n'), null]]) },
+    { ...at, key: Buffer.from('later'), value: Buffer.from('1'), timestamp: BigInt(TIME + 86_400_000) },
+    { ...at, key: Buffer.from('before 1970'), value: Buffer.from('2'), timestamp: 0n },
+    { ...at, key: Buffer.from('microseconds'), value: Buffer.from('3'), timestamp: BigInt(TIME) * 1000n },
+  ];
+}
+
+/** One server of each version for all tests of a file: what was captured from one comes back in the other. */
+export interface SharedServers extends AsyncDisposable {
+  server(name: KafkaName): Promise<Kafka>;
+}
+
+export function sharedServers(): SharedServers {
+  const started = new Map<KafkaName, Promise<Kafka>>();
+  return {
+    server(name) {
+      const there = started.get(name) ?? startKafka(name);
+      started.set(name, there);
+      return there;
+    },
+    async [Symbol.asyncDispose]() {
+      for (const each of started.values()) await (await each)[Symbol.asyncDispose]();
+    },
+  };
+}
