@@ -20,6 +20,8 @@ export interface Zookeeper extends Server {
   readonly dir: string;
   /** For Java: the server and its own tools. */
   readonly classPath: string;
+  /** Where the jars lie. */
+  readonly lib: string;
 }
 
 export async function startZookeeper(options: ZookeeperOptions = {}): Promise<Zookeeper> {
@@ -37,7 +39,7 @@ export async function startZookeeper(options: ZookeeperOptions = {}): Promise<Zo
     const server = await startServer({ program: 'java', args }, () => answers(port));
     return {
       ...server,
-      ...{ port, hosts: `${host}:${port}`, dir, classPath },
+      ...{ port, hosts: `${host}:${port}`, dir, classPath, lib },
       get pid() {
         return server.pid;
       },

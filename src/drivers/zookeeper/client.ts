@@ -18,6 +18,8 @@ export interface Client extends AsyncDisposable {
   /** 'zookeeper at host:port', for messages. */
   readonly where: string;
   readonly host: Host;
+  /** The last change that the server had made when it gave its latest answer. */
+  zxid(): bigint;
   /** Requests are sent in the order of the calls; a refusal is returned. */
   ask(op: Op, body: Buffer): Promise<Reply>;
   /** Throws what the server refuses. */
@@ -84,6 +86,7 @@ function sessionOn(
   let broken: Failure | null = null;
   let greeted: PromiseWithResolvers<Buffer> | null = null;
   let onChange: OnChange | null = null;
+  let latest = 0n;
   let pinging: NodeJS.Timeout | undefined;
 
   function end(failure: Failure): void {
@@ -110,6 +113,7 @@ function sessionOn(
     const [id, zxid, error] = [body.int(), body.long(), body.int()];
     if (id === XID_PING) return;
     if (id !== XID_EVENT) {
+      latest = zxid;
       queue.answer(id, { zxid, error, body }, frame.length);
       return;
     }
@@ -126,6 +130,7 @@ function sessionOn(
   const client: Client = {
     where,
     host,
+    zxid: () => latest,
     ask,
     async call(op, path, body) {
       const reply = await ask(op, body);

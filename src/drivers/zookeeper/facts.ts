@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import { type Client, connect } from './client.ts';
+import { type Client, connect, refusal } from './client.ts';
 import { REFUSED, request } from './protocol.ts';
 import type { Host, Settings } from './settings.ts';
 import { open } from './wire.ts';
@@ -54,4 +54,5 @@ export async function needRoot(ctx: Context, settings: Settings): Promise<void> 
       hint: 'see root and the chroot in hosts of the component',
     });
   }
+  if (error !== 0) throw refusal(client.where, 'exists', settings.root, error);
 }

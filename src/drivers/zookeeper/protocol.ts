@@ -105,14 +105,17 @@ export function readAcl(reader: JuteReader): Acl[] {
   return reader.list(() => ({ perms: reader.int(), scheme: reader.text(), id: reader.text() }));
 }
 
+const FLAGS = { persistent: 0, ephemeral: 1, sequential: 2 } as const;
+export type NodeKind = keyof typeof FLAGS;
+
 export const request = {
   path: (path: string): Buffer => juteWriter().text(path).done(),
   /** Reads of a znode; without a watch of the old kind. */
   read: (path: string): Buffer => juteWriter().text(path).bool(false).done(),
-  create(path: string, data: Uint8Array | null, acl: readonly Acl[], kind: 'persistent' | 'ephemeral' = 'persistent') {
+  create(path: string, data: Uint8Array | null, acl: readonly Acl[], kind: NodeKind = 'persistent'): Buffer {
     const writer = juteWriter().text(path).bytes(data);
     putAcl(writer, acl);
-    return writer.int(kind === 'ephemeral' ? 1 : 0).done();
+    return writer.int(FLAGS[kind]).done();
   },
   setData: (path: string, data: Uint8Array | null): Buffer => juteWriter().text(path).bytes(data).int(-1).done(),
   setAcl(path: string, acl: readonly Acl[]): Buffer {
@@ -124,7 +127,7 @@ export const request = {
   auth: (scheme: string, secret: string): Buffer => juteWriter().int(0).text(scheme).bytes(Buffer.from(secret)).done(),
   /** Of a znode and everything below it, until the session ends. */
   addWatch: (path: string): Buffer => juteWriter().text(path).int(1).done(),
-  multi(steps: readonly { readonly op: 'create' | 'delete'; readonly body: Buffer }[]): Buffer {
+  multi(steps: readonly { readonly op: 'create' | 'delete' | 'setData'; readonly body: Buffer }[]): Buffer {
     const parts = steps.flatMap(({ op, body }) => [juteWriter().int(OP[op]).bool(false).int(-1).done(), body]);
     return Buffer.concat([...parts, juteWriter().int(-1).bool(true).int(-1).done()]);
   },

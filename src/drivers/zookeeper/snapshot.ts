@@ -107,7 +107,7 @@ async function settle(ctx: Context, work: Work): Promise<{ zxid: bigint; unsettl
       const found = await Promise.all(some.map((path) => readNode(reader, path)));
       for (const [i, path] of some.entries()) again.set(path, found[i]?.entry ?? null);
     }
-    const zxid = await zxidNow(reader.client, reader.root);
+    const zxid = paths.length > 0 ? reader.client.zxid() : await zxidNow(reader.client, reader.root);
     if (changed.size === 0 || round === ROUNDS_MAX) return { zxid, unsettled: [...changed] };
   }
 }

@@ -2,7 +2,7 @@
 
 import type { Context } from '../../core/model.ts';
 import { type Client, connect } from './client.ts';
-import { type Acl, OPEN_ACL, request } from './protocol.ts';
+import { type Acl, type NodeKind, OPEN_ACL, request } from './protocol.ts';
 import { readSettings } from './settings.ts';
 
 export async function openClient(ctx: Context, settings: object): Promise<Client> {
@@ -12,7 +12,7 @@ export async function openClient(ctx: Context, settings: object): Promise<Client
 export interface Making {
   readonly data?: Buffer | string | null;
   readonly acl?: readonly Acl[];
-  readonly kind?: 'persistent' | 'ephemeral';
+  readonly kind?: NodeKind;
 }
 
 export async function make(client: Client, path: string, { data = '', acl = OPEN_ACL, kind }: Making = {}) {
@@ -45,7 +45,7 @@ export async function fill(client: Client, root: string): Promise<void> {
   for (let n = 0; n < 3; n++) await remove(client, `${root}/queue/item-${n}`);
 }
 
-async function remove(client: Client, path: string): Promise<void> {
+export async function remove(client: Client, path: string): Promise<void> {
   await client.call('delete', path, request.delete(path));
 }
 

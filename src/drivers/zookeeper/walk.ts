@@ -3,7 +3,7 @@
 import type { Context } from '../../core/model.ts';
 import { type Client, refusal } from './client.ts';
 import { type Content, compareKeys, type Entry, isWithin, orderKey, wholeContent } from './entries.ts';
-import { counterOf, type Op, REFUSED, readAcl, readStat, request, type Stat } from './protocol.ts';
+import { counterOf, type Op, REFUSED, readAcl, readStat, request } from './protocol.ts';
 import type { Reply } from './queue.ts';
 import { joined } from './settings.ts';
 
@@ -19,6 +19,10 @@ export interface Reader {
 }
 interface Found {
   readonly entry: Entry;
+  readonly hasChildren: boolean;
+}
+interface Parent {
+  readonly entry: Entry;
   /** In order. */
   readonly children: readonly string[];
 }
@@ -32,7 +36,7 @@ export async function* walk(ctx: Context, reader: Reader, path = '/'): AsyncGene
 async function* together(ctx: Context, reader: Reader, paths: readonly string[]): AsyncGenerator<Entry> {
   ctx.signal.throwIfAborted();
   const found = (await Promise.all(paths.map((path) => readFound(reader, path)))).filter((each) => each !== null);
-  let group: Found[] = [];
+  let group: Parent[] = [];
   let children = 0;
   for (const each of found) {
     if (group.length > 0 && children + each.children.length > TOGETHER) {
@@ -47,7 +51,7 @@ async function* together(ctx: Context, reader: Reader, paths: readonly string[])
 }
 
 /** Each of the group, with what is below it behind it. All their children are read together. */
-async function* withBelow(ctx: Context, reader: Reader, group: readonly Found[]): AsyncGenerator<Entry> {
+async function* withBelow(ctx: Context, reader: Reader, group: readonly Parent[]): AsyncGenerator<Entry> {
   const children = group.flatMap((each) => each.children);
   const below = inTurns(ctx, reader, children);
   let next = children.length > 0 ? await below.next() : null;
@@ -64,15 +68,14 @@ async function* inTurns(ctx: Context, reader: Reader, paths: readonly string[]):
   for (let at = 0; at < paths.length; at += TOGETHER) yield* together(ctx, reader, paths.slice(at, at + TOGETHER));
 }
 
-async function readFound(reader: Reader, path: string): Promise<Found | null> {
-  const node = await readNode(reader, path);
-  if (node === null) return null;
-  const { entry, stat } = node;
-  return { entry, children: stat.children > 0 && entry.type === 'znode' ? await childrenOf(reader, path) : [] };
+async function readFound(reader: Reader, path: string): Promise<Parent | null> {
+  const found = await readNode(reader, path);
+  if (found === null) return null;
+  return { entry: found.entry, children: found.hasChildren ? await childrenOf(reader, path) : [] };
 }
 
 /** Null when it is not there. */
-export async function readNode(reader: Reader, path: string): Promise<{ entry: Entry; stat: Stat } | null> {
+export async function readNode(reader: Reader, path: string): Promise<Found | null> {
   const { client, root } = reader;
   const full = joined(root, path);
   const [got, rights] = await Promise.all([
@@ -89,21 +92,23 @@ export async function readNode(reader: Reader, path: string): Promise<{ entry: E
   // The ACL of another version than the data's stat tells: that is found when versions are looked at again.
   const common = { path, counter: counterOf(stat), version: stat.version, aversion: stat.aversion };
   const entry = { ...common, acl, modifiedMs: stat.modifiedMs };
-  if (stat.owner !== 0n) return { entry: { ...entry, type: 'ephemeral', content: null }, stat };
+  if (stat.owner !== 0n) return { entry: { ...entry, type: 'ephemeral', content: null }, hasChildren: false };
   const content = data === null ? null : await reader.take(wholeContent(data));
-  return { entry: { ...entry, type: 'znode', content }, stat };
+  return { entry: { ...entry, type: 'znode', content }, hasChildren: stat.children > 0 };
 }
 
-/** That it is there is told to everybody. */
-async function deniedNode({ client, root }: Reader, path: string): Promise<{ entry: Entry; stat: Stat } | null> {
+/** Newer servers tell nothing of a znode that may not be read, older ones how it stands. */
+async function deniedNode({ client, root }: Reader, path: string): Promise<Found | null> {
   const full = joined(root, path);
   const reply = await client.ask('exists', request.read(full));
   if (reply.error === REFUSED.noNode) return null;
+  const unknown = { path, content: null, acl: [], counter: 0, version: 0, aversion: 0, modifiedMs: 0 };
+  if (reply.error === REFUSED.noAuth) return { entry: { ...unknown, type: 'denied' }, hasChildren: false };
   accept(client, 'exists', full, reply);
   const stat = readStat(reply.body);
   const { version, aversion, modifiedMs } = stat;
-  const entry = { path, content: null, acl: [], counter: counterOf(stat), version, aversion, modifiedMs };
-  return { entry: { ...entry, type: stat.owner === 0n ? 'denied' : 'ephemeral' }, stat };
+  const entry = { ...unknown, counter: counterOf(stat), version, aversion, modifiedMs };
+  return { entry: { ...entry, type: stat.owner === 0n ? 'denied' : 'ephemeral' }, hasChildren: false };
 }
 
 async function childrenOf({ client, root }: Reader, path: string): Promise<string[]> {
