@@ -137,7 +137,7 @@ function go(module: string, program: string): Source {
   };
 }
 
-/** Artifacts ('group:artifact:version') with all that they need, as `lib/*.jar`; `path` is what `build` makes of them. */
+/** Artifacts ('group:artifact:version') with all that they need in `lib`. `path` is what `build` makes of them. */
 function maven(
   name: string,
   artifacts: readonly string[],

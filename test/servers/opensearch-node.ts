@@ -77,7 +77,7 @@ export async function buildNode(release: NodeRelease, dir: string): Promise<void
 }
 
 /** Of a JDK. Looked for where JAVA_HOME says, beside the java of PATH, and where distributions put them. */
-export function javaHome(major: number): string {
+function javaHome(major: number): string {
   const parent = '/usr/lib/jvm';
   const installed = existsSync(parent) ? readdirSync(parent).map((name) => join(parent, name)) : [];
   const inPath = (process.env.PATH ?? '').split(delimiter).map((dir) => join(dir, 'java'));

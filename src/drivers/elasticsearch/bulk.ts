@@ -7,7 +7,7 @@ import type { Bytes, Context } from '../../core/model.ts';
 import { type Client, parsed, type Reply } from './client.ts';
 
 const LINE_FEED = 10;
-export const BATCH_BYTES = 4 * 1024 * 1024;
+const BATCH_BYTES = 4 * 1024 * 1024;
 /** Of one document with its line before it: servers take requests of 100 MB. */
 const DOCUMENT_BYTES_MAX = 256 * 1024 * 1024;
 const AGAIN_MAX = 12;

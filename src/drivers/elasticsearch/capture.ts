@@ -47,10 +47,7 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
     },
   );
   refuseUnreadable(client.where, found);
-  await putJson(ctx, sink, [
-    [STREAMS_PART, found.streams],
-    ...found.definitions.map((each): [string, unknown] => [definitionPart(each), each.body]),
-  ]);
+  await putJson(ctx, sink, [[STREAMS_PART, found.streams], ...definitionParts(found)]);
   await sink.put(ctx, INDICES_PART, batched(textsOf(found.entries)));
   await putInventory(ctx, sink, inventoryLines(found.entries, found.streams, found.definitions));
   const at = found.at.toISOString();
@@ -127,7 +124,11 @@ async function storeSlice(
   return parts;
 }
 
-async function putJson(ctx: Context, sink: Sink, parts: readonly (readonly [string, unknown])[]): Promise<void> {
+export function definitionParts({ definitions }: Pick<Survey, 'definitions'>): [string, unknown][] {
+  return definitions.map((each) => [definitionPart(each), each.body]);
+}
+
+export async function putJson(ctx: Context, sink: Sink, parts: readonly (readonly [string, unknown])[]): Promise<void> {
   const wholes = parts.map(([name, value]): WholePart => {
     const whole = Buffer.from(JSON.stringify(value));
     return { name, whole, sha256: hash('sha256', whole) };

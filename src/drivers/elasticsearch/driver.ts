@@ -1,13 +1,14 @@
 // Elasticsearch and OpenSearch: documents and definitions exported into our stores, or snapshots by the cluster itself.
 
-import type { Component, Driver } from '../../core/model.ts';
+import type { Chain, Component, Context, Driver, Restored, RestoreOptions } from '../../core/model.ts';
 import { ageing } from './ageing.ts';
 import { capture, liveInventory } from './capture.ts';
 import { compare } from './compare.ts';
 import { measure, probe } from './probe.ts';
 import { restore } from './restore.ts';
 import { serverSpec } from './sandbox.ts';
-import { readSettings, retarget } from './settings.ts';
+import { readSettings, retarget, type Settings } from './settings.ts';
+import { captureSnapshot, checkSnapshot, releaseSnapshot, restoreSnapshot, SNAPSHOT_PART } from './snapshot.ts';
 
 export const elasticsearchDriver = { kind: 'elasticsearch', open, compare, serverSpec, retarget } satisfies Driver;
 
@@ -15,10 +16,26 @@ function open(input: unknown): Component {
   const settings = readSettings(input);
   return {
     probe: (ctx) => probe(ctx, settings),
-    capture: (ctx, sink, previous) => capture(ctx, settings, sink, previous),
-    restore: (ctx, chain, options) => restore(ctx, settings, chain, options),
+    capture: (ctx, sink, previous) =>
+      settings.method === 'snapshot' ? captureSnapshot(ctx, settings, sink) : capture(ctx, settings, sink, previous),
+    restore: (ctx, chain, options) => back(ctx, settings, chain, options),
     inventory: (ctx) => liveInventory(ctx, settings),
     ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),
+    check: (ctx, external) => checkSnapshot(ctx, settings, external),
+    release: (ctx, external) => releaseSnapshot(ctx, settings, external),
     measure: (ctx, query) => measure(ctx, settings, query),
   };
+}
+
+/** A point says itself how it was made, whatever the settings say now. */
+async function back(
+  ctx: Context,
+  settings: Settings,
+  chain: Chain,
+  options: RestoreOptions | undefined,
+): Promise<Restored> {
+  for await (const { name } of chain.base.parts(ctx, SNAPSHOT_PART)) {
+    if (name === SNAPSHOT_PART) return await restoreSnapshot(ctx, settings, chain, options);
+  }
+  return await restore(ctx, settings, chain, options);
 }

@@ -78,7 +78,7 @@ export async function survey(ctx: Context, session: Session, purpose: Purpose): 
   const slices = gate(SLICES_PARALLEL);
   const entries = await mapBounded(helds, INDICES_PARALLEL, async (held) => {
     return await unlessDeleted(ctx, session, held.entry, async () => {
-      if (purpose.countsOnly) return await countDocuments(ctx, client, held.entry);
+      if (purpose.countsOnly) return await countDocuments(ctx, client, held);
       await using reading = new AsyncDisposableStack();
       const moment = await momentOf(ctx, session, held, (own) => {
         late.push(held.index.name);
@@ -88,6 +88,11 @@ export async function survey(ctx: Context, session: Session, purpose: Purpose): 
     });
   });
   return { entries: entries.toSorted(byName), streams, definitions, at: new Date(at), late, others };
+}
+
+/** Documents are counted only; with the states that tell whether anything was written since. */
+export async function countSurvey(ctx: Context, session: Session): Promise<Survey> {
+  return await survey(ctx, session, { countsOnly: true, documents: async () => [] });
 }
 
 /** Settings and mappings, and the moment that documents are read as of. */
@@ -138,12 +143,12 @@ async function momentOf(
   return late(await openMoment(ctx, client, server, { index: index.name, resultWindow }));
 }
 
-async function countDocuments(ctx: Context, client: Client, entry: IndexEntry): Promise<IndexEntry> {
+async function countDocuments(ctx: Context, client: Client, { entry, before }: Held): Promise<IndexEntry> {
   if (entry.state !== 'open') return entry;
   const path = `/${encodeURIComponent(entry.name)}/_count`;
   const schema = z.object({ count: z.number().int(), _shards: z.object({ failed: z.number() }) });
   const { count, _shards: shards } = await client.ask(ctx, `counting ${entry.name}`, { method: 'GET', path }, schema);
-  return shards.failed > 0 ? entry : { ...entry, documents: count };
+  return shards.failed > 0 ? entry : { ...entry, documents: count, unchanged: before };
 }
 
 async function readDocuments(

@@ -29,7 +29,7 @@ export function sharedCluster(name: OpenSearchName, options?: OpenSearchOptions)
   };
 }
 
-export function clusterOf(server: OpenSearch): Cluster {
+function clusterOf(server: OpenSearch): Cluster {
   async function send(method: string, path: string, body: string | undefined, type: string): Promise<unknown> {
     const init = { method, ...(body !== undefined && { body, headers: { 'content-type': type } }) };
     const reply = await fetch(server.url + path, init);
@@ -67,7 +67,7 @@ export async function emptied(cluster: Cluster): Promise<Cluster> {
   return cluster;
 }
 
-export const ODD_IDS: readonly string[] = ['quote"\\', 'schlüssel 日本', '\u0001\t', '😀', '/../x', 'r}]{[', ' '];
+const ODD_IDS: readonly string[] = ['quote"\\', 'schlüssel 日本', '\u0001\t', '😀', '/../x', 'r}]{[', ' '];
 
 /** Two shards with routing and versions, nested and odd documents, aliases, templates, a pipeline, a data stream. */
 export async function fill(cluster: Cluster): Promise<void> {

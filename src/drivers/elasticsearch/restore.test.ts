@@ -1,0 +1,176 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { missing } from '../../../test/servers/need.ts';
+import { inventoryOf } from '../../core/inventory.ts';
+import type { Finding, Sink, Source } from '../../core/model.ts';
+import { liveContext, memoryParts } from '../../core/testing.ts';
+import { elasticsearchDriver } from './driver.ts';
+import { type Cluster, emptied, fill, sharedCluster } from './testing.ts';
+
+const name = 'opensearch-2';
+const skip = await missing(name);
+const started = sharedCluster(name);
+const { open, compare } = elasticsearchDriver;
+const ctx = liveContext();
+
+async function filled(): Promise<Cluster> {
+  const cluster = await emptied(await started());
+  await fill(cluster);
+  return cluster;
+}
+
+async function captured(cluster: Cluster, wrap: (sink: Sink) => Sink = (sink) => sink) {
+  const { sink, source } = memoryParts();
+  const capture = await open({ url: cluster.url }).capture(ctx, wrap(sink));
+  return { source, capture };
+}
+
+async function findings(cluster: Cluster, source: Source): Promise<Finding[]> {
+  const now = await open({ url: cluster.url }).inventory(ctx);
+  return (await Array.fromAsync(compare(ctx, inventoryOf(source), now))).filter(({ verdict }) => verdict !== 'pass');
+}
+
+async function count(cluster: Cluster, index: string): Promise<unknown> {
+  return (await cluster.ask('GET', `/${index}/_count`)).count;
+}
+
+test('what collides is told before anything is touched: index, alias, data stream, template', { skip }, async () => {
+  const cluster = await filled();
+  const { source } = await captured(cluster);
+  const component = open({ url: cluster.url });
+  const before = await cluster.ask(
+    'GET',
+    '/_cat/indices?format=json&h=index,uuid,docs.count&s=index&expand_wildcards=all',
+  );
+  const refused = async (index: string, message: RegExp, rename = {}): Promise<void> => {
+    const options = { select: { indices: [index] }, rename };
+    await assert.rejects(component.restore(ctx, { base: source }, options), { code: 'target-not-empty', message });
+  };
+  await refused('products', /index products/);
+  await refused('logs-*', /index logs-shop/);
+  await refused('products', /alias cheap/, { products: 'cheap' });
+  await refused('products', /index empty/, { products: 'empty' });
+  await emptied(cluster);
+  await cluster.ask('PUT', '/_template/old', { index_patterns: ['other-*'] });
+  await assert.rejects(component.restore(ctx, { base: source }), { message: /another template old/ });
+  await cluster.ask('PUT', '/cheap');
+  await refused('products', /index cheap, which is an alias in the point/);
+  await assert.rejects(component.restore(ctx, { base: source }), { code: 'target-not-empty' });
+  assert.ok(Array.isArray(before));
+  assert.equal(await count(cluster, 'cheap'), 0);
+});
+
+test('an index comes back under another name, and its aliases move to it in one step when told to', {
+  skip,
+}, async () => {
+  const cluster = await filled();
+  const { source } = await captured(cluster);
+  const component = open({ url: cluster.url });
+  const options = { select: { indices: ['products'] }, rename: { products: 'products-2' } };
+  const beside = await component.restore(ctx, { base: source }, options);
+  assert.deepEqual(await holders(cluster, 'catalogue'), ['products']);
+  assert.match(beside.warnings.join(), /alias catalogue stays at products/);
+  assert.equal(await count(cluster, 'products-2'), await count(cluster, 'products'));
+  await cluster.ask('DELETE', '/products-2');
+  await cluster.bulk('/products', [{ index: { _id: 'p1' } }, { name: 'spoilt' }]);
+  await component.restore(ctx, { base: source }, { ...options, replace: true });
+  assert.deepEqual(await holders(cluster, 'catalogue'), ['products-2']);
+  assert.deepEqual(await holders(cluster, 'cheap'), ['products-2']);
+  const { _source } = (await cluster.ask('GET', '/products/_doc/p1')) as { _source: { name: string } };
+  assert.equal(_source.name, 'spoilt', 'the old index stays as it was');
+});
+
+test('a closed, a red and a deleted index are named, in the capture, in the comparison and when it comes back', {
+  skip,
+}, async () => {
+  const cluster = await filled();
+  await cluster.ask('PUT', '/shut');
+  await cluster.ask('POST', '/shut/_close');
+  await cluster.ask('PUT', '/lost?wait_for_active_shards=0', {
+    settings: { 'index.routing.allocation.require.x': 'y' },
+  });
+  await cluster.ask('PUT', '/short-lived', { settings: { number_of_shards: 1 } });
+  await cluster.bulk('/short-lived', [{ index: {} }, { a: 1 }]);
+  const { source, capture } = await captured(cluster, (sink) => ({
+    ...sink,
+    async put(c, part, body, meta) {
+      const done = await sink.put(c, part, body, meta);
+      if (part === 'indices/short-lived/index.json') await cluster.ask('DELETE', '/short-lived');
+      return done;
+    },
+  }));
+  const warned = capture.warnings.join('; ');
+  assert.match(warned, /shut: closed/);
+  assert.match(warned, /lost: red/);
+  assert.match(warned, /short-lived: deleted while it was captured/);
+  await emptied(cluster);
+  const restored = await open({ url: cluster.url }).restore(ctx, { base: source });
+  assert.match(restored.missing?.join('; ') ?? '', /index short-lived: it was deleted/);
+  assert.match(restored.missing?.join('; ') ?? '', /documents of lost: .*red/);
+  assert.match(restored.missing?.join('; ') ?? '', /documents of shut: .*closed/);
+  const found = await findings(cluster, source);
+  for (const index of ['shut', 'lost', 'short-lived']) {
+    assert.equal(found.find(({ check }) => check.startsWith(`index ${index} `))?.verdict, 'unknown');
+  }
+});
+
+test('an index that has not changed is kept unread, and one that has is read', { skip }, async () => {
+  const cluster = await filled();
+  const { source } = await captured(cluster);
+  const next = memoryParts('it', '2026-01-02-000000');
+  const kept: string[] = [];
+  const put: string[] = [];
+  const sink: Sink = {
+    ...next.sink,
+    async keep(c, part, from, meta) {
+      kept.push(part);
+      return await next.sink.put(c, part, source.get(c, from.name), meta);
+    },
+    async put(c, part, body, meta) {
+      put.push(part);
+      return await next.sink.put(c, part, body, meta);
+    },
+  };
+  await cluster.bulk('/products', [{ index: { _id: 'p9' } }, { name: 'changed' }]);
+  await open({ url: cluster.url }).capture(ctx, sink, source);
+  assert.ok(kept.some((part) => part.includes('.ds-logs-shop')));
+  assert.ok(!kept.some((part) => part.startsWith('indices/products/')));
+  assert.ok(put.some((part) => part.startsWith('indices/products/documents')));
+  assert.deepEqual(await findings(cluster, next.source), []);
+});
+
+test('ingest pipelines change no document that comes back, and work again afterwards', { skip }, async () => {
+  const cluster = await filled();
+  await cluster.ask('PUT', '/_ingest/pipeline/spoil', { processors: [{ set: { field: 'name', value: 'spoilt' } }] });
+  await cluster.ask('PUT', '/empty/_settings', { 'index.final_pipeline': 'spoil', 'index.default_pipeline': 'spoil' });
+  await cluster.bulk('/empty', [{ index: { _id: 'a' } }, { name: 'was spoilt' }]);
+  const { source } = await captured(cluster);
+  await emptied(cluster);
+  await open({ url: cluster.url }).restore(ctx, { base: source });
+  assert.deepEqual(await findings(cluster, source), []);
+});
+
+test('documents and settings that the target refuses are named, and the rest comes back', { skip }, async () => {
+  const cluster = await filled();
+  const { source } = await captured(cluster);
+  await emptied(cluster);
+  const other: Source = {
+    ...source,
+    async *get(c, part, range) {
+      if (part !== 'indices/products/index.json') return yield* source.get(c, part, range);
+      const text = Buffer.concat(await Array.fromAsync(source.get(c, part))).toString();
+      const body = JSON.parse(text) as { settings: Record<string, unknown>; mappings: { properties: object } };
+      Object.assign(body.settings, { 'index.no_such_plugin': '1' });
+      Object.assign(body.mappings.properties, { name: { type: 'date' } });
+      yield Buffer.from(JSON.stringify(body));
+    },
+  };
+  const { missing: lacking = [] } = await open({ url: cluster.url }).restore(ctx, { base: other });
+  assert.match(lacking.join('; '), /setting index.no_such_plugin of products/);
+  assert.match(lacking.join('; '), /\d+ documents of products: .*failed to parse field \[name\]/);
+  assert.equal(await count(cluster, 'logs-shop'), 40);
+});
+
+async function holders(cluster: Cluster, alias: string): Promise<string[]> {
+  return Object.keys(await cluster.ask('GET', `/_alias/${alias}`));
+}

@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { missing } from '../../../test/servers/need.ts';
+import { inventoryOf } from '../../core/inventory.ts';
+import type { Capture, Source } from '../../core/model.ts';
+import { liveContext, memoryParts } from '../../core/testing.ts';
+import { worst } from '../../core/verdict.ts';
+import { elasticsearchDriver } from './driver.ts';
+import { type Cluster, emptied, fill, sharedCluster } from './testing.ts';
+
+const name = 'opensearch-2';
+const skip = await missing(name);
+const started = sharedCluster(name);
+const { open, compare } = elasticsearchDriver;
+const ctx = liveContext();
+
+async function filled(): Promise<Cluster> {
+  const cluster = await emptied(await started());
+  await fill(cluster);
+  return cluster;
+}
+
+function settingsOf({ url, server }: Cluster, more: object = {}): object {
+  const settings = { location: server.repositories, secret_key: 'canary-of-the-key' };
+  return { url, method: 'snapshot', repository: { name: 'it', type: 'fs', settings }, ...more };
+}
+
+async function captured(settings: object): Promise<{ source: Source; capture: Capture }> {
+  const { sink, source } = memoryParts();
+  const capture = await open(settings).capture(ctx, sink);
+  assert.ok(capture.external);
+  return { source, capture };
+}
+
+test('a snapshot of the cluster is named in the point, comes back whole, and is gone when it is released', {
+  skip,
+}, async () => {
+  const cluster = await filled();
+  const component = open(settingsOf(cluster));
+  const { source, capture } = await captured(settingsOf(cluster));
+  const { external = null } = capture;
+  assert.ok(component.check && component.release);
+  assert.ok(!JSON.stringify([capture, await Array.fromAsync(source.get(ctx, 'snapshot.json'))]).includes('canary'));
+  assert.deepEqual(
+    (await Array.fromAsync(component.check(ctx, external))).map(({ verdict }) => verdict),
+    ['pass'],
+  );
+  const before = await cluster.ask('GET', '/products/_search?q=_id:versioned&version=true');
+  await emptied(cluster);
+  await component.restore(ctx, { base: source });
+  const after = await cluster.ask('GET', '/products/_search?q=_id:versioned&version=true');
+  assert.deepEqual(hits(after), hits(before));
+  assert.deepEqual((await cluster.ask('GET', '/logs-shop/_count')).count, 40);
+  const findings = await Array.fromAsync(
+    compare(ctx, inventoryOf(source), await open({ ...settingsOf(cluster), inventory: 'counts' }).inventory(ctx)),
+  );
+  assert.equal(worst(findings.map(({ verdict }) => verdict)), 'unknown', JSON.stringify(findings));
+  assert.match(findings.find(({ check }) => check.includes('index products'))?.detail ?? '', /counted/);
+  await component.release(ctx, external);
+  await component.release(ctx, external);
+  const [gone] = await Array.fromAsync(component.check(ctx, external));
+  assert.equal(gone?.verdict, 'fail');
+  assert.match(gone?.detail ?? '', /is gone/);
+});
+
+test('a snapshot restores under another name beside the live index, and is refused over it', { skip }, async () => {
+  const cluster = await filled();
+  const { source } = await captured(settingsOf(cluster));
+  const component = open(settingsOf(cluster));
+  await assert.rejects(component.restore(ctx, { base: source }), { code: 'target-not-empty', message: /products/ });
+  await component.restore(
+    ctx,
+    { base: source },
+    { select: { indices: ['products'] }, rename: { products: 'products-$1' } },
+  );
+  const counts = ['/products/_count', '/products-$1/_count'].map((path) => cluster.ask('GET', path));
+  const [live, back] = await Promise.all(counts);
+  assert.deepEqual(back?.count, live?.count);
+  await component.restore(ctx, { base: source }, { replace: true });
+  assert.deepEqual((await cluster.ask('GET', '/products/_count')).count, live?.count);
+});
+
+test('a snapshot that lacks a shard is no capture, and nothing of it stays', { skip }, async () => {
+  const cluster = await filled();
+  const nowhere = { 'index.routing.allocation.require.box': 'none' };
+  await cluster.ask('PUT', '/lost?wait_for_active_shards=0', { settings: nowhere });
+  const { sink } = memoryParts();
+  const wanted = { code: 'source-damaged', message: /lost/ };
+  await assert.rejects(open(settingsOf(cluster)).capture(ctx, sink), wanted);
+  const left = (await cluster.ask('GET', '/_snapshot/it/*')) as { snapshots: { state: string }[] };
+  assert.deepEqual(
+    left.snapshots.filter(({ state }) => state !== 'SUCCESS'),
+    [],
+  );
+});
+
+test('another snapshot of the same name is not taken for ours, nor removed', { skip }, async () => {
+  const cluster = await filled();
+  const { capture } = await captured(settingsOf(cluster));
+  const component = open(settingsOf(cluster));
+  assert.ok(component.check && component.release);
+  const external = { ...(capture.external as object), uuid: 'another' };
+  const [found] = await Array.fromAsync(component.check(ctx, external));
+  assert.equal(found?.verdict, 'fail');
+  await component.release(ctx, external);
+  const [own] = await Array.fromAsync(component.check(ctx, capture.external ?? null));
+  assert.equal(own?.verdict, 'pass');
+});
+
+function hits(answer: Record<string, unknown>): unknown {
+  const { hits: found } = answer as { hits: { hits: { _source: unknown; _version: unknown }[] } };
+  return found.hits.map(({ _source, _version }) => [_source, _version]);
+}
