@@ -78,7 +78,8 @@ export function refused(what: string, status: number, body: Buffer): Failure {
 export function broken(what: string, error: unknown): Failure {
   if (isFailure(error)) return error;
   const code = systemCode(error);
-  if (code === '' && !(error instanceof RangeError)) throw error;
+  if (error instanceof RangeError) return new Failure('query-failed', `${what}: ${error.message}`, { cause: error });
+  if (code === '') throw error;
   const hint = 'see that it runs, and endpoint and ca_file of the component';
   if (/CERT|SIGNATURE/.test(code)) {
     return new Failure('settings-invalid', `${what}: ${messageOf(error)}`, {

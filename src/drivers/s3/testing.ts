@@ -50,7 +50,7 @@ export async function drop(ctx: Context, client: Client, bucket: string, key: st
 }
 
 export async function read(ctx: Context, client: Client, bucket: string, key: string): Promise<string> {
-  const { chunks } = await client.send(ctx, `reading ${key}`, { method: 'GET', bucket, key });
+  const { chunks } = await client.send(ctx, `reading ${key}`, { method: 'GET', bucket, key, bytesMax: 2 ** 26 });
   return Buffer.concat(chunks).toString();
 }
 

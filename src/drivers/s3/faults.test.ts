@@ -1,0 +1,214 @@
+import assert from 'node:assert/strict';
+import { after, describe, it } from 'node:test';
+import { missing } from '../../../test/servers/need.ts';
+import { startS3 } from '../../../test/servers/s3.ts';
+import { type Exchange, errorBody, type HttpFault, refusal, startFaultProxy } from '../../buckets/s3/fault-proxy.ts';
+import { inventoryOf } from '../../core/inventory.ts';
+import type { Capture, Finding, Sink, Source } from '../../core/model.ts';
+import { liveContext, memoryParts, type TestContext } from '../../core/testing.ts';
+import { s3Driver } from './driver.ts';
+import { listed } from './listing.ts';
+import { clientOf, drop, keysOf, makeBucket, put, read, settingsOf, wipe } from './testing.ts';
+
+const LARGE_BYTES = 17 * 1024 * 1024;
+
+const skip = await missing('minio');
+describe('s3 and what goes wrong', { skip }, async () => {
+  if (skip !== false) return;
+  const ctx = liveContext();
+  const server = await startS3('minio');
+  const client = clientOf(ctx, server);
+  after(async () => {
+    await client[Symbol.asyncDispose]();
+    await server[Symbol.asyncDispose]();
+  });
+
+  async function filled(versions = false): Promise<void> {
+    await wipe(ctx, client);
+    await makeBucket(ctx, client, 'docs', { versions });
+    await put(ctx, client, 'docs', [{ key: 'a' }, { key: 'b' }, { key: 'c', body: 'see' }]);
+  }
+  async function through(
+    choose: (exchange: Exchange) => HttpFault | undefined,
+    more: object = {},
+  ): Promise<{ settings: object } & Awaited<ReturnType<typeof startFaultProxy>>> {
+    const proxy = await startFaultProxy(server.endpoint, choose);
+    const settings = { ...settingsOf(server, { buckets: ['docs'], ...more }), endpoint: proxy.endpoint };
+    return Object.assign(proxy, { settings });
+  }
+  async function capture(settings: unknown, context: TestContext = ctx): Promise<{ source: Source; capture: Capture }> {
+    const { sink, source } = memoryParts();
+    return { capture: await s3Driver.open(settings).capture(context, sink), source };
+  }
+  const direct = settingsOf(server, { buckets: ['docs'] });
+  const equal = async (source: Source, settings: unknown = direct): Promise<Finding[]> => {
+    const actual = await s3Driver.open(settings).inventory(ctx);
+    const findings = await Array.fromAsync(s3Driver.compare(ctx, inventoryOf(source), actual));
+    assert.notEqual(findings.length, 0);
+    return findings.filter(({ verdict }) => verdict !== 'pass');
+  };
+
+  it('a 200 that says error is one, and is tried again (fault 12)', async () => {
+    await filled();
+    let [listings, finishes] = [0, 0];
+    await using proxy = await through(({ line }) => {
+      if (/GET \/docs\?.*list-type/.test(line) && listings++ === 0) {
+        return { answer: 200, body: errorBody('InternalError') };
+      }
+      if (/^POST .*uploadId/.test(line) && finishes++ === 0) return { answer: 200, body: errorBody('InternalError') };
+      return undefined;
+    });
+    await put(ctx, client, 'docs', [{ key: 'large', body: Buffer.alloc(LARGE_BYTES, 'large') }]);
+    const { source } = await capture(proxy.settings);
+    assert.ok(listings > 1);
+    const done = await s3Driver.open(proxy.settings).restore(ctx, { base: source }, { rename: { docs: 'copy' } });
+    assert.deepEqual([done.missing, finishes], [[], 2]);
+    assert.equal((await read(ctx, client, 'copy', 'large')).length, LARGE_BYTES);
+  });
+
+  it('what a batch of deletions leaves is tried by itself (fault 12)', async () => {
+    await filled();
+    const { source } = await capture(direct);
+    await put(ctx, client, 'docs', [{ key: 'extra' }, { key: 'more' }]);
+    const says = '<DeleteResult><Error><Key>extra</Key><Code>InternalError</Code></Error></DeleteResult>';
+    await using proxy = await through(({ line }) =>
+      /^POST \/docs\?delete/.test(line) ? { answer: 200, body: says } : undefined,
+    );
+    await s3Driver.open(proxy.settings).restore(ctx, { base: source }, { replace: true });
+    assert.equal(proxy.count(/^DELETE \/docs\/extra/), 1);
+    assert.deepEqual(await keysOf(ctx, client, 'docs'), ['a', 'b', 'c', 'more']);
+  });
+
+  it('a write whose answer was lost is not made twice where it would make a version (fault 13)', async () => {
+    await filled(true);
+    await put(ctx, client, 'docs', [{ key: 'a', body: 'second' }]);
+    await drop(ctx, client, 'docs', 'b');
+    await put(ctx, client, 'docs', [{ key: 'large', body: Buffer.alloc(LARGE_BYTES, 'large') }]);
+    const { source } = await capture(settingsOf(server, { buckets: ['docs'], versions: true }));
+    const lost = new Set<string>();
+    await using proxy = await through(({ line }) => {
+      const [path = ''] = line.replace(/partNumber=\d+|X-Amz.*/, '').split('?');
+      if (!/^(PUT|DELETE) \/copy\/(a|b)|^POST \/copy\/large\?uploadId/.test(line)) return undefined;
+      if (lost.has(path)) return undefined;
+      lost.add(path);
+      return { replyBytes: 0 };
+    });
+    const done = await s3Driver.open(proxy.settings).restore(ctx, { base: source }, { rename: { docs: 'copy' } });
+    assert.deepEqual(done.missing, []);
+    assert.deepEqual([...lost].sort(), ['DELETE /copy/b', 'POST /copy/large', 'PUT /copy/a', 'PUT /copy/b']);
+    const histories = await Promise.all(['docs', 'copy'].map((bucket) => historyOf(bucket)));
+    assert.deepEqual(histories[1], histories[0]);
+  });
+  async function historyOf(bucket: string): Promise<unknown[]> {
+    const history: unknown[] = [];
+    for await (const page of listed(ctx, client, { bucket, prefix: '', versions: true })) {
+      history.push(...page.map(({ key, marker, bytes }) => [key, marker, bytes]));
+    }
+    return history;
+  }
+
+  it('what the server lacks is told, and nothing else is lost by it (fault 14)', async () => {
+    await filled(true);
+    const { source } = await capture(settingsOf(server, { buckets: ['docs'], versions: true }));
+    await using proxy = await through(({ line }) =>
+      /\?(versioning|object-lock|lifecycle|encryption)/.test(line) ? refusal(501, 'NotImplemented') : undefined,
+    );
+    const done = await s3Driver.open(proxy.settings).restore(ctx, { base: source }, { rename: { docs: 'copy' } });
+    assert.match(done.missing?.join('\n') ?? '', /^older versions of objects of bucket copy: .*NotImplemented/);
+    assert.deepEqual(await keysOf(ctx, client, 'copy'), ['a', 'b', 'c']);
+  });
+
+  it('busy, slow and skewed answers are tried again, refusals are not (fault 15)', async () => {
+    await filled();
+    const busy = [refusal(503, 'SlowDown'), refusal(429, 'TooManyRequests'), refusal(408, 'RequestTimeout')];
+    busy.push(refusal(403, 'RequestTimeTooSkewed'), { replyBytes: 0 });
+    await using proxy = await through(({ line }) => (/GET \/docs\/a/.test(line) ? busy.pop() : undefined));
+    const quick = liveContext({ sleep: async () => undefined });
+    const { source } = await capture(proxy.settings, quick);
+    assert.equal(proxy.count(/GET \/docs\/a/), 6);
+    assert.deepEqual(await equal(source), []);
+    await using denying = await through(({ line }) =>
+      /GET \/docs\/b/.test(line) ? refusal(403, 'AccessDenied') : undefined,
+    );
+    await assert.rejects(capture(denying.settings), { code: 'denied', message: /reading docs\/b/ });
+    assert.equal(denying.count(/GET \/docs\/b/), 1);
+  });
+
+  it('a request that stands still is made again (fault 15)', async () => {
+    await filled();
+    let hung = 0;
+    await using proxy = await through(
+      ({ line }) => (/GET \/docs\/a/.test(line) && hung++ === 0 ? { hang: true } : undefined),
+      {
+        timeout: '1s',
+      },
+    );
+    assert.deepEqual(await equal((await capture(proxy.settings)).source), []);
+    assert.equal(hung, 2);
+  });
+
+  it('an object that changes while it is read comes as it is then (fault 44)', async () => {
+    await filled();
+    await put(ctx, client, 'docs', [{ key: 'large', body: Buffer.alloc(LARGE_BYTES, 'large') }]);
+    let seen = 0;
+    let changing: Promise<void> | undefined;
+    await using proxy = await through(({ line }) => {
+      if (line.startsWith('GET /docs/a')) changing ??= put(ctx, client, 'docs', [{ key: 'a', body: 'another' }]);
+      if (line.startsWith('GET /docs/a') && seen++ === 0) return refusal(412, 'PreconditionFailed');
+      return undefined;
+    });
+    const gone = await through(({ line }) => (/GET \/docs\/c/.test(line) ? refusal(404, 'NoSuchKey') : undefined));
+    const { source, capture: told } = await capture(proxy.settings);
+    await changing;
+    assert.match(told.warnings.join(), /docs\/a changed while it was read/);
+    assert.deepEqual(await equal(source), []);
+    const without = await capture(gone.settings);
+    assert.match(without.capture.warnings.join(), /docs\/c was deleted while/);
+    assert.equal(without.capture.totals.objects, 3);
+    await gone[Symbol.asyncDispose]();
+  });
+
+  it('a large object that changes between its ranges fails the capture, rather than to be two halves (fault 44)', async () => {
+    await filled();
+    await put(ctx, client, 'docs', [{ key: 'large', body: Buffer.alloc(LARGE_BYTES, 'large') }]);
+    await using proxy = await through(({ line, headers }) =>
+      /GET \/docs\/large/.test(line) && !/bytes=0-/.test(headers.range ?? '')
+        ? refusal(412, 'PreconditionFailed')
+        : undefined,
+    );
+    await assert.rejects(capture(proxy.settings), { code: 'different' });
+  });
+
+  it('a server that is killed in the middle and comes back is waited for', async () => {
+    await filled();
+    const many = Array.from({ length: 60 }, (_, n) => ({ key: `many/${n}` }));
+    await put(ctx, client, 'docs', many);
+    const { sink, source } = memoryParts();
+    let back: Promise<void> | undefined;
+    const killing: Sink = {
+      ...sink,
+      async put(context, name, body, meta) {
+        if (!back && name.startsWith('objects/')) {
+          await server.kill();
+          back = server.start();
+        }
+        return await sink.put(context, name, body, meta);
+      },
+    };
+    await s3Driver.open(settingsOf(server, { buckets: ['docs'], connections: 2 })).capture(ctx, killing);
+    await back;
+    assert.deepEqual(await equal(source), []);
+    let killed: Promise<void> | undefined;
+    const restoring: Source = {
+      ...source,
+      async *get(context, name, range) {
+        if (name.startsWith('objects/')) killed ??= server.kill().then(() => server.start());
+        yield* source.get(context, name, range);
+      },
+    };
+    const done = await s3Driver.open(direct).restore(ctx, { base: restoring }, { rename: { docs: 'copy' } });
+    await killed;
+    assert.deepEqual(done.missing, []);
+    assert.equal((await keysOf(ctx, client, 'copy')).length, 63);
+  });
+});
