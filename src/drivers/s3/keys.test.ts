@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { promisify } from 'node:util';
+import { installed } from '../../../test/servers/install.ts';
+import { missing } from '../../../test/servers/need.ts';
+import { startS3 } from '../../../test/servers/s3.ts';
+import { readAll } from '../../core/bytes.ts';
+import { inventoryOf } from '../../core/inventory.ts';
+import type { Finding, Source } from '../../core/model.ts';
+import { liveContext, memoryParts } from '../../core/testing.ts';
+import { processSandboxes } from '../../sandboxes/process/runner.ts';
+import { s3Driver } from './driver.ts';
+import { clientOf, fill, keysOf, makeBucket, PNG, put, settingsOf, wipe } from './testing.ts';
+
+const exec = promisify(execFile);
+const ctx = liveContext();
+const ODD = ['..a', 'a..', 'é', 'A', 'a', 'back\\slash', 'tab\tand\nline', ' space ', '%2F', '+', '$', 'x'.repeat(255)];
+
+async function captured(settings: unknown): Promise<{ source: Source; warnings: readonly string[] }> {
+  const { sink, source } = memoryParts();
+  const { warnings } = await s3Driver.open(settings).capture(ctx, sink);
+  return { source, warnings };
+}
+
+async function differences(source: Source, settings: unknown): Promise<Finding[]> {
+  const actual = await s3Driver.open(settings).inventory(ctx);
+  const findings = await Array.fromAsync(s3Driver.compare(ctx, inventoryOf(source), actual));
+  assert.notEqual(findings.length, 0);
+  return findings.filter(({ verdict }) => verdict !== 'pass');
+}
+
+const skip = await missing('minio', 'versitygw');
+describe('odd keys, other servers and no Lifeboat', { skip }, async () => {
+  if (skip !== false) return;
+  const [minio, versity] = await Promise.all([startS3('minio'), startS3('versitygw')]);
+  const [there, here] = [clientOf(ctx, minio), clientOf(ctx, versity)];
+  after(async () => {
+    for (const each of [there, here, minio, versity]) await each[Symbol.asyncDispose]();
+  });
+
+  it('keys that another server refuses are named, and the others come back (fault 44)', async () => {
+    for (const client of [there, here]) await wipe(ctx, client);
+    await makeBucket(ctx, there, 'odd');
+    // A folder that has bytes: a server on a file system can't have that.
+    await put(
+      ctx,
+      there,
+      'odd',
+      [...ODD, 'folder/'].map((key) => ({ key })),
+    );
+    const { source, warnings } = await captured(settingsOf(minio, { buckets: ['odd'] }));
+    assert.deepEqual(warnings, []);
+    const target = settingsOf(versity, { buckets: ['odd'] });
+    const { missing: lacking = [] } = await s3Driver.open(target).restore(ctx, { base: source });
+    assert.equal(lacking.length, 1, lacking.join('\n'));
+    assert.match(lacking.join(), /odd\/folder\//);
+    const failed = (await differences(source, target)).filter(({ verdict }) => verdict === 'fail');
+    assert.equal(failed.length, 1);
+    await wipe(ctx, there);
+    await s3Driver.open(settingsOf(minio)).restore(ctx, { base: source });
+    assert.deepEqual(await differences(source, settingsOf(minio, { buckets: ['odd'] })), []);
+  });
+
+  it('a key that the server can not say is told, and not lost in silence (fault 44)', async () => {
+    await wipe(ctx, here);
+    await makeBucket(ctx, here, 'odd');
+    await put(ctx, here, 'odd', [{ key: '\udcff\udc80bad' }, { key: 'good' }]);
+    const { source, warnings } = await captured(settingsOf(versity, { buckets: ['odd'] }));
+    assert.match(warnings.join(), /its key is no text/);
+    assert.equal((await Array.fromAsync(source.parts(ctx, 'objects/'))).length, 1);
+  });
+
+  it('a point is restored into a sandbox of the server that it came from', async () => {
+    await wipe(ctx, there);
+    await fill(ctx, there, false);
+    const settings = settingsOf(minio, { buckets: ['photos', 'photos-old'] });
+    const component = s3Driver.open(settings);
+    const { source } = await captured(settings);
+    const { version } = await component.probe(ctx);
+    const PATH = [dirname(await installed('minio')), process.env.PATH].join(':');
+    const within = { ...ctx, env: { ...ctx.env, PATH } };
+    await using sandbox = await processSandboxes().start(within, s3Driver, version, settings);
+    await sandbox.component.restore(within, { base: source });
+    const actual = await sandbox.component.inventory(within);
+    const findings = await Array.fromAsync(s3Driver.compare(within, inventoryOf(source), actual));
+    assert.deepEqual(new Set(findings.map(({ verdict }) => verdict)), new Set(['pass']));
+  });
+
+  it('doctor finds the right that is missing', async () => {
+    await wipe(ctx, there);
+    await makeBucket(ctx, there, 'docs');
+    await put(ctx, there, 'docs', [{ key: 'a' }]);
+    const all = await s3Driver.open(settingsOf(minio, { buckets: ['docs'] })).probe(ctx);
+    assert.deepEqual(new Set(all.findings.map(({ verdict }) => verdict)), new Set(['pass']));
+    const wrong = settingsOf(minio, { buckets: ['docs'], secret_key: 'another one' });
+    const { findings } = await s3Driver.open(wrong).probe(ctx);
+    assert.deepEqual(new Set(findings.map(({ verdict }) => verdict)), new Set(['fail']));
+    assert.match(findings[0]?.detail ?? '', /SignatureDoesNotMatch/);
+    const none = await s3Driver.open(settingsOf(minio, { buckets: ['nope'] })).probe(ctx);
+    assert.match(none.findings[0]?.detail ?? '', /NoSuchBucket/);
+  });
+
+  it('the loop of the page brings objects back without Lifeboat', async (t) => {
+    const aws = await exec('aws', ['--version']).catch(() => null);
+    if (!aws && process.env.REQUIRE_SERVERS !== 'all') return t.skip('there is no aws command line tool');
+    await wipe(ctx, there);
+    await makeBucket(ctx, there, 'docs');
+    await put(ctx, there, 'docs', [{ key: 'ä/b c', headers: PNG }, { key: 'x' }]);
+    const settings = settingsOf(minio, { buckets: ['docs'] });
+    const { source } = await captured(settings);
+    const dir = await mkdtemp(join(ctx.scratch, 's3-loop-'));
+    for await (const { name } of source.parts(ctx)) {
+      await mkdir(dirname(join(dir, name)), { recursive: true });
+      await writeFile(join(dir, name), await readAll(source.get(ctx, name)));
+    }
+    const page = await readFile(join(import.meta.dirname, '../../../docs/drivers/s3.md'), 'utf8');
+    const [, loop = ''] = /```python\n(.*?)```/s.exec(page) ?? [];
+    await wipe(ctx, there);
+    await makeBucket(ctx, there, 'docs');
+    const env = {
+      ...process.env,
+      AWS_ENDPOINT_URL: minio.endpoint,
+      AWS_ACCESS_KEY_ID: minio.accessKey,
+      AWS_SECRET_ACCESS_KEY: minio.secretKey,
+      AWS_DEFAULT_REGION: minio.region,
+    };
+    await exec('python3', ['-c', loop], { cwd: dir, env });
+    await rm(dir, { recursive: true });
+    assert.deepEqual(await keysOf(ctx, there, 'docs'), ['x', 'ä/b c']);
+    const found = await differences(source, settings);
+    assert.deepEqual(
+      found.map(({ check }) => check),
+      ['docs/ä/b c is the same'],
+      'all but its cache-control',
+    );
+  });
+});
