@@ -126,7 +126,8 @@ async function busyItems(
     const [{ status, error } = { status: 500 }] = Object.values(item);
     if (status === 429 || status === 503) busy.push(at);
     // What was sent twice is there: only data streams refuse it then.
-    else if (status >= 300 && !(status === 409 && again > 0)) note(refused, error?.reason ?? `status ${status}`);
+    else if (status >= 300 && !(status === 409 && (again > 0 || reply.again)))
+      note(refused, error?.reason ?? `status ${status}`);
   }
   return busy;
 }

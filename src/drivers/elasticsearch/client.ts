@@ -30,6 +30,8 @@ export interface Request {
 export interface Reply {
   readonly status: number;
   readonly body: Buffer;
+  /** It was asked more than once: what was asked for may have been done before. */
+  readonly again: boolean;
 }
 export interface Client extends AsyncDisposable {
   /** For messages. */
@@ -69,7 +71,7 @@ export function connect(settings: Settings): Client {
     });
     const answer = await collected(reply.body, bytesMax, where);
     reached = true;
-    return { status: reply.statusCode, body: answer };
+    return { status: reply.statusCode, body: answer, again: false };
   }
 
   async function send(ctx: Context, request: Request): Promise<Reply> {
@@ -79,7 +81,7 @@ export function connect(settings: Settings): Client {
       let maxMs = BUSY_MS_MAX;
       try {
         const reply = await once(ctx, request);
-        if (!BUSY.includes(reply.status)) return reply;
+        if (!BUSY.includes(reply.status)) return { ...reply, again: waitedMs > 0 };
         trouble = refusal(`${request.method} ${request.path.replace(/\?.*/, '')}`, reply);
       } catch (error) {
         if (ctx.signal.aborted) throw interruption(ctx.signal);

@@ -8,6 +8,7 @@ import { canonical } from './canonical.ts';
 import { entriesOf, named } from './capture.ts';
 import { parsed } from './client.ts';
 import { DEFINITION_KINDS, type Definition, definitionsOf } from './definitions.ts';
+import { differing } from './delta.ts';
 import {
   DEFINITIONS_FOLDER,
   definitionOfPart,
@@ -64,21 +65,23 @@ export async function planRestore(
   base: Source,
   options: RestoreOptions,
 ): Promise<RestorePlan> {
-  const wanted = await readPoint(ctx, base, options);
+  const point = await readPoint(ctx, base, options);
+  const wanted = options.delta ? { ...point, ...(await differing(ctx, session, point)) } : point;
+  const replace = options.replace || options.delta;
   const target: Target = {
     listing: await listing(ctx, session, null),
     aliases: await aliasesOf(ctx, session.client),
   };
   const isPart = options.select !== undefined || options.rename !== undefined;
-  if (!options.replace && !isPart) refuseHeld(session, target);
-  const definitions = options.select ? [] : await definitionsToSet(ctx, session, base, options);
+  if (!replace && !isPart) refuseHeld(session, target);
+  const definitions = options.select ? [] : await definitionsToSet(ctx, session, base, { replace });
   const taken = takenNames(wanted, target);
-  if (taken.length > 0 && !options.replace) {
+  if (taken.length > 0 && !replace) {
     throw new Failure('target-not-empty', `${session.client.where} has ${named(taken)} already`, {
       hint: 'restore under other names (--rename), or replace what is there (--in-place)',
     });
   }
-  return { ...wanted, ...changes(wanted, target, options), definitions };
+  return { ...wanted, ...changes(wanted, target, { replace }), definitions };
 }
 
 type Wanted = Pick<RestorePlan, 'indices' | 'streams' | 'missing'>;
@@ -150,7 +153,7 @@ function takenNames({ indices, streams }: Wanted, { listing: there, aliases }: T
 function changes(
   { indices, streams }: Wanted,
   { listing: there, aliases }: Target,
-  { replace = false }: RestoreOptions,
+  { replace = false }: { replace: boolean | undefined },
 ): Pick<RestorePlan, 'remove' | 'unalias' | 'moved' | 'stay' | 'warnings'> {
   const own = new Set(indices.flatMap(({ body }) => Object.keys(body.aliases)));
   const needed = new Set([...indices, ...streams].map(({ into }) => into));
@@ -180,7 +183,7 @@ export async function definitionsToSet(
   ctx: Context,
   { client, server }: Session,
   base: Source,
-  { replace = false }: RestoreOptions,
+  { replace = false }: { replace: boolean | undefined },
 ): Promise<Definition[]> {
   const there = new Map((await definitionsOf(ctx, client, server)).map((each) => [`${each.kind} ${each.name}`, each]));
   const found: Definition[] = [];

@@ -80,7 +80,7 @@ test('a snapshot restores under another name beside the live index, and is refus
   assert.deepEqual((await cluster.ask('GET', '/products/_count')).count, live?.count);
 });
 
-test('a snapshot that lacks a shard is no capture, and nothing of it stays', { skip }, async () => {
+test('a snapshot that lacks a shard is no capture, and nothing of it stays (fault 40)', { skip }, async () => {
   const cluster = await filled();
   const nowhere = { 'index.routing.allocation.require.box': 'none' };
   await cluster.ask('PUT', '/lost?wait_for_active_shards=0', { settings: nowhere });

@@ -1,0 +1,226 @@
+import assert from 'node:assert/strict';
+import { request as ask, createServer, type Server, type ServerResponse } from 'node:http';
+import { test } from 'node:test';
+import { missing } from '../../../test/servers/need.ts';
+import { inventoryOf } from '../../core/inventory.ts';
+import type { Source } from '../../core/model.ts';
+import { liveContext, memoryParts } from '../../core/testing.ts';
+import { elasticsearchDriver } from './driver.ts';
+import { type Cluster, emptied, fill, sharedCluster } from './testing.ts';
+
+const name = 'opensearch-2';
+const skip = await missing(name);
+const started = sharedCluster(name);
+const { open, compare } = elasticsearchDriver;
+/** Waits take no time, and are counted all the same. */
+const ctx = liveContext({ sleep: () => new Promise((resolve) => setImmediate(resolve)) });
+
+/** What happens to a request: it passes, its answer is a status or a body, it is lost before or after it was done. */
+type Fate = 'pass' | 'lost' | 'answer lost' | 'cut' | 'stuck' | number | object;
+interface Proxy extends AsyncDisposable {
+  readonly url: string;
+  readonly seen: string[];
+  fate: (path: string, body: string) => Fate;
+}
+
+async function proxyTo(cluster: Cluster): Promise<Proxy> {
+  const seen: string[] = [];
+  const server: Server = createServer((from, to) => {
+    const chunks: Buffer[] = [];
+    from.on('data', (chunk) => chunks.push(chunk));
+    from.on('end', () => {
+      const body = Buffer.concat(chunks);
+      const path = from.url ?? '';
+      seen.push(`${from.method} ${path}`);
+      const fate = proxy.fate(path, body.toString());
+      if (fate === 'stuck') return;
+      if (fate === 'lost') return void to.socket?.destroy();
+      if (typeof fate === 'number') return void to.writeHead(fate).end('{"error":{"reason":"canary-password"}}');
+      if (typeof fate === 'object') return void to.end(JSON.stringify(fate));
+      const { method = 'GET', headers } = from;
+      const passed = ask(cluster.url + path, { method, headers }, (reply) => {
+        if (fate === 'answer lost') return void reply.on('end', () => to.socket?.destroy()).resume();
+        to.writeHead(reply.statusCode ?? 500, reply.headers);
+        if (fate === 'cut') reply.once('data', (chunk) => void to.write(chunk.subarray(0, 10), () => cutOff(to)));
+        else reply.pipe(to);
+      });
+      passed.on('error', () => to.socket?.destroy());
+      passed.end(body);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  assert.ok(typeof address === 'object' && address);
+  const proxy: Proxy = {
+    url: `http://127.0.0.1:${address.port}`,
+    seen,
+    fate: () => 'pass',
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+  return proxy;
+}
+
+function cutOff(to: ServerResponse): void {
+  to.socket?.destroy();
+}
+
+/** Each request meets it so often before it passes. */
+function first(times: number, fate: Fate, meant: (path: string) => boolean = () => true): Proxy['fate'] {
+  const met = new Map<string, number>();
+  return (path, body) => {
+    const count = met.get(path + body) ?? 0;
+    met.set(path + body, count + 1);
+    return meant(path) && count < times ? fate : 'pass';
+  };
+}
+
+async function filled(): Promise<Cluster> {
+  const cluster = await emptied(await started());
+  await fill(cluster);
+  return cluster;
+}
+
+async function captured(url: string, more: object = {}): Promise<Source> {
+  const { sink, source } = memoryParts();
+  await open({ url, ...more }).capture(ctx, sink);
+  return source;
+}
+
+async function assertSame(cluster: Cluster, source: Source): Promise<void> {
+  const now = await open({ url: cluster.url }).inventory(ctx);
+  const found = await Array.fromAsync(compare(ctx, inventoryOf(source), now));
+  assert.deepEqual(
+    found.filter(({ verdict }) => verdict !== 'pass'),
+    [],
+  );
+}
+
+test('a busy server, lost connections and cut answers are asked again, and nothing is missing (fault 15)', {
+  skip,
+}, async () => {
+  const cluster = await filled();
+  await using proxy = await proxyTo(cluster);
+  for (const fate of [503, 429, 'cut', 'answer lost'] as const) {
+    proxy.fate = first(2, fate, (path) => path !== '/');
+    await assertSame(cluster, await captured(proxy.url));
+  }
+});
+
+test('a server that stays busy is given up after a bounded time, and one that refuses is asked once (fault 15)', {
+  skip,
+}, async () => {
+  const cluster = await filled();
+  await using proxy = await proxyTo(cluster);
+  proxy.fate = () => 503;
+  await assert.rejects(captured(proxy.url), { code: 'unreachable' });
+  assert.ok(proxy.seen.length > 5 && proxy.seen.length < 200, `${proxy.seen.length} requests`);
+  for (const [status, code] of [
+    [401, 'wrong-password'],
+    [403, 'privileges'],
+  ] as const) {
+    proxy.seen.length = 0;
+    proxy.fate = () => status;
+    const refused = captured(proxy.url, { username: 'u', password: 'canary-password' });
+    await assert.rejects(refused, (error: Error & { code: string }) => {
+      return error.code === code && !error.message.includes('canary');
+    });
+    assert.equal(proxy.seen.length, 1);
+  }
+});
+
+test('a server that says nothing is left after the time that the settings name', { skip }, async () => {
+  const cluster = await filled();
+  await using proxy = await proxyTo(cluster);
+  proxy.fate = (path) => (path.startsWith('/_search') ? 'stuck' : 'pass');
+  await assert.rejects(captured(proxy.url, { timeout: '1500ms' }), { code: 'timeout', message: /1500 ms/ });
+});
+
+test('documents that the target takes later, or took before its answer was lost, are there once (fault 13)', {
+  skip,
+}, async () => {
+  const cluster = await filled();
+  const source = await captured(cluster.url);
+  await using proxy = await proxyTo(cluster);
+  const isBulk = (path: string): boolean => path.includes('/_bulk');
+  const refused = (body: string): object => {
+    const documents = (body.split('\n').length - 1) / 2;
+    return { errors: true, items: Array.from({ length: documents }, () => ({ index: { status: 429 } })) };
+  };
+  const once = new Set<string>();
+  const fates: Proxy['fate'][] = [
+    first(2, 'answer lost', isBulk),
+    first(2, 503, isBulk),
+    (path, body) => {
+      if (!isBulk(path) || once.has(body)) return 'pass';
+      once.add(body);
+      return refused(body);
+    },
+  ];
+  for (const fate of fates) {
+    await emptied(cluster);
+    proxy.fate = fate;
+    const restored = await open({ url: proxy.url }).restore(ctx, { base: source });
+    assert.deepEqual(restored.missing, []);
+    await assertSame(cluster, source);
+  }
+});
+
+test('a restore that breaks off leaves nothing behind, and can be repeated', { skip }, async () => {
+  const cluster = await filled();
+  const source = await captured(cluster.url);
+  await emptied(cluster);
+  await using proxy = await proxyTo(cluster);
+  let documents = 0;
+  proxy.fate = (path) => (path.includes('/_bulk') && (documents += 1) > 1 ? 401 : 'pass');
+  await assert.rejects(open({ url: proxy.url }).restore(ctx, { base: source }), { code: 'wrong-password' });
+  assert.equal((await open({ url: cluster.url }).probe(ctx)).holdsData, null);
+  await open({ url: cluster.url }).restore(ctx, { base: source });
+  await assertSame(cluster, source);
+});
+
+test('a restore of what differs leaves alone what is the same', { skip }, async () => {
+  const cluster = await filled();
+  const source = await captured(cluster.url);
+  await cluster.bulk('/products', [{ delete: { _id: 'p1' } }]);
+  await cluster.ask('PUT', '/another');
+  const before = await uuids(cluster);
+  await open({ url: cluster.url }).restore(ctx, { base: source }, { delta: true });
+  const after = await uuids(cluster);
+  const same = Object.keys(before).filter((index) => before[index] === after[index]);
+  assert.deepEqual(
+    same.filter((index) => !index.startsWith('.ds')),
+    ['another', 'empty'],
+  );
+  assert.ok(same.some((index) => index.startsWith('.ds-logs-shop')));
+  await cluster.ask('DELETE', '/another');
+  await assertSame(cluster, source);
+});
+
+test('a server that is killed while it is captured is a failure, and after its return all is captured', {
+  skip,
+}, async () => {
+  const cluster = await filled();
+  const { sink } = memoryParts();
+  const killing = {
+    ...sink,
+    async put(...args: Parameters<typeof sink.put>) {
+      if (args[1].endsWith('.bulk')) await cluster.server.kill();
+      return await sink.put(...args);
+    },
+  };
+  await assert.rejects(open({ url: cluster.url }).capture(ctx, killing), (error: Error & { code: string }) => {
+    return ['unreachable', 'missing', 'source-damaged'].includes(error.code);
+  });
+  await cluster.server.start();
+  await cluster.ask('GET', '/_cluster/health?wait_for_status=yellow&timeout=60s');
+  await assertSame(cluster, await captured(cluster.url));
+});
+
+async function uuids(cluster: Cluster): Promise<Record<string, string>> {
+  const path = '/_cat/indices?format=json&h=index,uuid&expand_wildcards=all&s=index';
+  const rows: unknown = await cluster.ask('GET', path);
+  return Object.fromEntries((rows as { index: string; uuid: string }[]).map(({ index, uuid }) => [index, uuid]));
+}
