@@ -78,6 +78,7 @@ function properties(
     'broker.session.timeout.ms=3000',
     'broker.heartbeat.interval.ms=500',
     'log.cleaner.dedupe.buffer.size=4194304',
+    'log.cleaner.backoff.ms=200',
     'message.max.bytes=20971520',
     ...(users
       ? [

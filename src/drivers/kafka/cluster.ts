@@ -1,11 +1,11 @@
 // The brokers of a cluster: who leads what, one connection to each for what is asked, and what is asked again when a
 // broker falls silent or has handed over.
 
-import { type Broker, Connection, findCoordinatorV4, findErrorBy, metadataV12 } from '@platformatic/kafka';
+import { type Broker, Connection, findCoordinatorV4, metadataV12 } from '@platformatic/kafka';
 import { interruption } from '../../core/context.ts';
 import { Failure, messageOf } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import { codeName, isRefusal, isTemporary, responseOf } from './refusals.ts';
+import { codeName, isLockedOut, isRefusal, isTemporary, responseOf } from './refusals.ts';
 import type { Settings } from './settings.ts';
 
 const CLIENT_ID = 'lifeboat';
@@ -131,6 +131,7 @@ interface Connections {
 
 function connections(settings: Settings, where: string): Connections {
   const open = new Map<string, Promise<Connection>>();
+  let isClosed = false;
   async function begin({ host, port }: Broker): Promise<Connection> {
     const connection = new Connection(CLIENT_ID, {
       ...settings.connection,
@@ -142,6 +143,7 @@ function connections(settings: Settings, where: string): Connections {
     return connection;
   }
   async function to(broker: Broker): Promise<Connection> {
+    if (isClosed) throw new Failure('interrupted', `${where}: it was left meanwhile`);
     const key = `${broker.host}:${broker.port}`;
     const held = open.get(key);
     if (held) {
@@ -168,6 +170,7 @@ function connections(settings: Settings, where: string): Connections {
       throw failed;
     },
     async close() {
+      isClosed = true;
       const all = await Promise.allSettled(open.values());
       await Promise.allSettled(all.map((each) => (each.status === 'fulfilled' ? each.value.close() : undefined)));
     },
@@ -211,6 +214,12 @@ function gaveUp(error: unknown, where: string, what: string): Failure {
 /** What a library or a broker says, as a failure of ours. */
 function failureOf(error: unknown, where: string, username: string | null, what: string): unknown {
   if (error instanceof Failure) return error;
+  if (isLockedOut(error)) {
+    return new Failure('denied', `${where} does not let ${username ?? 'us'} in`, {
+      cause: error,
+      hint: 'check the user name, the password and the mechanism: sasl',
+    });
+  }
   const code = codeName(error);
   if (code?.endsWith('AUTHORIZATION_FAILED')) {
     return new Failure(
@@ -222,16 +231,6 @@ function failureOf(error: unknown, where: string, username: string | null, what:
       },
     );
   }
-  if (findErrorBy(asError(error), 'code', 'PLT_KFK_AUTHENTICATION')) {
-    return new Failure('denied', `${where} does not let ${username ?? 'us'} in`, {
-      cause: error,
-      hint: 'check the user name, the password and the mechanism: sasl',
-    });
-  }
   if (code !== null) return new Failure('query-failed', `${where}: ${what}: ${code}`, { cause: error });
   return gaveUp(error, where, what);
-}
-
-function asError(error: unknown): Error | null {
-  return error instanceof Error ? error : null;
 }

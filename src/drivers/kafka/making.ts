@@ -56,14 +56,21 @@ async function createTopics(
     assignments: [],
     configs: [],
   }));
-  const said = await cluster.onController(ctx, 'CreateTopics', (connection) =>
-    responseOf(createTopicsV7.api.async(connection, wanted, MAKING_MS, false)),
+  const said = await cluster.onController(
+    ctx,
+    `CreateTopics ${topics.map(({ target }) => target).join(', ')}`,
+    async (connection) => {
+      const answer = await responseOf(createTopicsV7.api.async(connection, wanted, MAKING_MS, false));
+      for (const { errorCode, errorMessage } of answer.topics) {
+        // It was made, and the answer got lost.
+        if (nameOf(errorCode) !== 'TOPIC_ALREADY_EXISTS') refuse(errorCode, errorMessage ?? null);
+      }
+      return answer.topics;
+    },
   );
-  return said.topics.flatMap(({ name, errorCode, errorMessage, configs }): [string, ReadonlySet<string>][] => {
-    // It was made, and the answer got lost.
-    if (nameOf(errorCode) !== 'TOPIC_ALREADY_EXISTS') refuse(errorCode, errorMessage ?? null);
-    return configs ? [[name, new Set(configs.map((config) => config.name))]] : [];
-  });
+  return said.flatMap(({ name, configs }): [string, ReadonlySet<string>][] =>
+    configs ? [[name, new Set(configs.map((config) => config.name))]] : [],
+  );
 }
 
 /** One that the brokers do not take must not keep the others from being set. */
@@ -109,18 +116,13 @@ async function untilThere(ctx: Context, cluster: Cluster, topics: readonly Chose
 /** They are gone when this resolves; what is not there is no error. */
 export async function removeTopics(ctx: Context, cluster: Cluster, names: readonly string[]): Promise<void> {
   if (names.length === 0) return;
-  const said = await cluster.onController(ctx, 'DeleteTopics', (connection) =>
-    responseOf(
-      deleteTopicsV6.api.async(
-        connection,
-        names.map((name) => ({ name })),
-        MAKING_MS,
-      ),
-    ),
-  );
-  for (const { errorCode, errorMessage } of said.responses) {
-    if (nameOf(errorCode) !== 'UNKNOWN_TOPIC_OR_PARTITION') refuse(errorCode, errorMessage ?? null);
-  }
+  const wanted = names.map((name) => ({ name }));
+  await cluster.onController(ctx, `DeleteTopics ${names.join(', ')}`, async (connection) => {
+    const said = await responseOf(deleteTopicsV6.api.async(connection, wanted, MAKING_MS));
+    for (const { errorCode, errorMessage } of said.responses) {
+      if (nameOf(errorCode) !== 'UNKNOWN_TOPIC_OR_PARTITION') refuse(errorCode, errorMessage ?? null);
+    }
+  });
   await untilLayout(ctx, cluster, 'topics to be removed', (there) => !names.some((name) => there.has(name)));
 }
 

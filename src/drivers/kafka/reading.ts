@@ -31,6 +31,7 @@ export async function* readLog(
   log: Log,
   { from, to, onGone }: { from: number; to: number; onGone?: (start: number) => void },
 ): AsyncIterable<Batches> {
+  if (from >= to) return;
   const what = `${log.topic}/${log.partition}`;
   let next = fetchFrom(ctx, cluster, log, from);
   next.catch(() => undefined);

@@ -39,10 +39,19 @@ export function codeName(error: unknown): string | null {
 
 /** It was answered: no other broker would say something else. */
 export function isRefusal(error: unknown): boolean {
-  return errorCodeOf(error) === 'PLT_KFK_AUTHENTICATION' || codeName(error) !== null;
+  return isLockedOut(error) || codeName(error) !== null;
+}
+
+/** The password is wrong, or the way to say it: it may be the cause of why a connection has ended. */
+export function isLockedOut(error: unknown): boolean {
+  for (let each = error; each instanceof Error; each = each.cause) {
+    if (errorCodeOf(each) === 'PLT_KFK_AUTHENTICATION') return true;
+  }
+  return false;
 }
 
 export function isTemporary(error: unknown): boolean {
+  if (isLockedOut(error)) return false;
   const code = codeName(error);
   if (code !== null) return protocolErrors[code]?.canRetry === true;
   if (isFailure(error)) return error.code === 'unreachable';

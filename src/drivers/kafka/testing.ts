@@ -9,7 +9,7 @@ import { readSettings } from './settings.ts';
 
 type Bytes = Buffer | null;
 type BinaryProducer = Producer<Bytes, Bytes, Buffer, Bytes>;
-type BinaryMessage = MessageToProduce<Bytes, Bytes, Buffer, Bytes>;
+export type BinaryMessage = MessageToProduce<Bytes, Bytes, Buffer, Bytes>;
 
 export async function withAdmin<R>(brokers: string, work: (admin: Admin) => Promise<R>): Promise<R> {
   const admin = new Admin({ clientId: 'test', bootstrapBrokers: [brokers] });

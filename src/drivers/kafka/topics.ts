@@ -201,13 +201,17 @@ export async function stillHas(
 
 export async function aclsOf(ctx: Context, cluster: Cluster): Promise<{ authorizer: Authorizer; acls: Acl[] }> {
   const any = { resourceType: ANY, resourcePatternType: ANY, operation: ANY, permissionType: ANY } as const;
-  const said = await cluster.onAny(ctx, 'DescribeAcls', (connection) =>
-    responseOf(describeAclsV3.api.async(connection, { ...any, resourceName: null, principal: null, host: null })),
-  );
+  const said = await cluster.onAny(ctx, 'DescribeAcls', async (connection) => {
+    const filter = { ...any, resourceName: null, principal: null, host: null };
+    const answer = await responseOf(describeAclsV3.api.async(connection, filter));
+    const { errorCode, errorMessage } = answer;
+    if (!['SECURITY_DISABLED', 'CLUSTER_AUTHORIZATION_FAILED'].includes(nameOf(errorCode)))
+      refuse(errorCode, errorMessage ?? null);
+    return answer;
+  });
   const code = nameOf(said.errorCode);
   if (code === 'SECURITY_DISABLED') return { authorizer: 'none', acls: [] };
   if (code === 'CLUSTER_AUTHORIZATION_FAILED') return { authorizer: 'denied', acls: [] };
-  refuse(said.errorCode, said.errorMessage);
   const acls = said.resources.flatMap(({ resourceType, resourceName, resourcePatternType, acls: each }) =>
     each.map(({ principal, host, operation, permissionType }) => ({
       resource_type: resourceType,
