@@ -8,7 +8,8 @@ import { BUCKETS_PART, type CapturedBucket, capturedBucket, scopesOf, settingLin
 import { type Client, openClient } from './client.ts';
 import { type EntriesBefore, type Entry, entriesBefore, entryLine, inventoryLine, OBJECTS_PART } from './entries.ts';
 import { countingIntake, digestingIntake, type Intake, storingIntake, unchangedIn } from './intake.ts';
-import { type Listed, listed } from './listing.ts';
+import { listed } from './listing.ts';
+import type { Listed } from './pages.ts';
 import type { Scope, Settings } from './settings.ts';
 import { openSorter } from './sorter.ts';
 import { warningList } from './warnings.ts';

@@ -3,8 +3,9 @@
 import type { Context } from '../../core/model.ts';
 import type { Client } from './client.ts';
 import type { Entry } from './entries.ts';
-import { type Listed, listed } from './listing.ts';
+import { listed } from './listing.ts';
 import { describeObject } from './objects.ts';
+import type { Listed } from './pages.ts';
 import { deleteAll } from './target.ts';
 import { keyOrder } from './text.ts';
 

@@ -6,7 +6,7 @@ import { hash } from 'node:crypto';
 import { lineBatchesOf } from '../../core/bytes.ts';
 import { shapedLine } from '../../core/inventory.ts';
 import type { Context, InventoryLine, Json, Source } from '../../core/model.ts';
-import type { Listed } from './listing.ts';
+import type { Listed } from './pages.ts';
 import { isText, keyOrder } from './text.ts';
 
 export const OBJECTS_PART = 'objects.ndjson';

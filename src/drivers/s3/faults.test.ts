@@ -181,6 +181,8 @@ describe('s3 and what goes wrong', { skip }, async () => {
 
   it('a server that is killed in the middle and comes back is waited for', async () => {
     await filled();
+    const wait = ctx.sleep;
+    const quick = liveContext({ sleep: (ms) => wait(Math.min(ms, 200)) });
     const many = Array.from({ length: 60 }, (_, n) => ({ key: `many/${n}` }));
     await put(ctx, client, 'docs', many);
     const { sink, source } = memoryParts();
@@ -195,7 +197,7 @@ describe('s3 and what goes wrong', { skip }, async () => {
         return await sink.put(context, name, body, meta);
       },
     };
-    await s3Driver.open(settingsOf(server, { buckets: ['docs'], connections: 2 })).capture(ctx, killing);
+    await s3Driver.open(settingsOf(server, { buckets: ['docs'], connections: 2 })).capture(quick, killing);
     await back;
     assert.deepEqual(await equal(source), []);
     let killed: Promise<void> | undefined;
@@ -206,7 +208,7 @@ describe('s3 and what goes wrong', { skip }, async () => {
         yield* source.get(context, name, range);
       },
     };
-    const done = await s3Driver.open(direct).restore(ctx, { base: restoring }, { rename: { docs: 'copy' } });
+    const done = await s3Driver.open(direct).restore(quick, { base: restoring }, { rename: { docs: 'copy' } });
     await killed;
     assert.deepEqual(done.missing, []);
     assert.equal((await keysOf(ctx, client, 'copy')).length, 63);

@@ -7,8 +7,8 @@ import type { Context, KeptPart, Sink, Source, WholePart } from '../../core/mode
 import { type Gate, gate, mapBounded } from '../../core/parallel.ts';
 import type { Client } from './client.ts';
 import { type EntriesBefore, type Entry, isUnchanged, partOf } from './entries.ts';
-import type { Listed } from './listing.ts';
 import { digesting, type Opened, openObject, restOf, sha256Of, wholeOf } from './objects.ts';
+import type { Listed } from './pages.ts';
 
 /** Of small objects together. */
 const GROUP_BYTES = 2 * 1024 * 1024;

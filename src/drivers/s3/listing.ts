@@ -1,101 +1,111 @@
-// What is in a bucket, in the order of keys (their bytes), the versions of a key from the oldest on.
+// What is in a bucket, in the order of keys (their bytes), the versions of a key from the oldest on. A bucket with
+// folders is listed in several places at a time.
 
-import { Failure } from '../../core/errors.ts';
+import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import { askXml, type Client } from './client.ts';
+import type { Client } from './client.ts';
+import { foldersOf, type Listed, objectPages, type Page, REPLACED, versionPages } from './pages.ts';
 import type { Scope } from './settings.ts';
 import { openSorter } from './sorter.ts';
-import { keyOrder, percentDecoded } from './text.ts';
-import { childOf, type Element, textIn } from './xml.ts';
+import { keyOrder } from './text.ts';
 
-/** Stands for bytes that are no text, where a server does not encode what it lists. */
-export const REPLACED = '\ufffd';
-
-/** One object, one of its versions, or a delete marker, as a listing tells of it. */
-export interface Listed {
-  readonly key: string;
-  /** Null where versions were not listed; 'null' is the name of a version. */
-  readonly version: string | null;
-  readonly latest: boolean;
-  readonly marker: boolean;
-  readonly etag: string;
-  readonly bytes: number;
-  readonly modified: string;
-  readonly storageClass: string;
-}
-export type Page = readonly Listed[];
+/** How many places at a time, and how many pages of each are fetched ahead. */
+const RANGES_MAX = 16;
+const RANGES_PARALLEL = 4;
+const PAGES_AHEAD = 3;
+/** Folders within folders that are looked at for some that stand side by side. */
+const DEPTH_MAX = 8;
+/** To begin in the middle, these walk all that comes before, or have an order of their own. */
+const NOT_IN_RANGES = /seaweedfs|versitygw/i;
 
 /** Everything in the scope, some at a time; all versions of a key come together. */
 export async function* listed(ctx: Context, client: Client, scope: Scope): AsyncIterable<Page> {
-  const pages = scope.versions ? versionPages(ctx, client, scope) : objectPages(ctx, client, scope);
-  yield* ordered(ctx, client, scope, pages);
+  const begins = await beginsOf(ctx, client, scope);
+  yield* ordered(ctx, client, scope, rangesInTurn(ctx, client, scope, begins));
 }
 
-/** Any object of this scope; undefined when there is none. */
-export async function firstOf(ctx: Context, client: Client, { bucket, prefix }: Scope): Promise<Listed | undefined> {
-  const root = await ask(ctx, client, bucket, { 'list-type': '2', prefix, 'max-keys': '1' }, 'ListBucketResult');
-  const first = childOf(root, 'Contents');
-  return first && listedOf(first, isEncoded(root), null);
+/** Keys after which a range begins, in order, without the first. */
+async function beginsOf(ctx: Context, client: Client, { bucket, prefix }: Scope): Promise<readonly string[]> {
+  let within = prefix;
+  for (let depth = 0; depth < DEPTH_MAX && !NOT_IN_RANGES.test(client.server()); depth++) {
+    const { folders, objects } = await foldersOf(ctx, client, bucket, within).catch(unlessDenied);
+    const [only] = folders;
+    if (folders.length === 0 || only === undefined) return [];
+    if (folders.length === 1 && objects === 0 && only.length > within.length) {
+      within = only;
+      continue;
+    }
+    // 'a' comes before all of 'a/', and whatever is between them belongs to the range as well.
+    const names = folders.map((folder) => folder.slice(0, -1)).sort(keyOrder);
+    const step = Math.ceil(names.length / RANGES_MAX);
+    return names.filter((name, i) => i > 0 && i % step === 0 && name !== '' && keyOrder(name, prefix) > 0);
+  }
+  return [];
 }
 
-/** Any version or delete marker of this scope. */
-export async function firstVersionOf(
+/** One range after the other, while the next ones are on their way. */
+async function* rangesInTurn(
   ctx: Context,
   client: Client,
-  { bucket, prefix }: Scope,
-): Promise<Listed | undefined> {
-  const root = await ask(ctx, client, bucket, { versions: '', prefix, 'max-keys': '1' }, 'ListVersionsResult');
-  const first = childOf(root, 'Version') ?? childOf(root, 'DeleteMarker');
-  return first && listedOf(first, isEncoded(root), textIn(first, 'VersionId') || 'null');
-}
-
-async function* objectPages(ctx: Context, client: Client, { bucket, prefix }: Scope): AsyncIterable<Page> {
-  let token: string | undefined;
-  do {
-    const query = { 'list-type': '2', prefix, ...(token === undefined ? {} : { 'continuation-token': token }) };
-    const root = await ask(ctx, client, bucket, query, 'ListBucketResult');
-    const encoded = isEncoded(root);
-    yield root.children.filter(({ name }) => name === 'Contents').map((each) => listedOf(each, encoded, null));
-    token = isTruncated(root) ? textIn(root, 'NextContinuationToken') : undefined;
-    if (token === '') throw noListing(client, bucket);
-  } while (token !== undefined);
-}
-
-/** All versions of a key are held until they are all there: they are listed from the newest on. */
-async function* versionPages(ctx: Context, client: Client, { bucket, prefix }: Scope): AsyncIterable<Page> {
-  let marker: { readonly key: string; readonly version: string } | undefined;
-  let held: Listed[] = [];
-  do {
-    const after = marker ? { 'key-marker': marker.key, 'version-id-marker': marker.version } : {};
-    const root = await ask(ctx, client, bucket, { versions: '', prefix, ...after }, 'ListVersionsResult');
-    const encoded = isEncoded(root);
-    for (const each of root.children) {
-      if (each.name !== 'Version' && each.name !== 'DeleteMarker') continue;
-      held.push(listedOf(each, encoded, textIn(each, 'VersionId') || 'null'));
+  scope: Scope,
+  begins: readonly string[],
+): AsyncIterable<Page> {
+  const all = ['', ...begins];
+  const stop = new AbortController();
+  const within = { ...ctx, signal: AbortSignal.any([ctx.signal, stop.signal]) };
+  const running: AsyncIterable<Page>[] = [];
+  try {
+    for (let at = 0; at < all.length; at++) {
+      while (running.length < Math.min(all.length, at + RANGES_PARALLEL)) {
+        const next = running.length;
+        running.push(ahead(rangeOf(within, client, scope, all[next] ?? '', all[next + 1])));
+      }
+      yield* running[at] ?? [];
     }
-    marker = undefined;
-    if (isTruncated(root)) {
-      const key = textIn(root, 'NextKeyMarker');
-      if (key === '') throw noListing(client, bucket);
-      marker = { key: encoded ? percentDecoded(key) : key, version: textIn(root, 'NextVersionIdMarker') };
-    }
-    // The last key may have more versions on the next page.
-    const last = marker === undefined ? undefined : held.at(-1)?.key;
-    const begun = last === undefined ? held.length : held.findIndex(({ key }) => key === last);
-    yield oldestFirst(held.slice(0, begun));
-    held = held.slice(begun);
-  } while (marker !== undefined);
-}
-
-function oldestFirst(newestFirst: readonly Listed[]): Listed[] {
-  const page: Listed[] = [];
-  let from = 0;
-  for (let at = 1; at <= newestFirst.length; at++) {
-    if (newestFirst[at]?.key === newestFirst[from]?.key) continue;
-    page.push(...newestFirst.slice(from, at).reverse());
-    from = at;
+  } finally {
+    stop.abort();
   }
-  return page;
+}
+
+/** Keys after `after`, up to `end` and with it. */
+async function* rangeOf(
+  ctx: Context,
+  client: Client,
+  scope: Scope,
+  after: string,
+  end: string | undefined,
+): AsyncIterable<Page> {
+  const pages = scope.versions ? versionPages(ctx, client, scope, after) : objectPages(ctx, client, scope, after);
+  for await (const page of pages) {
+    const last = page.at(-1);
+    if (end === undefined || !last || keyOrder(last.key, end) <= 0) yield page;
+    else return yield page.filter(({ key }) => keyOrder(key, end) <= 0);
+  }
+}
+
+/** Some pages are asked for before they are wanted, from now on. */
+function ahead(pages: AsyncIterable<Page>): AsyncIterable<Page> {
+  const iterator = pages[Symbol.asyncIterator]();
+  const next = (): Promise<IteratorResult<Page>> => {
+    const page = iterator.next();
+    page.catch(() => undefined); // thrown below when its turn comes
+    return page;
+  };
+  const held = Array.from({ length: PAGES_AHEAD }, next);
+  async function* inOrder(): AsyncIterable<Page> {
+    for (;;) {
+      const page = await held.shift();
+      if (!page || page.done) return;
+      held.push(next());
+      yield page.value;
+    }
+  }
+  return inOrder();
+}
+
+function unlessDenied(error: unknown): { folders: readonly string[]; objects: number } {
+  if (isFailure(error, 'denied')) return { folders: [], objects: 0 }; // who may list versions only
+  throw error;
 }
 
 /** Checks the order, and makes it where it is known that a server has another: SeaweedFS lists folder by folder. */
@@ -138,53 +148,6 @@ async function* sortedPages(ctx: Context, first: Page, rest: AsyncIterable<Page>
   await add(first);
   for await (const page of rest) await add(page);
   yield* sorter.sorted();
-}
-
-async function ask(
-  ctx: Context,
-  client: Client,
-  bucket: string,
-  query: Readonly<Record<string, string>>,
-  name: string,
-): Promise<Element> {
-  const whole = { 'encoding-type': 'url', ...query };
-  const request = { method: 'GET', bucket, query: whole } as const;
-  const root = await askXml(ctx, client, `listing ${bucket}`, request, name);
-  // A proxy's page would read as an empty listing.
-  if (textIn(root, 'IsTruncated') === '') throw noListing(client, bucket);
-  return root;
-}
-
-function listedOf(element: Element, encoded: boolean, version: string | null): Listed {
-  const key = textIn(element, 'Key');
-  const marker = element.name === 'DeleteMarker';
-  const bytes = marker ? 0 : Number(textIn(element, 'Size') || Number.NaN);
-  const modified = new Date(textIn(element, 'LastModified'));
-  if (key === '' || !Number.isSafeInteger(bytes) || Number.isNaN(modified.getTime())) {
-    throw new Failure('unreachable', 'a listing names an object without key, size or time');
-  }
-  return {
-    key: encoded ? percentDecoded(key) : key,
-    version,
-    latest: version === null || textIn(element, 'IsLatest') === 'true',
-    marker,
-    etag: textIn(element, 'ETag').replaceAll('"', ''),
-    bytes,
-    modified: modified.toISOString(),
-    storageClass: textIn(element, 'StorageClass') || 'STANDARD',
-  };
-}
-
-function isEncoded(root: Element): boolean {
-  return childOf(root, 'EncodingType')?.text === 'url';
-}
-
-function isTruncated(root: Element): boolean {
-  return textIn(root, 'IsTruncated') === 'true';
-}
-
-function noListing({ where }: Client, bucket: string): Failure {
-  return new Failure('unreachable', `listing ${bucket} at ${where}: the answer was no listing of S3`);
 }
 
 function outOfOrder({ where }: Client, bucket: string, key: string, before: string): Failure {

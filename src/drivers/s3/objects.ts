@@ -8,7 +8,7 @@ import { askXml, type Client } from './client.ts';
 import type { Entry } from './entries.ts';
 import { isUnknownToServer } from './failures.ts';
 import type { HttpAnswer } from './http.ts';
-import type { Listed } from './listing.ts';
+import type { Listed } from './pages.ts';
 import { textOfHeader } from './text.ts';
 import { childOf, childrenOf, textIn } from './xml.ts';
 

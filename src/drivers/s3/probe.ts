@@ -6,8 +6,8 @@ import { scopesOf, settingOf } from './buckets.ts';
 import { versionOf } from './capture.ts';
 import { type Client, openClient } from './client.ts';
 import { isUnknownToServer } from './failures.ts';
-import { firstOf, firstVersionOf, type Listed } from './listing.ts';
 import { tagsOf } from './objects.ts';
+import { firstOf, firstVersionOf, type Listed } from './pages.ts';
 import type { Scope, Settings } from './settings.ts';
 
 export async function probe(ctx: Context, settings: Settings): Promise<Probe> {

@@ -6,7 +6,8 @@ import type { Context } from '../../core/model.ts';
 import { BUCKET_SETTINGS, type BucketSetting, bucketExists, dropSetting, putSetting, settingOf } from './buckets.ts';
 import { askXml, type Client } from './client.ts';
 import { isUnknownToServer } from './failures.ts';
-import { firstOf, firstVersionOf, type Listed, listed } from './listing.ts';
+import { listed } from './listing.ts';
+import { firstOf, firstVersionOf, type Listed } from './pages.ts';
 import type { Wanted } from './selection.ts';
 import { childrenOf, escapeXml, textIn } from './xml.ts';
 

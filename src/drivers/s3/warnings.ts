@@ -1,7 +1,7 @@
 // What a capture has to say about some of its objects, however many they are.
 
 import type { Told } from './intake.ts';
-import { REPLACED } from './listing.ts';
+import { REPLACED } from './pages.ts';
 
 const NAMED_MAX = 20;
 

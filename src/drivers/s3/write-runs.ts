@@ -9,9 +9,9 @@ import type { Client } from './client.ts';
 import { isSame } from './delta.ts';
 import { type Entry, partOf } from './entries.ts';
 import { statusOf, wordOf } from './failures.ts';
-import type { Listed } from './listing.ts';
 import type { Missing } from './missing.ts';
 import { sha256Of } from './objects.ts';
+import type { Listed } from './pages.ts';
 import { damaged, type Place, PUT_BYTES_MAX, putAcl, putMarker, putParts, putWhole, retentionLeft } from './writing.ts';
 
 export interface Job {
