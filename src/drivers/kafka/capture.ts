@@ -17,7 +17,7 @@ import { type Earlier, earlierOf, keptRanges } from './plan.ts';
 import { positionsIn } from './positions.ts';
 import { partitionKey, putRanges, type Range } from './ranges.ts';
 import type { Settings } from './settings.ts';
-import { committedIn, factsFrom, type PartitionState } from './state.ts';
+import { type CommittedOffsets, committedIn, factsFrom, type PartitionState } from './state.ts';
 import { batchesOf, type Ends } from './topics.ts';
 
 const PARTITIONS_AT_ONCE = 4;
@@ -31,6 +31,8 @@ interface Work {
   readonly described: Described;
   readonly warnings: string[];
   readonly gone: Set<string>;
+  readonly committed: CommittedOffsets;
+  readonly onRecords: (records: number) => void;
 }
 interface PartitionWork {
   readonly topic: DescribedTopic;
@@ -43,15 +45,13 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
   await using cluster = await connect(ctx, settings);
   const earlier = await earlierOf(ctx, previous);
   const described = await describe(ctx, cluster, settings);
-  const work = {
-    cluster,
-    settings,
-    sink,
-    earlier,
-    described,
-    warnings: [...described.warnings],
-    gone: new Set<string>(),
+  let items = 0;
+  const onRecords = (more: number): void => {
+    items += more;
+    ctx.progress({ task: 'kafka', phase: 'capture', items });
   };
+  const seen = { warnings: [...described.warnings], gone: new Set<string>() };
+  const work = { cluster, settings, sink, earlier, described, committed: committedIn(described), onRecords, ...seen };
   const plan = await planOf(ctx, work);
   await keep(ctx, work, plan);
   const done = await mapBounded(plan, PARTITIONS_AT_ONCE, (each) => capturePartition(ctx, work, each));
@@ -108,10 +108,10 @@ async function keep(ctx: Context, { sink, earlier }: Work, plan: readonly Partit
 
 async function capturePartition(ctx: Context, work: Work, each: PartitionWork): Promise<PartitionState<Range>> {
   const { topic, partition, ends, kept } = each;
-  const { cluster, settings, sink, described, warnings, gone } = work;
+  const { cluster, settings, sink, committed, warnings, gone } = work;
   const log = { topic: topic.name, topicId: topic.id, partition };
   const what = partitionKey(log);
-  const counter = positionsIn(committedIn(described, log), ends, what);
+  const counter = positionsIn(committed.get(what) ?? [], ends, what);
   const onGone = (from: number, start: number): void => {
     warnings.push(`${what}: offsets ${from} to ${start - 1} were deleted before they were read`);
   };
@@ -136,7 +136,7 @@ async function capturePartition(ctx: Context, work: Work, each: PartitionWork): 
     return emptyState(log);
   }
   const records = ranges.reduce((sum, range) => sum + range.records, 0);
-  ctx.progress({ task: 'kafka', phase: 'capture', items: records });
+  work.onRecords(records);
   return { topic: topic.name, partition, ranges, records, positions: counter.positions() };
 }
 

@@ -79,3 +79,10 @@ export async function factsOf(ctx: Context, source: Source): Promise<ClusterFact
 export function isCompacted(configs: Readonly<Record<string, string | null>>): boolean {
   return (configs['cleanup.policy'] ?? '').includes('compact');
 }
+
+/** It is about one topic by its name. */
+export function isOfTopic(acl: Acl): boolean {
+  const TOPIC = 2;
+  const LITERAL = 3;
+  return acl.resource_type === TOPIC && acl.pattern_type === LITERAL;
+}

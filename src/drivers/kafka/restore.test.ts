@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { needServer } from '../../../test/servers/need.ts';
 import { until } from '../../../test/servers/processes.ts';
+import { inventoryOf } from '../../core/inventory.ts';
 import type { Context, InventoryLine, RestoreOptions, Sink, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { kafkaDriver } from './driver.ts';
@@ -123,8 +124,17 @@ test('groups go on at the record at which they stood, though its offset changed 
   const { source, lines, warnings } = await at.capture('paid');
   assert.deepEqual(warnings, []);
   assert.equal(partition(lines, 'paid/0')[0], 11);
-  const { missing } = await restoreBeside(at, source, ['paid']);
-  assert.deepEqual(missing, []);
+  const restored = await restoreBeside(at, source, ['paid']);
+  assert.deepEqual(restored.missing, []);
+  const alone = await restored.inventory?.(ctx);
+  assert.ok(alone);
+  const findings = await Array.fromAsync(kafkaDriver.compare(ctx, inventoryOf(source), alone));
+  assert.equal(findings.length, 6);
+  assert.deepEqual(
+    findings.filter(({ verdict }) => verdict !== 'pass'),
+    [],
+    'named as in the point',
+  );
   assert.deepEqual(partition(await inventory(ctx, brokers, 'paid-back'), 'paid-back/0'), partition(lines, 'paid/0'));
   const expected = { early: 3, within: 7, after: 9, end: 11 };
   await onCluster(ctx, { brokers }, async (cluster) => {

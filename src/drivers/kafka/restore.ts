@@ -2,11 +2,12 @@
 // among the records as they are now numbered.
 
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
-import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import type { Chain, Context, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import { type Cluster, connect } from './cluster.ts';
-import { type ClusterFacts, factsOf, isCompacted } from './facts.ts';
+import { type ClusterFacts, factsOf, isCompacted, isOfTopic } from './facts.ts';
 import { groupsOf } from './groups.ts';
+import { restoredInventory } from './inventory.ts';
 import { nameOfAcl } from './lines.ts';
 import { type Loaded, type LoadWork, loadPartition } from './load.ts';
 import { createAcls, makeTopics, removeTopics, writerOf } from './making.ts';
@@ -55,7 +56,8 @@ export async function restore(
       await using again = await connect(c, settings);
       await settle(c, again, names);
     };
-    return { bytes, method: 'produce', warnings, missing, settle: settleAll };
+    const inventory = (c: Context): Promise<InventoryReader> => restoredInventory(c, settings, chosen.names, facts);
+    return { bytes, method: 'produce', warnings, missing, inventory, settle: settleAll };
   } catch (error) {
     await leaveNothing(ctx, settings, names, error, removed);
     throw error;
@@ -115,10 +117,8 @@ async function load(ctx: Context, work: Work): Promise<{ loaded: Map<string, Loa
 }
 
 async function restoreAcls(ctx: Context, { cluster, facts, chosen }: Work): Promise<string[]> {
-  const TOPIC = 2;
-  const LITERAL = 3;
   const own = facts.acls.flatMap((acl) => {
-    const target = acl.resource_type === TOPIC && acl.pattern_type === LITERAL && chosen.names.get(acl.resource_name);
+    const target = isOfTopic(acl) && chosen.names.get(acl.resource_name);
     if (target) return [{ ...acl, resource_name: target }];
     return chosen.isWhole ? [acl] : [];
   });

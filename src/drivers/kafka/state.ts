@@ -17,12 +17,15 @@ export interface PartitionState<R extends Digested = Digested> {
   readonly positions: ReadonlyMap<number, number>;
 }
 
-export function committedIn(
-  { groups }: Described,
-  { topic, partition }: { topic: string; partition: number },
-): number[] {
-  const all = groups.flatMap(({ offsets }) => offsets);
-  return all.filter((each) => each.topic === topic && each.partition === partition).map(({ offset }) => offset);
+/** By partition. */
+export type CommittedOffsets = ReadonlyMap<string, readonly number[]>;
+
+export function committedIn({ groups }: Described): CommittedOffsets {
+  const byPartition = Map.groupBy(
+    groups.flatMap(({ offsets }) => offsets),
+    partitionKey,
+  );
+  return new Map([...byPartition].map(([key, all]) => [key, all.map(({ offset }) => offset)]));
 }
 
 /** As they are written to the point. */
