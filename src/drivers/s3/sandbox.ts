@@ -1,4 +1,4 @@
-// A throw-away server that a point is restored into: of the kind that was captured if this machine has it, else another.
+// A throw-away server that a point is restored into: of the kind that was captured if there is one, else another.
 
 import { access, constants } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';

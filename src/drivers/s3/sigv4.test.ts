@@ -1,4 +1,4 @@
-// The examples that AWS publishes in 'Authenticating Requests: Using the Authorization Header (AWS Signature Version 4)'.
+// The examples that AWS publishes in 'Authenticating Requests: Using the Authorization Header'.
 
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
