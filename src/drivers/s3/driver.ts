@@ -3,6 +3,7 @@
 import type { Component, Driver } from '../../core/model.ts';
 import { capture, liveInventory } from './capture.ts';
 import { compare } from './compare.ts';
+import { holds, names } from './names.ts';
 import { probe } from './probe.ts';
 import { ageing, restore } from './restore.ts';
 import { serverSpec } from './sandbox.ts';
@@ -18,5 +19,7 @@ function open(input: unknown): Component {
     restore: (ctx, chain, options) => restore(ctx, settings, chain, options),
     ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),
     inventory: async () => liveInventory(settings),
+    names: (ctx, space) => names(ctx, settings, space),
+    holds: (ctx, space, keys) => holds(ctx, settings, space, keys),
   };
 }

@@ -103,6 +103,18 @@ describe('odd keys, other servers and no Lifeboat', { skip }, async () => {
     assert.match(none.findings[0]?.detail ?? '', /NoSuchBucket/);
   });
 
+  it('tells which keys a bucket has', async () => {
+    await wipe(ctx, there);
+    await makeBucket(ctx, there, 'docs');
+    await put(ctx, there, 'docs', [{ key: 'a' }, { key: 'ü/b' }]);
+    const component = s3Driver.open(settingsOf(minio, { buckets: ['docs'] }));
+    assert.ok(component.names && component.holds);
+    assert.deepEqual((await Array.fromAsync(component.names(ctx, 'docs'))).sort(), ['a', 'ü/b']);
+    assert.deepEqual(await component.holds(ctx, 'docs', ['nope', 'ü/b', 'a']), [false, true, true]);
+    await assert.rejects(Array.fromAsync(component.names(ctx, 'nowhere')), { code: 'missing' });
+    await assert.rejects(component.holds(ctx, 'nowhere', ['a']), { code: 'missing' });
+  });
+
   it('the loop of the page brings objects back without Lifeboat', async (t) => {
     const aws = await exec('aws', ['--version']).catch(() => null);
     if (!aws && process.env.REQUIRE_SERVERS !== 'all') return t.skip('there is no aws command line tool');
