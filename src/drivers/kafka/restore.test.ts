@@ -314,7 +314,7 @@ test('the next capture keeps what is complete and reads only what came since', a
   // Another topic of the same name has other records at the same offsets.
   await removeEverything(brokers);
   await at.create('grows');
-  for (let n = 0; n < 14; n++) await at.send([large(n + 50)]);
+  for (let n = 0; n < 30; n++) await at.send([large(n + 50)]);
   kept.length = 0;
   await component.capture(ctx, watching, second.source);
   assert.deepEqual(kept, []);
