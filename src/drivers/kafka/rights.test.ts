@@ -1,4 +1,4 @@
-// A cluster with access control, and one that dies: what may not be read or is not there any more is said, never left out.
+// A cluster with access control, and one that dies: what may not be read or is gone is said, never left out.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
