@@ -31,6 +31,10 @@ const DRIVERS: Readonly<Record<string, () => Promise<DriverPlugin>>> = {
     settings: (await import('../drivers/redis/settings.ts')).redisSettings,
     driver: async () => (await import('../drivers/redis/driver.ts')).redisDriver,
   }),
+  loki: async () => ({
+    settings: (await import('../drivers/loki/settings.ts')).lokiSettings,
+    driver: async () => (await import('../drivers/loki/driver.ts')).lokiDriver,
+  }),
   zookeeper: async () => ({
     settings: (await import('../drivers/zookeeper/settings.ts')).zookeeperSettings,
     driver: async () => (await import('../drivers/zookeeper/driver.ts')).zookeeperDriver,

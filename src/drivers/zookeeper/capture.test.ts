@@ -17,7 +17,7 @@ import { liveContext, memoryParts } from '../../core/testing.ts';
 import { worst } from '../../core/verdict.ts';
 import { processSandboxes } from '../../sandboxes/process/runner.ts';
 import { zookeeperDriver } from './driver.ts';
-import { OPEN_ACL, request } from './protocol.ts';
+import { request } from './protocol.ts';
 import { readSettings } from './settings.ts';
 import { fill, make, openClient, remove } from './testing.ts';
 
@@ -90,7 +90,7 @@ describe('a capture of ZooKeeper', { skip }, () => {
       async put(c, name, body, meta) {
         // Read before /rights/z, whose data goes to the store at once.
         if (name.startsWith('data/')) {
-          await client.call('setAcl', '', request.setAcl('/rights/a', [{ ...OPEN_ACL[0], perms: 3 } as never]));
+          await client.call('setAcl', '', request.setAcl('/rights/a', [{ perms: 3, scheme: 'world', id: 'anyone' }]));
         }
         return await sink.put(c, name, body, meta);
       },

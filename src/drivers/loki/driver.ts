@@ -1,0 +1,44 @@
+// Loki: log lines with their labels and structured metadata, read by queries and pushed as agents push them.
+
+import { inventoryFrom } from '../../core/inventory.ts';
+import type { Component, Driver } from '../../core/model.ts';
+import { capture, dayOfPart, linesRendition, liveLines } from './capture.ts';
+import { compare } from './compare.ts';
+import { probe } from './probe.ts';
+import type { Span } from './query.ts';
+import { ageing, restore } from './restore.ts';
+import { serverSpec } from './sandbox.ts';
+import { readSettings, retarget } from './settings.ts';
+import { spanBack } from './slices.ts';
+
+export const lokiDriver = {
+  kind: 'loki',
+  open,
+  compare,
+  serverSpec,
+  retarget,
+  renditions(names) {
+    const days = names.flatMap((name) => dayOfPart(name) ?? []);
+    return new Map(days.map((day) => [`lines/${day}.json`, linesRendition(day, days.length === 1)]));
+  },
+} satisfies Driver;
+
+function open(input: unknown): Component {
+  const settings = readSettings(input);
+  /** Of an older point a restore brings what lies further back than captures go. */
+  let restored: Span | null = null;
+  return {
+    probe: (ctx) => probe(ctx, settings),
+    capture: (ctx, sink, previous) => capture(ctx, settings, sink, previous),
+    async restore(ctx, chain, options) {
+      const { span, ...result } = await restore(ctx, settings, chain, options);
+      restored = span;
+      return result;
+    },
+    ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),
+    async inventory(ctx) {
+      const span = restored ?? spanBack(ctx.now().getTime(), settings.sinceMs);
+      return inventoryFrom(await liveLines(ctx, settings, span));
+    },
+  };
+}

@@ -1,0 +1,104 @@
+// Requests to a Loki: tried again where that helps, refusals turned into failures that say what to do.
+
+import { request } from 'undici';
+import { interruption } from '../../core/context.ts';
+import { Failure, messageOf, systemCode } from '../../core/errors.ts';
+import type { Context } from '../../core/model.ts';
+import type { Settings } from './settings.ts';
+
+const ANSWER_BYTES_MAX = 256 * 1024 * 1024;
+const ATTEMPTS = 8;
+const PAUSE_MS = 250;
+const PAUSE_MS_MAX = 10_000;
+
+export interface Ask {
+  readonly query?: Readonly<Record<string, string>>;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Makes it a POST. */
+  readonly body?: string;
+  /** Overloaded, restarting: once is enough for a probe. */
+  readonly attempts?: number;
+}
+export interface Answer {
+  readonly status: number;
+  readonly text: string;
+  /** When it answered, by its own clock. */
+  readonly date: string | null;
+}
+
+export function whereOf({ url }: Settings): string {
+  return `loki at ${url}`;
+}
+
+/** Any answer that is not one to try again on. */
+export async function ask(ctx: Context, settings: Settings, path: string, asking: Ask = {}): Promise<Answer> {
+  const attempts = asking.attempts ?? ATTEMPTS;
+  for (let attempt = 1; ; attempt++) {
+    const answer = await askOnce(ctx, settings, path, asking);
+    const again = answer.status === 429 || answer.status >= 500;
+    if (!again || attempt >= attempts) return answer;
+    await ctx.sleep(Math.min(PAUSE_MS_MAX, PAUSE_MS * 2 ** attempt) * (0.5 + Math.random() / 2));
+  }
+}
+
+/** The JSON of a good answer. */
+export async function askJson(ctx: Context, settings: Settings, path: string, asking: Ask = {}): Promise<unknown> {
+  const answer = await ask(ctx, settings, path, asking);
+  if (answer.status !== 200) throw refusal(settings, path, answer);
+  try {
+    return JSON.parse(answer.text);
+  } catch (cause) {
+    throw new Failure('unreachable', `${whereOf(settings)}: what answers there is no Loki`, { cause, hint: HINT });
+  }
+}
+const HINT = 'see that it runs, and that the component names its url';
+
+async function askOnce(ctx: Context, settings: Settings, path: string, asking: Ask): Promise<Answer> {
+  if (ctx.signal.aborted) throw interruption(ctx.signal);
+  const { query = {}, headers = {}, body } = asking;
+  const search = new URLSearchParams(query).toString();
+  try {
+    const response = await request(`${settings.url}${path}${search === '' ? '' : `?${search}`}`, {
+      method: body === undefined ? 'GET' : 'POST',
+      headers: {
+        ...settings.headers,
+        ...headers,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(body === undefined ? {} : { body }),
+      signal: ctx.signal,
+      headersTimeout: settings.timeoutMs,
+      bodyTimeout: settings.timeoutMs,
+    });
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    for await (const chunk of response.body) {
+      chunks.push(chunk);
+      bytes += chunk.length;
+      if (bytes > ANSWER_BYTES_MAX) throw new Failure('value-too-large', `${whereOf(settings)}: an answer without end`);
+    }
+    const { date } = response.headers;
+    const text = Buffer.concat(chunks, bytes).toString('utf8');
+    return { status: response.statusCode, text, date: typeof date === 'string' ? date : null };
+  } catch (cause) {
+    if (ctx.signal.aborted) throw interruption(ctx.signal);
+    if (cause instanceof Failure) throw cause;
+    const code = systemCode(cause);
+    if (/TIMEOUT/.test(code) && code !== 'UND_ERR_CONNECT_TIMEOUT') {
+      throw new Failure('timeout', `${whereOf(settings)}: no answer in ${settings.timeoutMs} ms`, { cause });
+    }
+    const why = code === '' ? messageOf(cause) : code;
+    throw new Failure('unreachable', `${whereOf(settings)}: no connection (${why})`, { cause, hint: HINT });
+  }
+}
+
+export function refusal(settings: Settings, path: string, { status, text }: Answer): Failure {
+  const what = `${whereOf(settings)} refuses ${path} (${status}): ${text.trim().slice(0, 300)}`;
+  if (status === 401 && /no org id/.test(text)) {
+    return new Failure('wrong-password', what, { hint: 'tenants are told apart there: set tenant of the component' });
+  }
+  if (status === 401) return new Failure('wrong-password', what, { hint: 'see username, password or token' });
+  if (status === 403) return new Failure('privileges', what, { hint: 'let the user read, and for restores push' });
+  if (status === 429 || status >= 500) return new Failure('unreachable', what, { hint: HINT });
+  return new Failure('query-failed', what);
+}

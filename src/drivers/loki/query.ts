@@ -1,0 +1,188 @@
+// All lines of a time range, each once: a Loki gives so many at most per query, and there may be more at one nanosecond.
+
+import { z } from 'zod';
+import { Failure } from '../../core/errors.ts';
+import type { Context } from '../../core/model.ts';
+import { askJson } from './http.ts';
+import { isLabels, type Labels, type Line } from './lines.ts';
+import type { Settings } from './settings.ts';
+
+/** What every Loki allows unless told otherwise. */
+export const LIMIT_DEFAULT = 5000;
+const REPEAT_MAX = 1000;
+const CODE_POINT_MAX = 0x10ffff;
+/** Told labels of the stream and structured metadata apart. */
+const APART = { 'x-loki-response-encoding-flags': 'categorize-labels' };
+
+const seriesSchema = z.object({ data: z.array(z.record(z.string(), z.string())).nullish() });
+const answerSchema = z.object({
+  data: z.object({
+    resultType: z.literal('streams'),
+    encodingFlags: z.array(z.string()).nullish(),
+    result: z.array(z.object({ stream: z.record(z.string(), z.string()), values: z.array(z.unknown()) })),
+  }),
+});
+const countSchema = z.object({
+  data: z.object({ result: z.array(z.object({ value: z.tuple([z.number(), z.string()]) })) }),
+});
+
+/** From the first nanosecond to before the last. */
+export interface Span {
+  readonly from: bigint;
+  readonly to: bigint;
+}
+export interface Reading {
+  readonly settings: Settings;
+  /** How many lines the server gives at most. */
+  readonly limit: number;
+}
+
+/** The streams that have lines in the span. Some more may be named: the index is coarse. */
+export async function seriesOf(ctx: Context, settings: Settings, { from, to }: Span): Promise<Labels[]> {
+  const match = settings.selector === null ? {} : { 'match[]': settings.selector };
+  const query = { ...match, start: `${from}`, end: `${to}` };
+  const { data } = parsed(seriesSchema, await askJson(ctx, settings, '/loki/api/v1/series', { query }));
+  return data ?? [];
+}
+
+/** Selectors that have each of the streams in one of them: every query must name a label that is there. */
+export function selectorsFor(settings: Settings, series: readonly Labels[]): string[] {
+  if (settings.selector !== null) return series.length > 0 ? [settings.selector] : [];
+  const selectors: string[] = [];
+  const before: string[] = [];
+  for (let left = series; left.length > 0; ) {
+    const counts = new Map<string, number>();
+    for (const labels of left) for (const name of Object.keys(labels)) counts.set(name, (counts.get(name) ?? 0) + 1);
+    const [most] = [...counts].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1));
+    if (!most) break; // a stream without labels can't be
+    selectors.push(`{${[`${most[0]}=~".+"`, ...before.map((name) => `${name}=""`)].join(', ')}}`);
+    before.push(most[0]);
+    left = left.filter((labels) => !(most[0] in labels));
+  }
+  return selectors;
+}
+
+export async function countIn(ctx: Context, settings: Settings, selector: string, { from, to }: Span): Promise<number> {
+  // A range ends with its last nanosecond and begins behind its first.
+  const range = `${(to - from) / 1_000_000n}ms`;
+  const query = { query: `sum(count_over_time(${selector}[${range}]))`, time: `${to - 1n}` };
+  const { data } = parsed(countSchema, await askJson(ctx, settings, '/loki/api/v1/query', { query }));
+  return Number(data.result[0]?.value[1] ?? 0);
+}
+
+/** In order of time, a page at a time. */
+export async function* linesIn(
+  ctx: Context,
+  reading: Reading,
+  selector: string,
+  { from, to }: Span,
+): AsyncGenerator<Line[]> {
+  for (let at = from; at < to; ) {
+    const page = await pageOf(ctx, reading, selector, { from: at, to });
+    const last = page.at(-1);
+    if (!last || page.length < reading.limit) {
+      if (page.length > 0) yield page;
+      return;
+    }
+    // Of the last nanosecond there may be more: it comes again.
+    const whole = page.filter(({ ts }) => ts !== last.ts);
+    if (whole.length > 0) {
+      yield whole;
+      at = BigInt(last.ts);
+      continue;
+    }
+    yield* linesAt(ctx, reading, BigInt(last.ts), selector);
+    at = BigInt(last.ts) + 1n;
+  }
+}
+
+/** More lines at one nanosecond than a query gives: stream by stream, and within one by what the lines begin with. */
+async function* linesAt(ctx: Context, reading: Reading, at: bigint, selector: string): AsyncGenerator<Line[]> {
+  const span = { from: at, to: at + 1n };
+  const series = await seriesOf(ctx, { ...reading.settings, selector }, span);
+  const names = new Set(series.flatMap((labels) => Object.keys(labels)));
+  for (const labels of series) {
+    const exact = [...names].map((name) => `${name}=${JSON.stringify(labels[name] ?? '')}`);
+    const query = `{${exact.join(', ')}}`;
+    const page = await pageOf(ctx, reading, query, span);
+    if (page.length < reading.limit) yield page;
+    else yield* linesByText(ctx, reading, { query, span, page, at: 0, low: 0, high: CODE_POINT_MAX });
+  }
+}
+
+interface Share {
+  readonly query: string;
+  readonly span: Span;
+  /** A part of what matches. */
+  readonly page: readonly Line[];
+  /** Lines whose character at this place lies between these two. */
+  readonly at: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+async function* linesByText(ctx: Context, reading: Reading, share: Share): AsyncGenerator<Line[]> {
+  const { query, span, page, at, low, high } = share;
+  if (at > REPEAT_MAX) {
+    throw new Failure('value-too-large', `more than ${reading.limit} lines at ${span.from} begin alike`, {
+      hint: 'raise max_entries_limit_per_query of that Loki',
+    });
+  }
+  if (low === 0 && high === CODE_POINT_MAX) {
+    const ended = await pageOf(ctx, reading, `${query} |~ \`(?s)^.{${at}}$\``, span);
+    if (ended.length >= reading.limit) {
+      throw new Failure('value-too-large', `more than ${reading.limit} lines at ${span.from} are the same`, {
+        hint: 'raise max_entries_limit_per_query of that Loki',
+      });
+    }
+    if (ended.length > 0) yield ended;
+  }
+  const points = page
+    .map(({ line }) => [...line.slice(0, 2 * at + 2)][at]?.codePointAt(0) ?? low)
+    .sort((a, b) => a - b);
+  const middle = Math.max(low, Math.min(points[points.length >> 1] ?? low, high - 1));
+  for (const [from, to] of [
+    [low, middle],
+    [middle + 1, high],
+  ] as const) {
+    const filter = ` |~ \`(?s)^.{${at}}[\\x{${from.toString(16)}}-\\x{${to.toString(16)}}]\``;
+    const part = await pageOf(ctx, reading, query + filter, span);
+    if (part.length < reading.limit) {
+      if (part.length > 0) yield part;
+    } else if (from < to) yield* linesByText(ctx, reading, { ...share, page: part, low: from, high: to });
+    else {
+      const deeper = { at: at + 1, low: 0, high: CODE_POINT_MAX };
+      yield* linesByText(ctx, reading, { ...share, ...deeper, query: query + filter, page: part });
+    }
+  }
+}
+
+async function pageOf(ctx: Context, { settings, limit }: Reading, query: string, { from, to }: Span): Promise<Line[]> {
+  const answer = await askJson(ctx, settings, '/loki/api/v1/query_range', {
+    query: { query, start: `${from}`, end: `${to}`, limit: `${limit}`, direction: 'forward' },
+    headers: APART,
+  });
+  const { data } = parsed(answerSchema, answer);
+  const apart = data.encodingFlags?.includes('categorize-labels') ?? false;
+  const lines: Line[] = [];
+  for (const { stream, values } of data.result) {
+    for (const value of values) lines.push(shaped(stream, value, apart));
+  }
+  return lines.sort((a, b) => a.ts.length - b.ts.length || (a.ts < b.ts ? -1 : a.ts > b.ts ? 1 : 0));
+}
+
+function shaped(labels: Labels, value: unknown, apart: boolean): Line {
+  const [ts, line, more]: unknown[] = Array.isArray(value) ? value : [];
+  if (typeof ts !== 'string' || !/^\d{1,19}$/.test(ts) || typeof line !== 'string') {
+    throw new Failure('malformed', 'an answer of a Loki has a line that is none');
+  }
+  const metadata: unknown =
+    apart && typeof more === 'object' && more !== null && 'structuredMetadata' in more ? more.structuredMetadata : {};
+  return { ts, labels, line, metadata: isLabels(metadata) ? metadata : {} };
+}
+
+function parsed<S extends z.ZodType>(schema: S, value: unknown): z.output<S> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  throw new Failure('malformed', 'an answer of a Loki is not of the form that is documented', { cause: result.error });
+}
