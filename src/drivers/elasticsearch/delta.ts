@@ -3,9 +3,8 @@
 import type { Context } from '../../core/model.ts';
 import { digestOf } from './canonical.ts';
 import { documentSum } from './documents.ts';
-import type { IndexEntry } from './entries.ts';
+import type { IndexEntry, IndexPlan, StreamPlan } from './entries.ts';
 import type { ListedStream } from './listing.ts';
-import type { IndexPlan, StreamPlan } from './plan.ts';
 import { type Session, survey } from './survey.ts';
 
 export interface Differing {

@@ -43,6 +43,18 @@ export const indexBodySchema = z.object({
 });
 export type IndexBody = z.output<typeof indexBodySchema>;
 
+/** What a restore makes of an index, and of a data stream. */
+export interface IndexPlan {
+  readonly entry: IndexEntry;
+  readonly into: string;
+  readonly body: IndexBody;
+}
+export interface StreamPlan {
+  readonly stream: ListedStream;
+  readonly into: string;
+  readonly backing: readonly { readonly entry: IndexEntry; readonly body: IndexBody }[];
+}
+
 export function indexPart(name: string): string {
   return `indices/${name}/index.json`;
 }

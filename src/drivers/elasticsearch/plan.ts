@@ -14,24 +14,16 @@ import {
   definitionOfPart,
   type IndexBody,
   type IndexEntry,
+  type IndexPlan,
   indexBodySchema,
   indexPart,
   STREAMS_PART,
+  type StreamPlan,
   streamsSchema,
 } from './entries.ts';
-import { aliasesOf, type ListedStream, type Listing, lawful, listing, matcher } from './listing.ts';
+import { aliasesOf, type Listing, lawful, listing, matcher } from './listing.ts';
 import type { Session } from './survey.ts';
 
-export interface IndexPlan {
-  readonly entry: IndexEntry;
-  readonly into: string;
-  readonly body: IndexBody;
-}
-export interface StreamPlan {
-  readonly stream: ListedStream;
-  readonly into: string;
-  readonly backing: readonly { readonly entry: IndexEntry; readonly body: IndexBody }[];
-}
 export interface AliasMove {
   readonly alias: string;
   readonly holders: readonly string[];
