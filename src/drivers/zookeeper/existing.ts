@@ -3,9 +3,9 @@
 import type { Context } from '../../core/model.ts';
 import { type Client, refusal } from './client.ts';
 import { compareKeys, type Entry, isWithin, orderKey } from './entries.ts';
+import type { Job } from './job.ts';
 import { targetOf } from './mapping.ts';
 import { REFUSED, readStat, request } from './protocol.ts';
-import type { Job } from './restore.ts';
 import { entriesOf } from './tree.ts';
 import { isOwn, walk } from './walk.ts';
 import { refusedWords } from './writer.ts';

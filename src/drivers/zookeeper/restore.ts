@@ -1,10 +1,11 @@
 // A restore: znodes in the order of the tree, then the counters of their parents, then ACLs.
 
-import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import type { Chain, Context, Restored, RestoreOptions } from '../../core/model.ts';
 import type { Client } from './client.ts';
 import { type Entry, parentOf, sameAcl } from './entries.ts';
 import { heldBelow, removeExtras } from './existing.ts';
-import { type Mapping, mappingOf, targetOf } from './mapping.ts';
+import type { Job } from './job.ts';
+import { mappingOf, targetOf } from './mapping.ts';
 import { type Acl, CREATOR_ACL, counterOf, OPEN_ACL, REFUSED, readAcl, readStat, request } from './protocol.ts';
 import type { Settings } from './settings.ts';
 import { dataOf, entriesOf, headOf } from './tree.ts';
@@ -14,17 +15,6 @@ import { isLarge, notEmpty, openWriter, refusedWords, tooLarge, type Writer } fr
 const ADVANCE_MAX = 100_000;
 const PAIRS_TOGETHER = 500;
 const PROGRESS_ITEMS = 1000;
-
-export interface Job {
-  readonly settings: Settings;
-  readonly source: Source;
-  readonly writer: Writer;
-  readonly mapping: Mapping;
-  /** What is there already is made the same; 'replace' also removes what the point has not. */
-  readonly over: 'nothing' | 'delta' | 'replace';
-  /** Until the last step: whoever reads the point's data may read it, and nobody else. */
-  readonly ours: readonly Acl[];
-}
 
 export async function restore(
   ctx: Context,
