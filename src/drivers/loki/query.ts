@@ -1,4 +1,5 @@
-// All lines of a time range, each once: a Loki gives so many at most per query, and there may be more at one nanosecond.
+// All lines of a time range, each once: a Loki gives so many at most per query, and there may be more at one
+// nanosecond.
 
 import { z } from 'zod';
 import { Failure } from '../../core/errors.ts';

@@ -20,8 +20,8 @@ export interface Mapping {
 }
 
 /**
- * `select.paths` and the old names of `rename` are paths as the server that was captured knew them, the new names as the
- * target knows them.
+ * `select.paths` and the old names of `rename` are paths as the server that was captured knew them, the new names as
+ * the target knows them.
  */
 export function mappingOf(captured: string, root: string, { select = {}, rename }: RestoreOptions): Mapping {
   refuseOthers(select);
