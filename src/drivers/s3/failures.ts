@@ -80,6 +80,9 @@ export function broken(what: string, error: unknown): Failure {
   const code = systemCode(error);
   if (error instanceof RangeError) return new Failure('query-failed', `${what}: ${error.message}`, { cause: error });
   if (code === '') throw error;
+  if (code === 'UND_ERR_INVALID_ARG') {
+    return new Failure('query-failed', `${what}: no request can say this: ${messageOf(error)}`, { cause: error });
+  }
   const hint = 'see that it runs, and endpoint and ca_file of the component';
   if (/CERT|SIGNATURE/.test(code)) {
     return new Failure('settings-invalid', `${what}: ${messageOf(error)}`, {

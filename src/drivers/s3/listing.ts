@@ -15,8 +15,8 @@ const RANGES_PARALLEL = 4;
 const PAGES_AHEAD = 3;
 /** Folders within folders that are looked at for some that stand side by side. */
 const DEPTH_MAX = 8;
-/** To begin in the middle, these walk all that comes before, or have an order of their own. */
-const NOT_IN_RANGES = /seaweedfs|versitygw/i;
+/** Others walk all that comes before to begin in the middle, or have an order of their own. */
+const IN_RANGES = /minio|amazons3/i;
 
 /** Everything in the scope, some at a time; all versions of a key come together. */
 export async function* listed(ctx: Context, client: Client, scope: Scope): AsyncIterable<Page> {
@@ -27,8 +27,10 @@ export async function* listed(ctx: Context, client: Client, scope: Scope): Async
 /** Keys after which a range begins, in order, without the first. */
 async function beginsOf(ctx: Context, client: Client, { bucket, prefix }: Scope): Promise<readonly string[]> {
   let within = prefix;
-  for (let depth = 0; depth < DEPTH_MAX && !NOT_IN_RANGES.test(client.server()); depth++) {
+  if (client.server() !== '' && !IN_RANGES.test(client.server())) return [];
+  for (let depth = 0; depth < DEPTH_MAX; depth++) {
     const { folders, objects } = await foldersOf(ctx, client, bucket, within).catch(unlessDenied);
+    if (!IN_RANGES.test(client.server())) return [];
     const [only] = folders;
     if (folders.length === 0 || only === undefined) return [];
     if (folders.length === 1 && objects === 0 && only.length > within.length) {

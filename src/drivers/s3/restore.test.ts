@@ -3,6 +3,7 @@ import { hash } from 'node:crypto';
 import { after, describe, it } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
 import { startS3 } from '../../../test/servers/s3.ts';
+import { Failure } from '../../core/errors.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import type { Finding, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
@@ -147,6 +148,36 @@ describe('restoring s3', { skip }, async () => {
     assert.match((await settingOf(ctx, client, 'copy', 'tagging')) ?? '', /blue/);
     assert.match((await settingOf(ctx, client, 'copy', 'versioning')) ?? '', /Enabled/);
     assert.match((await settingOf(ctx, client, 'copy', 'policy')) ?? '', /s3:::copy\/open/);
+  });
+
+  it('a restore that fails gives a bucket its own lifecycle back', async () => {
+    await wipe(ctx, client);
+    await makeBucket(ctx, client, 'docs');
+    await put(ctx, client, 'docs', [{ key: 'a' }]);
+    const source = await captured(['docs']);
+    await putSetting(ctx, client, 'docs', 'lifecycle', LIFECYCLE);
+    const broken: Source = {
+      ...source,
+      get(context, name, range) {
+        if (name.startsWith('objects/')) throw new Failure('checksum', 'as arranged');
+        return source.get(context, name, range);
+      },
+    };
+    await assert.rejects(restored(broken, { replace: true }), { code: 'checksum' });
+    assert.match((await settingOf(ctx, client, 'docs', 'lifecycle')) ?? '', /old ones/);
+  });
+
+  it('of a bucket that others use, too, only what was captured is touched', async () => {
+    await wipe(ctx, client);
+    await makeBucket(ctx, client, 'shared');
+    await put(ctx, client, 'shared', [{ key: 'mine/a' }, { key: 'theirs/b' }]);
+    const source = await captured([{ name: 'shared', prefix: 'mine/' }]);
+    await putSetting(ctx, client, 'shared', 'tagging', TAGGING);
+    await put(ctx, client, 'shared', [{ key: 'mine/extra' }, { key: 'theirs/c' }]);
+    await assert.rejects(restored(source, {}), { code: 'target-not-empty' });
+    await restored(source, { replace: true });
+    assert.deepEqual(await keysOf(ctx, client, 'shared'), ['mine/a', 'theirs/b', 'theirs/c']);
+    assert.match((await settingOf(ctx, client, 'shared', 'tagging')) ?? '', /blue/);
   });
 
   it('objects are locked again for as long as they were to be', async () => {

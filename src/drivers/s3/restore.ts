@@ -1,9 +1,9 @@
 // A restore: buckets are made, objects written as the point lists them, and the settings of the buckets set last.
 
-import { Failure, isFailure } from '../../core/errors.ts';
-import type { Chain, Context, Restored, RestoreOptions } from '../../core/model.ts';
+import { Failure, isFailure, messageOf } from '../../core/errors.ts';
+import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { gate, mapBounded } from '../../core/parallel.ts';
-import { ageingRules, type BucketSetting, readBuckets } from './buckets.ts';
+import { ageingRules, type BucketSetting, dropSetting, putSetting, readBuckets } from './buckets.ts';
 import { type Client, openClient } from './client.ts';
 import { historyLeft, type There, thereIn } from './delta.ts';
 import { type Entry, entryBatches } from './entries.ts';
@@ -22,7 +22,6 @@ import {
   refuseData,
   restoreSetting,
   restoreSettings,
-  suspend,
 } from './target.ts';
 import { type Job, type Run, writeRuns } from './write-runs.ts';
 import type { Place } from './writing.ts';
@@ -30,6 +29,7 @@ import type { Place } from './writing.ts';
 /** Groups of objects that are read from the store at a time. */
 const GROUPS_PARALLEL = 4;
 const LARGE_PARALLEL = 2;
+const RESUME_MS = 30_000;
 const BEFORE: readonly BucketSetting[] = ['encryption'];
 const AFTER: readonly BucketSetting[] = ['versioning', 'tagging', 'cors', 'policy', 'object-lock'];
 
@@ -41,9 +41,12 @@ interface Target extends Wanted {
   readonly there: There | null;
   /** What the point does not have goes. */
   readonly purge: boolean;
+  /** The bucket gets back what it had, too. */
+  readonly withSettings: boolean;
   /** To be set back last. */
   readonly lifecycle: string | null;
 }
+
 export async function restore(
   ctx: Context,
   settings: Settings,
@@ -54,11 +57,33 @@ export async function restore(
   const wanted = wantedOf(buckets, options);
   await using client = openClient(ctx, { ...settings, connections: options.jobs ?? settings.connections });
   if (!options.replace && !options.delta) await refuseData(ctx, client, wanted);
+  const suspended = new Map<string, string>();
+  try {
+    return await restoreInto(ctx, client, { source, wanted, suspended, options });
+  } catch (error) {
+    await resume(ctx, settings, suspended);
+    throw error;
+  }
+}
+
+interface Plan {
+  readonly source: Source;
+  readonly wanted: readonly Wanted[];
+  /** Lifecycles that the buckets themselves had, and have no more. */
+  readonly suspended: Map<string, string>;
+  readonly options: RestoreOptions;
+}
+
+async function restoreInto(
+  ctx: Context,
+  client: Client,
+  { source, wanted, suspended, options }: Plan,
+): Promise<Restored> {
   const missing = missingList();
   await using opened = new AsyncDisposableStack();
   const targets = new Map<string, Target>();
   for (const each of wanted) {
-    const target = await prepare(ctx, client, each, options, missing);
+    const target = await prepare(ctx, client, each, { options, missing, suspended });
     if (target.there) opened.use(target.there);
     targets.set(each.captured.name, target);
   }
@@ -79,23 +104,34 @@ export async function restore(
   for (const { there } of targets.values()) await there?.end();
   if (items === 0) missing.throwFirst();
   for (const target of targets.values()) {
-    if (!target.key)
-      missing.add(
-        await restoreSettings(
-          ctx,
-          client,
-          target,
-          AFTER.filter((name) => !isSet(target, name)),
-        ),
-      );
+    const names = AFTER.filter((name) => !isSet(target, name));
+    if (target.withSettings) missing.add(await restoreSettings(ctx, client, target, names));
   }
   return {
     bytes,
     method: 'objects',
     warnings: warningsOf([...targets.values()]),
     missing: missing.list(),
-    settle: async (within) => await settle(within, settings, [...targets.values()]),
+    settle: async (within) => await settle(within, client.settings, [...targets.values()]),
   };
+}
+
+/** After a restore that failed, what was in the buckets before must not live for ever. */
+async function resume(ctx: Context, settings: Settings, suspended: ReadonlyMap<string, string>): Promise<void> {
+  const alive = { ...ctx, signal: AbortSignal.timeout(RESUME_MS) }; // also after the user stopped us
+  await using client = openClient(alive, settings);
+  for (const [bucket, lifecycle] of suspended) {
+    try {
+      await putSetting(alive, client, bucket, 'lifecycle', lifecycle);
+    } catch (error) {
+      // What broke the restore matters more.
+      ctx.log.warn('the lifecycle of a bucket was dropped and could not be set back', {
+        bucket,
+        lifecycle,
+        reason: messageOf(error),
+      });
+    }
+  }
 }
 
 /** What goes by age: rules of the point, and of the buckets that it goes into. */
@@ -121,17 +157,22 @@ function unlessMissing(error: unknown): null {
   throw error;
 }
 
+interface Preparing extends Pick<Plan, 'options' | 'suspended'> {
+  readonly missing: Missing;
+}
+
 async function prepare(
   ctx: Context,
   client: Client,
   wanted: Wanted,
-  { replace = false, delta = false }: RestoreOptions,
-  missing: Missing,
+  { options: { replace = false, delta = false }, missing, suspended }: Preparing,
 ): Promise<Target> {
   const { captured, target: bucket, key, prefix, asOf } = wanted;
-  await makeBucket(ctx, client, wanted);
-  const { lifecycle } = await suspend(ctx, client, wanted);
-  if (!key) missing.add(await restoreSettings(ctx, client, wanted, BEFORE));
+  const made = await makeBucket(ctx, client, wanted);
+  const lifecycle = await suspendLifecycle(ctx, client, bucket, suspended);
+  // Of a bucket that others have things in, too, only what was captured is touched.
+  const withSettings = !key && (made || captured.prefix === '');
+  if (withSettings) missing.add(await restoreSettings(ctx, client, wanted, BEFORE));
   let history = captured.versions && asOf === null;
   if (history) {
     const refusal = await enableVersions(ctx, client, wanted);
@@ -149,8 +190,23 @@ async function prepare(
     history,
     there,
     purge,
-    lifecycle: key ? lifecycle : (captured.settings.lifecycle ?? lifecycle),
+    withSettings,
+    lifecycle: withSettings ? (captured.settings.lifecycle ?? lifecycle) : lifecycle,
   };
+}
+
+/** From here on nothing in the bucket goes by age. Resolves to the rules that it had. */
+async function suspendLifecycle(
+  ctx: Context,
+  client: Client,
+  bucket: string,
+  suspended: Map<string, string>,
+): Promise<string | null> {
+  const lifecycle = await lifecycleOf(ctx, client, bucket);
+  if (lifecycle === null) return null;
+  suspended.set(bucket, lifecycle);
+  await dropSetting(ctx, client, bucket, 'lifecycle');
+  return lifecycle;
 }
 
 async function wipe(

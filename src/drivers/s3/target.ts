@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import { BUCKET_SETTINGS, type BucketSetting, bucketExists, dropSetting, putSetting, settingOf } from './buckets.ts';
+import { BUCKET_SETTINGS, type BucketSetting, bucketExists, putSetting, settingOf } from './buckets.ts';
 import { askXml, type Client } from './client.ts';
 import { isUnknownToServer } from './failures.ts';
 import { listed } from './listing.ts';
@@ -25,9 +25,9 @@ export async function refuseData(ctx: Context, client: Client, wanted: readonly 
   }
 }
 
-/** Makes the bucket if it is not there. */
-export async function makeBucket(ctx: Context, client: Client, { captured, target }: Wanted): Promise<void> {
-  if (await bucketExists(ctx, client, target)) return;
+/** Makes the bucket if it is not there, and says whether it did. */
+export async function makeBucket(ctx: Context, client: Client, { captured, target }: Wanted): Promise<boolean> {
+  if (await bucketExists(ctx, client, target)) return false;
   const lock = captured.settings['object-lock'] === undefined ? {} : { 'x-amz-bucket-object-lock-enabled': 'true' };
   const elsewhere = client.settings.endpoint === null && client.region !== 'us-east-1';
   const place = `<LocationConstraint>${escapeXml(client.region)}</LocationConstraint>`;
@@ -39,18 +39,7 @@ export async function makeBucket(ctx: Context, client: Client, { captured, targe
     // An attempt whose answer was lost may have made it.
     if (!isFailure(error, 'exists') || !(await bucketExists(ctx, client, target))) throw error;
   }
-}
-
-export interface Suspended {
-  /** What the bucket itself had. */
-  readonly lifecycle: string | null;
-}
-
-/** From here on nothing in the bucket goes by age. */
-export async function suspend(ctx: Context, client: Client, { target }: Wanted): Promise<Suspended> {
-  const lifecycle = await lifecycleOf(ctx, client, target);
-  if (lifecycle !== null) await dropSetting(ctx, client, target, 'lifecycle');
-  return { lifecycle };
+  return true;
 }
 
 /** Null where there is none, or the server knows none. */

@@ -89,6 +89,7 @@ async function writeRound(ctx: Context, job: Job, steps: readonly Step[], versio
       });
       await allOf(writing); // the bodies are borrowed until then
     }
+    if (at < small.length) throw new Failure('malformed', `${source.point} gives fewer parts than it was asked for`);
   } finally {
     await Promise.allSettled(others);
   }
@@ -118,7 +119,9 @@ async function putLarge(
   const { bytes = 0 } = entry;
   let version: string;
   if (bytes <= PUT_BYTES_MAX) {
-    const whole = await readAll(body, bytes);
+    const whole = await readAll(body, bytes).catch((error: unknown) => {
+      throw error instanceof RangeError ? damaged(entry, bytes + 1) : error;
+    });
     if (sha256Of(whole) !== entry.sha256) throw damaged(entry, whole.length);
     version = await putWhole(ctx, client, place, entry, whole, before);
   } else version = await putParts(ctx, client, place, entry, body);
@@ -150,10 +153,12 @@ async function oneObject(
 
 function isOfThisObject(error: Failure, { key }: Entry): boolean {
   const word = wordOf(error);
-  if (word === 'NoSuchBucket' || statusOf(error) === 0) return false;
+  if (word === 'NoSuchBucket') return false;
+  if (error.code === 'query-failed') return true;
+  if (statusOf(error) === 0) return false;
   // Some servers can't sign a key that is no text.
   if (/^(SignatureDoesNotMatch|InvalidAccessKeyId|ExpiredToken)$/.test(word)) return !key.isWellFormed();
-  const ofOne = ['query-failed', 'value-too-large', 'denied', 'exists', 'settings-invalid'];
+  const ofOne = ['value-too-large', 'denied', 'exists', 'settings-invalid'];
   return ofOne.includes(error.code) || statusOf(error) === 500;
 }
 
