@@ -14,6 +14,8 @@ const AGAIN_MAX = 12;
 const FIRST_WAIT_MS = 250;
 const WAIT_MS_MAX = 20_000;
 const REASONS_MAX = 3;
+/** How servers say that they write no more, in items that look as if it would pass. */
+const DISK_FULL = /flood-stage|read-only-allow-delete/;
 
 export interface Batch {
   readonly body: Buffer;
@@ -28,15 +30,17 @@ export interface Refused {
 export async function* batchesOf(body: Bytes, part: string): AsyncIterable<Batch> {
   let held: Buffer[] = [];
   let bytes = 0;
+  let wanted = BATCH_BYTES;
   for await (const chunk of body) {
     held.push(Buffer.from(chunk)); // chunks are borrowed
     bytes += chunk.length;
-    if (bytes < BATCH_BYTES) continue;
+    if (bytes < wanted) continue;
     if (bytes > DOCUMENT_BYTES_MAX) throw new Failure('malformed', `${part} has a document that does not end`);
     const all = held.length === 1 ? (held[0] ?? Buffer.alloc(0)) : Buffer.concat(held, bytes);
     const { end, lines } = wholeDocuments(all);
     held = end < all.length ? [all.subarray(end)] : [];
     bytes = all.length - end;
+    wanted = lines > 0 ? BATCH_BYTES : bytes * 2; // a large one is not looked through for each of its chunks
     if (lines > 0) yield { body: all.subarray(0, end), documents: lines / 2 };
   }
   if (bytes === 0) return;
@@ -124,12 +128,19 @@ async function busyItems(
   const busy: number[] = [];
   for (const [at, item] of items.entries()) {
     const [{ status, error } = { status: 500 }] = Object.values(item);
+    if (DISK_FULL.test(error?.reason ?? '')) throw diskFull(client.where, into);
     if (status === 429 || status === 503) busy.push(at);
     // What was sent twice is there: only data streams refuse it then.
     else if (status >= 300 && !(status === 409 && (again > 0 || reply.again)))
       note(refused, error?.reason ?? `status ${status}`);
   }
   return busy;
+}
+
+function diskFull(where: string, into: string): Failure {
+  return new Failure('no-space', `${where} takes no more documents of ${into}: its disk is nearly full`, {
+    hint: 'free space there, or raise cluster.routing.allocation.disk.watermark.flood_stage, then restore again',
+  });
 }
 
 function note(refused: Refused, reason: string): void {

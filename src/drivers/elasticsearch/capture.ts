@@ -3,9 +3,9 @@
 import { hash } from 'node:crypto';
 import { batched, lineBatchesOf } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
-import { inventoryFrom, putInventory, shapedLine } from '../../core/inventory.ts';
+import { putInventory, shapedLine } from '../../core/inventory.ts';
 import { keepAll, putAll } from '../../core/many-parts.ts';
-import type { Capture, Context, InventoryReader, Sink, Source, WholePart } from '../../core/model.ts';
+import type { Capture, Context, Sink, Source, WholePart } from '../../core/model.ts';
 import { connect } from './client.ts';
 import type { Rendered } from './documents.ts';
 import {
@@ -60,26 +60,6 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
     totals: totalsOf(found),
     warnings: warningsOf(found),
   };
-}
-
-/** Of the cluster as it is now. */
-export async function liveInventory(ctx: Context, settings: Settings): Promise<InventoryReader> {
-  await using client = connect(settings);
-  const server = await serverFacts(ctx, client);
-  const { entries, streams, definitions } = await survey(
-    ctx,
-    { client, server, settings },
-    {
-      countsOnly: settings.inventory === 'counts',
-      async documents(_ctx, _index, _slice, pages) {
-        for await (const _ of pages) {
-          // It is summed while it is made.
-        }
-        return [];
-      },
-    },
-  );
-  return inventoryFrom(inventoryLines(entries, streams, definitions));
 }
 
 export async function entriesOf(ctx: Context, source: Source): Promise<Map<string, IndexEntry>> {

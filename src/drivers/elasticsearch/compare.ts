@@ -32,7 +32,8 @@ function judged(pair: LinePair): Finding {
   };
 }
 
-function stateOf(detail: unknown): string | null {
+/** Of an index that could not be read; null of one that could. */
+export function stateOf(detail: unknown): string | null {
   const { state } = typeof detail === 'object' && detail !== null ? (detail as { state?: unknown }) : {};
   return typeof state === 'string' ? state : null;
 }

@@ -2,8 +2,9 @@
 // form that the server takes it back in.
 
 import { z } from 'zod';
+import { Failure } from '../../core/errors.ts';
 import type { Context, Json } from '../../core/model.ts';
-import type { Client } from './client.ts';
+import { type Client, parsed } from './client.ts';
 import { byName } from './listing.ts';
 import type { ServerFacts } from './server.ts';
 
@@ -86,11 +87,21 @@ export async function definitionsOf(ctx: Context, client: Client, server: Server
     const reply = await client.send(ctx, { method: 'GET', path: way.path + query });
     if (reply.status === 404 || (way.optional && [400, 405].includes(reply.status))) continue;
     if (reply.status >= 300) throw client.refusal(`listing each ${kind}`, reply);
-    const answer: unknown = JSON.parse(reply.body.toString('utf8'));
-    const all = way.read(answer).map(([name, each]): Definition => ({ kind, name, body: bare(each) }));
+    const all = readBy(way, reply.body, `${client.where}: the list of each ${kind}`).map(
+      ([name, each]): Definition => ({ kind, name, body: bare(each) }),
+    );
     found.push(...all.filter((each) => !isManaged(each)).sort(byName));
   }
   return found;
+}
+
+function readBy({ read }: Way, body: Buffer, what: string): [string, Record<string, Json>][] {
+  const answer = parsed(z.unknown(), body, what);
+  try {
+    return read(answer);
+  } catch (cause) {
+    throw new Failure('malformed', `${what} is not what was expected`, { cause });
+  }
 }
 
 /** Throws what the server says against it. */

@@ -4,6 +4,7 @@ import type { Context } from '../../core/model.ts';
 import { digestOf } from './canonical.ts';
 import { documentSum } from './documents.ts';
 import type { IndexEntry, IndexPlan, StreamPlan } from './entries.ts';
+import { drained } from './inventory.ts';
 import type { ListedStream } from './listing.ts';
 import { type Session, survey } from './survey.ts';
 
@@ -17,18 +18,7 @@ export async function differing(ctx: Context, session: Session, { indices, strea
   const [first, ...more] = [...indices, ...streams].map(({ into }) => into);
   if (first === undefined) return { indices, streams };
   const settings = { ...session.settings, indices: [first, ...more] as [string, ...string[]] };
-  const there = await survey(
-    ctx,
-    { ...session, settings },
-    {
-      async documents(_ctx, _index, _slice, pages) {
-        for await (const _ of pages) {
-          // It is summed while it is made.
-        }
-        return [];
-      },
-    },
-  );
+  const there = await survey(ctx, { ...session, settings }, { documents: drained });
   const now = new Map(there.entries.map((entry) => [entry.name, entry]));
   return {
     indices: indices.filter(({ entry, into }) => !isSame(entry, now.get(into))),

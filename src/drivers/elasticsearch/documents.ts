@@ -88,6 +88,10 @@ export function renderPage(page: Buffer, { hits }: Page, operation: Operation, s
   return { body: out.subarray(0, at), documents, withoutSource: hits.length - documents };
 }
 
+export function idsOf(page: Buffer, { hits }: Page): string[] {
+  return hits.map(({ idFrom, idTo }) => String(textOf(page, idFrom, idTo)));
+}
+
 /** The version may be the same, so that what was sent twice is there once. */
 function putHead(page: Buffer, hit: Hit, operation: Operation, out: Buffer, at: number): number {
   if (operation === 'create') return at + out.write('{"create":{', at, 'latin1');

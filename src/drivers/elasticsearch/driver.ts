@@ -2,8 +2,10 @@
 
 import type { Chain, Component, Context, Driver, Restored, RestoreOptions } from '../../core/model.ts';
 import { ageing } from './ageing.ts';
-import { capture, liveInventory } from './capture.ts';
+import { capture } from './capture.ts';
 import { compare } from './compare.ts';
+import { liveInventory } from './inventory.ts';
+import { holds, names } from './names.ts';
 import { measure, probe } from './probe.ts';
 import { restore } from './restore.ts';
 import { serverSpec } from './sandbox.ts';
@@ -24,6 +26,8 @@ function open(input: unknown): Component {
     check: (ctx, external) => checkSnapshot(ctx, settings, external),
     release: (ctx, external) => releaseSnapshot(ctx, settings, external),
     measure: (ctx, query) => measure(ctx, settings, query),
+    names: (ctx, space) => names(ctx, settings, space),
+    holds: (ctx, space, ids) => holds(ctx, settings, space, ids),
   };
 }
 

@@ -43,6 +43,16 @@ export const indexBodySchema = z.object({
 });
 export type IndexBody = z.output<typeof indexBodySchema>;
 
+/** What things at the target are called in the point. */
+export interface NamesBefore {
+  /** Of indices and data streams. */
+  readonly indices: ReadonlyMap<string, string>;
+  readonly aliases: ReadonlyMap<string, string>;
+  /** Aliases of the point that were not set: nothing is said of them. */
+  readonly left: readonly string[];
+  /** Kind and name. */
+  readonly definitions: ReadonlySet<string>;
+}
 /** What a restore makes of an index, and of a data stream. */
 export interface IndexPlan {
   readonly entry: IndexEntry;

@@ -134,7 +134,7 @@ test('a server that stays busy is given up after a bounded time, and one that re
 test('a server that says nothing is left after the time that the settings name', { skip }, async () => {
   const cluster = await filled();
   await using proxy = await proxyTo(cluster);
-  proxy.fate = (path) => (path.startsWith('/_search') ? 'stuck' : 'pass');
+  proxy.fate = (path) => (path.startsWith('/_search?') ? 'stuck' : 'pass');
   await assert.rejects(captured(proxy.url, { timeout: '1500ms' }), { code: 'timeout', message: /1500 ms/ });
 });
 
@@ -166,6 +166,24 @@ test('documents that the target takes later, or took before its answer was lost,
     assert.deepEqual(restored.missing, []);
     await assertSame(cluster, source);
   }
+});
+
+test('a target whose disk is nearly full is no space, at once (fault 16)', { skip }, async () => {
+  const cluster = await filled();
+  const source = await captured(cluster.url);
+  await emptied(cluster);
+  await using proxy = await proxyTo(cluster);
+  const reason = 'disk usage exceeded flood-stage watermark, index has read-only-allow-delete block';
+  proxy.fate = (path, body) => {
+    if (!path.includes('/_bulk')) return 'pass';
+    const documents = (body.split('\n').length - 1) / 2;
+    return {
+      errors: true,
+      items: Array.from({ length: documents }, () => ({ index: { status: 429, error: { reason } } })),
+    };
+  };
+  await assert.rejects(open({ url: proxy.url }).restore(ctx, { base: source }), { code: 'no-space' });
+  assert.ok(proxy.seen.filter((each) => each.includes('/_bulk')).length <= 8);
 });
 
 test('a restore that breaks off leaves nothing behind, and can be repeated', { skip }, async () => {

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { readAll } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
-import type { Context, RestoreOptions, Source } from '../../core/model.ts';
+import type { Context, Json, RestoreOptions, Source } from '../../core/model.ts';
 import { canonical } from './canonical.ts';
 import { entriesOf, named } from './capture.ts';
 import { parsed } from './client.ts';
@@ -17,6 +17,7 @@ import {
   type IndexPlan,
   indexBodySchema,
   indexPart,
+  type NamesBefore,
   STREAMS_PART,
   type StreamPlan,
   streamsSchema,
@@ -24,6 +25,10 @@ import {
 import { aliasesOf, type Listing, lawful, listing, matcher } from './listing.ts';
 import type { Session } from './survey.ts';
 
+export interface PlannedDefinition extends Definition {
+  /** The target has one of its name, which says something else. */
+  readonly isThere: boolean;
+}
 export interface AliasMove {
   readonly alias: string;
   readonly holders: readonly string[];
@@ -32,15 +37,17 @@ export interface RestorePlan {
   readonly indices: readonly IndexPlan[];
   readonly streams: readonly StreamPlan[];
   /** Not there yet, or there and other than in the point. */
-  readonly definitions: readonly Definition[];
+  readonly definitions: readonly PlannedDefinition[];
   /** What goes first, because it has a name that is needed. */
   readonly remove: { readonly indices: readonly string[]; readonly streams: readonly string[] };
   /** Aliases that have a name that is needed. */
   readonly unalias: readonly AliasMove[];
   /** Aliases of the point that others hold and give up when the restored ones take them. */
   readonly moved: readonly AliasMove[];
-  /** Aliases of the point that others hold and keep. */
-  readonly stay: ReadonlySet<string>;
+  /** Of what comes back: those that others hold and keep are left out. */
+  readonly aliases: readonly { readonly alias: string; readonly index: string; readonly told: Json }[];
+  /** What things of the point are called at the target, the other way round. */
+  readonly names: NamesBefore;
   readonly warnings: readonly string[];
   /** What can't come back, and why. */
   readonly missing: readonly string[];
@@ -67,24 +74,52 @@ export async function planRestore(
   const isPart = options.select !== undefined || options.rename !== undefined;
   if (!replace && !isPart) refuseHeld(session, target);
   const definitions = options.select ? [] : await definitionsToSet(ctx, session, base, { replace });
-  const taken = takenNames(wanted, target);
+  const taken = takenNames(wanted, target, options.rename);
   if (taken.length > 0 && !replace) {
     throw new Failure('target-not-empty', `${session.client.where} has ${named(taken)} already`, {
       hint: 'restore under other names (--rename), or replace what is there (--in-place)',
     });
   }
-  return { ...wanted, ...changes(wanted, target, { replace }), definitions };
+  const { rename = {}, select } = options;
+  const { stay, ...changed } = changes(wanted, target, { replace, rename });
+  const names = await namesBefore(ctx, base, { point, rename, stay, isPart: select !== undefined });
+  return { ...wanted, ...changed, definitions, names };
 }
 
+/** Each by its name at the target. */
+async function namesBefore(
+  ctx: Context,
+  base: Source,
+  { point, rename, stay, isPart }: { point: Wanted; rename: Renames; stay: ReadonlySet<string>; isPart: boolean },
+): Promise<NamesBefore> {
+  const indices = new Map([
+    ...point.indices.map(({ entry, into }) => [into, entry.name] as const),
+    ...point.streams.map(({ stream, into }) => [into, stream.name] as const),
+  ]);
+  const aliases = new Map<string, string>();
+  for (const { body } of point.indices) {
+    for (const alias of Object.keys(body.aliases)) aliases.set(rename[alias] ?? alias, alias);
+  }
+  const left = [...stay].map((alias) => aliases.get(alias) ?? alias);
+  const definitions = new Set<string>();
+  for await (const { name } of isPart ? [] : base.parts(ctx, DEFINITIONS_FOLDER)) {
+    const told = definitionOfPart(name);
+    if (told) definitions.add(`${told.kind} ${told.name}`);
+  }
+  return { indices, aliases, left, definitions };
+}
+
+type Renames = Readonly<Record<string, string>>;
 type Wanted = Pick<RestorePlan, 'indices' | 'streams' | 'missing'>;
 
 async function readPoint(ctx: Context, base: Source, { select, rename = {} }: RestoreOptions): Promise<Wanted> {
   const entries = await entriesOf(ctx, base);
   const streams = await jsonPart(ctx, base, STREAMS_PART, streamsSchema);
   const isMeant = select ? matcher(select.indices ?? ['*', '.*']) : () => true;
-  const known = new Set([...entries.keys(), ...streams.map(({ name }) => name)]);
+  const aliases = [...entries.values()].flatMap((entry) => Object.keys(entry.aliases));
+  const known = new Set([...entries.keys(), ...streams.map(({ name }) => name), ...aliases]);
   for (const name of Object.keys(rename)) {
-    if (!known.has(name)) throw new Failure('usage', `the point has no index ${name} that could be renamed`);
+    if (!known.has(name)) throw new Failure('usage', `the point has no index or alias ${name} that could be renamed`);
   }
   const indices: IndexPlan[] = [];
   const missing: string[] = [];
@@ -125,13 +160,13 @@ function refuseHeld({ client, settings }: Session, { listing: { indices } }: Tar
   });
 }
 
-function takenNames({ indices, streams }: Wanted, { listing: there, aliases }: Target): string[] {
+function takenNames({ indices, streams }: Wanted, { listing: there, aliases }: Target, rename: Renames = {}): string[] {
   const held = new Set([...there.indices, ...there.streams].map(({ name }) => name));
   const names = [...indices, ...streams].map(({ into }) => into);
   const twice = names.filter((name, at) => names.indexOf(name) !== at);
   if (twice.length > 0)
     throw new Failure('usage', `${named(twice)} would be there twice: each needs a name of its own`);
-  const own = indices.flatMap(({ body }) => Object.keys(body.aliases));
+  const own = indices.flatMap(({ body }) => aliasesIn(body, rename));
   return [
     ...names.filter((name) => held.has(name)).map((name) => `index ${name}`),
     ...names.filter((name) => aliases.has(name)).map((name) => `alias ${name}`),
@@ -145,9 +180,10 @@ function takenNames({ indices, streams }: Wanted, { listing: there, aliases }: T
 function changes(
   { indices, streams }: Wanted,
   { listing: there, aliases }: Target,
-  { replace = false }: { replace: boolean | undefined },
-): Pick<RestorePlan, 'remove' | 'unalias' | 'moved' | 'stay' | 'warnings'> {
-  const own = new Set(indices.flatMap(({ body }) => Object.keys(body.aliases)));
+  { replace = false, rename }: { replace: boolean | undefined; rename: Renames },
+): Pick<RestorePlan, 'remove' | 'unalias' | 'moved' | 'aliases' | 'warnings'> & { stay: ReadonlySet<string> } {
+  const own = new Set(indices.flatMap(({ body }) => aliasesIn(body, rename)));
+  const meant = new Set(Object.values(rename));
   const needed = new Set([...indices, ...streams].map(({ into }) => into));
   const goes = ({ name }: { readonly name: string }): boolean => needed.has(name) || own.has(name);
   const remove = { indices: there.indices.filter(goes), streams: there.streams.filter(goes) };
@@ -160,14 +196,21 @@ function changes(
     const holders = all.filter((index) => !gone.has(index));
     if (holders.length === 0) continue;
     if (needed.has(alias)) unalias.push({ alias, holders });
-    else if (own.has(alias) && replace) moved.push({ alias, holders });
+    else if (own.has(alias) && (replace || meant.has(alias))) moved.push({ alias, holders });
     else if (own.has(alias)) {
       stay.add(alias);
-      warnings.push(`alias ${alias} stays at ${named(holders)}: it moves when told to replace (--in-place)`);
+      warnings.push(`alias ${alias} stays at ${named(holders)}: --rename ${alias}=${alias} moves it`);
     }
   }
   const removed = { indices: [...gone], streams: remove.streams.map(({ name }) => name) };
-  return { remove: removed, unalias, moved, stay, warnings };
+  const set = indices.flatMap(({ into, body }) => {
+    return Object.entries(body.aliases).map(([name, told]) => ({ alias: rename[name] ?? name, index: into, told }));
+  });
+  return { remove: removed, unalias, moved, aliases: set.filter(({ alias }) => !stay.has(alias)), warnings, stay };
+}
+
+function aliasesIn({ aliases }: IndexBody, rename: Renames): string[] {
+  return Object.keys(aliases).map((name) => rename[name] ?? name);
 }
 
 /** Not there yet, or there and other than in the point; in the order in which they need one another. */
@@ -176,9 +219,9 @@ export async function definitionsToSet(
   { client, server }: Session,
   base: Source,
   { replace = false }: { replace: boolean | undefined },
-): Promise<Definition[]> {
+): Promise<PlannedDefinition[]> {
   const there = new Map((await definitionsOf(ctx, client, server)).map((each) => [`${each.kind} ${each.name}`, each]));
-  const found: Definition[] = [];
+  const found: PlannedDefinition[] = [];
   const other: string[] = [];
   for await (const { name: part } of base.parts(ctx, DEFINITIONS_FOLDER)) {
     const told = definitionOfPart(part);
@@ -188,7 +231,7 @@ export async function definitionsToSet(
     const now = there.get(`${kind} ${told.name}`);
     if (now && canonical(now.body) === canonical(body)) continue;
     if (now) other.push(`another ${kind} ${told.name}`);
-    found.push({ kind, name: told.name, body });
+    found.push({ kind, name: told.name, body, isThere: now !== undefined });
   }
   if (other.length > 0 && !replace) {
     throw new Failure('target-not-empty', `${client.where} has ${named(other)} already`, {

@@ -32,13 +32,14 @@ const LATER = [
   'index.translog.durability',
   'index.default_pipeline',
   'index.final_pipeline',
-  'index.blocks.',
   'index.routing.allocation.',
   'index.lifecycle.',
   'index.opendistro.index_state_management.',
   'index.plugins.index_state_management.',
   'index.search.idle.',
 ];
+/** Would keep aliases away as well. */
+const LAST = ['index.blocks.'];
 const WHILE_LOADING: Fields = {
   'index.refresh_interval': '-1',
   'index.number_of_replicas': '0',
@@ -50,13 +51,16 @@ export function portableSettings<T>(settings: Readonly<Record<string, T>>): Reco
   return Object.fromEntries(Object.entries(settings).filter(([name]) => !isAmong(OWN, name)));
 }
 
-/** What an index is made with, and what it is told once its documents are there. */
-export function splitSettings(settings: Fields): { first: Record<string, Json>; later: Record<string, Json> } {
+/** What an index is made with, what it is told once its documents are there, and what when all else is done. */
+export function splitSettings(settings: Fields): Readonly<Record<'first' | 'later' | 'last', Record<string, Json>>> {
   const first: Record<string, Json> = {};
   const later: Record<string, Json> = {};
-  for (const [name, value] of Object.entries(settings)) (isAmong(LATER, name) ? later : first)[name] = value;
+  const last: Record<string, Json> = {};
+  for (const [name, value] of Object.entries(settings)) {
+    (isAmong(LAST, name) ? last : isAmong(LATER, name) ? later : first)[name] = value;
+  }
   const reset = Object.fromEntries(Object.keys(WHILE_LOADING).map((name) => [name, null]));
-  return { first: { ...first, ...WHILE_LOADING }, later: { ...reset, ...later } };
+  return { first: { ...first, ...WHILE_LOADING }, later: { ...reset, ...later }, last };
 }
 
 function isAmong(list: readonly string[], name: string): boolean {

@@ -4,15 +4,17 @@ import { z } from 'zod';
 import { withSignal } from '../../core/context.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import type { Client } from './client.ts';
-import { type DocumentSum, type Operation, type Rendered, renderPage } from './documents.ts';
+import type { Client, Request } from './client.ts';
+import { type DocumentSum, idsOf, type Operation, type Rendered, renderPage } from './documents.ts';
 import { type Page, scanPage } from './scanner.ts';
 import type { ServerFacts } from './server.ts';
 
 /** How long the server keeps the moment when nobody asks for it. */
 const KEEP_ALIVE = '30m';
 const PAGE_BYTES = 3 * 1024 * 1024;
-const PAGE_BYTES_MAX = 128 * 1024 * 1024;
+/** A larger one is asked for again with fewer documents; a single document may take more. */
+const PAGE_BYTES_MAX = 16 * 1024 * 1024;
+const DOCUMENT_BYTES_MAX = 128 * 1024 * 1024;
 const PAGE_DOCUMENTS_FIRST = 500;
 /** Servers allow 10 000 unless told otherwise. */
 const PAGE_DOCUMENTS_MAX = 10_000;
@@ -32,6 +34,8 @@ export interface Moment extends AsyncDisposable {
   readonly openedMs: number;
   /** All documents of a slice, in an order that stays as long as nothing is written. */
   read(ctx: Context, slice: Slice, operation: Operation, sum: DocumentSum): AsyncIterable<Rendered>;
+  /** The ids alone. */
+  ids(ctx: Context, slice: Slice): AsyncIterable<string[]>;
 }
 /** A shard, or a share of the documents. */
 export interface Slice {
@@ -58,25 +62,10 @@ export async function openMoment(
     at: opened.creation_time ?? null,
     openedMs: ctx.monotonicMs(),
     async *read(outer, slice, operation, sum) {
-      const stop = new AbortController();
-      const inner = withSignal(outer, stop.signal);
-      let size = Math.min(PAGE_DOCUMENTS_FIRST, resultWindow);
-      let next: Promise<Fetched> | null = fetchPage(inner, { after: null, size, slice });
-      try {
-        while (next) {
-          const { page, body, size: asked } = await next;
-          next = null;
-          if (page.hits.length === asked && page.lastSort !== null) {
-            size = nextSize(asked, body.length, resultWindow);
-            next = fetchPage(inner, { after: page.lastSort, size, slice });
-            next.catch(() => {}); // thrown when its turn comes
-          }
-          if (page.hits.length > 0) yield renderPage(body, page, operation, sum);
-        }
-      } finally {
-        stop.abort();
-        await next?.catch(() => {});
-      }
+      for await (const { page, body } of pages(outer, slice, true)) yield renderPage(body, page, operation, sum);
+    },
+    async *ids(outer, slice) {
+      for await (const { page, body } of pages(outer, slice, false)) yield idsOf(body, page);
     },
     async [Symbol.asyncDispose]() {
       await closeMoment(ctx, client, server, id);
@@ -88,11 +77,36 @@ export async function openMoment(
   undo.move();
   return moment;
 
+  async function* pages(outer: Context, slice: Slice, source: boolean): AsyncIterable<Fetched> {
+    const stop = new AbortController();
+    const inner = withSignal(outer, stop.signal);
+    let size = Math.min(PAGE_DOCUMENTS_FIRST, resultWindow);
+    let next: Promise<Fetched> | null = fetchPage(inner, { after: null, size, slice, source });
+    try {
+      while (next) {
+        const fetched: Fetched = await next;
+        const { page, body, size: asked } = fetched;
+        next = null;
+        if (page.hits.length === asked && page.lastSort !== null) {
+          size = nextSize(asked, body.length, resultWindow);
+          next = fetchPage(inner, { after: page.lastSort, size, slice, source });
+          next.catch(() => {}); // thrown when its turn comes
+        }
+        if (page.hits.length > 0) yield fetched;
+      }
+    } finally {
+      stop.abort();
+      await next?.catch(() => {});
+    }
+  }
+
   async function fetchPage(inner: Context, wanted: Wanted): Promise<Fetched> {
     let { size } = wanted;
     for (;;) {
       try {
-        const body = await askForPage(inner, client, index, searchBody(server, id, { ...wanted, size }));
+        const bytesMax = size === 1 ? DOCUMENT_BYTES_MAX : PAGE_BYTES_MAX;
+        const request = { body: searchBody(server, id, { ...wanted, size }), bytesMax };
+        const body = await askForPage(inner, client, index, request);
         const page = scanPage(body);
         if (page.timedOut || page.failedShards > 0) throw incomplete(client.where, index);
         id = page.pit ?? id;
@@ -109,6 +123,8 @@ interface Wanted {
   readonly after: string | null;
   readonly size: number;
   readonly slice: Slice;
+  /** Documents, or their ids alone. */
+  readonly source: boolean;
 }
 interface Fetched {
   readonly page: Page;
@@ -116,9 +132,14 @@ interface Fetched {
   readonly size: number;
 }
 
-async function askForPage(ctx: Context, client: Client, index: string, body: string): Promise<Buffer> {
+async function askForPage(
+  ctx: Context,
+  client: Client,
+  index: string,
+  request: Pick<Request, 'body' | 'bytesMax'>,
+): Promise<Buffer> {
   const path = '/_search?allow_partial_search_results=false';
-  const reply = await client.send(ctx, { method: 'POST', path, body, bytesMax: PAGE_BYTES_MAX });
+  const reply = await client.send(ctx, { method: 'POST', path, ...request });
   if (reply.status === 200) return reply.body;
   throw client.refusal(`reading ${index}`, reply);
 }
@@ -127,11 +148,12 @@ async function askForPage(ctx: Context, client: Client, index: string, body: str
  * The order of storage is the cheapest. OpenSearch 2 numbers documents within a shard only, so that each of its slices
  * is a shard; Elasticsearch numbers them over all shards.
  */
-function searchBody({ kind }: ServerFacts, id: string, { after, size, slice }: Wanted): string {
+function searchBody({ kind }: ServerFacts, id: string, { after, size, slice, source }: Wanted): string {
   return JSON.stringify({
     size,
     version: true,
     track_total_hits: false,
+    ...(!source && { _source: false }),
     pit: { id, keep_alive: KEEP_ALIVE },
     ...(slice.of > 1 && { slice: { id: slice.id, max: slice.of } }),
     sort: [kind === 'opensearch' ? '_doc' : '_shard_doc'],

@@ -11,6 +11,7 @@ import { batchesOf, type Refused, sendBatch } from './bulk.ts';
 import { type Client, connect } from './client.ts';
 import { deleteDefinition, putDefinition } from './definitions.ts';
 import type { IndexEntry, IndexPlan, StreamPlan } from './entries.ts';
+import { restoredInventory } from './inventory.ts';
 import { planRestore, type RestorePlan } from './plan.ts';
 import { splitSettings } from './portable.ts';
 import { serverFacts } from './server.ts';
@@ -19,6 +20,8 @@ import type { Session } from './survey.ts';
 
 const INDICES_PARALLEL = 4;
 const REQUESTS_PARALLEL = 4;
+/** Each holds as many requests as there are at a time. */
+const PARTS_PARALLEL = 2;
 const UNKNOWN_SETTINGS_MAX = 20;
 const UNDO_MS = 60_000;
 
@@ -26,6 +29,7 @@ interface Work extends Session {
   readonly base: Source;
   readonly plan: RestorePlan;
   readonly requests: Gate;
+  readonly parts: Gate;
   readonly jobs: number;
   readonly missing: string[];
   readonly warnings: string[];
@@ -46,7 +50,18 @@ export async function restore(
   const plan = await planRestore(ctx, session, base, options);
   const jobs = options.jobs ?? REQUESTS_PARALLEL;
   const { missing, warnings } = { missing: [...plan.missing], warnings: [...plan.warnings] };
-  const work: Work = { ...session, base, plan, requests: gate(jobs), jobs, missing, warnings, made: [], bytes: 0 };
+  const work: Work = {
+    ...session,
+    base,
+    plan,
+    requests: gate(jobs),
+    parts: gate(PARTS_PARALLEL),
+    jobs,
+    missing,
+    warnings,
+    made: [],
+    bytes: 0,
+  };
   const suspended = await suspendAgeing(ctx, session, plan);
   try {
     await makeRoom(ctx, work);
@@ -63,6 +78,7 @@ export async function restore(
     method: 'bulk',
     warnings,
     missing,
+    inventory: (later: Context) => restoredInventory(later, settings, plan.names),
     ...(suspended && { settle: (later: Context) => settleAgeing(later, settings, suspended) }),
   };
 }
@@ -80,6 +96,12 @@ async function bringBack(ctx: Context, work: Work): Promise<void> {
   }
   await mapBounded(plan.streams, INDICES_PARALLEL, (stream) => restoreStream(ctx, work, stream));
   await swapAliases(ctx, work);
+  for (const { entry, into, body } of plan.indices) {
+    const { last } = splitSettings(body.settings);
+    const isMade = work.made.some(({ name }) => name === into);
+    if (!isMade || Object.keys(last).length === 0) continue;
+    await attempt(work, `settings of ${entry.name}`, () => putSettings(ctx, work, into, last));
+  }
 }
 
 /** What the user asked to be replaced. */
@@ -155,17 +177,17 @@ function unknownSetting({ message }: Failure, settings: Readonly<Record<string, 
 /** All documents of an index, its parts side by side; those that are refused for good are counted and named. */
 async function load(ctx: Context, work: Work, { entry, into }: { entry: IndexEntry; into: string }): Promise<void> {
   const refused: Refused = { documents: 0, reasons: [] };
-  await mapBounded(entry.parts, work.jobs, async ({ name, documents }) => {
+  const loadPart = async ({ name, documents }: IndexEntry['parts'][number]): Promise<void> => {
     let sent = 0;
     await mapBounded(batchesOf(work.base.get(ctx, name), name), work.jobs, async (batch) => {
       await work.requests.run(() => sendBatch(ctx, work.client, into, batch, refused));
       sent += batch.documents;
       work.bytes += batch.body.length;
-      ctx.progress({ task: 'elasticsearch', phase: 'restore', bytes: work.bytes });
     });
     if (sent === documents) return;
     throw new Failure('malformed', `${work.base.point}/${name} has ${sent} documents, and ${documents} are expected`);
-  });
+  };
+  await mapBounded(entry.parts, PARTS_PARALLEL, (part) => work.parts.run(() => loadPart(part)));
   if (refused.documents === 0) return;
   work.missing.push(`${refused.documents} documents of ${entry.name}: ${refused.reasons.join('; ')}`);
 }
@@ -202,11 +224,8 @@ async function swapAliases(ctx: Context, { plan, client, made }: Work): Promise<
   for (const { alias, holders } of plan.moved) {
     for (const index of holders) actions.push({ remove: { index, alias } });
   }
-  for (const { into, body } of plan.indices) {
-    if (!there.has(into)) continue;
-    for (const [alias, told] of Object.entries(body.aliases)) {
-      if (!plan.stay.has(alias)) actions.push({ add: { index: into, alias, ...(told as Record<string, Json>) } });
-    }
+  for (const { index, alias, told } of plan.aliases) {
+    if (there.has(index)) actions.push({ add: { index, alias, ...(told as Record<string, Json>) } });
   }
   if (actions.length > 0) await order(ctx, client, 'moving aliases', 'POST', '/_aliases', { actions });
 }
@@ -244,8 +263,8 @@ async function undo(ctx: Context, { client, server, made, plan }: Work): Promise
       const folder = kind === 'stream' ? '/_data_stream/' : '/';
       await remove(later, client, folder + encodeURIComponent(name), name);
     }
-    if (plan.remove.indices.length > 0) return; // definitions were replaced, and those before are not known
-    for (const each of plan.definitions.toReversed()) await deleteDefinition(later, client, server, each);
+    const own = plan.definitions.filter(({ isThere }) => !isThere); // what was replaced is not known any more
+    for (const each of own.toReversed()) await deleteDefinition(later, client, server, each);
   } catch (error) {
     ctx.log.warn('what was restored before the failure is still there', { reason: messageOf(error) });
   }

@@ -94,6 +94,24 @@ test('a snapshot that lacks a shard is no capture, and nothing of it stays (faul
   );
 });
 
+test('a snapshot whose point can not be written is removed again, and a component without indices has none in it', {
+  skip,
+}, async () => {
+  const cluster = await filled();
+  const component = open(settingsOf(cluster));
+  const snapshots = async (): Promise<number> => {
+    const { snapshots: all } = (await cluster.ask('GET', '/_snapshot/it/*')) as { snapshots: unknown[] };
+    return all.length;
+  };
+  await captured(settingsOf(cluster));
+  const before = await snapshots();
+  const refusing = { ...memoryParts().sink, put: () => Promise.reject(new RangeError('the store is full')) };
+  await assert.rejects(component.capture(ctx, refusing), RangeError);
+  assert.equal(await snapshots(), before);
+  const { capture } = await captured(settingsOf(cluster, { indices: ['nothing-*'] }));
+  assert.equal(capture.totals.indices, 0);
+});
+
 test('another snapshot of the same name is not taken for ours, nor removed', { skip }, async () => {
   const cluster = await filled();
   const { capture } = await captured(settingsOf(cluster));

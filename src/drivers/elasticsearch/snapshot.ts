@@ -6,12 +6,25 @@ import { z } from 'zod';
 import { readAll } from '../../core/bytes.ts';
 import { interruption } from '../../core/context.ts';
 import { Failure, messageOf } from '../../core/errors.ts';
-import { putInventory } from '../../core/inventory.ts';
-import type { Capture, Chain, Context, Finding, Json, Restored, RestoreOptions, Sink } from '../../core/model.ts';
+import { inventoryOf, putInventory } from '../../core/inventory.ts';
+import type {
+  Capture,
+  Chain,
+  Context,
+  Finding,
+  InventoryReader,
+  Json,
+  Restored,
+  RestoreOptions,
+  Sink,
+  Source,
+} from '../../core/model.ts';
 import { definitionParts, named, putJson } from './capture.ts';
 import { type Client, connect, parsed } from './client.ts';
-import { putDefinition } from './definitions.ts';
-import { type IndexEntry, inventoryLines, STREAMS_PART } from './entries.ts';
+import { stateOf } from './compare.ts';
+import { DEFINITION_KINDS, putDefinition } from './definitions.ts';
+import { type IndexEntry, inventoryLines, type NamesBefore, STREAMS_PART } from './entries.ts';
+import { restoredInventory } from './inventory.ts';
 import { aliasesOf, listing, matcher } from './listing.ts';
 import { definitionsToSet } from './plan.ts';
 import { serverFacts } from './server.ts';
@@ -22,6 +35,8 @@ export const SNAPSHOT_PART = 'snapshot.json';
 const POLL_MS_MIN = 200;
 const POLL_MS_MAX = 5_000;
 const ABANDON_MS = 60_000;
+/** No name at all would mean every index. */
+const NOTHING = 'lifeboat-has-no-such-index*';
 
 export const referenceSchema = z.object({
   repository: z.object({ name: z.string(), type: z.enum(['fs', 's3']), place: z.record(z.string(), z.json()) }),
@@ -62,16 +77,22 @@ export async function captureSnapshot(ctx: Context, settings: Settings, sink: Si
   const wanted = [...new Set(indices.map(({ name, stream }) => stream ?? name))];
   const before = await countSurvey(ctx, session);
   const name = `lifeboat-${ctx.now().toISOString().replace(/\D/g, '').slice(0, 14)}-${randomBytes(4).toString('hex')}`;
+  await using undo = new AsyncDisposableStack();
+  undo.defer(() => forget(ctx, client, snapshotPath(repository.name, name)));
   const taken = await take(ctx, client, { repository, name, wanted });
   const after = await countSurvey(ctx, session);
-  const lost = indices.filter((index) => !taken.indices.includes(index.name)).map((index) => index.name);
+  const lost = indices
+    .filter((index) => index.isOpen && !taken.indices.includes(index.name))
+    .map((index) => index.name);
   const backing = new Set(streams.flatMap((stream) => stream.indices));
   const reference = referenceOf(repository, taken, backing);
   await putJson(ctx, sink, [[SNAPSHOT_PART, reference], [STREAMS_PART, streams], ...definitionParts(before)]);
   const entries = before.entries.map((entry) => steady(entry, after.entries, taken.indices));
   await putInventory(ctx, sink, inventoryLines(entries, streams, before.definitions));
   const warnings = lost.length > 0 ? [`${named(lost)}: deleted while it was captured: not in the snapshot`] : [];
-  if (closed.length > 0) warnings.push(`${named(closed)}: closed`);
+  const shut = closed.filter((index) => !taken.indices.includes(index));
+  if (shut.length > 0) warnings.push(`${named(shut)}: closed: not in the snapshot`);
+  undo.move();
   return {
     cut: { position: taken.uuid, at: new Date(taken.start_time).toISOString() },
     method: 'snapshot',
@@ -86,7 +107,10 @@ export async function captureSnapshot(ctx: Context, settings: Settings, sink: Si
 
 /** What was counted before and after, with nothing written in between, is what the snapshot has. */
 function steady(entry: IndexEntry, after: readonly IndexEntry[], taken: readonly string[]): IndexEntry {
-  if (!taken.includes(entry.name)) return { ...entry, documents: null, state: 'deleted', aliases: {} };
+  if (!taken.includes(entry.name)) {
+    const { state } = entry;
+    return { ...entry, documents: null, state: state === 'closed' ? state : 'deleted', aliases: {} };
+  }
   const now = after.find(({ name }) => name === entry.name);
   const same = entry.unchanged !== null && entry.unchanged === now?.unchanged;
   return same ? entry : { ...entry, documents: null };
@@ -98,10 +122,9 @@ async function take(
   { repository, name, wanted }: { repository: Repository; name: string; wanted: readonly string[] },
 ): Promise<Snapshot> {
   const path = snapshotPath(repository.name, name);
-  const body = { indices: wanted.join(','), ignore_unavailable: true, include_global_state: false, partial: false };
+  const indices = wanted.length > 0 ? wanted.join(',') : NOTHING;
+  const body = { indices, ignore_unavailable: true, include_global_state: false, partial: false };
   const request = { method: 'PUT', path: `${path}?wait_for_completion=false`, body: JSON.stringify(body) } as const;
-  await using undo = new AsyncDisposableStack();
-  undo.defer(() => forget(ctx, client, path));
   await client.ask(ctx, `taking snapshot ${name}`, { ...request, once: true }, anything);
   for (let waitMs = POLL_MS_MIN; ; waitMs = Math.min(waitMs * 2, POLL_MS_MAX)) {
     const [seen] = (await client.ask(ctx, `looking at ${name}`, { method: 'GET', path }, snapshotsSchema)).snapshots;
@@ -109,7 +132,6 @@ async function take(
     if (seen.state !== 'IN_PROGRESS' && seen.state !== 'STARTED') {
       const trouble = troubleOf(seen);
       if (trouble !== null) throw unreadable(client.where, trouble);
-      undo.move();
       return seen;
     }
     await ctx.sleep(waitMs);
@@ -131,8 +153,10 @@ export async function restoreSnapshot(
   ctx: Context,
   settings: Settings,
   { base }: Chain,
-  { select, rename = {}, replace = false }: RestoreOptions = {},
+  options: RestoreOptions = {},
 ): Promise<Restored> {
+  const { select, rename = {} } = options;
+  const replace = options.replace || options.delta;
   const where = `${base.point}/${base.component}/${SNAPSHOT_PART}`;
   const reference = parsed(referenceSchema, await readAll(base.get(ctx, SNAPSHOT_PART)), where);
   await using client = connect(settings);
@@ -163,7 +187,29 @@ export async function restoreSnapshot(
   for (const names of groups) {
     if (names.length > 0) await bringBack(ctx, client, { reference, names, into: rename[names[0] ?? ''] });
   }
-  return { bytes: 0, method: 'snapshot', warnings: [], missing: [] };
+  const { names, missing } = await namesOf(ctx, base, { wanted, isMeant }, options);
+  const inventory = (later: Context): Promise<InventoryReader> => restoredInventory(later, settings, names);
+  return { bytes: 0, method: 'snapshot', warnings: [], missing, inventory };
+}
+
+/** A renamed index takes no aliases with it, so that nothing is said of aliases then. */
+async function namesOf(
+  ctx: Context,
+  base: Source,
+  { wanted, isMeant }: { wanted: readonly string[]; isMeant: (name: string) => boolean },
+  { select, rename }: RestoreOptions,
+): Promise<{ names: NamesBefore; missing: string[] }> {
+  const missing: string[] = [];
+  const aliases = new Map<string, string>();
+  const definitions = new Set<string>();
+  for await (const { kind, name, detail } of inventoryOf(base).lines(ctx)) {
+    const state = kind === 'index' && isMeant(name) ? stateOf(detail) : null;
+    if (state !== null) missing.push(`index ${name}: it was ${state} when it was captured, and is not in the snapshot`);
+    if (kind === 'alias') aliases.set(name, name);
+    else if (!select && DEFINITION_KINDS.some((each) => each === kind)) definitions.add(`${kind} ${name}`);
+  }
+  const indices = new Map(wanted.map((name) => [rename?.[name] ?? name, name]));
+  return { names: { indices, aliases, left: rename ? [...aliases.keys()] : [], definitions }, missing };
 }
 
 const restoredSchema = z.object({

@@ -216,7 +216,7 @@ async function describeIndex(ctx: Context, client: Client, name: string): Promis
 }
 
 /** What was acknowledged before is seen. Where we may not ask for it, it is seen a moment later. */
-async function refresh(ctx: Context, client: Client, name: string): Promise<void> {
+export async function refresh(ctx: Context, client: Client, name: string): Promise<void> {
   const reply = await client.send(ctx, { method: 'POST', path: `/${encodeURIComponent(name)}/_refresh` });
   if (reply.status === 403) return;
   if (reply.status >= 300) throw client.refusal(`refreshing ${name}`, reply);
@@ -251,6 +251,7 @@ async function fingerprint(ctx: Context, client: Client, { name, shards }: Liste
   const path = `/${encodeURIComponent(name)}/_stats/docs?level=shards&filter_path=${fields}`;
   const reply = await client.send(ctx, { method: 'GET', path });
   if (reply.status === 404) throw client.refusal(`looking at ${name}`, reply);
+  if (reply.status >= 300) return null;
   const { data } = statsSchema.safeParse(JSON.parse(reply.body.toString('utf8')));
   const index = data?.indices[name];
   if (!index) return null;
