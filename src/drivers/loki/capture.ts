@@ -189,10 +189,11 @@ async function keptDays(
   return kept;
 }
 
-async function countNow(ctx: Context, settings: Settings, slice: Slice): Promise<number> {
+/** As the server itself counts. */
+export async function countNow(ctx: Context, settings: Settings, span: Span): Promise<number> {
   let count = 0;
-  for (const selector of selectorsFor(settings, await seriesOf(ctx, settings, slice))) {
-    count += await countIn(ctx, settings, selector, slice);
+  for (const selector of selectorsFor(settings, await seriesOf(ctx, settings, span))) {
+    count += await countIn(ctx, settings, selector, span);
   }
   return count;
 }

@@ -4,6 +4,7 @@ import { inventoryFrom } from '../../core/inventory.ts';
 import type { Component, Driver } from '../../core/model.ts';
 import { capture, dayOfPart, linesRendition, liveLines } from './capture.ts';
 import { compare } from './compare.ts';
+import { measure } from './measure.ts';
 import { probe } from './probe.ts';
 import type { Span } from './query.ts';
 import { ageing, restore } from './restore.ts';
@@ -36,6 +37,7 @@ function open(input: unknown): Component {
       return result;
     },
     ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),
+    measure: (ctx, query) => measure(ctx, settings, query),
     async inventory(ctx) {
       const span = restored ?? spanBack(ctx.now().getTime(), settings.sinceMs);
       return inventoryFrom(await liveLines(ctx, settings, span));

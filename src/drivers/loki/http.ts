@@ -6,18 +6,25 @@ import { Failure, messageOf, systemCode } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import type { Settings } from './settings.ts';
 
+/** The labels of hundreds of thousands of streams. */
 const ANSWER_BYTES_MAX = 256 * 1024 * 1024;
 const ATTEMPTS = 8;
+/** Of connections that broke off: a server that has gone is not waited for long. */
+const BROKEN_ATTEMPTS = 4;
+const BROKEN = /^(ECONNRESET|EPIPE|UND_ERR_SOCKET)$/;
 const PAUSE_MS = 250;
 const PAUSE_MS_MAX = 10_000;
 
 export interface Ask {
-  readonly query?: Readonly<Record<string, string>>;
+  /** A list is a name that comes several times. */
+  readonly query?: Readonly<Record<string, string | readonly string[]>>;
   readonly headers?: Readonly<Record<string, string>>;
   /** Makes it a POST. */
   readonly body?: string;
   /** Overloaded, restarting: once is enough for a probe. */
   readonly attempts?: number;
+  /** More than this is 'value-too-large'. */
+  readonly bytesMax?: number;
 }
 export interface Answer {
   readonly status: number;
@@ -30,15 +37,22 @@ export function whereOf({ url }: Settings): string {
   return `loki at ${url}`;
 }
 
-/** Any answer that is not one to try again on. */
+/** Any answer that is not one to try again on. All that is asked for may come twice. */
 export async function ask(ctx: Context, settings: Settings, path: string, asking: Ask = {}): Promise<Answer> {
   const attempts = asking.attempts ?? ATTEMPTS;
   for (let attempt = 1; ; attempt++) {
-    const answer = await askOnce(ctx, settings, path, asking);
-    const again = answer.status === 429 || answer.status >= 500;
-    if (!again || attempt >= attempts) return answer;
+    const answer = await askOnce(ctx, settings, path, asking).catch((error: unknown) => {
+      if (attempt >= Math.min(attempts, BROKEN_ATTEMPTS) || !brokeOff(error)) throw error;
+      return null;
+    });
+    if (answer !== null && answer.status !== 429 && answer.status < 500) return answer;
+    if (answer !== null && attempt >= attempts) return answer;
     await ctx.sleep(Math.min(PAUSE_MS_MAX, PAUSE_MS * 2 ** attempt) * (0.5 + Math.random() / 2));
   }
+}
+
+function brokeOff(error: unknown): boolean {
+  return error instanceof Failure && error.code === 'unreachable' && BROKEN.test(systemCode(error.cause));
 }
 
 /** The JSON of a good answer. */
@@ -55,12 +69,16 @@ const HINT = 'see that it runs, and that the component names its url';
 
 async function askOnce(ctx: Context, settings: Settings, path: string, asking: Ask): Promise<Answer> {
   if (ctx.signal.aborted) throw interruption(ctx.signal);
-  const { query = {}, headers = {}, body } = asking;
-  const search = new URLSearchParams(query).toString();
+  const { query = {}, headers = {}, body, bytesMax = ANSWER_BYTES_MAX } = asking;
+  const pairs = Object.entries(query).flatMap(([name, each]) =>
+    [each].flat().map((one) => [name, one] as [string, string]),
+  );
+  const search = new URLSearchParams(pairs).toString();
   try {
     const response = await request(`${settings.url}${path}${search === '' ? '' : `?${search}`}`, {
       method: body === undefined ? 'GET' : 'POST',
       headers: {
+        'cache-control': 'no-cache', // what came late into an old day would be missing
         ...settings.headers,
         ...headers,
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
@@ -75,7 +93,7 @@ async function askOnce(ctx: Context, settings: Settings, path: string, asking: A
     for await (const chunk of response.body) {
       chunks.push(chunk);
       bytes += chunk.length;
-      if (bytes > ANSWER_BYTES_MAX) throw new Failure('value-too-large', `${whereOf(settings)}: an answer without end`);
+      if (bytes > bytesMax) throw tooLarge(settings, path, bytesMax);
     }
     const { date } = response.headers;
     const text = Buffer.concat(chunks, bytes).toString('utf8');
@@ -90,6 +108,10 @@ async function askOnce(ctx: Context, settings: Settings, path: string, asking: A
     const why = code === '' ? messageOf(cause) : code;
     throw new Failure('unreachable', `${whereOf(settings)}: no connection (${why})`, { cause, hint: HINT });
   }
+}
+
+function tooLarge(settings: Settings, path: string, bytesMax: number): Failure {
+  return new Failure('value-too-large', `${whereOf(settings)} answers ${path} with more than ${bytesMax} bytes`);
 }
 
 export function refusal(settings: Settings, path: string, { status, text }: Answer): Failure {

@@ -29,6 +29,7 @@ const configSchema = z.object({
     retention_period: z.string().optional(),
   }),
   ingester: z.object({ query_store_max_look_back_period: z.string().optional() }).optional(),
+  querier: z.object({ query_ingesters_within: z.string().optional() }).optional(),
   compactor: z.object({ retention_enabled: z.boolean().optional() }).optional(),
 });
 
@@ -50,14 +51,14 @@ export async function limitsOf(ctx: Context, settings: Settings): Promise<Limits
   }
   const { success, data } = configSchema.safeParse(config);
   if (!success) return unknown;
-  const { limits_config: limits, ingester, compactor } = data;
+  const { limits_config: limits, ingester, querier, compactor } = data;
   const rejects = limits.reject_old_samples ?? true;
   return {
     told: true,
     linesMax: limits.max_entries_limit_per_query || LIMIT_DEFAULT,
     ageMaxMs: rejects ? (msOf(limits.reject_old_samples_max_age) ?? WEEK_MS) : null,
     retentionMs: compactor?.retention_enabled ? msOf(limits.retention_period) : null,
-    unseenMs: msOf(ingester?.query_store_max_look_back_period),
+    unseenMs: msOf(ingester?.query_store_max_look_back_period) ?? msOf(querier?.query_ingesters_within),
   };
 }
 

@@ -1,10 +1,17 @@
 import assert from 'node:assert/strict';
-import { dirname } from 'node:path';
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { delimiter, dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { promisify } from 'node:util';
 import { installed } from '../../../test/servers/install.ts';
 import { type Loki, type LokiOptions, startLoki } from '../../../test/servers/loki.ts';
 import { missing } from '../../../test/servers/need.ts';
+import { removeDir, temporaryDir } from '../../../test/servers/processes.ts';
 import { readAll } from '../../core/bytes.ts';
+import { isFailure } from '../../core/errors.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import type { Sink, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
@@ -14,6 +21,7 @@ import { lokiDriver } from './driver.ts';
 import { matchersOf } from './select.ts';
 import { fill, nsAgo, type Place, push } from './testing.ts';
 
+const exec = promisify(execFile);
 const HOUR_MS = 3_600_000;
 const skip = await missing('loki-3');
 let shared: Promise<Loki> | undefined;
@@ -135,6 +143,7 @@ describe('the lines of a Loki', { skip }, () => {
     assert.match(String(told), /refuses lines older than 5 days/);
     const { missing: left = [] } = await target.restore(ctx, { base: source });
     assert.match(left.join(), /^1 lines are older than 5 days/);
+    assert.deepEqual(await textsOf(await captured(at)), ['old enough']);
   });
 
   it('come back in a sandbox as they were, and curl sees them', async () => {
@@ -169,6 +178,67 @@ describe('the lines of a Loki', { skip }, () => {
     assert.doesNotMatch(seen, /"plain"/);
   });
 
+  it('are seen after a restore also where old ones are looked for in the store only', async () => {
+    const at = await place();
+    const ctx = liveContext();
+    await fill(at);
+    const source = await captured(at);
+    await using strict = await startLoki({ fresh: false });
+    const target = lokiDriver.open({ url: strict.url });
+    const { warnings } = await target.restore(ctx, { base: source });
+    assert.deepEqual(warnings, []);
+    const findings = await Array.fromAsync(lokiDriver.compare(ctx, inventoryOf(source), await target.inventory(ctx)));
+    assert.equal(worst(findings.map(({ verdict }) => verdict)), 'pass', JSON.stringify(findings));
+  });
+
+  it('come although the way to the server is bad (faults 12 and 15)', async () => {
+    const at = await place();
+    const target = await place();
+    await fill(at);
+    await using proxy = await badWayTo(at.url);
+    const ctx = liveContext({ sleep: async () => {} }); // how long it waits is no matter here
+    const source = memoryParts();
+    await lokiDriver.open({ ...at, url: proxy.url }).capture(ctx, source.sink);
+    await lokiDriver.open({ ...target, url: proxy.url }).restore(ctx, { base: source.source });
+    const now = await lokiDriver.open(target).inventory(ctx);
+    const findings = await Array.fromAsync(lokiDriver.compare(ctx, inventoryOf(source.source), now));
+    assert.equal(worst(findings.map(({ verdict }) => verdict)), 'pass');
+    assert.ok(proxy.spoilt() > 5);
+  });
+
+  it('fail the capture when the server dies in the middle (fault 51)', async () => {
+    await using dying = await startLoki();
+    await fill({ url: dying.url });
+    const killing = (sink: Sink): Sink => ({
+      ...sink,
+      async put(...args) {
+        await dying.kill();
+        return await sink.put(...args);
+      },
+    });
+    await assert.rejects(captured({ url: dying.url }, undefined, killing), { code: 'unreachable' });
+  });
+
+  it('can be restored without Lifeboat, as the page says', { skip: withoutTools() }, async () => {
+    const at = await place();
+    const ctx = liveContext();
+    await fill(at);
+    const source = await captured(at);
+    const dir = temporaryDir('loki-page');
+    for await (const { name } of source.parts(ctx)) {
+      mkdirSync(dirname(join(dir, name)), { recursive: true });
+      writeFileSync(join(dir, name), await readAll(source.get(ctx, name)));
+    }
+    await using target = await startLoki();
+    const page = readFileSync('docs/drivers/loki.md', 'utf8');
+    const script = /```sh\n(.*?)```/s.exec(page)?.[1] ?? '';
+    await exec('sh', ['-e', '-c', script], { cwd: dir, env: { ...process.env, LOKI_URL: target.url } });
+    removeDir(dir);
+    const now = await lokiDriver.open({ url: target.url }).inventory(ctx);
+    const findings = await Array.fromAsync(lokiDriver.compare(ctx, inventoryOf(source), now));
+    assert.equal(worst(findings.map(({ verdict }) => verdict)), 'pass', JSON.stringify(findings.slice(0, 5)));
+  });
+
   it('are chosen by stream and time', async () => {
     const [at, target] = [await place(), await place()];
     const ctx = liveContext();
@@ -186,6 +256,13 @@ describe('the lines of a Loki', { skip }, () => {
     const source = await captured(at);
     await lokiDriver.open(target).restore(ctx, { base: source }, { select: { streams: '{app=~"a|x"}', since } });
     assert.deepEqual(await textsOf(await captured(target)), ['a late']);
+    const { measure } = lokiDriver.open(at);
+    assert.equal(await measure?.(ctx, 'sum(count_over_time({app=~"a|b"}[24h]))'), 3);
+    assert.equal(await measure?.(ctx, 'sum(count_over_time({app="none"}[24h]))'), 0);
+    await assert.rejects(
+      async () => await measure?.(ctx, '{app="a"}'),
+      (error) => isFailure(error),
+    );
     const again = lokiDriver.open(target).restore(ctx, { base: source });
     await assert.rejects(again, { code: 'target-not-empty' });
     await assert.rejects(lokiDriver.open(target).restore(ctx, { base: source }, { select: { tables: ['x'] } }), {
@@ -202,3 +279,47 @@ describe('the lines of a Loki', { skip }, () => {
     assert.throws(() => matchersOf('app="shop"'), { code: 'usage' });
   });
 });
+
+function withoutTools(): string | false {
+  const missingTools = ['jq', 'curl', 'split'].filter(
+    (tool) => !(process.env.PATH ?? '').split(delimiter).some((dir) => existsSync(join(dir, tool))),
+  );
+  return missingTools.length > 0 && `${missingTools.join(', ')}: not here`;
+}
+
+interface BadWay extends AsyncDisposable {
+  readonly url: string;
+  spoilt(): number;
+}
+
+/** Every third request is answered with 503, 429 or not at all. */
+async function badWayTo(url: string): Promise<BadWay> {
+  let requests = 0;
+  let spoilt = 0;
+  const server = createServer(async (request, response) => {
+    const body = Buffer.concat(await Array.fromAsync(request));
+    if (++requests % 3 === 0) {
+      spoilt += 1;
+      if (spoilt % 3 === 0) return void request.socket.destroy();
+      response.writeHead(spoilt % 3 === 1 ? 503 : 429).end('busy');
+      return;
+    }
+    const { host: _host, connection: _connection, 'content-length': _length, ...headers } = request.headers;
+    const passed = await fetch(`${url}${request.url}`, {
+      method: request.method ?? 'GET',
+      headers: headers as Record<string, string>,
+      ...(body.length > 0 ? { body } : {}),
+    });
+    response.writeHead(passed.status).end(Buffer.from(await passed.arrayBuffer()));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  return {
+    url: `http://127.0.0.1:${port}`,
+    spoilt: () => spoilt,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}

@@ -1,8 +1,9 @@
 // All lines of a time range, each once: a Loki gives so many at most per query, and there may be more at one
 // nanosecond.
 
+import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
-import { Failure } from '../../core/errors.ts';
+import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { askJson } from './http.ts';
 import { isLabels, type Labels, type Line } from './lines.ts';
@@ -10,6 +11,11 @@ import type { Settings } from './settings.ts';
 
 /** What every Loki allows unless told otherwise. */
 export const LIMIT_DEFAULT = 5000;
+/** Several pages are held at a time. */
+const PAGE_BYTES_MAX = 16 * 1024 * 1024;
+/** A page that was larger is asked for again with so many times fewer lines. */
+const SMALLER = 4;
+/** What a regular expression may repeat. */
 const REPEAT_MAX = 1000;
 const CODE_POINT_MAX = 0x10ffff;
 /** Told labels of the stream and structured metadata apart. */
@@ -34,14 +40,40 @@ export interface Span {
 }
 export interface Reading {
   readonly settings: Settings;
-  /** How many lines the server gives at most. */
-  readonly limit: number;
+  /** How many lines are asked for: what the server gives at most, and fewer once they were too large. */
+  limit: number;
+}
+interface Page {
+  /** In order of time. */
+  readonly lines: Line[];
+  /** There may be more. */
+  readonly full: boolean;
 }
 
-/** The streams that have lines in the span. Some more may be named: the index is coarse. */
-export async function seriesOf(ctx: Context, settings: Settings, { from, to }: Span): Promise<Labels[]> {
-  const match = settings.selector === null ? {} : { 'match[]': settings.selector };
-  const query = { ...match, start: `${from}`, end: `${to}` };
+/** Labels that agents and servers give; a new stream has one of them or of those that were there before. */
+const COMMON_LABELS = ['service_name', 'job', 'app', 'container', 'namespace', 'filename', 'instance', 'host'];
+
+/**
+ * The streams that have lines in the span. Some more may be named: the index is coarse. A server keeps the answer for an
+ * old day and would not tell of streams that came late, so that no two questions are alike.
+ */
+export async function seriesOf(ctx: Context, settings: Settings, span: Span): Promise<Labels[]> {
+  const fresh = `lifeboat_${randomBytes(8).toString('hex')}=""`;
+  if (settings.selector !== null) {
+    return await askSeries(ctx, settings, span, [settings.selector.replace(/,?\s*\}\s*$/, `, ${fresh}}`)]);
+  }
+  const names = new Set([...coverOf(await askSeries(ctx, settings, span, [])), ...COMMON_LABELS]);
+  const any = [...names].map((name) => `{${name}=~".+", ${fresh}}`);
+  return await askSeries(ctx, settings, span, any);
+}
+
+async function askSeries(
+  ctx: Context,
+  settings: Settings,
+  { from, to }: Span,
+  match: readonly string[],
+): Promise<Labels[]> {
+  const query = { 'match[]': match, start: `${from}`, end: `${to}` };
   const { data } = parsed(seriesSchema, await askJson(ctx, settings, '/loki/api/v1/series', { query }));
   return data ?? [];
 }
@@ -49,18 +81,25 @@ export async function seriesOf(ctx: Context, settings: Settings, { from, to }: S
 /** Selectors that have each of the streams in one of them: every query must name a label that is there. */
 export function selectorsFor(settings: Settings, series: readonly Labels[]): string[] {
   if (settings.selector !== null) return series.length > 0 ? [settings.selector] : [];
-  const selectors: string[] = [];
-  const before: string[] = [];
+  const names = coverOf(series);
+  return names.map((name, i) => {
+    const before = names.slice(0, i).map((each) => `${each}=""`);
+    return `{${[`${name}=~".+"`, ...before].join(', ')}}`;
+  });
+}
+
+/** Names of labels, few of them, such that each of the streams has one. */
+function coverOf(series: readonly Labels[]): string[] {
+  const names: string[] = [];
   for (let left = series; left.length > 0; ) {
     const counts = new Map<string, number>();
     for (const labels of left) for (const name of Object.keys(labels)) counts.set(name, (counts.get(name) ?? 0) + 1);
     const [most] = [...counts].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1));
     if (!most) break; // a stream without labels can't be
-    selectors.push(`{${[`${most[0]}=~".+"`, ...before.map((name) => `${name}=""`)].join(', ')}}`);
-    before.push(most[0]);
+    names.push(most[0]);
     left = left.filter((labels) => !(most[0] in labels));
   }
-  return selectors;
+  return names;
 }
 
 export async function countIn(ctx: Context, settings: Settings, selector: string, { from, to }: Span): Promise<number> {
@@ -79,14 +118,14 @@ export async function* linesIn(
   { from, to }: Span,
 ): AsyncGenerator<Line[]> {
   for (let at = from; at < to; ) {
-    const page = await pageOf(ctx, reading, selector, { from: at, to });
-    const last = page.at(-1);
-    if (!last || page.length < reading.limit) {
-      if (page.length > 0) yield page;
+    const { lines, full } = await pageOf(ctx, reading, selector, { from: at, to });
+    const last = lines.at(-1);
+    if (!last || !full) {
+      if (last) yield lines;
       return;
     }
     // Of the last nanosecond there may be more: it comes again.
-    const whole = page.filter(({ ts }) => ts !== last.ts);
+    const whole = lines.filter(({ ts }) => ts !== last.ts);
     if (whole.length > 0) {
       yield whole;
       at = BigInt(last.ts);
@@ -105,17 +144,17 @@ async function* linesAt(ctx: Context, reading: Reading, at: bigint, selector: st
   for (const labels of series) {
     const exact = [...names].map((name) => `${name}=${JSON.stringify(labels[name] ?? '')}`);
     const query = `{${exact.join(', ')}}`;
-    const page = await pageOf(ctx, reading, query, span);
-    if (page.length < reading.limit) yield page;
-    else yield* linesByText(ctx, reading, { query, span, page, at: 0, low: 0, high: CODE_POINT_MAX });
+    const { lines, full } = await pageOf(ctx, reading, query, span);
+    if (full) yield* linesByText(ctx, reading, { query, span, seen: lines, at: 0, low: 0, high: CODE_POINT_MAX });
+    else if (lines.length > 0) yield lines;
   }
 }
 
 interface Share {
   readonly query: string;
   readonly span: Span;
-  /** A part of what matches. */
-  readonly page: readonly Line[];
+  /** Some of what matches. */
+  readonly seen: readonly Line[];
   /** Lines whose character at this place lies between these two. */
   readonly at: number;
   readonly low: number;
@@ -123,45 +162,60 @@ interface Share {
 }
 
 async function* linesByText(ctx: Context, reading: Reading, share: Share): AsyncGenerator<Line[]> {
-  const { query, span, page, at, low, high } = share;
-  if (at > REPEAT_MAX) {
-    throw new Failure('value-too-large', `more than ${reading.limit} lines at ${span.from} begin alike`, {
-      hint: 'raise max_entries_limit_per_query of that Loki',
-    });
-  }
+  const { query, span, seen, at, low, high } = share;
+  if (at > REPEAT_MAX) throw tooMany(reading, span, 'begin alike');
   if (low === 0 && high === CODE_POINT_MAX) {
     const ended = await pageOf(ctx, reading, `${query} |~ \`(?s)^.{${at}}$\``, span);
-    if (ended.length >= reading.limit) {
-      throw new Failure('value-too-large', `more than ${reading.limit} lines at ${span.from} are the same`, {
-        hint: 'raise max_entries_limit_per_query of that Loki',
-      });
-    }
-    if (ended.length > 0) yield ended;
+    if (ended.full) throw tooMany(reading, span, 'are the same');
+    if (ended.lines.length > 0) yield ended.lines;
   }
-  const points = page
-    .map(({ line }) => [...line.slice(0, 2 * at + 2)][at]?.codePointAt(0) ?? low)
-    .sort((a, b) => a - b);
-  const middle = Math.max(low, Math.min(points[points.length >> 1] ?? low, high - 1));
+  const middle = Math.max(low, Math.min(middleOf(seen, at, low), high - 1));
   for (const [from, to] of [
     [low, middle],
     [middle + 1, high],
   ] as const) {
     const filter = ` |~ \`(?s)^.{${at}}[\\x{${from.toString(16)}}-\\x{${to.toString(16)}}]\``;
-    const part = await pageOf(ctx, reading, query + filter, span);
-    if (part.length < reading.limit) {
-      if (part.length > 0) yield part;
-    } else if (from < to) yield* linesByText(ctx, reading, { ...share, page: part, low: from, high: to });
+    const { lines, full } = await pageOf(ctx, reading, query + filter, span);
+    if (!full) {
+      if (lines.length > 0) yield lines;
+    } else if (from < to) yield* linesByText(ctx, reading, { ...share, seen: lines, low: from, high: to });
     else {
       const deeper = { at: at + 1, low: 0, high: CODE_POINT_MAX };
-      yield* linesByText(ctx, reading, { ...share, ...deeper, query: query + filter, page: part });
+      yield* linesByText(ctx, reading, { ...share, ...deeper, query: query + filter, seen: lines });
     }
   }
 }
 
-async function pageOf(ctx: Context, { settings, limit }: Reading, query: string, { from, to }: Span): Promise<Line[]> {
+/** Half of the lines that were seen have no larger character at this place. */
+function middleOf(seen: readonly Line[], at: number, low: number): number {
+  const points = seen.map(({ line }) => [...line.slice(0, 2 * at + 2)][at]?.codePointAt(0) ?? low);
+  return points.sort((a, b) => a - b)[points.length >> 1] ?? low;
+}
+
+function tooMany({ limit }: Reading, { from }: Span, how: string): Failure {
+  return new Failure('value-too-large', `more than ${limit} lines of one stream at ${from} ${how}`, {
+    hint: 'raise max_entries_limit_per_query of that Loki',
+  });
+}
+
+async function pageOf(ctx: Context, reading: Reading, query: string, span: Span): Promise<Page> {
+  for (;;) {
+    const { limit } = reading;
+    try {
+      const lines = await linesOf(ctx, reading, query, span);
+      return { lines, full: lines.length >= limit };
+    } catch (error) {
+      if (!isFailure(error, 'value-too-large') || limit === 1) throw error;
+      reading.limit = Math.min(reading.limit, Math.ceil(limit / SMALLER)); // another page may have been first
+    }
+  }
+}
+
+async function linesOf(ctx: Context, { settings, limit }: Reading, query: string, { from, to }: Span): Promise<Line[]> {
   const answer = await askJson(ctx, settings, '/loki/api/v1/query_range', {
     query: { query, start: `${from}`, end: `${to}`, limit: `${limit}`, direction: 'forward' },
     headers: APART,
+    bytesMax: PAGE_BYTES_MAX,
   });
   const { data } = parsed(answerSchema, answer);
   const apart = data.encodingFlags?.includes('categorize-labels') ?? false;

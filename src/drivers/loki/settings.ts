@@ -32,7 +32,7 @@ export function readSettings(input: unknown): Settings {
   if ((username === undefined) !== (password === undefined)) {
     throw new Failure('settings-invalid', 'loki: username and password: either needs the other');
   }
-  if (selector !== undefined && !/^\s*\{.*\}\s*$/s.test(selector)) {
+  if (selector !== undefined && !/^\s*\{\s*[A-Za-z_].*\}\s*$/s.test(selector)) {
     throw new Failure('settings-invalid', 'loki: selector: not of the form {app="shop"}');
   }
   const basic = username === undefined ? null : Buffer.from(`${username}:${password}`).toString('base64');

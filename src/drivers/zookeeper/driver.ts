@@ -4,6 +4,7 @@ import type { Component, Driver } from '../../core/model.ts';
 import { capture, liveInventory, treeRendition } from './capture.ts';
 import { compare } from './compare.ts';
 import { TREE_PART } from './entries.ts';
+import { measure } from './measure.ts';
 import { probe } from './probe.ts';
 import { restore } from './restore.ts';
 import { serverSpec } from './sandbox.ts';
@@ -25,5 +26,6 @@ function open(input: unknown): Component {
     capture: (ctx, sink) => capture(ctx, settings, sink),
     restore: (ctx, chain, options) => restore(ctx, settings, chain, options),
     inventory: (ctx) => liveInventory(ctx, settings),
+    measure: (ctx, query) => measure(ctx, settings, query),
   };
 }

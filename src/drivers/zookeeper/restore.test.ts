@@ -68,7 +68,7 @@ async function childrenOf(client: Client, path: string): Promise<string[]> {
 
 describe('a restore of ZooKeeper', { skip }, () => {
   it('goes on counting where the sequence had come to', async (t) => {
-    const { root, client, captured, restored } = await place(t);
+    const { ctx, root, client, captured, restored, settings } = await place(t);
     await make(client, `${root}/queue`);
     for (let n = 0; n < 700; n++) await make(client, `${root}/queue/n${n}`);
     for (let n = 0; n < 690; n++) await remove(client, `${root}/queue/n${n}`);
@@ -76,6 +76,10 @@ describe('a restore of ZooKeeper', { skip }, () => {
     assert.deepEqual(result.missing, []);
     assert.equal(await counter(client, `${root}-b/queue`), 700);
     assert.equal((await childrenOf(client, `${root}-b/queue`)).length, 10);
+    const { measure } = zookeeperDriver.open({ ...settings, root: `${root}-b` });
+    assert.equal(await measure?.(ctx, 'children /queue'), 10);
+    await assert.rejects(async () => await measure?.(ctx, 'data /queue'), { code: 'denied' });
+    await assert.rejects(async () => await measure?.(ctx, 'delete /queue'), { code: 'usage' });
     const body = request.create(`${root}-b/queue/n-`, null, OPEN_ACL, 'sequential');
     const made = await client.call('create', '', body);
     assert.equal(made.body.text(), `${root}-b/queue/n-0000000700`);
@@ -151,6 +155,23 @@ describe('a restore of ZooKeeper', { skip }, () => {
     await assert.rejects(again, { code: 'target-not-empty' });
     await assert.rejects(restored(root, source, { select: { paths: ['/elsewhere'] } }), { code: 'usage' });
     await assert.rejects(restored(root, source, { select: { tables: ['x'] } }), { code: 'usage' });
+  });
+
+  it('is not called done when the server dies in the middle', async (t) => {
+    const { ctx, root, client, captured, settings } = await place(t);
+    for (let n = 0; n < 30; n++) await make(client, `${root}/n${n}`, { data: Buffer.alloc(20_000, String(n)) });
+    const source = await captured();
+    await using dying = await startZookeeper({ superPassword: 'secret' });
+    let reads = 0;
+    const killing: Source = {
+      ...source,
+      async *get(c, name, range) {
+        if (name.startsWith('data/') && ++reads === 15) await dying.kill();
+        yield* source.get(c, name, range);
+      },
+    };
+    const target = zookeeperDriver.open({ ...settings, hosts: dying.hosts, root: '/back', timeout: '5s' });
+    await assert.rejects(target.restore(ctx, { base: killing }), { code: 'unreachable' });
   });
 
   it('in place removes what came since, leaves living sessions and what is the same alone', async (t) => {

@@ -32,26 +32,36 @@ export function isLarge(body: Buffer): boolean {
 
 export async function openWriter(ctx: Context, settings: Settings): Promise<Writer> {
   let client = await connect(ctx, settings);
-  const pending = new Set<Promise<void>>();
+  let pending = 0;
+  let waiting: { readonly below: number; readonly resolve: () => void } | null = null;
   let failed: { error: unknown } | null = null;
   const missing: string[] = [];
   let unnamed = 0;
 
+  /** Only the one that sends waits. */
+  async function untilBelow(below: number): Promise<void> {
+    if (pending >= below) await new Promise<void>((resolve) => (waiting = { below, resolve }));
+    waiting = null;
+  }
+  function answered(): void {
+    pending -= 1;
+    if (waiting && pending < waiting.below) waiting.resolve();
+  }
   async function settled(): Promise<void> {
-    while (pending.size > 0) await Promise.all(pending);
+    await untilBelow(1);
     if (failed) throw failed.error;
   }
   return {
     client: () => client,
     async send(op, body, done) {
       if (failed) throw failed.error;
-      const sending = client
+      pending += 1;
+      void client
         .ask(op, body)
         .then(done)
-        .catch((error: unknown) => void (failed ??= { error }));
-      const tracked = sending.finally(() => pending.delete(tracked));
-      pending.add(tracked);
-      if (pending.size >= PENDING_MAX) await Promise.race(pending);
+        .catch((error: unknown) => void (failed ??= { error }))
+        .finally(answered);
+      await untilBelow(PENDING_MAX);
     },
     async sendLarge(op, body) {
       await settled();
@@ -71,7 +81,7 @@ export async function openWriter(ctx: Context, settings: Settings): Promise<Writ
     },
     missing: () => (unnamed === 0 ? missing : [...missing, `and ${unnamed} more znodes`]),
     async [Symbol.asyncDispose]() {
-      await Promise.allSettled(pending);
+      await untilBelow(1);
       await client[Symbol.asyncDispose]();
     },
   };
