@@ -54,8 +54,8 @@ interface Page {
 const COMMON_LABELS = ['service_name', 'job', 'app', 'container', 'namespace', 'filename', 'instance', 'host'];
 
 /**
- * The streams that have lines in the span. Some more may be named: the index is coarse. A server keeps the answer for an
- * old day and would not tell of streams that came late, so that no two questions are alike.
+ * The streams that have lines in the span. Some more may be named: the index is coarse. A server keeps the answer for
+ * an old day and would not tell of streams that came late, so that no two questions are alike.
  */
 export async function seriesOf(ctx: Context, settings: Settings, span: Span): Promise<Labels[]> {
   const fresh = `lifeboat_${randomBytes(8).toString('hex')}=""`;
