@@ -100,6 +100,8 @@ export interface PartMeta {
 export interface Source {
   readonly point: string;
   readonly component: string;
+  /** Sources of one store that have the same hold the same parts, byte for byte. */
+  readonly identity?: string;
   /** In byte order of name. Never an array: there may be a million. */
   parts(ctx: Context, prefix?: string): AsyncIterable<Part>;
   /** A name that is not there is 'missing'. */

@@ -96,6 +96,7 @@ export function treeSource(options: {
   return {
     point,
     component,
+    identity: options.tree.toString('hex'),
     parts: (ctx, prefix = '') => walk(ctx, prefix),
     part: async (ctx, name) => partOf(name, await node(ctx, name)),
     nodes,
