@@ -6,7 +6,7 @@ import type { Context, Part, Source } from '../../core/model.ts';
 import { sha256 } from './crypto.ts';
 import type { TreeNode } from './nodes.ts';
 import type { Reader } from './reader.ts';
-import { bodiesOf, bodyOf, type Wanted } from './source-bodies.ts';
+import { bodiesOf, bodyOf, unhashedBodyOf, type Wanted } from './source-bodies.ts';
 import type { Folder, Trees } from './trees.ts';
 
 export const DEPTH_MAX = 1024;
@@ -103,13 +103,13 @@ export function treeSource(options: {
     async *get(ctx, name, range) {
       yield* bodyOf(ctx, reader, wantedOf(name, await node(ctx, name)), range);
     },
+    async *getUnhashed(ctx, name) {
+      yield* unhashedBodyOf(ctx, reader, wantedOf(name, await node(ctx, name)));
+    },
     async *getAll(ctx, names) {
       const found = await nodes(ctx, names);
-      yield* bodiesOf(
-        ctx,
-        reader,
-        found.map((node, i) => wantedOf(names[i] ?? '', node)),
-      );
+      const wanted = found.map((each, i) => wantedOf(names[i] ?? '', each));
+      yield* bodiesOf(ctx, reader, wanted);
     },
   };
 }
