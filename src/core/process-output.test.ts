@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { PassThrough, Readable } from 'node:stream';
+import { test } from 'node:test';
+import { readAll } from './bytes.ts';
+import type { Command } from './model.ts';
+import { start } from './process.ts';
+import { outputOf } from './process-output.ts';
+import { liveContext } from './testing.ts';
+
+/** Each line of so many tells its number. */
+const LINES = 60_000;
+const numbered: Command = { program: 'seq', args: ['-f', '%063.0f', `${LINES}`] };
+const expected = Array.from({ length: LINES }, (_, i) => `${i + 1}\n`.padStart(64, '0')).join('');
+
+test('a large output is whole, whoever reads it pauses now and then, and the program is long gone', async () => {
+  const running = start(liveContext(), numbered);
+  const chunks: Buffer[] = [];
+  for await (const chunk of running.stdout) {
+    chunks.push(Buffer.from(chunk));
+    if (chunks.length % 3 > 0) await new Promise((resolve) => setTimeout(resolve, 3));
+  }
+  await running.succeeded();
+  assert.ok(Buffer.concat(chunks).equals(Buffer.from(expected)));
+});
+
+test('a chunk stays as it is until the next one is asked for, however much the program has printed', async () => {
+  const running = start(liveContext(), numbered);
+  for await (const chunk of running.stdout) {
+    const before = Buffer.from(chunk);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    assert.ok(before.equals(chunk));
+  }
+  await running.succeeded();
+});
+
+test('who stops reading ends the output, and the program with it when it prints more', async () => {
+  const running = start(liveContext(), { program: 'yes', args: [] });
+  for await (const chunk of running.stdout) {
+    assert.ok(chunk.length > 0);
+    break;
+  }
+  assert.notEqual((await running.ended()).code, 0); // SIGPIPE, or its message that the pipe is broken
+});
+
+test('an output whose inside is another than that of a socket comes whole, and its failure too', async () => {
+  const pieces = Array.from({ length: 64 }, (_, i) => Buffer.alloc(64 * 1024, i));
+  const { chunks, stream } = outputOf(Readable.from(pieces));
+  assert.ok((await readAll(chunks)).equals(Buffer.concat(pieces)));
+  if (!stream.closed) await once(stream, 'close');
+
+  const failing = new PassThrough();
+  const { chunks: some } = outputOf(failing);
+  failing.write('part');
+  failing.destroy(new Error('the pipe is broken'));
+  await assert.rejects(readAll(some), /the pipe is broken/);
+});
