@@ -23,7 +23,7 @@ export function outputOf(stdout: Readable): Output {
     const stream = pipeline(stdout, new PassThrough(), () => {}); // a failure of one is one of the other
     return { stream, chunks: stream };
   }
-  inside._handle = null; // it is no more of the one than it would be of a stream that is closed
+  inside._handle = null; // as when it is closed: only one may have it (docs/adr/0008-reading-programs.md)
   stdout.destroy();
   return gathered((onread) => new Socket({ handle, writable: false, onread } as SocketConstructorOpts));
 }
