@@ -2,7 +2,6 @@
 // and then run as a role that owns the new database and nothing else.
 
 import { createHash, randomBytes } from 'node:crypto';
-import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context, Source } from '../../core/model.ts';
@@ -124,10 +123,9 @@ async function feed(
   body: AsyncIterable<Uint8Array>,
   skipped: (text: string) => boolean,
 ): Promise<void> {
-  const { from } = await import('pg-copy-streams');
   await session.run("set search_path to default; set row_security to default; set client_encoding to 'UTF8'");
   for await (const item of sqlItems(body)) {
-    if (item.data) await pipeline(item.data, session.client.query(from(item.text)));
+    if (item.data) await session.copy(item.text, item.data);
     else if (!skipped(item.text)) await runStatement(session, item);
   }
 }
