@@ -8,6 +8,7 @@ import { byteOrder } from '../../core/bytes.ts';
 import { Failure, systemCode } from '../../core/errors.ts';
 import { merged } from '../../core/merged.ts';
 import type { Bytes, Context, FileAttributes } from '../../core/model.ts';
+import type { KeptNode } from './trees.ts';
 
 export interface PartEntry {
   readonly name: string;
@@ -15,6 +16,8 @@ export interface PartEntry {
   /** The ids of its blobs, 32 bytes each. */
   readonly content: Buffer;
   readonly attributes: FileAttributes | undefined;
+  /** Of what is kept: where it was before. Not on disk. */
+  readonly kept?: KeptNode;
 }
 export interface PartSpool extends AsyncDisposable {
   add(ctx: Context, entries: readonly PartEntry[]): Promise<void>;
@@ -27,6 +30,7 @@ export interface PartSpool extends AsyncDisposable {
 
 const MEMORY_BYTES_MAX = 32 * 1024 * 1024;
 const ENTRY_BYTES = 400; // of an entry in memory, beside its name and content
+const KEPT_BYTES = 600; // of what it keeps in memory that is kept
 
 export function partSpool(options: { memoryBytesMax: number } = { memoryBytesMax: MEMORY_BYTES_MAX }): PartSpool {
   let held: PartEntry[] = [];
@@ -52,7 +56,7 @@ export function partSpool(options: { memoryBytesMax: number } = { memoryBytesMax
     async add(ctx, entries) {
       for (const entry of entries) {
         held.push(entry);
-        heldBytes += ENTRY_BYTES + entry.name.length * 2 + entry.content.length;
+        heldBytes += ENTRY_BYTES + (entry.kept ? KEPT_BYTES : 0) + entry.name.length * 2 + entry.content.length;
       }
       added += entries.length;
       if (heldBytes < options.memoryBytesMax) return;
