@@ -5,6 +5,7 @@ import { type Postgres, postgresMajors, startPostgres } from '../../../test/serv
 import type { Bytes } from '../../core/model.ts';
 import { liveContext } from '../../core/testing.ts';
 import type { CopyTexts, TocEntry } from './archive.ts';
+import { sqlState } from './connection.ts';
 import { postgresqlDriver } from './driver.ts';
 import { openCopies } from './restore-copy.ts';
 import { serverOf } from './settings.ts';
@@ -34,12 +35,17 @@ const LATIN = `
   create table parted_1 partition of parted for values with (modulus 2, remainder 1);
   insert into parted select (enum_range(null::kind))[1 + g % 2], 'ß' || repeat(md5(g::text), 20)
     from generate_series(1, 28000) g;
-  create table above (price money, at timestamptz, day date check (day > '2000-01-02'));
+  create table above (price money, at timestamptz, day date check (day = at::date));
   create table below (t text) inherits (above);
-  insert into below select g * 1.01, timestamptz '2024-02-29 12:00+02' + g * interval '1 min', '2024-02-29',
-    repeat(md5(g::text), 20) from generate_series(1, 14000) g;
+  insert into below select g * 1.01, at, at::date, repeat(md5(g::text), 20)
+    from generate_series(1, 14000) g, lateral (select timestamptz '2024-02-29 12:00+02' + g * interval '1 min') v (at);
   alter table below add primary key (t);
 `;
+
+it('a connection that breaks is no refusal of the server', () => {
+  assert.equal(sqlState(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' })), '');
+  assert.equal(sqlState(Object.assign(new Error('no'), { code: 'XX000' })), 'XX000');
+});
 
 for (const major of postgresMajors) {
   describe(`rows that come to PostgreSQL ${major} by our own sessions`, {
@@ -52,8 +58,8 @@ for (const major of postgresMajors) {
     after(async () => await server?.[Symbol.asyncDispose]());
 
     it('are equal in any encoding, wherever they go; and frozen where one session has all of a table', async () => {
-      // Values are read as the server's own settings say, and the target's are these too.
-      await sql(server, 'postgres', "alter system set datestyle = 'SQL, DMY'", 'select pg_reload_conf()');
+      // What day it is in a check is said by the server's own settings, and the target's are these too.
+      await sql(server, 'postgres', "alter system set timezone = 'Asia/Tokyo'", 'select pg_reload_conf()');
       await sql(server, 'postgres', "create database latin encoding 'LATIN1' template template0");
       await sql(server, 'latin', LATIN.replace('XML', major === 15 ? 'xml' : 'text')); // not every build has it
       const { source } = await captureOf(ctx, settingsFor(server, { databases: ['latin'] }));
@@ -78,6 +84,36 @@ for (const major of postgresMajors) {
         });
       }
       assert.deepEqual(await sql(server, 'held', 'select a from t order by a'), [{ a: 1 }, { a: 2 }]);
+    });
+
+    it('are whole though their chunk is written over, and fail with what they can not be read for', async () => {
+      await createDatabase(server, 'lent', 'create table t (a int, b text)');
+      const lines = Array.from({ length: 3000 }, (_, i) => `${i}\t${'x'.repeat(i % 97)}\n`).join('');
+      async function* lent(): Bytes {
+        const buffer = Buffer.alloc(1009);
+        for (let at = 0; at < lines.length; at += buffer.length) {
+          yield buffer.subarray(0, buffer.write(lines.slice(at, at + buffer.length)));
+          buffer.fill(0x21);
+        }
+      }
+      const broken = new Error('a blob is damaged');
+      async function* failing(): Bytes {
+        yield* lent();
+        throw broken;
+      }
+      const login = serverOf(settingsFor(server));
+      await using session = await openCopies(ctx, login, 'lent', textsOf('COPY public.t (a, b) FROM stdin;\n'));
+      await session.copy(TABLE, lent(), { alone: true });
+      const sums = 'select count(*)::int, sum(a)::int as a, sum(length(b))::int as b from t';
+      const [expected] = await sql(
+        server,
+        'lent',
+        `${sums.replace('from t', '')} from
+        (select g as a, repeat('x', g % 97) as b from generate_series(0, 2999) g) t`,
+      );
+      assert.deepEqual(await sql(server, 'lent', sums), [expected]);
+      await assert.rejects(session.copy(TABLE, failing(), { alone: false }), (error) => error === broken);
+      assert.deepEqual(await sql(server, 'lent', sums), [expected]);
     });
 
     it('go nowhere by a statement that is no COPY of one table', async () => {
