@@ -1,4 +1,4 @@
-// A restore hashes what it writes, and has the store hash nothing of it: what is wrong with a blob is found all the same.
+// A restore hashes what it writes, so that the store need not: what is wrong with a blob is found all the same.
 
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
