@@ -91,8 +91,8 @@ export function openHeader(key: MasterKey, packEnd: Uint8Array, packBytes: numbe
 
 /**
  * Gives the plain bytes of a sealed blob to `use` after every check there is (seal, zstd, SHA-256 unless it has no id);
- * they are valid until it returns. The lengths come from an index that may be hostile: no more than `BLOB_BYTES_MAX` come
- * out.
+ * they are valid until it returns. The lengths come from an index that may be hostile: no more than `BLOB_BYTES_MAX`
+ * come out.
  */
 export function openBlob<T>(
   key: MasterKey,
