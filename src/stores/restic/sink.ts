@@ -11,8 +11,8 @@ import type { Lock } from './locks.ts';
 import { componentSource } from './points.ts';
 import type { Repository } from './repository.ts';
 import { digestOf, type TreeSource } from './source.ts';
-import { type PartEntry, type PartSpool, partSpool } from './spool.ts';
-import { foldersOf, type KeptNode, writeTree } from './trees.ts';
+import { type PartSpool, partSpool } from './spool.ts';
+import { foldersOf, type KeptNode, type PartEntry, writeTree } from './trees.ts';
 import type { SmallBlob, Writer } from './writer.ts';
 
 const NAME_BYTES_MAX = 1024;

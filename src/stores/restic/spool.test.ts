@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { isFailure } from '../../core/errors.ts';
 import { testContext } from '../../core/testing.ts';
-import { type PartEntry, partSpool } from './spool.ts';
+import { partSpool } from './spool.ts';
+import type { PartEntry } from './trees.ts';
 
 const entry = (name: string, bytes = 0): PartEntry => ({
   name,

@@ -7,18 +7,9 @@ import { join } from 'node:path';
 import { byteOrder } from '../../core/bytes.ts';
 import { Failure, systemCode } from '../../core/errors.ts';
 import { merged } from '../../core/merged.ts';
-import type { Bytes, Context, FileAttributes } from '../../core/model.ts';
-import type { KeptNode } from './trees.ts';
+import type { Bytes, Context } from '../../core/model.ts';
+import type { PartEntry } from './trees.ts';
 
-export interface PartEntry {
-  readonly name: string;
-  readonly bytes: number;
-  /** The ids of its blobs, 32 bytes each. */
-  readonly content: Buffer;
-  readonly attributes: FileAttributes | undefined;
-  /** Of what is kept: where it was before. Not on disk. */
-  readonly kept?: KeptNode;
-}
 export interface PartSpool extends AsyncDisposable {
   add(ctx: Context, entries: readonly PartEntry[]): Promise<void>;
   /**

@@ -12,8 +12,8 @@ import { plainLength } from './pack.ts';
 import type { Reader } from './reader.ts';
 import type { Repository } from './repository.ts';
 import { treeSource } from './source.ts';
-import { type PartEntry, partSpool } from './spool.ts';
-import { type KeptNode, type Trees, treeReader, writeTree } from './trees.ts';
+import { partSpool } from './spool.ts';
+import { type KeptNode, type PartEntry, type Trees, treeReader, writeTree } from './trees.ts';
 import { walkTrees } from './walk.ts';
 import type { Writer } from './writer.ts';
 

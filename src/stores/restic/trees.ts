@@ -6,8 +6,6 @@ import { Failure } from '../../core/errors.ts';
 import type { Context, FileAttributes } from '../../core/model.ts';
 import type { BlobIndex } from './index.ts';
 import { dirJson, dirNode, fileJson, fileNode, parseTree, type TreeNode, treeBlob } from './nodes.ts';
-import type { Repository } from './repository.ts';
-import type { PartEntry } from './spool.ts';
 import type { Writer } from './writer.ts';
 
 /** Where a file and a folder have one name, the file gets this mark; and what looks marked gets one of its kind too. */
@@ -15,6 +13,17 @@ const FILE_MARK = '%file-';
 const FOLDER_MARK = '%folder-';
 /** A folder is one blob, and in memory whole. */
 const FOLDER_BYTES_MAX = 96 * 1024 * 1024;
+
+/** A part that goes into a folder. */
+export interface PartEntry {
+  readonly name: string;
+  readonly bytes: number;
+  /** The ids of its blobs, 32 bytes each. */
+  readonly content: Buffer;
+  readonly attributes: FileAttributes | undefined;
+  /** Of what is kept: where it was before. Not on disk. */
+  readonly kept?: KeptNode;
+}
 
 /** Where folders go: into the repository, and to those who look at them soon after. */
 interface Folders {
@@ -24,7 +33,12 @@ interface Folders {
   readonly blobs: Pick<BlobIndex, 'has'>;
 }
 
-export function foldersOf({ trees, indexes }: Pick<Repository, 'trees' | 'indexes'>, writer: Writer): Folders {
+interface Known {
+  readonly trees: Folders['trees'];
+  readonly indexes: { readonly blobs: Folders['blobs'] };
+}
+
+export function foldersOf({ trees, indexes }: Known, writer: Writer): Folders {
   return { writer, trees, blobs: indexes.blobs };
 }
 
