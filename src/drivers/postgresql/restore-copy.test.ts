@@ -116,6 +116,15 @@ for (const major of postgresMajors) {
       assert.deepEqual(await sql(server, 'lent', sums), [expected]);
     });
 
+    it('go into a table of an extension as pg_restore would give them, without truncating it', async () => {
+      const extended = 'create table refers (a int references t); alter extension plpgsql add table t';
+      await createDatabase(server, 'extended', 'create table t (a int primary key)', extended);
+      const login = serverOf(settingsFor(server));
+      await using session = await openCopies(ctx, login, 'extended', textsOf('COPY public.t (a) FROM stdin;\n'));
+      await session.copy(TABLE, rows('1\n'), { alone: true });
+      assert.deepEqual(await sql(server, 'extended', 'select a from t'), [{ a: 1 }]);
+    });
+
     it('go nowhere by a statement that is no COPY of one table', async () => {
       await createDatabase(server, 'spared', 'create table t (a int)');
       for (const statement of [
@@ -123,6 +132,13 @@ for (const major of postgresMajors) {
         'COPY public.t (a) FROM stdin; drop table t;\n',
         "COPY public.t (a) FROM program 'true';\n",
         'COPY public.t (a) , t FROM stdin;\n',
+        'COPY public.t (a) FROM stdin WITH (freeze);\n',
+        'COPY public.t (length(a)) FROM stdin;\n',
+        'COPY public.t /* */ (a) FROM stdin;\n',
+        'COPY t (a) FROM stdin;\n',
+        'COPY U&"public".t (a) FROM stdin;\n',
+        'COPY public."t" (a)\nFROM stdin;\n',
+        'COPY public.t (a) FROM stdin;\n\n',
       ]) {
         await using session = await openCopies(ctx, serverOf(settingsFor(server)), 'spared', textsOf(statement));
         await assert.rejects(session.copy(TABLE, rows('1\n'), { alone: true }), { code: 'malformed' }, statement);

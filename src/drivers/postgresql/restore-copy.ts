@@ -5,6 +5,7 @@ import { z } from 'zod';
 import type { Bytes, Context } from '../../core/model.ts';
 import { type CopyTexts, damaged, type TocEntry } from './archive.ts';
 import { connect, type Session } from './connection.ts';
+import { decoded } from './encodings.ts';
 import { literal } from './names.ts';
 import type { Server } from './settings.ts';
 
@@ -39,8 +40,8 @@ export async function openCopies(
     async copy({ id, name }, rows, { alone }) {
       const text = statements.get(id) ?? Buffer.alloc(0);
       // Names are in the encoding of the archive as well.
-      const [[statement] = []] = await session.texts('select convert_from($1, $2)', [text, encoding]);
-      const [, table, columns = ''] = COPY.exec(statement ?? '') ?? [];
+      const statement = await decoded(session, text, encoding);
+      const [, table, columns = ''] = COPY.exec(statement) ?? [];
       if (table === undefined) throw damaged(`it does not say how the rows of ${name} are copied`);
       await session.run('begin');
       const frozen = alone && (await emptied(session, table)) ? ', freeze' : '';
@@ -51,14 +52,17 @@ export async function openCopies(
   };
 }
 
+/** Of a table that this restore has made. Rows of some partitions go into what they are partitions of. */
+const ORDINARY = `select relkind = 'r' and not exists (select from pg_depend
+  where classid = 'pg_class'::regclass and objid = c.oid and deptype = 'e') as ordinary
+  from pg_class c where oid = $1::regclass`;
+
 /**
  * Whether rows can come frozen, which the server allows in what this transaction has truncated. Nothing that has rows
- * is truncated; and the rows of some partitions go into the table that they are partitions of, where it can't be.
+ * is truncated, nor a table of an extension: it may be another's, have triggers, or be referenced by a foreign key.
  */
 async function emptied(session: Session, table: string): Promise<boolean> {
-  const ordinary = z.object({ ordinary: z.boolean() });
-  const text = "select relkind = 'r' as ordinary from pg_class where oid = $1::regclass";
-  if (!(await session.row(ordinary, text, [table])).ordinary) return false;
+  if (!(await session.row(z.object({ ordinary: z.boolean() }), ORDINARY, [table])).ordinary) return false;
   await session.run(`lock table only ${table} in access exclusive mode`);
   const { empty } = await session.row(
     z.object({ empty: z.boolean() }),
