@@ -7,8 +7,10 @@ import { test } from 'node:test';
 import { bytesOf, readAll } from '../../core/bytes.ts';
 import type { Bytes, Source } from '../../core/model.ts';
 import { open, seal } from '../../stores/restic/crypto.ts';
+import { fileNode } from '../../stores/restic/nodes.ts';
 import { PACK_FRAME_BYTES, packKey } from '../../stores/restic/pack.ts';
 import { openReader } from '../../stores/restic/reader.ts';
+import { unhashedBodyOf } from '../../stores/restic/source-bodies.ts';
 import { noise, type Rig, rig } from '../../stores/restic/writer-testing.ts';
 import { filesDriver } from './driver.ts';
 import { captured, freshDir, verdicts } from './testing.ts';
@@ -36,6 +38,21 @@ test('where another pack has the blob as it should be, the file comes back', asy
   const { source, ctx } = await restored(data, store, ids, target);
   assert.ok(readFileSync(join(target, 'file')).equals(data));
   assert.deepEqual((await verdicts(ctx, source, target))[0]?.split(':')[0], 'pass');
+});
+
+test('where the blobs have another length than the file, they are read once more with all checks', async () => {
+  const data = noise(2 * MIB);
+  const { source, ctx } = await capturedFile(data);
+  const store = rig();
+  await using writer = await store.writer({ compressionLevel: 0 });
+  const { ids } = await writer.addStream(store.ctx, bytesOf(noise(3 * MIB, 'other')));
+  await writer.flush(store.ctx);
+  await using reader = await openReader(ctx, store);
+  const node = fileNode(Buffer.from('file'), { bytes: data.length, content: ids, attributes: undefined });
+  const getUnhashed = (): Bytes => unhashedBodyOf(ctx, reader, { what: 'file', node });
+  const target = freshDir();
+  await filesDriver.open({ root: target, paths: ['/'] }).restore(ctx, { base: { ...source, getUnhashed } });
+  assert.ok(readFileSync(join(target, 'file')).equals(data));
 });
 
 test('what came of the first try shows through no hole', async () => {

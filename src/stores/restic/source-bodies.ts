@@ -23,12 +23,13 @@ export async function* bodyOf(ctx: Context, reader: Reader, { what, node }: Want
   yield* asSaid(reader.stream(ctx, content, range), what, range?.length ?? bytes);
 }
 
-/** All of it, its blobs not hashed. */
+/** All of it, its blobs not hashed: another blob in the place of one may have another length, too. */
 export function unhashedBodyOf(ctx: Context, reader: Reader, { what, node }: Wanted): Bytes {
-  return asSaid(reader.unhashed(ctx, node.content), what, node.bytes);
+  return asSaid(reader.unhashed(ctx, node.content), what, null);
 }
 
-async function* asSaid(body: Bytes, what: string, bytes: number): Bytes {
+/** Any length will do where `bytes` is null. */
+async function* asSaid(body: Bytes, what: string, bytes: number | null): Bytes {
   let read = 0;
   try {
     for await (const chunk of body) {
@@ -38,7 +39,7 @@ async function* asSaid(body: Bytes, what: string, bytes: number): Bytes {
   } catch (cause) {
     throw unreadable(what, cause);
   }
-  if (read !== bytes) throw otherLength(what, read, bytes);
+  if (bytes !== null && read !== bytes) throw otherLength(what, read, bytes);
 }
 
 /**

@@ -22,7 +22,7 @@ export interface PartEntry {
   readonly content: Buffer;
   readonly attributes: FileAttributes | undefined;
   /** Of what is kept: where it was before. Not on disk. */
-  readonly kept?: KeptNode;
+  readonly kept?: KeptNode | undefined;
 }
 
 /** Where folders go: into the repository, and to those who look at them soon after. */
@@ -156,6 +156,8 @@ function looksMarked(name: string): boolean {
 /** A folder as it was read: its entries under the names of parts, in an order that makes a walk one in byte order. */
 export interface Folder {
   readonly id: Buffer;
+  /** What it takes in memory. */
+  readonly bytes: number;
   readonly entries: readonly FolderEntry[];
   file(name: string): TreeNode | undefined;
   folder(name: string): TreeNode | undefined;
@@ -180,15 +182,14 @@ const CACHED_BYTES_MAX = 48 * 1024 * 1024;
 const ENTRY_BYTES = 512; // of an entry in memory, beside the ids of its content
 
 export function treeReader(readBlob: (ctx: Context, id: Buffer) => Promise<Buffer>): Trees {
-  const cached = new Map<string, { readonly folder: Folder; readonly bytes: number }>();
+  const cached = new Map<string, Folder>();
   const loading = new Map<string, Promise<Folder>>();
   let cachedBytes = 0;
 
   function enter(hex: string, folder: Folder): void {
     if (cached.has(hex)) return;
-    const bytes = folder.entries.reduce((sum, { node }) => sum + ENTRY_BYTES + node.content.length, ENTRY_BYTES);
-    cached.set(hex, { folder, bytes });
-    cachedBytes += bytes;
+    cached.set(hex, folder);
+    cachedBytes += folder.bytes;
     for (const [oldest, gone] of cached) {
       if (cachedBytes <= CACHED_BYTES_MAX || oldest === hex) break;
       cached.delete(oldest);
@@ -209,7 +210,7 @@ export function treeReader(readBlob: (ctx: Context, id: Buffer) => Promise<Buffe
     async load(ctx, id) {
       const hex = id.toString('hex');
       const found = cached.get(hex);
-      if (found) return found.folder;
+      if (found) return found;
       const others = loading.get(hex);
       // What another caller could not read may have been stopped with that one: it is tried again.
       const folder = others && (await others.catch(() => undefined));
@@ -235,6 +236,7 @@ function folderOf(id: Buffer, nodes: readonly TreeNode[]): Folder {
   ordered.sort((a, b) => byteOrder(a.order, b.order));
   return {
     id,
+    bytes: nodes.reduce((sum, { content }) => sum + ENTRY_BYTES + content.length, ENTRY_BYTES),
     entries: ordered.map(({ name, node }) => ({ name, node })),
     file: (name) => files.get(name),
     folder: (name) => folders.get(name),
