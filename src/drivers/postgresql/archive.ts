@@ -51,10 +51,16 @@ export interface Toc {
   readonly entries: readonly TocEntry[];
 }
 
+/** As it was read: in another encoding than UTF-8 each character of a name is still one of its bytes. */
+export interface RawToc extends Toc {
+  /** Of names, definitions and rows: 'UTF8', 'WIN1251'. */
+  readonly encoding: string;
+}
+
 export interface ArchiveReader {
   push(chunk: Uint8Array): void;
   /** What was read. 'malformed' unless the archive ended where it should, with all its data. */
-  end(): Toc;
+  end(): RawToc;
 }
 
 /** How the rows of an archive are to be read: what its part of a point leaves out. */
@@ -67,6 +73,7 @@ export interface CopyTexts {
 
 type Entry = Omit<TocEntry, 'data'> & { expectsData: boolean; data: TocEntry['data'] };
 interface Head {
+  readonly encoding: string;
   readonly writtenBy: string;
   readonly server: string;
   readonly database: string;
@@ -147,45 +154,66 @@ function* parseHead(position: () => number, copies?: CopyTexts): Generator<numbe
   const count = yield* int();
   if (count < 0 || count > ENTRIES_MAX) throw damaged(`it says that it has ${count} entries`);
   const entries = new Map<number, Entry>();
+  let encoding = 'UTF8';
   for (let i = 0; i < count; i++) {
-    const entry = yield* parseEntry(version, position, copies);
+    const { definition, ...entry } = yield* parseEntry({ version, position, encoding, copies });
     entries.set(entry.id, entry);
+    // It comes before all that users have named.
+    if (entry.what === 'ENCODING') encoding = ENCODING.exec(definition)?.[1] ?? encoding;
   }
-  return { database, server, writtenBy, entries };
+  if (copies) copies.encoding = encoding;
+  return { database, server, writtenBy, encoding, entries };
 }
 
-function* parseEntry(version: number, position: () => number, copies?: CopyTexts): Generator<number, Entry, Buffer> {
+interface Parsing {
+  readonly version: number;
+  readonly position: () => number;
+  readonly encoding: string;
+  readonly copies: CopyTexts | undefined;
+}
+
+function* parseEntry({
+  version,
+  position,
+  encoding,
+  copies,
+}: Parsing): Generator<number, Entry & { definition: string }, Buffer> {
+  const read = isUnicode(encoding) ? 'utf8' : 'latin1';
   const id = yield* int();
   yield* int(); // whether it has data is told by its place
   yield* string(); // catalogue
   yield* string(); // its row there
-  const name = (yield* string()) ?? '';
+  const name = (yield* string(read)) ?? '';
   const what = (yield* string()) ?? '';
   yield* int(); // section
-  const definition = yield* string();
+  const definition = (yield* string()) ?? '';
   yield* string(); // drop statement
   const statement = yield* bytes();
-  if (copies && what === 'ENCODING') copies.encoding = ENCODING.exec(definition ?? '')?.[1] ?? copies.encoding;
   if (copies?.statements.has(id)) copies.statements.set(id, Buffer.from(statement ?? []));
-  const schema = (yield* string()) ?? '';
-  const tablespace = (yield* string()) ?? '';
+  const schema = (yield* string(read)) ?? '';
+  const tablespace = (yield* string(read)) ?? '';
   yield* string(); // access method
   if (version >= VERSION_RELKIND) yield* int();
-  const owner = (yield* string()) ?? '';
+  const owner = (yield* string(read)) ?? '';
   yield* string(); // has oids
   const needs: number[] = [];
   for (let each = yield* string(); each !== null; each = yield* string()) needs.push(Number(each));
   const field = position();
   const expectsData = (yield 9)[0] !== OFFSET_NO_DATA;
-  return { id, what, schema, name, owner, tablespace, needs, field, expectsData, data: null };
+  return { id, what, schema, name, owner, tablespace, needs, field, expectsData, data: null, definition };
+}
+
+/** Names in SQL_ASCII are bytes of nobody knows what, which our sessions are told only where they are UTF-8. */
+export function isUnicode(encoding: string): boolean {
+  return encoding === 'UTF8' || encoding === 'SQL_ASCII';
 }
 
 function* int(): Generator<number, number, Buffer> {
   return intAt(yield 5, 0);
 }
 
-function* string(): Generator<number, string | null, Buffer> {
-  return (yield* bytes())?.toString('utf8') ?? null;
+function* string(encoding: BufferEncoding = 'utf8'): Generator<number, string | null, Buffer> {
+  return (yield* bytes())?.toString(encoding) ?? null;
 }
 
 function* bytes(): Generator<number, Buffer | null, Buffer> {
