@@ -132,7 +132,8 @@ async function succeed(ctx: Context, server: Server, database: string, command: 
     const excusable = isFailure(error, 'program-failed') && errors.length > 0 && errors.every(isOfNewerProgram);
     // 1 is how it counts errors that it went on after; killed, it says nothing.
     if (excusable && (await running.ended()).code === 1) return;
-    throw await explained(ctx, server, database, error);
+    const first = errors.find((line) => !isOfNewerProgram(line));
+    throw await explained(ctx, server, database, error, first);
   }
 }
 
