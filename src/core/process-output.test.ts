@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
 import { PassThrough, Readable } from 'node:stream';
 import { test } from 'node:test';
 import { readAll } from './bytes.ts';
@@ -54,4 +55,19 @@ test('an output whose inside is another than that of a socket comes whole, and i
   failing.write('part');
   failing.destroy(new Error('the pipe is broken'));
   await assert.rejects(readAll(some), /the pipe is broken/);
+});
+
+test('a program that is stopped leaves nothing open, however much of its output nobody has read', async () => {
+  const open = (): number => readdirSync('/proc/self/fd').length;
+  const stopped = async (): Promise<void> => {
+    const running = start(liveContext(), { program: 'head', args: ['-c', '300000', '/dev/zero'] });
+    await running.succeeded(); // our buffer is full, and its pipe holds the rest
+    await running.stop();
+  };
+  await stopped();
+  const before = open();
+  for (let i = 0; i < 3; i++) await stopped();
+  const deadlineMs = Date.now() + 10_000;
+  while (open() > before && Date.now() < deadlineMs) await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.ok(open() <= before);
 });

@@ -12,6 +12,8 @@ export interface Output {
   /** Ends where the program's output does. */
   readonly stream: Readable;
   readonly chunks: Bytes;
+  /** Closes it when nobody has begun to read: what is full would stay open for ever. */
+  leave(): void;
 }
 
 /** It is listened to from now on, as Node throws away what a program has left in its pipe when it exits. */
@@ -21,7 +23,7 @@ export function outputOf(stdout: Readable): Output {
   if (!handle) {
     // Node is other inside than it was for years: then its own streams do it, which take three times as long.
     const stream = pipeline(stdout, new PassThrough(), () => {}); // a failure of one is one of the other
-    return { stream, chunks: stream };
+    return { stream, chunks: stream, leave: () => void (stream.readableDidRead || stream.destroy()) };
   }
   inside._handle = null; // as when it is closed: only one may have it (docs/adr/0008-reading-programs.md)
   stdout.destroy();
@@ -36,6 +38,7 @@ function gathered(open: (onread: SocketConstructorOpts['onread']) => Socket): Ou
   let due = Promise.withResolvers<void>();
   let late: NodeJS.Timeout | undefined;
   let failed: { readonly error: Error } | undefined;
+  let isRead = false;
   const stream = open({
     // Asked for after each call of the other: what is full is not read into until all of it was passed on.
     buffer: () => buffer.subarray(isFull() ? 0 : to),
@@ -54,6 +57,7 @@ function gathered(open: (onread: SocketConstructorOpts['onread']) => Socket): Ou
     return to >= GATHERED_BYTES;
   }
   async function* chunks(): Bytes {
+    isRead = true;
     try {
       for (;;) {
         if (!stream.closed) await due.promise;
@@ -73,5 +77,5 @@ function gathered(open: (onread: SocketConstructorOpts['onread']) => Socket): Ou
       stream.destroy();
     }
   }
-  return { stream, chunks: chunks() };
+  return { stream, chunks: chunks(), leave: () => void (isRead || stream.destroy()) };
 }

@@ -89,6 +89,7 @@ export function start(ctx: Context, command: Command, options: StartOptions = {}
     await exit.catch(() => undefined);
     clearTimeout(hard);
     group.signal('SIGKILL');
+    output.leave();
   }
 
   async function ended(): Promise<Ended> {
