@@ -171,8 +171,8 @@ function isOf(entry: Entry, sum: Sum): boolean {
 async function copyOne(file: FileHandle, entry: Entry, bodies: Bodies): Promise<Sum> {
   let sum: Sum = { bytes: 0, sha256: '' };
   for (const [tries, body] of bodies.entries()) {
-    // What the one before has left would show through holes. A new file is not emptied: ext4 then waits for the disk when
-    // it is closed, as it does for files that replace others.
+    // What the one before has left would show through holes. One that was emptied waits for the disk when it is closed
+    // (ext4), so a new file is not.
     if (tries > 0) await file.truncate();
     sum = await copy(file, body());
     if (isOf(entry, sum)) break;
