@@ -100,6 +100,8 @@ export interface PartMeta {
 export interface Source {
   readonly point: string;
   readonly component: string;
+  /** Sources of one store that have the same hold the same parts, byte for byte. */
+  readonly identity?: string;
   /** In byte order of name. Never an array: there may be a million. */
   parts(ctx: Context, prefix?: string): AsyncIterable<Part>;
   /** A name that is not there is 'missing'. */
@@ -109,6 +111,11 @@ export interface Source {
    * 'missing'.
    */
   get(ctx: Context, name: string, range?: ByteRange): Bytes;
+  /**
+   * As `get` of a whole part, for who hashes all of it and compares that with what the point says: what the store would
+   * prove by hashes of its own is left to them. When they differ, `get` tells what is damaged, or finds it elsewhere.
+   */
+  getUnhashed?(ctx: Context, name: string): Bytes;
   /**
    * As `get` of each, in this order, some whole parts at a time, where many small ones cost less together. They are
    * borrowed as chunks are. All parts before one that is damaged are given before it fails. A part that is too large to

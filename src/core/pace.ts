@@ -13,6 +13,8 @@ export interface Pace {
   isSlow(): boolean;
   /** Makes a direct call, and minds how long it takes. */
   timed<R>(ctx: Context, call: () => R): R;
+  /** One of several calls that others made took so long on average. */
+  took(ms: number): void;
 }
 
 /** `slowMs` is what a call may take on average before threads are asked. */
@@ -39,5 +41,6 @@ export function paceOf(slowMs: number): Pace {
         took(ctx.monotonicMs() - begun);
       }
     },
+    took,
   };
 }

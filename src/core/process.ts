@@ -3,19 +3,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
-import { release } from './bytes.ts';
 import { interruption } from './context.ts';
 import { Failure, systemCode } from './errors.ts';
 import type { Bytes, Command, Context } from './model.ts';
+import { outputOf } from './process-output.ts';
 
 /** What is kept of a program's standard error: its end, which names the cause. */
 const STDERR_TAIL_BYTES = 16 * 1024;
 /** How long a program may take to die politely before it is killed. */
 const KILL_AFTER_MS = 5_000;
 const STDERR_GRACE_MS = 1_000;
-/** Standard output is passed on in chunks of about this size, a smaller one when no more comes for a moment. */
-const GATHERED_BYTES = 128 * 1024;
-const GATHERING_MS = 1;
 
 export interface Ended {
   readonly code: number | null;
@@ -61,7 +58,7 @@ export function start(ctx: Context, command: Command, options: StartOptions = {}
   });
   const { stdout, stderr } = child;
   if (!stdout || !stderr) throw new Error('stdio is piped');
-  const output = gathered(stdout);
+  const output = outputOf(stdout);
   const tail = keepTail(stderr, options.onStderr);
   let timedOut = false;
   const timer =
@@ -82,7 +79,7 @@ export function start(ctx: Context, command: Command, options: StartOptions = {}
   const exit = waitForExit(child, command);
   exit.then(
     // A child of its own may hold the output open and be waited for: until that is closed, deadline and abort hold.
-    () => (group.lives() && !stdout.closed ? stdout.once('close', unwatch) : unwatch()),
+    () => (group.lives() && !output.stream.closed ? output.stream.once('close', unwatch) : unwatch()),
     unwatch, // reported to whoever awaits ended()
   );
 
@@ -92,6 +89,7 @@ export function start(ctx: Context, command: Command, options: StartOptions = {}
     await exit.catch(() => undefined);
     clearTimeout(hard);
     group.signal('SIGKILL');
+    output.leave();
   }
 
   async function ended(): Promise<Ended> {
@@ -101,7 +99,7 @@ export function start(ctx: Context, command: Command, options: StartOptions = {}
 
   return {
     pid: child.pid ?? -1,
-    stdout: output,
+    stdout: output.chunks,
     feed: (body) => feed(child, body),
     ended,
     stop,
@@ -125,55 +123,6 @@ export async function run(ctx: Context, command: Command, options: Omit<StartOpt
   for await (const chunk of running.stdout) output.push(Buffer.from(chunk));
   await running.succeeded();
   return Buffer.concat(output).toString('utf8');
-}
-
-/**
- * Its pieces in one buffer that is used again, and their own memory given back at once: programs write 4 KiB at a time,
- * and each piece would cost the collector 64 KiB. It listens from now on, as Node throws away what a program has left
- * in its pipe when it exits.
- */
-function gathered(stdout: Readable): Bytes {
-  const pieces: Buffer[] = [];
-  let bytes = 0;
-  let due = Promise.withResolvers<void>();
-  let late: NodeJS.Timeout | undefined;
-  let failed: { readonly error: Error } | undefined;
-  stdout.on('data', (piece: Buffer) => {
-    pieces.push(piece);
-    bytes += piece.length;
-    late ??= setTimeout(() => due.resolve(), GATHERING_MS);
-    if (bytes < GATHERED_BYTES) return;
-    stdout.pause(); // again and again: the exit of the program lets it flow
-    due.resolve();
-  });
-  stdout.once('error', (error) => (failed = { error }));
-  stdout.once('close', () => due.resolve());
-
-  async function* chunks(): Bytes {
-    let buffer = Buffer.alloc(0);
-    try {
-      for (;;) {
-        if (!stdout.closed) await due.promise;
-        if (bytes === 0) break;
-        if (buffer.length < bytes) buffer = Buffer.allocUnsafeSlow(Math.max(bytes, 2 * GATHERED_BYTES));
-        let filled = 0;
-        for (const piece of pieces.splice(0)) {
-          filled += piece.copy(buffer, filled);
-          if (piece.length === piece.buffer.byteLength) release(piece.buffer);
-        }
-        bytes = 0;
-        clearTimeout(late);
-        late = undefined;
-        due = Promise.withResolvers();
-        stdout.resume();
-        yield buffer.subarray(0, filled);
-      }
-      if (failed) throw failed.error;
-    } finally {
-      stdout.destroy();
-    }
-  }
-  return chunks();
 }
 
 function nameOf(command: Command): string {

@@ -79,13 +79,16 @@ export function watch(ctx: Context, bytesTotal: number): Watch {
   return {
     async open(source) {
       const inner = await timed(source);
+      const { component, getUnhashed } = inner;
+      const lengthOf = ({ length }: Uint8Array): number => length;
       return {
         point: inner.point,
-        component: inner.component,
+        component,
         parts: (partsCtx, prefix) => inner.parts(partsCtx, prefix),
         part: (partCtx, name) => timed(() => inner.part(partCtx, name)),
-        get: (getCtx, name, range) => read(inner.component, inner.get(getCtx, name, range), ({ length }) => length),
-        getAll: (getCtx, names) => read(inner.component, getAll(getCtx, inner, names), lengthOfAll),
+        get: (getCtx, name, range) => read(component, inner.get(getCtx, name, range), lengthOf),
+        ...(getUnhashed ? { getUnhashed: (getCtx, name) => read(component, getUnhashed(getCtx, name), lengthOf) } : {}),
+        getAll: (getCtx, names) => read(component, getAll(getCtx, inner, names), lengthOfAll),
       };
     },
     fetchMs: () => waitedMs,

@@ -52,6 +52,38 @@ describe('verify', () => {
     assert.deepEqual([kept[0]?.check, tally], ['the store', { pass: 2, unknown: 1, fail: 0 }]);
   });
 
+  test('looks once at what two points have in common, if it found it whole', async () => {
+    const { ctx, on, store, point } = await filled();
+    const again = { ...point, id: `${point.id.slice(0, -1)}9` };
+    on.points.set(again.id, { ...on.points.get(point.id), point: again, components: new Map() });
+    const opened: string[] = [];
+    const alike: Store = {
+      ...store.store,
+      async open(within, _id, name) {
+        const source = await store.store.open(within, point.id, name);
+        return {
+          ...source,
+          identity: name,
+          parts(...args) {
+            opened.push(name);
+            return source.parts(...args);
+          },
+        };
+      },
+    };
+    const verify = () => verifyPoints(ctx, { in: { ...store, store: alike }, points: [point, again] });
+    const { findings } = await verify();
+    assert.deepEqual([findings.verdict, findings.tally.pass, opened], ['pass', 4, ['db', 'cache']]);
+    opened.length = 0;
+    damage(on, point.id, 'db', 'keys/a', null);
+    assert.equal(
+      new Set(failed((await verify()).findings).map(({ check }) => check)).size,
+      2,
+      'each point has lost it',
+    );
+    assert.deepEqual(opened, ['db', 'cache', 'db']);
+  });
+
   test("stops when the store's own check, or the list of its points, fails", { timeout: 30_000 }, async () => {
     const { ctx, store } = await filled();
     const gone = new Failure('unreachable', 'nobody answers');

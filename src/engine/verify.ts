@@ -81,11 +81,12 @@ async function verifyEach(
   book: FindingsBook,
 ): Promise<number> {
   for (const point of share > 0 ? (chosen ?? []) : []) await needThawed(ctx, named, point.id, heldBy(point));
+  const job = { store: named.store, share: chosen ? share : 0, book, whole: new Map<string, Whole>() };
   let points = 0;
   for await (const point of chosen ?? named.store.list(ctx)) {
     points += 1;
     ctx.progress({ task: named.name, phase: 'verify', items: points });
-    await verifyPoint(ctx, named, point, chosen ? share : 0, book);
+    await verifyPoint(ctx, job, point);
     await checkExternal(ctx, point, componentOf, book);
   }
   return points;
@@ -116,26 +117,31 @@ async function checkStore(
   return unread === 0 ? coverage : null; // what is archived was not read
 }
 
-async function verifyPoint(
-  ctx: Context,
-  { store }: NamedStore,
-  point: RecoveryPoint,
-  share: number,
-  book: FindingsBook,
-): Promise<void> {
+/** What was found without damage. */
+interface Whole {
+  readonly parts: number;
+  readonly lines: number;
+}
+interface Job {
+  readonly store: NamedStore['store'];
+  readonly share: number;
+  readonly book: FindingsBook;
+  /** By identity: a component that did not change since the point before is not looked at again. */
+  readonly whole: Map<string, Whole>;
+}
+
+async function verifyPoint(ctx: Context, job: Job, point: RecoveryPoint): Promise<void> {
+  const { store, book } = job;
   for (const name of heldBy(point)) {
     const captured = point.components[name];
     if (!captured) continue;
     const where = `${point.id}/${name}`;
     try {
       const source = await store.open(ctx, point.id, name);
-      const parts = await verifyParts(ctx, source, captured, where, book);
-      const lines = await verifyInventory(ctx, source, captured, where, book);
-      if (share > 0) await readParts(ctx, source, share, where, book);
-      if (parts !== null && lines !== null) {
-        const detail = `${parts} parts, ${lines} inventory lines`;
-        book.add({ check: `${where} is complete`, verdict: 'pass', detail });
-      }
+      const found = knownWhole(job, source, captured) ?? (await verifySource(ctx, job, source, captured, where));
+      if (!found) continue;
+      const detail = `${found.parts} parts, ${found.lines} inventory lines`;
+      book.add({ check: `${where} is complete`, verdict: 'pass', detail });
     } catch (error) {
       if (ctx.signal.aborted) throw error;
       // A point may be pruned while it is looked at.
@@ -143,6 +149,28 @@ async function verifyPoint(
       book.add(damage(`${where} can be read`, error));
     }
   }
+}
+
+function knownWhole({ whole }: Job, { identity }: Source, { parts }: CapturedComponent): Whole | undefined {
+  const known = identity === undefined ? undefined : whole.get(identity);
+  return known?.parts === parts.count ? known : undefined;
+}
+
+/** Null after a finding that it is not complete. */
+async function verifySource(
+  ctx: Context,
+  { share, book, whole }: Job,
+  source: Source,
+  captured: CapturedComponent,
+  where: string,
+): Promise<Whole | null> {
+  const parts = await verifyParts(ctx, source, captured, where, book);
+  const lines = await verifyInventory(ctx, source, captured, where, book);
+  const isRead = share === 0 || (await readParts(ctx, source, share, where, book));
+  if (parts === null || lines === null) return null;
+  const found = { parts, lines };
+  if (isRead && source.identity !== undefined) whole.set(source.identity, found);
+  return found;
 }
 
 /** How many parts there are, or null after a finding. */
@@ -286,15 +314,16 @@ async function verifyInventory(
   return lines;
 }
 
-/** Reads whole parts, for only the whole of a part can be hashed; which ones is told by their names. */
+/** Reads whole parts, for only the whole of a part can be hashed; their names tell which. False after a finding. */
 async function readParts(
   ctx: Context,
   source: Source,
   share: number,
   where: string,
   book: FindingsBook,
-): Promise<void> {
+): Promise<boolean> {
   let bytes = 0;
+  let isWhole = true;
   await mapBounded(source.parts(ctx), READS_AT_ONCE, async ({ name }) => {
     if (shareOf(name) >= share) return;
     try {
@@ -304,9 +333,11 @@ async function readParts(
       }
     } catch (error) {
       if (ctx.signal.aborted) throw error;
+      isWhole = false;
       book.add(damage(`${where}/${name} reads as it was captured`, error));
     }
   });
+  return isWhole;
 }
 
 /** From 0 to 1, the same for the same name. */

@@ -11,6 +11,8 @@ import { infoOf, type QuickLook, quickLook } from './quick.ts';
 import { nameOf, openRoot, READ_FLAGS, type Root, syncFolder } from './root.ts';
 
 const READ_BYTES = 1024 * 1024;
+/** Of the buffers that nobody reads into: to make one costs as much as to fill it. */
+const SPARE_MAX = 4;
 const STATS_AHEAD = 64;
 const DIR_ENTRIES_AHEAD = 1024;
 const PUBLISH_ATTEMPTS = 16;
@@ -20,6 +22,7 @@ export function localBucket(dir: string): Bucket {
   const root = openRoot(dir);
   const { url } = root;
   const quick = quickLook(root);
+  const spare: Uint8Array<ArrayBuffer>[] = [];
   return {
     url,
     async put(ctx, key, body, options) {
@@ -44,7 +47,7 @@ export function localBucket(dir: string): Bucket {
       const { size } = stats;
       const { offset, length } = range ?? { offset: 0, length: size };
       if (offset + length > size) throw missingRange(url, key, range);
-      yield* contentOf(ctx, file, { url, key, offset, length });
+      yield* contentOf(ctx, file, { url, key, offset, length, spare });
     },
     async head(_ctx, key) {
       checkKey(key);
@@ -108,12 +111,16 @@ async function openObject(root: Root, key: string): Promise<FileHandle> {
   }
 }
 
-async function* contentOf(
-  ctx: Context,
-  file: FileHandle,
-  { url, key, offset, length }: { url: string; key: string; offset: number; length: number },
-): Bytes {
-  const buffer = readBuffer(Math.min(READ_BYTES, length), ArrayBuffer); // one for all: chunks are borrowed
+interface Content {
+  readonly url: string;
+  readonly key: string;
+  readonly offset: number;
+  readonly length: number;
+  readonly spare: Uint8Array<ArrayBuffer>[];
+}
+
+async function* contentOf(ctx: Context, file: FileHandle, { url, key, offset, length, spare }: Content): Bytes {
+  const buffer = spare.pop() ?? readBuffer(READ_BYTES, ArrayBuffer); // one for all: chunks are borrowed
   try {
     for (let at = offset; at < offset + length; ) {
       ctx.signal.throwIfAborted();
@@ -129,7 +136,8 @@ async function* contentOf(
       at += bytesRead;
     }
   } finally {
-    release(buffer.buffer);
+    if (spare.length < SPARE_MAX) spare.push(buffer);
+    else release(buffer.buffer);
   }
 }
 

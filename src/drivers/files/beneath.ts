@@ -28,7 +28,8 @@ export function openRoot(path: string): Dir {
   });
 }
 
-function dirOf(fd: number, label: string): Dir {
+/** Of a directory that is open. */
+export function dirOf(fd: number, label: string): Dir {
   return { fd, prefix: Buffer.from(`${SELF}/${fd}/`), label };
 }
 

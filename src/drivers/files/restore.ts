@@ -2,16 +2,17 @@
 // once all in it is there. Hard links, whose first name must be there, take another walk.
 
 import assert from 'node:assert/strict';
-import { type BigIntStats, lstatSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { bytesOf } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import { idOf } from '../../core/manifest.ts';
 import { getAll } from '../../core/many-parts.ts';
 import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
-import { paceOf } from '../../core/pace.ts';
+import { type Pace, paceOf } from '../../core/pace.ts';
 import { close, type Dir, openRoot, within } from './beneath.ts';
 import { type Entry, entriesOf, entryBatchesOf } from './entries.ts';
 import { attempt } from './failures.ts';
+import { type Maker, startMaker } from './maker.ts';
 import { baseOf, encode, isBeneath, isDirectoryName, parentOf, partOf } from './names.ts';
 import { nothingChosen, wantedBy } from './selection.ts';
 import type { FilesSettings } from './settings.ts';
@@ -21,8 +22,8 @@ import { turns } from './turns.ts';
 import { type Underway, underway } from './underway.ts';
 import { locate } from './walk.ts';
 import { othersText } from './warnings.ts';
-import { ownersKept, putHardlink, putStreamed, putSymlink, putWhole, setAttributes } from './write.ts';
-import type { Written } from './written.ts';
+import { type Bodies, ownersKept, putHardlink, putStreamed, putSymlink, setAttributes } from './write.ts';
+import type { FileState, Written } from './written.ts';
 
 const PARALLEL = 16;
 /** Files up to this size are fetched whole, many at a time. */
@@ -179,9 +180,16 @@ async function putContents(ctx: Context, job: Job, seen: Survey, jobs: number): 
     if (items % FILES_PER_PROGRESS > 0) return;
     ctx.progress({ task: 'files', phase: 'restore', items, bytes, bytesTotal: seen.bytes });
   };
+  const made = (entry: Entry, state: FileState): void => {
+    if (entry.sha256) job.written?.note(state, entry.sha256);
+    done(entry);
+  };
+  const pace = paceOf(SLOW_MS);
   try {
     await using behind = underway(jobs);
-    await putEach(ctx, job, { steps, behind, done });
+    await using maker = startMaker(ctx, { steps, overwrite: job.overwrite, pace, made });
+    await putEach(ctx, job, { steps, behind, maker, pace, made, done });
+    await maker.end();
     await behind.end();
     steps.finish();
   } finally {
@@ -193,12 +201,14 @@ interface Putting {
   readonly steps: Steps;
   /** Files that are written while the walk goes on. */
   readonly behind: Underway;
+  readonly maker: Maker;
+  readonly pace: Pace;
+  readonly made: (entry: Entry, state: FileState) => void;
   readonly done: (entry: Entry) => void;
 }
 
-/** Small files are written one after the other as long as that is quick. */
-async function putEach(ctx: Context, job: Job, { steps, behind, done }: Putting): Promise<void> {
-  const pace = paceOf(SLOW_MS);
+/** Small files are made one after the other as long as that is quick. */
+async function putEach(ctx: Context, job: Job, { steps, behind, maker, pace, made, done }: Putting): Promise<void> {
   const turn = turns(ctx);
   for await (const batch of entryBatchesOf(ctx, job.source)) {
     const entries = batch.filter(({ name, type }) => type !== 'other' && job.wanted(name));
@@ -214,23 +224,28 @@ async function putEach(ctx: Context, job: Job, { steps, behind, done }: Putting)
       if (!level || isDirectory) continue;
       const place = { dir: level.dir, name: baseOf(entry.name), overwrite: job.overwrite };
       const part = parts[i] ?? null;
-      const whole = part !== null && !isLarge(entry) ? await bodies.next() : null;
-      if (part !== null && (!whole || pace.isSlow())) {
-        const copy = whole && Uint8Array.from(whole); // bodies are borrowed
-        const put = async (): Promise<void> => {
-          note(job, entry, await putStreamed(place, entry, copy ? bytesOf(copy) : job.source.get(ctx, part)));
-          done(entry);
-        };
-        await behind.add(() => steps.hold(level, put));
+      if (part === null) {
+        if (entry.type === 'symlink') pace.timed(ctx, () => putSymlink(place, entry));
+        done(entry);
         continue;
       }
-      pace.timed(ctx, () => {
-        if (whole) note(job, entry, putWhole(place, entry, whole));
-        else if (entry.type === 'symlink') putSymlink(place, entry);
-      });
-      done(entry);
+      const whole = isLarge(entry) ? null : await bodies.next();
+      if (whole && !pace.isSlow()) {
+        await maker.add(level, entry, whole);
+        continue;
+      }
+      const copy = whole && Uint8Array.from(whole); // bodies are borrowed
+      const put = async (): Promise<void> =>
+        made(entry, await putStreamed(place, entry, copy ? [() => bytesOf(copy)] : bodiesOf(ctx, job, part)));
+      await behind.add(() => steps.hold(level, put));
     }
   }
+}
+
+/** What is written is hashed here: only where that differs, it helps that the store hashes what it reads. */
+function bodiesOf(ctx: Context, { source }: Job, part: string): Bodies {
+  const { getUnhashed } = source;
+  return [...(getUnhashed ? [() => getUnhashed(ctx, part)] : []), () => source.get(ctx, part)];
 }
 
 /** The part with the bytes of a file, null for what has none; a hard link is none when its first name comes back. */
@@ -241,10 +256,6 @@ function contentOf(job: Job, { type, name, target = '' }: Entry): string | null 
 
 function isLarge(entry: Entry | undefined): boolean {
   return (entry?.bytes ?? 0) > WHOLE_BYTES_MAX;
-}
-
-function note({ written }: Job, { sha256 }: Entry, stat: BigIntStats): void {
-  if (sha256) written?.note(stat, sha256);
 }
 
 /** Bodies that come some at a time. */

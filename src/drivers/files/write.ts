@@ -43,6 +43,14 @@ export interface Place {
   readonly overwrite: boolean;
 }
 
+/** Ways to the same content. Where one gives other bytes than the entry says, the next is tried. */
+export type Bodies = readonly (() => Bytes)[];
+
+interface Sum {
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
 /** A small file, all at once, by the caller's own thread. What it is on the disk then. */
 export function putWhole(place: Place, entry: Entry, whole: Uint8Array): BigIntStats {
   check(place, entry, { bytes: whole.length, sha256: hash('sha256', whole) });
@@ -73,12 +81,12 @@ function filled(fd: number, entry: Entry, whole: Uint8Array): BigIntStats {
 }
 
 /** A file of any size, by other threads. What it is on the disk then. */
-export async function putStreamed(place: Place, entry: Entry, body: Bytes): Promise<BigIntStats> {
+export async function putStreamed(place: Place, entry: Entry, bodies: Bodies): Promise<BigIntStats> {
   const path = pathOf(place);
   try {
     const file = await open(path, FLAGS, MODE);
     try {
-      const stat = await streamed(file, place, entry, body);
+      const stat = await streamed(file, place, entry, bodies);
       if (place.overwrite) await rename(path, within(place.dir, place.name));
       return stat;
     } catch (cause) {
@@ -90,9 +98,9 @@ export async function putStreamed(place: Place, entry: Entry, body: Bytes): Prom
   }
 }
 
-async function streamed(file: FileHandle, place: Place, entry: Entry, body: Bytes): Promise<BigIntStats> {
+async function streamed(file: FileHandle, place: Place, entry: Entry, bodies: Bodies): Promise<BigIntStats> {
   try {
-    check(place, entry, await copy(file, body));
+    check(place, entry, await copyOne(file, entry, bodies));
     if (ownersKept) await file.chown(entry.uid, entry.gid);
     await file.chmod(entry.mode);
     await file.utimes(secondsOf(entry), secondsOf(entry));
@@ -145,8 +153,8 @@ function besides({ dir }: Place): Buffer {
   return within(dir, Buffer.from(`.lifeboat-${randomBytes(6).toString('hex')}`));
 }
 
-function check(place: Place, entry: Entry, sum: { bytes: number; sha256: string }): void {
-  if (sum.bytes === entry.bytes && sum.sha256 === entry.sha256) return;
+function check(place: Place, entry: Entry, sum: Sum): void {
+  if (isOf(entry, sum)) return;
   throw new Failure(
     'checksum',
     `${labelOf(place.dir, place.name)} is not written: the point has other bytes than it says`,
@@ -156,7 +164,23 @@ function check(place: Place, entry: Entry, sum: { bytes: number; sha256: string 
   );
 }
 
-async function copy(file: FileHandle, body: Bytes): Promise<{ bytes: number; sha256: string }> {
+function isOf(entry: Entry, sum: Sum): boolean {
+  return sum.bytes === entry.bytes && sum.sha256 === entry.sha256;
+}
+
+async function copyOne(file: FileHandle, entry: Entry, bodies: Bodies): Promise<Sum> {
+  let sum: Sum = { bytes: 0, sha256: '' };
+  for (const [tries, body] of bodies.entries()) {
+    // What the one before has left would show through holes. One that was emptied waits for the disk when it is closed
+    // (ext4), so a new file is not.
+    if (tries > 0) await file.truncate();
+    sum = await copy(file, body());
+    if (isOf(entry, sum)) break;
+  }
+  return sum;
+}
+
+async function copy(file: FileHandle, body: Bytes): Promise<Sum> {
   const digest = createHash('sha256');
   let [at, writtenTo] = [0, 0];
   for await (const chunk of body) {

@@ -6,9 +6,13 @@ import type { BigIntStats } from 'node:fs';
 /** Others are read again. */
 const FILES_MAX = 100_000;
 
+/** Whoever writes to a file changes its ctime, which nobody can set back. */
+export type FileState = Pick<BigIntStats, 'ino' | 'dev' | 'size' | 'mtimeNs' | 'ctimeNs'>;
+type State = Omit<FileState, 'ino'>;
+
 export interface Written {
-  /** `stat` is that of the file once all of it was written, `sha256` that of what was. */
-  note(stat: BigIntStats, sha256: string): void;
+  /** `state` is that of the file once all of it was written, `sha256` that of what was. */
+  note(state: FileState, sha256: string): void;
   /** Null for a file that was not written here, or that may have changed since. */
   sumOf(stat: BigIntStats): { bytes: number; sha256: string } | null;
 }
@@ -25,9 +29,6 @@ export function writtenFiles(): Written {
     },
   };
 }
-
-/** Whoever writes to a file changes its ctime, which nobody can set back. */
-type State = Pick<BigIntStats, 'dev' | 'size' | 'mtimeNs' | 'ctimeNs'>;
 
 function isSame(a: State, b: State): boolean {
   return a.dev === b.dev && a.size === b.size && a.mtimeNs === b.mtimeNs && a.ctimeNs === b.ctimeNs;

@@ -8,6 +8,7 @@
 
 import { z } from 'zod';
 import { Failure } from '../../core/errors.ts';
+import type { Bytes } from '../../core/model.ts';
 
 const FORMAT_CUSTOM = 1;
 export const INT_BYTES = 5;
@@ -17,6 +18,7 @@ const BLOCK_LARGE_OBJECTS = 3;
 const VERSION_COMPRESSION_BYTE = 0x010f;
 const VERSION_RELKIND = 0x0110;
 const VERSIONS = [0x010e, 0x010f, 0x0110];
+const ENCODING = /^SET client_encoding = '([A-Za-z0-9_]+)';\n$/;
 /** A string of a table of contents that is longer is damage, not a function. */
 const STRING_BYTES_MAX = 256 * 1024 * 1024;
 const ENTRIES_MAX = 5_000_000;
@@ -49,25 +51,49 @@ export interface Toc {
   readonly entries: readonly TocEntry[];
 }
 
+/** As it was read: in another encoding than UTF-8 each character of a name is still one of its bytes. */
+export interface RawToc extends Toc {
+  /** Of names, definitions and rows: 'UTF8', 'WIN1251'. */
+  readonly encoding: string;
+}
+
 export interface ArchiveReader {
   push(chunk: Uint8Array): void;
   /** What was read. 'malformed' unless the archive ended where it should, with all its data. */
-  end(): Toc;
+  end(): RawToc;
+}
+
+/** How the rows of an archive are to be read: what its part of a point leaves out. */
+export interface CopyTexts {
+  /** Of rows and of names. */
+  encoding: string;
+  /** 'COPY public.orders (id, total) FROM stdin;\n', by the number of the entry. */
+  readonly statements: Map<number, Buffer>;
 }
 
 type Entry = Omit<TocEntry, 'data'> & { expectsData: boolean; data: TocEntry['data'] };
 interface Head {
+  readonly encoding: string;
   readonly writtenBy: string;
   readonly server: string;
   readonly database: string;
   readonly entries: Map<number, Entry>;
 }
 
-export function archiveReader(): ArchiveReader {
+/** Of entries of an archive that begins so. */
+export async function copyTextsOf(head: Bytes, ids: readonly number[]): Promise<CopyTexts> {
+  const texts: CopyTexts = { encoding: '', statements: new Map(ids.map((id) => [id, Buffer.alloc(0)])) };
+  const reader = archiveReader(texts);
+  for await (const chunk of head) reader.push(chunk);
+  return texts;
+}
+
+/** `copies` is told of the entries that are in it. */
+export function archiveReader(copies?: CopyTexts): ArchiveReader {
   let position = 0;
   let head: Head | null = null;
   let blocks: BlockWalker | null = null;
-  const parser = parseHead(() => position);
+  const parser = parseHead(() => position, copies);
   let wanted = parser.next().value as number;
   let held: Buffer = Buffer.alloc(0);
 
@@ -112,7 +138,7 @@ function finished({ expectsData, ...entry }: Entry): TocEntry {
 }
 
 /** Yields the number of bytes that it needs next, and is given them. */
-function* parseHead(position: () => number): Generator<number, Head, Buffer> {
+function* parseHead(position: () => number, copies?: CopyTexts): Generator<number, Head, Buffer> {
   const start = yield 11;
   if (start.toString('latin1', 0, 5) !== 'PGDMP') throw damaged('it does not begin as one');
   const version = start.readUInt16BE(5);
@@ -128,46 +154,73 @@ function* parseHead(position: () => number): Generator<number, Head, Buffer> {
   const count = yield* int();
   if (count < 0 || count > ENTRIES_MAX) throw damaged(`it says that it has ${count} entries`);
   const entries = new Map<number, Entry>();
+  let encoding = 'UTF8';
   for (let i = 0; i < count; i++) {
-    const entry = yield* parseEntry(version, position);
+    const { definition, ...entry } = yield* parseEntry({ version, position, encoding, copies });
     entries.set(entry.id, entry);
+    // It comes before all that users have named.
+    if (entry.what === 'ENCODING') encoding = ENCODING.exec(definition)?.[1] ?? encoding;
   }
-  return { database, server, writtenBy, entries };
+  if (copies) copies.encoding = encoding;
+  return { database, server, writtenBy, encoding, entries };
 }
 
-function* parseEntry(version: number, position: () => number): Generator<number, Entry, Buffer> {
+interface Parsing {
+  readonly version: number;
+  readonly position: () => number;
+  readonly encoding: string;
+  readonly copies: CopyTexts | undefined;
+}
+
+function* parseEntry({
+  version,
+  position,
+  encoding,
+  copies,
+}: Parsing): Generator<number, Entry & { definition: string }, Buffer> {
+  const read = isUnicode(encoding) ? 'utf8' : 'latin1';
   const id = yield* int();
   yield* int(); // whether it has data is told by its place
   yield* string(); // catalogue
   yield* string(); // its row there
-  const name = (yield* string()) ?? '';
+  const name = (yield* string(read)) ?? '';
   const what = (yield* string()) ?? '';
   yield* int(); // section
-  yield* string(); // definition
+  const definition = (yield* string()) ?? '';
   yield* string(); // drop statement
-  yield* string(); // copy statement
-  const schema = (yield* string()) ?? '';
-  const tablespace = (yield* string()) ?? '';
+  const statement = yield* bytes();
+  if (copies?.statements.has(id)) copies.statements.set(id, Buffer.from(statement ?? []));
+  const schema = (yield* string(read)) ?? '';
+  const tablespace = (yield* string(read)) ?? '';
   yield* string(); // access method
   if (version >= VERSION_RELKIND) yield* int();
-  const owner = (yield* string()) ?? '';
+  const owner = (yield* string(read)) ?? '';
   yield* string(); // has oids
   const needs: number[] = [];
   for (let each = yield* string(); each !== null; each = yield* string()) needs.push(Number(each));
   const field = position();
   const expectsData = (yield 9)[0] !== OFFSET_NO_DATA;
-  return { id, what, schema, name, owner, tablespace, needs, field, expectsData, data: null };
+  return { id, what, schema, name, owner, tablespace, needs, field, expectsData, data: null, definition };
+}
+
+/** Names in SQL_ASCII are bytes of nobody knows what, which our sessions are told only where they are UTF-8. */
+export function isUnicode(encoding: string): boolean {
+  return encoding === 'UTF8' || encoding === 'SQL_ASCII';
 }
 
 function* int(): Generator<number, number, Buffer> {
   return intAt(yield 5, 0);
 }
 
-function* string(): Generator<number, string | null, Buffer> {
+function* string(encoding: BufferEncoding = 'utf8'): Generator<number, string | null, Buffer> {
+  return (yield* bytes())?.toString(encoding) ?? null;
+}
+
+function* bytes(): Generator<number, Buffer | null, Buffer> {
   const length = yield* int();
   if (length < 0) return null;
   if (length > STRING_BYTES_MAX) throw damaged('a text in its table of contents is too long');
-  return length === 0 ? '' : (yield length).toString('utf8');
+  return length === 0 ? Buffer.alloc(0) : yield length;
 }
 
 /** A number: its sign, then four bytes, the least first. */

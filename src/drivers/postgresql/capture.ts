@@ -12,6 +12,7 @@ import { qualified } from './catalogue.ts';
 import { type Session, sqlState } from './connection.ts';
 import { chosenDatabases, connectSomewhere, type DatabaseFacts, factsOf } from './databases.ts';
 import { blocked, damaged, damagedPage, explained } from './diagnosis.ts';
+import { withNames } from './encodings.ts';
 import { type Contents, contentsOf, databaseLines, roleLines, type Snapshot, takeSnapshot } from './inventory.ts';
 import { ARCHIVE_SUFFIX, conninfo, databasePart, GLOBALS_PART } from './names.ts';
 import { withPlainForms } from './plain.ts';
@@ -92,7 +93,8 @@ async function putGlobals(
     `select has_table_privilege('pg_authid', 'SELECT') as full,
       array(select spcname::text from pg_tablespace where spcname !~ '^pg_' order by 1) as spaces`,
   );
-  const args = ['--globals-only', `--dbname=${conninfo(control.database)}`, ...(full ? [] : ['--no-role-passwords'])];
+  const which = ['--globals-only', '--encoding=UTF8', `--dbname=${conninfo(control.database)}`];
+  const args = [...which, ...(full ? [] : ['--no-role-passwords'])];
   const command = await commandFor(ctx, server, dumpall, { database: control.database, args });
   const before = await roleLines(control);
   // A few lines per role. Read whole, so that a failure is seen before anything is put.
@@ -190,7 +192,7 @@ async function putArchive(
       yield chunk;
     }
     await succeeded(ctx, server, snapshot.database, running);
-    toc = reader.end();
+    toc = await withNames(ctx, server, snapshot.database, reader.end());
     assertComplete(toc, contents);
   }
   try {

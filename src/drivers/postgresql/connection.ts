@@ -1,15 +1,19 @@
-// Sessions with a server, for queries. Bulk data goes through PostgreSQL's own programs.
+// Sessions with a server, for queries and rows to be copied. Other bulk data goes through PostgreSQL's own programs.
 
 import { readFile } from 'node:fs/promises';
+import { getDefaultHighWaterMark } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import type { Client, ClientConfig } from 'pg';
 import { z } from 'zod';
 import { interruption } from '../../core/context.ts';
 import { Failure, isFailure, messageOf, systemCode } from '../../core/errors.ts';
-import type { Context } from '../../core/model.ts';
+import type { Bytes, Context } from '../../core/model.ts';
 import { passwordFor } from './passfile.ts';
 import type { Server } from './settings.ts';
 
 const CONNECT_MS_MAX = 15_000;
+/** What a socket holds before it lets us wait. */
+const SOCKET_BYTES = getDefaultHighWaterMark(false);
 
 export interface Session extends AsyncDisposable {
   readonly database: string;
@@ -24,8 +28,8 @@ export interface Session extends AsyncDisposable {
   texts(text: string, values?: readonly unknown[]): Promise<(string | null)[][]>;
   /** One or more statements without parameters. */
   run(text: string): Promise<void>;
-  /** For COPY, which needs the protocol itself. */
-  readonly client: Client;
+  /** `COPY … FROM stdin` of these bytes. What they fail with is thrown as it is. */
+  copy(text: string, rows: Bytes): Promise<void>;
 }
 
 /** Nothing that a server, role or database is set to may change how values are written or who sees which rows. */
@@ -87,7 +91,7 @@ interface Facts {
 }
 
 function sessionOf(ctx: Context, facts: Facts, where: string, forget: () => void): Session {
-  const { client } = facts;
+  const { client, ...told } = facts;
   const query = async (config: { text: string; values?: unknown[]; raw?: boolean }): Promise<unknown[]> => {
     if (ctx.signal.aborted) throw interruption(ctx.signal);
     try {
@@ -103,7 +107,7 @@ function sessionOf(ctx: Context, facts: Facts, where: string, forget: () => void
     }
   };
   const session: Session = {
-    ...facts,
+    ...told,
     rows: async (schema, text, values = []) => {
       const rows = await query({ text, values: [...values] });
       return rows.map((row) => schema.parse(row));
@@ -125,12 +129,38 @@ function sessionOf(ctx: Context, facts: Facts, where: string, forget: () => void
         throw failureOf(error, where);
       }
     },
+    async copy(text, rows) {
+      const { from } = await import('pg-copy-streams');
+      let failed: { readonly error: unknown } | undefined;
+      try {
+        if (ctx.signal.aborted) throw interruption(ctx.signal);
+        const reading = lasting(rows, (error) => (failed = { error }));
+        await pipeline(reading, client.query(from(text)));
+      } catch (error) {
+        if (failed) throw failed.error;
+        if (ctx.signal.aborted) throw interruption(ctx.signal);
+        throw failureOf(error, where);
+      }
+    },
     async [Symbol.asyncDispose]() {
       forget();
       await client.end();
     },
   };
   return session;
+}
+
+/**
+ * Chunks are borrowed, and a socket says that it took a small one while it still holds it; for a large one it lets us
+ * wait until it has written all.
+ */
+async function* lasting(body: Bytes, onError: (error: unknown) => void): Bytes {
+  try {
+    for await (const chunk of body) yield chunk.length <= SOCKET_BYTES ? Buffer.from(chunk) : chunk;
+  } catch (error) {
+    onError(error);
+    throw error;
+  }
 }
 
 interface Connected {
@@ -229,7 +259,7 @@ export function place(server: Server, database: string): string {
 /** The server's SQLSTATE, '' when it is none of its errors. */
 export function sqlState(error: unknown): string {
   const cause = isFailure(error) ? error.cause : error;
-  return /^[0-9A-Z]{5}$/.test(systemCode(cause)) ? systemCode(cause) : '';
+  return /^(?=.*\d)[0-9A-Z]{5}$/.test(systemCode(cause)) ? systemCode(cause) : ''; // not EPIPE
 }
 
 function connectFailure(error: unknown, where: string, server: Server): Failure {
@@ -241,6 +271,7 @@ function connectFailure(error: unknown, where: string, server: Server): Failure 
   if (state === '28000') return failure('denied', `let ${server.user} in by pg_hba.conf`);
   if (state === '3D000') return failure('settings-invalid', 'name a database that is there');
   if (state === '42501') return failure('privileges', `grant ${server.user} CONNECT on the database`);
+  if (state === '53300') return failure('unreachable', 'take fewer jobs, or allow more connections');
   // The server is there, and it is this database that does not open.
   if (state !== '' && !/^(53|57|08)/.test(state)) return failure('query-failed');
   const hint = state === '' ? 'see that it runs, and that the component names its host and port' : undefined;
@@ -263,6 +294,9 @@ const CODE_OF_STATE: Readonly<Record<string, Failure['code']>> = {
 function failureOf(error: unknown, where: string): Failure {
   const state = sqlState(error);
   const code = state === '' ? 'unreachable' : (CODE_OF_STATE[state] ?? 'query-failed');
-  const told = z.object({ hint: z.string() }).safeParse(error);
-  return new Failure(code, `${where}: ${messageOf(error)}`, { cause: error, hint: told.data?.hint });
+  const told = z.object({ hint: z.string().optional(), where: z.string().optional() }).safeParse(error).data;
+  // Of the row itself, no more than the message says.
+  const [line] = /^COPY .+?, line \d+/m.exec(told?.where ?? '') ?? [];
+  const said = line === undefined ? messageOf(error) : `${line}: ${messageOf(error)}`;
+  return new Failure(code, `${where}: ${said}`, { cause: error, hint: told?.hint });
 }

@@ -6,10 +6,19 @@ import type { Context } from '../../core/model.ts';
 import { connect, place } from './connection.ts';
 import type { Server } from './settings.ts';
 
-/** The failure of a program as a better failure, where its text or the server tells the cause. */
-export async function explained(ctx: Context, server: Server, database: string, error: unknown): Promise<unknown> {
+/**
+ * The failure of a program as a better failure, where its text or the server tells the cause. `line` is its first error
+ * where that is known: the statement that it ends with may be long, and have passwords in it.
+ */
+export async function explained(
+  ctx: Context,
+  server: Server,
+  database: string,
+  error: unknown,
+  line?: string,
+): Promise<unknown> {
   if (!isFailure(error, 'program-failed') || ctx.signal.aborted) return error;
-  const said = error.message;
+  const said = line ?? error.message;
   const where = place(server, database);
   const failure = (code: Failure['code'], why: string, hint?: string): Failure =>
     new Failure(code, `${where}: ${why}`, { cause: error, hint });
@@ -38,7 +47,7 @@ export async function explained(ctx: Context, server: Server, database: string, 
   if (/unexpected end of file|end of file|unexpected block ID|magic string|corrupt|not a valid archive/i.test(said)) {
     return failure('malformed', last);
   }
-  return error;
+  return line === undefined ? error : failure('program-failed', line);
 }
 
 /** `SET transaction_timeout = 0` is what pg_restore 17 and newer say to every server, and go on when it is refused. */

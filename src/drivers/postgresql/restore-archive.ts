@@ -6,12 +6,13 @@ import { z } from 'zod';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Bytes, Command, Context, RestoreOptions, Source } from '../../core/model.ts';
 import { start } from '../../core/process.ts';
-import type { Toc, TocEntry } from './archive.ts';
+import { copyTextsOf, type Toc, type TocEntry } from './archive.ts';
 import type { Session } from './connection.ts';
 import { explained, isOfNewerProgram } from './diagnosis.ts';
 import type { Item } from './item.ts';
 import { conninfo } from './names.ts';
 import { cleanContext, commandFor, findProgram, type Program, piped } from './programs.ts';
+import { type CopySession, openCopies } from './restore-copy.ts';
 import { restoreRows, type Steps, stepsOf } from './restore-rows.ts';
 import { chosenEntries } from './selection.ts';
 import type { Server } from './settings.ts';
@@ -78,15 +79,18 @@ async function restoreSteps(
   task: Prepared,
   { toc, steps }: { toc: Toc; steps: Steps },
 ): Promise<number> {
-  const { source, item, jobs, program } = task;
+  const { source, item, jobs } = task;
   const part = item.part.name;
   await using spool = await spoolTables(ctx, source, { part, toc, chosen: [...steps.before, ...steps.after] });
   await pgRestore(ctx, server, task, [`--jobs=${jobs}`, await listOf(spool, steps.before), spool.path]);
-  const reading = { ...task, program: await piped(ctx, program, 'input') };
-  const rowsOnly = await listOf(spool, steps.large);
-  const run = (stoppable: Context, archive: Bytes): Promise<void> =>
-    pgRestore(stoppable, server, reading, [rowsOnly], archive);
-  const bytes = await restoreRows(ctx, source, { part, toc, tables: steps.large, jobs, run });
+  const tables = steps.large;
+  const head = source.get(ctx, part, { offset: 0, length: toc.blocksAt });
+  const texts = await copyTextsOf(
+    head,
+    tables.map(({ id }) => id),
+  );
+  const open = (stoppable: Context): Promise<CopySession> => openCopies(stoppable, server, item.target, texts);
+  const bytes = await restoreRows(ctx, source, { part, tables, jobs, open });
   await pgRestore(ctx, server, task, [`--jobs=${jobs}`, await listOf(spool, steps.after), spool.path]);
   return spool.bytes + bytes;
 }
@@ -128,7 +132,8 @@ async function succeed(ctx: Context, server: Server, database: string, command: 
     const excusable = isFailure(error, 'program-failed') && errors.length > 0 && errors.every(isOfNewerProgram);
     // 1 is how it counts errors that it went on after; killed, it says nothing.
     if (excusable && (await running.ended()).code === 1) return;
-    throw await explained(ctx, server, database, error);
+    const first = errors.find((line) => !isOfNewerProgram(line));
+    throw await explained(ctx, server, database, error, first);
   }
 }
 

@@ -5,9 +5,10 @@ import { type Postgres, postgresMajors, startPostgres } from '../../../test/serv
 import { readAll } from '../../core/bytes.ts';
 import type { Bytes, Context, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
-import { intAt, intOf, type Toc, type TocEntry } from './archive.ts';
+import { intOf, type Toc, type TocEntry } from './archive.ts';
 import { postgresqlDriver } from './driver.ts';
-import { restoreRows, stepsOf } from './restore-rows.ts';
+import type { CopySession } from './restore-copy.ts';
+import { dealt, restoreRows, stepsOf } from './restore-rows.ts';
 import { captureOf, createDatabase, differences, settingsFor, sql } from './testing.ts';
 
 const HEAD = Buffer.from('the table of contents');
@@ -38,37 +39,42 @@ async function archiveOf(blocks: readonly Buffer[]): Promise<{ source: Source; t
   return { source, toc };
 }
 
-/** The rows of each block that one session was given. */
-function tablesOf(archive: Buffer): string[] {
-  assert.ok(archive.subarray(0, HEAD.length).equals(HEAD));
-  const tables: string[] = [];
-  for (let at = HEAD.length; at < archive.length; ) {
-    assert.deepEqual([archive[at], intAt(archive, at + 1)], [1, 7 + tables.length]);
-    at += 6;
-    const chunks: Buffer[] = [];
-    for (let length = intAt(archive, at); length > 0; length = intAt(archive, at)) {
-      chunks.push(archive.subarray(at + 5, at + 5 + length));
-      at += 5 + length;
-    }
-    at += 5;
-    tables.push(Buffer.concat(chunks).toString());
-  }
-  return tables;
+type Copy = CopySession['copy'];
+
+/** Sessions that take what they are given by this. */
+function opened(
+  copy: (...given: [...Parameters<Copy>, Context]) => Promise<void>,
+): (ctx: Context) => Promise<CopySession> {
+  return async (c) => ({ copy: (...given) => copy(...given, c), [Symbol.asyncDispose]: async () => undefined });
 }
 
-async function given({ source, toc }: { source: Source; toc: Toc }, jobs: number): Promise<string[][]> {
-  const sessions: string[][] = [];
-  const run = async (_: Context, archive: Bytes): Promise<void> => {
-    sessions.push(tablesOf(await readAll(archive)));
+const readsAll = async (_: TocEntry, rows: Bytes): Promise<void> => void (await readAll(rows));
+
+/** The rows of each table, by its name, that one session was given; and whether it was to have all of them. */
+type Given = Map<string, { text: string; alone: boolean }>;
+
+async function given({ source, toc }: { source: Source; toc: Toc }, jobs: number): Promise<Given[]> {
+  const sessions: Given[] = [];
+  const open = async (): Promise<CopySession> => {
+    const tables: Given = new Map();
+    sessions.push(tables);
+    return {
+      async copy({ name }, rows, { alone }) {
+        const text = (await readAll(rows)).toString();
+        assert.ok(!tables.has(name));
+        tables.set(name, { text, alone });
+      },
+      [Symbol.asyncDispose]: async () => undefined,
+    };
   };
-  const bytes = await restoreRows(ctx, source, { part: 'archive', toc, tables: toc.entries, jobs, run });
+  const bytes = await restoreRows(ctx, source, { part: 'archive', tables: toc.entries, jobs, open });
   assert.equal(bytes, toc.bytes - HEAD.length);
   return sessions;
 }
 
-function linesOf(sessions: readonly string[][], table: number): string[] {
+function linesOf(sessions: readonly Given[], table: number): string[] {
   return sessions.flatMap((tables) => {
-    const text = (tables[table] ?? '').replace(END, '');
+    const text = (tables.get(`t${table}`)?.text ?? '').replace(END, '');
     assert.ok(text === '' || text.endsWith('\n'), 'no row is cut');
     return text.split('\n').slice(0, -1);
   });
@@ -83,8 +89,33 @@ describe('the rows of large tables', () => {
     assert.equal(sessions.length, 3);
     for (const [table, rows] of [short, long].entries()) {
       assert.deepEqual(linesOf(sessions, table).sort(), rows.map((row) => row.slice(0, -1)).sort());
-      assert.ok(sessions.filter((tables) => tables[table] !== '').length > 1, 'one session got all of a table');
+      const having = sessions.map((tables) => tables.get(`t${table}`)).filter((one) => one && one.text !== '');
+      // The shorter table is less than a third of both.
+      assert.ok(having.length > table, 'one session got all of a long table');
+      assert.deepEqual([...new Set(having.map((one) => one?.alone))], [table === 0]);
     }
+  });
+
+  it('go to one session where it is no later for them, and those that are more than that to all', () => {
+    const table = (id: number, bytes: number): TocEntry => {
+      const place = { schema: 'public', owner: 'me', tablespace: '', needs: [], field: 0 };
+      return { ...place, id, what: 'TABLE DATA', name: `${id}`, data: { at: 0, bytes } };
+    };
+    const ids = (jobs: number, ...sizes: number[]): number[][] => {
+      const { alone, shared } = dealt(
+        sizes.map((bytes, i) => table(i, bytes)),
+        jobs,
+      );
+      return [alone, shared].map((entries) => entries.map(({ id }) => id));
+    };
+    assert.deepEqual(ids(2, 17, 13, 70), [[0, 1], [2]]);
+    assert.deepEqual(ids(2, 34, 33, 33), [[0, 1], [2]]);
+    assert.deepEqual(ids(2, 50, 20, 30), [[0, 2, 1], []]);
+    assert.deepEqual(ids(2, 9), [[], [0]]);
+    assert.deepEqual(ids(3, 20, 20, 20, 20, 20), [
+      [0, 1, 2],
+      [3, 4],
+    ]);
   });
 
   it('are not cut where a chunk ends within a row', async () => {
@@ -99,9 +130,10 @@ describe('the rows of large tables', () => {
   });
 
   it('keep the mark behind them in one piece, even where it comes in several', async () => {
-    const rows = [`${'x'.repeat(128 * 1024 - 5 - 3 - 1)}\n`, ...END];
+    const rows = [`${'x'.repeat(128 * 1024 - 3 - 1)}\n`, ...END];
     const sessions = await given(await archiveOf([blockOf(7, rows)]), 3);
-    assert.deepEqual(sessions.map(([text = '']) => text.length).sort(), [0, 0, rows.join('').length]);
+    const lengths = sessions.map((tables) => tables.get('t0')?.text.length);
+    assert.deepEqual(lengths.sort(), [0, 0, rows.join('').length]);
   });
 
   it('are whole, wherever the chunks of the store end and whatever becomes of those that were read', async () => {
@@ -124,20 +156,18 @@ describe('the rows of large tables', () => {
     );
   });
 
-  it('are read from one place of the archive at a time, however many tables there are', async () => {
+  it('are read from no more places of the archive at a time than there are jobs, however many tables there are', async () => {
     const { source, toc } = await archiveOf(Array.from({ length: 9 }, (_, i) => blockOf(7 + i, [...short, END])));
     let open = 0;
     const counting: Source = {
       ...source,
       async *get(c, name, range) {
-        const ofRows = range?.offset !== 0;
-        if (ofRows) assert.equal(++open, 1);
+        assert.ok(++open <= 3);
         yield* source.get(c, name, range);
-        if (ofRows) open -= 1;
+        open -= 1;
       },
     };
-    const run = async (_: Context, archive: Bytes): Promise<void> => void (await readAll(archive));
-    await restoreRows(ctx, counting, { part: 'archive', toc, tables: toc.entries, jobs: 3, run });
+    await restoreRows(ctx, counting, { part: 'archive', tables: toc.entries, jobs: 3, open: opened(readsAll) });
     assert.equal(open, 0);
   });
 
@@ -156,16 +186,16 @@ describe('the rows of large tables', () => {
     };
     const all = Promise.withResolvers<void>();
     let failed = 0;
-    const run = async (_: Context, archive: Bytes): Promise<void> => {
+    const open = opened(async (_, rows) => {
       try {
-        await readAll(archive);
+        await readAll(rows);
       } catch (error) {
         if (++failed === 2) all.resolve();
         else await all.promise;
         throw error;
       }
-    };
-    const restored = restoreRows(ctx, broken, { part: 'archive', toc, tables: toc.entries, jobs: 2, run });
+    });
+    const restored = restoreRows(ctx, broken, { part: 'archive', tables: toc.entries, jobs: 2, open });
     await assert.rejects(restored, { message: 'a blob is damaged' });
   });
 
@@ -173,8 +203,8 @@ describe('the rows of large tables', () => {
     const { source, toc } = await archiveOf([blockOf(7, [`${'long '.repeat(300_000)}\n`, END])]);
     const others: Buffer[] = [];
     let cut = false;
-    const run = async (_: Context, archive: Bytes): Promise<void> => {
-      for await (const chunk of archive) {
+    const open = opened(async (_, rows) => {
+      for await (const chunk of rows) {
         if (chunk.length > 100_000 && !cut) {
           cut = true;
           break;
@@ -183,8 +213,8 @@ describe('the rows of large tables', () => {
       }
       for (let turns = 0; turns < 100; turns++) await new Promise((resolve) => setImmediate(resolve));
       throw new Error('its session has ended');
-    };
-    const restored = restoreRows(ctx, source, { part: 'archive', toc, tables: toc.entries, jobs: 2, run });
+    });
+    const restored = restoreRows(ctx, source, { part: 'archive', tables: toc.entries, jobs: 2, open });
     await assert.rejects(restored, { message: 'its session has ended' });
     assert.ok(cut && !Buffer.concat(others).includes('long'));
   });
@@ -215,17 +245,10 @@ describe('the rows of large tables', () => {
     assert.equal(stepsOf({ ...toc, entries: entries.slice(4) }), null);
   });
 
-  it('are no success when a session did not take its share, or their block is damaged', async () => {
+  it('are no success when their block is damaged', async () => {
     const { source, toc } = await archiveOf([blockOf(7, [...short, END])]);
-    const restore = (of: Toc, run: (ctx: Context, archive: Bytes) => Promise<void>): Promise<number> =>
-      restoreRows(ctx, source, { part: 'archive', toc: of, tables: of.entries, jobs: 2, run });
-    const readsAll = async (_: Context, archive: Bytes): Promise<void> => void (await readAll(archive));
-    let first = true;
-    const firstReadsNothing = async (c: Context, archive: Bytes): Promise<void> => {
-      if (!first) return await readsAll(c, archive);
-      first = false;
-    };
-    await assert.rejects(restore(toc, firstReadsNothing), { code: 'program-failed' });
+    const restore = ({ entries: tables }: Toc): Promise<number> =>
+      restoreRows(ctx, source, { part: 'archive', tables, jobs: 2, open: opened(readsAll) });
     const broken = (change: { at?: number; bytes?: number; id?: number }): Toc => ({
       ...toc,
       entries: toc.entries.map((entry) => {
@@ -235,7 +258,7 @@ describe('the rows of large tables', () => {
       }),
     });
     for (const change of [{ bytes: -1 }, { at: 1, bytes: -1 }, { id: 1 }]) {
-      await assert.rejects(restore(broken(change), readsAll), { code: 'malformed' });
+      await assert.rejects(restore(broken(change)), { code: 'malformed' });
     }
   });
 
@@ -243,7 +266,7 @@ describe('the rows of large tables', () => {
     const { source, toc } = await archiveOf([blockOf(7, [...short, END])]);
     let ended = 0;
     let begun = 0;
-    const run = async (stoppable: Context): Promise<void> => {
+    const open = opened(async (_table, _rows, _options, stoppable) => {
       if (++begun === 1) throw new Error('the first of all');
       const stopped = Promise.withResolvers<void>();
       if (stoppable.signal.aborted) stopped.resolve();
@@ -251,8 +274,8 @@ describe('the rows of large tables', () => {
       await stopped.promise;
       ended += 1;
       throw new Error('stopped');
-    };
-    const restored = restoreRows(ctx, source, { part: 'archive', toc, tables: toc.entries, jobs: 3, run });
+    });
+    const restored = restoreRows(ctx, source, { part: 'archive', tables: toc.entries, jobs: 3, open });
     await assert.rejects(restored, { message: 'the first of all' });
     assert.equal(ended, begun - 1);
   });
@@ -328,7 +351,7 @@ for (const major of postgresMajors) {
     it('leave no session behind when one is ended or all are stopped, and come back at the next restore', async () => {
       const { source } = await captureOf(ctx, settingsFor(server, { databases: ['large'] }));
       const driver = postgresqlDriver.open(settingsFor(server, { databases: ['broken'], jobs: 3 }));
-      const copying = "from pg_stat_activity where datname = 'broken' and query like 'COPY%'";
+      const copying = "from pg_stat_activity where datname = 'broken' and query like 'copy%'";
       const end = (): Promise<unknown> =>
         sql(server, 'postgres', `select pg_terminate_backend(pid) ${copying} limit 1`);
       await assert.rejects(driver.restore(ctx, { base: within(source, end) }), { code: 'unreachable' });

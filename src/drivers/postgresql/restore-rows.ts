@@ -2,10 +2,10 @@
 // scratch space, nor for the one session that would load all of a table.
 
 import { interruption, withSignal } from '../../core/context.ts';
-import { Failure } from '../../core/errors.ts';
 import type { Bytes, Context, Source } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
-import { BLOCK_DATA, damaged, INT_BYTES, intAt, intOf, type Toc, type TocEntry } from './archive.ts';
+import { BLOCK_DATA, damaged, INT_BYTES, intAt, type Toc, type TocEntry } from './archive.ts';
+import type { CopySession } from './restore-copy.ts';
 
 /** Of a table that is worth a session of each job. */
 const LARGE_BYTES = 8 * 1024 * 1024;
@@ -51,67 +51,84 @@ export function stepsOf({ entries }: Toc): Steps | null {
   return { before, large: [...large], after };
 }
 
-/** Resolves to the bytes that were read. `run` has one pg_restore read an archive of these tables from its input. */
+/** Resolves to the bytes that were read. */
 export async function restoreRows(
   ctx: Context,
   source: Source,
   {
     part,
-    toc,
     tables,
     jobs,
-    run,
+    open,
   }: {
     part: string;
-    toc: Toc;
     tables: readonly TocEntry[];
     jobs: number;
-    run: (ctx: Context, archive: Bytes) => Promise<void>;
+    open: (ctx: Context) => Promise<CopySession>;
   },
 ): Promise<number> {
   const stop = new AbortController();
   const stoppable = withSignal(ctx, stop.signal);
   await using readers = new AsyncDisposableStack();
-  const blocks = tables.flatMap(({ id, data }) => {
-    if (!data) return [];
-    const block = source.get(stoppable, part, { offset: data.at, length: data.bytes });
-    return [{ id, bytes: data.bytes, rows: readers.use(rowReader(block, id, data.bytes)), turn: turns() }];
-  });
-  /** Others fail in turn when one does: the first reason is the one to tell. */
-  const fail = (error: unknown): never => {
-    stop.abort(error);
-    throw stop.signal.reason;
-  };
+  const sharesOf = (entries: readonly TocEntry[]): Shares[] =>
+    entries.map((table) => ({ table, rows: readers.use(rowReader(source, part, table, stoppable)), turn: turns() }));
+  const { alone, shared } = dealt(tables, jobs);
+  const waiting = sharesOf(alone);
+  const all = sharesOf(shared);
   await mapBounded(Array.from({ length: jobs }), jobs, async () => {
-    let ended = false;
-    /** An archive that is a whole one, but for the rows that others get. */
-    async function* share(): Bytes {
-      try {
-        yield* source.get(stoppable, part, { offset: 0, length: toc.blocksAt });
-        const buffer = Buffer.allocUnsafeSlow(2 * PIECE_BYTES);
-        for (const { id, rows, turn } of blocks) {
-          yield Buffer.of(BLOCK_DATA, ...intOf(id));
-          yield* piecesOf(rows, { turn, buffer, signal: stoppable.signal });
-          yield intOf(0);
-        }
-        ended = true;
-      } catch (error) {
-        fail(error); // at once: its program takes a while to end, and others have nothing to read either
-      }
-    }
+    /** Others fail in turn when one does: the first reason is the one to tell. */
+    const fail = (error: unknown): never => {
+      stop.abort(error);
+      throw stop.signal.reason;
+    };
     try {
-      await run(stoppable, share());
-      if (!ended) throw new Failure('program-failed', `pg_restore ended before it had all its rows of ${part}`);
+      await using session = await open(stoppable);
+      const buffer = Buffer.allocUnsafeSlow(2 * PIECE_BYTES);
+      const copy = async (shares: Shares, options: { alone: boolean }): Promise<void> => {
+        const pieces = piecesOf(shares, { buffer, signal: stoppable.signal, fail });
+        await session.copy(shares.table, pieces, options);
+      };
+      for (let next = waiting.shift(); next; next = waiting.shift()) await copy(next, { alone: true });
+      for (const shares of all) await copy(shares, { alone: false });
     } catch (error) {
       fail(error);
     }
   });
-  return blocks.reduce((sum, { bytes }) => sum + bytes, 0);
+  return tables.reduce((sum, { data }) => sum + (data?.bytes ?? 0), 0);
+}
+
+/**
+ * Tables that one session can fill in no more than its part of the whole time, and those that all fill, one after
+ * another, when they are done with these.
+ */
+export function dealt(
+  tables: readonly TocEntry[],
+  jobs: number,
+): { alone: readonly TocEntry[]; shared: readonly TocEntry[] } {
+  const bytesOf = ({ data }: TocEntry): number => data?.bytes ?? 0;
+  const part = tables.reduce((sum, table) => sum + bytesOf(table), 0) / jobs;
+  const loads = Array.from({ length: jobs }, () => 0);
+  const alone: TocEntry[] = [];
+  const shared: TocEntry[] = [];
+  for (const table of tables.toSorted((a, b) => bytesOf(b) - bytesOf(a))) {
+    const least = loads.indexOf(Math.min(...loads));
+    const load = (loads[least] ?? 0) + bytesOf(table);
+    if (load <= part) loads[least] = load;
+    (load <= part ? alone : shared).push(table);
+  }
+  return { alone, shared };
+}
+
+/** What sessions that fill one table have in common. */
+interface Shares {
+  readonly table: TocEntry;
+  readonly rows: RowReader;
+  readonly turn: () => Promise<() => void>;
 }
 
 async function* piecesOf(
-  rows: RowReader,
-  { turn, buffer, signal }: { turn: () => Promise<() => void>; buffer: Buffer; signal: AbortSignal },
+  { rows, turn }: Shares,
+  { buffer, signal, fail }: { buffer: Buffer; signal: AbortSignal; fail: (error: unknown) => never },
 ): Bytes {
   for (;;) {
     const done = await turn();
@@ -120,8 +137,8 @@ async function* piecesOf(
       if (signal.aborted) throw interruption(signal);
       // A row longer than the buffer goes on in the same session.
       do {
-        const piece = await rows.fill(buffer);
-        if (!piece) return;
+        const piece = await rows.fill(buffer).catch(fail); // at once: its session takes a while to end
+        if (piece.bytes === 0) return;
         withinRow = !piece.endsRow;
         if (piece.endsRow) done();
         yield buffer.subarray(0, piece.bytes);
@@ -147,16 +164,21 @@ function turns(): () => Promise<() => void> {
 }
 
 interface RowReader extends AsyncDisposable {
-  /** Puts rows into the buffer as one chunk of an archive; null when there are no more. One at a time. */
-  fill(buffer: Buffer): Promise<{ readonly bytes: number; readonly endsRow: boolean } | null>;
+  /** Puts rows into the buffer; none when there are no more. One at a time. */
+  fill(buffer: Buffer): Promise<Piece>;
+}
+interface Piece {
+  readonly bytes: number;
+  readonly endsRow: boolean;
 }
 
-/** Of a block of an archive. pg_dump makes each row a chunk; many in one are less work for all who come after. */
-function rowReader(block: Bytes, id: number, length: number): RowReader {
-  const iterator = block[Symbol.asyncIterator]();
+/** Of a block of an archive, in which pg_dump has made each row a chunk. */
+function rowReader(source: Source, part: string, { id, data: place }: TocEntry, ctx: Context): RowReader {
+  const range = { offset: place?.at ?? 0, length: place?.bytes ?? 0 };
+  const iterator = source.get(ctx, part, range)[Symbol.asyncIterator]();
   let data: Buffer = Buffer.alloc(0);
   let at = 0;
-  let unread = length;
+  let unread = range.length;
   let left = 0; // of the chunk we are in
   let state: 'new' | 'rows' | 'ended' = 'new';
 
@@ -180,37 +202,44 @@ function rowReader(block: Bytes, id: number, length: number): RowReader {
   /** Nothing is kept of it: there may be thousands of tables. */
   async function end(): Promise<void> {
     if (at < data.length || !(await iterator.next()).done) throw damaged(`its block ${id} is longer than it should be`);
-    state = 'ended';
     data = Buffer.alloc(0);
     at = 0;
+  }
+  /** Of the bytes that we have, into the buffer behind those that fill it. Apart, as it is run for each row. */
+  function move(buffer: Buffer, { bytes: filled, endsRow }: Piece): Piece {
+    const { length } = data;
+    while (filled < (endsRow ? PIECE_BYTES : buffer.length)) {
+      if (left === 0) {
+        if (length - at < INT_BYTES) break;
+        left = intAt(data, at);
+        at += INT_BYTES;
+        if (left < 0) throw damaged('a chunk of it has a negative length');
+        if (left === 0) {
+          state = 'ended';
+          break;
+        }
+      }
+      const bytes = Math.min(left, length - at, buffer.length - filled);
+      if (bytes === 0) break;
+      data.copy(buffer, filled, at, at + bytes);
+      filled += bytes;
+      at += bytes;
+      left -= bytes;
+      endsRow = left === 0 && buffer[filled - 1] === NEWLINE && unread + length - at > END_BYTES;
+    }
+    return { bytes: filled, endsRow };
   }
   return {
     async fill(buffer) {
       if (state === 'new') await begin();
-      let filled = INT_BYTES;
-      let endsRow = true;
-      while (state !== 'ended' && filled < (endsRow ? PIECE_BYTES : buffer.length)) {
-        if (left === 0) {
-          if (data.length - at < INT_BYTES) await have(INT_BYTES);
-          left = intAt(data, at);
-          at += INT_BYTES;
-          if (left < 0) throw damaged('a chunk of it has a negative length');
-          if (left === 0) {
-            await end();
-            break;
-          }
-        }
-        if (at === data.length) await have(1);
-        const bytes = Math.min(left, data.length - at, buffer.length - filled);
-        data.copy(buffer, filled, at, at + bytes);
-        filled += bytes;
-        at += bytes;
-        left -= bytes;
-        endsRow = left === 0 && buffer[filled - 1] === NEWLINE && unread + data.length - at > END_BYTES;
+      let piece: Piece = { bytes: 0, endsRow: true };
+      while (state === 'rows') {
+        piece = move(buffer, piece);
+        if (piece.bytes >= (piece.endsRow ? PIECE_BYTES : buffer.length)) return piece;
+        if (state === 'rows') await have(left === 0 ? INT_BYTES : 1);
+        else await end();
       }
-      if (filled === INT_BYTES) return null;
-      intOf(filled - INT_BYTES).copy(buffer);
-      return { bytes: filled, endsRow: endsRow || state === 'ended' };
+      return { ...piece, endsRow: true };
     },
     async [Symbol.asyncDispose]() {
       await iterator.return?.();

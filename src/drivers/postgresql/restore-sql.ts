@@ -2,12 +2,12 @@
 // and then run as a role that owns the new database and nothing else.
 
 import { createHash, randomBytes } from 'node:crypto';
-import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context, Source } from '../../core/model.ts';
 import { connect, type Session, sqlState } from './connection.ts';
 import { connectAside } from './databases.ts';
+import { decoded } from './encodings.ts';
 import { createPlaceholders, rolesOf, STAND_IN, unquoted } from './globals.ts';
 import type { Item } from './item.ts';
 import { literal, quoted } from './names.ts';
@@ -43,21 +43,23 @@ export async function restoreSql(
   server: Server,
   { source, item, control }: { source: Source; item: Item; control: Session },
 ): Promise<{ bytes: number; warnings: string[] }> {
-  const found = await surveyed(source.get(ctx, item.part.name));
+  await using own = await connect(ctx, server, item.target);
+  const items = (): AsyncIterable<SqlItem> =>
+    sqlItems(source.get(ctx, item.part.name), (bytes, encoding) => decoded(own, bytes, encoding));
+  const found = await surveyed(items());
   if (!(await mayMakeRoles(control, item.target))) {
     await assertHarmless(control, server, item);
     await using session = await connect(ctx, server, item.target);
-    await feed(session, source.get(ctx, item.part.name), (text) => ABOUT_EXTENSION.test(text));
+    await feed(session, items(), (text) => ABOUT_EXTENSION.test(text));
     const warning = `the SQL text of ${item.database} was run with all rights of ${server.user}, who may make no role with fewer`;
     return { bytes: item.part.bytes, warnings: [warning] };
   }
   const warnings = await createPlaceholders(control, found.roles);
-  await using own = await connect(ctx, server, item.target);
   const made = await createExtensions(own, found.extensions);
   const handedOver = await asTemporaryRole(ctx, server, item.target, async (login) => {
     {
       await using session = await connect(ctx, { ...server, ...login }, item.target);
-      await feed(session, source.get(ctx, item.part.name), (text) => isLater(text) || isMade(text, made));
+      await feed(session, items(), (text) => isLater(text) || isMade(text, made));
     }
     warnings.push(...(await settleOwners(control, own, found.later)));
   });
@@ -90,9 +92,9 @@ async function assertHarmless(control: Session, { user }: Server, { target, data
 }
 
 /** The whole text, before any of it is run. */
-async function surveyed(body: AsyncIterable<Uint8Array>): Promise<Found> {
+async function surveyed(items: AsyncIterable<SqlItem>): Promise<Found> {
   const found: Found = { roles: new Set(), extensions: new Map(), later: [] };
-  for await (const { text, data } of sqlItems(body)) {
+  for await (const { text, data } of items) {
     if (data) for await (const _ of data);
     else survey(text, found);
     if (found.later.length + found.roles.size > REMEMBERED_MAX) throw new RangeError('too many owners in the SQL text');
@@ -121,13 +123,12 @@ function isMade(text: string, made: ReadonlySet<string>): boolean {
 /** Runs the statements and copies the rows, in order. A statement that fails ends it. */
 async function feed(
   session: Session,
-  body: AsyncIterable<Uint8Array>,
+  items: AsyncIterable<SqlItem>,
   skipped: (text: string) => boolean,
 ): Promise<void> {
-  const { from } = await import('pg-copy-streams');
   await session.run("set search_path to default; set row_security to default; set client_encoding to 'UTF8'");
-  for await (const item of sqlItems(body)) {
-    if (item.data) await pipeline(item.data, session.client.query(from(item.text)));
+  for await (const item of items) {
+    if (item.data) await session.copy(item.text, item.data);
     else if (!skipped(item.text)) await runStatement(session, item);
   }
 }

@@ -48,6 +48,15 @@ describe('what the target of a restore of postgresql is like', { skip: await mis
     await assert.rejects(restore(settings, await captured('shop')), { code: 'unreachable', message: /server closed/ });
   });
 
+  it('why a statement was refused is told without the statement, which may be long and have passwords in it', async () => {
+    await createDatabase(target, 'fixed');
+    await sql(target, 'postgres', 'alter database fixed set default_transaction_read_only = on');
+    await assert.rejects(restore(into('fixed'), await captured('shop')), {
+      code: 'program-failed',
+      message: /database fixed: pg_restore: error: .* cannot execute CREATE TABLE in a read-only transaction$/,
+    });
+  });
+
   it('a pg_restore that is killed is no success, whatever it said before', async () => {
     const settings = into('killed', { bin_dir: await pretending(`echo '${excusable}' >&2; kill -9 $$`) });
     await assert.rejects(restore(settings, await captured('shop')), { code: 'program-failed', message: /SIGKILL/ });

@@ -4,7 +4,7 @@
 // it ourselves, by psql's own rules, and refuse every backslash outside of quotes but the end of COPY data and a
 // matching pair of \restrict and \unrestrict. Were it cut in a wrong place, the server would refuse a statement.
 
-import { isUtf8 } from 'node:buffer';
+import { isAscii, isUtf8 } from 'node:buffer';
 import { Failure } from '../../core/errors.ts';
 import type { Bytes } from '../../core/model.ts';
 
@@ -16,6 +16,17 @@ export interface SqlItem {
   readonly data: Bytes | null;
 }
 
+/** What these bytes are in an encoding that PostgreSQL calls so. */
+export type Decode = (bytes: Uint8Array, encoding: string) => Promise<string>;
+
+/**
+ * What a database may be in but UTF-8 and bytes, as pg_dump names it. In all of these a byte of ASCII is never a part
+ * of another character, so that the text can be cut before it is decoded.
+ */
+const SET_ENCODING =
+  /^set client_encoding = '((?:EUC_(?:CN|JP|JIS_2004|KR|TW)|ISO_8859_[5-8]|KOI8[RU]|LATIN\d+|WIN(?:125\d|866|874)))'$/i;
+const SET_OTHER = /^set client_encoding\b/i;
+
 /** INSERTs with large values are as long as those; nothing that pg_dump writes is longer. */
 const STATEMENT_BYTES_MAX = 256 * 1024 * 1024;
 
@@ -25,10 +36,12 @@ const [OPEN, CLOSE, DASH, SLASH, STAR, DOT] = [40, 41, 45, 47, 42, 46];
 
 type State = 'code' | 'text' | 'escaped-text' | 'name' | 'tag' | 'dollar' | 'line-comment' | 'comment' | 'command';
 
-export async function* sqlItems(body: Bytes): AsyncIterable<SqlItem> {
+/** With `decode` statements in other encodings come as if the text were in UTF-8; rows stay as they are, and say so. */
+export async function* sqlItems(body: Bytes, decode?: Decode): AsyncIterable<SqlItem> {
   const input = body[Symbol.asyncIterator]();
   const lexer = statementLexer();
   let rest: Uint8Array = new Uint8Array();
+  let encoding: string | null = null;
   const next = async (): Promise<boolean> => {
     const { done, value } = await input.next();
     rest = done ? new Uint8Array() : value;
@@ -39,8 +52,13 @@ export async function* sqlItems(body: Bytes): AsyncIterable<SqlItem> {
       const { used, statement } = lexer.read(rest);
       rest = rest.subarray(used);
       if (statement === null) continue;
-      if (!isCopyIn(statement.text)) {
-        yield { ...statement, data: null };
+      const { line } = statement;
+      const text = await textOf(statement, encoding, decode);
+      if (text === '') continue;
+      if (!isCopyIn(text)) {
+        const set: string | null = (decode && SET_ENCODING.exec(text)?.[1]) ?? null;
+        if (set !== null || SET_OTHER.test(text)) encoding = set;
+        yield { text: set === null ? text : "SET client_encoding = 'UTF8'", line, data: null };
         continue;
       }
       const copy = copyData(lexer.countLines);
@@ -50,9 +68,9 @@ export async function* sqlItems(body: Bytes): AsyncIterable<SqlItem> {
           rest = rest.subarray(step.used);
           if (step.data.length > 0) yield step.data;
         }
-        if (!copy.ended) throw malformed(statement.line, 'its COPY data has no end');
+        if (!copy.ended) throw malformed(line, 'its COPY data has no end');
       };
-      yield { ...statement, data: data() };
+      yield { text: encoding === null ? text : `${text} with (encoding '${encoding}')`, line, data: data() };
       if (!copy.ended) throw new Error('COPY data must be read before the next statement');
     }
     lexer.end();
@@ -61,13 +79,27 @@ export async function* sqlItems(body: Bytes): AsyncIterable<SqlItem> {
   }
 }
 
+async function textOf({ bytes, line }: Statement, encoding: string | null, decode?: Decode): Promise<string> {
+  if (encoding !== null && decode && !isAscii(bytes)) return (await decode(bytes, encoding)).trim();
+  if (!isUtf8(bytes)) {
+    throw malformed(line, 'it is not in UTF-8', 'convert it with iconv, and its `SET client_encoding` too');
+  }
+  return bytes.toString('utf8').trim();
+}
+
 function isCopyIn(text: string): boolean {
   return /^copy\b[\s\S]*\bfrom\s+stdin$/i.test(text.trim());
 }
 
+/** Its bytes are written over when the next one is read. */
+interface Statement {
+  readonly bytes: Buffer;
+  readonly line: number;
+}
+
 interface Lexer {
   /** Reads up to the end of one statement. */
-  read(data: Uint8Array): { used: number; statement: { text: string; line: number } | null };
+  read(data: Uint8Array): { used: number; statement: Statement | null };
   countLines(lines: number): void;
   end(): void;
 }
@@ -136,8 +168,7 @@ function statementLexer(): Lexer {
         if (byte === LF) at.line += 1;
         at.previous = commented || at.state === 'comment' ? firstOfPair(byte, at.previous) : byte;
         if (!ends) continue;
-        const statement = finished(at);
-        if (statement) return { used: i + 1, statement };
+        return { used: i + 1, statement: finished(at) };
       }
       return { used: data.length, statement: null };
     },
@@ -157,14 +188,10 @@ function firstOfPair(byte: number, previous: number): number {
   return (byte === STAR && previous === SLASH) || (byte === SLASH && previous === STAR) ? 0 : byte;
 }
 
-function finished(at: Position): { text: string; line: number } | null {
+function finished(at: Position): Statement {
   const bytes = at.out.subarray(0, at.length);
   Object.assign(at, { length: 0, words: [], atomic: 0, parens: 0 });
-  if (!isUtf8(bytes)) {
-    throw malformed(at.startLine, 'it is not in UTF-8', 'convert it with iconv, and its `SET client_encoding` too');
-  }
-  const text = bytes.toString('utf8').trim();
-  return text === '' ? null : { text, line: at.startLine };
+  return { bytes, line: at.startLine };
 }
 
 function keep(at: Position, byte: number): void {

@@ -11,7 +11,7 @@ import { packKey } from './pack.ts';
 import { storedPoints } from './points.ts';
 import { type Repository, takeOwnership } from './repository.ts';
 import { componentSink, receiptSchema, treeOfReceipt } from './sink.ts';
-import { writeRoot } from './trees.ts';
+import { foldersOf, writeRoot } from './trees.ts';
 import { damagedPacks, forgetUnfit, indexedBytes, packSizes } from './unfit.ts';
 import { walkTrees } from './walk.ts';
 import type { Writer } from './writer.ts';
@@ -127,7 +127,7 @@ async function publish(
   }
   const content = await writer.addBlob(ctx, 'data', manifest);
   const entry = { name: MANIFEST_PART, bytes: manifest.length, content, attributes: undefined };
-  const root = await writeRoot(ctx, { writer, trees: repository.trees }, components, entry);
+  const root = await writeRoot(ctx, foldersOf(repository, writer), components, entry);
   await writer.flush(ctx);
   await repository.indexes.save(ctx);
   await lock.assertHeld(ctx);

@@ -90,13 +90,14 @@ export function openHeader(key: MasterKey, packEnd: Uint8Array, packBytes: numbe
 }
 
 /**
- * Gives the plain bytes of a sealed blob to `use` after every check there is (seal, zstd, SHA-256); they are valid
- * until it returns. The lengths come from an index that may be hostile: no more than `BLOB_BYTES_MAX` come out.
+ * Gives the plain bytes of a sealed blob to `use` after every check there is (seal, zstd, SHA-256 unless it has no id);
+ * they are valid until it returns. The lengths come from an index that may be hostile: no more than `BLOB_BYTES_MAX`
+ * come out.
  */
 export function openBlob<T>(
   key: MasterKey,
   sealed: Uint8Array,
-  blob: { readonly id: Uint8Array; readonly uncompressedLength: number },
+  blob: { readonly id: Uint8Array | null; readonly uncompressedLength: number },
   use: (plain: Buffer) => T,
 ): T {
   const bytes = plainLength({ length: sealed.length, uncompressedLength: blob.uncompressedLength });
@@ -106,7 +107,7 @@ export function openBlob<T>(
   return use(checked(blob.uncompressedLength === 0 ? opened : decompressTo(opened, bytes)));
 
   function checked(content: Buffer): Buffer {
-    if (sha256(content).equals(blob.id)) return content;
+    if (blob.id === null || sha256(content).equals(blob.id)) return content;
     throw new Failure('checksum', 'the bytes are not those that the id was made of');
   }
 }

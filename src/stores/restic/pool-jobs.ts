@@ -23,10 +23,10 @@ export interface Jobs {
   };
   /** Closes this thread's open packs. */
   readonly finish: { readonly job: null; readonly answer: { packs: FinishedPack[] } };
-  /** Opens sealed blobs into `plain`, one after another; without it they are only proved. */
+  /** Opens sealed blobs into `plain`, one after another; without it they are only proved, without `ids` not hashed. */
   readonly open: {
     readonly job: Pieces & {
-      readonly ids: Uint8Array;
+      readonly ids: Uint8Array | null;
       readonly uncompressed: Uint32Array;
       readonly plain: SharedArrayBuffer | null;
     };
@@ -108,7 +108,7 @@ function openPieces(key: MasterKey, job: Jobs['open']['job']): Map<number, strin
   let number = 0;
   for (const sealed of piecesOf(job)) {
     const blob = {
-      id: job.ids.subarray(number * 32, number * 32 + 32),
+      id: job.ids?.subarray(number * 32, number * 32 + 32) ?? null,
       uncompressedLength: job.uncompressed[number] ?? 0,
     };
     try {

@@ -19,6 +19,8 @@ export interface ReaderOptions {
 export interface Reading extends ReaderOptions {
   readonly pool: Pool;
   readonly buffers: Buffers;
+  /** False where the caller hashes all that comes out: then runs are not. */
+  readonly hashes: boolean;
 }
 
 export interface WantedBlob {
@@ -44,7 +46,7 @@ const BUFFER_BYTES_MIN = RUN_BYTES_MAX / 4096;
 
 export function startReading(options: ReaderOptions): Reading {
   const pool = openPool({ key: options.key, compressionLevel: 0 });
-  return { ...options, pool, buffers: buffers(BUFFER_BYTES_MIN) };
+  return { ...options, pool, buffers: buffers(BUFFER_BYTES_MIN), hashes: true };
 }
 
 /** Looks the blob up. The index may be hostile, so that a size without measure is refused here. */
@@ -96,7 +98,7 @@ export async function openRun(ctx: Context, reading: Reading, run: Run): Promise
       {
         buffer: sealed,
         spans: Uint32Array.from(spans),
-        ids: Buffer.concat(run.map(({ id }) => id)),
+        ids: reading.hashes ? Buffer.concat(run.map(({ id }) => id)) : null,
         uncompressed: Uint32Array.from(run.map(({ place }) => place.uncompressedLength)),
         plain,
       },

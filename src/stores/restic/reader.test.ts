@@ -94,6 +94,7 @@ test('a bad read is tried again (fault 1)', async () => {
   let reads = 0;
   faults.damage = (_key, whole) => (reads++ % 2 === 0 ? flipped(whole, 5000) : whole);
   assert.ok((await readAll(reader.stream(ctx, ids))).equals(data));
+  assert.ok((await readAll(reader.unhashed(ctx, ids))).equals(data));
   const small = await reader.blob(ctx, ids.subarray(0, 32));
   assert.ok(small.equals(data.subarray(0, small.length)));
 });
@@ -116,6 +117,7 @@ test('a flipped bit is an error that names pack and blob, and its neighbours are
     await assert.rejects(readAll(reader.stream(ctx, id)), named);
     await assert.rejects(reader.blob(ctx, id), named);
     await assert.rejects(readAll(reader.stream(ctx, ids)), (error) => isFailure(error, 'checksum'));
+    await assert.rejects(readAll(reader.unhashed(ctx, ids)), (error) => isFailure(error, 'checksum'));
   }
   assert.ok(lost > 0);
 });

@@ -1,4 +1,5 @@
-// Reads blobs and streams of them. Every byte that comes out was checked: seal, decompressed size, SHA-256.
+// Reads blobs and streams of them. Every byte that comes out was checked: seal, decompressed size, and SHA-256 unless
+// the caller does that.
 
 import type { ByteRange, Bytes, Context } from '../../core/model.ts';
 import { type Gate, gate } from '../../core/parallel.ts';
@@ -14,6 +15,8 @@ export interface Reader extends AsyncDisposable {
   blob(ctx: Context, id: Uint8Array): Promise<Buffer>;
   /** The bytes of blobs one after another; `ids` are 32 bytes each. Fails as `blob` does. */
   stream(ctx: Context, ids: Uint8Array, range?: ByteRange): Bytes;
+  /** The same of whole blobs, whose SHA-256 nobody has looked at. */
+  unhashed(ctx: Context, ids: Uint8Array): Bytes;
   /** Each of these blobs in this order, some at a time; borrowed as chunks are. Fails as `blob` does. */
   blobs(ctx: Context, ids: Uint8Array): AsyncIterable<readonly Uint8Array[]>;
   /** Everything that is wrong with a pack of that size, seen twice. Each call holds the pack in memory. */
@@ -41,6 +44,10 @@ export async function openReader(_ctx: Context, options: ReaderOptions): Promise
         return;
       }
       for await (const pieces of windows(ctx, reading, ahead, planWindows(reading.index, ids, range))) yield* pieces;
+    },
+    async *unhashed(ctx, ids) {
+      const plan = planWindows(reading.index, ids);
+      for await (const pieces of windows(ctx, { ...reading, hashes: false }, ahead, plan)) yield* pieces;
     },
     blobs: (ctx, ids) => windows(ctx, reading, ahead, planWindows(reading.index, ids)),
     async checkPack(ctx, pack, bytes) {

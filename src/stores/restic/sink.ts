@@ -8,12 +8,11 @@ import type { Bytes, Context, Json, KeptPart, Part, PartRef, Receipt, Sink, Whol
 import { CHUNK_BYTES_MIN } from './chunker.ts';
 import { shaped } from './documents.ts';
 import type { Lock } from './locks.ts';
-import type { TreeNode } from './nodes.ts';
 import { componentSource } from './points.ts';
 import type { Repository } from './repository.ts';
 import { digestOf, type TreeSource } from './source.ts';
-import { type PartEntry, type PartSpool, partSpool } from './spool.ts';
-import { writeTree } from './trees.ts';
+import { type PartSpool, partSpool } from './spool.ts';
+import { foldersOf, type KeptNode, type PartEntry, writeTree } from './trees.ts';
 import type { SmallBlob, Writer } from './writer.ts';
 
 const NAME_BYTES_MAX = 1024;
@@ -96,10 +95,13 @@ export function componentSink(
     for (const [at, { name, from, meta }] of kept.entries()) {
       assertName(name, closed);
       assert(from.point === source.point && from.component === source.component, 'parts of one source are kept');
-      const { content, bytes: length } = nodes[at] as TreeNode;
+      const node = nodes[at] as KeptNode;
+      const { content, bytes: length } = node.node;
       // What lies in a pack that is lost, or about to be deleted, is written once more.
       const isThere = everyId(content, (id) => repository.indexes.blobs.has(id, false));
-      const part = isThere ? { content, bytes: length } : await write(ctx, held, source.get(ctx, from.name));
+      const part = isThere
+        ? { content, bytes: length, kept: node }
+        : await write(ctx, held, source.get(ctx, from.name));
       entries.push({ name, ...part, attributes: meta?.attributes });
     }
     return await enter(ctx, entries);
@@ -130,7 +132,7 @@ export function componentSink(
 async function storeAll(ctx: Context, repository: Repository, writer: Writer, parts: PartSpool): Promise<Buffer> {
   const data = writer.flush(ctx);
   data.catch(() => {}); // thrown below
-  const tree = await writeTree(ctx, { writer, trees: repository.trees }, parts.sorted());
+  const tree = await writeTree(ctx, foldersOf(repository, writer), parts.sorted());
   await data;
   await writer.flush(ctx);
   await repository.indexes.save(ctx);

@@ -20,16 +20,26 @@ export async function* bodyOf(ctx: Context, reader: Reader, { what, node }: Want
   if (range && range.offset + range.length > bytes) {
     throw new Failure('missing', `${what} has ${bytes} bytes: a range ends past them`);
   }
+  yield* asSaid(reader.stream(ctx, content, range), what, range?.length ?? bytes);
+}
+
+/** All of it, its blobs not hashed: another blob in the place of one may have another length, too. */
+export function unhashedBodyOf(ctx: Context, reader: Reader, { what, node }: Wanted): Bytes {
+  return asSaid(reader.unhashed(ctx, node.content), what, null);
+}
+
+/** Any length will do where `bytes` is null. */
+async function* asSaid(body: Bytes, what: string, bytes: number | null): Bytes {
   let read = 0;
   try {
-    for await (const chunk of reader.stream(ctx, content, range)) {
+    for await (const chunk of body) {
       read += chunk.length;
       yield chunk;
     }
   } catch (cause) {
     throw unreadable(what, cause);
   }
-  if (read !== (range?.length ?? bytes)) throw otherLength(what, read, bytes);
+  if (bytes !== null && read !== bytes) throw otherLength(what, read, bytes);
 }
 
 /**

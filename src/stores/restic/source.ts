@@ -6,8 +6,8 @@ import type { Context, Part, Source } from '../../core/model.ts';
 import { sha256 } from './crypto.ts';
 import type { TreeNode } from './nodes.ts';
 import type { Reader } from './reader.ts';
-import { bodiesOf, bodyOf, type Wanted } from './source-bodies.ts';
-import type { Folder, Trees } from './trees.ts';
+import { bodiesOf, bodyOf, unhashedBodyOf, type Wanted } from './source-bodies.ts';
+import type { Folder, KeptNode, Trees } from './trees.ts';
 
 export const DEPTH_MAX = 1024;
 
@@ -18,7 +18,7 @@ export function digestOf(content: Buffer): string {
 
 export interface TreeSource extends Source {
   /** The blobs of parts, for keeping them in another point. Quickest in the order of names. */
-  nodes(ctx: Context, names: readonly string[]): Promise<readonly TreeNode[]>;
+  nodes(ctx: Context, names: readonly string[]): Promise<readonly KeptNode[]>;
 }
 
 export function treeSource(options: {
@@ -73,22 +73,25 @@ export function treeSource(options: {
   /** The folder that was asked last: who asks for many parts asks in their order. */
   let latest: { readonly path: string; readonly folder: Folder | undefined } | undefined;
 
-  async function nodes(ctx: Context, names: readonly string[]): Promise<readonly TreeNode[]> {
-    const found: TreeNode[] = [];
+  async function nodes(ctx: Context, names: readonly string[]): Promise<readonly KeptNode[]> {
+    const found: KeptNode[] = [];
     for (const name of names) {
       const end = name.lastIndexOf('/') + 1;
       const path = name.slice(0, end);
       if (latest?.path !== path) latest = { path, folder: await folderAt(ctx, path) };
-      const node = latest.folder?.file(name.slice(end));
-      if (node?.type !== 'file') throw new Failure('missing', `${point}/${component} has no part ${name}`);
-      found.push(node);
+      const { folder } = latest;
+      const node = folder?.file(name.slice(end));
+      if (!folder || node?.type !== 'file') {
+        throw new Failure('missing', `${point}/${component} has no part ${name}`);
+      }
+      found.push({ node, folder });
     }
     return found;
   }
   async function node(ctx: Context, name: string): Promise<TreeNode> {
-    const [node] = await nodes(ctx, [name]);
-    assert(node);
-    return node;
+    const [found] = await nodes(ctx, [name]);
+    assert(found);
+    return found.node;
   }
 
   const wantedOf = (name: string, node: TreeNode): Wanted => ({ what: `${point}/${component}/${name}`, node });
@@ -96,19 +99,20 @@ export function treeSource(options: {
   return {
     point,
     component,
+    identity: options.tree.toString('hex'),
     parts: (ctx, prefix = '') => walk(ctx, prefix),
     part: async (ctx, name) => partOf(name, await node(ctx, name)),
     nodes,
     async *get(ctx, name, range) {
       yield* bodyOf(ctx, reader, wantedOf(name, await node(ctx, name)), range);
     },
+    async *getUnhashed(ctx, name) {
+      yield* unhashedBodyOf(ctx, reader, wantedOf(name, await node(ctx, name)));
+    },
     async *getAll(ctx, names) {
       const found = await nodes(ctx, names);
-      yield* bodiesOf(
-        ctx,
-        reader,
-        found.map((node, i) => wantedOf(names[i] ?? '', node)),
-      );
+      const wanted = found.map(({ node }, i) => wantedOf(names[i] ?? '', node));
+      yield* bodiesOf(ctx, reader, wanted);
     },
   };
 }

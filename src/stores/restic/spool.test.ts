@@ -5,7 +5,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { isFailure } from '../../core/errors.ts';
 import { testContext } from '../../core/testing.ts';
-import { type PartEntry, partSpool } from './spool.ts';
+import { fileNode } from './nodes.ts';
+import { partSpool } from './spool.ts';
+import type { Folder, PartEntry } from './trees.ts';
 
 const entry = (name: string, bytes = 0): PartEntry => ({
   name,
@@ -55,4 +57,24 @@ test('a run on disk that has lost its end is told, also where the loss ends with
     }
     await rm(scratch, { recursive: true });
   }
+});
+
+test('of the folders of what is kept, no more are held than fit, and never one that is too large', async () => {
+  const ctx = testContext();
+  await using spool = partSpool({ memoryBytesMax: 100_000 });
+  const node = fileNode(Buffer.from('f'), entry('f'));
+  function folderOf(id: number, bytes: number): Folder {
+    return { id: Buffer.alloc(32, id), bytes, entries: [], file: () => node, folder: () => undefined };
+  }
+  const folders = [folderOf(0, 20_000), folderOf(1, 60_000), folderOf(2, 20_000), folderOf(3, 20_000)];
+  for (const name of ['a', 'b']) {
+    for (const [i, folder] of folders.entries()) {
+      await spool.add(ctx, [{ ...entry(`${name}${i}`), kept: { node, folder } }]);
+    }
+  }
+  const sorted = (await Array.fromAsync(spool.sorted())).flat();
+  assert.deepEqual(
+    sorted.map(({ kept }) => kept?.folder.id[0]),
+    [0, undefined, 2, undefined, 0, undefined, 2, undefined],
+  );
 });

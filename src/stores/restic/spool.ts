@@ -7,15 +7,9 @@ import { join } from 'node:path';
 import { byteOrder } from '../../core/bytes.ts';
 import { Failure, systemCode } from '../../core/errors.ts';
 import { merged } from '../../core/merged.ts';
-import type { Bytes, Context, FileAttributes } from '../../core/model.ts';
+import type { Bytes, Context } from '../../core/model.ts';
+import type { Folder, PartEntry } from './trees.ts';
 
-export interface PartEntry {
-  readonly name: string;
-  readonly bytes: number;
-  /** The ids of its blobs, 32 bytes each. */
-  readonly content: Buffer;
-  readonly attributes: FileAttributes | undefined;
-}
 export interface PartSpool extends AsyncDisposable {
   add(ctx: Context, entries: readonly PartEntry[]): Promise<void>;
   /**
@@ -27,10 +21,14 @@ export interface PartSpool extends AsyncDisposable {
 
 const MEMORY_BYTES_MAX = 32 * 1024 * 1024;
 const ENTRY_BYTES = 400; // of an entry in memory, beside its name and content
+/** Of the memory, for the folders of what is kept: of each all stays there, however little of it is kept. */
+const FOLDERS_SHARE = 0.5;
 
 export function partSpool(options: { memoryBytesMax: number } = { memoryBytesMax: MEMORY_BYTES_MAX }): PartSpool {
   let held: PartEntry[] = [];
   let heldBytes = 0;
+  const folders = new Set<Folder>(); // that are held
+  let foldersBytes = 0;
   let added = 0;
   let dir: Promise<string> | undefined;
   const runs: Promise<string>[] = [];
@@ -48,17 +46,29 @@ export function partSpool(options: { memoryBytesMax: number } = { memoryBytesMax
     return path;
   }
 
+  /** A folder for which there is no room is written again. */
+  function isHeld(folder: Folder): boolean {
+    if (folders.has(folder)) return true;
+    if (foldersBytes + folder.bytes > options.memoryBytesMax * FOLDERS_SHARE) return false;
+    folders.add(folder);
+    foldersBytes += folder.bytes;
+    return true;
+  }
+
   return {
     async add(ctx, entries) {
       for (const entry of entries) {
-        held.push(entry);
+        const isAsGiven = !entry.kept || isHeld(entry.kept.folder);
+        held.push(isAsGiven ? entry : { ...entry, kept: undefined });
         heldBytes += ENTRY_BYTES + entry.name.length * 2 + entry.content.length;
       }
       added += entries.length;
-      if (heldBytes < options.memoryBytesMax) return;
+      if (heldBytes + foldersBytes < options.memoryBytesMax) return;
       const full = held;
       held = [];
       heldBytes = 0;
+      folders.clear();
+      foldersBytes = 0;
       const run = spill(ctx, full, runs.length);
       runs.push(run);
       await run;

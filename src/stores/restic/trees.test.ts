@@ -12,12 +12,13 @@ import { plainLength } from './pack.ts';
 import type { Reader } from './reader.ts';
 import type { Repository } from './repository.ts';
 import { treeSource } from './source.ts';
-import { type PartEntry, partSpool } from './spool.ts';
-import { type Trees, treeReader, writeTree } from './trees.ts';
+import { partSpool } from './spool.ts';
+import { type KeptNode, type PartEntry, type Trees, treeReader, writeTree } from './trees.ts';
 import { walkTrees } from './walk.ts';
 import type { Writer } from './writer.ts';
 
 const ctx = testContext();
+const blobs = { has: () => false };
 
 /** Blobs in memory. */
 function heap(): { writer: Writer; read(ctx: Context, id: Buffer): Promise<Buffer>; put(blob: Buffer): Buffer } {
@@ -73,7 +74,7 @@ test('any names of parts come back from folders, in byte order, also by prefix',
           await spool.add(ctx, [{ name, bytes: 3, content: sha256(Buffer.from(name)), attributes: undefined }]);
         }
         const trees = treeReader(read);
-        const source = sourceOf(await writeTree(ctx, { writer, trees }, spool.sorted()), read);
+        const source = sourceOf(await writeTree(ctx, { writer, blobs, trees }, spool.sorted()), read);
         const wanted = names.toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
         assert.deepEqual(await Array.fromAsync(source.parts(ctx), ({ name }) => name), wanted);
         for (const start of [prefix, ...names.slice(0, 3).map((name) => name.slice(0, 2))]) {
@@ -112,7 +113,7 @@ test('what was just written is known as it would be read', async () => {
       await using spool = partSpool();
       await spool.add(ctx, parts);
       const trees = treeReader(() => Promise.reject(new Error('nothing is read')));
-      const tree = await writeTree(ctx, { writer, trees }, spool.sorted());
+      const tree = await writeTree(ctx, { writer, blobs, trees }, spool.sorted());
       await sameFolders(tree, trees, treeReader(read));
     }),
   );
@@ -129,7 +130,7 @@ test('a file of the year 1970 that has what a part without attributes has is kno
       yield [{ name, bytes: 0, content: Buffer.alloc(0), attributes: { ...attributes, mtime } }];
   }
   const trees = treeReader(() => Promise.reject(new Error('nothing is read')));
-  await sameFolders(await writeTree(ctx, { writer, trees }, parts()), trees, treeReader(read));
+  await sameFolders(await writeTree(ctx, { writer, blobs, trees }, parts()), trees, treeReader(read));
 });
 
 test('what is kept of folders is bounded by the ids of their content, too', async () => {
@@ -158,7 +159,7 @@ test('a folder that takes too many bytes is refused, however few characters they
   }
   const { writer, read } = heap();
   const written = (bytesMax: number): Promise<Buffer> =>
-    writeTree(ctx, { writer, trees: treeReader(read) }, parts(), bytesMax);
+    writeTree(ctx, { writer, blobs, trees: treeReader(read) }, parts(), bytesMax);
   await assert.rejects(written(3000), (error) => isFailure(error, 'value-too-large'));
   await written(4000);
 });
@@ -228,4 +229,56 @@ test('a folder that many ask for at once is read once, and again when that faile
   );
   await Promise.all([1, 2, 3].map((id) => Promise.all([1, 2, 3].map(() => load(ctx, Buffer.alloc(32, id))))));
   assert.equal(reads, 5);
+});
+
+test('a folder of which all is kept is not written again, and any other one is', async () => {
+  const { writer, read } = heap();
+  const trees = treeReader(read);
+  const attributes = { mode: 0o644, uid: 1, gid: 2, mtime: '2026-11-22T02:00:00.120Z' };
+  const entries = ['a/b/x', 'a/b/y', 'a/z'].map((name) => {
+    return { name, bytes: 3, content: sha256(Buffer.from(name)), attributes };
+  });
+  let written = 0;
+  const counting = {
+    addBlob: (...args: Parameters<Writer['addBlob']>) => {
+      written += 1;
+      return writer.addBlob(...args);
+    },
+  };
+  async function write(parts: readonly PartEntry[], isThere = true): Promise<[tree: string, written: number]> {
+    written = 0;
+    const to = { writer: counting, trees, blobs: { has: () => isThere } };
+    const sorted = (async function* () {
+      yield parts;
+    })();
+    return [(await writeTree(ctx, to, sorted)).toString('hex'), written];
+  }
+  const [tree] = await write(entries);
+  const reader = { blob: read } as Partial<Reader> as Reader; // trees are all that is read here
+  const source = treeSource({
+    point: 'p',
+    component: 'c',
+    tree: Buffer.from(tree, 'hex'),
+    trees: treeReader(read),
+    reader,
+  });
+  const names = entries.map(({ name }) => name);
+  const nodes = await source.nodes(ctx, names);
+  const kept = entries.map((entry, at) => ({ ...entry, kept: nodes[at] as KeptNode }));
+  const [x, y, z] = kept as [PartEntry, PartEntry, PartEntry];
+  assert.deepEqual(await write(kept), [tree, 1], 'the outermost holds no part');
+  assert.deepEqual(await write(kept, false), [tree, 3], 'what is lost is written once more');
+  for (const others of [
+    [x, z],
+    [x, { ...y, attributes: { ...attributes, mode: 0o600 } }, z],
+    [x, { ...y, name: 'a/b/yy' }, z],
+    [x, { ...y, kept: undefined, content: sha256(Buffer.from('other')) }, z],
+    [x, y, { ...z, name: 'a/b/z' }],
+    [x, y, z, { ...entries[0], name: 'a/zz' } as PartEntry],
+  ] as PartEntry[][]) {
+    const plain = others.map(({ kept: _, ...entry }) => entry);
+    const [given, again] = await write(others);
+    assert.equal(given, (await write(plain))[0]);
+    assert.ok(again >= 2, 'what holds something else is written');
+  }
 });

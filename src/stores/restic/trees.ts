@@ -3,9 +3,9 @@
 import { setImmediate } from 'node:timers/promises';
 import { byteOrder } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
-import type { Context } from '../../core/model.ts';
+import type { Context, FileAttributes } from '../../core/model.ts';
+import type { BlobIndex } from './index.ts';
 import { dirJson, dirNode, fileJson, fileNode, parseTree, type TreeNode, treeBlob } from './nodes.ts';
-import type { PartEntry } from './spool.ts';
 import type { Writer } from './writer.ts';
 
 /** Where a file and a folder have one name, the file gets this mark; and what looks marked gets one of its kind too. */
@@ -14,10 +14,32 @@ const FOLDER_MARK = '%folder-';
 /** A folder is one blob, and in memory whole. */
 const FOLDER_BYTES_MAX = 96 * 1024 * 1024;
 
+/** A part that goes into a folder. */
+export interface PartEntry {
+  readonly name: string;
+  readonly bytes: number;
+  /** The ids of its blobs, 32 bytes each. */
+  readonly content: Buffer;
+  readonly attributes: FileAttributes | undefined;
+  /** Of what is kept: where it was before. Not on disk. */
+  readonly kept?: KeptNode | undefined;
+}
+
 /** Where folders go: into the repository, and to those who look at them soon after. */
 interface Folders {
-  readonly writer: Writer;
+  readonly writer: Pick<Writer, 'addBlob'>;
   readonly trees: Pick<Trees, 'enter'>;
+  /** What need not be written again. */
+  readonly blobs: Pick<BlobIndex, 'has'>;
+}
+
+interface Known {
+  readonly trees: Folders['trees'];
+  readonly indexes: { readonly blobs: Folders['blobs'] };
+}
+
+export function foldersOf({ trees, indexes }: Known, writer: Writer): Folders {
+  return { writer, trees, blobs: indexes.blobs };
 }
 
 interface OpenFolder {
@@ -81,11 +103,14 @@ export async function writeRoot(
 
 async function writeFolder(
   ctx: Context,
-  { writer, trees }: Folders,
-  { name: own, files, folders }: OpenFolder,
+  { writer, trees, blobs }: Folders,
+  folder: OpenFolder,
   bytesMax: number,
 ): Promise<Buffer> {
-  const taken = new Set(folders.map((folder) => folder.name));
+  const before = sameFolder(folder);
+  if (before && blobs.has(before.id, true)) return before.id;
+  const { name: own, files, folders } = folder;
+  const taken = new Set(folders.map(({ name }) => name));
   const entries = folders.map(({ name: plain, id }) => {
     const name = Buffer.from(looksMarked(plain) ? FOLDER_MARK + plain : plain);
     return { json: dirJson(name, id), node: dirNode(name, id) };
@@ -109,12 +134,30 @@ async function writeFolder(
   return id;
 }
 
+/** A folder of an earlier point of which all is kept, and nothing else is there. */
+function sameFolder({ files, folders }: OpenFolder): Folder | undefined {
+  const before = files[0]?.kept?.folder;
+  if (before?.entries.length !== files.length + folders.length) return undefined;
+  const isSame =
+    files.every(({ name, kept, attributes }) => {
+      return kept && before.file(name) === kept.node && sameAttributes(attributes, kept.node.attributes);
+    }) && folders.every(({ name, id }) => before.folder(name)?.subtree?.equals(id));
+  return isSame ? before : undefined;
+}
+
+function sameAttributes(a: FileAttributes | undefined, b: FileAttributes | undefined): boolean {
+  return a?.mode === b?.mode && a?.uid === b?.uid && a?.gid === b?.gid && a?.mtime === b?.mtime;
+}
+
 function looksMarked(name: string): boolean {
   return name.startsWith(FILE_MARK) || name.startsWith(FOLDER_MARK);
 }
 
 /** A folder as it was read: its entries under the names of parts, in an order that makes a walk one in byte order. */
 export interface Folder {
+  readonly id: Buffer;
+  /** What it takes in memory. */
+  readonly bytes: number;
   readonly entries: readonly FolderEntry[];
   file(name: string): TreeNode | undefined;
   folder(name: string): TreeNode | undefined;
@@ -122,6 +165,11 @@ export interface Folder {
 export interface FolderEntry {
   readonly name: string;
   readonly node: TreeNode;
+}
+/** A file of an earlier point, and the folder that holds it. */
+export interface KeptNode {
+  readonly node: TreeNode;
+  readonly folder: Folder;
 }
 export interface Trees {
   /** 'checksum' or 'missing' when the tree can't be read, 'malformed' when it is hostile. */
@@ -134,15 +182,14 @@ const CACHED_BYTES_MAX = 48 * 1024 * 1024;
 const ENTRY_BYTES = 512; // of an entry in memory, beside the ids of its content
 
 export function treeReader(readBlob: (ctx: Context, id: Buffer) => Promise<Buffer>): Trees {
-  const cached = new Map<string, { readonly folder: Folder; readonly bytes: number }>();
+  const cached = new Map<string, Folder>();
   const loading = new Map<string, Promise<Folder>>();
   let cachedBytes = 0;
 
   function enter(hex: string, folder: Folder): void {
     if (cached.has(hex)) return;
-    const bytes = folder.entries.reduce((sum, { node }) => sum + ENTRY_BYTES + node.content.length, ENTRY_BYTES);
-    cached.set(hex, { folder, bytes });
-    cachedBytes += bytes;
+    cached.set(hex, folder);
+    cachedBytes += folder.bytes;
     for (const [oldest, gone] of cached) {
       if (cachedBytes <= CACHED_BYTES_MAX || oldest === hex) break;
       cached.delete(oldest);
@@ -150,7 +197,7 @@ export function treeReader(readBlob: (ctx: Context, id: Buffer) => Promise<Buffe
     }
   }
   async function read(ctx: Context, id: Buffer, hex: string): Promise<Folder> {
-    const folder = folderOf(parseTree(await readBlob(ctx, id), `tree ${hex}`));
+    const folder = folderOf(id, parseTree(await readBlob(ctx, id), `tree ${hex}`));
     enter(hex, folder);
     return folder;
   }
@@ -158,12 +205,12 @@ export function treeReader(readBlob: (ctx: Context, id: Buffer) => Promise<Buffe
   return {
     enter(id, nodes) {
       const hex = id.toString('hex');
-      if (!cached.has(hex)) enter(hex, folderOf(nodes));
+      if (!cached.has(hex)) enter(hex, folderOf(id, nodes));
     },
     async load(ctx, id) {
       const hex = id.toString('hex');
       const found = cached.get(hex);
-      if (found) return found.folder;
+      if (found) return found;
       const others = loading.get(hex);
       // What another caller could not read may have been stopped with that one: it is tried again.
       const folder = others && (await others.catch(() => undefined));
@@ -175,7 +222,7 @@ export function treeReader(readBlob: (ctx: Context, id: Buffer) => Promise<Buffe
   };
 }
 
-function folderOf(nodes: readonly TreeNode[]): Folder {
+function folderOf(id: Buffer, nodes: readonly TreeNode[]): Folder {
   const files = new Map<string, TreeNode>();
   const folders = new Map<string, TreeNode>();
   const ordered = nodes.map((node) => {
@@ -188,6 +235,8 @@ function folderOf(nodes: readonly TreeNode[]): Folder {
   });
   ordered.sort((a, b) => byteOrder(a.order, b.order));
   return {
+    id,
+    bytes: nodes.reduce((sum, { content }) => sum + ENTRY_BYTES + content.length, ENTRY_BYTES),
     entries: ordered.map(({ name, node }) => ({ name, node })),
     file: (name) => files.get(name),
     folder: (name) => folders.get(name),

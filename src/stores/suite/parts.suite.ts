@@ -86,6 +86,16 @@ export function keepsWhatItIsGiven(rig: StoreRig): void {
     await assert.rejects(Array.fromAsync(getAll(ctx, source, [...names, 'nothing'])), { code: 'missing' });
   });
 
+  it('reads a part that its reader hashes as it reads it otherwise', async () => {
+    await using store = (await created(rig, ctx)).store;
+    const bodies = { empty: Buffer.alloc(0), small: noise(1, 5000), large: noise(2, 5_000_000) };
+    await save(ctx, store, P1, { db: bodies });
+    const source = await store.open(ctx, P1, 'db');
+    const { getUnhashed = source.get } = source;
+    for (const [name, body] of Object.entries(bodies)) assert.ok((await readAll(getUnhashed(ctx, name))).equals(body));
+    await fails('missing', readAll(getUnhashed(ctx, 'nothing')));
+  });
+
   it('takes many small parts at once, each as it takes one alone', async () => {
     const { bucket, store } = await created(rig, ctx);
     const attributes = { mode: 0o640, uid: 10, gid: 20, mtime: '2025-12-31T23:59:59.123Z' };
