@@ -11,6 +11,7 @@ import { infoOf, type QuickLook, quickLook } from './quick.ts';
 import { nameOf, openRoot, READ_FLAGS, type Root, syncFolder } from './root.ts';
 
 const READ_BYTES = 1024 * 1024;
+const SMALL_BYTES = 64 * 1024;
 /** Of the buffers that nobody reads into: to make one costs as much as to fill it. */
 const SPARE_MAX = 4;
 const STATS_AHEAD = 64;
@@ -120,7 +121,9 @@ interface Content {
 }
 
 async function* contentOf(ctx: Context, file: FileHandle, { url, key, offset, length, spare }: Content): Bytes {
-  const buffer = spare.pop() ?? readBuffer(READ_BYTES, ArrayBuffer); // one for all: chunks are borrowed
+  // One for all: chunks are borrowed. Small objects, of which many are read at the same time, have their own.
+  const isSmall = length <= SMALL_BYTES;
+  const buffer = isSmall ? readBuffer(length, ArrayBuffer) : (spare.pop() ?? readBuffer(READ_BYTES, ArrayBuffer));
   try {
     for (let at = offset; at < offset + length; ) {
       ctx.signal.throwIfAborted();
@@ -136,7 +139,7 @@ async function* contentOf(ctx: Context, file: FileHandle, { url, key, offset, le
       at += bytesRead;
     }
   } finally {
-    if (spare.length < SPARE_MAX) spare.push(buffer);
+    if (!isSmall && spare.length < SPARE_MAX) spare.push(buffer);
     else release(buffer.buffer);
   }
 }

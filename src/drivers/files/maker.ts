@@ -4,7 +4,7 @@
 import { WHOLE_BYTES_MAX } from '../../core/many-parts.ts';
 import type { Context } from '../../core/model.ts';
 import type { Pace } from '../../core/pace.ts';
-import { startThread } from '../../core/thread.ts';
+import { startThread, type Thread } from '../../core/thread.ts';
 import type { Entry } from './entries.ts';
 import type { SmallFiles } from './maker.worker.ts';
 import type { Level, Steps } from './steps.ts';
@@ -45,10 +45,10 @@ interface Batch {
 }
 
 export function startMaker(ctx: Context, { steps, overwrite, pace, made }: MakerOptions): Maker {
-  const thread = startThread<SmallFiles, readonly FileState[]>(
-    new URL('./maker.worker.ts', import.meta.url),
-    'the thread that makes files',
-  );
+  let thread: Thread<SmallFiles, readonly FileState[]> | undefined;
+  /** With the first small file: where there is none, it would be started for nothing. */
+  const started = (): Thread<SmallFiles, readonly FileState[]> =>
+    (thread ??= startThread(new URL('./maker.worker.ts', import.meta.url), 'the thread that makes files'));
   const spare: SharedArrayBuffer[] = [];
   const sent = underway(BATCHES_MAX);
   let batch: Batch | undefined;
@@ -56,7 +56,7 @@ export function startMaker(ctx: Context, { steps, overwrite, pace, made }: Maker
   async function make({ buffer, dirs, files, ended, holds }: Batch): Promise<void> {
     const begunMs = ctx.monotonicMs();
     try {
-      const states = await thread.ask({ buffer, dirs, files, overwrite });
+      const states = await started().ask({ buffer, dirs, files, overwrite });
       pace.took((ctx.monotonicMs() - begunMs) / files.length);
       for (const [i, { entry }] of files.entries()) made(entry, states[i] as FileState);
       ended.resolve();
@@ -73,6 +73,7 @@ export function startMaker(ctx: Context, { steps, overwrite, pace, made }: Maker
   }
   return {
     async add(level, entry, whole) {
+      started();
       batch ??= emptyBatch(spare.pop());
       const { buffer, dirs, files, ended, holds } = batch;
       if (batch.latest !== level) {
@@ -95,7 +96,7 @@ export function startMaker(ctx: Context, { steps, overwrite, pace, made }: Maker
     async [Symbol.asyncDispose]() {
       batch?.ended.reject(new Error('the restore has failed')); // what it holds is let go, and nobody asks why
       await sent[Symbol.asyncDispose]();
-      await thread.stop();
+      await thread?.stop();
     },
   };
 }
