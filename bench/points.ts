@@ -5,8 +5,8 @@ import { localBucket } from '../src/buckets/local/bucket.ts';
 import { memoryBucket } from '../src/buckets/memory/bucket.ts';
 import { bytesOf } from '../src/core/bytes.ts';
 import { idOf } from '../src/core/manifest.ts';
-import type { RecoveryPoint } from '../src/core/model.ts';
 import { mapBounded } from '../src/core/parallel.ts';
+import type { RecoveryPoint } from '../src/core/point.ts';
 import { captured, liveContext } from '../src/core/testing.ts';
 import { resticFormat } from '../src/stores/restic/store.ts';
 

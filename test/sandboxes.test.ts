@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { test } from 'node:test';
-import type { Driver } from '../src/core/model.ts';
+import type { Driver } from '../src/core/driver.ts';
 import { liveContext } from '../src/core/testing.ts';
 import { filesDriver } from '../src/drivers/files/driver.ts';
 import { postgresqlDriver } from '../src/drivers/postgresql/driver.ts';

@@ -2,7 +2,8 @@
 // hides what it holds, and nothing else.
 
 import { Failure, isFailure, messageOf } from '../core/errors.ts';
-import type { Context, RecoveryPoint } from '../core/model.ts';
+import type { Context } from '../core/model.ts';
+import type { RecoveryPoint } from '../core/point.ts';
 import type { NamedStore } from '../engine/model.ts';
 import { type Chosen, choosePoint, listPoints, type PointView, type Wanted } from '../engine/points.ts';
 import { errorJson, type Session } from './session.ts';

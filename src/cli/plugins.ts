@@ -1,8 +1,9 @@
 // Every plug-in there is, by name. Each is loaded when it is first used, so backing up Redis never loads the S3 client.
 
 import type { z } from 'zod';
+import type { Driver } from '../core/driver.ts';
 import { Failure } from '../core/errors.ts';
-import type { Context, Driver, Finding } from '../core/model.ts';
+import type { Context, Finding } from '../core/model.ts';
 import { nearest } from '../core/settings.ts';
 import type { Bucket, StoreFormat } from '../core/storage.ts';
 

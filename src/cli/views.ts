@@ -1,6 +1,6 @@
 // How recovery points look to people, in one place.
 
-import type { CapturedComponent, RecoveryPoint } from '../core/model.ts';
+import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
 import type { Findings } from '../engine/findings.ts';
 import { bytesText, durationText, plural, table } from './terminal.ts';
 

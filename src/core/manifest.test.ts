@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { failedComponent, idOf, isPointId, manifestJson, parseManifest, timeOfId } from './manifest.ts';
-import type { RecoveryPoint } from './model.ts';
+import type { RecoveryPoint } from './point.ts';
 
 const point: RecoveryPoint = {
   format: 1,

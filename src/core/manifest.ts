@@ -2,7 +2,8 @@
 
 import { z } from 'zod';
 import { Failure } from './errors.ts';
-import type { CapturedComponent, Json, RecoveryPoint } from './model.ts';
+import type { Json } from './model.ts';
+import type { CapturedComponent, RecoveryPoint } from './point.ts';
 
 export const MANIFEST_PART = 'manifest.json';
 /** However large the point is, its lists are parts of their own. */

@@ -273,8 +273,8 @@ export interface Restored {
   /** Of what was restored alone, named as in the point: for restores under other names, or beside other data. */
   readonly inventory?: (ctx: Context) => Promise<InventoryReader>;
   /**
-   * Sets back what deletes or rewrites by age, which the restore had suspended. The engine calls it after the comparison,
-   * also when that fails. May be called again.
+   * Sets back what deletes or rewrites by age, which the restore had suspended. The engine calls it after the
+   * comparison, also when that fails. May be called again.
    */
   readonly settle?: (ctx: Context) => Promise<void>;
 }
@@ -328,7 +328,10 @@ export interface Component {
   measure?(ctx: Context, query: string, database?: string): Promise<number>;
   /** What a query of the user's answers, in its only column, without nulls; for reference checks. It may only read. */
   values?(ctx: Context, query: string, database?: string): AsyncIterable<string>;
-  /** All names in one of its spaces (a bucket, an index, a topic, a pattern of keys), in any order; 'missing' without it. */
+  /**
+   * All names in one of its spaces (a bucket, an index, a topic, a pattern of keys), in any order; 'missing' without
+   * it.
+   */
   names?(ctx: Context, space: string): AsyncIterable<string>;
   /** Which of `names` are in that space, in their order; 'missing' when there is no such space. */
   holds?(ctx: Context, space: string, names: readonly string[]): Promise<readonly boolean[]>;
@@ -344,102 +347,4 @@ export interface Component {
   extract?(ctx: Context, chain: Chain, selection: Selection, sandbox: () => Promise<Component>): AsyncIterable<Row>;
   /** Puts extracted rows into this live service. 'preview' only counts. */
   merge?(ctx: Context, rows: AsyncIterable<Row>, selection: Selection, mode: MergeMode): Promise<Merged>;
-}
-
-/** The code for one kind of component. */
-export interface Driver {
-  readonly kind: string;
-  /** Checks settings and does no I/O; 'settings-invalid' otherwise. */
-  open(settings: unknown): Component;
-  /** What equal means for this kind. */
-  compare(ctx: Context, expected: InventoryReader, actual: InventoryReader): AsyncIterable<Finding>;
-  /** The settings of the same component at another place: '--to main-db=postgresql://…'. */
-  retarget?(settings: unknown, target: string): unknown;
-  /** A throw-away server, as data for a sandbox runner. 'program-missing' when this machine has none. */
-  serverSpec?(ctx: Context, need: SandboxNeed): Promise<ServerSpec>;
-  /** The plain forms of the parts of a capture, by part name. Parts it does not name stay as they are. */
-  renditions?(names: readonly string[], serverVersion: string): ReadonlyMap<string, Rendition>;
-  /** Recognises a file that the old scripts wrote: the part that it is, or null. */
-  recognise?(fileName: string): Recognised | null;
-}
-export interface Recognised {
-  readonly part: string;
-  readonly stamp: string | null;
-  /** Passes the unpacked content on; 'malformed' when it is not whole. Absent where such files don't tell. */
-  readonly checked?: (ctx: Context, body: Bytes) => Bytes;
-}
-
-// ---- sandboxes ---------------------------------------------------------------------------------------
-
-export interface SandboxNeed {
-  readonly version: string; // of the server that was captured
-  readonly dir: string; // empty, owned by the user that the server runs as
-  readonly port: number; // free on 127.0.0.1
-  readonly password: string; // fresh for this sandbox
-  /** Of the component that was captured: they may say where programs are. No sandbox leads to that component. */
-  readonly settings?: unknown;
-}
-/** A program to run: never through a shell, secrets only in `env`, `stdin` or files. */
-export interface Command {
-  readonly program: string; // a name looked up in PATH, or a path
-  /** What messages call it, where it is started by another program. */
-  readonly name?: string;
-  readonly args: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
-  readonly cwd?: string;
-  /** Run as this user (only root can). */
-  readonly user?: { readonly uid: number; readonly gid: number };
-}
-/** It is ready as soon as `probe` of the component opened with `settings` answers. */
-export interface ServerSpec {
-  readonly files: readonly { readonly path: string; readonly content: string; readonly mode: number }[];
-  readonly prepare: readonly Command[];
-  /** Stays in the foreground. Null when a directory is all that it takes. */
-  readonly run: Command | null;
-  readonly settings: unknown; // for Driver.open
-  /** The server refuses to run as root. */
-  readonly unprivileged: boolean;
-  readonly stopSignal: 'SIGTERM' | 'SIGINT' | 'SIGQUIT';
-}
-export interface Sandbox extends AsyncDisposable {
-  readonly component: Component;
-  readonly dir: string;
-}
-export interface SandboxRunner {
-  readonly name: string;
-  /** A failure to start is never a failure of the point: it proves nothing. `settings` as in `SandboxNeed`. */
-  start(ctx: Context, driver: Driver, version: string, settings?: unknown): Promise<Sandbox>;
-}
-
-// ---- recovery points ----------------------------------------------------------------------
-
-/** The manifest: one moment of the stack. Once committed it never changes. See docs/format.md. */
-export interface RecoveryPoint {
-  readonly format: 1;
-  readonly id: string; // '2026-11-21-020000', UTC
-  readonly stack: string;
-  readonly plan: string | null;
-  readonly startedAt: string;
-  readonly finishedAt: string;
-  readonly skewMs: number;
-  readonly status: 'complete' | 'partial';
-  /** The application's version, if the configuration names one. */
-  readonly version: string | null;
-  readonly components: Readonly<Record<string, CapturedComponent>>;
-}
-export interface CapturedComponent {
-  readonly kind: string;
-  /** Null when the capture succeeded; else the point has no parts of it. */
-  readonly error: { readonly code: string; readonly message: string } | null;
-  readonly serverVersion: string | null;
-  readonly identity: string | null;
-  readonly method: string | null;
-  readonly cut: Cut | null;
-  readonly inventoryLevel: InventoryLevel | null;
-  readonly totals: Readonly<Record<string, number>>;
-  readonly parts: { readonly count: number; readonly bytes: number };
-  readonly durationMs: number;
-  readonly warnings: readonly string[];
-  /** Where its data lies when that is not in our store, in the driver's own words; else null. */
-  readonly external: Json | null;
 }

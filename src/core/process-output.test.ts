@@ -4,7 +4,7 @@ import { readdirSync } from 'node:fs';
 import { PassThrough, Readable } from 'node:stream';
 import { test } from 'node:test';
 import { readAll } from './bytes.ts';
-import type { Command } from './model.ts';
+import type { Command } from './driver.ts';
 import { start } from './process.ts';
 import { outputOf } from './process-output.ts';
 import { liveContext } from './testing.ts';

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { test } from 'node:test';
 import { bytesOf, readAll } from './bytes.ts';
+import type { Command } from './driver.ts';
 import { Failure } from './errors.ts';
 import { identityOf, type ProcessIdentity, stateOf } from './liveness.ts';
-import type { Bytes, Command } from './model.ts';
+import type { Bytes } from './model.ts';
 import { run, start } from './process.ts';
 import { liveContext } from './testing.ts';
 

@@ -4,8 +4,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { interruption } from './context.ts';
+import type { Command } from './driver.ts';
 import { Failure, systemCode } from './errors.ts';
-import type { Bytes, Command, Context } from './model.ts';
+import type { Bytes, Context } from './model.ts';
 import { outputOf } from './process-output.ts';
 
 /** What is kept of a program's standard error: its end, which names the cause. */

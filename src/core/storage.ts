@@ -1,18 +1,9 @@
 // Where recovery points lie: stores, which know how points are written, and buckets, which hold bytes by key. Nothing
 // here does any work.
 
-import type {
-  ByteRange,
-  Bytes,
-  Context,
-  Driver,
-  Finding,
-  Json,
-  Receipt,
-  RecoveryPoint,
-  Sink,
-  Source,
-} from './model.ts';
+import type { Driver } from './driver.ts';
+import type { ByteRange, Bytes, Context, Finding, Json, Receipt, Sink, Source } from './model.ts';
+import type { RecoveryPoint } from './point.ts';
 
 // ---- stores ------------------------------------------------------------------------------------------
 
@@ -59,9 +50,9 @@ export interface Records {
   delete(ctx: Context, kind: RecordKind, id: string): Promise<void>;
 }
 /**
- * 'captures': what is known of a draft's finished components, so that another process can commit them.
- * 'hooks': hooks that a run has still to run, whatever becomes of it. 'owed': points that another store of the same run still lacks. 'kit': the key of the recovery kit. 'releases': data
- * outside the store that no point needs any more.
+ * 'captures': what is known of a draft's finished components, so that another process can commit them. 'hooks': hooks
+ * that a run has still to run, whatever becomes of it. 'owed': points that another store of the same run still lacks.
+ * 'kit': the key of the recovery kit. 'releases': data outside the store that no point needs any more.
  */
 export type RecordKind =
   | 'owner'

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readAll } from './bytes.ts';
 import { Failure } from './errors.ts';
-import type { CapturedComponent, Context, FileAttributes, Log, Part, Progress, Sink, Source } from './model.ts';
+import type { Context, FileAttributes, Log, Part, Progress, Sink, Source } from './model.ts';
+import type { CapturedComponent } from './point.ts';
 
 export interface TestContext extends Context {
   /** Moves the clock. */

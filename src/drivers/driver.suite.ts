@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { Driver } from '../core/driver.ts';
 import { isFailure } from '../core/errors.ts';
 import { INVENTORY_PART, inventoryFrom, inventoryOf } from '../core/inventory.ts';
 import type {
@@ -9,7 +10,6 @@ import type {
   Capture,
   Component,
   Context,
-  Driver,
   Finding,
   InventoryLine,
   InventoryReader,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { Component, Context, Driver, Restored } from '../core/model.ts';
+import type { Driver } from '../core/driver.ts';
+import type { Component, Context, Restored } from '../core/model.ts';
 import { testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
 import { drillPoint } from './drill.ts';

@@ -3,7 +3,8 @@
 import { interruption } from '../core/context.ts';
 import { Failure, messageOf } from '../core/errors.ts';
 import { idOf, timeOfId } from '../core/manifest.ts';
-import type { Context, RecoveryPoint } from '../core/model.ts';
+import type { Context } from '../core/model.ts';
+import type { RecoveryPoint } from '../core/point.ts';
 import { abandonedRuns, type Captured, forgetCaptures, noteRun, type RunNote, stateOfRun } from './captures.ts';
 import { type CaptureRequest, captureAll, type Header, withHooks } from './capturing.ts';
 import { alive, needLane, onEach } from './fan-out.ts';

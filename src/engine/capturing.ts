@@ -3,8 +3,9 @@
 import { interruption } from '../core/context.ts';
 import { ERRORS, isFailure, messageOf } from '../core/errors.ts';
 import { failedComponent } from '../core/manifest.ts';
-import type { Capture, CapturedComponent, Context, RecoveryPoint, Source } from '../core/model.ts';
+import type { Capture, Context, Source } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
+import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
 import { type Captured, finishedCaptures, noteCapture } from './captures.ts';
 import { alive, componentSink, type Lane, needLane, type StreamGate, streamGate } from './fan-out.ts';
 import { type Around, around, type HookFailure, NO_HOOKS } from './hooks.ts';

@@ -1,18 +1,11 @@
 // One component coming back from a store: read, restored, timed, and compared with what it was at the cut.
 
+import type { Driver } from '../core/driver.ts';
 import { ERRORS, isFailure, messageOf } from '../core/errors.ts';
 import { inventoryOf } from '../core/inventory.ts';
 import { getAll } from '../core/many-parts.ts';
-import type {
-  CapturedComponent,
-  Component,
-  Context,
-  Driver,
-  Finding,
-  Restored,
-  RestoreOptions,
-  Source,
-} from '../core/model.ts';
+import type { Component, Context, Finding, Restored, RestoreOptions, Source } from '../core/model.ts';
+import type { CapturedComponent } from '../core/point.ts';
 import type { FindingsBook } from './findings.ts';
 import type { Check } from './model.ts';
 

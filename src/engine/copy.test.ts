@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { readAll } from '../core/bytes.ts';
+import type { Driver } from '../core/driver.ts';
 import { Failure, isFailure } from '../core/errors.ts';
 import { identityOf } from '../core/liveness.ts';
-import type { Driver, PartMeta } from '../core/model.ts';
+import type { PartMeta } from '../core/model.ts';
 import { testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
 import { noteCopy } from './captures.ts';

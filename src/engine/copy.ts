@@ -1,20 +1,12 @@
 // From store to store, without touching the services that were captured.
 
 import { interruption } from '../core/context.ts';
+import type { Driver } from '../core/driver.ts';
 import { Failure, isFailure } from '../core/errors.ts';
 import { manifestJson } from '../core/manifest.ts';
-import type {
-  Bytes,
-  Context,
-  Driver,
-  Part,
-  PartMeta,
-  Receipt,
-  RecoveryPoint,
-  Rendition,
-  Source,
-} from '../core/model.ts';
+import type { Bytes, Context, Part, PartMeta, Receipt, Rendition, Source } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
+import type { RecoveryPoint } from '../core/point.ts';
 import type { Draft, DraftPlan, Store } from '../core/storage.ts';
 import { forgetCapturesIn, noteCopy, stateOfRun } from './captures.ts';
 import { heldBy, type NamedStore, SAFETY_PLAN } from './model.ts';

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Failure, isFailure } from '../core/errors.ts';
-import type { RecoveryPoint, Verdict } from '../core/model.ts';
+import type { Verdict } from '../core/model.ts';
+import type { RecoveryPoint } from '../core/point.ts';
 import { type TestContext, testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
 import { type DrillRequest, drillPoint } from './drill.ts';

@@ -2,9 +2,11 @@
 // shown, not what was hoped: what could not be tried is unknown, and only a damaged or different point fails.
 
 import { interruption } from '../core/context.ts';
+import type { Sandbox, SandboxRunner } from '../core/driver.ts';
 import { messageOf } from '../core/errors.ts';
 import { idOf } from '../core/manifest.ts';
-import type { CapturedComponent, Component, Context, RecoveryPoint, Sandbox, SandboxRunner } from '../core/model.ts';
+import type { Component, Context } from '../core/model.ts';
+import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
 import { worst } from '../core/verdict.ts';
 import { bringBack, phasesFrom, prove, sumOf, thenSettle, verdictOf, type Watch, watch } from './comeback.ts';
 import { criticalPhases, type Timed } from './critical-path.ts';

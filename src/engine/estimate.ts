@@ -2,7 +2,8 @@
 // capture, which moved the same bytes the other way.
 
 import { messageOf } from '../core/errors.ts';
-import type { CapturedComponent, Context } from '../core/model.ts';
+import type { Context } from '../core/model.ts';
+import type { CapturedComponent } from '../core/point.ts';
 import type { Store } from '../core/storage.ts';
 import { drillIds, readEvidence } from './evidence.ts';
 

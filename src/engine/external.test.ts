@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { Component, Driver, RecoveryPoint } from '../core/model.ts';
+import type { Driver } from '../core/driver.ts';
+import type { Component } from '../core/model.ts';
+import type { RecoveryPoint } from '../core/point.ts';
 import { testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
 import { copyPoints } from './copy.ts';

@@ -1,9 +1,10 @@
-// Data of points that lies outside our stores, such as snapshots that a search cluster keeps: checked with the point, and
-// released when the last store has forgotten it.
+// Data of points that lies outside our stores, such as snapshots that a search cluster keeps: checked with the point,
+// and released when the last store has forgotten it.
 
 import { z } from 'zod';
 import { messageOf } from '../core/errors.ts';
-import type { Component, Context, Json, RecoveryPoint } from '../core/model.ts';
+import type { Component, Context, Json } from '../core/model.ts';
+import type { RecoveryPoint } from '../core/point.ts';
 import type { FindingsBook } from './findings.ts';
 import { heldIn, type NamedStore } from './model.ts';
 
@@ -53,8 +54,8 @@ export interface Unreleased {
 }
 
 /**
- * Releases what `from` notes, unless a point that names it is still in one of `stores`: its own removal will. What fails
- * stays noted, and is tried again by the next run.
+ * Releases what `from` notes, unless a point that names it is still in one of `stores`: its own removal will. What
+ * fails stays noted, and is tried again by the next run.
  */
 export async function releaseNoted(
   ctx: Context,

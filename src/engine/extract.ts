@@ -6,18 +6,10 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { batched, linesOf } from '../core/bytes.ts';
+import type { Sandbox, SandboxRunner } from '../core/driver.ts';
 import { Failure } from '../core/errors.ts';
-import type {
-  Component,
-  Context,
-  Merged,
-  MergeMode,
-  RecoveryPoint,
-  Row,
-  Sandbox,
-  SandboxRunner,
-  Selection,
-} from '../core/model.ts';
+import type { Component, Context, Merged, MergeMode, Row, Selection } from '../core/model.ts';
+import type { RecoveryPoint } from '../core/point.ts';
 import { heldIn, type NamedStore, type StackComponent } from './model.ts';
 import { needThawed } from './thaw.ts';
 

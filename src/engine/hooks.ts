@@ -1,5 +1,6 @@
-// What the owner of a stack wants done around a capture or a restore: stop a queue, flush a cache, tell somebody. What was
-// begun before is always ended after: when the work fails, when the user breaks off, and by the next run after a kill.
+// What the owner of a stack wants done around a capture or a restore: stop a queue, flush a cache, tell somebody. What
+// was begun before is always ended after: when the work fails, when the user breaks off, and by the next run after a
+// kill.
 
 import { withDeadline } from '../core/context.ts';
 import { Failure, messageOf } from '../core/errors.ts';
@@ -22,9 +23,9 @@ export interface HookFailure {
 }
 
 /**
- * Runs `before`, then `work`, then `after`, each list in its order. One of `before` that fails is 'hook-failed' and keeps
- * the work from being done. All of `after` are run whatever happened, each for as long as its deadline; those that fail
- * are told to `failed`, since the work is done by then.
+ * Runs `before`, then `work`, then `after`, each list in its order. One of `before` that fails is 'hook-failed' and
+ * keeps the work from being done. All of `after` are run whatever happened, each for as long as its deadline; those
+ * that fail are told to `failed`, since the work is done by then.
  */
 export async function around<T>(
   ctx: Context,

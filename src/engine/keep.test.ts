@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { Failure, isFailure } from '../core/errors.ts';
 import { identityOf } from '../core/liveness.ts';
 import { idOf, timeOfId } from '../core/manifest.ts';
-import type { CapturedComponent, RecoveryPoint } from '../core/model.ts';
+import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
 import { captured, testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
 import { decide, type KeepRules } from './keep.ts';

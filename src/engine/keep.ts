@@ -2,7 +2,7 @@
 
 import { Failure } from '../core/errors.ts';
 import { timeOfId } from '../core/manifest.ts';
-import type { RecoveryPoint } from '../core/model.ts';
+import type { RecoveryPoint } from '../core/point.ts';
 import { heldBy, heldIn, SAFETY_PLAN } from './model.ts';
 import { byBeginning, type PointView } from './points.ts';
 

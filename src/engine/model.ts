@@ -1,6 +1,8 @@
 // What the use cases are given: opened components and stores, and what their owner promised for them.
 
-import type { CapturedComponent, Component, Driver, RecoveryPoint } from '../core/model.ts';
+import type { Driver } from '../core/driver.ts';
+import type { Component } from '../core/model.ts';
+import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
 import type { Store } from '../core/storage.ts';
 import type { Around } from './hooks.ts';
 

@@ -3,7 +3,8 @@
 
 import { interruption } from '../core/context.ts';
 import { messageOf } from '../core/errors.ts';
-import type { Context, RecoveryPoint } from '../core/model.ts';
+import type { Context } from '../core/model.ts';
+import type { RecoveryPoint } from '../core/point.ts';
 import type { Store } from '../core/storage.ts';
 import { copyPoint, type Drivers } from './copy.ts';
 import { alive, type Lane, onEach } from './fan-out.ts';

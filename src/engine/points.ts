@@ -2,7 +2,8 @@
 
 import { Failure } from '../core/errors.ts';
 import { timeOfId } from '../core/manifest.ts';
-import type { Context, RecoveryPoint } from '../core/model.ts';
+import type { Context } from '../core/model.ts';
+import type { RecoveryPoint } from '../core/point.ts';
 import { nearest } from '../core/settings.ts';
 import { heldBy, type NamedStore, SAFETY_PLAN } from './model.ts';
 import { isCopyOfProved, NO_PROOFS, type Proof, proofsOf, provedAt } from './proofs.ts';

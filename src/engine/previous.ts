@@ -1,6 +1,7 @@
 // The newest earlier capture of a component that all stores of the run hold: what did not change since is kept unread.
 
-import type { Context, RecoveryPoint, Source } from '../core/model.ts';
+import type { Context, Source } from '../core/model.ts';
+import type { RecoveryPoint } from '../core/point.ts';
 import { alive, type Lane, onEach } from './fan-out.ts';
 import { heldIn, type StackComponent } from './model.ts';
 import { byBeginning } from './points.ts';

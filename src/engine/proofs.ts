@@ -4,8 +4,9 @@
 import { z } from 'zod';
 import { Failure, isFailure } from '../core/errors.ts';
 import { idOf } from '../core/manifest.ts';
-import type { Context, RecoveryPoint } from '../core/model.ts';
+import type { Context } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
+import type { RecoveryPoint } from '../core/point.ts';
 import type { RecordKind, Store } from '../core/storage.ts';
 import { heldBy } from './model.ts';
 

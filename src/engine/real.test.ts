@@ -11,7 +11,7 @@ import { missing } from '../../test/servers/need.ts';
 import { startPostgres } from '../../test/servers/postgres.ts';
 import { startRedis } from '../../test/servers/redis.ts';
 import { localBucket } from '../buckets/local/bucket.ts';
-import type { Driver } from '../core/model.ts';
+import type { Driver } from '../core/driver.ts';
 import type { StoreFormat } from '../core/storage.ts';
 import { liveContext } from '../core/testing.ts';
 import { filesDriver } from '../drivers/files/driver.ts';

@@ -1,8 +1,9 @@
 // What a restore would do, told before anything is touched.
 
 import { Failure, messageOf } from '../core/errors.ts';
-import type { CapturedComponent, Context, Probe, RecoveryPoint, Selection, Verdict } from '../core/model.ts';
+import type { Context, Probe, Selection, Verdict } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
+import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
 import { nearest } from '../core/settings.ts';
 import { type Estimate, type Estimator, estimator } from './estimate.ts';
 import { heldBy, heldIn, type NamedStore, PARALLEL_DEFAULT, type Reference, type StackComponent } from './model.ts';
@@ -46,8 +47,8 @@ export interface Ended {
 
 /**
  * empty: into a target without data. beside: beside the live data, compared, then swapped in; the old data stays.
- * replace: over the live data, after a safety point of it. renamed: under names that are free, in a service that may hold
- * data. delta: what differs alone, over data that is there.
+ * replace: over the live data, after a safety point of it. renamed: under names that are free, in a service that may
+ * hold data. delta: what differs alone, over data that is there.
  */
 export type RestoreWay = 'empty' | 'beside' | 'replace' | 'renamed' | 'delta';
 

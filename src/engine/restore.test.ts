@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { Driver } from '../core/driver.ts';
 import { Failure, isFailure } from '../core/errors.ts';
-import type { Driver, RecoveryPoint } from '../core/model.ts';
+import type { RecoveryPoint } from '../core/point.ts';
 import { type TestContext, testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
 import { drillPoint } from './drill.ts';

@@ -2,7 +2,8 @@
 
 import { interruption } from '../core/context.ts';
 import { Failure, isFailure, messageOf } from '../core/errors.ts';
-import type { Component, Context, RecoveryPoint, Restored, RestoreOptions, Source, Verdict } from '../core/model.ts';
+import type { Component, Context, Restored, RestoreOptions, Source, Verdict } from '../core/model.ts';
+import type { RecoveryPoint } from '../core/point.ts';
 import { worst } from '../core/verdict.ts';
 import { backUp } from './backup.ts';
 import { bringBack, type Phases, phasesFrom, prove, thenSettle, verdictOf, type Watch, watch } from './comeback.ts';

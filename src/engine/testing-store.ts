@@ -2,7 +2,8 @@
 
 import { readAll } from '../core/bytes.ts';
 import { Failure } from '../core/errors.ts';
-import type { Json, Part, Receipt, RecoveryPoint, Sink, Source } from '../core/model.ts';
+import type { Json, Part, Receipt, Sink, Source } from '../core/model.ts';
+import type { RecoveryPoint } from '../core/point.ts';
 import type { Draft, Store } from '../core/storage.ts';
 import type { NamedStore } from './model.ts';
 import { digestOf } from './testing.ts';

@@ -3,19 +3,18 @@
 
 import { createHash, hash } from 'node:crypto';
 import { readAll } from '../core/bytes.ts';
+import type { Driver, SandboxRunner } from '../core/driver.ts';
 import { Failure } from '../core/errors.ts';
 import { inventoryFrom, judge, paired, putInventory } from '../core/inventory.ts';
 import { keepAll, putAll } from '../core/many-parts.ts';
 import type {
   Component,
   Context,
-  Driver,
   Finding,
   InventoryLine,
   KeptPart,
   Part,
   Row,
-  SandboxRunner,
   Source,
   Staged,
   WholePart,

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { isFailure } from '../core/errors.ts';
-import type { Context, RecoveryPoint } from '../core/model.ts';
+import type { Context } from '../core/model.ts';
+import type { RecoveryPoint } from '../core/point.ts';
 import type { ArchivedObject, ThawTier } from '../core/storage.ts';
 import { testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import type { SandboxRunner } from '../core/model.ts';
+import type { SandboxRunner } from '../core/driver.ts';
 import { liveContext } from '../core/testing.ts';
 import { tinyDriver } from './testing.ts';
 

@@ -1,9 +1,10 @@
 // A tiny real server and its driver, for tests of sandboxes: it holds one word.
 
 import { createConnection } from 'node:net';
+import type { Driver } from '../core/driver.ts';
 import { Failure } from '../core/errors.ts';
 import { inventoryFrom, judge, paired } from '../core/inventory.ts';
-import type { Context, Driver } from '../core/model.ts';
+import type { Context } from '../core/model.ts';
 
 const SERVER = `
 const [port, version] = process.argv.slice(1);

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import { manifestJson } from '../../core/manifest.ts';
-import type { Context, RecoveryPoint } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
+import type { RecoveryPoint } from '../../core/point.ts';
 import { nearest } from '../../core/settings.ts';
 import { type BackedUp, backUp } from '../../engine/backup.ts';
 import type { Config } from '../config/model.ts';

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { manifestJson } from '../../core/manifest.ts';
-import type { RecoveryPoint } from '../../core/model.ts';
+import type { RecoveryPoint } from '../../core/point.ts';
 import {
   chooseEverywhere,
   type Everywhere,

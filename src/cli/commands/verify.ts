@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { Failure } from '../../core/errors.ts';
-import type { Context, RecoveryPoint } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
+import type { RecoveryPoint } from '../../core/point.ts';
 import type { ComponentOf } from '../../engine/external.ts';
 import type { NamedStore } from '../../engine/model.ts';
 import type { Wanted } from '../../engine/points.ts';

@@ -1,7 +1,8 @@
 // What a configuration is once it is read: names resolved to plug-ins, settings checked, secrets still where they are.
 
 import type { z } from 'zod';
-import type { Context, Driver } from '../../core/model.ts';
+import type { Driver } from '../../core/driver.ts';
+import type { Context } from '../../core/model.ts';
 import type { StoreFormat } from '../../core/storage.ts';
 import type { BucketPlugin } from '../plugins.ts';
 import type { componentCommon, configSchema } from './schema.ts';

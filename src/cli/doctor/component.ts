@@ -2,8 +2,9 @@
 
 import { mkdtemp } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Driver } from '../../core/driver.ts';
 import { isFailure } from '../../core/errors.ts';
-import type { Context, Driver, Finding } from '../../core/model.ts';
+import type { Context, Finding } from '../../core/model.ts';
 import type { ComponentConfig } from '../config/model.ts';
 import { bytesText } from '../terminal.ts';
 import { kindText } from '../views.ts';

@@ -1,6 +1,7 @@
 // Elasticsearch and OpenSearch: documents and definitions exported into our stores, or snapshots by the cluster itself.
 
-import type { Chain, Component, Context, Driver, Restored, RestoreOptions } from '../../core/model.ts';
+import type { Driver } from '../../core/driver.ts';
+import type { Chain, Component, Context, Restored, RestoreOptions } from '../../core/model.ts';
 import { ageing } from './ageing.ts';
 import { capture } from './capture.ts';
 import { compare } from './compare.ts';

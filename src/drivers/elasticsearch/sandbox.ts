@@ -2,8 +2,9 @@
 
 import { access, constants, realpath } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
+import type { SandboxNeed, ServerSpec } from '../../core/driver.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
-import type { Context, SandboxNeed, ServerSpec } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
 import { run } from '../../core/process.ts';
 
 const VERSION_MS = 60_000;

@@ -2,9 +2,10 @@
 
 import { accessSync, constants } from 'node:fs';
 import { resolve } from 'node:path';
+import type { Driver } from '../../core/driver.ts';
 import { Failure } from '../../core/errors.ts';
 import { judge, type LinePair, paired } from '../../core/inventory.ts';
-import type { Component, Context, Driver, Finding, InventoryReader, Probe } from '../../core/model.ts';
+import type { Component, Context, Finding, InventoryReader, Probe } from '../../core/model.ts';
 import { parseSettings } from '../../core/settings.ts';
 import { capture, identityHere, liveInventory, versionHere } from './capture.ts';
 import { extract, merge } from './extract.ts';

@@ -5,8 +5,9 @@ import { access, readdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { delimiter, dirname, join } from 'node:path';
 import { z } from 'zod';
+import type { SandboxNeed, ServerSpec } from '../../core/driver.ts';
 import { Failure } from '../../core/errors.ts';
-import type { Context, SandboxNeed, ServerSpec } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
 
 const HOST = '127.0.0.1';
 const USER = 'lifeboat';

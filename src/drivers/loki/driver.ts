@@ -1,7 +1,8 @@
 // Loki: log lines with their labels and structured metadata, read by queries and pushed as agents push them.
 
+import type { Driver } from '../../core/driver.ts';
 import { inventoryFrom } from '../../core/inventory.ts';
-import type { Component, Driver } from '../../core/model.ts';
+import type { Component } from '../../core/model.ts';
 import { capture, dayOfPart, linesRendition, liveLines } from './capture.ts';
 import { compare } from './compare.ts';
 import { measure } from './measure.ts';

@@ -2,8 +2,9 @@
 
 import { access, constants } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
+import type { SandboxNeed, ServerSpec } from '../../core/driver.ts';
 import { Failure } from '../../core/errors.ts';
-import type { Context, SandboxNeed, ServerSpec } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
 
 /** Everything is taken, whatever its age, and seen at once; nothing leaves the machine. */
 export async function serverSpec(ctx: Context, { dir, port }: SandboxNeed): Promise<ServerSpec> {

@@ -1,8 +1,9 @@
 // PostgreSQL, 15 and newer.
 
+import type { Driver } from '../../core/driver.ts';
 import { Failure } from '../../core/errors.ts';
 import { inventoryFrom } from '../../core/inventory.ts';
-import type { Component, Context, Driver, Selection } from '../../core/model.ts';
+import type { Component, Context, Selection } from '../../core/model.ts';
 import { captureServer, liveLines } from './capture.ts';
 import { compareInventories } from './compare.ts';
 import { connect } from './connection.ts';

@@ -1,7 +1,8 @@
 // PostgreSQL in folders of plain files: how captures look there, and which files the old scripts wrote.
 
+import type { Recognised } from '../../core/driver.ts';
 import { Failure } from '../../core/errors.ts';
-import type { Bytes, Context, Recognised, Rendition, Sink } from '../../core/model.ts';
+import type { Bytes, Context, Rendition, Sink } from '../../core/model.ts';
 import { start } from '../../core/process.ts';
 import { ARCHIVE_SUFFIX, databaseOfPart, databasePart, GLOBALS_PART, SQL_SUFFIX } from './names.ts';
 import { cleanContext, commandOf, findProgram, type Program, piped } from './programs.ts';

@@ -3,8 +3,9 @@
 import { constants } from 'node:fs';
 import { access, readdir } from 'node:fs/promises';
 import { basename, delimiter, isAbsolute, join } from 'node:path';
+import type { Command } from '../../core/driver.ts';
 import { Failure, systemCode } from '../../core/errors.ts';
-import type { Command, Context } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
 import { run } from '../../core/process.ts';
 import { passwordFor } from './passfile.ts';
 import type { Server } from './settings.ts';

@@ -3,8 +3,9 @@
 import { writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
+import type { Command } from '../../core/driver.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
-import type { Bytes, Command, Context, RestoreOptions, Source } from '../../core/model.ts';
+import type { Bytes, Context, RestoreOptions, Source } from '../../core/model.ts';
 import { start } from '../../core/process.ts';
 import { copyTextsOf, type Toc, type TocEntry } from './archive.ts';
 import type { Session } from './connection.ts';

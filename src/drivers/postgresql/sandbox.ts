@@ -1,8 +1,9 @@
 // A throw-away server to restore into: safe from nothing and quick, on loopback only, archiving nothing.
 
 import { join } from 'node:path';
+import type { SandboxNeed, ServerSpec } from '../../core/driver.ts';
 import { Failure } from '../../core/errors.ts';
-import type { Context, SandboxNeed, ServerSpec } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
 import { findProgram } from './programs.ts';
 import { serverOf } from './settings.ts';
 

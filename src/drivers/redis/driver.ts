@@ -1,7 +1,8 @@
 // Redis and Valkey: captured as a replica of them, restored as their master.
 
+import type { Driver, Recognised } from '../../core/driver.ts';
 import { inventoryFrom } from '../../core/inventory.ts';
-import type { Bytes, Component, Context, Driver, Recognised } from '../../core/model.ts';
+import type { Bytes, Component, Context } from '../../core/model.ts';
 import { capture, liveInventory, RDB_PART, rdbRendition } from './capture.ts';
 import { compare } from './compare.ts';
 import { measure } from './measure.ts';

@@ -2,8 +2,9 @@
 
 import { access, constants } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
+import type { SandboxNeed, ServerSpec } from '../../core/driver.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
-import type { Context, SandboxNeed, ServerSpec } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
 import { run } from '../../core/process.ts';
 import { canLoad, rdbVersionOf } from './server.ts';
 

@@ -1,6 +1,7 @@
 // Buckets of S3: MinIO, SeaweedFS, versitygw, AWS.
 
-import type { Component, Driver } from '../../core/model.ts';
+import type { Driver } from '../../core/driver.ts';
+import type { Component } from '../../core/model.ts';
 import { capture, liveInventory } from './capture.ts';
 import { compare } from './compare.ts';
 import { holds, names } from './names.ts';

@@ -2,8 +2,9 @@
 
 import { access, constants } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
+import type { Command, SandboxNeed, ServerSpec } from '../../core/driver.ts';
 import { Failure } from '../../core/errors.ts';
-import type { Command, Context, SandboxNeed, ServerSpec } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
 
 const HOST = '127.0.0.1';
 const ACCESS_KEY = 'lifeboat';

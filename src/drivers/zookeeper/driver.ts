@@ -1,6 +1,7 @@
 // ZooKeeper: the tree of znodes with their data and rights, read and written by a client of our own.
 
-import type { Component, Driver } from '../../core/model.ts';
+import type { Driver } from '../../core/driver.ts';
+import type { Component } from '../../core/model.ts';
 import { capture, liveInventory, treeRendition } from './capture.ts';
 import { compare } from './compare.ts';
 import { TREE_PART } from './entries.ts';

@@ -4,8 +4,9 @@ import { createHash } from 'node:crypto';
 import { access, constants, readdir } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
 import { z } from 'zod';
+import type { SandboxNeed, ServerSpec } from '../../core/driver.ts';
 import { Failure } from '../../core/errors.ts';
-import type { Context, SandboxNeed, ServerSpec } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
 
 const MAIN = 'org.apache.zookeeper.server.ZooKeeperServerMain';
 const USER = 'super';

@@ -7,17 +7,9 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import { interruption, withSignal } from '../../core/context.ts';
+import type { Command, Driver, Sandbox, SandboxNeed, SandboxRunner, ServerSpec } from '../../core/driver.ts';
 import { Failure, messageOf } from '../../core/errors.ts';
-import type {
-  Command,
-  Component,
-  Context,
-  Driver,
-  Sandbox,
-  SandboxNeed,
-  SandboxRunner,
-  ServerSpec,
-} from '../../core/model.ts';
+import type { Component, Context } from '../../core/model.ts';
 import { type Running, run, start } from '../../core/process.ts';
 import { removeLeftovers, SANDBOX_PREFIX, writeOwner } from './leftovers.ts';
 

@@ -4,9 +4,11 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { bytesOf, measured } from '../../core/bytes.ts';
+import type { Recognised } from '../../core/driver.ts';
 import { type ErrorCode, Failure, messageOf } from '../../core/errors.ts';
 import { idOf, isPointId, timeOfId } from '../../core/manifest.ts';
-import type { CapturedComponent, Context, Finding, Recognised, RecoveryPoint, Verdict } from '../../core/model.ts';
+import type { Context, Finding, Verdict } from '../../core/model.ts';
+import type { CapturedComponent, RecoveryPoint } from '../../core/point.ts';
 import type { Adopted, AdoptOptions, Bucket } from '../../core/storage.ts';
 import { compareBytes, type Entry } from './entries.ts';
 import { gunzipped } from './gzip.ts';

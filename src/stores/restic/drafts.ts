@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import { isPointId, MANIFEST_BYTES_MAX, MANIFEST_PART, manifestJson } from '../../core/manifest.ts';
-import type { Context, Receipt, RecoveryPoint } from '../../core/model.ts';
+import type { Context, Receipt } from '../../core/model.ts';
+import type { RecoveryPoint } from '../../core/point.ts';
 import type { Draft, DraftPlan } from '../../core/storage.ts';
 import { getOwn, headOf, putOwn, shaped } from './documents.ts';
 import type { Lock } from './locks.ts';

@@ -2,7 +2,8 @@
 
 import { Failure, messageOf } from '../../core/errors.ts';
 import { isPointId, MANIFEST_BYTES_MAX, MANIFEST_PART, parseManifest } from '../../core/manifest.ts';
-import type { Context, RecoveryPoint } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
+import type { RecoveryPoint } from '../../core/point.ts';
 import { readSmall } from './documents.ts';
 import type { Repository } from './repository.ts';
 import { POINT_TAG, type Snapshot } from './snapshots.ts';

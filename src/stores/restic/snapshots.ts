@@ -3,8 +3,9 @@
 import { z } from 'zod';
 import { type Failure, isFailure } from '../../core/errors.ts';
 import { type ManifestJson, manifestJson, pointFrom } from '../../core/manifest.ts';
-import type { Context, RecoveryPoint } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
+import type { RecoveryPoint } from '../../core/point.ts';
 import { getNamed, goTime, listNamed, putNamed, shaped, type Vault } from './documents.ts';
 
 const LOADS_MAX = 16;

@@ -2,7 +2,8 @@
 // loaded when it is used: most commands only look.
 
 import { Failure } from '../../core/errors.ts';
-import type { Context, RecoveryPoint, Source } from '../../core/model.ts';
+import type { Context, Source } from '../../core/model.ts';
+import type { RecoveryPoint } from '../../core/point.ts';
 import { parseSettings } from '../../core/settings.ts';
 import type { Bucket, Store, StoreFormat } from '../../core/storage.ts';
 import { repositoryArchive } from './archive.ts';

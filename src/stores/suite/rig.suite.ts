@@ -6,16 +6,8 @@ import { test } from 'node:test';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
-import type {
-  Bytes,
-  CapturedComponent,
-  Context,
-  Finding,
-  Receipt,
-  RecoveryPoint,
-  Sink,
-  Source,
-} from '../../core/model.ts';
+import type { Bytes, Context, Finding, Receipt, Sink, Source } from '../../core/model.ts';
+import type { CapturedComponent, RecoveryPoint } from '../../core/point.ts';
 import type { Bucket, Draft, Store, StoreFormat } from '../../core/storage.ts';
 import { captured, type TestContext } from '../../core/testing.ts';
 

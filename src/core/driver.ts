@@ -1,0 +1,68 @@
+// A driver, and the throw-away servers that it describes for drills.
+
+import type { Bytes, Component, Context, Finding, InventoryReader, Rendition } from './model.ts';
+
+/** The code for one kind of component. */
+export interface Driver {
+  readonly kind: string;
+  /** Checks settings and does no I/O; 'settings-invalid' otherwise. */
+  open(settings: unknown): Component;
+  /** What equal means for this kind. */
+  compare(ctx: Context, expected: InventoryReader, actual: InventoryReader): AsyncIterable<Finding>;
+  /** The settings of the same component at another place: '--to main-db=postgresql://…'. */
+  retarget?(settings: unknown, target: string): unknown;
+  /** A throw-away server, as data for a sandbox runner. 'program-missing' when this machine has none. */
+  serverSpec?(ctx: Context, need: SandboxNeed): Promise<ServerSpec>;
+  /** The plain forms of the parts of a capture, by part name. Parts it does not name stay as they are. */
+  renditions?(names: readonly string[], serverVersion: string): ReadonlyMap<string, Rendition>;
+  /** Recognises a file that the old scripts wrote: the part that it is, or null. */
+  recognise?(fileName: string): Recognised | null;
+}
+export interface Recognised {
+  readonly part: string;
+  readonly stamp: string | null;
+  /** Passes the unpacked content on; 'malformed' when it is not whole. Absent where such files don't tell. */
+  readonly checked?: (ctx: Context, body: Bytes) => Bytes;
+}
+
+// ---- sandboxes ---------------------------------------------------------------------------------------
+
+export interface SandboxNeed {
+  readonly version: string; // of the server that was captured
+  readonly dir: string; // empty, owned by the user that the server runs as
+  readonly port: number; // free on 127.0.0.1
+  readonly password: string; // fresh for this sandbox
+  /** Of the component that was captured: they may say where programs are. No sandbox leads to that component. */
+  readonly settings?: unknown;
+}
+/** A program to run: never through a shell, secrets only in `env`, `stdin` or files. */
+export interface Command {
+  readonly program: string; // a name looked up in PATH, or a path
+  /** What messages call it, where it is started by another program. */
+  readonly name?: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  /** Run as this user (only root can). */
+  readonly user?: { readonly uid: number; readonly gid: number };
+}
+/** It is ready as soon as `probe` of the component opened with `settings` answers. */
+export interface ServerSpec {
+  readonly files: readonly { readonly path: string; readonly content: string; readonly mode: number }[];
+  readonly prepare: readonly Command[];
+  /** Stays in the foreground. Null when a directory is all that it takes. */
+  readonly run: Command | null;
+  readonly settings: unknown; // for Driver.open
+  /** The server refuses to run as root. */
+  readonly unprivileged: boolean;
+  readonly stopSignal: 'SIGTERM' | 'SIGINT' | 'SIGQUIT';
+}
+export interface Sandbox extends AsyncDisposable {
+  readonly component: Component;
+  readonly dir: string;
+}
+export interface SandboxRunner {
+  readonly name: string;
+  /** A failure to start is never a failure of the point: it proves nothing. `settings` as in `SandboxNeed`. */
+  start(ctx: Context, driver: Driver, version: string, settings?: unknown): Promise<Sandbox>;
+}
