@@ -94,6 +94,7 @@ export function restoredJson(restored: RestoredPoint, { store, unreadable }: Cho
     complete: restored.complete,
     proved: restored.proved,
     rto_ms: Math.round(restored.rtoMs),
+    critical_path: restored.waitedFor,
     phases: phasesJson(restored.phases),
     safety: restored.safety && {
       point: restored.safety.point,
@@ -145,6 +146,7 @@ export function restoredText(
       rows,
     ),
     ...restored.outcomes.flatMap((each) => outcomeLines(each, Object.hasOwn(targets, each.name))),
+    ...(restored.outcomes.length < 2 ? [] : [`critical path: ${restored.waitedFor.join(', then ')}`]),
     ...restored.references.kept.map(({ check, verdict, detail }) => `${verdict}: ${setIn(`${check}: ${detail}`)}`),
     ...safetyLines(restored),
     ...restored.warnings.map((text) => `warning: ${setIn(text)}`),

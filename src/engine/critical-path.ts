@@ -11,15 +11,28 @@ export interface Timed {
   readonly after: readonly string[];
 }
 
-/** From the component that was last, back through the last one that each had to wait for. */
-export function criticalPhases(all: ReadonlyMap<string, Timed>): Phases {
-  const sums: Record<keyof Phases, number> = { ...phasesFrom({}) };
-  for (let at = last([...all.values()]); at; at = last(at.after.flatMap((name) => all.get(name) ?? []))) {
-    for (const phase of PHASES) sums[phase] += at.phases[phase];
-  }
-  return sums;
+export interface CriticalPath {
+  /** In the order in which they were restored. */
+  readonly names: readonly string[];
+  readonly phases: Phases;
 }
 
-function last(some: readonly Timed[]): Timed | undefined {
-  return some.toSorted((a, b) => b.endedMs - a.endedMs)[0];
+/** From the component that was last, back through the last one that each had to wait for. */
+export function criticalPath(all: ReadonlyMap<string, Timed>): CriticalPath {
+  const sums: Record<keyof Phases, number> = { ...phasesFrom({}) };
+  const names: string[] = [];
+  for (let at = last(all, [...all.keys()]); at; at = last(all, at[1].after)) {
+    const [name, { phases }] = at;
+    for (const phase of PHASES) sums[phase] += phases[phase];
+    names.unshift(name);
+  }
+  return { names, phases: sums };
+}
+
+function last(all: ReadonlyMap<string, Timed>, names: readonly string[]): [string, Timed] | undefined {
+  const some = names.flatMap((name): [string, Timed][] => {
+    const timed = all.get(name);
+    return timed ? [[name, timed]] : [];
+  });
+  return some.toSorted(([, a], [, b]) => b.endedMs - a.endedMs)[0];
 }

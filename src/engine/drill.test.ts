@@ -50,6 +50,7 @@ describe('a drill', () => {
     const components = [
       kv('db', kvServer({ a: '1' }), { objective: { rtoMs: 3_600_000, rpoMs: 1000 } }),
       kv('cache', kvServer({ c: '3' }), { restoreAfter: ['db'] }),
+      kv('aside', kvServer({ d: '4' })),
     ];
     const { request, on } = await rig(components);
     const ctx = testContext({ monotonicMs: () => ms++ });
@@ -67,9 +68,12 @@ describe('a drill', () => {
       [
         [true, false],
         [null, null],
+        [null, null],
       ],
     );
     assert.equal(evidence.objectives_met, false);
+    assert.deepEqual(evidence.critical_path, ['db', 'cache']);
+    assert.match(evidenceMarkdown(evidence), /^- Critical path: db, then cache$/m);
     assert.ok(evidence.rpo_ms > 0);
   });
 

@@ -9,7 +9,7 @@ import type { Component, Context } from '../core/model.ts';
 import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
 import { worst } from '../core/verdict.ts';
 import { bringBack, phasesFrom, prove, sumOf, thenSettle, verdictOf, type Watch, watch } from './comeback.ts';
-import { criticalPhases, type Timed } from './critical-path.ts';
+import { criticalPath, type Timed } from './critical-path.ts';
 import { type ComponentEvidence, type Evidence, findingsJson, putEvidence } from './evidence.ts';
 import { type FindingsBook, findingsBook } from './findings.ts';
 import { kitFinding } from './kit.ts';
@@ -73,6 +73,7 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
   await checkReferences(ctx, request.references ?? [], (name) => standing.get(name) ?? null, fit);
   const references = fit.sum();
   const components = found.map((trial) => componentEvidence(point, trial, startedAt, chooseMs));
+  const critical = criticalPath(trials);
   const known: Omit<Evidence, 'drill'> = {
     format: 1,
     scenario: request.scenario ?? null,
@@ -87,7 +88,8 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
     rpo_ms: startedAt.getTime() - firstCut(point),
     objectives_met: allMet(components),
     kit: await kitEvidence(ctx, from),
-    phases: { choose: chooseMs, ...criticalPhases(trials) },
+    critical_path: [...critical.names],
+    phases: { choose: chooseMs, ...critical.phases },
     components,
     references: findingsJson(references),
   };

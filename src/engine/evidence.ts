@@ -58,7 +58,9 @@ export const evidenceSchema = z.object({
   objectives_met: z.boolean().nullable(),
   /** Whether the recovery kit would still open the store; null where it needs none. */
   kit: z.object({ verdict, detail: z.string(), hint: z.string().optional() }).nullable().default(null),
-  /** Of the components that the others waited for, so that they add up to the RTO. */
+  /** The components that the others waited for, one after the other. */
+  critical_path: z.array(z.string()).default([]),
+  /** Of those, so that they add up to the RTO. */
   phases: phases.extend({ choose: ms }),
   components: z.array(componentEvidence),
   /** Whether the components fit together. */
@@ -99,6 +101,7 @@ export function evidenceMarkdown(evidence: Evidence): string {
     `Started ${evidence.started_at}, finished ${evidence.finished_at}.`,
     '',
     `- Recovered in: ${evidence.rto_ms === null ? 'not recovered' : span(evidence.rto_ms)}`,
+    ...waitedFor(evidence),
     `- Would have lost: ${span(evidence.rpo_ms)}`,
     `- Objectives: ${objectivesText(evidence.objectives_met)}`,
     ...(evidence.kit
@@ -116,6 +119,11 @@ export function evidenceMarkdown(evidence: Evidence): string {
   for (const component of evidence.components) lines.push(...findingLines(component));
   lines.push(...referenceLines(evidence.references));
   return `${lines.join('\n')}\n`;
+}
+
+/** Where time is to be won: nothing to tell of a single component. */
+function waitedFor({ critical_path: path, components }: Evidence): string[] {
+  return path.length === 0 || components.length < 2 ? [] : [`- Critical path: ${path.map(cell).join(', then ')}`];
 }
 
 /** 90061000 is '1d 1h 1m 1s'. */

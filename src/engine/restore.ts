@@ -7,7 +7,7 @@ import type { RecoveryPoint } from '../core/point.ts';
 import { worst } from '../core/verdict.ts';
 import { backUp } from './backup.ts';
 import { bringBack, type Phases, phasesFrom, prove, thenSettle, verdictOf, type Watch, watch } from './comeback.ts';
-import { criticalPhases, type Timed } from './critical-path.ts';
+import { criticalPath, type Timed } from './critical-path.ts';
 import { type Findings, type FindingsBook, findingsBook } from './findings.ts';
 import { around, type HookFailure, NO_HOOKS } from './hooks.ts';
 import { PARALLEL_DEFAULT, SAFETY_PLAN } from './model.ts';
@@ -46,6 +46,9 @@ export interface RestoredPoint {
   /** The point counts as proved by this restore, for the components that came back equal and were read again. */
   readonly proved: readonly string[];
   readonly rtoMs: number;
+  /** The components that the others waited for, one after the other. */
+  readonly waitedFor: readonly string[];
+  /** Of those. */
   readonly phases: Phases;
   readonly warnings: readonly string[];
   /** Everything came back and was shown to be equal. */
@@ -76,6 +79,7 @@ export async function restorePoint(ctx: Context, request: RestoreRequest, shown?
   const proved = request.select ? [] : all.filter(isProof).map(({ name }) => name);
   const warnings = [...plan.warnings, ...(await recordProof(ctx, request, proved))];
   const references = await referencesOf(ctx, request, outcomes);
+  const critical = criticalPath(outcomes);
   const verdict = worst([
     ...all.map((each) => (each.error === null ? each.verdict : 'fail')),
     ...references.kept.map((each) => each.verdict),
@@ -88,7 +92,8 @@ export async function restorePoint(ctx: Context, request: RestoreRequest, shown?
     safety,
     proved,
     rtoMs: ctx.monotonicMs() - startedMs,
-    phases: criticalPhases(outcomes),
+    waitedFor: critical.names,
+    phases: critical.phases,
     warnings,
     complete: verdict === 'pass' || (request.select !== undefined && failed.length === 0 && verdict !== 'fail'),
   };
