@@ -1,6 +1,6 @@
 // A driver, and the throw-away servers that it describes for drills.
 
-import type { Bytes, Component, Context, Finding, InventoryReader, Rendition } from './model.ts';
+import type { Bytes, Component, Context, Finding, InventoryReader, Rendition, Source } from './model.ts';
 
 /** The code for one kind of component. */
 export interface Driver {
@@ -59,7 +59,24 @@ export interface ServerSpec {
 }
 export interface Sandbox extends AsyncDisposable {
   readonly component: Component;
+  /** Where its server lies on this machine; '' when it is not ours. */
   readonly dir: string;
+  /** How sure it is that what is done in it has no effect elsewhere; nothing where it was made so. */
+  readonly findings?: readonly Finding[];
+  /** Of services that stay: removes what came in, and tells what stayed. Disposing does so too, and tells nobody. */
+  vacate?(ctx: Context): Promise<readonly Finding[]>;
+}
+/** What comes into a sandbox, for runners whose services are there before and after it. */
+export interface Guest {
+  readonly component: string;
+  readonly point: string;
+  /** As the point says it of the server that was captured; null when it does not. */
+  readonly identity: string | null;
+  /** The captured service itself, and its settings. It is asked who it is, and nothing else. */
+  readonly captured: Component;
+  readonly settings: unknown;
+  /** The component in this point or an earlier one; 'missing' when that is gone. */
+  open(ctx: Context, point: string): Promise<Source>;
 }
 export interface SandboxRunner {
   readonly name: string;

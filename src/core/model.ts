@@ -87,6 +87,8 @@ export interface Rendition {
   /** '.sql', '.rdb'; the store adds '.gz'. */
   readonly suffix: string;
   readonly gzip: boolean;
+  /** All such parts of the component that have one file's name are that file, one behind the other as they are put. */
+  readonly joined?: true;
   /** Turns the captured bytes into the plain form while they stream; absent when they are the same. */
   readonly transform?: (ctx: Context, body: Bytes) => Bytes;
 }
@@ -341,6 +343,13 @@ export interface Component {
   costs?(ctx: Context): Promise<readonly Finding[]>;
   /** Restores beside the live data, for a comparison before the swap. */
   stage?(ctx: Context, chain: Chain, id: string, options?: RestoreOptions): Promise<Staged>;
+  /**
+   * Removes from a staging service what a restore of this chain brought into it when it was empty, after a drill. Names
+   * what stays, each with its reason.
+   */
+  clear?(ctx: Context, chain: Chain): Promise<readonly string[]>;
+  /** Of a staging service: does something pass on what is written there (archives, replicas)? Changes nothing. */
+  isolation?(ctx: Context): Promise<readonly Finding[]>;
   /** Forgets old data that in-place restores kept. Names what it removed. */
   dropOld?(ctx: Context): Promise<readonly string[]>;
   /** Rows of the point. `sandbox` gives an empty throw-away server of the point's version to those who need one. */

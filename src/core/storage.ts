@@ -52,7 +52,8 @@ export interface Records {
 /**
  * 'captures': what is known of a draft's finished components, so that another process can commit them. 'hooks': hooks
  * that a run has still to run, whatever becomes of it. 'owed': points that another store of the same run still lacks.
- * 'kit': the key of the recovery kit. 'releases': data outside the store that no point needs any more.
+ * 'kit': the key of the recovery kit. 'releases': data outside the store that no point needs any more. 'staging': drills
+ * that have a staging service in use, and must empty it.
  */
 export type RecordKind =
   | 'owner'
@@ -63,7 +64,8 @@ export type RecordKind =
   | 'hooks'
   | 'owed'
   | 'kit'
-  | 'releases';
+  | 'releases'
+  | 'staging';
 
 export interface KeyInfo {
   readonly id: string;
@@ -212,6 +214,8 @@ export interface Bucket {
    * left out.
    */
   folders(ctx: Context, prefix: string): AsyncIterable<string>;
+  /** The objects directly below `prefix` (which ends in '/' or is ''), in byte order of key; those in folders are not. */
+  files(ctx: Context, prefix: string): AsyncIterable<ObjectInfo>;
   /** A missing key is no error. */
   delete(ctx: Context, key: string): Promise<void>;
   /** Many at once; resolves to the keys that could not be deleted, each with why. */

@@ -5,6 +5,7 @@ import { Failure } from '../../core/errors.ts';
 import { inventoryFrom } from '../../core/inventory.ts';
 import type { Component, Context, Selection } from '../../core/model.ts';
 import { captureServer, liveLines } from './capture.ts';
+import { clearServer, isolationOf } from './clear.ts';
 import { compareInventories } from './compare.ts';
 import { connect } from './connection.ts';
 import { chosenDatabases, connectSomewhere } from './databases.ts';
@@ -56,6 +57,8 @@ function componentOf(server: Server, names: ReadonlyMap<string, string> | null):
     costs: async (ctx) => await digestCosts(ctx, server),
     stage: async (ctx, chain, id, options = {}) =>
       await stageServer(ctx, server, { chain, id, options, open: (staged) => componentOf(server, staged) }),
+    clear: async (ctx, chain) => await clearServer(ctx, server, chain),
+    isolation: async (ctx) => await isolationOf(ctx, server),
     dropOld: async (ctx) => await dropOldDatabases(ctx, server),
     async *extract(ctx, chain, selection, sandbox) {
       const asked = askedFor(selection);

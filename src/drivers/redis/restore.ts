@@ -181,7 +181,8 @@ async function cleanUp(ctx: Context, { settings, select }: Work, because: unknow
   }
 }
 
-async function discard(connection: Connection, databases: readonly number[] | null): Promise<void> {
+/** Every key, and the functions when it is all of the server. */
+export async function discard(connection: Connection, databases: readonly number[] | null): Promise<void> {
   if (databases === null) {
     await connection.call('FLUSHALL');
     await connection.ask('FUNCTION', 'FLUSH');

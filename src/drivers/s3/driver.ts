@@ -3,6 +3,7 @@
 import type { Driver } from '../../core/driver.ts';
 import type { Component } from '../../core/model.ts';
 import { capture, liveInventory } from './capture.ts';
+import { clear } from './clear.ts';
 import { compare } from './compare.ts';
 import { holds, names } from './names.ts';
 import { probe } from './probe.ts';
@@ -20,6 +21,7 @@ function open(input: unknown): Component {
     restore: (ctx, chain, options) => restore(ctx, settings, chain, options),
     ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),
     inventory: async () => liveInventory(settings),
+    clear: (ctx, chain) => clear(ctx, settings, chain),
     names: (ctx, space) => names(ctx, settings, space),
     holds: (ctx, space, keys) => holds(ctx, settings, space, keys),
   };

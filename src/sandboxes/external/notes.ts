@@ -1,0 +1,102 @@
+// Which drills have a staging service in use, noted in the store that they restore from: who is killed leaves the note,
+// and the next drill learns from it what it may clear away.
+
+import { createHash, randomUUID } from 'node:crypto';
+import { z } from 'zod';
+import { Failure, isFailure } from '../../core/errors.ts';
+import { identityOf, processIdentitySchema, stateOf } from '../../core/liveness.ts';
+import type { Context, InventoryLine, Json } from '../../core/model.ts';
+import type { Records } from '../../core/storage.ts';
+
+/** A drill of another machine whose end nobody can see is taken to be over after this. */
+const OVER_MS = 24 * 3_600_000;
+
+const lineSchema = z.object({ kind: z.string(), name: z.string(), count: z.number().nullable() });
+const noteSchema = z.object({
+  point: z.string(),
+  process: processIdentitySchema.nullable(),
+  noted_at: z.string(),
+  /** What the empty service held all the same (roles, empty buckets); null until it was seen to be empty. */
+  before: z.array(lineSchema).nullable(),
+});
+export type KnownLine = z.output<typeof lineSchema>;
+
+export interface StagingNote {
+  readonly id: string;
+  readonly point: string;
+  readonly before: readonly KnownLine[] | null;
+}
+
+export interface StagingNotes {
+  /** Those of drills that are certainly over: they were killed. 'locked' when another one may be going on. */
+  ended(): Promise<readonly StagingNote[]>;
+  /** Takes the service for a drill of `point`. 'locked' when another one does so at the same time. */
+  take(point: string): Promise<StagingNote>;
+  /** It was seen to be empty, but for these. */
+  seenEmpty(note: StagingNote, before: readonly InventoryLine[]): Promise<StagingNote>;
+  strike(note: StagingNote): Promise<void>;
+}
+
+/** Of one component's staging service. */
+export function stagingNotes(ctx: Context, records: Records, component: string, identity: string): StagingNotes {
+  const folder = `${component}/${createHash('sha256').update(identity).digest('hex').slice(0, 16)}/`;
+  async function readAll(): Promise<{ note: StagingNote; over: boolean }[]> {
+    const found: { note: StagingNote; over: boolean }[] = [];
+    for (const id of await Array.fromAsync(records.list(ctx, 'staging', folder))) {
+      const read = await readIfThere(ctx, records, id);
+      if (read) found.push({ note: { id, point: read.point, before: read.before }, over: await isOver(ctx, read) });
+    }
+    return found;
+  }
+  const busy = (): Failure =>
+    new Failure('locked', `the staging service of ${component} is in use by another drill`, {
+      hint: 'wait for it; one of another machine counts as over after a day',
+    });
+  const put = async (note: StagingNote): Promise<void> => {
+    const process_ = await identityOf(process.pid);
+    const { point, before } = note;
+    const json: Json = { point, process: process_, noted_at: ctx.now().toISOString(), before: before && [...before] };
+    await records.put(ctx, 'staging', note.id, json);
+  };
+  return {
+    async ended() {
+      const all = await readAll();
+      if (all.some(({ over }) => !over)) throw busy();
+      return all.map(({ note }) => note);
+    },
+    async take(point) {
+      const note: StagingNote = { id: `${folder}${randomUUID()}`, point, before: null };
+      await put(note);
+      // Of two that take it at the same moment each sees the other; the one whose note comes first has it.
+      const [first] = (await readAll())
+        .filter(({ over }) => !over)
+        .toSorted((a, b) => (a.note.id < b.note.id ? -1 : 1));
+      if (first && first.note.id !== note.id) {
+        await records.delete(ctx, 'staging', note.id);
+        throw busy();
+      }
+      return note;
+    },
+    async seenEmpty(note, lines) {
+      const seen = { ...note, before: lines.map(({ kind, name, count }) => ({ kind, name, count })) };
+      await put(seen);
+      return seen;
+    },
+    strike: (note) => records.delete(ctx, 'staging', note.id),
+  };
+}
+
+async function readIfThere(ctx: Context, records: Records, id: string): Promise<z.output<typeof noteSchema> | null> {
+  try {
+    return noteSchema.parse(await records.get(ctx, 'staging', id));
+  } catch (error) {
+    if (isFailure(error, 'missing')) return null; // its drill has just ended
+    throw error;
+  }
+}
+
+async function isOver(ctx: Context, { process, noted_at }: z.output<typeof noteSchema>): Promise<boolean> {
+  const at = new Date(noted_at);
+  const state = process ? await stateOf(process, at) : 'unknown';
+  return state === 'dead' || (state === 'unknown' && ctx.now().getTime() - at.getTime() > OVER_MS);
+}
