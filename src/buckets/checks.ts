@@ -153,6 +153,18 @@ export const bucketChecks: readonly BucketCheck[] = [
     same(await Array.fromAsync(bucket.folders(ctx, folder)), ['a-b/', 'a0/', 'b/'], 'folders');
     same(await Array.fromAsync(bucket.folders(ctx, `${folder}b/`)), ['2/'], 'folders within a folder');
     same(await Array.fromAsync(bucket.folders(ctx, `${folder}none/`)), [], 'folders of none');
+    const files = await Array.fromAsync(bucket.files(ctx, folder), ({ key, bytes }) => [key, bytes]);
+    same(
+      files,
+      [`${folder}b-plain`, `${folder}plain`].map((key) => [key, 1]),
+      'what lies in no folder',
+    );
+    same(
+      await Array.fromAsync(bucket.files(ctx, `${folder}b/2/`), ({ key }) => key),
+      [`${folder}b/2/3`],
+      'in a folder',
+    );
+    same(await Array.fromAsync(bucket.files(ctx, `${folder}none/`)), [], 'files of none');
   }),
   check('a listing has more than a thousand keys, each once', async (ctx, bucket, folder) => {
     const names = Array.from({ length: MANY }, (_, i) => `${['a', 'a-b', 'b'][i % 3]}/${String(i).padStart(5, '0')}`);

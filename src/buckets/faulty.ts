@@ -81,6 +81,10 @@ export function faultyBucket(inner: Bucket, faults: Faults): FaultyBucket {
       meet('folders', prefix);
       yield* inner.folders(ctx, prefix);
     },
+    async *files(ctx, prefix) {
+      meet('list', prefix);
+      yield* inner.files(ctx, prefix);
+    },
     async delete(ctx, key) {
       meet('delete', key);
       await inner.delete(ctx, key);

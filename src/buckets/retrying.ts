@@ -65,6 +65,13 @@ export function retryingBucket(inner: Bucket, options: RetryOptions = {}): Bucke
         () => inner.folders(ctx, prefix),
         (name) => name,
       ),
+    files: (ctx, prefix) =>
+      resumed(
+        ctx,
+        options,
+        () => inner.files(ctx, prefix),
+        (info) => info.key,
+      ),
     delete: (ctx, key) => retried(ctx, options, () => inner.delete(ctx, key)),
     deleteAll: (ctx, keys) => deleteAll(ctx, inner, options, keys),
   };

@@ -57,11 +57,12 @@ export function localBucket(dir: string): Bucket {
       await root.mustBeThere();
       throw missing(url, key);
     },
-    list: (ctx, prefix) => list(ctx, root, quick, prefix),
+    list: (ctx, prefix) => list(ctx, root, quick, prefix, true),
     async *folders(_ctx, prefix) {
       checkPrefix(prefix);
       for (const name of await entriesOf(root, prefix)) if (name.endsWith('/')) yield name;
     },
+    files: (ctx, prefix) => list(ctx, root, quick, prefix, false),
     async delete(_ctx, key) {
       checkKey(key);
       const folder = await remove(root, key);
@@ -168,10 +169,17 @@ async function infoIn(root: Root, folder: string, key: string): Promise<ObjectIn
   }
 }
 
-async function* list(ctx: Context, root: Root, quick: QuickLook, prefix: string): AsyncIterable<ObjectInfo> {
+async function* list(
+  ctx: Context,
+  root: Root,
+  quick: QuickLook,
+  prefix: string,
+  deep: boolean,
+): AsyncIterable<ObjectInfo> {
   checkPrefix(prefix);
   const folder = prefix.slice(0, prefix.lastIndexOf('/') + 1);
-  const names = (await entriesOf(root, folder)).filter((name) => (folder + name).startsWith(prefix));
+  const all = await entriesOf(root, folder);
+  const names = all.filter((name) => (folder + name).startsWith(prefix) && (deep || !name.endsWith('/')));
   for (let at = 0; at < names.length; at += STATS_AHEAD) {
     ctx.signal.throwIfAborted();
     const path = await pathOf(root, folder);
@@ -183,7 +191,7 @@ async function* list(ctx: Context, root: Root, quick: QuickLook, prefix: string)
     for (const [i, key] of some.entries()) {
       const info = infos[i];
       if (info) yield info;
-      else if (key.endsWith('/')) yield* list(ctx, root, quick, key);
+      else if (key.endsWith('/')) yield* list(ctx, root, quick, key, deep);
     }
   }
 }

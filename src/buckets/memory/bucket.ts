@@ -57,6 +57,10 @@ export function memoryBucket(): Bucket {
       const segments = keysBelow(prefix).map((key) => key.slice(prefix.length).split('/'));
       yield* new Set(segments.filter((each) => each.length > 1).map(([first]) => `${first}/`));
     },
+    async *files(_ctx, prefix) {
+      const direct = keysBelow(prefix).filter((key) => !key.includes('/', prefix.length));
+      for (const key of direct) yield find(key).info;
+    },
     async delete(_ctx, key) {
       checkKey(key);
       held.delete(key);

@@ -5,7 +5,7 @@ import { checkKey, checkPrefix, checkRange } from '../keys.ts';
 import { retryingBucket } from '../retrying.ts';
 import { type Connection, connect } from './connection.ts';
 import { deleteMany, deleteOne } from './deletion.ts';
-import { listFolders, listObjects } from './listing.ts';
+import { listFiles, listFolders, listObjects } from './listing.ts';
 import { getObject, headOf, putWhole, sha256Of, thaw } from './objects.ts';
 import { s3BucketSettings } from './settings.ts';
 import { putStream } from './upload.ts';
@@ -45,6 +45,10 @@ function singleTries(connection: Connection): Bucket {
     async *folders(ctx, prefix) {
       checkPrefix(prefix);
       yield* listFolders(ctx, connection, prefix);
+    },
+    async *files(ctx, prefix) {
+      checkPrefix(prefix);
+      yield* listFiles(ctx, connection, prefix);
     },
     async delete(ctx, key) {
       checkKey(key);

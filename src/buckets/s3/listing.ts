@@ -27,6 +27,12 @@ export async function* listFolders(ctx: Context, connection: Connection, prefix:
   yield* sortByBytes(names, (name) => name).map((name) => name.slice(prefix.length));
 }
 
+export async function* listFiles(ctx: Context, connection: Connection, prefix: string): AsyncIterable<ObjectInfo> {
+  const files: ObjectInfo[] = [];
+  for await (const { objects } of pages(ctx, connection, prefix, '/')) files.push(...objects);
+  yield* sortByBytes(files, ({ key }) => key);
+}
+
 /** Folder by folder, each sorted by itself. */
 async function* walk(ctx: Context, connection: Connection, prefix: string): AsyncIterable<ObjectInfo> {
   const level: (ObjectInfo | { readonly key: string; readonly bytes: null })[] = [];

@@ -33,10 +33,15 @@ export const rdb: Put = {
   data: 'REDIS0011',
   rendition: { name: 'dump.rdb', word: 'redis', item: null, alone: true, suffix: '.rdb', gzip: false },
 };
+export function lines(day: string): Put {
+  const form = { name: `lines/${day}.json`, word: 'loki', item: null, alone: true, suffix: '.json', gzip: true } as const;
+  return { name: `lines/${day}.json`, data: `{"day":"${day}"}\n`, rendition: { ...form, joined: true } };
+}
 export const inventory: Put = { name: 'inventory.ndjson', data: '{}\n' };
 export const PLAN: Stack = {
   postgresql: { kind: 'postgresql', parts: [dump('infershield'), globals(), inventory] },
   redis: { kind: 'redis', parts: [rdb, inventory] },
+  loki: { kind: 'loki', parts: [lines('2024-02-21'), lines('2024-02-22'), inventory, lines('2024-02-23')] },
 };
 
 export async function opened(ctx: Context, layout: Layout): Promise<{ bucket: Bucket; store: Store }> {
@@ -119,6 +124,10 @@ export function watching(bucket: Bucket, before: (look: number) => Promise<void>
     async *folders(...args) {
       await next();
       yield* bucket.folders(...args);
+    },
+    async *files(...args) {
+      await next();
+      yield* bucket.files(...args);
     },
     async delete(...args) {
       await next();

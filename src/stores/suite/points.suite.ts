@@ -174,6 +174,7 @@ export function belongsToOneStack(rig: StoreRig): void {
       get: silence,
       list: silence,
       folders: silence,
+      files: silence,
       head: async () => silence(),
       put: async (_ctx, key) => {
         changed.push(key);
