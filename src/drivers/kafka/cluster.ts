@@ -1,6 +1,7 @@
 // The brokers of a cluster: who leads what, one connection to each for what is asked, and what is asked again when a
 // broker falls silent or has handed over.
 
+import { isIP } from 'node:net';
 import { type Broker, Connection, findCoordinatorV4, metadataV12 } from '@platformatic/kafka';
 import { interruption } from '../../core/context.ts';
 import { Failure, messageOf } from '../../core/errors.ts';
@@ -135,6 +136,8 @@ function connections(settings: Settings, where: string): Connections {
   async function begin({ host, port }: Broker): Promise<Connection> {
     const connection = new Connection(CLIENT_ID, {
       ...settings.connection,
+      // An address is no name to ask for.
+      tlsServerName: settings.serverName ?? isIP(host) === 0,
       connectTimeout: Math.min(settings.timeoutMs, CONNECT_MS_MAX),
       requestTimeout: settings.timeoutMs,
     });

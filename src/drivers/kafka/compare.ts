@@ -25,7 +25,7 @@ export async function* compare(
     const { kind, name } = pair.expected ?? pair.actual ?? { kind: '', name: '' };
     if (kind === 'facts') yield* accessFinding(pair);
     else if (kind === 'acl' && pair.expected && authorizer !== 'readable') yield withoutAuthorizer(name, authorizer);
-    else yield excused(pair, judge(pair, `${kind} ${name}`), shrinking);
+    else yield excused(pair, explained(pair, judge(pair, `${kind} ${name}`)), shrinking);
   }
 }
 
@@ -41,6 +41,16 @@ function excused({ expected, actual }: LinePair, found: Finding, shrinking: Read
     return { ...found, verdict: 'unknown', detail, hint: 'a drill compares where nothing is compacted' };
   }
   return found;
+}
+
+/** Which settings of a topic are others. */
+function explained({ expected, actual }: LinePair, found: Finding): Finding {
+  if (found.verdict !== 'fail' || expected?.kind !== 'topic' || !actual || expected.count !== actual.count)
+    return found;
+  const [before, now] = [expected, actual].map((line) => Object.entries(fieldOf(line, 'configs') ?? {}).map(String));
+  const lost = before?.filter((each) => !now?.includes(each)).map((each) => each.replace(',', '='));
+  const come = now?.filter((each) => !before?.includes(each)).map((each) => each.replace(',', '='));
+  return { ...found, detail: `at the cut ${lost?.join(' ') || 'nothing'}, now ${come?.join(' ') || 'nothing'}` };
 }
 
 /** Nothing, unless it could not be looked at. */

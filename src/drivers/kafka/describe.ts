@@ -1,5 +1,6 @@
 // Everything about a cluster but its records, at one moment.
 
+import { isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import type { Cluster, Topic } from './cluster.ts';
@@ -11,6 +12,7 @@ import { aclsOf, type Configs, configsOf, coveredTopics, type Ends, endsOf, open
 import { versionOf } from './version.ts';
 
 const ASKING = 8;
+const ATTEMPTS = 5;
 
 export interface Described {
   readonly topics: readonly DescribedTopic[];
@@ -35,6 +37,17 @@ export interface DescribedTopic extends Topic {
  * captured.
  */
 export async function describe(ctx: Context, cluster: Cluster, settings: Settings): Promise<Described> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await describeOnce(ctx, cluster, settings);
+    } catch (error) {
+      // A topic was deleted meanwhile.
+      if (attempt === ATTEMPTS || !isFailure(error, 'missing')) throw error;
+    }
+  }
+}
+
+async function describeOnce(ctx: Context, cluster: Cluster, settings: Settings): Promise<Described> {
   const { clusterId } = await cluster.refresh(ctx);
   const version = await versionOf(ctx, cluster);
   const topics = coveredTopics(cluster, settings);

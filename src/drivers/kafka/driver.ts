@@ -6,6 +6,7 @@ import { capture } from './capture.ts';
 import { compare } from './compare.ts';
 import { liveInventory } from './inventory.ts';
 import { probe } from './probe.ts';
+import { holds, measure, names } from './questions.ts';
 import { ageing, restore } from './restore.ts';
 import { serverSpec } from './sandbox.ts';
 import { readSettings, retarget } from './settings.ts';
@@ -18,7 +19,7 @@ export const kafkaDriver = {
   retarget,
 } satisfies Driver;
 
-function open(input: unknown): Component {
+function open(input: unknown): Component & Required<Pick<Component, 'measure' | 'names' | 'holds'>> {
   const settings = readSettings(input);
   return {
     probe: (ctx) => probe(ctx, settings),
@@ -26,5 +27,8 @@ function open(input: unknown): Component {
     restore: (ctx, chain, options) => restore(ctx, settings, chain, options),
     ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),
     inventory: (ctx) => liveInventory(ctx, settings),
+    measure: (ctx, query) => measure(ctx, settings, query),
+    names: (ctx, topic) => names(ctx, settings, topic),
+    holds: (ctx, topic, asked) => holds(ctx, settings, topic, asked),
   };
 }

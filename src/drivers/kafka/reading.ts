@@ -7,6 +7,7 @@ import { type Batch, batchesIn, isAbort, isWhole } from './batches.ts';
 import type { Cluster } from './cluster.ts';
 import { type Aborted, type Fetched, fetchBatches } from './protocol.ts';
 import { nameOf, refuse } from './refusals.ts';
+import { startOf } from './topics.ts';
 
 /** A batch that is larger comes alone. */
 const FETCH_BYTES = 8 * 1024 * 1024;
@@ -39,9 +40,11 @@ export async function* readLog(
   for (let at = from; at < to; ) {
     const fetched = await next;
     if (fetched.errorCode === OFFSET_OUT_OF_RANGE) {
-      if (fetched.logStart <= at || !onGone) throw gone(cluster, what, at);
-      onGone(fetched.logStart);
-      at = fetched.logStart;
+      const start = await startOf(ctx, cluster, log);
+      if (start <= at || !onGone) throw gone(cluster, what, at);
+      onGone(start);
+      at = start;
+      if (at >= to) return;
       next = fetchFrom(ctx, cluster, log, at);
       continue;
     }
@@ -78,8 +81,7 @@ async function fetchFrom(ctx: Context, cluster: Cluster, log: Log, offset: numbe
     const from = { topicId, partition, offset, leaderEpoch, bytesMax: FETCH_BYTES };
     const fetched = await fetchBatches(connection, from);
     if (fetched.errorCode !== OFFSET_OUT_OF_RANGE) refuse(fetched.errorCode);
-    if (fetched.errorCode !== OFFSET_OUT_OF_RANGE || fetched.logStart >= 0) return fetched;
-    return { ...fetched, logStart: offset };
+    return fetched;
   });
 }
 

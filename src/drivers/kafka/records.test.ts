@@ -3,7 +3,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createRecordsBatch, Reader, readRecordsBatches } from '@platformatic/kafka';
+import { inventoryFrom } from '../../core/inventory.ts';
+import type { InventoryReader } from '../../core/model.ts';
+import { testContext } from '../../core/testing.ts';
 import { type Batch, batchesIn, eachRecord, isWhole, recordsOf } from './batches.ts';
+import { compare } from './compare.ts';
 import { type Chain, chainer, EMPTY_CHAIN, hexOf, joined } from './hash.ts';
 import { builderOf, outOfTransaction, resealed } from './sealing.ts';
 import { tallyOf } from './tally.ts';
@@ -118,4 +122,14 @@ test('a batch that was changed or cut is never taken for a whole one', () => {
   const old = Buffer.from(bytes);
   old[16] = 1;
   assert.throws(() => [...batchesIn(old, 't/0')], { code: 'version-mismatch' });
+});
+
+test('settings of a topic that differ are named', async () => {
+  const ctx = testContext();
+  const topic = (configs: Readonly<Record<string, string>>): InventoryReader =>
+    inventoryFrom([{ kind: 'topic', name: 't', count: 1, digest: JSON.stringify(configs), detail: { configs } }]);
+  const before = topic({ 'retention.ms': '5', 'cleanup.policy': 'compact' });
+  const [found] = await Array.fromAsync(compare(ctx, before, topic({ 'cleanup.policy': 'compact' })));
+  assert.equal(found?.verdict, 'fail');
+  assert.equal(found?.detail, 'at the cut retention.ms=5, now nothing');
 });

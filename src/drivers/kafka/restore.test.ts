@@ -145,6 +145,27 @@ test('groups go on at the record at which they stood, though its offset changed 
   });
 });
 
+test('checks and references ask for records and for how far groups are behind', async (t) => {
+  if (!(await needServer(t, 'kafka-4'))) return;
+  const at = await stage();
+  const { ctx, brokers } = at;
+  await at.create('asked', {}, 2);
+  await at.send(messages('asked', 0, 3));
+  await at.inTransaction(messages('asked', 0, 2, 3), 'abort'); // offsets 3 and 4, and the mark 5
+  await at.send([...messages('asked', 0, 1, 5), ...messages('asked', 1, 2)]);
+  await onCluster(ctx, { brokers }, (cluster) =>
+    commitOffsets(ctx, cluster, 'asking', [{ topic: 'asked', partition: 0, offset: 2, metadata: '' }]),
+  );
+  const component = kafkaDriver.open({ brokers });
+  const names = await Array.fromAsync(component.names(ctx, 'asked'));
+  assert.deepEqual(names.sort(), ['0/0', '0/1', '0/2', '0/6', '1/0', '1/1']);
+  const asked = ['0/6', '0/3', '1/1', '1/2', '9/0', 'x'];
+  assert.deepEqual(await component.holds(ctx, 'asked', asked), [true, false, true, false, false, false]);
+  assert.deepEqual([await component.measure(ctx, 'records asked'), await component.measure(ctx, 'lag asking')], [6, 5]);
+  await assert.rejects(component.measure(ctx, 'records nothing'), { code: 'missing' });
+  await assert.rejects(component.measure(ctx, 'drop asked'), { code: 'query-failed' });
+});
+
 test('an open transaction is named and not captured, nor what came after its first record', async (t) => {
   if (!(await needServer(t, 'kafka-4'))) return;
   const at = await stage();
@@ -222,14 +243,41 @@ test('compacted topics come back with their gaps closed and their tombstones', a
   assert.deepEqual(refused, []);
   for (let n = 0, left = 51; left > 10; n++) {
     assert.ok(n < 240, 'the broker compacts');
-    await at.send([{ ...keyed(n, Buffer.from('again')), key: Buffer.from('other') }]); // closes the segment
-    await ctx.sleep(250);
+    // It is so much later that it closes the segment.
+    await at.send([{ ...keyed(1_000 * (n + 1), Buffer.from('again')), key: Buffer.from('other') }]);
+    await ctx.sleep(100);
     left = Number(partition(await inventory(ctx, brokers, 'state'), 'state/0')[0]) - n;
   }
   const { source, lines } = await at.capture('state');
   const restored = await restoreBeside(at, source, ['state']);
   assert.deepEqual(restored.missing, []);
   assert.deepEqual(partition(await inventory(ctx, brokers, 'state-back'), 'state-back/0'), partition(lines, 'state/0'));
+});
+
+test('a restore that is stopped leaves no topics that are half filled', async (t) => {
+  if (!(await needServer(t, 'kafka-4'))) return;
+  const at = await stage();
+  await at.create('half', {}, 3);
+  await at.send([0, 1, 2].flatMap((n) => messages('half', n, 5)));
+  const { source } = await at.capture('half');
+  const stop = new AbortController();
+  const ctx = liveContext({ signal: stop.signal });
+  const stopping: Source = {
+    ...source,
+    async *get(c, name, range) {
+      if (name.endsWith('.log')) stop.abort();
+      yield* source.get(c, name, range);
+    },
+  };
+  await assert.rejects(restoreBeside({ ...at, ctx }, stopping, ['half']), { code: 'interrupted' });
+  const left = await withAdmin(at.brokers, (admin) => admin.listTopics());
+  assert.deepEqual(
+    left.filter((name) => !name.startsWith('__')),
+    ['half'],
+  );
+  await onCluster(at.ctx, { brokers: at.brokers }, async (cluster) => {
+    assert.equal((await suspendedTopics(at.ctx, cluster)).size, 0);
+  });
 });
 
 test('a time range brings back its records only, and groups stand at the first that came back', async (t) => {
@@ -318,6 +366,30 @@ test('the next capture keeps what is complete and reads only what came since', a
   kept.length = 0;
   await component.capture(ctx, watching, second.source);
   assert.deepEqual(kept, []);
+});
+
+test('records that retention takes before they are read are named', async (t) => {
+  if (!(await needServer(t, 'kafka-4'))) return;
+  const at = await stage();
+  await at.create('first', {}, 12);
+  await at.send(Array.from({ length: 12 }, (_, n) => messages('first', n, 2)).flat());
+  await at.create('then');
+  await at.send(messages('then', 0, 10));
+  await at.send(messages('then', 0, 10, 10));
+  const { sink } = memoryParts();
+  const partitions = [{ partition: 0, offset: 10n }];
+  let taking: Promise<unknown> | null = null;
+  const slow: Sink = {
+    ...sink,
+    async put(c, name, body, meta) {
+      taking ??= withAdmin(at.brokers, (admin) => admin.deleteRecords({ topics: [{ name: 'then', partitions }] }));
+      await taking;
+      return await sink.put(c, name, body, meta);
+    },
+  };
+  const { warnings, totals } = await kafkaDriver.open({ brokers: at.brokers }).capture(at.ctx, slow);
+  assert.deepEqual(warnings, ['then/0: offsets 0 to 9 were deleted before they were read']);
+  assert.equal(totals.records, 24 + 10);
 });
 
 test('a topic that is deleted while it is read is left out, and named', async (t) => {

@@ -147,7 +147,9 @@ async function leaveNothing(
   replaced: ReadonlySet<string>,
 ): Promise<void> {
   try {
-    const alive = { ...ctx, signal: new AbortController().signal };
+    // Also when it was stopped on request.
+    const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+    const alive = { ...ctx, signal: new AbortController().signal, sleep };
     await using cluster = await connect(alive, settings);
     const made = names.filter((name) => cluster.layout().topics.has(name));
     await removeTopics(alive, cluster, made);

@@ -14,7 +14,7 @@ import { produceBatch } from './protocol.ts';
 import { refuse } from './refusals.ts';
 import { builderOf } from './sealing.ts';
 import { settle } from './suspended.ts';
-import { onCluster } from './testing.ts';
+import { type LossyProxy, lossyProxy, onCluster } from './testing.ts';
 
 const PASSWORD = 'canary-of-the-password';
 const users = { admin: 'secret-of-the-admin', backup: PASSWORD };
@@ -29,8 +29,11 @@ const DENY = 2;
 const skip = await missing('kafka-4');
 describe('with access control', { skip }, () => {
   let kafka: Kafka;
+  let proxy: LossyProxy;
   const signedIn = (username: 'admin' | 'backup', password: string = users[username]) => {
-    return { brokers: kafka.brokers, sasl: { mechanism: 'PLAIN', username, password }, timeout: '5s' };
+    const mechanism = username === 'admin' ? 'PLAIN' : 'SCRAM-SHA-512';
+    const tls = { ca_file: kafka.caFile ?? '' };
+    return { brokers: kafka.brokers, tls, sasl: { mechanism, username, password }, timeout: '5s' };
   };
   const allow = (type: number, name: string, operation: number, permission = ALLOW) => ({
     resource_type: type,
@@ -43,7 +46,10 @@ describe('with access control', { skip }, () => {
   });
 
   before(async () => {
-    kafka = await startKafka('kafka-4', { users });
+    proxy = await lossyProxy();
+    const properties = [`advertised.listeners=OUTSIDE://127.0.0.1:${proxy.port}`];
+    kafka = await startKafka('kafka-4', { users, tls: true, properties });
+    proxy.target = kafka.port;
     const ctx = liveContext();
     await onCluster(ctx, signedIn('admin'), async (cluster) => {
       const refused = await createAcls(ctx, cluster, [
@@ -78,7 +84,10 @@ describe('with access control', { skip }, () => {
       }
     });
   });
-  after(() => kafka[Symbol.asyncDispose]());
+  after(async () => {
+    await kafka[Symbol.asyncDispose]();
+    await proxy[Symbol.asyncDispose]();
+  });
 
   test('a topic that may not be read fails the capture with its name, and doctor finds it', async () => {
     const ctx = liveContext();
@@ -128,6 +137,27 @@ describe('with access control', { skip }, () => {
       assert.equal(error.code, 'denied');
       return !error.message.includes('wrong');
     });
+  });
+
+  test('an answer that got lost does not put records there twice (fault 13)', async () => {
+    const ctx = liveContext();
+    const { sink, source } = memoryParts();
+    const component = kafkaDriver.open({ ...signedIn('admin'), topics: ['open', 'once'] });
+    await component.capture(ctx, sink);
+    const losing = {
+      ...source,
+      async *get(...args: Parameters<typeof source.get>) {
+        if (args[1].endsWith('.log')) proxy.loseNext();
+        yield* source.get(...args);
+      },
+    };
+    await component.restore(ctx, { base: losing }, { rename: { open: 'once' } });
+    assert.equal(proxy.lost(), 1);
+    const lines = await Array.fromAsync((await component.inventory(ctx)).lines(ctx));
+    const counts = lines.filter(({ kind }) => kind === 'partition').map(({ count, digest }) => `${count} ${digest}`);
+    assert.equal(counts.length, 2);
+    assert.equal(new Set(counts).size, 1);
+    await component.restore(ctx, { base: source }, { rename: { open: 'once' }, replace: true });
   });
 
   test('a broker that dies while it is read or written fails in time, and what follows succeeds', async () => {

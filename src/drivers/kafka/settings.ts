@@ -1,7 +1,6 @@
 // Settings of a component of kind kafka.
 
 import { readFileSync } from 'node:fs';
-import { isIP } from 'node:net';
 import type { Broker, ConnectionOptions } from '@platformatic/kafka';
 import { z } from 'zod';
 import { Failure, messageOf } from '../../core/errors.ts';
@@ -52,7 +51,9 @@ export interface Settings {
   readonly named: readonly string[];
   readonly acls: boolean;
   readonly username: string | null;
-  readonly connection: Pick<ConnectionOptions, 'sasl' | 'tls' | 'tlsServerName'>;
+  readonly connection: Pick<ConnectionOptions, 'sasl' | 'tls'>;
+  /** What the brokers' certificates are made out to, where that is not the name that they are reached by. */
+  readonly serverName: string | null;
   readonly inventory: 'full' | 'counts';
   readonly timeoutMs: number;
 }
@@ -70,6 +71,7 @@ export function readSettings(input: unknown): Settings {
     acls: parsed.acls,
     username: sasl?.username ?? null,
     connection: { ...(sasl && { sasl }), ...tlsOptions(parsed.tls ?? false) },
+    serverName: (typeof parsed.tls === 'object' && parsed.tls.server_name) || null,
     inventory: parsed.inventory,
     timeoutMs: parsed.timeout,
   };
@@ -108,16 +110,11 @@ function brokersOf(brokers: string | readonly string[]): Broker[] {
   });
 }
 
-function tlsOptions(tls: boolean | z.output<typeof tlsSettings>): Pick<ConnectionOptions, 'tls' | 'tlsServerName'> {
+function tlsOptions(tls: boolean | z.output<typeof tlsSettings>): Pick<ConnectionOptions, 'tls'> {
   if (tls === false) return {};
   const files = tls === true ? {} : tls;
   const pems = { ca: readFile(files.ca_file), cert: readFile(files.cert_file), key: readFile(files.key_file) };
-  const name = files.server_name;
-  return {
-    tls: Object.fromEntries(Object.entries(pems).filter(([, pem]) => pem !== undefined)),
-    // An address is no name to ask for.
-    tlsServerName: name === undefined || isIP(name) ? true : name,
-  };
+  return { tls: Object.fromEntries(Object.entries(pems).filter(([, pem]) => pem !== undefined)) };
 }
 
 function readFile(path: string | undefined): Buffer | undefined {

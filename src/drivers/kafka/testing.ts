@@ -1,5 +1,6 @@
 // Data for tests: a shop with records of every kind, some of them in transactions, and groups that have read some.
 
+import { connect as connectTo, createServer, type Socket } from 'node:net';
 import { Admin, type MessageToProduce, Producer } from '@platformatic/kafka';
 import { type Kafka, type KafkaName, startKafka } from '../../../test/servers/kafka.ts';
 import type { Context } from '../../core/model.ts';
@@ -29,7 +30,9 @@ export async function withProducer<R>(
     clientId: 'test',
     bootstrapBrokers: [brokers],
     autocreateTopics: false,
-    ...(transactionalId && { transactionalId, idempotent: true }),
+    // Else what is sent again, because a new topic has no leader yet, may be there twice.
+    idempotent: true,
+    ...(transactionalId && { transactionalId }),
   });
   try {
     return await work(producer);
@@ -122,4 +125,52 @@ export function sharedServers(): SharedServers {
       for (const each of started.values()) await (await each)[Symbol.asyncDispose]();
     },
   };
+}
+
+/** Hands everything on, but an answer that is to get lost, with which the connection ends. */
+export interface LossyProxy extends AsyncDisposable {
+  readonly port: number;
+  /** Where to. */
+  target: number;
+  loseNext(): void;
+  lost(): number;
+}
+
+export async function lossyProxy(): Promise<LossyProxy> {
+  let armed = false;
+  let lost = 0;
+  const sockets = new Set<Socket>();
+  const proxy = { target: 0 };
+  const server = createServer((client) => {
+    const broker = connectTo({ host: '127.0.0.1', port: proxy.target });
+    const end = (): void => {
+      client.destroy();
+      broker.destroy();
+    };
+    for (const socket of [client, broker]) {
+      sockets.add(socket);
+      socket.on('error', end).on('close', () => {
+        sockets.delete(socket);
+        end();
+      });
+    }
+    client.pipe(broker);
+    broker.on('data', (answer) => {
+      if (!armed) return void client.write(answer);
+      armed = false;
+      lost += 1;
+      end();
+    });
+  });
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const address = server.address();
+  return Object.assign(proxy, {
+    port: typeof address === 'object' && address !== null ? address.port : 0,
+    loseNext: () => void (armed = true),
+    lost: () => lost,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((done) => server.close(done));
+    },
+  });
 }

@@ -56,7 +56,10 @@ export async function configsOf(
     const resources = batch.map((resourceName) => ({ resourceType: ConfigResourceTypes.TOPIC, resourceName }));
     const said = await cluster.onAny(ctx, 'DescribeConfigs of topics', async (connection) => {
       const answer = await responseOf(describeConfigsV4.api.async(connection, resources, false, false));
-      for (const { errorCode, errorMessage } of answer.results) refuse(errorCode, errorMessage);
+      for (const { errorCode, errorMessage, resourceName } of answer.results) {
+        if (nameOf(errorCode) === 'UNKNOWN_TOPIC_OR_PARTITION') throw goneTopic(cluster, resourceName);
+        refuse(errorCode, errorMessage);
+      }
       return answer.results;
     });
     for (const { resourceName, configs } of said) {
@@ -133,6 +136,19 @@ async function offsetsOf(
   return found;
 }
 
+/** The first offset that is there now. */
+export async function startOf(
+  ctx: Context,
+  cluster: Cluster,
+  { topic, partition }: { topic: string; partition: number },
+): Promise<number> {
+  return await cluster.onLeader(ctx, { topic, partition }, `ListOffsets of ${topic}`, async (connection) => {
+    const partitions = [{ partitionIndex: partition, currentLeaderEpoch: -1, timestamp: EARLIEST }];
+    const said = await listOffsetsV7.api.async(connection, CONSUMER, READ_UNCOMMITTED, [{ name: topic, partitions }]);
+    return Number(said.topics[0]?.partitions[0]?.offset ?? -1n);
+  });
+}
+
 /** Leaders move, and new topics have none for a moment. */
 async function waitForLeaders(
   ctx: Context,
@@ -143,7 +159,7 @@ async function waitForLeaders(
   const [first] = missing;
   const { topics } = await cluster.refresh(ctx);
   const gone = missing.find(({ name }) => !topics.has(name));
-  if (gone) throw new Failure('missing', `${cluster.where}: topic ${gone.name} was deleted while it was read`);
+  if (gone) throw goneTopic(cluster, gone.name);
   if (nameOf(refused).endsWith('AUTHORIZATION_FAILED')) {
     const who = cluster.username ? `user ${cluster.username}` : 'an anonymous user';
     throw new Failure('privileges', `${cluster.where}: ${who} may not: Describe topic ${first?.name}`);
@@ -153,6 +169,10 @@ async function waitForLeaders(
     throw new Failure('unreachable', `${cluster.where}: ${first?.name}/${first?.partition}: ${why}`);
   }
   await ctx.sleep(100);
+}
+
+function goneTopic(cluster: Cluster, name: string): Failure {
+  return new Failure('missing', `${cluster.where}: topic ${name} was deleted while it was read`);
 }
 
 export interface OpenTransaction {
