@@ -216,8 +216,6 @@ export interface Bucket {
   folders(ctx: Context, prefix: string): AsyncIterable<string>;
   /** The objects directly below `prefix` (which ends in '/' or is ''), in byte order of key; those in folders are not. */
   files(ctx: Context, prefix: string): AsyncIterable<ObjectInfo>;
-  /** The objects directly below `prefix` (which ends in '/' or is ''), in byte order of key; those in folders are not. */
-  files(ctx: Context, prefix: string): AsyncIterable<ObjectInfo>;
   /** A missing key is no error. */
   delete(ctx: Context, key: string): Promise<void>;
   /** Many at once; resolves to the keys that could not be deleted, each with why. */
