@@ -1,22 +1,11 @@
 import { batched, bytesOf } from '../../core/bytes.ts';
-import { putInventory } from '../../core/inventory.ts';
-import type { Bytes, Capture, Context, InventoryLine, InventoryReader, Rendition, Sink } from '../../core/model.ts';
-import {
-  type Content,
-  type Entry,
-  entryLine,
-  headLine,
-  inventoryLine,
-  partOf,
-  TREE_PART,
-  tailLine,
-} from './entries.ts';
+import { INVENTORY_PART } from '../../core/inventory.ts';
+import type { Capture, Context, InventoryLine, InventoryReader, Rendition, Sink } from '../../core/model.ts';
+import { type Content, headLine, partOf, TREE_PART, tailLine, WHOLE_BYTES_MAX } from './entries.ts';
 import { identityOf, needRoot, versionOf } from './facts.ts';
+import type { Kept } from './records.ts';
 import type { Settings } from './settings.ts';
 import { snapshot } from './snapshot.ts';
-
-/** What holds more is a part of its own. */
-const WHOLE_BYTES_MAX = 16 * 1024;
 
 export const treeRendition: Rendition = {
   name: TREE_PART,
@@ -43,11 +32,13 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink): Pro
   const at = ctx.now().toISOString();
   const zxid = `0x${tree.zxid.toString(16)}`;
   const totals = { znodes: 0, bytes: 0, ephemerals: 0, denied: 0 };
-  await sink.put(ctx, TREE_PART, treeBody(tree.entries(), { root: settings.root, zxid }), { rendition: treeRendition });
-  await putInventory(ctx, sink, counted(tree.entries(), totals));
+  const head = headLine(settings.root, zxid);
+  await sink.put(ctx, TREE_PART, batched(treeText(head, tree.znodes(), totals)), { rendition: treeRendition });
+  await sink.put(ctx, INVENTORY_PART, batched(inventoryText(tree.znodes())));
   const warnings = [...tree.warnings];
   if (totals.denied > 0) {
-    warnings.push(`${totals.denied} znodes could not be read and are not in the point: see the rights of the user`);
+    const what = `${totals.denied} znodes could not be read`;
+    warnings.push(`${what}: neither they nor what is below them is in the point; lifeboat doctor names them`);
   }
   return {
     cut: { position: zxid, at },
@@ -70,34 +61,43 @@ export async function liveInventory(ctx: Context, settings: Settings): Promise<I
         sha256,
         whole: null,
       }));
-      yield* counted(tree.entries(), { znodes: 0, bytes: 0, ephemerals: 0, denied: 0 });
+      for await (const znodes of tree.znodes()) {
+        for (const { inventory } of znodes) if (inventory !== '') yield lineIn(inventory);
+      }
     },
   };
 }
 
-async function* treeBody(entries: AsyncIterable<Entry>, { root, zxid }: { root: string; zxid: string }): Bytes {
-  async function* lines(): AsyncIterable<string> {
-    let count = 0;
-    yield headLine(root, zxid);
-    for await (const entry of entries) {
-      count += 1;
-      yield entryLine(entry);
-    }
-    yield tailLine(count);
-  }
-  yield* batched(lines());
+/** It was made by this process. */
+function lineIn(text: string): InventoryLine {
+  return JSON.parse(text);
 }
 
-async function* counted(
-  entries: AsyncIterable<Entry>,
-  totals: { znodes: number; bytes: number; ephemerals: number; denied: number },
-): AsyncIterable<InventoryLine> {
-  for await (const entry of entries) {
-    totals.znodes += entry.type === 'ephemeral' ? 0 : 1;
-    totals.ephemerals += entry.type === 'ephemeral' ? 1 : 0;
-    totals.denied += entry.type === 'denied' ? 1 : 0;
-    totals.bytes += entry.content?.bytes ?? 0;
-    const line = inventoryLine(entry);
-    if (line) yield line;
+interface Totals {
+  znodes: number;
+  bytes: number;
+  ephemerals: number;
+  denied: number;
+}
+
+async function* treeText(head: string, batches: AsyncIterable<readonly Kept[]>, totals: Totals): AsyncIterable<string> {
+  let entries = 0;
+  yield head;
+  for await (const znodes of batches) {
+    for (const { type, bytes } of znodes) {
+      totals.znodes += type === 'ephemeral' ? 0 : 1;
+      totals.ephemerals += type === 'ephemeral' ? 1 : 0;
+      totals.denied += type === 'denied' ? 1 : 0;
+      totals.bytes += bytes;
+    }
+    entries += znodes.length;
+    yield znodes.map(({ line }) => `${line}\n`).join('');
+  }
+  yield tailLine(entries);
+}
+
+async function* inventoryText(batches: AsyncIterable<readonly Kept[]>): AsyncIterable<string> {
+  for await (const znodes of batches) {
+    yield znodes.map(({ inventory }) => (inventory === '' ? '' : `${inventory}\n`)).join('');
   }
 }

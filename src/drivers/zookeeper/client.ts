@@ -13,6 +13,8 @@ import { frameCutter, open, outgoingOf, UNREACHABLE_HINT, unreachable, whereOf }
 /** A server answers with more than it takes: the names of a million children. */
 const FRAME_BYTES_MAX = 256 * 1024 * 1024;
 const FIRST_FRAME_BYTES_MAX = 1024;
+/** Of answers that wait to be taken away; beyond it nothing more is read. */
+const HELD_BYTES_MAX = 16 * 1024 * 1024;
 type OnChange = (path: string, kind: 'data' | 'made or gone') => void;
 export interface Client extends AsyncDisposable {
   /** 'zookeeper at host:port', for messages. */
@@ -26,6 +28,8 @@ export interface Client extends AsyncDisposable {
   call(op: Op, path: string, body: Buffer): Promise<Reply>;
   /** Of the watch that was asked for: paths as the server knows them. A refused watch is a number. */
   watch(path: string, onChange: OnChange): Promise<number>;
+  /** So much of an answer is kept in memory until what this gives is called. */
+  hold(bytes: number): () => void;
 }
 
 /** The first of the hosts that takes us. */
@@ -51,7 +55,7 @@ export async function connect(ctx: Context, settings: Settings): Promise<Client>
 }
 async function connectTo(ctx: Context, settings: Settings, host: Host): Promise<Client> {
   const where = whereOf(host);
-  const socket = await open(ctx, host, settings.timeoutMs);
+  const socket = await open(ctx, host, settings);
   const session = sessionOn(ctx, socket, { where, host, timeoutMs: settings.timeoutMs });
   try {
     const granted = grantedMs(await session.greet(request.connect(settings.timeoutMs)));
@@ -82,7 +86,8 @@ function sessionOn(
   { where, host, timeoutMs }: { where: string; host: Host; timeoutMs: number },
 ): Session {
   const outgoing = outgoingOf(socket);
-  const queue = requestQueue(outgoing, (busy) => socket.setTimeout(busy ? timeoutMs : 0));
+  const silence = silenceOn(socket, timeoutMs);
+  const queue = requestQueue(outgoing, silence.busy);
   let broken: Failure | null = null;
   let greeted: PromiseWithResolvers<Buffer> | null = null;
   let onChange: OnChange | null = null;
@@ -123,10 +128,7 @@ function sessionOn(
   const cut = frameCutter(() => (greeted ? FIRST_FRAME_BYTES_MAX : FRAME_BYTES_MAX), hear);
   listen(socket, { where, timeoutMs, cut, breakOff });
 
-  async function ask(op: Op, body: Buffer): Promise<Reply> {
-    if (broken) throw broken;
-    return await queue.add(op, body);
-  }
+  const ask = (op: Op, body: Buffer): Promise<Reply> => (broken ? Promise.reject(broken) : queue.add(op, body));
   const client: Client = {
     where,
     host,
@@ -141,6 +143,7 @@ function sessionOn(
       onChange = change;
       return (await ask('addWatch', request.addWatch(path))).error;
     },
+    hold: silence.hold,
     async [Symbol.asyncDispose]() {
       if (!broken) outgoing.send('closeSession', 0, NOTHING); // else its watches live on until it expires
       outgoing.flush();
@@ -164,6 +167,38 @@ function sessionOn(
   };
 }
 const NOTHING = Buffer.alloc(0);
+
+interface Silence {
+  /** Something is awaited of the server. */
+  busy(busy: boolean): void;
+  hold(bytes: number): () => void;
+}
+
+/** Who awaits an answer waits so long for it, except while it is us who do not read. */
+function silenceOn(socket: Socket, timeoutMs: number): Silence {
+  let isBusy = false;
+  let held = 0;
+  const isFull = (): boolean => held > HELD_BYTES_MAX;
+  const mind = (): void => void socket.setTimeout(isBusy && !isFull() ? timeoutMs : 0);
+  function add(bytes: number): void {
+    const wasFull = isFull();
+    held += bytes;
+    if (wasFull === isFull()) return;
+    if (wasFull) socket.resume();
+    else socket.pause();
+    mind();
+  }
+  return {
+    busy(busy) {
+      isBusy = busy;
+      mind();
+    },
+    hold(bytes) {
+      add(bytes);
+      return () => add(-bytes);
+    },
+  };
+}
 
 interface Hearing {
   readonly where: string;

@@ -1,7 +1,8 @@
 // The tree as a list of znodes, one line of JSON each: in the order of their paths with a slash behind, in which what
 // is below a znode follows it.
 
-import { createHash } from 'node:crypto';
+import { isUtf8 } from 'node:buffer';
+import { hash } from 'node:crypto';
 import { Failure } from '../../core/errors.ts';
 import type { InventoryLine } from '../../core/model.ts';
 import { type Acl, aclFrom, aclText } from './protocol.ts';
@@ -9,6 +10,8 @@ import { isPath } from './settings.ts';
 
 export const TREE_PART = 'tree.ndjson';
 const FORMAT = 1;
+/** What holds more is a part of its own. */
+export const WHOLE_BYTES_MAX = 16 * 1024;
 
 /** What a znode holds. Null is not the same as nothing in it. */
 export type Content = null | {
@@ -67,7 +70,7 @@ export function partOf(sha256: string): string {
 }
 
 export function sha256Of(data: Uint8Array): string {
-  return createHash('sha256').update(data).digest('hex');
+  return hash('sha256', data);
 }
 
 export function headLine(root: string, zxid: string): string {
@@ -78,20 +81,20 @@ export function tailLine(entries: number): string {
   return `${JSON.stringify({ entries })}\n`;
 }
 
+/** Without its end. */
 export function entryLine(entry: Entry): string {
   const { path, type, content, acl, counter, version, aversion, modifiedMs } = entry;
   const modified = new Date(modifiedMs).toISOString();
   const more = { counter, version, aversion, modified };
-  if (type !== 'znode') return `${JSON.stringify({ path, [type]: true, ...more })}\n`;
-  return `${JSON.stringify({ path, ...contentFields(content), acl: acl.map(aclText), ...more })}\n`;
+  if (type !== 'znode') return JSON.stringify({ path, [type]: true, ...more });
+  return JSON.stringify({ path, ...contentFields(content), acl: acl.map(aclText), ...more });
 }
 
 function contentFields(content: Content): object {
   if (content === null) return { data: null };
   const { bytes, sha256, whole } = content;
   if (whole === null) return { part: partOf(sha256), bytes };
-  const text = whole.toString('utf8');
-  return Buffer.from(text).equals(whole) ? { data: text } : { base64: whole.toString('base64') };
+  return isUtf8(whole) ? { data: whole.toString('utf8') } : { base64: whole.toString('base64') };
 }
 
 /** By hand: there may be a million of them. Null for what is none. */
@@ -157,7 +160,7 @@ export function inventoryLine({ path, type, content, acl, counter }: Entry): Inv
 
 function digestOf(content: Content, acl: readonly Acl[]): string {
   const rights = acl.map(aclText).sort();
-  return `sha256:${sha256Of(Buffer.from(JSON.stringify([content?.sha256 ?? null, rights])))}`;
+  return `sha256:${hash('sha256', JSON.stringify([content?.sha256 ?? null, rights]))}`;
 }
 
 /** The same rights in any order. */

@@ -6,9 +6,10 @@ import { compareKeys, type Entry, isWithin, orderKey } from './entries.ts';
 import type { Job } from './job.ts';
 import { targetOf } from './mapping.ts';
 import { REFUSED, readStat, request } from './protocol.ts';
+import { joined } from './settings.ts';
 import { entriesOf } from './tree.ts';
 import { isOwn, walk } from './walk.ts';
-import { refusedWords } from './writer.ts';
+import { refusedWords, type Writer } from './writer.ts';
 
 /** Null when a restore to this path would overwrite nothing. */
 export async function heldBelow(client: Client, path: string): Promise<string | null> {
@@ -26,21 +27,17 @@ export async function removeExtras(ctx: Context, job: Job): Promise<void> {
   for (const { to } of job.mapping.moves) {
     const wanted = pathsOf(ctx, job, to);
     let next = await wanted.next();
-    let extra: string | null = null; // the topmost of those that go together
-    let going: string[] = [];
+    // Each lies in the one before, and all below those behind it has been told of.
+    const going: string[] = [];
     for await (const { path, type } of livePaths(ctx, job, to)) {
       while (!next.done && compareKeys(orderKey(next.value), orderKey(path)) < 0) next = await wanted.next();
+      await removeThose(job, going, (each) => !isWithin(path, each));
       const isWanted = !next.done && next.value === path;
       if (path === to || isOwn(path) || (isWanted && type !== 'ephemeral')) continue;
-      if (extra === null || !isWithin(path, extra)) {
-        if (type === 'ephemeral' && !isWanted) continue;
-        await removeAll(job, going);
-        extra = path;
-        going = [];
-      }
+      if (going.length === 0 && type === 'ephemeral' && !isWanted) continue;
       going.push(path);
     }
-    await removeAll(job, going);
+    await removeThose(job, going, () => true);
     await wanted.return(undefined);
   }
   await job.writer.settled();
@@ -55,19 +52,23 @@ async function* pathsOf(ctx: Context, { source, mapping }: Job, to: string): Asy
 
 async function* livePaths(ctx: Context, { writer }: Job, to: string): AsyncGenerator<Pick<Entry, 'path' | 'type'>> {
   const reader = { client: writer.client(), root: to, take: async () => null };
-  for await (const { path, type } of walk(ctx, reader)) {
-    yield { path: path === '/' ? to : to === '/' ? path : to + path, type };
+  for await (const entries of walk(ctx, reader)) {
+    for (const { path, type } of entries) yield { path: joined(to, path), type };
   }
 }
 
-async function removeAll({ writer }: Job, paths: readonly string[]): Promise<void> {
-  for (const path of paths.toReversed()) {
-    await writer.send('delete', request.delete(path), ({ error }) => {
-      if (error === 0 || error === REFUSED.noNode) return;
-      writer.miss(
-        path,
-        `it is not in the point and was not removed: ${refusedWords(writer.client(), 'delete', path, error)}`,
-      );
-    });
+/** From the end, as long as they are to go. */
+async function removeThose({ writer }: Job, going: string[], isOver: (path: string) => boolean): Promise<void> {
+  for (let path = going.at(-1); path !== undefined && isOver(path); path = going.at(-1)) {
+    going.pop();
+    await removeOne(writer, path);
   }
+}
+
+async function removeOne(writer: Writer, path: string): Promise<void> {
+  await writer.send('delete', request.delete(path), ({ error }) => {
+    if (error === 0 || error === REFUSED.noNode) return;
+    const why = refusedWords(writer.client(), 'delete', path, error);
+    writer.miss(path, `it is not in the point and was not removed: ${why}`);
+  });
 }

@@ -13,20 +13,20 @@ const ANSWER_BYTES_MAX = 64 * 1024;
 /** '3.9.5', of the first server that says it. That one command (srvr) is open unless it was closed. */
 export async function versionOf(ctx: Context, settings: Settings): Promise<string> {
   await using client = await connect(ctx, settings); // which one answers, and why none does
-  const said = await fourLetters(ctx, client.host, settings.timeoutMs);
+  const said = await fourLetters(ctx, client.host, settings);
   return /^Zookeeper version: (\d[\w.]*)/m.exec(said)?.[1] ?? 'unknown';
 }
 
 /** The answer to one of the commands that are four letters long; '' when it gives none. */
-async function fourLetters(ctx: Context, host: Host, timeoutMs: number): Promise<string> {
-  const socket = await open(ctx, host, timeoutMs);
+async function fourLetters(ctx: Context, host: Host, settings: Settings): Promise<string> {
+  const socket = await open(ctx, host, settings);
   return await new Promise<string>((resolve) => {
     let said = '';
     const end = (): void => {
       socket.destroy();
       resolve(said);
     };
-    socket.setTimeout(timeoutMs, end);
+    socket.setTimeout(settings.timeoutMs, end);
     socket.once('error', end).once('close', end);
     socket.on('data', (chunk: Buffer) => {
       said += chunk.toString('latin1');

@@ -49,9 +49,10 @@ async function readFinding(ctx: Context, client: Client, { root, user }: Setting
   const reader = { client, root, take: async () => null };
   const denied: string[] = [];
   let seen = 0;
-  for await (const { path, type } of walk(ctx, reader)) {
-    if (type === 'denied') denied.push(path);
-    if (++seen === LOOKED_AT) break;
+  for await (const entries of walk(ctx, reader)) {
+    seen += entries.length;
+    denied.push(...entries.filter(({ type }) => type === 'denied').map(({ path }) => path));
+    if (seen >= LOOKED_AT) break;
   }
   if (denied.length > 0) {
     return {

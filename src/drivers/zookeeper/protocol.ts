@@ -82,11 +82,14 @@ export interface Stat {
   readonly children: number;
 }
 
+/** No date lies behind it. */
+const LATEST_MS = 8.64e15;
+
 export function readStat(reader: JuteReader): Stat {
   reader.long(); // the zxid that made it
   const mzxid = reader.long();
   reader.long(); // when that was
-  const modifiedMs = Number(reader.long());
+  const modifiedMs = Math.min(Number(reader.long()), LATEST_MS);
   const [version, cversion, aversion] = [reader.int(), reader.int(), reader.int()];
   const owner = reader.long();
   const [dataLength, children] = [reader.int(), reader.int()];
@@ -148,11 +151,13 @@ function putAcl(writer: ReturnType<typeof juteWriter>, acl: readonly Acl[]): voi
 }
 
 const LETTERS = ['r', 'w', 'c', 'd', 'a'];
+const WRITTEN: readonly string[] = Array.from({ length: 1 << LETTERS.length }, (_, perms) =>
+  ['c', 'd', 'r', 'w', 'a'].filter((letter) => perms & (1 << LETTERS.indexOf(letter))).join(''),
+);
 
 /** 'world:anyone:cdrwa', as ZooKeeper's own tools write it. */
 export function aclText({ perms, scheme, id }: Acl): string {
-  const letters = ['c', 'd', 'r', 'w', 'a'].filter((letter) => perms & (1 << LETTERS.indexOf(letter)));
-  return `${scheme}:${id}:${letters.join('')}`;
+  return `${scheme}:${id}:${WRITTEN[perms & 31]}`;
 }
 
 /** Null for what is none. An id may hold colons. */

@@ -6,7 +6,7 @@ import { type Op, XID_AUTH } from './protocol.ts';
 import type { Outgoing } from './wire.ts';
 
 /** Many small ones, or few whose answers are large. */
-const WINDOW_MAX = 1000;
+const WINDOW_MAX = 500;
 const WINDOW_MIN = 4;
 const WINDOW_BYTES = 16 * 1024 * 1024;
 const SENT_BYTES_MAX = 4 * 1024 * 1024;
@@ -57,17 +57,18 @@ export function requestQueue(outgoing: Outgoing, onBusy: (busy: boolean) => void
     if (asked.size() > 0 !== busy) onBusy((busy = !busy));
   }
   return {
-    async add(op, body) {
+    add(op, body) {
       const promise = Promise.withResolvers<Reply>();
       waiting.push({ op, body, promise });
       pump();
-      return await promise.promise;
+      return promise.promise;
     },
     answer(id, reply, bytes) {
       const next = asked.shift();
       if (next?.xid !== id) throw new Failure('malformed', 'an answer came that nobody had asked for');
       sentBytes -= next.body.length;
-      averageBytes += (bytes - averageBytes) / ANSWERS_AVERAGED;
+      // Large ones count at once: a server keeps in memory what it has answered and we have not read.
+      averageBytes = Math.max(bytes, averageBytes + (bytes - averageBytes) / ANSWERS_AVERAGED);
       next.promise.resolve(reply);
       pump();
     },

@@ -1,10 +1,19 @@
 // Settings of a component of kind zookeeper.
 
+import { readFileSync } from 'node:fs';
+import type { ConnectionOptions } from 'node:tls';
 import { z } from 'zod';
-import { Failure } from '../../core/errors.ts';
+import { Failure, messageOf } from '../../core/errors.ts';
 import { duration, parseSettings } from '../../core/settings.ts';
 
 const PORT = 2181;
+
+const tlsSettings = z.strictObject({
+  ca_file: z.string().optional().describe('certificates to trust instead of the system’s, a PEM file'),
+  cert_file: z.string().optional().describe('our certificate, which servers ask for by default, a PEM file'),
+  key_file: z.string().optional().describe('the key of our certificate, a PEM file'),
+  server_name: z.string().optional().describe('the name that the servers’ certificates are made out to'),
+});
 
 export const zookeeperSettings = z.strictObject({
   hosts: z
@@ -13,6 +22,7 @@ export const zookeeperSettings = z.strictObject({
   root: z.string().optional().describe('the subtree that is protected; all of it (/) by default'),
   username: z.string().optional().describe('who we are to ACLs of scheme digest; super sees everything'),
   password: z.string().optional().describe('of the user'),
+  tls: z.union([z.boolean(), tlsSettings]).optional().describe('encrypt the connections: true, or its files'),
   timeout: duration.prefault('30s').describe('of the session, and how long a server may say nothing'),
   home: z.string().optional().describe('where ZooKeeper lies on this machine, for drills; $ZOOKEEPER_HOME by default'),
 });
@@ -26,12 +36,13 @@ export interface Settings {
   /** '/', or a path without a slash at its end. */
   readonly root: string;
   readonly user: { readonly name: string; readonly password: string } | null;
+  readonly tls: boolean | z.output<typeof tlsSettings>;
   readonly timeoutMs: number;
   readonly home: string | null;
 }
 
 export function readSettings(input: unknown): Settings {
-  const { hosts, root, username, password, timeout, home } = parseSettings(zookeeperSettings, input, 'zookeeper');
+  const { hosts, root, username, password, tls, timeout, home } = parseSettings(zookeeperSettings, input, 'zookeeper');
   const place = placeOf(typeof hosts === 'string' ? hosts : hosts.join(','));
   if ((username === undefined) !== (password === undefined)) {
     throw new Failure('settings-invalid', 'zookeeper: username and password: either needs the other');
@@ -40,9 +51,27 @@ export function readSettings(input: unknown): Settings {
     hosts: place.hosts,
     root: joined(place.chroot, checkedPath(root ?? '/')),
     user: username === undefined || password === undefined ? null : { name: username, password },
+    tls: tls ?? false,
     timeoutMs: timeout,
     home: home ?? null,
   };
+}
+
+/** What node:tls wants; reads the files that the settings name. Null without TLS. */
+export function tlsOptions({ tls }: Settings): ConnectionOptions | null {
+  if (tls === false) return null;
+  const { ca_file, cert_file, key_file, server_name }: z.output<typeof tlsSettings> = tls === true ? {} : tls;
+  const files = Object.entries({ ca: ca_file, cert: cert_file, key: key_file });
+  const pems = files.flatMap(([name, path]) => (path === undefined ? [] : [[name, pemIn(path)]]));
+  return { ...Object.fromEntries(pems), ...(server_name === undefined ? {} : { servername: server_name }) };
+}
+
+function pemIn(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new Failure('settings-invalid', `zookeeper: tls: ${path} can't be read: ${messageOf(cause)}`, { cause });
+  }
 }
 
 /** The same component at another place: 'zookeeper://host:port,host:port/root', with or without the scheme. */
@@ -71,10 +100,7 @@ export function isPath(path: string): boolean {
   if (path === '/') return true;
   if (!path.startsWith('/')) return false;
   for (let i = 0; i < path.length; i++) if (isRefused(path.charCodeAt(i))) return false;
-  return path
-    .slice(1)
-    .split('/')
-    .every((segment) => segment !== '' && segment !== '.' && segment !== '..');
+  return !/\/\.{0,2}(?:\/|$)/.test(path); // a step that is empty, '.' or '..'
 }
 
 /** Control characters, surrogates and private characters, specials. */

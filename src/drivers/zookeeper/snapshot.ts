@@ -1,14 +1,14 @@
 // The tree as it was after one change (a zxid). ZooKeeper gives no snapshot to its clients: the tree is read under a
 // watch of all of it, and what changed meanwhile is read again until nothing did.
 
-import { Failure } from '../../core/errors.ts';
-import { shapedLine } from '../../core/inventory.ts';
+import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { type Client, connect, refusal } from './client.ts';
-import { compareKeys, type Entry, entryLine, lineFrom, orderKey, parentOf } from './entries.ts';
+import { compareKeys, orderKey, parentOf } from './entries.ts';
 import { REFUSED, readStat, request } from './protocol.ts';
+import { type Kept, keptFrom, keptText } from './records.ts';
 import { joined, type Settings } from './settings.ts';
-import { openSpool, type Spool } from './spool.ts';
+import { openSpool, type Place, type Spool } from './spool.ts';
 import { type Reader, readNode, walk } from './walk.ts';
 
 /** Rounds of reading what changed; each takes about as long as a round trip when little did. */
@@ -16,36 +16,74 @@ const ROUNDS_MAX = 200;
 /** More than this is no capture of anything. */
 const CHANGED_MAX = 200_000;
 const NAMED_MAX = 5;
-const TOGETHER = 1000;
+const TOGETHER = 500;
+/** An ensemble that chooses another leader sends its clients away, and takes them again within seconds. */
+const ATTEMPTS_MAX = 3;
+const PAUSE_MS = 3000;
 
 export interface Snapshot extends AsyncDisposable {
   readonly client: Client;
   readonly zxid: bigint;
   readonly warnings: readonly string[];
-  /** In order. Can be read again. */
-  entries(): AsyncIterable<Entry>;
+  /** In order, as many as came together. Can be read again. */
+  znodes(): AsyncIterable<readonly Kept[]>;
 }
 
 interface Work {
   readonly reader: Reader;
+  readonly spool: Spool;
   /** Read before a change that was told since. */
   readonly changed: Set<string>;
-  /** What was read again; null: it is gone. */
-  readonly again: Map<string, Entry | null>;
+  /** Where what was read again lies; null: it is gone. */
+  readonly again: Map<string, Place | null>;
 }
 
 export async function snapshot(ctx: Context, settings: Settings, take: Reader['take']): Promise<Snapshot> {
+  for (let attempt = 1; ; attempt++) {
+    const client = await connect(ctx, settings);
+    try {
+      return await snapshotBy(ctx, client, settings, take);
+    } catch (error) {
+      await client[Symbol.asyncDispose]();
+      if (ctx.signal.aborted || attempt === ATTEMPTS_MAX || !isFailure(error, 'unreachable')) throw error;
+      ctx.log.info('the tree is read from its beginning once more', { why: messageOf(error) });
+      await untilItAnswers(ctx, settings);
+    }
+  }
+}
+
+/** The next attempt says why it does not. */
+async function untilItAnswers(ctx: Context, settings: Settings): Promise<void> {
+  for (let pause = 1; pause <= ATTEMPTS_MAX; pause++) {
+    try {
+      await using _client = await connect(ctx, settings);
+      return;
+    } catch (error) {
+      if (!isFailure(error, 'unreachable')) throw error;
+      await ctx.sleep(PAUSE_MS);
+    }
+  }
+}
+
+async function snapshotBy(
+  ctx: Context,
+  client: Client,
+  settings: Settings,
+  take: Reader['take'],
+): Promise<Snapshot> {
   await using undo = new AsyncDisposableStack();
-  const client = undo.use(await connect(ctx, settings));
   const spool = undo.use(await openSpool(ctx));
+  const later = undo.use(await openSpool(ctx));
   const { root } = settings;
-  const work: Work = { reader: { client, root, take }, changed: new Set(), again: new Map() };
+  const work: Work = { reader: { client, root, take }, spool: later, changed: new Set(), again: new Map() };
   await watchAll(client, root, work.changed);
   const begun = await zxidNow(client, root);
   let items = 0;
-  for await (const entry of walk(ctx, work.reader)) {
-    await spool.add(entryLine(entry));
-    if (++items % TOGETHER === 0) ctx.progress({ task: 'zookeeper', phase: 'capture', items });
+  for await (const entries of walk(ctx, work.reader)) {
+    refuseTooMany(work);
+    for (const entry of entries) await spool.add(keptText(entry));
+    items += entries.length;
+    ctx.progress({ task: 'zookeeper', phase: 'capture', items });
   }
   let { zxid, unsettled } = await settle(ctx, work);
   if (zxid !== begun) {
@@ -53,19 +91,22 @@ export async function snapshot(ctx: Context, settings: Settings, take: Reader['t
     await lookAgain(ctx, spool, work);
     ({ zxid, unsettled } = await settle(ctx, work));
   }
+  undo.use(client);
   const owned = undo.move();
   return {
     client,
     zxid,
     warnings: unsettled.length === 0 ? [] : [unsettledWarning(unsettled)],
-    entries: () => merged(spool, work.again),
+    znodes: () => merged(spool, work),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
 
 async function watchAll(client: Client, root: string, changed: Set<string>): Promise<void> {
   const below = root === '/' ? 0 : root.length;
-  const add = (path: string): void => void changed.add(path.slice(below) || '/');
+  const add = (path: string): void => {
+    if (changed.size <= CHANGED_MAX) changed.add(path.slice(below) || '/');
+  };
   const error = await client.watch(root, (path, kind) => {
     add(path);
     // Its parent counts its children.
@@ -83,6 +124,13 @@ async function watchAll(client: Client, root: string, changed: Set<string>): Pro
   if (error !== 0) throw refusal(client.where, 'addWatch', root, error);
 }
 
+function refuseTooMany({ changed, again }: Work): void {
+  if (again.size + changed.size <= CHANGED_MAX) return;
+  throw new Failure('blocked', `more than ${CHANGED_MAX} znodes changed while the tree was read`, {
+    hint: 'capture it at a quieter time, or a subtree of it (root)',
+  });
+}
+
 async function zxidNow(client: Client, root: string): Promise<bigint> {
   return (await client.ask('exists', request.read(root))).zxid;
 }
@@ -92,31 +140,31 @@ async function zxidNow(client: Client, root: string): Promise<bigint> {
  * was told since, all that was read is as it was at that answer's zxid.
  */
 async function settle(ctx: Context, work: Work): Promise<{ zxid: bigint; unsettled: readonly string[] }> {
-  const { reader, changed, again } = work;
+  const { reader, changed } = work;
   for (let round = 1; ; round++) {
     ctx.signal.throwIfAborted();
+    refuseTooMany(work);
     const paths = [...changed];
     changed.clear();
-    if (again.size + paths.length > CHANGED_MAX) {
-      throw new Failure('blocked', `more than ${CHANGED_MAX} znodes changed while the tree was read`, {
-        hint: 'capture it at a quieter time, or a subtree of it (root)',
-      });
-    }
-    for (let at = 0; at < paths.length; at += TOGETHER) {
-      const some = paths.slice(at, at + TOGETHER);
-      const found = await Promise.all(some.map((path) => readNode(reader, path)));
-      for (const [i, path] of some.entries()) again.set(path, found[i]?.entry ?? null);
-    }
+    for (let at = 0; at < paths.length; at += TOGETHER) await readAgain(work, paths.slice(at, at + TOGETHER));
     const zxid = paths.length > 0 ? reader.client.zxid() : await zxidNow(reader.client, reader.root);
     if (changed.size === 0 || round === ROUNDS_MAX) return { zxid, unsettled: [...changed] };
   }
 }
 
+async function readAgain({ reader, spool, again }: Work, paths: readonly string[]): Promise<void> {
+  const found = await Promise.all(paths.map((path) => readNode(reader, path)));
+  for (const [i, path] of paths.entries()) {
+    const entry = found[i]?.entry;
+    again.set(path, entry ? await spool.add(keptText(entry)) : null);
+  }
+}
+
 /** Marks what has another ACL than was read, or other data: the latter would be the server's error. */
-async function lookAgain(ctx: Context, spool: Spool, { reader, changed, again }: Work): Promise<void> {
-  for await (const entries of entryBatches(spool)) {
+async function lookAgain(ctx: Context, kept: Spool, { reader, changed, again }: Work): Promise<void> {
+  for await (const znodes of keptBatches(kept)) {
     ctx.signal.throwIfAborted();
-    const some = entries.filter(({ path }) => !again.has(path));
+    const some = znodes.filter(({ path }) => !again.has(path));
     const replies = await Promise.all(
       some.map(({ path }) => reader.client.ask('exists', request.read(joined(reader.root, path)))),
     );
@@ -129,30 +177,30 @@ async function lookAgain(ctx: Context, spool: Spool, { reader, changed, again }:
   }
 }
 
-/** The spooled entries, with those that were read again in their places. */
-async function* merged(spool: Spool, again: ReadonlyMap<string, Entry | null>): AsyncIterable<Entry> {
+/** What was read first, with what was read again in its place. */
+async function* merged(kept: Spool, { spool, again }: Work): AsyncIterable<readonly Kept[]> {
   const later = [...again].sort(([a], [b]) => compareKeys(orderKey(a), orderKey(b)));
+  if (later.length === 0) return yield* keptBatches(kept);
+  const fresh = async (place: Place | null): Promise<Kept[]> =>
+    place === null ? [] : [keptFrom(await spool.line(place))];
   let at = 0;
-  for await (const entries of entryBatches(spool)) {
-    for (const entry of entries) {
-      for (let next = later[at]; next && orderKey(next[0]) < orderKey(entry.path); next = later[++at]) {
-        if (next[1]) yield next[1];
+  for await (const znodes of keptBatches(kept)) {
+    const batch: Kept[] = [];
+    for (const znode of znodes) {
+      const key = orderKey(znode.path);
+      for (let next = later[at]; next && orderKey(next[0]) < key; next = later[++at]) {
+        batch.push(...(await fresh(next[1])));
       }
-      const same = later[at]?.[0] === entry.path ? later[at++] : undefined;
-      const now = same ? same[1] : entry;
-      if (now) yield now;
+      const same = later[at]?.[0] === znode.path ? later[at++] : undefined;
+      batch.push(...(same ? await fresh(same[1]) : [znode]));
     }
+    yield batch;
   }
-  for (const [, entry] of later.slice(at)) if (entry) yield entry;
+  for (const [, place] of later.slice(at)) yield await fresh(place);
 }
 
-async function* entryBatches(spool: Spool): AsyncIterable<Entry[]> {
-  for await (const lines of spool.lines()) yield lines.map((line) => shapedLine(line, entryOf, 'what was read'));
-}
-
-function entryOf(value: unknown): Entry | null {
-  const line = lineFrom(value);
-  return line && 'entry' in line ? line.entry : null;
+async function* keptBatches(kept: Spool): AsyncIterable<readonly Kept[]> {
+  for await (const lines of kept.lines()) yield lines.map(keptFrom);
 }
 
 function unsettledWarning(paths: readonly string[]): string {

@@ -1,12 +1,13 @@
 // A connection to a server, and the frames on it.
 
-import { connect, type Socket } from 'node:net';
+import { connect, isIP, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { interruption } from '../../core/context.ts';
 import { Failure, systemCode } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { juteWriter } from './jute.ts';
 import { OP, type Op } from './protocol.ts';
-import type { Host } from './settings.ts';
+import { type Host, type Settings, tlsOptions } from './settings.ts';
 
 export const UNREACHABLE_HINT = 'see that it runs, and that the component names its hosts and ports';
 
@@ -15,10 +16,13 @@ export function whereOf({ host, port }: Host): string {
 }
 
 /** A connection without a session. */
-export async function open(ctx: Context, { host, port }: Host, timeoutMs: number): Promise<Socket> {
+export async function open(ctx: Context, { host, port }: Host, settings: Settings): Promise<Socket> {
+  const { timeoutMs } = settings;
   const where = whereOf({ host, port });
   if (ctx.signal.aborted) throw interruption(ctx.signal);
-  const socket = connect({ host, port });
+  const tls = tlsOptions(settings);
+  const named = isIP(host) ? {} : { servername: host };
+  const socket = tls ? connectTls({ host, port, ...named, ...tls }) : connect({ host, port });
   return await new Promise<Socket>((resolve, reject) => {
     const fail = (failure: Failure): void => {
       ctx.signal.removeEventListener('abort', onAbort);
@@ -30,7 +34,7 @@ export async function open(ctx: Context, { host, port }: Host, timeoutMs: number
     const silent = (): void => fail(new Failure('unreachable', `${where}: no answer in ${timeoutMs} ms`));
     socket.setTimeout(timeoutMs, silent);
     socket.on('error', (cause) => fail(unreachable(where, cause)));
-    socket.once('connect', () => {
+    socket.once(tls ? 'secureConnect' : 'connect', () => {
       ctx.signal.removeEventListener('abort', onAbort);
       socket.removeAllListeners();
       socket.setTimeout(0);
@@ -41,9 +45,13 @@ export async function open(ctx: Context, { host, port }: Host, timeoutMs: number
 }
 
 export function unreachable(where: string, cause: Error): Failure {
-  return new Failure('unreachable', `${where}: no connection (${systemCode(cause)})`, {
+  const code = systemCode(cause);
+  if (!/CERT|SSL|TLS|ALTNAME/.test(code)) {
+    return new Failure('unreachable', `${where}: no connection (${code})`, { cause, hint: UNREACHABLE_HINT });
+  }
+  return new Failure('unreachable', `${where}: the encrypted connection failed (${code})`, {
     cause,
-    hint: UNREACHABLE_HINT,
+    hint: 'tls: { ca_file: … } names the certificates to trust; a port without TLS needs tls: false',
   });
 }
 

@@ -11,12 +11,13 @@ import type { Settings } from './settings.ts';
 /** A server's own limit is 1 MiB less a byte, for a whole request. */
 const SAFE_BYTES = 512 * 1024;
 const PENDING_MAX = 2000;
+const PENDING_BYTES_MAX = 16 * 1024 * 1024;
 const NAMED_MAX = 20;
 
 export interface Writer extends AsyncDisposable {
   client(): Client;
   /** Sent after all that was sent before; `done` gets the server's answer. Resolves when more may be sent. */
-  send(op: Op, body: Buffer, done: (reply: Reply) => void): Promise<void>;
+  send(op: Op, body: Buffer, done: (reply: Reply) => void | Promise<void>): Promise<void>;
   /** Alone, so that nothing else is lost with it. False when the server broke off over it. */
   sendLarge(op: Op, body: Buffer): Promise<Reply | null>;
   /** All answers are there. */
@@ -33,22 +34,26 @@ export function isLarge(body: Buffer): boolean {
 export async function openWriter(ctx: Context, settings: Settings): Promise<Writer> {
   let client = await connect(ctx, settings);
   let pending = 0;
-  let waiting: { readonly below: number; readonly resolve: () => void } | null = null;
+  let pendingBytes = 0;
+  let waiting: { readonly goesOn: () => boolean; readonly resolve: () => void } | null = null;
   let failed: { error: unknown } | null = null;
   const missing: string[] = [];
   let unnamed = 0;
 
   /** Only the one that sends waits. */
-  async function untilBelow(below: number): Promise<void> {
-    if (pending >= below) await new Promise<void>((resolve) => (waiting = { below, resolve }));
+  async function until(goesOn: () => boolean): Promise<void> {
+    if (!goesOn()) await new Promise<void>((resolve) => (waiting = { goesOn, resolve }));
     waiting = null;
   }
-  function answered(): void {
+  const isQuiet = (): boolean => pending === 0;
+  const hasRoom = (): boolean => pending < PENDING_MAX && pendingBytes < PENDING_BYTES_MAX;
+  function answered(bytes: number): void {
     pending -= 1;
-    if (waiting && pending < waiting.below) waiting.resolve();
+    pendingBytes -= bytes;
+    if (waiting?.goesOn()) waiting.resolve();
   }
   async function settled(): Promise<void> {
-    await untilBelow(1);
+    await until(isQuiet);
     if (failed) throw failed.error;
   }
   return {
@@ -56,12 +61,13 @@ export async function openWriter(ctx: Context, settings: Settings): Promise<Writ
     async send(op, body, done) {
       if (failed) throw failed.error;
       pending += 1;
+      pendingBytes += body.length;
       void client
         .ask(op, body)
         .then(done)
         .catch((error: unknown) => void (failed ??= { error }))
-        .finally(answered);
-      await untilBelow(PENDING_MAX);
+        .finally(() => answered(body.length));
+      await until(hasRoom);
     },
     async sendLarge(op, body) {
       await settled();
@@ -81,7 +87,7 @@ export async function openWriter(ctx: Context, settings: Settings): Promise<Writ
     },
     missing: () => (unnamed === 0 ? missing : [...missing, `and ${unnamed} more znodes`]),
     async [Symbol.asyncDispose]() {
-      await untilBelow(1);
+      await until(isQuiet);
       await client[Symbol.asyncDispose]();
     },
   };
