@@ -1,11 +1,12 @@
 // Every plug-in there is, by name. Each is loaded when it is first used, so backing up Redis never loads the S3 client.
 
 import type { z } from 'zod';
-import type { Driver } from '../core/driver.ts';
+import type { Driver, SandboxRunner } from '../core/driver.ts';
 import { Failure } from '../core/errors.ts';
 import type { Context, Finding } from '../core/model.ts';
 import { nearest } from '../core/settings.ts';
 import type { Bucket, StoreFormat } from '../core/storage.ts';
+import type { ExternalOptions } from '../sandboxes/external/runner.ts';
 
 /** Settings are needed to read a configuration; what is opened with them is loaded when it is used. */
 export interface DriverPlugin {
@@ -68,6 +69,15 @@ const FORMATS: Readonly<Record<string, () => Promise<FormatPlugin>>> = {
     format: async () => (await import('../stores/plain/store.ts')).plainFormat,
   }),
 };
+
+/** Servers of this machine that are started for a drill and gone after it. */
+export async function processSandboxes(): Promise<SandboxRunner> {
+  return (await import('../sandboxes/process/runner.ts')).processSandboxes();
+}
+/** A staging service that the configuration names. */
+export async function externalSandboxes(options: ExternalOptions): Promise<SandboxRunner> {
+  return (await import('../sandboxes/external/runner.ts')).externalSandbox(options);
+}
 
 export function driverNames(): readonly string[] {
   return Object.keys(DRIVERS);

@@ -10,6 +10,7 @@ import type { ComponentOf } from '../engine/external.ts';
 import type { NamedStore, Reference, StackComponent } from '../engine/model.ts';
 import type { ComponentConfig, Config, StoreConfig } from './config/model.ts';
 import { componentHooks } from './hooks.ts';
+import { externalSandboxes } from './plugins.ts';
 
 export interface OpenStore extends AsyncDisposable, NamedStore {
   /** Bytes that were put into its bucket since it was opened, the few of locks that are gone again included. */
@@ -149,6 +150,18 @@ export function orderingOf({ plans, references }: Config, plan: string | undefin
   return new Map(pairs.map(([to]) => [to, pairs.filter(([other]) => other === to).map(([, from]) => from)]));
 }
 
+/** Its own secrets are resolved when a drill restores into it, and never else. */
+function stagingOf({ staging, common }: ComponentConfig): StackComponent['sandbox'] {
+  if (!staging) return undefined;
+  return (guest, records) => ({
+    name: 'external',
+    async start(ctx, driver, version, settings) {
+      const options = { staging: await staging(ctx), isolated: common.sandbox?.isolated, guest, records };
+      return await (await externalSandboxes(options)).start(ctx, driver, version, settings);
+    },
+  });
+}
+
 async function openStackComponent(config: Config, each: ComponentConfig, settings: unknown): Promise<StackComponent> {
   const driver = await each.driver();
   const component = driver.open(settings);
@@ -159,6 +172,7 @@ async function openStackComponent(config: Config, each: ComponentConfig, setting
     driver,
     component,
     settings,
+    sandbox: stagingOf(each),
     hooks: componentHooks(each, component),
     restoreAfter: each.common.restore_after,
     checks: each.common.checks,

@@ -1,11 +1,11 @@
-// The rehearsal: a point is restored into throw-away servers, compared, asked, and timed. A verdict says what was
+// The rehearsal: a point is restored into sandboxes, compared, asked, and timed. A verdict says what was
 // shown, not what was hoped: what could not be tried is unknown, and only a damaged or different point fails.
 
 import { interruption } from '../core/context.ts';
-import type { Sandbox, SandboxRunner } from '../core/driver.ts';
+import type { Guest, Sandbox, SandboxRunner } from '../core/driver.ts';
 import { messageOf } from '../core/errors.ts';
 import { idOf } from '../core/manifest.ts';
-import type { Component, Context } from '../core/model.ts';
+import type { Context, Finding } from '../core/model.ts';
 import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
 import { worst } from '../core/verdict.ts';
 import { bringBack, phasesFrom, prove, sumOf, thenSettle, verdictOf, type Watch, watch } from './comeback.ts';
@@ -58,11 +58,8 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
   const held = names.filter((name) => heldIn(point, name));
   await needThawed(ctx, from, point.id, held);
   await using boxes = new AsyncDisposableStack();
-  const standing = new Map<string, Component>();
-  const keep = (name: string, box: Sandbox): void => {
-    boxes.use(box);
-    standing.set(name, box.component);
-  };
+  const standing = new Map<string, Sandbox>();
+  const keep = (name: string, box: Sandbox): void => void standing.set(name, boxes.use(box));
   const all = request.components.map(({ name, restoreAfter }) => ({ name, restoreAfter }));
   const trials = await inOrder<Trial>(dependencies(all, names), request.parallel ?? PARALLEL_DEFAULT, (name, earlier) =>
     tryOne(ctx, { ...request, keep }, name, [...earlier.keys()], startedMs),
@@ -70,8 +67,14 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
   if (ctx.signal.aborted) throw interruption(ctx.signal);
   const found = [...trials.values()];
   const fit = findingsBook();
-  await checkReferences(ctx, request.references ?? [], (name) => standing.get(name) ?? null, fit);
+  await checkReferences(ctx, request.references ?? [], (name) => standing.get(name)?.component ?? null, fit);
   const references = fit.sum();
+  // That they came back equal was shown, whatever the sandboxes were like.
+  const proved = found.filter(({ book }) => book.sum().verdict === 'pass').map(({ name }) => name);
+  for (const [name, box] of standing) {
+    const { book } = trials.get(name) ?? { book: findingsBook() };
+    for (const finding of [...(box.findings ?? []), ...(await vacated(ctx, name, box))]) book.add(finding);
+  }
   const components = found.map((trial) => componentEvidence(point, trial, startedAt, chooseMs));
   const critical = criticalPath(trials);
   const known: Omit<Evidence, 'drill'> = {
@@ -80,7 +83,7 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
     stack: point.stack,
     point: point.id,
     store: from.name,
-    sandboxes: request.sandboxes.name,
+    sandboxes: runnersOf(request, names),
     started_at: startedAt.toISOString(),
     finished_at: new Date(startedAt.getTime() + chooseMs + ctx.monotonicMs() - startedMs).toISOString(),
     verdict: worst([...components, ...references.kept].map(({ verdict }) => verdict)),
@@ -93,8 +96,24 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
     components,
     references: findingsJson(references),
   };
-  const proved = components.filter(({ verdict }) => verdict === 'pass').map(({ name }) => name);
   return await record(ctx, request, startedAt, known, proved);
+}
+
+/** What is left of the drill in services that stay. */
+async function vacated(ctx: Context, name: string, box: Sandbox): Promise<readonly Finding[]> {
+  try {
+    return (await box.vacate?.(ctx)) ?? [];
+  } catch (error) {
+    if (ctx.signal.aborted) throw interruption(ctx.signal);
+    const check = `${name}: the staging service is empty again`;
+    return [{ check, verdict: 'unknown', detail: messageOf(error), hint: 'the next drill tries to empty it first' }];
+  }
+}
+
+function runnersOf({ sandboxes, components }: DrillRequest, names: readonly string[]): string {
+  const ours = components.filter(({ name }) => names.includes(name));
+  const external = ours.filter((item) => item.sandbox).length;
+  return [...(external < ours.length ? [sandboxes.name] : []), ...(external > 0 ? ['external'] : [])].join(' and ');
 }
 
 async function kitEvidence(ctx: Context, { store }: NamedStore): Promise<Evidence['kit']> {
@@ -171,7 +190,7 @@ const NOTHING_DONE: Done = { method: null, warnings: [], phases: phasesFrom({}),
 async function attemptOne(ctx: Context, request: Trying, name: string, attempt: Attempt): Promise<Done> {
   if (ctx.signal.aborted) throw interruption(ctx.signal);
   const { item, captured, book } = attempt;
-  if (!item || captured?.error !== null || !item.driver.serverSpec) {
+  if (!item || captured?.error !== null || !(item.driver.serverSpec || item.sandbox)) {
     book.add({ check: `${name} comes back`, verdict: 'unknown', detail: whyNotTried(item, captured) });
     return NOTHING_DONE;
   }
@@ -179,7 +198,8 @@ async function attemptOne(ctx: Context, request: Trying, name: string, attempt: 
   const version = captured.serverVersion ?? (await item.component.probe(ctx)).version;
   // What goes wrong up to here was thrown before anything of the point was read: it proves nothing about the point.
   await using own = new AsyncDisposableStack();
-  const box = own.use(await request.sandboxes.start(ctx, item.driver, version, item.settings));
+  const runner = runnerFor(request, item, captured);
+  const box = own.use(await runner.start(ctx, item.driver, version, item.settings));
   const provision = ctx.monotonicMs() - startedMs;
   const watching = watch(ctx, captured.parts.bytes);
   attempt.watch = watching;
@@ -190,18 +210,29 @@ async function attemptOne(ctx: Context, request: Trying, name: string, attempt: 
   const what = { name, driver, captured, source, watch: watching, target: box.component, checks, restored };
   await thenSettle(ctx, what, book, () => prove(ctx, what, book));
   const { method, warnings } = restored;
-  if (isReferred(request, name)) {
+  if (isReferred(request, name) || box.vacate) {
     own.move();
     request.keep(name, box);
   }
   return { method, warnings, phases: { ...phases, provision, verify: ctx.monotonicMs() - verifyMs }, back: true };
 }
 
+function runnerFor(
+  { from, point, sandboxes }: DrillRequest,
+  { name, component, settings, sandbox }: StackComponent,
+  { identity }: CapturedComponent,
+): SandboxRunner {
+  if (!sandbox) return sandboxes;
+  const open: Guest['open'] = (ctx, id) => from.store.open(ctx, id, name);
+  const guest = { component: name, point: point.id, identity, captured: component, settings, open };
+  return sandbox(guest, from.store.records);
+}
+
 function whyNotTried(item: StackComponent | undefined, captured: CapturedComponent | null): string {
   if (!captured) return 'the point does not hold it';
   if (captured.error) return `its capture failed: ${captured.error.message}`;
   if (!item) return 'it is no longer in the configuration';
-  return `there are no throw-away servers of kind ${item.kind}`;
+  return `there are no throw-away servers of kind ${item.kind}, and no staging service is named`;
 }
 
 function componentEvidence(point: RecoveryPoint, trial: Trial, startedAt: Date, chooseMs: number): ComponentEvidence {

@@ -97,7 +97,7 @@ export function evidenceMarkdown(evidence: Evidence): string {
     `# Drill ${evidence.drill}: ${evidence.verdict}`,
     '',
     `Point ${cell(evidence.point)} of stack ${cell(evidence.stack)}, restored from store ${cell(evidence.store)}` +
-      ` into throw-away servers (${cell(evidence.sandboxes)}).`,
+      ` into sandboxes (${cell(evidence.sandboxes)}).`,
     `Started ${evidence.started_at}, finished ${evidence.finished_at}.`,
     '',
     `- Recovered in: ${evidence.rto_ms === null ? 'not recovered' : span(evidence.rto_ms)}`,

@@ -30,13 +30,9 @@ export async function* importFolders(ctx: Context, request: ImportRequest): Asyn
       hint: 'import into a store of format plain whose bucket is the folder of the old backups',
     });
   }
-  const components = request.components.flatMap((each) => {
-    const { recognise } = each.driver;
-    return recognise ? [{ name: each.name, kind: each.kind, recognise }] : [];
+  const components = request.components.map(({ name: component, kind, driver: { recognise } }) => {
+    return { name: component, kind, ...(recognise ? { recognise } : {}) };
   });
-  if (components.length === 0) {
-    throw new Failure('settings-invalid', 'none of the components is of a kind that older scripts backed up');
-  }
   const { stack, timeZone, plan, id, after, newestFirst = false } = request;
   const range = { ...(id === undefined ? {} : { id }), ...(after === undefined ? {} : { after }), newestFirst };
   yield* store.adopt(ctx, { stack, components, timeZone, plan, ...range });

@@ -1,9 +1,9 @@
 // What the use cases are given: opened components and stores, and what their owner promised for them.
 
-import type { Driver } from '../core/driver.ts';
+import type { Driver, Guest, SandboxRunner } from '../core/driver.ts';
 import type { Component } from '../core/model.ts';
 import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
-import type { Store } from '../core/storage.ts';
+import type { Records, Store } from '../core/storage.ts';
 import type { Around } from './hooks.ts';
 
 /** How many components are captured, restored or rehearsed at the same time unless told otherwise. */
@@ -51,6 +51,8 @@ export interface StackComponent {
   readonly restoreAfter: readonly string[];
   readonly checks: readonly Check[];
   readonly objective?: Objective | undefined;
+  /** Where drills restore it to, when that is not a server that is started for them. */
+  readonly sandbox?: ((guest: Guest, records: Records) => SandboxRunner) | undefined;
   readonly hooks?: { readonly capture: Around; readonly restore: Around } | undefined;
 }
 

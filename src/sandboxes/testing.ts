@@ -21,7 +21,7 @@ export const tinyDriver = {
     const { port } = settings as { port: number };
     const probe = async (ctx: Context) => {
       ctx.signal.throwIfAborted();
-      const [version = '', pid = '', uid = ''] = (await answer(port)).split(' ');
+      const [version = '', pid = '', uid = ''] = (await answer(ctx, port)).split(' ');
       return { version, identity: `${pid} ${uid}`, bytes: 0, holdsData: null, clockSkewMs: null, findings: [] };
     };
     const never = () => Promise.reject(new Error('a sandbox needs only its probe'));
@@ -40,10 +40,12 @@ export const tinyDriver = {
   }),
 } satisfies Driver;
 
-function answer(port: number): Promise<string> {
+function answer(ctx: Context, port: number): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';
-    createConnection({ host: '127.0.0.1', port })
+    const socket = createConnection({ host: '127.0.0.1', port });
+    ctx.signal.addEventListener('abort', () => socket.destroy(new Error('stopped')), { once: true });
+    socket
       .on('data', (data) => (text += data))
       .on('end', () => resolve(text))
       .on('error', (cause) => reject(new Failure('unreachable', `tiny server at port ${port}`, { cause })));

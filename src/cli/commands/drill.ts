@@ -4,11 +4,11 @@ import { Failure, messageOf } from '../../core/errors.ts';
 import { nearest } from '../../core/settings.ts';
 import { drillPoint } from '../../engine/drill.ts';
 import { drillIds, type Evidence, evidenceMarkdown, readEvidence } from '../../engine/evidence.ts';
-import { processSandboxes } from '../../sandboxes/process/runner.ts';
 import { chooseEverywhere, listEverywhere, noteUnreadable, unreadableJson } from '../across.ts';
 import type { Config } from '../config/model.ts';
 import { namesOption } from '../options.ts';
 import { needPlaceFor } from '../output.ts';
+import { processSandboxes } from '../plugins.ts';
 import { type Bind, errorJson, type Session } from '../session.ts';
 import { openStack, pickComponents, referencesIn } from '../stack.ts';
 import { durationText, table } from '../terminal.ts';
@@ -54,7 +54,7 @@ Examples:
       point: chosen.point,
       components: stack.components,
       only: wish.only,
-      sandboxes: processSandboxes(),
+      sandboxes: await processSandboxes(),
       scenario: word ?? null,
       chooseMs: session.ctx.monotonicMs() - startedMs,
       parallel: config.parallel,

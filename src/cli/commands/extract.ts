@@ -7,11 +7,11 @@ import { Failure, systemCode } from '../../core/errors.ts';
 import type { Context, Merged, Selection } from '../../core/model.ts';
 import { type ExtractRequest, extractRows, type MergeRequest, mergeRows } from '../../engine/extract.ts';
 import type { StackComponent } from '../../engine/model.ts';
-import { processSandboxes } from '../../sandboxes/process/runner.ts';
 import { chooseEverywhere, listEverywhere, noteUnreadable, unreadableJson } from '../across.ts';
 import { confirm } from '../confirm.ts';
 import { namesOption, repeatedOption } from '../options.ts';
 import { needPlaceFor } from '../output.ts';
+import { processSandboxes } from '../plugins.ts';
 import type { Bind, Session } from '../session.ts';
 import { type OpenStack, openStack, pickComponents } from '../stack.ts';
 import { countText, plural } from '../terminal.ts';
@@ -84,7 +84,7 @@ the last line, {"error":…}, and --output and --into print one JSON document.`,
       point: chosen.point,
       component: componentOf(stack, options.from),
       selection: selectionOf(options),
-      sandboxes: processSandboxes(),
+      sandboxes: await processSandboxes(),
     };
     session.note(`from point ${chosen.point.id} of store ${store.name}`);
     const hidden = unreadableJson(unreadable);

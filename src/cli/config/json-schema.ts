@@ -1,13 +1,14 @@
 import { z } from 'zod';
 import { bucketPlugin, driverNames, driverPlugin, formatNames, formatPlugin } from '../plugins.ts';
-import { componentCommon, configSchema, storeCommon } from './schema.ts';
+import { componentCommon, configSchema, sandboxSchema, storeCommon } from './schema.ts';
 
 /** The JSON Schema of lifeboat.yaml: one alternative for each kind of component, format and bucket. */
 export async function configSchemaJson(): Promise<object> {
   const components: z.ZodObject[] = [];
   for (const kind of driverNames()) {
     const { settings } = await driverPlugin(kind);
-    components.push(z.strictObject({ ...componentCommon.shape, ...settings.shape, kind: z.literal(kind) }));
+    const sandbox = sandboxSchema.extend({ external: settings.partial() }).optional();
+    components.push(z.strictObject({ ...componentCommon.shape, ...settings.shape, sandbox, kind: z.literal(kind) }));
   }
   const stores: z.ZodObject[] = [];
   for (const format of formatNames()) {

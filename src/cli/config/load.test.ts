@@ -40,6 +40,18 @@ test('a right configuration becomes exact types', async () => {
   assert.equal(await passwordOf(ctx, config), 'sesame');
 });
 
+test('what a placeholder stands for is judged when it is known: an address, a choice', async () => {
+  const places = `objects: { kind: s3, endpoint: "\${env:S3}", buckets: [uploads] }\n  search: { kind: elasticsearch, url: "http://search:9200", inventory: "\${env:LEVEL}" }`;
+  const text = GOOD.replace('region: us-east-1', `endpoint: "\${env:S3}"`).replace('cache: {', `${places}\n  cache: {`);
+  const config = await parseConfig(testContext(), text, 'lifeboat.yaml');
+  const objects = config.components.find(({ name }) => name === 'objects');
+  const known = testContext({ env: { S3: 'http://minio:9000' } });
+  assert.deepEqual(await objects?.settings(known), { endpoint: 'http://minio:9000', buckets: ['uploads'] });
+  await assert.rejects(async () => await objects?.settings(testContext({ env: { S3: 'minio' } })), /objects\.endpoint/);
+  const misspelt = text.replace('inventory:', 'inventori:');
+  await assert.rejects(parseConfig(testContext(), misspelt, 'lifeboat.yaml'), /inventori: this key is not known/);
+});
+
 test('a secret is asked for only when its store is used', async () => {
   const ctx = testContext({ env: { STORE_PASSWORT: 'x' } });
   const config = await parseConfig(ctx, GOOD, 'lifeboat.yaml');

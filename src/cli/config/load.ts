@@ -13,6 +13,7 @@ import type { ComponentConfig, Config, StoreConfig } from './model.ts';
 import { checkReferences } from './references.ts';
 import { componentCommon, configSchema, storeCommon } from './schema.ts';
 import { asksOthers, checkPlaceholders, PLACEHOLDER, resolveSecrets, variablesIn } from './secrets.ts';
+import { stagingSettings } from './staging.ts';
 
 /** Where lifeboat.yaml is looked for when it is not named. */
 export const CONFIG_FILES = ['lifeboat.yaml', '/etc/lifeboat/lifeboat.yaml'] as const;
@@ -59,6 +60,8 @@ interface YamlSource {
   problem(path: Path, message: string, hint?: string): Failure;
   /** Parses with zod; the first problem becomes a failure with its line and the nearest known name. */
   check<S extends z.ZodType>(schema: S, value: unknown, path: Path, known?: readonly string[]): z.output<S>;
+  /** As far as it can be said before placeholders are resolved. */
+  checkShape(schema: z.ZodType, value: Readonly<Record<string, unknown>>, path: Path, known?: readonly string[]): void;
 }
 
 function parseYaml(text: string, file: string): YamlSource {
@@ -85,7 +88,21 @@ function parseYaml(text: string, file: string): YamlSource {
       if (result.success) return result.data;
       throw firstProblem(result.error, { value, path, problem, known: [...known, ...shapeOf(schema)] });
     },
+    checkShape(schema, value, path, known = []) {
+      const { error } = schema.safeParse(standIns(value));
+      const issues = (error?.issues ?? []).filter((issue) => !isReferred(value, issue.path));
+      if (issues.length === 0) return;
+      throw firstProblem(new z.ZodError(issues), { value, path, problem, known: [...known, ...shapeOf(schema)] });
+    },
   };
+}
+
+/** What lies there is not known yet. */
+function isReferred(value: unknown, path: readonly PropertyKey[]): boolean {
+  const below = (within: unknown, step: PropertyKey): unknown =>
+    typeof within === 'object' && within !== null ? Reflect.get(within, step) : undefined;
+  const at = path.reduce(below, value);
+  return typeof at === 'string' && at.search(PLACEHOLDER) >= 0;
 }
 
 interface Block {
@@ -161,7 +178,8 @@ async function parseStore(
     if (!known.includes(key)) throw unknownKey(source.problem, [...path, key], known);
   }
   checkReferred(source, path, own);
-  split(standIns(own));
+  source.checkShape(bucket.settings, without(own, formatKeys), path, known);
+  source.checkShape(format.settings, { ...without(own, bucketKeys), stack: top.stack }, path, known);
   return {
     name,
     url: common.bucket,
@@ -184,18 +202,23 @@ async function parseComponent(source: YamlSource, name: string, raw: unknown): P
   });
   const own = without(block, Object.keys(componentCommon.shape));
   const known = Object.keys(componentCommon.shape);
-  checkReferred(source, path, own);
-  source.check(plugin.settings, standIns(own), path, known);
+  const readable = (at: Path, settings: Readonly<Record<string, unknown>>, keys: readonly string[]) => {
+    checkReferred(source, at, settings);
+    source.checkShape(plugin.settings, settings, at, keys);
+    return async (ctx: Context): Promise<unknown> => {
+      const resolved = await resolveSecrets(ctx, settings, at.join('.'));
+      source.check(plugin.settings, resolved, at, keys);
+      return resolved;
+    };
+  };
+  const external = common.sandbox?.external;
   return {
     name,
     common,
     driver: plugin.driver,
-    variables: variablesIn(own),
-    async settings(ctx) {
-      const resolved = await resolveSecrets(ctx, own, path.join('.'));
-      source.check(plugin.settings, resolved, path, known);
-      return resolved;
-    },
+    variables: variablesIn([own, external]),
+    settings: readable(path, own, known),
+    staging: external && readable([...path, 'sandbox', 'external'], stagingSettings(own, external), []),
   };
 }
 

@@ -31,6 +31,8 @@ export interface ComponentConfig {
   readonly variables: readonly string[];
   /** With secrets resolved: what the driver opens. */
   settings(ctx: Context): Promise<unknown>;
+  /** The same of the staging service that drills restore into; undefined where they start a server. */
+  readonly staging: ((ctx: Context) => Promise<unknown>) | undefined;
 }
 type Parsed = z.output<typeof configSchema>;
 export interface Config extends Omit<Parsed, 'stores' | 'components'> {

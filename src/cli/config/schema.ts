@@ -55,12 +55,20 @@ export const hookSchema = z
   );
 const hooks = z.array(hookSchema).default([]);
 
+export const sandboxSchema = z.strictObject({
+  external: z
+    .record(z.string(), z.unknown())
+    .describe('the settings of a staging service; what it is to hold is as in the component unless it is named here'),
+  isolated: z.boolean().default(false).describe('you say that nothing which is written there has an effect elsewhere'),
+});
+
 /** What every component has, whatever its kind. */
 export const componentCommon = z.object({
-  kind: z.string().describe('postgresql, redis or files'),
+  kind: z.string().describe('postgresql, redis, s3, elasticsearch, loki, kafka, zookeeper or files'),
   tier: z.string().optional().describe('the tier whose objectives hold for this component'),
   restore_after: z.array(z.string()).default([]).describe('components that are restored before this one'),
   checks: z.array(checkSchema).default([]).describe('what must hold after a restore and in drills'),
+  sandbox: sandboxSchema.optional().describe('where drills restore it to, instead of a server started for them'),
   hooks: z
     .strictObject({ before_capture: hooks, after_capture: hooks, before_restore: hooks, after_restore: hooks })
     .optional()

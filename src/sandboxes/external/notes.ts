@@ -18,6 +18,8 @@ const noteSchema = z.object({
   noted_at: z.string(),
   /** What the empty service held all the same (roles, empty buckets); null until it was seen to be empty. */
   before: z.array(lineSchema).nullable(),
+  /** Its drill is over and could not clear it away. */
+  left: z.boolean().default(false),
 });
 export type KnownLine = z.output<typeof lineSchema>;
 
@@ -35,6 +37,8 @@ export interface StagingNotes {
   /** It was seen to be empty, but for these. */
   seenEmpty(note: StagingNote, before: readonly InventoryLine[]): Promise<StagingNote>;
   strike(note: StagingNote): Promise<void>;
+  /** Its drill is over, and what it brought is still there: for the next one. */
+  leave(note: StagingNote): Promise<void>;
 }
 
 /** Of one component's staging service. */
@@ -52,11 +56,16 @@ export function stagingNotes(ctx: Context, records: Records, component: string, 
     new Failure('locked', `the staging service of ${component} is in use by another drill`, {
       hint: 'wait for it; one of another machine counts as over after a day',
     });
-  const put = async (note: StagingNote): Promise<void> => {
-    const process_ = await identityOf(process.pid);
-    const { point, before } = note;
-    const json: Json = { point, process: process_, noted_at: ctx.now().toISOString(), before: before && [...before] };
-    await records.put(ctx, 'staging', note.id, json);
+  const put = async ({ id, point, before }: StagingNote, left = false): Promise<void> => {
+    const owner = await identityOf(process.pid);
+    const json: Json = {
+      point,
+      process: owner,
+      noted_at: ctx.now().toISOString(),
+      before: before && [...before],
+      left,
+    };
+    await records.put(ctx, 'staging', id, json);
   };
   return {
     async ended() {
@@ -83,6 +92,7 @@ export function stagingNotes(ctx: Context, records: Records, component: string, 
       return seen;
     },
     strike: (note) => records.delete(ctx, 'staging', note.id),
+    leave: (note) => put(note, true),
   };
 }
 
@@ -95,7 +105,8 @@ async function readIfThere(ctx: Context, records: Records, id: string): Promise<
   }
 }
 
-async function isOver(ctx: Context, { process, noted_at }: z.output<typeof noteSchema>): Promise<boolean> {
+async function isOver(ctx: Context, { process, noted_at, left }: z.output<typeof noteSchema>): Promise<boolean> {
+  if (left) return true;
   const at = new Date(noted_at);
   const state = process ? await stateOf(process, at) : 'unknown';
   return state === 'dead' || (state === 'unknown' && ctx.now().getTime() - at.getTime() > OVER_MS);

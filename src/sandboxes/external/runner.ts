@@ -146,7 +146,7 @@ function sandboxOn(ctx: Context, place: Place, note: StagingNote, findings: read
       try {
         await vacate({ ...ctx, signal: AbortSignal.timeout(CLEAR_MS_MAX) });
       } catch (error) {
-        // The note stays, so that the next drill tries again.
+        await place.notes.leave(note);
         ctx.log.warn('staging service not cleared', { component: options.guest.component, reason: textOf(error) });
       }
     },

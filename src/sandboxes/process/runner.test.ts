@@ -14,7 +14,7 @@ import { processSandboxes, sandboxUserIn } from './runner.ts';
 const parent = mkdtempSync(join(tmpdir(), 'lifeboat-runner-'));
 after(() => rmSync(parent, { recursive: true, force: true }));
 
-sandboxSuite({
+sandboxSuite('process', {
   runner: (readyMs) => processSandboxes({ parent, readyMs }),
   leftovers: () => readdirSync(parent),
 });
