@@ -28,9 +28,10 @@ export function dayOfPart(name: string): string | null {
   return /^lines\/(\d{4}-\d{2}-\d{2})\.json$/.exec(name)?.[1] ?? null;
 }
 
-/** A part is JSON, a line for each log line, as it is. */
-export function linesRendition(day: string, alone: boolean): Rendition {
-  return { name: linesPart(day), word: 'loki', item: day, alone, suffix: '.json', gzip: true };
+/** A part is JSON, a line for each log line, as it is; in a plain store all days are one file. */
+export function linesRendition(day: string): Rendition {
+  const name = linesPart(day);
+  return { name, word: 'loki', item: null, alone: true, suffix: '.json', gzip: true, joined: true };
 }
 
 export async function capture(ctx: Context, settings: Settings, sink: Sink, previous?: Source): Promise<Capture> {
@@ -45,8 +46,8 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
   const streams = new Set<string>();
   for (const slice of days) {
     if (ctx.signal.aborted) throw interruption(ctx.signal);
-    const lines = kept.get(slice.day) ?? (await putDay(ctx, sink, reading, { slice, alone: days.length === 1 }));
-    if (previous && kept.has(slice.day)) await keepDay(ctx, sink, previous, { slice, alone: days.length === 1 });
+    const lines = kept.get(slice.day) ?? (await putDay(ctx, sink, reading, { slice, last: slice === days.at(-1) }));
+    if (previous && kept.has(slice.day)) await keepDay(ctx, sink, previous, slice);
     for (const line of lines) {
       inventory.push(line);
       streams.add(line.name.slice(slice.day.length + 1));
@@ -88,14 +89,15 @@ export async function liveLines(ctx: Context, settings: Settings, span: Span): P
 
 interface Day {
   readonly slice: Slice;
-  readonly alone: boolean;
+  /** There is a part of it also when it has no lines, so that a point always has one. */
+  readonly last: boolean;
 }
 
-async function putDay(ctx: Context, sink: Sink, reading: Reading, { slice, alone }: Day): Promise<InventoryLine[]> {
+async function putDay(ctx: Context, sink: Sink, reading: Reading, { slice, last }: Day): Promise<InventoryLine[]> {
   const sums = new Map<string, Sum>();
   const texts = summed(readLines(ctx, reading, slice), sums);
   const first = await texts.next();
-  if (first.done) return [];
+  if (first.done && !last) return [];
   async function* body(): AsyncIterable<string> {
     let lines = 0;
     for (let next = first; !next.done; next = await texts.next()) {
@@ -104,7 +106,7 @@ async function putDay(ctx: Context, sink: Sink, reading: Reading, { slice, alone
     }
   }
   try {
-    await sink.put(ctx, linesPart(slice.day), batched(body()), { rendition: linesRendition(slice.day, alone) });
+    await sink.put(ctx, linesPart(slice.day), batched(body()), { rendition: linesRendition(slice.day) });
   } finally {
     await texts.return(undefined);
   }
@@ -198,14 +200,13 @@ export async function countNow(ctx: Context, settings: Settings, span: Span): Pr
   return count;
 }
 
-async function keepDay(ctx: Context, sink: Sink, previous: Source, { slice, alone }: Day): Promise<void> {
-  const { day } = slice;
+async function keepDay(ctx: Context, sink: Sink, previous: Source, { day }: Slice): Promise<void> {
   const [lines, streams] = await Promise.all([
     previous.part(ctx, linesPart(day)),
     previous.part(ctx, streamsPart(day)),
   ]);
   await keepAll(ctx, sink, [
-    { name: lines.name, from: lines, meta: { rendition: linesRendition(day, alone) } },
+    { name: lines.name, from: lines, meta: { rendition: linesRendition(day) } },
     { name: streams.name, from: streams },
   ]);
 }

@@ -21,7 +21,7 @@ export const lokiDriver = {
   retarget,
   renditions(names) {
     const days = names.flatMap((name) => dayOfPart(name) ?? []);
-    return new Map(days.map((day) => [`lines/${day}.json`, linesRendition(day, days.length === 1)]));
+    return new Map(days.map((day) => [`lines/${day}.json`, linesRendition(day)]));
   },
 } satisfies Driver;
 

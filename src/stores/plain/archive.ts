@@ -20,7 +20,11 @@ export function plainArchive(
     component: string,
     archived: ReadonlySet<string>,
   ): AsyncIterable<string> {
-    for await (const { key } of (await open(ctx, point, component)).entries(ctx)) if (archived.has(key)) yield key;
+    let before = '';
+    for await (const { key } of (await open(ctx, point, component)).entries(ctx)) {
+      if (archived.has(key) && key !== before) yield key;
+      before = key; // parts that share a file follow one another
+    }
   }
   async function* index(point: string, component: string): AsyncIterable<string> {
     yield indexKey(point, component);

@@ -10,7 +10,7 @@ import { z } from 'zod';
 import { batched, lineBatchesOf } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import { merged } from '../../core/merged.ts';
-import type { Bytes, Context, Part } from '../../core/model.ts';
+import type { ByteRange, Bytes, Context, Part } from '../../core/model.ts';
 
 /** Entries held in memory before they are sorted into a scratch file. */
 const RUN_ENTRIES = 50_000;
@@ -23,11 +23,18 @@ const entrySchema = z.object({
   key: z.string(),
   gzip: z.boolean(),
   stored: z.object({ bytes: z.number().int().nonnegative(), sha256: z.string().length(64) }),
+  /** Where it begins in a file that has several parts. */
+  offset: z.number().int().nonnegative().optional(),
   attributes: z
     .object({ mode: z.number().int(), uid: z.number().int(), gid: z.number().int(), mtime: z.string() })
     .optional(),
 });
 export type Entry = z.output<typeof entrySchema>;
+
+/** What the part has of its file: all of it when this is undefined. */
+export function placeIn({ offset, stored }: Entry): ByteRange | undefined {
+  return offset === undefined ? undefined : { offset, length: stored.bytes };
+}
 
 export function partOf(entry: Entry, point: string, component: string): Part {
   const { name, bytes, attributes } = entry;

@@ -27,6 +27,7 @@ import {
   rendered,
   save,
   text,
+  WITH_LOGS,
 } from './testing.ts';
 
 const OLD_MANIFEST = '{"timestamp":"2024-02-22T02:00:00Z","version":"0.4.0","components":{"postgresql":{"file":"x"}}}';
@@ -34,8 +35,9 @@ const OLD_MANIFEST = '{"timestamp":"2024-02-22T02:00:00Z","version":"0.4.0","com
 test('the dated layout is the folder of the plan, with its manifest', async () => {
   const ctx = testContext();
   const { bucket, store } = await opened(ctx, 'dated');
-  await save(ctx, store, ID, PLAN);
+  await save(ctx, store, ID, WITH_LOGS);
   assert.deepEqual(await keys(ctx, bucket, `${ID}/`), [
+    `${ID}/loki-${ID}.json.gz`,
     `${ID}/manifest.json`,
     `${ID}/postgres-${ID}-globals.sql.gz`,
     `${ID}/postgres-${ID}.sql.gz`,
@@ -45,7 +47,7 @@ test('the dated layout is the folder of the plan, with its manifest', async () =
   const manifest = JSON.parse(await text(ctx, bucket, `${ID}/manifest.json`));
   assert.equal(manifest.timestamp, '2024-02-23T02:00:00Z');
   assert.equal(manifest.version, '0.4.0');
-  const { postgresql, redis } = manifest.components;
+  const { postgresql, redis, loki } = manifest.components;
   assert.equal(postgresql.file, `postgres-${ID}.sql.gz`);
   assert.equal(postgresql.size, (await bucket.head(ctx, `${ID}/postgres-${ID}.sql.gz`)).bytes);
   assert.deepEqual(
@@ -53,6 +55,8 @@ test('the dated layout is the folder of the plan, with its manifest', async () =
     [`postgres-${ID}.sql.gz`, `postgres-${ID}-globals.sql.gz`],
   );
   assert.deepEqual([redis.file, redis.size], [`redis-${ID}.rdb`, 9]);
+  assert.deepEqual([loki.file, loki.files.length], [`loki-${ID}.json.gz`, 1]);
+  assert.equal(loki.size, (await bucket.head(ctx, `${ID}/loki-${ID}.json.gz`)).bytes);
 });
 
 test('`aws s3 ls PREFIX/ | sort -r | head -1` finds the newest point', async () => {
@@ -259,7 +263,7 @@ test('whatever change the machine dies at, no file stays that no point needs, an
 /** A backup, another one, and the removal of the first. */
 async function life(ctx: TestContext, layout: Layout, bucket: Bucket): Promise<void> {
   await using store = await plainFormat.open(ctx, bucket, { stack: 's', layout });
-  await save(ctx, store, ID, PLAN);
-  await save(ctx, store, LATER, PLAN);
+  await save(ctx, store, ID, WITH_LOGS);
+  await save(ctx, store, LATER, WITH_LOGS);
   await store.remove(ctx, [ID]);
 }

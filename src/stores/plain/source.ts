@@ -5,7 +5,7 @@ import { measured } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import type { ByteRange, Bytes, Context, Source } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
-import { type Entry, partOf } from './entries.ts';
+import { type Entry, partOf, placeIn } from './entries.ts';
 import { gunzipped } from './gzip.ts';
 import type { PartIndex } from './index.ts';
 
@@ -48,7 +48,7 @@ export async function findEntry(
 
 /** What was put once, unpacked. Ends in 'checksum' unless both the stored bytes and the content are what they were. */
 export async function* contentOf(ctx: Context, bucket: Bucket, entry: Entry, what: string): Bytes {
-  const stored = measured(bucket.get(ctx, entry.key));
+  const stored = measured(bucket.get(ctx, entry.key, placeIn(entry)));
   if (!entry.gzip) {
     yield* stored.body;
     if (!isSame(stored.sum(), entry.stored)) throw changed(what);

@@ -34,15 +34,23 @@ export const rdb: Put = {
   rendition: { name: 'dump.rdb', word: 'redis', item: null, alone: true, suffix: '.rdb', gzip: false },
 };
 export function lines(day: string): Put {
-  const form = { name: `lines/${day}.json`, word: 'loki', item: null, alone: true, suffix: '.json', gzip: true } as const;
+  const form = {
+    name: `lines/${day}.json`,
+    word: 'loki',
+    item: null,
+    alone: true,
+    suffix: '.json',
+    gzip: true,
+  } as const;
   return { name: `lines/${day}.json`, data: `{"day":"${day}"}\n`, rendition: { ...form, joined: true } };
 }
 export const inventory: Put = { name: 'inventory.ndjson', data: '{}\n' };
 export const PLAN: Stack = {
   postgresql: { kind: 'postgresql', parts: [dump('infershield'), globals(), inventory] },
   redis: { kind: 'redis', parts: [rdb, inventory] },
-  loki: { kind: 'loki', parts: [lines('2024-02-21'), lines('2024-02-22'), inventory, lines('2024-02-23')] },
 };
+const days = ['2024-02-21', '2024-02-22', '2024-02-23'].map(lines);
+export const WITH_LOGS: Stack = { ...PLAN, loki: { kind: 'loki', parts: [...days, inventory] } };
 
 export async function opened(ctx: Context, layout: Layout): Promise<{ bucket: Bucket; store: Store }> {
   const bucket = memoryBucket();
