@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { installed } from './install.ts';
 import { host, removeDir, type Server, startOnFreePorts, startServer, temporaryDir } from './processes.ts';
+import { type Certificate, certificateIn } from './tls.ts';
 
 export interface ZookeeperOptions {
   /** Lines of its configuration. */
@@ -12,11 +13,17 @@ export interface ZookeeperOptions {
   readonly java?: readonly string[];
   /** The password of the user super. */
   readonly superPassword?: string;
+  /** A second port that speaks TLS, and wants the certificate of its clients. */
+  readonly tls?: true;
 }
 export interface Zookeeper extends Server {
   readonly port: number;
   /** 'host:port' */
   readonly hosts: string;
+  /** The port with TLS. */
+  readonly secureHosts: string;
+  /** Null without TLS. */
+  readonly certificate: Certificate | null;
   readonly dir: string;
   /** For Java: the server and its own tools. */
   readonly classPath: string;
@@ -28,18 +35,20 @@ export async function startZookeeper(options: ZookeeperOptions = {}): Promise<Zo
   const lib = await installed('zookeeper-3.9');
   const classPath = join(lib, '*');
   const dir = temporaryDir('zookeeper');
-  return await startOnFreePorts(1, async (port = 0) => {
+  const certificate = options.tls ? await certificateIn(dir) : null;
+  return await startOnFreePorts(2, async (port = 0, securePort = 0) => {
     const conf = join(dir, 'zoo.cfg');
     const lines = ['tickTime=500', `dataDir=${dir}`, `clientPort=${port}`, `clientPortAddress=${host}`];
     const quick = ['admin.enableServer=false', 'maxClientCnxns=0', 'forceSync=no', 'preAllocSize=1024'];
-    const more = ['extendedTypesEnabled=true', ...superUser(options.superPassword), ...(options.conf ?? [])];
+    const secure = certificate ? secureConf(dir, certificate, securePort) : [];
+    const more = ['extendedTypesEnabled=true', ...superUser(options.superPassword), ...secure, ...(options.conf ?? [])];
     writeFileSync(conf, `${[...lines, ...quick, ...more].join('\n')}\n`);
     const heap = ['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', ...(options.java ?? [])];
     const args = [...heap, '-cp', classPath, 'org.apache.zookeeper.server.ZooKeeperServerMain', conf];
     const server = await startServer({ program: 'java', args }, () => answers(port));
     return {
       ...server,
-      ...{ port, hosts: `${host}:${port}`, dir, classPath, lib },
+      ...{ port, hosts: `${host}:${port}`, secureHosts: `${host}:${securePort}`, certificate, dir, classPath, lib },
       get pid() {
         return server.pid;
       },
@@ -49,6 +58,20 @@ export async function startZookeeper(options: ZookeeperOptions = {}): Promise<Zo
       },
     };
   });
+}
+
+function secureConf(dir: string, { certFile, keyFile }: Certificate, port: number): string[] {
+  const both = join(dir, 'both.pem');
+  writeFileSync(both, readFileSync(keyFile, 'utf8') + readFileSync(certFile, 'utf8'), { mode: 0o600 });
+  return [
+    `secureClientPort=${port}`,
+    `secureClientPortAddress=${host}`,
+    'serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory',
+    `ssl.keyStore.location=${both}`,
+    'ssl.keyStore.type=PEM',
+    `ssl.trustStore.location=${certFile}`,
+    'ssl.trustStore.type=PEM',
+  ];
 }
 
 function superUser(password: string | undefined): string[] {

@@ -6,9 +6,9 @@ import { compareKeys, type Entry, isWithin, orderKey } from './entries.ts';
 import type { Job } from './job.ts';
 import { targetOf } from './mapping.ts';
 import { REFUSED, readStat, request } from './protocol.ts';
-import { joined } from './settings.ts';
+import { isOwn, joined } from './settings.ts';
 import { entriesOf } from './tree.ts';
-import { isOwn, walk } from './walk.ts';
+import { walk } from './walk.ts';
 import { refusedWords, type Writer } from './writer.ts';
 
 /** Null when a restore to this path would overwrite nothing. */

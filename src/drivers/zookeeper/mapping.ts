@@ -3,8 +3,7 @@
 import { Failure } from '../../core/errors.ts';
 import type { RestoreOptions, Selection } from '../../core/model.ts';
 import { isWithin } from './entries.ts';
-import { isPath, joined } from './settings.ts';
-import { isOwn } from './walk.ts';
+import { isOwn, isPath, joined } from './settings.ts';
 
 export interface Move {
   /** Below the root of the point. */

@@ -4,12 +4,14 @@ import type { Context, Finding, Probe } from '../../core/model.ts';
 import { type Client, connect } from './client.ts';
 import { heldBelow } from './existing.ts';
 import { identityOf, versionOf } from './facts.ts';
-import { REFUSED, request } from './protocol.ts';
-import type { Settings } from './settings.ts';
+import { REFUSED, request, wordsFor } from './protocol.ts';
+import { identitiesOf, lacking } from './rights.ts';
+import { joined, type Settings } from './settings.ts';
 import { walk } from './walk.ts';
 
 /** As many znodes are looked at. */
 const LOOKED_AT = 2000;
+const NAMED_MAX = 5;
 
 export async function probe(ctx: Context, settings: Settings): Promise<Probe> {
   const version = await versionOf(ctx, settings);
@@ -24,7 +26,7 @@ export async function probe(ctx: Context, settings: Settings): Promise<Probe> {
     findings: [
       rootFinding(settings, error),
       await watchFinding(client, settings),
-      await readFinding(ctx, client, settings),
+      ...(error === 0 ? await rightsFindings(ctx, client, settings) : []),
     ],
   };
 }
@@ -32,6 +34,10 @@ export async function probe(ctx: Context, settings: Settings): Promise<Probe> {
 function rootFinding({ root }: Settings, error: number): Finding {
   const check = `the znode ${root} is there`;
   if (error === 0) return { check, verdict: 'pass', detail: 'it is' };
+  if (error !== REFUSED.noNode) {
+    const hint = 'see its ACL and the rights of the user of the component';
+    return { check, verdict: 'fail', detail: wordsFor(error), hint };
+  }
   const hint = 'see root and the chroot in hosts of the component';
   return { check, verdict: 'fail', detail: 'there is none: nothing can be captured, a restore makes it', hint };
 }
@@ -44,24 +50,48 @@ async function watchFinding(client: Client, { root }: Settings): Promise<Finding
   return { check, verdict: 'fail', detail: why, hint: 'a capture needs ZooKeeper 3.6 or newer' };
 }
 
-async function readFinding(ctx: Context, client: Client, { root, user }: Settings): Promise<Finding> {
-  const check = 'every znode may be read';
+async function rightsFindings(ctx: Context, client: Client, settings: Settings): Promise<Finding[]> {
+  const { root } = settings;
+  const identities = await identitiesOf(client, settings);
   const reader = { client, root, take: async () => null };
   const denied: string[] = [];
+  const fixed: string[] = [];
   let seen = 0;
   for await (const entries of walk(ctx, reader)) {
-    seen += entries.length;
-    denied.push(...entries.filter(({ type }) => type === 'denied').map(({ path }) => path));
+    for (const { path, type, acl } of entries) {
+      if (++seen > LOOKED_AT) break;
+      const full = joined(root, path);
+      if (type === 'denied') denied.push(full);
+      const lacks = type === 'znode' ? lacking(acl, identities) : '';
+      if (lacks !== '') fixed.push(`${full} (${lacks})`);
+    }
     if (seen >= LOOKED_AT) break;
   }
-  if (denied.length > 0) {
-    return {
-      check,
-      verdict: 'fail',
-      detail: `${denied.length} of the first ${seen} may not: ${denied.slice(0, 5).join(', ')}`,
-      hint: `add digest:${user?.name ?? 'backup'}:…:r to their ACLs, or let the component be the user super`,
-    };
-  }
-  const all = seen < LOOKED_AT ? `all ${seen}` : `the first ${seen}; those behind were not tried`;
-  return { check, verdict: 'pass', detail: `${all} can be read` };
+  const looked = seen < LOOKED_AT ? `all ${seen}` : `the first ${LOOKED_AT}; those behind were not tried`;
+  return [readFinding(settings, denied, looked), writeFinding(fixed, looked)];
+}
+
+function readFinding({ user }: Settings, denied: readonly string[], looked: string): Finding {
+  const check = 'every znode may be read';
+  if (denied.length === 0) return { check, verdict: 'pass', detail: `${looked} can be read` };
+  const named = denied.slice(0, NAMED_MAX).join(', ');
+  return {
+    check,
+    verdict: 'fail',
+    detail: `of ${looked}, ${denied.length} may not, nor what is below them: ${named}`,
+    hint: `add digest:${user?.name ?? 'USER'}:…:r to their ACLs, or let the component be the user super`,
+  };
+}
+
+/** Another root, or an empty ensemble, wants none of these. */
+function writeFinding(fixed: readonly string[], looked: string): Finding {
+  const check = 'a restore in place may change every znode';
+  if (fixed.length === 0) return { check, verdict: 'pass', detail: `${looked} give all of cdrwa` };
+  const named = fixed.slice(0, NAMED_MAX).join(', ');
+  return {
+    check,
+    verdict: 'unknown',
+    detail: `of ${looked}, ${fixed.length} do not give all of cdrwa; rights that are missing: ${named}`,
+    hint: 'captures do not need them; for a restore in place let the component be the user super',
+  };
 }

@@ -14,8 +14,8 @@ export const OP = {
   ping: 11,
   multi: 14,
   auth: 100,
-  descendants: 104,
   addWatch: 106,
+  whoAmI: 107,
   closeSession: -11,
 } as const;
 export type Op = keyof typeof OP;

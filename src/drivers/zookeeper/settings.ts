@@ -7,6 +7,8 @@ import { Failure, messageOf } from '../../core/errors.ts';
 import { duration, parseSettings } from '../../core/settings.ts';
 
 const PORT = 2181;
+/** Its quotas and its configuration. */
+const OWN = '/zookeeper';
 
 const tlsSettings = z.strictObject({
   ca_file: z.string().optional().describe('certificates to trust instead of the system’s, a PEM file'),
@@ -47,9 +49,11 @@ export function readSettings(input: unknown): Settings {
   if ((username === undefined) !== (password === undefined)) {
     throw new Failure('settings-invalid', 'zookeeper: username and password: either needs the other');
   }
+  const whole = joined(place.chroot, checkedPath(root ?? '/'));
+  if (isOwn(whole)) throw new Failure('settings-invalid', `zookeeper: root: ${OWN} is ZooKeeper's own`);
   return {
     hosts: place.hosts,
-    root: joined(place.chroot, checkedPath(root ?? '/')),
+    root: whole,
     user: username === undefined || password === undefined ? null : { name: username, password },
     tls: tls ?? false,
     timeoutMs: timeout,
@@ -93,6 +97,11 @@ function checkedPath(path: string): string {
   const plain = path === '/' ? path : path.replace(/\/$/, '');
   if (!isPath(plain)) throw new Failure('settings-invalid', `zookeeper: ${path} is no path of a znode`);
   return plain;
+}
+
+/** ZooKeeper's own subtree is neither read nor written. */
+export function isOwn(path: string): boolean {
+  return path === OWN || path.startsWith(`${OWN}/`);
 }
 
 /** What a server takes as one. */

@@ -19,7 +19,8 @@ const NAMED_MAX = 5;
 const TOGETHER = 500;
 /** An ensemble that chooses another leader sends its clients away, and takes them again within seconds. */
 const ATTEMPTS_MAX = 3;
-const PAUSE_MS = 3000;
+const PAUSES_MAX = 10;
+const PAUSE_MS = 1000;
 
 export interface Snapshot extends AsyncDisposable {
   readonly client: Client;
@@ -45,7 +46,7 @@ export async function snapshot(ctx: Context, settings: Settings, take: Reader['t
       return await snapshotBy(ctx, client, settings, take);
     } catch (error) {
       await client[Symbol.asyncDispose]();
-      if (ctx.signal.aborted || attempt === ATTEMPTS_MAX || !isFailure(error, 'unreachable')) throw error;
+      if (ctx.signal.aborted || attempt === ATTEMPTS_MAX || !isAway(error)) throw error;
       ctx.log.info('the tree is read from its beginning once more', { why: messageOf(error) });
       await untilItAnswers(ctx, settings);
     }
@@ -54,23 +55,22 @@ export async function snapshot(ctx: Context, settings: Settings, take: Reader['t
 
 /** The next attempt says why it does not. */
 async function untilItAnswers(ctx: Context, settings: Settings): Promise<void> {
-  for (let pause = 1; pause <= ATTEMPTS_MAX; pause++) {
+  for (let pause = 1; pause <= PAUSES_MAX; pause++) {
     try {
       await using _client = await connect(ctx, settings);
       return;
     } catch (error) {
-      if (!isFailure(error, 'unreachable')) throw error;
+      if (!isAway(error)) throw error;
       await ctx.sleep(PAUSE_MS);
     }
   }
 }
 
-async function snapshotBy(
-  ctx: Context,
-  client: Client,
-  settings: Settings,
-  take: Reader['take'],
-): Promise<Snapshot> {
+function isAway(error: unknown): boolean {
+  return isFailure(error, 'unreachable') || isFailure(error, 'timeout');
+}
+
+async function snapshotBy(ctx: Context, client: Client, settings: Settings, take: Reader['take']): Promise<Snapshot> {
   await using undo = new AsyncDisposableStack();
   const spool = undo.use(await openSpool(ctx));
   const later = undo.use(await openSpool(ctx));

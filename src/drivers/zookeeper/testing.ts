@@ -32,7 +32,7 @@ export async function fill(client: Client, root: string): Promise<void> {
     await make(client, `${root}/${name}`, { data: name });
   await make(client, `${root}/large`, { data: Buffer.alloc(300_000, 'large ') });
   await make(client, `${root}/many`);
-  const many = Array.from({ length: 1200 }, (_, n) => make(client, `${root}/many/n${n}`, { data: `value ${n}` }));
+  const many = Array.from({ length: 600 }, (_, n) => make(client, `${root}/many/n${n}`, { data: `value ${n}` }));
   await Promise.all(many);
   const acl = [
     { perms: 31, scheme: 'digest', id: 'app:0wSLPjiKTiPcmD6O0cxzEFRgEqg=' },

@@ -6,12 +6,10 @@ import { type Client, refusal } from './client.ts';
 import { type Content, compareKeys, type Entry, orderKey, WHOLE_BYTES_MAX, wholeContent } from './entries.ts';
 import { counterOf, type Op, REFUSED, readAcl, readStat, request } from './protocol.ts';
 import type { Reply } from './queue.ts';
-import { isPath, joined } from './settings.ts';
+import { isOwn, isPath, joined } from './settings.ts';
 
 /** Fewer the deeper they lie, since those above wait in memory meanwhile. */
 const TOGETHER = 1000;
-/** ZooKeeper's own, which nobody else may write. */
-const OWN = 'zookeeper';
 
 export interface Reader {
   readonly client: Client;
@@ -152,14 +150,9 @@ async function namesIn({ client, root }: Reader, path: string): Promise<string[]
     if (name !== found[i - 1] && !name.includes('/') && isPath(`/${name}`)) continue;
     throw new Failure('malformed', `${client.where} tells of a child of ${full} whose name is none`);
   }
-  return full === '/' ? found.filter((name) => name !== OWN) : found;
+  return full === '/' ? found.filter((name) => !isOwn(`/${name}`)) : found;
 }
 
 function accept(client: Client, op: Op, path: string, { error }: Reply): void {
   if (error !== 0) throw refusal(client.where, op, path, error);
-}
-
-/** ZooKeeper's own subtree is neither read nor written. */
-export function isOwn(path: string): boolean {
-  return path === `/${OWN}` || path.startsWith(`/${OWN}/`);
 }

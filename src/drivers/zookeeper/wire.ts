@@ -9,7 +9,8 @@ import { juteWriter } from './jute.ts';
 import { OP, type Op } from './protocol.ts';
 import { type Host, type Settings, tlsOptions } from './settings.ts';
 
-export const UNREACHABLE_HINT = 'see that it runs, and that the component names its hosts and ports';
+export const UNREACHABLE_HINT =
+  'see that it runs, and that the component names its hosts, its ports, and tls where they speak it';
 
 export function whereOf({ host, port }: Host): string {
   return `zookeeper at ${host.includes(':') ? `[${host}]` : host}:${port}`;
