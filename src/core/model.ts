@@ -87,6 +87,11 @@ export interface Rendition {
   /** '.sql', '.rdb'; the store adds '.gz'. */
   readonly suffix: string;
   readonly gzip: boolean;
+  /**
+   * For kinds of many parts: where it lies in the folder that the component then has in place of single files, each
+   * segment any text. `item`, `alone` and `suffix` say nothing then.
+   */
+  readonly path?: readonly string[];
   /** All such parts of the component that have one file's name are that file, one behind the other as they are put. */
   readonly joined?: true;
   /** Turns the captured bytes into the plain form while they stream; absent when they are the same. */

@@ -52,8 +52,8 @@ export interface Records {
 /**
  * 'captures': what is known of a draft's finished components, so that another process can commit them. 'hooks': hooks
  * that a run has still to run, whatever becomes of it. 'owed': points that another store of the same run still lacks.
- * 'kit': the key of the recovery kit. 'releases': data outside the store that no point needs any more. 'staging': drills
- * that have a staging service in use, and must empty it.
+ * 'kit': the key of the recovery kit. 'releases': data outside the store that no point needs any more. 'staging':
+ * drills that have a staging service in use, and must empty it.
  */
 export type RecordKind =
   | 'owner'
@@ -85,11 +85,11 @@ export interface KeyRing {
 
 export interface AdoptOptions {
   readonly stack: string;
-  /** Whose files they may be, each with its driver's `recognise`. */
+  /** Whose files they may be, each with its driver's `recognise` where it has one. */
   readonly components: readonly {
     readonly name: string;
     readonly kind: string;
-    readonly recognise: NonNullable<Driver['recognise']>;
+    readonly recognise?: Driver['recognise'];
   }[];
   /** The zone that stamps in file names were written in; dated folders are UTC. */
   readonly timeZone: string;
@@ -214,7 +214,7 @@ export interface Bucket {
    * left out.
    */
   folders(ctx: Context, prefix: string): AsyncIterable<string>;
-  /** The objects directly below `prefix` (which ends in '/' or is ''), in byte order of key; those in folders are not. */
+  /** What lies directly below `prefix` (which ends in '/' or is ''), in byte order of key; not what lies in folders. */
   files(ctx: Context, prefix: string): AsyncIterable<ObjectInfo>;
   /** A missing key is no error. */
   delete(ctx: Context, key: string): Promise<void>;

@@ -10,7 +10,9 @@ import { idOf, isPointId, timeOfId } from '../../core/manifest.ts';
 import type { Context, Finding, Verdict } from '../../core/model.ts';
 import type { CapturedComponent, RecoveryPoint } from '../../core/point.ts';
 import type { Adopted, AdoptOptions, Bucket } from '../../core/storage.ts';
+import { adoptFolder } from './adopt-folder.ts';
 import { compareBytes, type Entry } from './entries.ts';
+import { isOwnFolder } from './folder.ts';
 import { gunzipped } from './gzip.ts';
 import { datedManifestKey, indexKey, OWN, wallClockOf } from './keys.ts';
 import { contentOf, IMPORTED, ownPlaceOf, type Proof, renderManifest } from './manifest.ts';
@@ -20,6 +22,7 @@ import type { Layout } from './settings.ts';
 
 const GZIP_END = '.gz';
 const DAY_MS = 86_400_000;
+const FOLDER_STAMP = /_(\d{8}_\d{6})\/$/;
 const NOTE = 'made by other programs: it has no inventory, and checksums only since it was imported';
 
 const oldManifestSchema = z.object({
@@ -62,9 +65,11 @@ export async function* adopt(
     if (!moment) continue;
     const others = await filesOfOthers(ctx, bucket, layout, id);
     const found = moment.found.filter(({ key }) => !others.has(key));
-    owned += moment.found.length - found.length;
-    if (found.length + moment.unclear.length === 0) continue;
-    yield await adoptOne(ctx, bucket, options, { ...moment, found });
+    const folders = moment.folders.filter((folder) => !others.has(folder));
+    owned += moment.found.length - found.length + moment.folders.length - folders.length;
+    if (found.length + folders.length + moment.unclear.length === 0) continue;
+    const adopted = await adoptOne(ctx, bucket, options, { ...moment, found, folders });
+    if (adopted.point || adopted.findings.length > 0) yield adopted; // else it is of components that are not meant
   }
   // They were imported with another time zone, or are our own.
   if (owned > 0)
@@ -86,6 +91,8 @@ type Moments = ReadonlyMap<string, () => Promise<Moment>>;
 interface Moment {
   readonly id: string;
   readonly found: readonly Found[];
+  /** Of components with many parts, which we have written ourselves. */
+  readonly folders: readonly string[];
   /** Files that several components claim. */
   readonly unclear: readonly Finding[];
 }
@@ -97,9 +104,12 @@ async function datedFolders(ctx: Context, bucket: Bucket, options: AdoptOptions)
     const id = folder.slice(0, -1);
     if (!isMoment(id)) continue;
     moments.set(id, async () => {
-      const moment = { id, found: [] as Found[], unclear: [] as Finding[] };
-      for await (const { key, bytes } of bucket.list(ctx, folder)) {
+      const moment = newMoment(id);
+      for await (const { key, bytes } of bucket.files(ctx, folder)) {
         sortIn(moment, key, bytes, recognised(key, options));
+      }
+      for await (const name of bucket.folders(ctx, folder)) {
+        if (await isOwnFolder(ctx, bucket, folder + name)) moment.folders.push(folder + name);
       }
       return moment;
     });
@@ -109,37 +119,47 @@ async function datedFolders(ctx: Context, bucket: Bucket, options: AdoptOptions)
 
 /** 'PREFIX/postgres/postgres_DB_20260128_120000.sql.gz': the moment is in the name, in some time zone. */
 async function datedNames(ctx: Context, bucket: Bucket, options: AdoptOptions): Promise<Moments> {
-  const moments = new Map<string, { id: string; found: Found[]; unclear: Finding[] }>();
+  const moments = new Map<string, OpenMoment>();
   const instant = zonedClock(options.timeZone);
+  function momentOf(id: string): OpenMoment {
+    const moment = moments.get(id) ?? newMoment(id);
+    moments.set(id, moment);
+    return moment;
+  }
   for await (const folder of bucket.folders(ctx, '')) {
     if (folder === OWN) continue;
-    for await (const { key, bytes } of bucket.list(ctx, folder)) {
-      if (key.indexOf('/', folder.length) >= 0) continue;
+    for await (const { key, bytes } of bucket.files(ctx, folder)) {
       const claims = recognised(key, options);
       const id = idOfStamp(claims.find(({ stamp }) => stamp !== null)?.stamp ?? null, instant);
-      if (id === null) continue;
-      const moment = moments.get(id) ?? { id, found: [], unclear: [] };
-      moments.set(id, moment);
-      sortIn(moment, key, bytes, claims);
+      if (id !== null) sortIn(momentOf(id), key, bytes, claims);
+    }
+    for await (const name of bucket.folders(ctx, folder)) {
+      const [, stamp = ''] = FOLDER_STAMP.exec(name) ?? [];
+      const id = idOfStamp(stamp, (utc) => utc); // only ours have folders
+      if (id !== null && (await isOwnFolder(ctx, bucket, folder + name))) momentOf(id).folders.push(folder + name);
     }
   }
   return new Map([...moments].map(([id, moment]) => [id, async () => moment]));
 }
 
+interface OpenMoment extends Moment {
+  readonly found: Found[];
+  readonly folders: string[];
+  readonly unclear: Finding[];
+}
+function newMoment(id: string): OpenMoment {
+  return { id, found: [], folders: [], unclear: [] };
+}
+
 function recognised(key: string, { components }: AdoptOptions): readonly Claim[] {
   const fileName = key.slice(key.lastIndexOf('/') + 1);
   return components.flatMap(({ name, recognise }) => {
-    const claim = recognise(fileName);
+    const claim = recognise?.(fileName);
     return claim ? [{ component: name, ...claim }] : [];
   });
 }
 
-function sortIn(
-  moment: { readonly found: Found[]; readonly unclear: Finding[] },
-  key: string,
-  bytes: number,
-  claims: readonly Claim[],
-): void {
+function sortIn(moment: OpenMoment, key: string, bytes: number, claims: readonly Claim[]): void {
   const [claim, ...others] = claims;
   if (!claim) return;
   if (others.length === 0) moment.found.push({ ...claim, key, bytes });
@@ -152,6 +172,7 @@ function sortIn(
 
 async function adoptOne(ctx: Context, bucket: Bucket, options: AdoptOptions, moment: Moment): Promise<Adopted> {
   const { id, found } = moment;
+  const { components } = options;
   const old = await oldManifest(ctx, bucket, id);
   const findings = [...moment.unclear];
   const entries = new Map<string, Entry[]>();
@@ -165,11 +186,26 @@ async function adoptOne(ctx: Context, bucket: Bucket, options: AdoptOptions, mom
       findings.push({ check: `${file.key} can be told`, verdict: 'unknown', detail: `${same.key} is the same part` });
     else entries.set(file.component, [...others, read]);
   }
-  const files = found.map(({ key }) => key);
-  if (entries.size === 0) return { id, point: null, files, findings };
   const proofs = new Map<string, Proof>();
-  for (const [component, parts] of entries) proofs.set(component, await putIndex(ctx, bucket, id, component, parts));
-  const point = describe(id, options, old, entries, findings.length === 0);
+  const captured = new Map<string, CapturedComponent>();
+  for (const [component, parts] of entries) {
+    proofs.set(component, await putIndex(ctx, bucket, id, component, parts));
+    captured.set(component, importedComponent(options, component, parts));
+  }
+  const files = found.map(({ key }) => key);
+  for (const folder of moment.folders) {
+    const read = await adoptFolder(ctx, bucket, { id, folder, components, taken: new Set(captured.keys()) });
+    if (read === null) continue;
+    files.push(folder);
+    if ('findings' in read) findings.push(...read.findings);
+    else {
+      proofs.set(read.component, read.proof);
+      captured.set(read.component, read.captured);
+    }
+  }
+  if (captured.size === 0) return { id, point: null, files, findings };
+  const version = old?.version ?? null;
+  const point = describe(id, options, { version, captured, whole: findings.length === 0 });
   await putManifest(ctx, bucket, point, proofs);
   return { id, point, files, findings };
 }
@@ -223,7 +259,11 @@ async function putIndex(
   const sorted = entries.toSorted((a, b) => compareBytes(a.name, b.name));
   const list = measured(bytesOf(sorted.map((entry) => `${JSON.stringify(entry)}\n`).join('')));
   await bucket.put(ctx, indexKey(id, component), list.body);
-  return { index: list.sum(), files: sorted.map(({ key, stored }) => ({ file: key, size: stored.bytes })) };
+  return {
+    index: list.sum(),
+    files: sorted.map(({ key, stored }) => ({ file: key, size: stored.bytes })),
+    folder: null,
+  };
 }
 
 async function putManifest(
@@ -240,34 +280,42 @@ async function putManifest(
   await bucket.put(ctx, place.manifest, manifest, { ifAbsent: true, contentType: 'application/json' });
 }
 
+/** As much as is known of what other programs captured. */
+function importedComponent(
+  { components }: AdoptOptions,
+  component: string,
+  parts: readonly Entry[],
+): CapturedComponent {
+  return {
+    kind: components.find(({ name }) => name === component)?.kind ?? '',
+    error: null,
+    serverVersion: null,
+    identity: null,
+    method: IMPORTED,
+    cut: null,
+    inventoryLevel: null,
+    totals: {},
+    parts: { count: parts.length, bytes: parts.reduce((sum, { bytes }) => sum + bytes, 0) },
+    durationMs: 0,
+    warnings: [NOTE],
+    external: null,
+  };
+}
+
 function describe(
   id: string,
-  { stack, plan, components }: AdoptOptions,
-  old: OldManifest | null,
-  entries: ReadonlyMap<string, readonly Entry[]>,
-  whole: boolean,
+  { stack, plan }: AdoptOptions,
+  {
+    version,
+    captured,
+    whole,
+  }: {
+    readonly version: string | null;
+    readonly captured: ReadonlyMap<string, CapturedComponent>;
+    readonly whole: boolean;
+  },
 ): RecoveryPoint {
   const at = timeOfId(id).toISOString();
-  const captured = [...entries].map(([name, parts]): [string, CapturedComponent] => {
-    const bytes = parts.reduce((sum, part) => sum + part.bytes, 0);
-    return [
-      name,
-      {
-        kind: components.find((each) => each.name === name)?.kind ?? '',
-        error: null,
-        serverVersion: null,
-        identity: null,
-        method: IMPORTED,
-        cut: null,
-        inventoryLevel: null,
-        totals: {},
-        parts: { count: parts.length, bytes },
-        durationMs: 0,
-        warnings: [NOTE],
-        external: null,
-      },
-    ];
-  });
   return {
     format: 1,
     id,
@@ -277,7 +325,7 @@ function describe(
     finishedAt: at,
     skewMs: 0,
     status: whole ? 'complete' : 'partial',
-    version: old?.version ?? null,
+    version,
     components: Object.fromEntries(captured),
   };
 }

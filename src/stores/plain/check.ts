@@ -5,7 +5,9 @@ import { isFailure, messageOf } from '../../core/errors.ts';
 import type { Context, Finding } from '../../core/model.ts';
 import type { Bucket, CheckOptions } from '../../core/storage.ts';
 import type { Entry } from './entries.ts';
+import { aboutFolder, folderEntries } from './folder.ts';
 import { openIndex, type PartIndex } from './index.ts';
+import { isFolder } from './keys.ts';
 import { againHint, type PlainPoint } from './manifest.ts';
 import { contentOf } from './source.ts';
 
@@ -51,8 +53,20 @@ async function* findingsOf(
       yield damaged(`the part list of ${where} is whole`, problem);
       continue;
     }
-    yield* checkParts(ctx, bucket, where, index, options);
+    const sizes = new Map(plain.files().map(({ file, size }) => [file, size]));
+    yield* checkParts(ctx, bucket, where, index, { ...options, sizes });
     ctx.progress({ task: where, phase: 'verify', items: parts.count });
+  }
+  for (const { file } of plain.files()) if (isFolder(file)) yield* checkFolder(ctx, bucket, file);
+}
+
+/** What a folder says of itself is needed when it lies alone somewhere. */
+async function* checkFolder(ctx: Context, bucket: Bucket, folder: string): AsyncIterable<Finding> {
+  try {
+    const { files } = await aboutFolder(ctx, bucket, folder);
+    for await (const _ of folderEntries(ctx, bucket, folder, files)) ctx.signal.throwIfAborted();
+  } catch (problem) {
+    yield damaged(`the list of files of ${folder} is whole`, problem);
   }
 }
 
@@ -62,12 +76,17 @@ export function unreadable(id: string, problem: unknown): Finding {
   return { ...damaged(`the manifest of ${id} is the one that was committed`, problem), hint };
 }
 
+interface PartOptions extends CheckOptions {
+  /** Of files, by key. */
+  readonly sizes: ReadonlyMap<string, number>;
+}
+
 async function* checkParts(
   ctx: Context,
   bucket: Bucket,
   where: string,
   index: PartIndex,
-  options: CheckOptions,
+  options: PartOptions,
 ): AsyncIterable<Finding> {
   let batch: Entry[] = [];
   const flush = async (): Promise<readonly (Finding | null)[]> => {
@@ -87,18 +106,19 @@ async function checkPart(
   bucket: Bucket,
   what: string,
   entry: Entry,
-  options: CheckOptions,
+  options: PartOptions,
 ): Promise<Finding | null> {
   const check = `${what} is whole`;
   try {
     if (isInShare(entry, options)) {
       for await (const _ of contentOf(ctx, bucket, entry, what)) ctx.signal.throwIfAborted();
-      return null;
+      if (entry.offset === undefined) return null; // of a file with several parts this was one
     }
     const { bytes, archived } = await bucket.head(ctx, entry.key);
     if (archived) return { check, verdict: 'unknown', detail: `${entry.key} is archived and can't be read now` };
-    if (bytes === entry.stored.bytes) return null;
-    return { check, verdict: 'fail', detail: `${entry.key} has ${bytes} bytes, not ${entry.stored.bytes}` };
+    const expected = (entry.offset === undefined ? undefined : options.sizes.get(entry.key)) ?? entry.stored.bytes;
+    if (bytes === expected) return null;
+    return { check, verdict: 'fail', detail: `${entry.key} has ${bytes} bytes, not ${expected}` };
   } catch (problem) {
     return damaged(check, problem);
   }

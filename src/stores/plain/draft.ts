@@ -8,25 +8,24 @@ import { Failure } from '../../core/errors.ts';
 import type { Bytes, Context, Part, PartMeta, PartRef, Receipt, Sink } from '../../core/model.ts';
 import { type Gate, gate } from '../../core/parallel.ts';
 import type { Bucket, Draft, DraftPlan } from '../../core/storage.ts';
-import { type Entry, entrySpool, partOf } from './entries.ts';
+import { type Entry, entrySpool, partOf, placeIn } from './entries.ts';
+import { plainFiles, type Target } from './files.ts';
+import { putFolderList } from './folder.ts';
 import { gzipped } from './gzip.ts';
 import {
-  announcedKey,
   announcedPrefix,
   DRAFTS,
   draftKey,
-  fileKey,
   INDEXES,
   indexKey,
   mayBelong,
   ownDigestKey,
   PARTS,
-  partKey,
   pendingKey,
   receiptKey,
 } from './keys.ts';
-import { isThere, ownPlaceOf, type Place, type PlainFile, type Proof, placeOf } from './manifest.ts';
-import { deleteKeys, findJson, findNote, keysBelow, putBody, putJson } from './objects.ts';
+import { isThere, ownPlaceOf, type Place, type Proof, placeOf } from './manifest.ts';
+import { deleteKeys, findNote, keysBelow, keysOf, putBody, putJson } from './objects.ts';
 import type { Layout } from './settings.ts';
 
 const PUTS_AT_ONCE = 16;
@@ -38,7 +37,6 @@ export const planSchema = z.object({
   aside: z.boolean().default(false),
 });
 const fileNoteSchema = z.object({ file: z.string() });
-const announcedSchema = fileNoteSchema.extend({ component: z.string() });
 
 export interface PlainBucket {
   readonly bucket: Bucket;
@@ -60,20 +58,22 @@ export function openDraft(ctx: Context, store: DraftStore, id: string, plan: Dra
   const puts = gate(PUTS_AT_ONCE);
   const place = plan.aside ? ownPlaceOf(id) : placeOf(store.layout, id);
   let deletes = owned;
-  const sinks: OpenSink[] = [];
+  const sinks: { readonly component: string; readonly sink: OpenSink }[] = [];
   return {
     id,
     place,
     sink(component) {
-      const sink = openSink(ctx, store, { id, plan, component, puts });
-      sinks.push(sink);
+      const earlier = sinks.filter((each) => each.component === component);
+      const left = Promise.all(earlier.map((each) => each.sink.leave()));
+      const sink = openSink(ctx, store, { id, plan, component, puts, left });
+      sinks.push({ component, sink });
       return sink;
     },
     committing() {
       deletes = false;
     },
     async [Symbol.asyncDispose]() {
-      await Promise.all(sinks.map((sink) => sink[Symbol.asyncDispose]()));
+      await Promise.all(sinks.map(({ sink }) => sink[Symbol.asyncDispose]()));
       if (!deletes) return;
       const last = { ...ctx, signal: AbortSignal.timeout(CLEANUP_MS_MAX) };
       await giveUp(last, store, place).catch(() => undefined); // rubbish at most, and `reclaim` finds it
@@ -103,7 +103,7 @@ export async function assertKept(ctx: Context, bucket: Bucket, id: string): Prom
 export async function deleteDraft(ctx: Context, store: PlainBucket, id: string): Promise<void> {
   const { bucket } = store;
   await deleteKeys(ctx, bucket, keysBelow(ctx, bucket, `${INDEXES}${id}/`));
-  await deleteKeys(ctx, bucket, announcedFiles(ctx, store, id));
+  await deleteKeys(ctx, bucket, keysOf(ctx, bucket, announcedFiles(ctx, store, id)));
   await deleteFolders(ctx, bucket, id);
 }
 
@@ -115,7 +115,7 @@ export async function deleteFolders(ctx: Context, bucket: Bucket, id: string): P
   await bucket.delete(ctx, ownDigestKey(id));
 }
 
-/** Files that were written, or were about to be. */
+/** Files that were written, or were about to be, and folders. */
 export async function* announcedFiles(
   ctx: Context,
   { bucket, layout }: PlainBucket,
@@ -130,55 +130,48 @@ export async function* announcedFiles(
   }
 }
 
-type Written = Pick<Entry, 'bytes' | 'sha256' | 'gzip' | 'stored'>;
-type Write = (key: string) => Promise<Written>;
-interface OpenSink extends Sink, AsyncDisposable {}
+type Written = Pick<Entry, 'bytes' | 'sha256' | 'gzip' | 'stored' | 'offset'>;
+type Write = (target: Target) => Promise<Written>;
+interface OpenSink extends Sink, AsyncDisposable {
+  /** Files that are open get no more parts, and never come to be. */
+  leave(): Promise<void>;
+}
+interface SinkOptions {
+  readonly id: string;
+  readonly plan: DraftPlan;
+  readonly component: string;
+  readonly puts: Gate;
+  /** Earlier sinks of the component write no more. */
+  readonly left: Promise<unknown>;
+}
 
 function openSink(
   ctx: Context,
   { bucket, layout, entry }: DraftStore,
-  { id, plan, component, puts }: { id: string; plan: DraftPlan; component: string; puts: Gate },
+  { id, plan, component, puts, left }: SinkOptions,
 ): OpenSink {
   const planned = plan.components.find(({ name }) => name === component);
   assert(planned, `component ${component} is part of the plan of ${id}`);
   const onlyOfKind = plan.components.filter(({ kind }) => kind === planned.kind).length === 1;
   const spool = entrySpool(ctx);
-  const files: (PlainFile & { readonly item: string | null })[] = [];
-  const claimed = new Set<string>();
+  const owner = { name: component, onlyOfKind };
+  const files = plainFiles(ctx, bucket, { layout, id, owner, aside: plan.aside ?? false, left });
   const running = new Set<Promise<unknown>>();
   const totals = { parts: 0, bytes: 0 };
   let closed = false;
 
-  /** Announces a file in its plain form; refuses the name of another part, and of a file that others have put there. */
-  async function announce(putCtx: Context, file: string): Promise<string> {
-    if (claimed.has(file))
-      throw new Failure('exists', `two parts of ${id}/${component} would both be the file ${file}`);
-    claimed.add(file);
-    const note = await findJson(putCtx, bucket, announcedKey(id, file), announcedSchema);
-    if (note && note.component !== component)
-      throw new Failure('exists', `a part of ${id}/${component} and one of ${note.component} would both be ${file}`);
-    if (note) return file; // of an earlier try
-    if (await isThere(putCtx, bucket, file)) throw new Failure('exists', `${bucket.url} has ${file} already`);
-    await putJson(putCtx, bucket, announcedKey(id, file), { file, component }, true);
-    return file;
-  }
   async function putOne(putCtx: Context, given: string, meta: PartMeta | undefined, write: Write): Promise<Part> {
     putCtx.signal.throwIfAborted();
     const { rendition, attributes } = meta ?? {};
     const name = rendition?.name ?? given;
-    const file = rendition && !plan.aside ? fileKey(layout, id, { name: component, onlyOfKind }, rendition) : undefined;
-    const key = file === undefined ? partKey(id, component, name) : await announce(putCtx, file);
-    try {
-      const made = { ...(await write(key)), name, key, ...(attributes ? { attributes } : {}) };
-      await spool.add(made);
-      if (file !== undefined) files.push({ file, size: made.stored.bytes, item: rendition?.item ?? null });
-      totals.parts += 1;
-      totals.bytes += made.bytes;
-      return partOf(made, id, component);
-    } catch (error) {
-      if (file !== undefined) claimed.delete(file);
-      throw error;
-    }
+    const { key, take, taken } = files.place(putCtx, name, rendition);
+    const written = await write(take);
+    const made = { ...written, name, key, ...(attributes ? { attributes } : {}) };
+    await spool.add(made);
+    taken(made.stored.bytes);
+    totals.parts += 1;
+    totals.bytes += made.bytes;
+    return partOf(made, id, component);
   }
   /** Through the gate; the receipt waits for it. */
   function put(putCtx: Context, name: string, meta: PartMeta | undefined, write: Write): Promise<Part> {
@@ -191,55 +184,56 @@ function openSink(
     return job;
   }
   return {
-    put: (putCtx, name, body, meta) => put(putCtx, name, meta, (key) => store(putCtx, bucket, key, body, meta)),
+    put: (putCtx, name, body, meta) => put(putCtx, name, meta, (target) => store(putCtx, target, body, meta)),
     keep: (putCtx, name, from, meta) =>
-      put(putCtx, name, meta, async (key) => {
-        const { attributes: _, ...old } = await entry(putCtx, from.point, from.component, from.name);
-        await putBody(putCtx, bucket, key, unchanged(bucket.get(putCtx, old.key), old, from));
-        return old;
+      put(putCtx, name, meta, async (target) => {
+        const found = entry(putCtx, from.point, from.component, from.name);
+        found.catch(() => undefined); // thrown below, unless the target fails first
+        const { offset } = await target(unchanged(putCtx, bucket, found, from));
+        const { bytes, sha256, gzip, stored } = await found;
+        return { bytes, sha256, gzip, stored, offset };
       }),
     async receipt(putCtx) {
       while (running.size > 0) await Promise.all(running);
       closed = true;
+      const named = await files.close();
       await assertKept(putCtx, bucket, id);
       const list = measured(spool.lines());
       await putBody(putCtx, bucket, indexKey(id, component), list.body);
-      const proof: Proof = { index: list.sum(), files: inOrder(files) };
+      const folder = files.folder();
+      const proof: Proof = {
+        index: list.sum(),
+        files: named,
+        folder: folder === null ? null : await putFolderList(putCtx, bucket, folder, spool.lines()),
+      };
       const receipt: Receipt = { component, ...totals, proof };
       await putJson(putCtx, bucket, receiptKey(id, component), { ...receipt });
       return receipt;
     },
-    [Symbol.asyncDispose]: () => spool[Symbol.asyncDispose](),
+    leave: files.giveUp,
+    async [Symbol.asyncDispose]() {
+      await files.giveUp();
+      await spool[Symbol.asyncDispose]();
+    },
   };
 }
 
-async function store(
-  ctx: Context,
-  bucket: Bucket,
-  key: string,
-  body: Bytes,
-  meta: PartMeta | undefined,
-): Promise<Written> {
+async function store(ctx: Context, target: Target, body: Bytes, meta: PartMeta | undefined): Promise<Written> {
   const { transform, gzip = false } = meta?.rendition ?? {};
   const content = measured(transform ? transform(ctx, body) : body);
   const packed = gzip ? measured(gzipped(content.body)) : null;
-  await putBody(ctx, bucket, key, packed?.body ?? content.body);
+  const { offset } = await target(packed?.body ?? content.body);
   const sum = content.sum();
-  return { ...sum, gzip, stored: packed?.sum() ?? sum };
+  return { ...sum, gzip, stored: packed?.sum() ?? sum, offset };
 }
 
 /** Passes stored bytes on, and breaks off at their end when they are not what was written once. */
-async function* unchanged(body: Bytes, { stored }: Entry, from: PartRef): Bytes {
-  const copy = measured(body);
+async function* unchanged(ctx: Context, bucket: Bucket, found: Promise<Entry>, from: PartRef): Bytes {
+  const old = await found;
+  const copy = measured(bucket.get(ctx, old.key, placeIn(old)));
   yield* copy.body;
   const { bytes, sha256 } = copy.sum();
-  if (bytes !== stored.bytes || sha256 !== stored.sha256) {
+  if (bytes !== old.stored.bytes || sha256 !== old.stored.sha256) {
     throw new Failure('checksum', `${from.point}/${from.component}/${from.name} was changed in the store`);
   }
-}
-
-/** What has a name of its own comes first: of a database and its globals, `file` in the manifest is the database. */
-function inOrder(files: readonly (PlainFile & { readonly item: string | null })[]): PlainFile[] {
-  const rank = ({ item, file }: { item: string | null; file: string }): string => `${item === null ? 1 : 0}${file}`;
-  return files.toSorted((a, b) => (rank(a) < rank(b) ? -1 : 1)).map(({ file, size }) => ({ file, size }));
 }

@@ -3,7 +3,7 @@
 import type { Bytes } from '../../core/model.ts';
 
 export interface JoinedFile {
-  /** In the order of these calls, whatever comes of what. Resolves when all of the body was taken, to where it begins. */
+  /** In the order of these calls, whatever comes of what. Resolves when all of the body is taken, to its beginning. */
   append(body: Bytes): Promise<number>;
   /** There is no more to come. Resolves when the file is stored, to its bytes. */
   close(): Promise<number>;

@@ -13,6 +13,8 @@ export const DRAFTS = `${OWN}drafts/`;
 export const PENDING = `${OWN}pending-delete/`;
 export const INDEXES = `${OWN}index/`;
 export const PARTS = `${OWN}points/`;
+/** In the folder of a component; a name that no bucket can have, and no index. */
+const ABOUT = '_lifeboat/';
 
 /** A file system's limit is 255 bytes. */
 const SEGMENT_BYTES_MAX = 200;
@@ -62,27 +64,56 @@ export function pendingKey(id: string): string {
 
 /** A part that has no plain form of its own. */
 export function partKey(id: string, component: string, name: string): string {
-  const path = name.split('/').map(segment).join('/');
-  const short = path.length > NAME_BYTES_MAX ? `%long/${sha256(name)}` : path;
-  return `${PARTS}${id}/${segment(component)}/${short}`;
+  return `${PARTS}${id}/${segment(component)}/${shortened(name.split('/').map(segment).join('/'))}`;
 }
 
-/** The file of a part in its plain form. `onlyOfKind`: the point has no other component of that kind. */
-export function fileKey(
+/** The component that a file is of; `onlyOfKind`: the point has no other of that kind. */
+export interface FileOwner {
+  readonly name: string;
+  readonly onlyOfKind: boolean;
+}
+
+/** The file of a part in its plain form, or within the folder of its component. */
+export function fileKey(layout: Layout, id: string, owner: FileOwner, form: Rendition): string {
+  const { path, suffix, gzip } = form;
+  const end = gzip ? '.gz' : '';
+  if (path) return `${folderKey(layout, id, owner, form)}${shortened(path.map(segment).join('/'))}${end}`;
+  return `${stemOf(layout, id, owner, form)}${suffix}${end}`;
+}
+
+/** The folder of a component whose parts are many. */
+export function folderKey(layout: Layout, id: string, owner: FileOwner, { word }: Pick<Rendition, 'word'>): string {
+  return `${stemOf(layout, id, owner, { word, item: null, alone: true })}/`;
+}
+/** What belongs to the folder as such: no driver's path begins so. */
+export function aboutKey(folder: string): string {
+  return `${folder}${ABOUT}component.json`;
+}
+export function listKey(folder: string): string {
+  return `${folder}${ABOUT}files.ndjson.gz`;
+}
+/** A part that has no plain form, of a component that has a folder. */
+export function folderPartKey(folder: string, name: string): string {
+  return `${folder}${ABOUT}parts/${shortened(name.split('/').map(segment).join('/'))}`;
+}
+export function isFolder(file: string): boolean {
+  return file.endsWith('/');
+}
+
+function stemOf(
   layout: Layout,
   id: string,
-  component: { readonly name: string; readonly onlyOfKind: boolean },
-  { word, item, alone, suffix, gzip }: Rendition,
+  { name: component, onlyOfKind }: FileOwner,
+  { word, item, alone }: Pick<Rendition, 'word' | 'item' | 'alone'>,
 ): string {
-  const end = `${suffix}${gzip ? '.gz' : ''}`;
-  const name = segment(component.name);
+  const name = segment(component);
   const within = item === null ? null : segment(item);
   if (layout === 'by-component') {
-    const stem = [component.onlyOfKind ? word : name, ...(within === null ? [] : [within]), stampOf(id)];
-    return `${word}/${stem.join('_')}${end}`;
+    const stem = [onlyOfKind ? word : name, ...(within === null ? [] : [within]), stampOf(id)];
+    return `${word}/${stem.join('_')}`;
   }
-  const stem = component.onlyOfKind && alone ? [word] : within === null ? [name] : [name, within];
-  return `${id}/${[...stem, id].join('-')}${end}`;
+  const stem = onlyOfKind && alone ? [word] : within === null ? [name] : [name, within];
+  return `${id}/${[...stem, id].join('-')}`;
 }
 
 /**
@@ -90,7 +121,7 @@ export function fileKey(
  * no other goes: they may be forged. What other programs made (`imported`) has a stamp in their own zone.
  */
 export function mayBelong(layout: Layout, id: string, file: string, imported = false): boolean {
-  const [folder, ...names] = file.split('/');
+  const [folder, ...names] = (isFolder(file) ? file.slice(0, -1) : file).split('/');
   const name = names.at(-1);
   if (name === undefined || [folder, ...names].some((each) => each === '' || each === '.' || each === '..'))
     return false;
@@ -126,6 +157,10 @@ function stampOf(id: string): string {
 export function segment(text: string): string {
   const safe = encodeSegment(text);
   return safe.length <= SEGMENT_BYTES_MAX ? safe : `${safe.slice(0, 100)}%cut-${sha256(text)}`;
+}
+
+function shortened(path: string): string {
+  return path.length > NAME_BYTES_MAX ? `%long/${sha256(path)}` : path;
 }
 
 export function encodeSegment(text: string): string {

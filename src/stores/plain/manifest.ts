@@ -17,10 +17,21 @@ export const IMPORTED = 'import';
 
 const indexSchema = z.object({ bytes: z.number().int().nonnegative(), sha256: z.string().length(64) });
 const fileSchema = z.object({ file: z.string(), size: z.number().int().nonnegative() });
+/** What lies in the folder of a component, and what the list of it is. */
+export const folderProofSchema = z.object({
+  count: z.number().int().nonnegative(),
+  bytes: z.number().int().nonnegative(),
+  list: indexSchema,
+});
+export type FolderProof = z.output<typeof folderProofSchema>;
 /** What a receipt of this store carries. */
-export const proofSchema = z.object({ index: indexSchema, files: z.array(fileSchema) });
+export const proofSchema = z.object({
+  index: indexSchema,
+  files: z.array(fileSchema),
+  folder: folderProofSchema.nullable().default(null),
+});
 export type Proof = z.output<typeof proofSchema>;
-/** A file in its plain form: its key and its stored bytes. */
+/** A file in its plain form, or a folder, which ends in '/': its key and its stored bytes. */
 export type PlainFile = z.output<typeof fileSchema>;
 
 const plainSchema = z.object({

@@ -5,6 +5,7 @@ import { readAll } from '../../core/bytes.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Bytes, Context, Json } from '../../core/model.ts';
 import type { Bucket, ObjectInfo } from '../../core/storage.ts';
+import { isFolder } from './keys.ts';
 
 /** A body up to this size is put as a buffer, which a bucket can send again when a connection breaks. */
 const BUFFERED_BYTES_MAX = 1024 * 1024;
@@ -106,4 +107,16 @@ async function deleteBatch(ctx: Context, bucket: Bucket, batch: readonly string[
 
 export async function* keysBelow(ctx: Context, bucket: Bucket, prefix: string): AsyncIterable<string> {
   for await (const { key } of bucket.list(ctx, prefix)) yield key;
+}
+
+/** Of folders, what lies in them. */
+export async function* keysOf(
+  ctx: Context,
+  bucket: Bucket,
+  files: AsyncIterable<string> | Iterable<string>,
+): AsyncIterable<string> {
+  for await (const file of files) {
+    if (isFolder(file)) yield* keysBelow(ctx, bucket, file);
+    else yield file;
+  }
 }

@@ -12,6 +12,7 @@ import {
   datedManifestKey,
   draftKey,
   INDEXES,
+  isFolder,
   mayBelong,
   OWN,
   ownDigestKey,
@@ -20,7 +21,7 @@ import {
   pendingKey,
 } from './keys.ts';
 import { IMPORTED, isThere, type PlainPoint } from './manifest.ts';
-import { deleteKeys, findNote, keysBelow, putJson } from './objects.ts';
+import { deleteKeys, findNote, keysBelow, keysOf, putJson } from './objects.ts';
 import { filesOfOthers } from './points.ts';
 
 /** The files that are to go; `imported`, when other programs have named them. */
@@ -55,7 +56,7 @@ async function finishRemoval(
   id: string,
   files: readonly string[],
 ): Promise<void> {
-  await deleteKeys(ctx, bucket, files);
+  await deleteKeys(ctx, bucket, keysOf(ctx, bucket, files));
   await deleteFolders(ctx, bucket, id);
   await bucket.delete(ctx, pendingKey(id));
 }
@@ -144,7 +145,8 @@ async function rubbishOf(
     }
   }
   for (const file of files ?? []) {
-    for await (const each of bucket.list(ctx, file)) if (each.key === file) count(each.bytes, each.modifiedAt);
+    for await (const each of bucket.list(ctx, file))
+      if (each.key === file || isFolder(file)) count(each.bytes, each.modifiedAt);
   }
   return { bytes, objects, newest, keys };
 }

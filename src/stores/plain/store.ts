@@ -13,8 +13,20 @@ import { adopt } from './adopt.ts';
 import { plainArchive } from './archive.ts';
 import { checkPoint, unreadable } from './check.ts';
 import { announcedFiles, assertKept, type DraftStore, openDraft, type PlainDraft, planSchema } from './draft.ts';
+import { putAboutFolder } from './folder.ts';
 import { openIndex, type PartIndex } from './index.ts';
-import { DRAFTS, draftKey, indexKey, OWN, OWNER_KEY, PARTS, pendingKey, receiptsPrefix, segment } from './keys.ts';
+import {
+  DRAFTS,
+  draftKey,
+  indexKey,
+  isFolder,
+  OWN,
+  OWNER_KEY,
+  PARTS,
+  pendingKey,
+  receiptsPrefix,
+  segment,
+} from './keys.ts';
 import {
   findPoint,
   isThere,
@@ -25,7 +37,7 @@ import {
   proofSchema,
   renderManifest,
 } from './manifest.ts';
-import { deleteKeys, getJson, keysBelow, putJson } from './objects.ts';
+import { deleteKeys, getJson, keysBelow, keysOf, putJson } from './objects.ts';
 import { isDamage, points } from './points.ts';
 import { reclaim, refuseCleared, removePoint } from './reclaim.ts';
 import { plainRecords } from './records.ts';
@@ -63,7 +75,7 @@ export const plainFormat = {
     }
     return plainStore(bucket, layout);
   },
-  isEssential: (key) => (key.startsWith(OWN) ? !key.startsWith(PARTS) : key.endsWith('/manifest.json')),
+  isEssential: (key) => (key.startsWith(OWN) ? !key.startsWith(PARTS) : /^[^/]+\/manifest\.json$/.test(key)),
 } satisfies StoreFormat;
 
 function parse(settings: unknown): PlainSettings {
@@ -213,6 +225,7 @@ async function commit(
   const sha256 = createHash('sha256').update(manifest).digest('hex');
   if (await exists(ctx, store, point.id)) throw new Failure('exists', `${bucket.url} has a point ${point.id} already`);
   await dropUnused(ctx, store, point, proofs);
+  await finishFolders(ctx, bucket, point, proofs);
   await bucket.put(ctx, place.digest, Buffer.from(`${sha256}\n`));
   await refuseCleared(ctx, bucket, point.id);
   await assertKept(ctx, bucket, point.id); // after it: a note goes once the draft is gone
@@ -254,11 +267,29 @@ async function dropUnused(
 ): Promise<void> {
   const { bucket } = store;
   const used = new Set([...proofs.values()].flatMap(({ files }) => files.map(({ file }) => file)));
-  for await (const file of announcedFiles(ctx, store, point.id)) if (!used.has(file)) await bucket.delete(ctx, file);
+  for await (const file of announcedFiles(ctx, store, point.id)) {
+    if (!used.has(file)) await deleteKeys(ctx, bucket, keysOf(ctx, bucket, [file]));
+  }
   const kept = new Set([...proofs.keys()].map((component) => `${segment(component)}/`));
   const parts = `${PARTS}${point.id}/`;
   for await (const folder of bucket.folders(ctx, parts)) {
     if (!kept.has(folder)) await deleteKeys(ctx, bucket, keysBelow(ctx, bucket, `${parts}${folder}`));
+  }
+}
+
+/** Folders tell by themselves what they are. A crash leaves one that is whole, of a point that never was. */
+async function finishFolders(
+  ctx: Context,
+  bucket: Bucket,
+  point: RecoveryPoint,
+  proofs: ReadonlyMap<string, Proof>,
+): Promise<void> {
+  for (const [component, { folder, files }] of proofs) {
+    const captured = point.components[component];
+    const place = files.find(({ file }) => isFolder(file));
+    if (folder && captured && place) {
+      await putAboutFolder(ctx, bucket, place.file, { point, component, captured, files: folder });
+    }
   }
 }
 
