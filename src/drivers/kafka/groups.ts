@@ -40,6 +40,11 @@ export async function groupsOf(ctx: Context, cluster: Cluster): Promise<Group[]>
     .sort((a, b) => (a.group < b.group ? -1 : 1));
 }
 
+/** Share groups and those of Connect's workers commit no offsets of topics. */
+export function isConsumers({ protocol }: Group): boolean {
+  return protocol === '' || protocol === 'consumer';
+}
+
 /** In order of topic and partition. */
 export async function offsetsOfGroup(ctx: Context, cluster: Cluster, group: string): Promise<Offset[]> {
   return await cluster.onCoordinator(ctx, group, `OffsetFetch of group ${group}`, async (connection) => {

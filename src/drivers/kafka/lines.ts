@@ -38,7 +38,8 @@ export function linesOf(
 }
 
 const RESOURCES = ['unknown', 'any', 'topic', 'group', 'cluster', 'transactional id', 'delegation token', 'user'];
-const OPERATIONS = [
+/** In the order of their numbers. */
+export const OPERATIONS = [
   ...['unknown', 'any', 'all', 'Read', 'Write', 'Create', 'Delete', 'Alter', 'Describe', 'ClusterAction'],
   ...['DescribeConfigs', 'AlterConfigs', 'IdempotentWrite', 'CreateTokens', 'DescribeTokens', 'TwoPhaseCommit'],
 ];

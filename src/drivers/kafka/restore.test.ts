@@ -20,7 +20,7 @@ import {
   withAdmin,
   withProducer,
 } from './testing.ts';
-import { configsOf } from './topics.ts';
+import { configsOf, endsOf } from './topics.ts';
 
 const servers = sharedServers();
 after(() => servers[Symbol.asyncDispose]());
@@ -63,6 +63,7 @@ async function stage(): Promise<Stage> {
         },
         id,
       );
+      if (end !== 'leave open') await ended(ctx, brokers, all[0]?.topic ?? '');
     },
     async capture(topics) {
       const { sink, source } = memoryParts();
@@ -80,6 +81,21 @@ async function begun<T>(begin: () => Promise<T>): Promise<T> {
     return transaction !== undefined;
   });
   return transaction as T;
+}
+
+/** The mark of its end is written after the answer. */
+async function ended(ctx: Context, brokers: string, topic: string): Promise<void> {
+  await onCluster(ctx, { brokers, topics: [topic] }, async (cluster) => {
+    const { topics } = cluster.layout();
+    await until('the mark of a transaction’s end', 30_000, async () => {
+      const ends = await endsOf(
+        ctx,
+        cluster,
+        [...topics.values()].filter(({ name }) => name === topic),
+      );
+      return ends.get(topic)?.every(({ stable, high }) => stable === high) ?? false;
+    });
+  });
 }
 
 async function inventory(ctx: Context, brokers: string, topics: string): Promise<InventoryLine[]> {

@@ -4,6 +4,8 @@ import { connect as connectTo, createServer, type Socket } from 'node:net';
 import { Admin, type MessageToProduce, Producer } from '@platformatic/kafka';
 import { type Kafka, type KafkaName, startKafka } from '../../../test/servers/kafka.ts';
 import type { Context } from '../../core/model.ts';
+import { liveContext } from '../../core/testing.ts';
+import type { DriverRig, FilledService } from '../driver.suite.ts';
 import { type Cluster, connect } from './cluster.ts';
 import { commitOffsets } from './groups.ts';
 import { readSettings } from './settings.ts';
@@ -173,4 +175,37 @@ export async function lossyProxy(): Promise<LossyProxy> {
       await new Promise((done) => server.close(done));
     },
   });
+}
+
+/** What was captured from one release comes back in another. */
+export function rigBetween(
+  servers: SharedServers,
+  from: KafkaName,
+  into: KafkaName,
+): Omit<DriverRig, 'driver' | 'skip'> {
+  return {
+    name: `kafka on ${from}, restored into ${into}`,
+    filled: () => filled(servers, from),
+    async empty() {
+      const { brokers } = await servers.server(into);
+      await removeEverything(brokers);
+      return { settings: { brokers }, async [Symbol.asyncDispose]() {} };
+    },
+    nowhere: { brokers: '127.0.0.1:1', timeout: '1s' },
+  };
+}
+
+async function filled(servers: SharedServers, name: KafkaName): Promise<FilledService> {
+  const { brokers } = await servers.server(name);
+  await removeEverything(brokers);
+  await fill(liveContext(), brokers);
+  return {
+    settings: { brokers },
+    async [Symbol.asyncDispose]() {},
+    async change() {
+      await withProducer(brokers, async (producer) => {
+        await producer.send({ messages: messages('orders', 2, 1) });
+      });
+    },
+  };
 }
