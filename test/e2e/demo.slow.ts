@@ -15,3 +15,13 @@ for (const args of [[], ['--s3']]) {
     assert.doesNotMatch(ran.stdout, /Look at: .*s3:/);
   });
 }
+
+const stackServers = ['postgres-17', 'redis-8', 'minio', 'opensearch-2', 'kafka-4', 'zookeeper-3.9', 'loki-3'] as const;
+
+test('the demo of the whole stack runs to its end', { skip: await missing(...stackServers) }, () => {
+  const ran = spawnSync('npm', ['run', '--silent', 'demo', '--', '--stack'], { encoding: 'utf8' });
+  assert.equal(ran.status, 0, `${ran.stdout}\n${ran.stderr}`);
+  assert.match(ran.stdout, /^equal$/m);
+  assert.match(ran.stdout, /^- Critical path: /m);
+  assert.match(ran.stdout, /Everything that was started is ended\.\n$/);
+});

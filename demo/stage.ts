@@ -1,0 +1,82 @@
+// What the demonstrations share: commands run as a user would, what they say shown, and how long each took.
+
+import { spawn } from 'node:child_process';
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const lifeboat = join(root, 'bin/lifeboat');
+
+export interface Stage {
+  /** Where commands are run, and what stays of the demonstration. */
+  readonly out: string;
+  /** Of the commands, besides our own environment. */
+  env: Readonly<Record<string, string>>;
+  run(args: readonly string[], what: string): Promise<Ran>;
+  timed<T>(what: string, work: () => Promise<T>): Promise<T>;
+  note(what: string, took: string): void;
+  sum(): void;
+}
+export interface Ran {
+  /** '12.3 MiB'; empty when the command says nothing of it. */
+  readonly stored: string;
+}
+
+export function stageIn(name: string): Stage {
+  const out = join(root, name);
+  const rows: [string, string][] = [];
+  rmSync(out, { recursive: true, force: true });
+  mkdirSync(out, { recursive: true });
+  const stage: Stage = {
+    out,
+    env: {},
+    async run(args, what) {
+      process.stdout.write(`\n$ lifeboat ${args.map((word) => (/[ *]/.test(word) ? `'${word}'` : word)).join(' ')}\n`);
+      const text = await stage.timed(what, () => shown(args, out, stage.env));
+      return { stored: /([\d.]+ \w+) stored/.exec(text)?.[1] ?? '' };
+    },
+    async timed(what, work) {
+      const started = performance.now();
+      const result = await work();
+      rows.push([what, seconds(performance.now() - started)]);
+      return result;
+    },
+    note: (what, took) => void rows.push([what, took]),
+    sum() {
+      const width = Math.max(...rows.map(([what]) => what.length));
+      say(rows.map(([what, took]) => `${what.padEnd(width)}  ${took.padStart(10)}`).join('\n'));
+    },
+  };
+  return stage;
+}
+
+async function shown(args: readonly string[], cwd: string, env: Readonly<Record<string, string>>): Promise<string> {
+  let text = '';
+  const child = spawn(lifeboat, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] });
+  for await (const chunk of child.stdout) {
+    text += String(chunk);
+    process.stdout.write(chunk);
+  }
+  const code = child.exitCode ?? (await new Promise<number | null>((resolve) => child.once('exit', resolve)));
+  if (code !== 0) throw new Error(`lifeboat ${args[0]} exited with ${code}`);
+  return text;
+}
+
+export function title(text: string): void {
+  process.stdout.write(`\n\u001b[1m${text}\u001b[0m\n`);
+}
+
+export function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+export function figures(counts: Readonly<Record<string, number>>): string {
+  return Object.entries(counts)
+    .map(([name, value]) => `${value} ${name.replaceAll('_', ' ')}`)
+    .join(', ');
+}
+
+export function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`;
+}
