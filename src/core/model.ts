@@ -353,6 +353,11 @@ export interface Component {
    * what stays, each with its reason.
    */
   clear?(ctx: Context, chain: Chain): Promise<readonly string[]>;
+  /**
+   * Of a staging service in which a restore was killed: ends what that left going on, such as following a master that
+   * is gone. The data stays.
+   */
+  detach?(ctx: Context): Promise<void>;
   /** Of a staging service: does something pass on what is written there (archives, replicas)? Changes nothing. */
   isolation?(ctx: Context): Promise<readonly Finding[]>;
   /** Forgets old data that in-place restores kept. Names what it removed. */

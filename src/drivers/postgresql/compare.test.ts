@@ -84,6 +84,13 @@ it('a role that is missing fails, one that differs is unknown, one more is no ma
   ]);
 });
 
+it('the role that a server is run by is another one elsewhere, and is never changed', async () => {
+  const actual = line('role', 'postgres', { digest: '2', detail: { own: true } });
+  assert.deepEqual(await verdicts([line('role', 'postgres', { digest: '1' })], [actual]), [
+    'pass: role postgres is the same',
+  ]);
+});
+
 it('of a role that changed during the capture nothing is known, whether it came back or not', async () => {
   const role = (name: string, digest: string | null) => line('role', name, { digest });
   assert.deepEqual(await verdicts([role('a', null), role('b', null)], [role('a', '1')]), [

@@ -12,6 +12,7 @@ const databaseDetail = z.object({
 });
 const sequenceDetail = z.object({ last: z.coerce.bigint(), called: z.boolean(), increment: z.coerce.bigint() });
 const ownershipDetail = z.object({ any_superuser: z.string().optional() });
+const roleDetail = z.object({ own: z.boolean().optional() });
 const tableDetail = z.object({ sampled: z.string().nullable().optional() });
 
 /**
@@ -61,6 +62,9 @@ function roleFindings(pair: LinePair, name: string): Finding[] {
   const finding = judge(pair, `role ${name}`);
   if (finding.verdict !== 'fail') return [finding];
   const unknown = (detail: string): Finding[] => [{ ...finding, verdict: 'unknown', detail }];
+  if (pair.actual && roleDetail.parse(pair.actual.detail ?? {}).own) {
+    return [{ ...finding, verdict: 'pass', detail: 'it is whom this server is run by, and stays as it is here' }];
+  }
   if (pair.actual) return unknown('it is there with other attributes; restores change no role that is there');
   return pair.expected.digest === null ? unknown('it changed during the capture, and is not there') : [finding];
 }

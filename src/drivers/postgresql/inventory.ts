@@ -186,15 +186,18 @@ function databaseLine(
   return { kind: 'database', name: prefix, count: rows, digest, detail };
 }
 
-/** Roles belong to the whole server. Passwords take part by a digest, where this role may see them. */
+/** The role that a server is made with. */
+const BOOTSTRAP = 10;
+
+/** Roles belong to the whole server; those that it and we are run by are its `own`. Passwords take part by a digest, where this role may see them. */
 export async function roleLines(session: Session): Promise<InventoryLine[]> {
   const { full } = await session.row(
     z.object({ full: z.boolean() }),
     "select has_table_privilege('pg_catalog.pg_authid', 'SELECT') as full",
   );
   const rows = await session.rows(
-    z.object({ name: z.string(), text: z.string() }),
-    `select quote_ident(r.rolname) as name, concat_ws(' ', r.rolsuper, r.rolinherit, r.rolcreaterole, r.rolcreatedb,
+    z.object({ name: z.string(), text: z.string(), own: z.boolean() }),
+    `select quote_ident(r.rolname) as name, r.oid = ${BOOTSTRAP} or r.rolname = current_user as own, concat_ws(' ', r.rolsuper, r.rolinherit, r.rolcreaterole, r.rolcreatedb,
         r.rolcanlogin, r.rolreplication, r.rolbypassrls, r.rolconnlimit, r.rolvaliduntil,
         (select string_agg(g.rolname, ',' order by g.rolname collate "C") from pg_auth_members m
           join pg_roles g on g.oid = m.roleid where m.member = r.oid),
@@ -203,8 +206,8 @@ export async function roleLines(session: Session): Promise<InventoryLine[]> {
         ${full ? '(select a.rolpassword from pg_authid a where a.oid = r.oid)' : "''"}) as text
       from pg_roles r where r.rolname !~ '^pg_'`,
   );
-  return rows.map(({ name, text }) => {
+  return rows.map(({ name, text, own }) => {
     const digest = createHash('sha256').update(text).digest('hex').slice(0, 32);
-    return { kind: 'role', name, count: null, digest };
+    return { kind: 'role', name, count: null, digest, ...(own ? { detail: { own } } : {}) };
   });
 }

@@ -13,6 +13,13 @@ export async function clear(ctx: Context, settings: Settings): Promise<string[]>
   return [];
 }
 
+/** A killed restore was its master. A link that works is somebody else's. */
+export async function detach(ctx: Context, settings: Settings): Promise<void> {
+  await using connection = await connect(ctx, settings);
+  const { info, masterAt } = await serverFacts(connection);
+  if (masterAt !== null && info.get('master_link_status') === 'down') await connection.call('REPLICAOF', 'NO', 'ONE');
+}
+
 /** Its replicas get what is restored into it. */
 export async function isolation(ctx: Context, settings: Settings): Promise<readonly Finding[]> {
   await using connection = await connect(ctx, settings);

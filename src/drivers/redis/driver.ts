@@ -4,7 +4,7 @@ import type { Driver, Recognised } from '../../core/driver.ts';
 import { inventoryFrom } from '../../core/inventory.ts';
 import type { Bytes, Component, Context } from '../../core/model.ts';
 import { capture, liveInventory, RDB_PART, rdbRendition } from './capture.ts';
-import { clear, isolation } from './clear.ts';
+import { clear, detach, isolation } from './clear.ts';
 import { compare } from './compare.ts';
 import { measure } from './measure.ts';
 import { holds, names } from './names.ts';
@@ -33,6 +33,7 @@ function open(input: unknown): Component {
     restore: (ctx, chain, options) => restore(ctx, settings, chain, options),
     inventory: async (ctx) => inventoryFrom(await liveInventory(ctx, settings)),
     clear: (ctx) => clear(ctx, settings),
+    detach: (ctx) => detach(ctx, settings),
     isolation: (ctx) => isolation(ctx, settings),
     measure: (ctx, query) => measure(ctx, settings, query),
     names: (ctx, pattern) => names(ctx, settings, pattern),

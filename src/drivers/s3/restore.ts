@@ -173,7 +173,9 @@ async function prepare(
   // Of a bucket that others have things in, too, only what was captured is touched.
   const withSettings = !key && (made || captured.prefix === '');
   if (withSettings) missing.add(await restoreSettings(ctx, client, wanted, BEFORE));
-  let history = captured.versions && asOf === null;
+  // A bucket that never kept versions has one of each object, and once told to keep them could not be set back.
+  const kept = captured.settings.versioning !== undefined || captured.unknown.versioning !== undefined;
+  let history = captured.versions && kept && asOf === null;
   if (history) {
     const refusal = await enableVersions(ctx, client, wanted);
     if (refusal !== null) missing.add([`older versions of objects of bucket ${bucket}: ${refusal}`]);

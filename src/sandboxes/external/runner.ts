@@ -172,6 +172,7 @@ async function clear(ctx: Context, { component, options }: Place, point: string)
 async function clearLeftover(ctx: Context, place: Place, note: StagingNote): Promise<void> {
   const { component, options, notes } = place;
   const { guest } = options;
+  if (note.before !== null) await component.detach?.(ctx);
   const { holdsData } = await component.probe(ctx);
   if (holdsData !== null && note.before !== null && component.clear) {
     const source = await guest.open(ctx, note.point).catch((error: unknown) => {
