@@ -189,7 +189,7 @@ function databaseLine(
 /** The role that a server is made with. */
 const BOOTSTRAP = 10;
 
-/** Roles belong to the whole server; those that it and we are run by are its `own`. Passwords take part by a digest, where this role may see them. */
+/** Of the whole server; `own` are those that it and we are run by. Passwords by a digest, where this role sees them. */
 export async function roleLines(session: Session): Promise<InventoryLine[]> {
   const { full } = await session.row(
     z.object({ full: z.boolean() }),
