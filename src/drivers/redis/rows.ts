@@ -3,11 +3,11 @@
 import { z } from 'zod';
 import { Failure } from '../../core/errors.ts';
 import type { Chain, Context, Merged, MergeMode, Row, Selection } from '../../core/model.ts';
+import { hexOf } from '../../core/murmur.ts';
 import { RDB_PART, serverTime } from './capture.ts';
 import { type Connection, connect, refusal } from './connection.ts';
 import { commandWriter } from './rdb/commands.ts';
 import { digestingVisitor } from './rdb/digest.ts';
-import { hexOf } from './rdb/hash.ts';
 import { inputOf } from './rdb/input.ts';
 import type { Family, KeyHead } from './rdb/visitor.ts';
 import { walkDump } from './rdb/walk.ts';

@@ -1,6 +1,6 @@
 // The digest of one value, whatever it was encoded as: sets, hashes and sorted sets do not depend on their order.
 
-import { addLanes, foldLanes, hashBytes, hashWords, type Lanes, lanes } from './hash.ts';
+import { addLanes, foldLanes, hashBytes, hashWords, type Lanes, lanes } from '../../../core/murmur.ts';
 import { type Region, viewed } from './input.ts';
 import type { KeyHead, KeyType, StreamId, Visitor } from './visitor.ts';
 
@@ -46,11 +46,11 @@ export function digestingVisitor(): ValueDigest {
   }
   function item(region: Region, from: number, to: number): void {
     if (type === 'list' || type === 'stream') {
-      hashBytes(key, region, from, to);
+      hashBytes(key, region.view, from, to);
       return;
     }
     if (!inPair) element.fill(ELEMENT_SEED);
-    hashBytes(element, region, from, to);
+    hashBytes(element, region.view, from, to);
     inPair = true;
     // A module writes the same value in any order: what it wrote is summed, piece by piece.
     if (type === 'set' || type === 'module') sumElement();
@@ -66,7 +66,7 @@ export function digestingVisitor(): ValueDigest {
       inPair = false;
       key.fill(KEY_SEED);
       sum.fill(0);
-      hashBytes(key, head.names, 0, head.nameBytes);
+      hashBytes(key, head.names.view, 0, head.nameBytes);
       hashWords(key, TYPE_CODES[type], Math.floor(head.expiresAt / 2 ** 32), head.expiresAt, 0);
     },
     finish() {
@@ -74,7 +74,7 @@ export function digestingVisitor(): ValueDigest {
       return key;
     },
     visitor: {
-      text: (region, from, to) => hashBytes(key, region, from, to),
+      text: (region, from, to) => hashBytes(key, region.view, from, to),
       item,
       score(score) {
         WORDS.setFloat64(0, score === 0 ? 0 : score); // -0 is 0
@@ -128,7 +128,7 @@ function streamDigest(key: Lanes, value: ValueDigest['value']): Pick<Visitor, St
 }
 
 function hashName(key: Lanes, bytes: Buffer): void {
-  hashBytes(key, viewed(bytes), 0, bytes.length);
+  hashBytes(key, viewed(bytes).view, 0, bytes.length);
 }
 function hashId(key: Lanes, { ms, seq }: StreamId, tag: number): void {
   hashNumber(key, ms, tag);

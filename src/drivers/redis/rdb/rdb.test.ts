@@ -8,13 +8,13 @@ import { redisNames, startRedis } from '../../../../test/servers/redis.ts';
 import { Failure } from '../../../core/errors.ts';
 import { inventoryFrom } from '../../../core/inventory.ts';
 import type { InventoryLine } from '../../../core/model.ts';
+import { addLanes, hashBytes, hexOf, lanes } from '../../../core/murmur.ts';
 import { liveContext, memoryParts } from '../../../core/testing.ts';
 import { capture, liveInventory, RDB_PART } from '../capture.ts';
 import { compare } from '../compare.ts';
 import { readSettings } from '../settings.ts';
 import { fill, open } from '../testing.ts';
 import { crc64Of } from './crc64.ts';
-import { addLanes, hashBytes, hexOf, lanes } from './hash.ts';
 import { inputFrom, inputOf, PIECE_BYTES, viewed } from './input.ts';
 import { scoreIn } from './listpack.ts';
 import { selector } from './select.ts';
@@ -64,7 +64,7 @@ const END = Buffer.from([255]);
 describe('digests', () => {
   const digest = (...parts: string[]): string => {
     const state = lanes();
-    for (const part of parts) hashBytes(state, viewed(Buffer.from(part)), 0, Buffer.byteLength(part));
+    for (const part of parts) hashBytes(state, viewed(Buffer.from(part)).view, 0, Buffer.byteLength(part));
     return hexOf(state);
   };
   test('tell where one part ends and the next begins', () => {
@@ -84,7 +84,7 @@ describe('digests', () => {
       const sum = lanes();
       for (const each of order) {
         const state = lanes();
-        hashBytes(state, viewed(Buffer.from(each)), 0, 1);
+        hashBytes(state, viewed(Buffer.from(each)).view, 0, 1);
         addLanes(sum, state);
       }
       return hexOf(sum);

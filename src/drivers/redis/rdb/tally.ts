@@ -2,8 +2,8 @@
 // server's version compare equal.
 
 import type { InventoryLevel, InventoryLine, Json } from '../../../core/model.ts';
+import { addLanes, hashBytes, hexOf, type Lanes, lanes } from '../../../core/murmur.ts';
 import { digestingVisitor } from './digest.ts';
-import { addLanes, hashBytes, hexOf, type Lanes, lanes } from './hash.ts';
 import { viewed } from './input.ts';
 import type { Format, KeyHead, Visitor } from './visitor.ts';
 
@@ -152,6 +152,6 @@ function mayHaveExpiringFields({ type, encoding }: KeyHead): boolean {
 function libraryLine(code: Buffer, digested: boolean): InventoryLine {
   const [, name] = /^#![^\n]*\bname=(\S+)/.exec(code.toString('latin1')) ?? [];
   const hash = lanes();
-  hashBytes(hash, viewed(code), 0, code.length);
+  hashBytes(hash, viewed(code).view, 0, code.length);
   return { kind: 'functions', name: name ?? 'unnamed', count: code.length, digest: digested ? hexOf(hash) : null };
 }

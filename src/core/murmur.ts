@@ -1,8 +1,5 @@
 // The hash behind inventories: 128 bits, MurmurHash3's x86 form with the state before as its seed. It finds accidents,
-// not adversaries: the RDB has its own check sum and the store its own authentication. Per element it costs a tenth
-// of what a call into OpenSSL does.
-
-import type { Region } from './input.ts';
+// not adversaries: the store has its own authentication. Per element it costs a tenth of what a call into OpenSSL does.
 
 /** Four words. */
 export type Lanes = Int32Array;
@@ -12,7 +9,7 @@ export function lanes(seed = 0): Lanes {
 }
 
 /** Folds bytes into the state, their number included: 'ab','c' and 'a','bc' differ. */
-export function hashBytes(state: Lanes, { bytes, view }: Region, from: number, to: number): void {
+export function hashBytes(state: Lanes, view: DataView, from: number, to: number): void {
   let h1 = state[0] as number;
   let h2 = state[1] as number;
   let h3 = state[2] as number;
@@ -29,10 +26,10 @@ export function hashBytes(state: Lanes, { bytes, view }: Region, from: number, t
     h4 = (Math.imul((turn(h4, 13) + h1) | 0, 5) + 0x32ac3b17) | 0;
   }
   const rest = to - at;
-  if (rest > 12) h4 ^= Math.imul(turn(Math.imul(tail(bytes, at + 12, to), C4), 18), C1);
-  if (rest > 8) h3 ^= Math.imul(turn(Math.imul(tail(bytes, at + 8, to), C3), 17), C4);
-  if (rest > 4) h2 ^= Math.imul(turn(Math.imul(tail(bytes, at + 4, to), C2), 16), C3);
-  if (rest > 0) h1 ^= Math.imul(turn(Math.imul(tail(bytes, at, to), C1), 15), C2);
+  if (rest > 12) h4 ^= Math.imul(turn(Math.imul(tail(view, at + 12, to), C4), 18), C1);
+  if (rest > 8) h3 ^= Math.imul(turn(Math.imul(tail(view, at + 8, to), C3), 17), C4);
+  if (rest > 4) h2 ^= Math.imul(turn(Math.imul(tail(view, at + 4, to), C2), 16), C3);
+  if (rest > 0) h1 ^= Math.imul(turn(Math.imul(tail(view, at, to), C1), 15), C2);
   finish(state, h1, h2, h3, h4, to - from);
 }
 
@@ -95,8 +92,8 @@ function mix(word: number): number {
 }
 
 /** Up to four bytes as a little-endian word. */
-function tail(bytes: Uint8Array, from: number, to: number): number {
+function tail(view: DataView, from: number, to: number): number {
   let word = 0;
-  for (let at = Math.min(to, from + 4) - 1; at >= from; at--) word = (word << 8) | (bytes[at] as number);
+  for (let at = Math.min(to, from + 4) - 1; at >= from; at--) word = (word << 8) | view.getUint8(at);
   return word;
 }
