@@ -13,10 +13,14 @@ export interface Driver {
   retarget?(settings: unknown, target: string): unknown;
   /** A throw-away server, as data for a sandbox runner. 'program-missing' when this machine has none. */
   serverSpec?(ctx: Context, need: SandboxNeed): Promise<ServerSpec>;
-  /** The plain forms of the parts of a capture, by part name. Parts it does not name stay as they are. */
-  renditions?(names: readonly string[], serverVersion: string): ReadonlyMap<string, Rendition>;
+  /** The plain forms of the parts of a capture, in byte order of part. Parts it does not name stay as they are. */
+  renditions?(ctx: Context, source: Source, serverVersion: string): AsyncIterable<PartForm>;
   /** Recognises a file that the old scripts wrote: the part that it is, or null. */
   recognise?(fileName: string): Recognised | null;
+}
+export interface PartForm {
+  readonly part: string;
+  readonly rendition: Rendition;
 }
 export interface Recognised {
   readonly part: string;

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { byteOrder } from '../core/bytes.ts';
 import type { Driver } from '../core/driver.ts';
 import { isFailure } from '../core/errors.ts';
 import { INVENTORY_PART, inventoryFrom, inventoryOf } from '../core/inventory.ts';
@@ -14,6 +15,7 @@ import type {
   InventoryLine,
   InventoryReader,
   Part,
+  Rendition,
   Selection,
   Sink,
   Source,
@@ -182,7 +184,13 @@ function captureBehaviours(rig: DriverRig, behaviour: Behaviour): void {
     await using service = await filled();
     const { source, capture } = await captured(ctx, driver.open(service.settings));
     const names = (await partsOf(ctx, source)).map(({ name }) => name);
-    const forms = driver.renditions?.(names, capture.serverVersion) ?? new Map();
+    let last = '';
+    const forms = new Map<string, Rendition>();
+    for await (const { part, rendition } of driver.renditions?.(ctx, source, capture.serverVersion) ?? []) {
+      assert.ok(byteOrder(last, part) < 0, `${part} comes in order`);
+      last = part;
+      forms.set(part, rendition);
+    }
     const plain = names.map((name) => forms.get(name)?.name ?? name);
     assert.equal(new Set(plain).size, plain.length);
     for (const [name, form] of forms) {

@@ -5,6 +5,7 @@ import type { Driver } from '../core/driver.ts';
 import { Failure, isFailure } from '../core/errors.ts';
 import { identityOf } from '../core/liveness.ts';
 import type { PartMeta } from '../core/model.ts';
+import { renditionsByName } from '../core/renditions.ts';
 import { testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
 import { noteCopy } from './captures.ts';
@@ -73,10 +74,10 @@ describe('a copy', () => {
     const asked: unknown[] = [];
     const driver: Driver = {
       ...kvDriver,
-      renditions(names, version) {
+      renditions: renditionsByName((names, version) => {
         asked.push([names.includes('keys/a'), version]);
         return new Map([['keys/a', rendition]]);
-      },
+      }),
     };
     const metas: [string, PartMeta | undefined][] = [];
     const { store } = request.to;

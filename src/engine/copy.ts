@@ -1,7 +1,8 @@
 // From store to store, without touching the services that were captured.
 
+import { byteOrder } from '../core/bytes.ts';
 import { interruption } from '../core/context.ts';
-import type { Driver } from '../core/driver.ts';
+import type { Driver, PartForm } from '../core/driver.ts';
 import { Failure, isFailure } from '../core/errors.ts';
 import { manifestJson } from '../core/manifest.ts';
 import type { Bytes, Context, Part, PartMeta, Receipt, Rendition, Source } from '../core/model.ts';
@@ -124,35 +125,45 @@ async function copyComponent(
   driver: Driver | undefined,
 ): Promise<Receipt> {
   const source = await from.open(ctx, point.id, name);
-  const renditions = await renditionsOf(ctx, source, point, driver);
+  const version = point.components[name]?.serverVersion ?? '';
+  const forms = driver?.renditions?.(ctx, source, version);
   const sink = draft.sink(name);
   await using list = spool(ctx);
   let bytes = 0;
   const total = point.components[name]?.parts.bytes;
-  await mapBounded(source.parts(ctx), PARTS_AT_ONCE, async (part) => {
+  await mapBounded(partsWithForms(ctx, source, forms), PARTS_AT_ONCE, async ({ part, rendition }) => {
     if (part.name === PARTS_PART) return; // written anew: digests are each store's own
     const body = counted(source.get(ctx, part.name), (more) => {
       bytes += more;
       ctx.progress({ task: name, phase: 'copy', bytes, ...(total === undefined ? {} : { bytesTotal: total }) });
     });
-    await noteParts(list, [await sink.put(ctx, part.name, body, metaOf(part, renditions.get(part.name)))]);
+    await noteParts(list, [await sink.put(ctx, part.name, body, metaOf(part, rendition))]);
   });
   // A point that the old scripts made has no part list, and gets none: it would vouch for what nobody saw.
   if (await hasPartList(ctx, source)) await putPartList(ctx, sink, list);
   return await sink.receipt(ctx);
 }
 
-async function renditionsOf(
+/** Both come in byte order of part. */
+async function* partsWithForms(
   ctx: Context,
   source: Source,
-  point: RecoveryPoint,
-  driver: Driver | undefined,
-): Promise<ReadonlyMap<string, Rendition>> {
-  if (!driver?.renditions) return new Map();
-  const names: string[] = [];
-  for await (const { name } of source.parts(ctx)) names.push(name);
-  return driver.renditions(names, point.components[source.component]?.serverVersion ?? '');
+  forms: AsyncIterable<PartForm> = noForms(),
+): AsyncIterable<{ readonly part: Part; readonly rendition: Rendition | undefined }> {
+  const iterator = forms[Symbol.asyncIterator]();
+  try {
+    let next = await iterator.next();
+    for await (const part of source.parts(ctx)) {
+      while (!next.done && byteOrder(next.value.part, part.name) < 0) next = await iterator.next();
+      const form = next.done || next.value.part !== part.name ? undefined : next.value;
+      yield { part, rendition: form?.rendition };
+    }
+  } finally {
+    await iterator.return?.();
+  }
 }
+
+async function* noForms(): AsyncIterable<PartForm> {}
 
 function metaOf({ attributes }: Part, rendition: Rendition | undefined): PartMeta {
   return { ...(attributes ? { attributes } : {}), ...(rendition ? { rendition } : {}) };

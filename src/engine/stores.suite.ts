@@ -9,6 +9,7 @@ import type { Driver } from '../core/driver.ts';
 import { Failure, isFailure } from '../core/errors.ts';
 import { putInventory } from '../core/inventory.ts';
 import type { Bytes, Component, Context, Rendition } from '../core/model.ts';
+import { renditionsByName } from '../core/renditions.ts';
 import type { Bucket, StoreFormat } from '../core/storage.ts';
 import { testContext } from '../core/testing.ts';
 import { plainFormat } from '../stores/plain/store.ts';
@@ -71,7 +72,7 @@ const RENDITION: Rendition = {
 const dumpDriver = {
   ...kvDriver,
   kind: 'dump-kv',
-  renditions: () => new Map([['dump.json', RENDITION]]),
+  renditions: renditionsByName(() => new Map([['dump.json', RENDITION]])),
   open(settings: unknown): Component {
     const server = settings as KvServer;
     const inner = kvDriver.open(server);

@@ -2,25 +2,37 @@
 
 import type { Driver } from '../../core/driver.ts';
 import type { Chain, Component, Context, Restored, RestoreOptions } from '../../core/model.ts';
+import { renditionsByName, withForms } from '../../core/renditions.ts';
 import { ageing } from './ageing.ts';
 import { capture } from './capture.ts';
 import { compare } from './compare.ts';
 import { liveInventory } from './inventory.ts';
 import { holds, names } from './names.ts';
+import { formOf } from './plain.ts';
 import { measure, probe } from './probe.ts';
 import { restore } from './restore.ts';
 import { serverSpec } from './sandbox.ts';
 import { readSettings, retarget, type Settings } from './settings.ts';
 import { captureSnapshot, checkSnapshot, releaseSnapshot, restoreSnapshot, SNAPSHOT_PART } from './snapshot.ts';
 
-export const elasticsearchDriver = { kind: 'elasticsearch', open, compare, serverSpec, retarget } satisfies Driver;
+export const elasticsearchDriver = {
+  kind: 'elasticsearch',
+  open,
+  compare,
+  serverSpec,
+  retarget,
+  renditions: renditionsByName((names) => new Map(names.map((name) => [name, formOf(name)]))),
+} satisfies Driver;
 
 function open(input: unknown): Component {
   const settings = readSettings(input);
   return {
     probe: (ctx) => probe(ctx, settings),
-    capture: (ctx, sink, previous) =>
-      settings.method === 'snapshot' ? captureSnapshot(ctx, settings, sink) : capture(ctx, settings, sink, previous),
+    async capture(ctx, sink, previous) {
+      const formed = withForms(sink, formOf);
+      if (settings.method === 'snapshot') return await captureSnapshot(ctx, settings, formed);
+      return await capture(ctx, settings, formed, previous);
+    },
     restore: (ctx, chain, options) => back(ctx, settings, chain, options),
     inventory: (ctx) => liveInventory(ctx, settings),
     ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),

@@ -4,6 +4,7 @@ import type { Driver } from '../../core/driver.ts';
 import { Failure } from '../../core/errors.ts';
 import { inventoryFrom } from '../../core/inventory.ts';
 import type { Component, Context, Selection } from '../../core/model.ts';
+import { renditionsByName } from '../../core/renditions.ts';
 import { captureServer, liveLines } from './capture.ts';
 import { clearServer, isolationOf } from './clear.ts';
 import { compareInventories } from './compare.ts';
@@ -24,7 +25,7 @@ export const postgresqlDriver = {
   compare: compareInventories,
   retarget: retargeted,
   serverSpec: sandboxSpec,
-  renditions: renditionsOf,
+  renditions: renditionsByName(renditionsOf),
   recognise: recogniseFile,
 } satisfies Driver;
 

@@ -6,6 +6,7 @@ import { inventoryOf } from '../../core/inventory.ts';
 import type { Bytes, Capture, Context, Finding, Sink, Source } from '../../core/model.ts';
 import { memoryParts } from '../../core/testing.ts';
 import { postgresqlDriver } from './driver.ts';
+import { renditionsOf } from './plain.ts';
 
 /** Names that break what is pasted together: quotes, a newline, an option, a connection string, Unicode. */
 export const ODD_NAMES = [
@@ -206,7 +207,7 @@ export async function plainOf(
   { source, capture }: { source: Source; capture: Capture },
 ): Promise<Source> {
   const names = (await Array.fromAsync(source.parts(ctx))).map(({ name }) => name);
-  const forms = postgresqlDriver.renditions(names, capture.serverVersion);
+  const forms = renditionsOf(names, capture.serverVersion);
   const plain = memoryParts();
   for (const name of names) {
     const { name: plainName = name, transform } = forms.get(name) ?? {};

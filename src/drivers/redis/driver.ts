@@ -3,6 +3,7 @@
 import type { Driver, Recognised } from '../../core/driver.ts';
 import { inventoryFrom } from '../../core/inventory.ts';
 import type { Bytes, Component, Context } from '../../core/model.ts';
+import { renditionsByName } from '../../core/renditions.ts';
 import { capture, liveInventory, RDB_PART, rdbRendition } from './capture.ts';
 import { clear, detach, isolation } from './clear.ts';
 import { compare } from './compare.ts';
@@ -21,7 +22,7 @@ export const redisDriver = {
   compare,
   serverSpec,
   retarget,
-  renditions: (names) => new Map(names.includes(RDB_PART) ? [[RDB_PART, rdbRendition]] : []),
+  renditions: renditionsByName((names) => new Map(names.includes(RDB_PART) ? [[RDB_PART, rdbRendition]] : [])),
   recognise,
 } satisfies Driver;
 

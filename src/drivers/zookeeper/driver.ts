@@ -2,6 +2,7 @@
 
 import type { Driver } from '../../core/driver.ts';
 import type { Component } from '../../core/model.ts';
+import { renditionsByName } from '../../core/renditions.ts';
 import { capture, liveInventory, treeRendition } from './capture.ts';
 import { compare } from './compare.ts';
 import { TREE_PART } from './entries.ts';
@@ -17,7 +18,7 @@ export const zookeeperDriver = {
   compare,
   serverSpec,
   retarget,
-  renditions: (names) => new Map(names.includes(TREE_PART) ? [[TREE_PART, treeRendition]] : []),
+  renditions: renditionsByName((names) => new Map(names.includes(TREE_PART) ? [[TREE_PART, treeRendition]] : [])),
 } satisfies Driver;
 
 function open(input: unknown): Component {
