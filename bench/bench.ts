@@ -8,6 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { installed } from '../test/servers/install.ts';
+import { toolCommand } from '../test/servers/kafka.ts';
+import { compareWithConsole } from './kafka.ts';
 import type { Row } from './measure.ts';
 import { measureMemory } from './memory.ts';
 import { machineText, sectionText, withSection } from './page.ts';
@@ -15,6 +17,7 @@ import { needPeers, type Peer } from './peers.ts';
 import { compareWithPgDump } from './postgres.ts';
 import { compareWithRedisCli } from './redis.ts';
 import { compareWithRestic } from './restic.ts';
+import { compareWithRclone } from './s3.ts';
 import { measureStart } from './start.ts';
 
 const { values } = parseArgs({
@@ -58,9 +61,22 @@ const GROUPS: Readonly<Record<string, Group>> = {
     ],
     run: (dir) => compareWithRedisCli(dir, { bytes: (quick ? 32 : 1280) * MIB, rounds, server: 'redis-7' }, say),
   },
+  kafka: {
+    peers: async () => {
+      const lib = await installed('kafka-4');
+      const [program = '', ...args] = toolCommand(lib, 'consumer', ['--version']);
+      return [{ name: 'Kafka', program, args }];
+    },
+    run: (dir) => compareWithConsole(dir, { records: quick ? 100_000 : 1_000_000, rounds, server: 'kafka-4' }, say),
+  },
   memory: {
     peers: async () => [],
     run: (dir) => measureMemory(dir, quick ? [64 * MIB, 256 * MIB] : [1024 * MIB, 10 * 1024 * MIB], say),
+  },
+  s3: {
+    peers: async () => [{ name: 'rclone', program: 'rclone', args: ['version'] }],
+    run: (dir) =>
+      compareWithRclone(dir, { objects: quick ? 500 : 20_000, largeBytes: (quick ? 32 : 1024) * MIB, rounds }, say),
   },
   postgres: {
     peers: async () => [

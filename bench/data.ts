@@ -105,7 +105,7 @@ function hex(random: () => number): string {
   return random().toString(16).padStart(8, '0');
 }
 
-function noise(bytes: number, seed: string): Buffer {
+export function noise(bytes: number, seed: string): Buffer {
   const secret = createHash('sha512').update(seed).digest();
   return createCipheriv('aes-256-ctr', secret.subarray(0, 32), secret.subarray(32, 48)).update(Buffer.alloc(bytes));
 }

@@ -29,6 +29,8 @@ export type BucketSetting = (typeof BUCKET_SETTINGS)[number];
 const captured = z.object({
   /** As it calls itself. */
   server: z.string(),
+  /** The cut, by the server's clock. */
+  at: z.string(),
   buckets: z.array(
     z.object({
       name: z.string(),

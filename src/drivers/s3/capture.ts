@@ -1,21 +1,18 @@
 // A capture: the listing of each bucket, compared with that of the earlier point; what changed is read.
 
 import { bytesOf } from '../../core/bytes.ts';
-import { byKindAndName, INVENTORY_PART } from '../../core/inventory.ts';
-import type { Bytes, Capture, Context, InventoryLine, InventoryReader, Sink, Source } from '../../core/model.ts';
-import { mapOrdered } from '../../core/parallel.ts';
+import { INVENTORY_PART } from '../../core/inventory.ts';
+import type { Bytes, Capture, Context, InventoryLine, Sink, Source } from '../../core/model.ts';
 import { BUCKETS_PART, type CapturedBucket, capturedBucket, scopesOf, settingLines } from './buckets.ts';
 import { type Client, openClient } from './client.ts';
-import { type EntriesBefore, type Entry, entriesBefore, entryLine, inventoryLine, OBJECTS_PART } from './entries.ts';
-import { countingIntake, digestingIntake, type Intake, storingIntake, unchangedIn } from './intake.ts';
-import { listed } from './listing.ts';
-import type { Listed } from './pages.ts';
+import { type Entry, entryLine, OBJECTS_PART } from './entries.ts';
+import { storingIntake, unchangedSince } from './intake.ts';
+import { openKeeper } from './keeping.ts';
+import { recheckAt } from './recheck.ts';
 import type { Scope, Settings } from './settings.ts';
 import { openSorter } from './sorter.ts';
+import { inArrivalOrder, inInventoryOrder, walk } from './walk.ts';
 import { warningList } from './warnings.ts';
-
-/** Pages of a thousand objects that are looked at together. */
-const PAGES_AHEAD = 3;
 
 export async function capture(ctx: Context, settings: Settings, sink: Sink, previous?: Source): Promise<Capture> {
   await using client = openClient(ctx, settings);
@@ -29,16 +26,20 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
   await using inventory = await openSorter<InventoryLine>(ctx.scratch, inInventoryOrder);
   await inventory.add([factsLine(client), ...buckets.flatMap(settingLines)]);
   {
-    await using earlier = previous ? entriesBefore(ctx, previous) : null;
-    const intake = storingIntake(ctx, client, sink, previous ?? null, warnings);
-    for await (const { entries, inventoryLines } of walk(ctx, client, scopes, { intake, earlier })) {
+    await using unchanged = previous ? await unchangedSince(ctx, previous) : null;
+    await using keeper = await openKeeper(ctx, sink, previous ?? null);
+    const recheck = recheckAt(Date.parse(at), settings.recheckMs, unchanged?.at ?? at);
+    const lockable = new Set(buckets.filter(({ settings: has }) => has['object-lock']).map(({ name }) => name));
+    const intake = storingIntake(ctx, client, { sink, keeper, told: warnings, recheck, lockable });
+    for await (const { entries, inventoryLines } of walk(ctx, client, scopes, { intake, unchanged })) {
       await lines.add(entries.map((entry) => entryLine(entry).trimEnd()));
       await inventory.add(inventoryLines);
       for (const entry of entries) count(totals, entry);
       ctx.progress({ task: 's3', phase: 'capture', bytes: totals.bytes, items: totals.objects + totals.versions });
     }
+    await keeper.keep();
   }
-  const document = { server: client.server(), buckets };
+  const document = { server: client.server(), at, buckets };
   await sink.put(ctx, BUCKETS_PART, bytesOf(`${JSON.stringify(document, null, 2)}\n`));
   await sink.put(
     ctx,
@@ -57,64 +58,9 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
   };
 }
 
-/** Of the buckets as they are when it is read. */
-export function liveInventory(settings: Settings): InventoryReader {
-  return {
-    async *lines(ctx) {
-      await using client = openClient(ctx, settings);
-      const scopes = (await scopesOf(ctx, client)).slice();
-      await using inventory = await openSorter<InventoryLine>(ctx.scratch, inInventoryOrder);
-      const buckets = await bucketsOf(ctx, client, scopes);
-      await inventory.add([factsLine(client), ...buckets.flatMap(settingLines)]);
-      const intake = settings.inventory === 'full' ? digestingIntake(ctx, client, warningList()) : countingIntake;
-      for await (const { inventoryLines } of walk(ctx, client, scopes, { intake, earlier: null })) {
-        await inventory.add(inventoryLines);
-      }
-      for await (const batch of inventory.sorted()) yield* batch;
-    },
-  };
-}
-
 /** As it calls itself; nobody tells more. */
 export function versionOf(client: Client): string {
   return client.server() || 's3';
-}
-
-interface Walk {
-  readonly intake: Intake;
-  readonly earlier: EntriesBefore | null;
-}
-interface Taken {
-  readonly entries: readonly Entry[];
-  readonly inventoryLines: readonly InventoryLine[];
-}
-
-/** Everything that is listed, in the order of entries, some at a time. */
-async function* walk(
-  ctx: Context,
-  client: Client,
-  scopes: readonly Scope[],
-  { intake, earlier }: Walk,
-): AsyncIterable<Taken> {
-  async function* pages(): AsyncIterable<{ bucket: string; page: readonly Listed[]; before: Map<Listed, Entry> }> {
-    for (const scope of scopes) {
-      const { bucket } = scope;
-      for await (const page of listed(ctx, client, scope)) {
-        yield { bucket, page, before: await unchangedIn(earlier, bucket, page) };
-      }
-    }
-  }
-  const taken = mapOrdered(pages(), PAGES_AHEAD, ({ bucket, page, before }) => intake.take(bucket, page, before));
-  let [place, ordinal] = ['', 0];
-  for await (const entries of taken) {
-    const inventoryLines = entries.map((entry) => {
-      const here = `${entry.bucket}/${entry.key}`;
-      ordinal = here === place ? ordinal + 1 : 1;
-      place = here;
-      return inventoryLine(entry, ordinal);
-    });
-    yield { entries, inventoryLines };
-  }
 }
 
 async function bucketsOf(ctx: Context, client: Client, scopes: readonly Scope[]): Promise<CapturedBucket[]> {
@@ -123,16 +69,12 @@ async function bucketsOf(ctx: Context, client: Client, scopes: readonly Scope[])
   return buckets;
 }
 
-function factsLine(client: Client): InventoryLine {
-  return { kind: 'facts', name: 'server', count: null, digest: null, detail: { server: versionOf(client) } };
+/** What a comparison has to know of how the other lines came about. */
+export function factsLine(client: Client): InventoryLine {
+  const { tags, recheckMs } = client.settings;
+  const detail = { server: versionOf(client), tags: tags !== 'never', rechecked: recheckMs !== null };
+  return { kind: 'facts', name: 'server', count: null, digest: null, detail };
 }
-
-const inArrivalOrder = { order: () => 0, lineOf: (line: string) => line, itemOf: (line: string) => line };
-const inInventoryOrder = {
-  order: byKindAndName,
-  lineOf: (line: InventoryLine) => JSON.stringify(line),
-  itemOf: (line: string) => JSON.parse(line) as InventoryLine, // a line of our own
-};
 
 function inventoryText({ kind, name, count, digest, detail }: InventoryLine): string {
   return JSON.stringify({ kind, name, count, digest, detail });

@@ -8,46 +8,87 @@ import type { Context, Finding, InventoryLine, InventoryReader } from '../../cor
 /** Of those that are alike, the number says enough; of those that are not, this many are named. */
 const NAMED_MAX = 1000;
 
-const lockDetail = z.object({
+const objectDetail = z.object({
+  tags: z.string().optional(),
   retention: z.object({ mode: z.string(), until: z.string() }).optional(),
   hold: z.boolean().optional(),
+  seen: z.string().optional(),
+  unread: z.boolean().optional(),
 });
-const factsDetail = z.object({ server: z.string() });
+type ObjectDetail = z.output<typeof objectDetail>;
+const factsDetail = z.object({ server: z.string(), tags: z.boolean(), rechecked: z.boolean() });
+const NO_FACTS = { server: '', tags: false, rechecked: true };
+
+/** What is known of a comparison while it goes on. */
+interface Tally {
+  objects: number;
+  bytes: number;
+  unlike: number;
+  /** As a restore wrote them, and not read again. */
+  unread: number;
+  /** Objects whose tags, ACL and lock are older than the point, and the oldest of those times. */
+  aged: number;
+  oldest: string;
+}
 
 export async function* compare(
   ctx: Context,
   expected: InventoryReader,
   actual: InventoryReader,
 ): AsyncIterable<Finding> {
-  let [objects, bytes, unlike] = [0, 0, 0];
-  let otherServer = false;
+  const tally: Tally = { objects: 0, bytes: 0, unlike: 0, unread: 0, aged: 0, oldest: '' };
+  let [was, is] = [NO_FACTS, NO_FACTS];
   for await (const pair of paired(ctx, expected, actual)) {
-    const { kind = '', count = null } = pair.expected ?? pair.actual ?? {};
+    const kind = (pair.expected ?? pair.actual)?.kind;
     if (kind === 'facts') {
-      otherServer = serverOf(pair.expected) !== serverOf(pair.actual);
-      continue;
+      was = factsOf(pair.expected);
+      is = factsOf(pair.actual);
+    } else if (kind === 'setting') {
+      const found = settingFinding(pair, was.server !== is.server);
+      if (found && (found.verdict === 'pass' || ++tally.unlike <= NAMED_MAX)) yield found;
+    } else {
+      const found = objectFinding(ctx, pair, was.tags && is.tags);
+      if (found.verdict === 'pass') count(tally, pair);
+      else if (++tally.unlike <= NAMED_MAX) yield found;
     }
-    const found = kind === 'setting' ? settingFinding(pair, otherServer) : objectFinding(ctx, pair);
-    if (found === null) continue;
-    if (found.verdict === 'pass' && kind !== 'setting') {
-      objects += 1;
-      bytes += count ?? 0;
-    } else if (found.verdict === 'pass' || ++unlike <= NAMED_MAX) yield found;
   }
+  yield* summary(tally, was.rechecked);
+}
+
+function count(tally: Tally, { expected, actual }: LinePair): void {
+  tally.objects += 1;
+  tally.bytes += expected?.count ?? 0;
+  if (detailOf(actual).unread) tally.unread += 1;
+  const { seen } = detailOf(expected);
+  if (seen === undefined) return;
+  tally.aged += 1;
+  if (tally.oldest === '' || seen < tally.oldest) tally.oldest = seen;
+}
+
+function* summary({ objects, bytes, unlike, unread, aged, oldest }: Tally, rechecked: boolean): Iterable<Finding> {
   if (objects > 0) {
     const detail = `${objects} objects and versions, ${bytes} bytes, equal digests`;
-    yield { check: 'objects are the same', verdict: 'pass', detail };
+    const found = { check: 'objects are the same', verdict: 'pass' } as const;
+    if (unread === 0) yield { ...found, detail };
+    else yield { ...found, detail: `${detail}; ${unread} as written, not read again`, unread: true };
+  }
+  if (aged > 0) {
+    const detail = `those of ${aged} objects were read for an earlier point, at ${oldest} or later`;
+    const found = { check: 'tags and locks are the same', detail };
+    if (rechecked) yield { ...found, verdict: 'pass' };
+    else yield { ...found, verdict: 'unknown', hint: 'they change without a trace: set recheck, 7d or 0s' };
   }
   if (unlike > NAMED_MAX) {
     yield { check: 'objects are the same', verdict: 'fail', detail: `and ${unlike - NAMED_MAX} more are not` };
   }
 }
 
-function objectFinding(ctx: Context, pair: LinePair): Finding {
+function objectFinding(ctx: Context, pair: LinePair, withTags: boolean): Finding {
   const { expected, actual } = pair;
   const found = judge(pair, nameOf(expected ?? actual));
   if (found.verdict !== 'pass' || !expected || !actual) return found;
-  const [was, is] = [lockOf(expected), lockOf(actual)];
+  const [was, is] = [detailOf(expected), detailOf(actual)];
+  if (withTags && was.tags !== is.tags) return { ...found, verdict: 'fail', detail: 'equal content, and other tags' };
   const over = was.retention === undefined || Date.parse(was.retention.until) <= ctx.now().getTime();
   const retained = over || (is.retention?.mode === was.retention?.mode && !isBefore(is.retention, was.retention));
   if (retained && was.hold === is.hold) return found;
@@ -70,12 +111,13 @@ function isBefore(a: { until: string } | undefined, b: { until: string } | undef
   return Date.parse(a?.until ?? '') < Date.parse(b?.until ?? '');
 }
 
-function lockOf(line: InventoryLine): z.output<typeof lockDetail> {
-  return lockDetail.safeParse(line.detail).data ?? {};
+/** Most lines have none, and there are millions of them. */
+function detailOf(line: InventoryLine | undefined): ObjectDetail {
+  return line?.detail === undefined ? {} : (objectDetail.safeParse(line.detail).data ?? {});
 }
 
-function serverOf(line: InventoryLine | undefined): string {
-  return factsDetail.safeParse(line?.detail).data?.server ?? '';
+function factsOf(line: InventoryLine | undefined): z.output<typeof factsDetail> {
+  return factsDetail.safeParse(line?.detail).data ?? NO_FACTS;
 }
 
 function nameOf(line: InventoryLine | undefined): string {

@@ -2,25 +2,28 @@
 
 import type { Driver } from '../../core/driver.ts';
 import type { Component } from '../../core/model.ts';
-import { capture, liveInventory } from './capture.ts';
+import { capture } from './capture.ts';
 import { clear } from './clear.ts';
 import { compare } from './compare.ts';
+import { liveInventory } from './live.ts';
 import { holds, names } from './names.ts';
 import { probe } from './probe.ts';
 import { ageing, restore } from './restore.ts';
 import { serverSpec } from './sandbox.ts';
 import { readSettings, retarget } from './settings.ts';
+import { writtenObjects } from './written.ts';
 
 export const s3Driver = { kind: 's3', open, compare, serverSpec, retarget } satisfies Driver;
 
 function open(input: unknown): Component {
   const settings = readSettings(input);
+  const written = writtenObjects();
   return {
     probe: (ctx) => probe(ctx, settings),
     capture: (ctx, sink, previous) => capture(ctx, settings, sink, previous),
-    restore: (ctx, chain, options) => restore(ctx, settings, chain, options),
+    restore: (ctx, chain, options) => restore(ctx, settings, written, chain, options),
     ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),
-    inventory: async () => liveInventory(settings),
+    inventory: async () => liveInventory(settings, { written }),
     clear: (ctx, chain) => clear(ctx, settings, chain),
     names: (ctx, space) => names(ctx, settings, space),
     holds: (ctx, space, keys) => holds(ctx, settings, space, keys),

@@ -13,6 +13,7 @@ export const OBJECTS_PART = 'objects.ndjson';
 const ID = /^[0-9a-f]{32}$/;
 const DIGEST = /^[0-9a-f]{64}$/;
 const ORDINAL_CHARS = 7;
+const SETTLED_MS = 2000;
 
 type Texts = Readonly<Record<string, string>>;
 
@@ -38,6 +39,10 @@ export interface Entry {
   readonly hold?: true;
   /** As the server gives it. */
   readonly acl?: string;
+  /** When tags, ACL and locks were last asked for, where that was for an earlier point: they change without a trace. */
+  readonly seen?: string;
+  /** Of a live inventory: as a restore has written it, and not read since. */
+  readonly unread?: true;
 }
 
 /** The part that holds the bytes of an object. The same object has the same part in every point. */
@@ -64,9 +69,13 @@ export function bucketOrder(a: string, b: string): number {
   return x < y ? -1 : x > y ? 1 : 0;
 }
 
-/** Whether an object is as it was when this entry was made of it. */
-export function isUnchanged(entry: Entry, listed: Listed): boolean {
+/**
+ * Whether an object is as it was when this entry was made of it, for a point whose cut was at `cutMs`. One that was
+ * written just before may have been written again: some servers tell times in seconds.
+ */
+export function isUnchanged(entry: Entry, listed: Listed, cutMs: number): boolean {
   return (
+    (entry.version !== null || Date.parse(entry.modified) < cutMs - SETTLED_MS) &&
     entry.version === listed.version &&
     entry.etag === listed.etag &&
     entry.bytes === listed.bytes &&
@@ -86,12 +95,15 @@ export async function* entryBatches(ctx: Context, source: Source): AsyncIterable
 
 /** What equality is about; `ordinal` counts the versions of a key from the oldest on. */
 export function inventoryLine(entry: Entry, ordinal: number): InventoryLine {
-  const { bucket, key, version, marker, bytes, sha256, retention, hold } = entry;
+  const { bucket, key, version, marker, bytes, sha256, tags, retention, hold, seen, unread } = entry;
   const kind = version === null ? 'object' : 'version';
   const place = `${bucket}/${key}`;
   const name = version === null ? place : `${place}\0${String(ordinal).padStart(ORDINAL_CHARS, '0')}`;
   if (marker) return { kind, name, count: null, digest: 'delete-marker' };
   const detail: Record<string, Json> = {};
+  if (tags && Object.keys(tags).length > 0) detail.tags = hash('sha256', JSON.stringify(sorted(tags)), 'hex');
+  if (seen !== undefined) detail.seen = seen;
+  if (unread) detail.unread = true;
   if (retention) detail.retention = { ...retention };
   if (hold) detail.hold = true;
   return {
@@ -103,9 +115,9 @@ export function inventoryLine(entry: Entry, ordinal: number): InventoryLine {
   };
 }
 
-/** Of the content and of what belongs to it. */
-function digestOf({ headers, metadata, tags }: Entry, sha256: string): string {
-  const about = JSON.stringify([sorted(headers), sorted(metadata), sorted(tags)]);
+/** Of the content and of what is written together with it. */
+function digestOf({ headers, metadata }: Entry, sha256: string): string {
+  const about = JSON.stringify([sorted(headers), sorted(metadata)]);
   return `sha256:${hash('sha256', `${sha256}\n${about}`, 'hex')}`;
 }
 
@@ -148,14 +160,14 @@ function isEntry(value: object): value is Entry {
     !Number.isNaN(Date.parse(modified));
   if (!known || marker === true) return known;
   const digested = sha256 === null || (typeof sha256 === 'string' && DIGEST.test(sha256));
-  const { etag, headers, metadata, tags, storageClass, retention, hold, acl } = more;
+  const { etag, headers, metadata, tags, storageClass, retention, hold, acl, seen } = more;
   return (
     typeof etag === 'string' &&
     Number.isSafeInteger(bytes) &&
     (bytes as number) >= 0 &&
     digested &&
     [headers, metadata, tags].every((each) => each === undefined || isTexts(each)) &&
-    [storageClass, acl].every((each) => each === undefined || typeof each === 'string') &&
+    [storageClass, acl, seen].every((each) => each === undefined || typeof each === 'string') &&
     (retention === undefined || isRetention(retention)) &&
     (hold === undefined || hold === true)
   );

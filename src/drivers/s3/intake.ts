@@ -2,13 +2,26 @@
 // together: a promise of the store for each would cost more than reading them.
 
 import { Failure, isFailure } from '../../core/errors.ts';
-import { keepAll, putAll, WHOLE_BYTES_MAX } from '../../core/many-parts.ts';
-import type { Context, KeptPart, Sink, Source, WholePart } from '../../core/model.ts';
+import { putAll, WHOLE_BYTES_MAX } from '../../core/many-parts.ts';
+import type { Context, Sink, Source, WholePart } from '../../core/model.ts';
 import { type Gate, gate, mapBounded } from '../../core/parallel.ts';
+import { readBuckets } from './buckets.ts';
 import type { Client } from './client.ts';
-import { type EntriesBefore, type Entry, isUnchanged, partOf } from './entries.ts';
-import { digesting, type Opened, openObject, restOf, sha256Of, wholeOf } from './objects.ts';
+import { type Entry, entriesBefore, isUnchanged, partOf } from './entries.ts';
+import type { Keeper } from './keeping.ts';
+import {
+  describeObject,
+  digesting,
+  type Opened,
+  openObject,
+  recheckObject,
+  restOf,
+  sha256Of,
+  wholeOf,
+} from './objects.ts';
 import type { Listed } from './pages.ts';
+import type { Recheck } from './recheck.ts';
+import type { Written } from './written.ts';
 
 /** Of small objects together. */
 const GROUP_BYTES = 2 * 1024 * 1024;
@@ -26,8 +39,20 @@ export interface Told {
   vanished(name: string): void;
 }
 
-export function storingIntake(ctx: Context, client: Client, sink: Sink, previous: Source | null, told: Told): Intake {
+export interface Storing {
+  readonly sink: Sink;
+  /** Gets what is not read again. */
+  readonly keeper: Keeper;
+  readonly told: Told;
+  /** Says of which of them more is asked. */
+  readonly recheck: Recheck;
+  /** Buckets with objects that may be locked. */
+  readonly lockable: ReadonlySet<string>;
+}
+
+export function storingIntake(ctx: Context, client: Client, { sink, keeper, told, ...more }: Storing): Intake {
   const work = bounds(client);
+  const { tags, acl, connections } = client.settings;
   async function large(opened: Opened): Promise<Entry> {
     const { body, sha256 } = digesting(restOf(ctx, client, opened));
     await sink.put(ctx, partOf(opened.entry), body);
@@ -35,17 +60,24 @@ export function storingIntake(ctx: Context, client: Client, sink: Sink, previous
   }
   return {
     async take(bucket, page, earlier) {
-      const kept: KeptPart[] = [];
       const left: Listed[] = [];
+      const due: { readonly listed: Listed; readonly entry: Entry }[] = [];
       const entries = new Map<Listed, Entry>();
+      const lockable = more.lockable.has(bucket);
+      const asks = lockable || acl || tags !== 'never';
       for (const listed of page) {
         const before = earlier.get(listed);
-        const entry = listed.marker ? markerEntry(bucket, listed) : before && asListed(before, listed);
-        if (entry) entries.set(listed, entry);
-        else left.push(listed);
-        if (!entry?.marker && entry && previous) kept.push(keptPart(entry, previous));
+        if (listed.marker) entries.set(listed, markerEntry(bucket, listed));
+        else if (!before) left.push(listed);
+        else if (asks && more.recheck.isDue(before)) due.push({ listed, entry: asListed(before, listed) });
+        else entries.set(listed, asListed(asks ? more.recheck.asOf(before) : before, listed));
       }
-      if (kept.length > 0) await keepAll(ctx, sink, kept);
+      await mapBounded(due, connections, async ({ listed, entry }) => {
+        const now = await recheckObject(ctx, client, { bucket, listed }, { entry, lockable });
+        if (now) entries.set(listed, now);
+        else told.vanished(`${bucket}/${listed.key}`);
+      });
+      await keeper.add([...entries.values()].filter(({ marker }) => !marker));
       let group: WholePart[] = [];
       let bytes = 0;
       async function flush(): Promise<void> {
@@ -69,14 +101,25 @@ export function storingIntake(ctx: Context, client: Client, sink: Sink, previous
   };
 }
 
-/** Reads every object; keeps nothing. */
-export function digestingIntake(ctx: Context, client: Client, told: Told): Intake {
+/** Reads every object but those that a restore has just written; keeps nothing. */
+export function digestingIntake(ctx: Context, client: Client, told: Told, written: Written): Intake {
   const work = bounds(client);
   return {
     async take(bucket, page) {
       const entries = new Map<Listed, Entry>();
-      for (const listed of page) if (listed.marker) entries.set(listed, markerEntry(bucket, listed));
-      const left = page.filter(({ marker }) => !marker);
+      const left: Listed[] = [];
+      const described: { readonly listed: Listed; readonly sha256: string }[] = [];
+      for (const listed of page) {
+        const known = listed.marker ? null : written.of(bucket, listed);
+        if (listed.marker) entries.set(listed, markerEntry(bucket, listed));
+        else if (!known) left.push(listed);
+        else if (known.headers === null) described.push({ listed, sha256: known.sha256 });
+        else entries.set(listed, { ...plainEntry(bucket, listed), ...known, headers: known.headers, unread: true });
+      }
+      await mapBounded(described, client.settings.connections, async ({ listed, sha256 }) => {
+        const entry = await describeObject(ctx, client, { bucket, listed });
+        if (entry) entries.set(listed, { ...entry, sha256, unread: true });
+      });
       await eachObject(ctx, client, { bucket, left, told, work }, async (opened, listed) => {
         const sum = digesting(restOf(ctx, client, opened));
         for await (const _ of sum.body) ctx.signal.throwIfAborted();
@@ -90,31 +133,37 @@ export function digestingIntake(ctx: Context, client: Client, told: Told): Intak
 /** Goes by the listing alone. */
 export const countingIntake: Intake = {
   async take(bucket, page) {
-    return page.map((listed) => {
-      if (listed.marker) return markerEntry(bucket, listed);
-      const { key, version, latest, modified, etag, bytes } = listed;
-      return { bucket, key, version, latest, modified, etag, bytes, sha256: null };
-    });
+    return page.map((listed) => (listed.marker ? markerEntry : plainEntry)(bucket, listed));
   },
 };
 
-/** The entries of an earlier point that tell of unchanged objects. */
-export async function unchangedIn(
-  before: EntriesBefore | null,
-  bucket: string,
-  page: readonly Listed[],
-): Promise<Map<Listed, Entry>> {
-  const unchanged = new Map<Listed, Entry>();
-  if (!before) return unchanged;
-  let key: string | null = null;
-  let entries: readonly Entry[] = [];
-  for (const listed of page) {
-    if (listed.key !== key) entries = await before.of(bucket, listed.key);
-    key = listed.key;
-    const entry = entries.find((each) => isUnchanged(each, listed));
-    if (entry?.sha256) unchanged.set(listed, entry);
-  }
-  return unchanged;
+/** Entries of an earlier point that tell of objects that are unchanged. */
+export interface Unchanged extends AsyncDisposable {
+  /** The cut of that point. */
+  readonly at: string;
+  in(bucket: string, page: readonly Listed[]): Promise<ReadonlyMap<Listed, Entry>>;
+}
+
+export async function unchangedSince(ctx: Context, previous: Source): Promise<Unchanged> {
+  const { at } = await readBuckets(ctx, previous);
+  const cutMs = Date.parse(at);
+  const before = entriesBefore(ctx, previous);
+  return {
+    at,
+    async in(bucket, page) {
+      const unchanged = new Map<Listed, Entry>();
+      let key: string | null = null;
+      let entries: readonly Entry[] = [];
+      for (const listed of page) {
+        if (listed.key !== key) entries = await before.of(bucket, listed.key);
+        key = listed.key;
+        const entry = entries.find((each) => isUnchanged(each, listed, cutMs));
+        if (entry?.sha256) unchanged.set(listed, entry);
+      }
+      return unchanged;
+    },
+    [Symbol.asyncDispose]: () => before[Symbol.asyncDispose](),
+  };
 }
 
 /** What bounds the memory: an object has its place from the first byte until the store has it. */
@@ -176,9 +225,9 @@ async function listedNow(ctx: Context, client: Client, bucket: string, listed: L
   }
 }
 
-function keptPart(entry: Entry, { point, component }: Source): KeptPart {
-  const name = partOf(entry);
-  return { name, from: { name, bytes: entry.bytes ?? 0, point, component } };
+/** As the listing has it; nothing is known of its content. */
+function plainEntry(bucket: string, { key, version, latest, modified, etag, bytes }: Listed): Entry {
+  return { bucket, key, version, latest, modified, etag, bytes, sha256: null };
 }
 
 function markerEntry(bucket: string, { key, version, latest, modified }: Listed): Entry {

@@ -56,7 +56,7 @@ export async function openObject(ctx: Context, client: Client, place: Place): Pr
     });
     const came = large ? totalOf(what, answer) : answer.bytes;
     if (came !== bytes) throw new Failure('different', `${what}: it has ${came} bytes and was listed with ${bytes}`);
-    const entry = await withAsked(ctx, client, place, entryOf(place, answer), taggingCount(answer));
+    const entry = await withAsked(ctx, client, place, entryOf(place, answer), taggingCount(answer) > 0);
     return { entry, chunks: answer.chunks };
   } catch (error) {
     if (isFailure(error, 'missing')) return null;
@@ -64,12 +64,38 @@ export async function openObject(ctx: Context, client: Client, place: Place): Pr
   }
 }
 
-/** What belongs to the object, without its content; null when it is gone. */
+/** What belongs to the object, without its content; null when it is gone. Tags are asked for: a HEAD may hide them. */
 export async function describeObject(ctx: Context, client: Client, place: Place): Promise<Entry | null> {
+  return await unlessGone(async () => {
+    const entry = entryOf(place, await headOf(ctx, client, place));
+    return await withAsked(ctx, client, place, entry, true);
+  });
+}
+
+/** The entry of an unchanged object with its tags, its ACL and, where the bucket has locks, its lock as they are now. */
+export async function recheckObject(
+  ctx: Context,
+  client: Client,
+  place: Place,
+  { entry, lockable }: { readonly entry: Entry; readonly lockable: boolean },
+): Promise<Entry | null> {
+  const { tags: _tags, acl: _acl, retention, hold, seen: _seen, ...rest } = entry;
+  return await unlessGone(async () => {
+    const lock = lockable ? lockOf(await headOf(ctx, client, place)) : { retention, hold };
+    const known = { ...rest, ...(lock.retention ? { retention: lock.retention } : {}) };
+    return await withAsked(ctx, client, place, { ...known, ...(lock.hold ? { hold: true as const } : {}) }, true);
+  });
+}
+
+async function headOf(ctx: Context, client: Client, place: Place): Promise<HttpAnswer> {
   const { bucket, listed } = place;
+  const query = listed.version === null ? {} : { query: { versionId: listed.version } };
+  return await client.send(ctx, whatOf('looking at', place), { method: 'HEAD', bucket, key: listed.key, ...query });
+}
+
+async function unlessGone<T>(ask: () => Promise<T>): Promise<T | null> {
   try {
-    const answer = await client.send(ctx, whatOf('looking at', place), { method: 'HEAD', bucket, key: listed.key });
-    return await withAsked(ctx, client, place, entryOf(place, answer), taggingCount(answer));
+    return await ask();
   } catch (error) {
     if (isFailure(error, 'missing')) return null;
     throw error;
@@ -131,8 +157,7 @@ function entryOf({ bucket, listed }: Place, { headers: said }: HttpAnswer): Entr
   }
   const { key, version, latest, modified, bytes } = listed;
   const storageClass = first(said, 'x-amz-storage-class') || listed.storageClass;
-  const mode = first(said, 'x-amz-object-lock-mode');
-  const until = first(said, 'x-amz-object-lock-retain-until-date');
+  const { retention, hold } = lockOf({ headers: said });
   return {
     bucket,
     key,
@@ -145,15 +170,24 @@ function entryOf({ bucket, listed }: Place, { headers: said }: HttpAnswer): Entr
     headers,
     ...(Object.keys(metadata).length > 0 ? { metadata } : {}),
     ...(storageClass === 'STANDARD' ? {} : { storageClass }),
+    ...(retention ? { retention } : {}),
+    ...(hold ? { hold } : {}),
+  };
+}
+
+function lockOf({ headers }: Pick<HttpAnswer, 'headers'>): Pick<Entry, 'retention' | 'hold'> {
+  const mode = first(headers, 'x-amz-object-lock-mode');
+  const until = first(headers, 'x-amz-object-lock-retain-until-date');
+  return {
     ...(mode !== '' && until !== '' ? { retention: { mode, until } } : {}),
-    ...(first(said, 'x-amz-object-lock-legal-hold') === 'ON' ? { hold: true as const } : {}),
+    ...(first(headers, 'x-amz-object-lock-legal-hold') === 'ON' ? { hold: true as const } : {}),
   };
 }
 
 /** With what takes a request of its own. */
-async function withAsked(ctx: Context, client: Client, place: Place, entry: Entry, tagCount: number): Promise<Entry> {
+async function withAsked(ctx: Context, client: Client, place: Place, entry: Entry, tagged: boolean): Promise<Entry> {
   const { tags: wanted, acl: wantsAcl } = client.settings;
-  const asksTags = wanted === 'always' || (wanted === 'auto' && tagCount > 0);
+  const asksTags = wanted === 'always' || (wanted === 'auto' && tagged);
   if (!asksTags && !wantsAcl) return entry;
   const tags = asksTags ? await tagsOf(ctx, client, place) : {};
   const acl = wantsAcl ? await aclOf(ctx, client, place) : null;

@@ -1,17 +1,18 @@
 // A restore: buckets are made, objects written as the point lists them, and the settings of the buckets set last.
 
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
-import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import type { Chain, Context, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { gate, mapBounded } from '../../core/parallel.ts';
 import { ageingRules, type BucketSetting, dropSetting, putSetting, readBuckets } from './buckets.ts';
 import { type Client, openClient } from './client.ts';
 import { historyLeft, type There, thereIn } from './delta.ts';
 import { type Entry, entryBatches } from './entries.ts';
+import { limitedTo, liveInventory } from './live.ts';
 import { type Missing, missingList } from './missing.ts';
 import type { Listed } from './pages.ts';
 import { runsOf } from './runs.ts';
 import { type Wanted, wantedOf } from './selection.ts';
-import type { Settings } from './settings.ts';
+import type { Scope, Settings } from './settings.ts';
 import {
   allVersions,
   deleteAll,
@@ -25,6 +26,7 @@ import {
 } from './target.ts';
 import { type Job, type Run, writeRuns } from './write-runs.ts';
 import type { Place } from './writing.ts';
+import type { Written } from './written.ts';
 
 /** Groups of objects that are read from the store at a time. */
 const GROUPS_PARALLEL = 4;
@@ -50,6 +52,7 @@ interface Target extends Wanted {
 export async function restore(
   ctx: Context,
   settings: Settings,
+  written: Written,
   { base: source }: Chain,
   options: RestoreOptions = {},
 ): Promise<Restored> {
@@ -59,7 +62,7 @@ export async function restore(
   if (!options.replace && !options.delta) await refuseData(ctx, client, wanted);
   const suspended = new Map<string, string>();
   try {
-    return await restoreInto(ctx, client, { source, wanted, suspended, options });
+    return await restoreInto(ctx, client, { source, wanted, suspended, written, options });
   } catch (error) {
     await resume(ctx, settings, suspended);
     throw error;
@@ -71,13 +74,14 @@ interface Plan {
   readonly wanted: readonly Wanted[];
   /** Lifecycles that the buckets themselves had, and have no more. */
   readonly suspended: Map<string, string>;
+  readonly written: Written;
   readonly options: RestoreOptions;
 }
 
 async function restoreInto(
   ctx: Context,
   client: Client,
-  { source, wanted, suspended, options }: Plan,
+  { source, wanted, suspended, written, options }: Plan,
 ): Promise<Restored> {
   const missing = missingList();
   await using opened = new AsyncDisposableStack();
@@ -94,6 +98,7 @@ async function restoreInto(
     missing,
     writes: gate(client.settings.connections),
     large: gate(LARGE_PARALLEL),
+    written: options.reread ? null : written,
     done(more) {
       bytes += more;
       items += 1;
@@ -112,8 +117,23 @@ async function restoreInto(
     method: 'objects',
     warnings: warningsOf([...targets.values()]),
     missing: missing.list(),
+    inventory: async () => inventoryAfter(client.settings, { source, wanted, written, options }),
     settle: async (within) => await settle(within, client.settings, [...targets.values()]),
   };
+}
+
+/** Of the buckets that were meant, whatever the settings name, and under their names in the point. */
+function inventoryAfter(
+  settings: Settings,
+  { source, wanted, written, options }: Pick<Plan, 'source' | 'wanted' | 'written' | 'options'>,
+): InventoryReader {
+  const scopes = wanted.map(({ captured: { name, prefix, versions }, target }): Scope => {
+    const scope = { bucket: target, prefix, versions };
+    return name === target ? scope : { ...scope, calledAs: name };
+  });
+  const inventory = liveInventory(settings, { written, scopes });
+  // Beside the live data, what else is there is none of the point's.
+  return options.delta && !options.replace ? limitedTo(source, inventory) : inventory;
 }
 
 /** After a restore that failed, what was in the buckets before must not live for ever. */

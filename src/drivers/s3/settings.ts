@@ -38,6 +38,10 @@ export const s3Settings = z.strictObject({
     .enum(['auto', 'always', 'never'])
     .default('auto')
     .describe('auto: of objects that are read and say that they have some; always: asked for each, one request more'),
+  recheck: z
+    .union([z.literal('never'), duration])
+    .prefault('7d')
+    .describe('tags, ACLs and locks of unchanged objects are asked for again when this long ago; 0s: by each capture'),
   acl: z.boolean().default(false).describe('access control lists of objects, one request more for each'),
   inventory: z
     .enum(['full', 'counts'])
@@ -52,6 +56,8 @@ export interface Scope {
   readonly bucket: string;
   readonly prefix: string;
   readonly versions: boolean;
+  /** What the bucket is called in inventories, where a restore gave it another name. */
+  readonly calledAs?: string;
 }
 export interface Settings {
   /** Null: AWS itself. */
@@ -64,6 +70,8 @@ export interface Settings {
   readonly scopes: readonly Scope[] | null;
   readonly versions: boolean;
   readonly tags: 'auto' | 'always' | 'never';
+  /** Null: never. */
+  readonly recheckMs: number | null;
   readonly acl: boolean;
   readonly inventory: InventoryLevel;
   readonly connections: number;
@@ -96,6 +104,7 @@ export function readSettings(input: unknown): Settings {
     scopes,
     versions,
     tags: parsed.tags,
+    recheckMs: parsed.recheck === 'never' ? null : parsed.recheck,
     acl: parsed.acl,
     inventory: parsed.inventory,
     connections: parsed.connections,

@@ -9,7 +9,9 @@ import { merged } from '../../core/merged.ts';
 import type { Bytes } from '../../core/model.ts';
 
 const HELD_ITEMS = 20_000;
-const READ_BYTES = 256 * 1024;
+/** Of one run; of all of them together at most so much. */
+const READ_BYTES_MAX = 256 * 1024;
+const READ_ALL_BYTES = 16 * 1024 * 1024;
 
 export interface Sorter<T> extends AsyncDisposable {
   add(items: readonly T[]): Promise<void>;
@@ -21,19 +23,23 @@ export interface Sorting<T> {
   /** Without a line end. */
   readonly lineOf: (item: T) => string;
   readonly itemOf: (line: string) => T;
+  /** How many are held until they go to disk. */
+  readonly heldMax?: number;
 }
 interface Run {
   readonly begin: number;
   end: number;
 }
 
-export async function openSorter<T>(scratch: string, { order, lineOf, itemOf }: Sorting<T>): Promise<Sorter<T>> {
+export async function openSorter<T>(scratch: string, sorting: Sorting<T>): Promise<Sorter<T>> {
+  const { order, lineOf, itemOf, heldMax = HELD_ITEMS } = sorting;
   const dir = await mkdtemp(join(scratch, 's3-'));
   const file: FileHandle = await open(join(dir, 'lines'), 'wx+', 0o600);
   const runs: Run[] = [];
   let held: T[] = [];
   let last: T | undefined;
   let written = 0;
+  let added = 0;
 
   async function flush(): Promise<void> {
     held.sort(order);
@@ -41,7 +47,8 @@ export async function openSorter<T>(scratch: string, { order, lineOf, itemOf }: 
     if (first === undefined) return;
     const data = Buffer.from(held.map((item) => `${lineOf(item)}\n`).join(''));
     try {
-      await file.write(data, 0, data.length, written);
+      for (let at = 0; at < data.length; )
+        at += (await file.write(data, at, data.length - at, written + at)).bytesWritten;
     } catch (cause) {
       if (systemCode(cause) !== 'ENOSPC') throw cause;
       throw new Failure('no-space', `listing into ${scratch}: ${messageOf(cause)}`, { cause });
@@ -54,8 +61,9 @@ export async function openSorter<T>(scratch: string, { order, lineOf, itemOf }: 
     held = [];
   }
   async function* read({ begin, end }: Run): Bytes {
+    const size = Math.min(READ_BYTES_MAX, Math.ceil(READ_ALL_BYTES / runs.length));
     for (let at = begin; at < end; ) {
-      const buffer = Buffer.allocUnsafe(Math.min(READ_BYTES, end - at));
+      const buffer = Buffer.allocUnsafe(Math.min(size, end - at));
       const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
       if (bytesRead === 0) throw new Failure('no-space', `listing into ${scratch}: the file ends early`);
       at += bytesRead;
@@ -68,7 +76,8 @@ export async function openSorter<T>(scratch: string, { order, lineOf, itemOf }: 
   return {
     async add(more) {
       for (const item of more) held.push(item);
-      if (held.length >= HELD_ITEMS) await flush();
+      added += more.length;
+      if (held.length >= heldMax) await flush();
     },
     async *sorted() {
       if (runs.length === 0) {
@@ -77,7 +86,13 @@ export async function openSorter<T>(scratch: string, { order, lineOf, itemOf }: 
         return;
       }
       await flush();
-      yield* merged(runs.map(items), order);
+      let given = 0;
+      for await (const some of merged(runs.map(items), order)) {
+        given += some.length;
+        yield some;
+      }
+      if (given === added) return;
+      throw new Failure('malformed', `of ${added} lines that were written to ${scratch} only ${given} came back`);
     },
     async [Symbol.asyncDispose]() {
       await file.close();

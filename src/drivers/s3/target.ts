@@ -189,7 +189,7 @@ function unlessUnknown(error: unknown): undefined {
 }
 
 /** Policies name the bucket that they are about. */
-function renamedIn(name: BucketSetting, text: string, from: string, to: string): string {
+export function renamedIn(name: BucketSetting, text: string, from: string, to: string): string {
   if (name !== 'policy' || from === to) return text;
   return text.replaceAll(new RegExp(`(arn:aws:s3:::)${from.replaceAll('.', '\\.')}(?=["/])`, 'g'), `$1${to}`);
 }

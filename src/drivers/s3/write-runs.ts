@@ -13,6 +13,7 @@ import type { Missing } from './missing.ts';
 import { sha256Of } from './objects.ts';
 import type { Listed } from './pages.ts';
 import { damaged, type Place, PUT_BYTES_MAX, putAcl, putMarker, putParts, putWhole, retentionLeft } from './writing.ts';
+import type { Receipt, Written } from './written.ts';
 
 export interface Job {
   readonly client: Client;
@@ -22,6 +23,8 @@ export interface Job {
   readonly writes: Gate;
   readonly large: Gate;
   readonly done: (bytes: number) => void;
+  /** Null when all of it is to be read again. */
+  readonly written: Written | null;
 }
 /** What is to be written of one key, in order. */
 export interface Run {
@@ -62,7 +65,7 @@ async function changedRuns(ctx: Context, { client, writes }: Job, runs: readonly
 
 async function writeRound(ctx: Context, job: Job, steps: readonly Step[], versions: Map<Run, string>): Promise<void> {
   const { source, writes, large } = job;
-  const write = (step: Step, work: () => Promise<string>): Promise<void> => oneObject(job, step, versions, work);
+  const write = (step: Step, work: () => Promise<Receipt>): Promise<void> => oneObject(job, step, versions, work);
   const others: Promise<void>[] = [];
   const small: Step[] = [];
   for (const step of steps) {
@@ -102,11 +105,11 @@ async function putSmall(
   { entry, run: { place } }: Step,
   body: Uint8Array,
   before: string,
-): Promise<string> {
+): Promise<Receipt> {
   if (sha256Of(body) !== entry.sha256) throw damaged(entry, body.length);
-  const version = await putWhole(ctx, client, place, entry, body, before);
+  const receipt = await putWhole(ctx, client, place, entry, body, before);
   await putRest(ctx, client, place, entry, missing);
-  return version;
+  return receipt;
 }
 
 async function putLarge(
@@ -114,19 +117,19 @@ async function putLarge(
   { client, source, missing }: Job,
   { entry, run: { place } }: Step,
   before: string,
-): Promise<string> {
+): Promise<Receipt> {
   const body = source.get(ctx, partOf(entry));
   const { bytes = 0 } = entry;
-  let version: string;
+  let receipt: Receipt;
   if (bytes <= PUT_BYTES_MAX) {
     const whole = await readAll(body, bytes).catch((error: unknown) => {
       throw error instanceof RangeError ? damaged(entry, bytes + 1) : error;
     });
     if (sha256Of(whole) !== entry.sha256) throw damaged(entry, whole.length);
-    version = await putWhole(ctx, client, place, entry, whole, before);
-  } else version = await putParts(ctx, client, place, entry, body);
+    receipt = await putWhole(ctx, client, place, entry, whole, before);
+  } else receipt = await putParts(ctx, client, place, entry, body);
   await putRest(ctx, client, place, entry, missing);
-  return version;
+  return receipt;
 }
 
 async function putRest(ctx: Context, client: Client, place: Place, entry: Entry, missing: Missing): Promise<void> {
@@ -137,13 +140,16 @@ async function putRest(ctx: Context, client: Client, place: Place, entry: Entry,
 
 /** What the server refuses of one object is named; what is wrong with all of them is thrown. */
 async function oneObject(
-  { missing, done }: Job,
+  { missing, done, written }: Job,
   { entry, run }: Step,
   versions: Map<Run, string>,
-  work: () => Promise<string>,
+  work: () => Promise<Receipt>,
 ): Promise<void> {
   try {
-    versions.set(run, await work());
+    const receipt = await work();
+    const { bucket, versioned } = run.place;
+    versions.set(run, receipt.version);
+    if (!entry.marker) written?.note(bucket, entry, versioned ? receipt.version || 'null' : null, receipt);
     done(entry.bytes ?? 0);
   } catch (error) {
     if (!isFailure(error) || !isOfThisObject(error, entry)) throw error;

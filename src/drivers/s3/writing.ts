@@ -9,6 +9,7 @@ import type { Entry } from './entries.ts';
 import { wordOf } from './failures.ts';
 import type { HttpAnswer } from './http.ts';
 import { headerOfText, percentEncoded } from './text.ts';
+import type { Receipt } from './written.ts';
 import { escapeXml, textIn } from './xml.ts';
 
 /** Larger objects are written in parts. */
@@ -24,7 +25,6 @@ export interface Place {
   readonly lockable: boolean;
 }
 
-/** The id of the version that it became, '' where there are none. */
 export async function putWhole(
   ctx: Context,
   client: Client,
@@ -32,7 +32,7 @@ export async function putWhole(
   entry: Entry,
   body: Uint8Array,
   before: string,
-): Promise<string> {
+): Promise<Receipt> {
   const what = `writing ${place.bucket}/${entry.key}`;
   const headers = headersOf(ctx, place, entry);
   if (headers['x-amz-object-lock-mode'] ?? headers['x-amz-object-lock-legal-hold']) {
@@ -48,11 +48,17 @@ export async function putWhole(
     done: () => writtenMeanwhile(ctx, client, place, entry, { etag: hash('md5', body, 'hex'), before }),
   });
   if (answer.headers.etag === undefined) throw new Failure('unreachable', `${what}: the answer was none of S3`);
-  return versionOf(answer);
+  return receiptOf(answer);
 }
 
 /** All of it or none: the object is there only when its SHA-256 is right. */
-export async function putParts(ctx: Context, client: Client, place: Place, entry: Entry, body: Bytes): Promise<string> {
+export async function putParts(
+  ctx: Context,
+  client: Client,
+  place: Place,
+  entry: Entry,
+  body: Bytes,
+): Promise<Receipt> {
   const { bucket } = place;
   const { key, bytes = 0 } = entry;
   const what = `writing ${bucket}/${key}`;
@@ -85,7 +91,7 @@ export async function putParts(ctx: Context, client: Client, place: Place, entry
   }
 }
 
-export async function putMarker(ctx: Context, client: Client, { bucket }: Place, { key }: Entry): Promise<string> {
+export async function putMarker(ctx: Context, client: Client, { bucket }: Place, { key }: Entry): Promise<Receipt> {
   const what = `deleting ${bucket}/${key}`;
   const done = async (): Promise<HttpAnswer | null> => {
     try {
@@ -96,7 +102,7 @@ export async function putMarker(ctx: Context, client: Client, { bucket }: Place,
       return NOTHING; // it is gone, which is what the marker says
     }
   };
-  return versionOf(await client.send(ctx, what, { method: 'DELETE', bucket, key, done }));
+  return receiptOf(await client.send(ctx, what, { method: 'DELETE', bucket, key, done }));
 }
 
 export async function putAcl(ctx: Context, client: Client, { bucket }: Place, { key, acl }: Entry): Promise<void> {
@@ -170,7 +176,7 @@ async function complete(
   { bucket }: Place,
   { key, bytes }: Entry,
   { id, etags }: { id: string; etags: readonly string[] },
-): Promise<string> {
+): Promise<Receipt> {
   const what = `finishing ${bucket}/${key}`;
   const parts = etags.map((etag, i) => `<Part><PartNumber>${i + 1}</PartNumber><ETag>${escapeXml(etag)}</ETag></Part>`);
   const body = Buffer.from(`<CompleteMultipartUpload>${parts.join('')}</CompleteMultipartUpload>`);
@@ -183,7 +189,7 @@ async function complete(
     if (wordOf(error) !== 'NoSuchUpload') throw error;
   }
   const head = await client.send(ctx, what, { method: 'HEAD', bucket, key });
-  if (head.headers['content-length'] === String(bytes)) return versionOf(head);
+  if (head.headers['content-length'] === String(bytes)) return receiptOf(head);
   throw new Failure('different', `${bucket}/${key} is not what was just written there`, {
     hint: 'does another program write to this bucket?',
   });
@@ -221,6 +227,11 @@ async function* blocksOf(body: Bytes, size: number): AsyncIterable<Buffer> {
     }
   }
   if (filled > 0) yield block.subarray(0, filled);
+}
+
+function receiptOf(answer: HttpAnswer): Receipt {
+  const { etag = '', date = '' } = answer.headers;
+  return { version: versionOf(answer), etag: etag.replaceAll('"', ''), atMs: Date.parse(date) };
 }
 
 function versionOf({ headers }: HttpAnswer): string {

@@ -21,6 +21,8 @@ export interface PartSpool extends AsyncDisposable {
 
 const MEMORY_BYTES_MAX = 32 * 1024 * 1024;
 const ENTRY_BYTES = 400; // of an entry in memory, beside its name and content
+/** Entries that are written together. */
+const WRITTEN_ENTRIES = 500;
 /** Of the memory, for the folders of what is kept: of each all stays there, however little of it is kept. */
 const FOLDERS_SHARE = 0.5;
 
@@ -38,7 +40,10 @@ export function partSpool(options: { memoryBytesMax: number } = { memoryBytesMax
     const path = join(await dir, `${number}`);
     await using file = await open(path, 'wx', 0o600);
     try {
-      for (const entry of entries.sort(byName)) await file.appendFile(encode(entry));
+      entries.sort(byName);
+      for (let at = 0; at < entries.length; at += WRITTEN_ENTRIES) {
+        await file.appendFile(Buffer.concat(entries.slice(at, at + WRITTEN_ENTRIES).map(encode)));
+      }
     } catch (cause) {
       if (systemCode(cause) !== 'ENOSPC') throw cause;
       throw new Failure('no-space', `no space is left for the names of parts in ${ctx.scratch}`, { cause });

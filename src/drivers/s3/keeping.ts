@@ -1,0 +1,38 @@
+// What is kept of an earlier point is handed to the store in the order of names, once all of it is known: a store that
+// has a million parts in folders looks into each folder once, and not again for every page of a listing.
+
+import { keepAll } from '../../core/many-parts.ts';
+import type { Context, Sink, Source } from '../../core/model.ts';
+import { type Entry, partOf } from './entries.ts';
+import { openSorter } from './sorter.ts';
+
+const HELD_NAMES = 100_000;
+
+export interface Keeper extends AsyncDisposable {
+  add(entries: readonly Entry[]): Promise<void>;
+  /** Hands all of them to the store. */
+  keep(): Promise<void>;
+}
+
+export async function openKeeper(ctx: Context, sink: Sink, previous: Source | null): Promise<Keeper> {
+  const order = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+  const same = (line: string): string => line;
+  const names = await openSorter<string>(ctx.scratch, { order, lineOf: same, itemOf: same, heldMax: HELD_NAMES });
+  return {
+    async add(entries) {
+      await names.add(entries.map((entry) => `${partOf(entry)} ${entry.bytes}`));
+    },
+    async keep() {
+      if (!previous) return;
+      const { point, component } = previous;
+      for await (const lines of names.sorted()) {
+        const parts = lines.map((line) => {
+          const [name = '', bytes] = line.split(' ');
+          return { name, from: { name, bytes: Number(bytes), point, component } };
+        });
+        await keepAll(ctx, sink, parts);
+      }
+    },
+    [Symbol.asyncDispose]: () => names[Symbol.asyncDispose](),
+  };
+}
