@@ -182,14 +182,20 @@ async function prepare(lib: string, archive: string, bootstrap: string): Promise
 
 /** Kafka's own command line tools, by version where they moved. */
 const TOOLS = {
-  acls: (is4: boolean) => (is4 ? 'org.apache.kafka.tools.AclCommand' : 'kafka.admin.AclCommand'),
-  configs: () => 'kafka.admin.ConfigCommand',
   topics: () => 'org.apache.kafka.tools.TopicCommand',
   groups: () => 'org.apache.kafka.tools.consumer.group.ConsumerGroupCommand',
   consumer: () => 'org.apache.kafka.tools.consumer.ConsoleConsumer',
+  'producer-performance': () => 'org.apache.kafka.tools.ProducerPerformance',
   'dump-log': (is4: boolean) => (is4 ? 'org.apache.kafka.tools.DumpLogSegments' : 'kafka.tools.DumpLogSegments'),
   producer: (is4: boolean) => (is4 ? 'org.apache.kafka.tools.ConsoleProducer' : 'kafka.tools.ConsoleProducer'),
 } as const;
+
+/** As Kafka's own scripts start a tool. */
+export function toolCommand(lib: string, tool: keyof typeof TOOLS, args: readonly string[]): string[] {
+  const jvm = ['-server', '-XX:+UseG1GC', '-XX:MaxGCPauseMillis=20', '-XX:InitiatingHeapOccupancyPercent=35'];
+  const options = ['-Xmx512M', ...jvm, '-XX:MaxInlineLevel=15', '-Djava.awt.headless=true'];
+  return ['java', ...options, '-cp', join(lib, '*'), TOOLS[tool](lib.includes('kafka-4')), ...args];
+}
 
 /** What the tool prints. */
 export async function runTool(lib: string, tool: keyof typeof TOOLS, args: readonly string[]): Promise<string> {
