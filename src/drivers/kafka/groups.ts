@@ -1,6 +1,6 @@
 // Consumer groups: which offsets they have committed, and to commit offsets for them.
 
-import { deleteGroupsV2, listGroupsV4, offsetCommitV8, offsetFetchV8 } from '@platformatic/kafka';
+import { deleteGroupsV2, describeGroupsV5, listGroupsV4, offsetCommitV8, offsetFetchV8 } from '@platformatic/kafka';
 import type { Context } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import type { Cluster } from './cluster.ts';
@@ -43,6 +43,18 @@ export async function groupsOf(ctx: Context, cluster: Cluster): Promise<Group[]>
 /** Share groups and those of Connect's workers commit no offsets of topics. */
 export function isConsumers({ protocol }: Group): boolean {
   return protocol === '' || protocol === 'consumer';
+}
+
+/**
+ * Those that we may not look at. Asked of any broker: who is not the one to ask says so to those only that may ask, and
+ * to look for the one to ask makes the brokers' own topic of offsets where there is none.
+ */
+export async function hiddenGroups(ctx: Context, cluster: Cluster, groups: readonly string[]): Promise<string[]> {
+  const said = await cluster.onAny(ctx, 'DescribeGroups', (connection) =>
+    responseOf(describeGroupsV5.api.async(connection, [...groups], false)),
+  );
+  const hidden = said.groups.filter(({ errorCode }) => nameOf(errorCode) === 'GROUP_AUTHORIZATION_FAILED');
+  return hidden.map(({ groupId }) => groupId).sort();
 }
 
 /** In order of topic and partition. */

@@ -185,9 +185,6 @@ export async function ageing(
   const plain = chosen.topics.filter(({ configs }) => configs['retention.ms'] === undefined).length;
   if (plain > 0)
     found.push(`${plain} topics keep records for as long as the brokers' own setting says: log.retention.ms`);
-  if (groupsIn(facts, chosen, settings).length > 0) {
-    found.push('offsets of groups without members pass away by the brokers’ offsets.retention.minutes: not suspended');
-  }
   return found;
 }
 
@@ -195,13 +192,24 @@ function ageingOf({ target, configs }: ChosenTopic): string[] {
   const ms = configs['retention.ms'];
   const bytes = configs['retention.bytes'];
   return [
-    ...(ms && ms !== '-1' ? [`topic ${target} deletes records after ${ms} ms: retention.ms`] : []),
+    ...(ms && ms !== '-1' ? [`topic ${target} deletes records after ${spanText(Number(ms))}: retention.ms`] : []),
     ...(bytes && bytes !== '-1' ? [`topic ${target} keeps ${bytes} bytes of each partition: retention.bytes`] : []),
     ...(isCompacted(configs) ? [`topic ${target} keeps the last record of each key: cleanup.policy`] : []),
     ...(configs['message.timestamp.type'] === 'LogAppendTime'
       ? [`topic ${target} gives records the time at which they come: message.timestamp.type`]
       : []),
   ];
+}
+
+/** '30 days'; what is no whole number of hours is told as it is. */
+function spanText(ms: number): string {
+  for (const [unit, unitMs] of [
+    ['day', 86_400_000],
+    ['hour', 3_600_000],
+  ] as const) {
+    if (ms >= unitMs && ms % unitMs === 0) return `${ms / unitMs} ${unit}${ms === unitMs ? '' : 's'}`;
+  }
+  return `${ms} ms`;
 }
 
 function listed(names: readonly string[]): string {

@@ -1,19 +1,15 @@
 // Whether the user has the rights that the page names, and the command that grants one that is not there.
 
 import { AclOperations, describeClusterV1, metadataV12 } from '@platformatic/kafka';
-import { isFailure } from '../../core/errors.ts';
 import type { Context, Finding } from '../../core/model.ts';
-import { mapBounded } from '../../core/parallel.ts';
 import type { Cluster } from './cluster.ts';
-import { groupsOf, isConsumers, offsetsOfGroup } from './groups.ts';
+import { groupsOf, hiddenGroups, isConsumers } from './groups.ts';
 import { responseOf } from './refusals.ts';
 import type { Settings } from './settings.ts';
 import { MARKER_GROUP } from './suspended.ts';
 
 const SHOWN = 10;
-const ASKING = 8;
 const BROKERS = 1;
-const GROUPS_TRIED_MAX = 500;
 /** A server too old to say what we may do says this. */
 const NOT_TOLD = -2147483648;
 
@@ -64,21 +60,12 @@ function topicFindings(cluster: Cluster, rights: readonly TopicRights[]): Findin
   });
 }
 
-/** Tried, as brokers tell what we may do with a group to those only that may look at it. */
 async function groupFinding(ctx: Context, cluster: Cluster, { coversGroup }: Settings): Promise<Finding> {
   const there = (await groupsOf(ctx, cluster)).filter((each) => isConsumers(each) && coversGroup(each.group));
-  const tried = [MARKER_GROUP, ...there.map(({ group }) => group).slice(0, GROUPS_TRIED_MAX)];
-  const refused = await mapBounded([...new Set(tried)], ASKING, async (group) => {
-    try {
-      await offsetsOfGroup(ctx, cluster, group);
-      return [];
-    } catch (error) {
-      if (!isFailure(error, 'privileges')) throw error;
-      return [group];
-    }
-  });
-  const hint = granting(cluster, 'Describe', 'group', refused.flat());
-  return finding('the user may Describe every group', refused.flat(), hint, `tried on ${tried.length} groups`);
+  const asked = [...new Set([MARKER_GROUP, ...there.map(({ group }) => group)])];
+  const hidden = await hiddenGroups(ctx, cluster, asked);
+  const hint = granting(cluster, 'Describe', 'group', hidden);
+  return finding('the user may Describe every group', hidden, hint, `${asked.length} groups`);
 }
 
 function aclFinding(cluster: Cluster, bits: number): Finding {

@@ -10,7 +10,7 @@ import { z } from 'zod';
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import type { Cluster } from './cluster.ts';
-import { commitOffsets, deleteGroup, offsetsOfGroup } from './groups.ts';
+import { commitOffsets, deleteGroup, groupsOf, hiddenGroups, offsetsOfGroup } from './groups.ts';
 import { refuse, responseOf } from './refusals.ts';
 import type { Configs } from './topics.ts';
 
@@ -31,6 +31,14 @@ const configs = z.record(z.string(), z.string().nullable());
 
 /** By topic, what it had before; null where it had nothing of its own. */
 export async function suspendedTopics(ctx: Context, cluster: Cluster): Promise<Map<string, Configs>> {
+  if (!(await groupsOf(ctx, cluster)).some(({ group }) => group === MARKER_GROUP)) {
+    const hidden = await hiddenGroups(ctx, cluster, [MARKER_GROUP]);
+    if (hidden.length === 0) return new Map();
+    const who = cluster.username ? `user ${cluster.username}` : 'an anonymous user';
+    throw new Failure('privileges', `${cluster.where}: ${who} may not: Describe group ${MARKER_GROUP}`, {
+      hint: 'docs/drivers/kafka.md has the rights that are needed',
+    });
+  }
   const marks = await offsetsOfGroup(ctx, cluster, MARKER_GROUP);
   return new Map(
     marks.flatMap(({ topic, metadata }): [string, Configs][] => {
