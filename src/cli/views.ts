@@ -32,11 +32,16 @@ function totalsText({ totals }: CapturedComponent): string {
     .filter(([, count]) => count > 0)
     .map(([what, count]) => {
       const words = what.replaceAll('_', ' ');
-      return what === 'bytes'
-        ? bytesText(count)
-        : plural(count, count === 1 ? words.replace(/ies$/, 'y').replace(/(?<=[a-z])s$/, '') : words, words);
+      return what === 'bytes' ? bytesText(count) : plural(count, count === 1 ? singular(words) : words, words);
     })
     .join(', ');
+}
+
+function singular(words: string): string {
+  return words
+    .replace(/indices$/, 'index')
+    .replace(/ies$/, 'y')
+    .replace(/(?<=[a-z])s$/, '');
 }
 
 export function pointBytes(point: RecoveryPoint): number {

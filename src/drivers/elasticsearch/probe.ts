@@ -22,7 +22,8 @@ export async function probe(ctx: Context, settings: Settings): Promise<Probe> {
     version: server.version,
     identity: server.identity,
     bytes: found.indices.reduce((all, { bytes }) => all + bytes, 0),
-    holdsData: names.length === 0 ? null : `${names.length} indices: ${named(names)}`,
+    holdsData:
+      names.length === 0 ? null : `${names.length === 1 ? 'index' : `${names.length} indices:`} ${named(names)}`,
     clockSkewMs: theirs === null ? null : Math.round(theirs - ours),
     findings: [...stateFindings(found), ...(await rightsFindings(ctx, client, found))],
   };
