@@ -146,7 +146,10 @@ export function referencesIn({ references }: Config): readonly Reference[] {
 /** By component, those that point to it and are captured before it; undefined where all go at the same time. */
 export function orderingOf({ plans, references }: Config, plan: string | undefined): BackUpRequest['after'] {
   if (plan === undefined || plans[plan]?.ordering !== 'references_first') return undefined;
-  const pairs = references.map(({ from, to }) => [to.component, from.component] as const);
+  // Within one component all is of one cut.
+  const pairs = references
+    .map(({ from, to }) => [to.component, from.component] as const)
+    .filter(([to, from]) => to !== from);
   return new Map(pairs.map(([to]) => [to, pairs.filter(([other]) => other === to).map(([, from]) => from)]));
 }
 

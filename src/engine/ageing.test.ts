@@ -147,6 +147,15 @@ describe('a restore that could not bring back everything', () => {
     assert.deepEqual([done.verdict, done.complete, done.proved], ['fail', false, []]);
     assert.ok(done.outcomes[0]?.findings.kept.some(({ detail }) => /group billing/.test(detail)));
   });
+
+  test('is so with a selection too', async () => {
+    const ctx = testContext();
+    const { server, ask } = await lost(ctx);
+    server.missing = ['group billing: the broker refuses its offset'];
+    const done = await restorePoint(ctx, { ...ask, select: { keys: ['a'] } });
+    assert.deepEqual([done.verdict, done.complete], ['fail', false]);
+    assert.ok(done.outcomes[0]?.findings.kept.some(({ detail }) => /group billing/.test(detail)));
+  });
 });
 
 describe('a restore under other names', () => {

@@ -66,7 +66,7 @@ function groupsOf({ components, after }: CaptureRequest): readonly (readonly Sta
   if (!after) return [components];
   const ordered = components.map(({ name }) => ({ name, restoreAfter: after.get(name) ?? [] }));
   const names = ordered.map(({ name }) => name);
-  const groups = waves(dependencies(ordered, names));
+  const groups = waves(dependencies(ordered, names, 'ordering: references_first: references go'));
   return groups.map((group) => components.filter(({ name }) => group.includes(name)));
 }
 

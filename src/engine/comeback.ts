@@ -158,11 +158,19 @@ export async function prove(
   },
   book: FindingsBook,
 ): Promise<void> {
-  for (const detail of what.restored?.missing ?? []) {
-    book.add({ check: `${what.name}: all of it comes back`, verdict: 'fail', detail });
-  }
+  noteMissing(what, book);
   await compareAll(ctx, what, book);
   for (const check of what.checks) book.add(await ask(ctx, what.name, what.target, check));
+}
+
+/** What could not be brought back, item by item. */
+export function noteMissing(
+  { name, restored }: { readonly name: string; readonly restored?: Restored | undefined },
+  book: FindingsBook,
+): void {
+  for (const detail of restored?.missing ?? []) {
+    book.add({ check: `${name}: all of it comes back`, verdict: 'fail', detail });
+  }
 }
 
 /** A damaged point is a failure; what else went wrong has shown nothing about it. No watch: nothing was read yet. */

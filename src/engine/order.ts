@@ -10,9 +10,13 @@ export interface Ordered {
 
 /**
  * For each of `chosen` the others of `chosen` that come before it, also through components that were not chosen.
- * A circle is 'settings-invalid' and names its members.
+ * A circle is 'settings-invalid' and names its members; `what` is what goes round in it.
  */
-export function dependencies(all: readonly Ordered[], chosen: readonly string[]): ReadonlyMap<string, Set<string>> {
+export function dependencies(
+  all: readonly Ordered[],
+  chosen: readonly string[],
+  what = 'restore_after goes',
+): ReadonlyMap<string, Set<string>> {
   const direct = new Map(all.map(({ name, restoreAfter }) => [name, restoreAfter]));
   const before = new Map<string, Set<string>>();
 
@@ -21,7 +25,7 @@ export function dependencies(all: readonly Ordered[], chosen: readonly string[])
     if (known) return known;
     if (path.includes(name)) {
       const circle = [...path.slice(path.indexOf(name)), name].join(' after ');
-      throw new Failure('settings-invalid', `restore_after goes in a circle: ${circle}`);
+      throw new Failure('settings-invalid', `${what} in a circle: ${circle}`);
     }
     const found = new Set<string>();
     for (const each of direct.get(name) ?? []) {

@@ -6,7 +6,17 @@ import type { Component, Context, Restored, RestoreOptions, Source, Verdict } fr
 import type { RecoveryPoint } from '../core/point.ts';
 import { worst } from '../core/verdict.ts';
 import { backUp } from './backup.ts';
-import { bringBack, type Phases, phasesFrom, prove, thenSettle, verdictOf, type Watch, watch } from './comeback.ts';
+import {
+  bringBack,
+  noteMissing,
+  type Phases,
+  phasesFrom,
+  prove,
+  thenSettle,
+  verdictOf,
+  type Watch,
+  watch,
+} from './comeback.ts';
 import { criticalPath, type Timed } from './critical-path.ts';
 import { type Findings, type FindingsBook, findingsBook } from './findings.ts';
 import { around, type HookFailure, NO_HOOKS } from './hooks.ts';
@@ -262,6 +272,7 @@ async function compareWith(
   if (request.select) {
     const check = `${step.name} is what it was at the cut`;
     book.add({ check, verdict: 'unknown', detail: 'only a selection was restored, so the whole can not be compared' });
+    noteMissing({ name: step.name, restored }, book);
     return 0;
   }
   const { name, driver, checks } = step.item;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -45,4 +45,25 @@ test('a command loads what it uses: no plug-in that is not configured, no other 
     loaded.filter((url) => writing.test(url)),
     [],
   );
+});
+
+test('a backup, a copy and a drill load the driver of what they are about, and no other', async () => {
+  const stores = ['main', 'other'].map(
+    (name) => `${name}: { format: restic, bucket: ${join(dir, name)}, password: x }`,
+  );
+  const cache = '{ kind: redis, url: "redis://127.0.0.1:1" }';
+  const yaml = `stack: copied\nstores: { ${stores.join(', ')} }\ncomponents: { data: { kind: files, paths: [${dir}/it] }, cache: ${cache} }\n`;
+  writeFileSync(join(dir, 'lifeboat.yaml'), yaml);
+  mkdirSync(join(dir, 'it'));
+  await loadedBy(['init']);
+  const others = /src\/drivers\/(?!files)\w+\/(?!settings)|@platformatic|src\/sandboxes\/external/;
+  for (const args of [
+    ['backup', 'data'],
+    ['copy', '--from', 'main', '--to', 'other'],
+    ['drill', '--only', 'data'],
+  ]) {
+    const [command] = args;
+    const loaded = (await loadedBy(args)).filter((url) => others.test(url) && !/drivers\/redis/.test(url));
+    assert.deepEqual(loaded, [], command);
+  }
 });

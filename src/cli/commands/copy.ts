@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
-import { copyPoints } from '../../engine/copy.ts';
+import type { RecoveryPoint } from '../../core/point.ts';
+import { copyPoints, type Drivers } from '../../engine/copy.ts';
 import { choosePoint, listPoints } from '../../engine/points.ts';
 import { driverNames, driverPlugin } from '../plugins.ts';
 import { type Bind, errorJson } from '../session.ts';
@@ -30,10 +31,9 @@ export function define(command: Command, bind: Bind): void {
     if (!from || !to) throw new Error('both stores are open');
     const views = await listPoints(ctx, from);
     const points = words.map((word) => choosePoint(views, config.stack, { word }).point.id);
-    const kinds = await Promise.all(
-      driverNames().map(async (kind) => [kind, await (await driverPlugin(kind)).driver()] as const),
+    const drivers = await driversOf(
+      views.map(({ point }) => point).filter(({ id }) => words.length === 0 || points.includes(id)),
     );
-    const drivers = new Map(kinds);
     const copied = await copyPoints(ctx, { from, to, drivers, ...(words.length === 0 ? {} : { points }) });
     const failed = copied.filter(({ error }) => error !== null);
     const json = copied.map(({ error, ...each }) => ({ ...each, ...(error === null ? {} : errorJson(error)) }));
@@ -56,4 +56,13 @@ export function define(command: Command, bind: Bind): void {
     });
     return failed.length === 0 ? 0 : 3;
   });
+}
+
+/** Of the kinds that are in these points, as far as this program knows them. */
+async function driversOf(points: readonly RecoveryPoint[]): Promise<Drivers> {
+  const kinds = new Set(points.flatMap(({ components }) => Object.values(components).map(({ kind }) => kind)));
+  const known = [...kinds].filter((kind) => driverNames().includes(kind));
+  return new Map(
+    await Promise.all(known.map(async (kind) => [kind, await (await driverPlugin(kind)).driver()] as const)),
+  );
 }

@@ -121,6 +121,14 @@ const WRONG: readonly [title: string, change: (text: string) => string, message:
     /a circle: main-db after cache after main-db/,
   ],
   [
+    'a circle of references where what is pointed to is captured last',
+    (t) => `${t.replace('plans:\n', 'plans:\n  ordered: { ordering: references_first }\n')}references:
+  - { name: a, from: { component: main-db, sql: select 1 }, to: { component: cache, in: "*" } }
+  - { name: b, from: { component: cache, sql: select 1 }, to: { component: main-db, in: x } }
+`,
+    /plans\.ordered\.ordering: references go in a circle: main-db points to cache points to main-db/,
+  ],
+  [
     "a store in another store's folder",
     (t) => t.replace('s3://shop-backups/prod, region: us-east-1', '/backup/a/b'),
     /lies within store local/,

@@ -45,6 +45,7 @@ export function checkReferences(config: Config, problem: Problem): void {
   }
   checkSchedules(config, problem);
   checkCircles(config, problem);
+  checkOrderings(config, problem);
   checkNesting(config, problem);
 }
 
@@ -69,14 +70,46 @@ function checkSchedules(config: Config, problem: Problem): void {
 }
 
 function checkCircles(config: Config, problem: Problem): void {
-  const after = new Map(config.components.map(({ name, common }) => [name, common.restore_after]));
-  const visit = (name: string, trail: readonly string[]): void => {
-    if (trail.includes(name)) {
-      throw problem(['components', name, 'restore_after'], `a circle: ${[...trail, name].join(' after ')}`);
+  const circle = circleIn(new Map(config.components.map(({ name, common }) => [name, common.restore_after])));
+  const [first = ''] = circle ?? [];
+  if (circle) throw problem(['components', first, 'restore_after'], `a circle: ${circle.join(' after ')}`);
+}
+
+/** What points to one another can't be captured one after the other. */
+function checkOrderings({ plans, references }: Config, problem: Problem): void {
+  for (const [name, { ordering, components }] of Object.entries(plans)) {
+    if (ordering !== 'references_first') continue;
+    const points = new Map<string, string[]>();
+    for (const { from, to } of references) {
+      const ours = [from, to].every((end) => components === 'all' || components.includes(end.component));
+      if (!ours || from.component === to.component) continue;
+      points.set(from.component, [...(points.get(from.component) ?? []), to.component]);
     }
-    for (const next of after.get(name) ?? []) visit(next, [...trail, name]);
+    const circle = circleIn(points);
+    if (!circle) continue;
+    const hint = 'capture them in parallel, or leave one of these references out';
+    throw problem(['plans', name, 'ordering'], `references go in a circle: ${circle.join(' points to ')}`, hint);
+  }
+}
+
+/** The first circle that is found, its first member again at its end; null when there is none. */
+function circleIn(edges: ReadonlyMap<string, readonly string[]>): readonly string[] | null {
+  const done = new Set<string>();
+  const visit = (name: string, trail: readonly string[]): readonly string[] | null => {
+    if (trail.includes(name)) return [...trail.slice(trail.indexOf(name)), name];
+    if (done.has(name)) return null;
+    for (const next of edges.get(name) ?? []) {
+      const circle = visit(next, [...trail, name]);
+      if (circle) return circle;
+    }
+    done.add(name);
+    return null;
   };
-  for (const name of after.keys()) visit(name, []);
+  for (const name of edges.keys()) {
+    const circle = visit(name, []);
+    if (circle) return circle;
+  }
+  return null;
 }
 
 /** A store in another one's folder would be pruned as rubbish, or listed as its points. */

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { withDeadline } from '../../core/context.ts';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import { refuseForeign } from '../../core/selection.ts';
 import { connect, place, type Session, sqlState } from './connection.ts';
 import { connectAside, type DatabaseFacts, heldBy, namesOnServer, propertyStatements } from './databases.ts';
 import { restoreRoles, rolesOf } from './globals.ts';
@@ -25,6 +26,12 @@ export async function restoreServer(
   options: RestoreOptions,
   names: ReadonlyMap<string, string> | null = null,
 ): Promise<Restored> {
+  refuseForeign(
+    'postgresql',
+    options.select ?? {},
+    ['database', 'tables'],
+    'choose tables, or one database of several',
+  );
   const what = `restore into postgresql at ${server.host}:${server.port}`;
   return await withDeadline(ctx, server.deadlineMs, what, (limited) =>
     restoreAll(limited, server, base, options, names),

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context, Json, Merged, MergeMode, Row, Selection } from '../../core/model.ts';
+import { refuseForeign } from '../../core/selection.ts';
 import { qualified, sqlName } from './catalogue.ts';
 import { connect, place, type Session } from './connection.ts';
 import { quoted } from './names.ts';
@@ -22,11 +23,11 @@ export interface Asked {
   readonly where: string | null;
 }
 
-export function askedFor({ tables = [], where, keys, paths }: Selection): Asked {
+export function askedFor(select: Selection): Asked {
+  const { tables = [], where } = select;
+  refuseForeign('postgresql', select, ['database', 'tables', 'where'], 'choose rows by table, where and database');
   const [table, ...more] = tables;
   if (table === undefined || more.length > 0) throw new Failure('settings-invalid', 'extract needs one table');
-  if (keys || paths)
-    throw new Failure('settings-invalid', 'postgresql selects rows by table and where, not by keys or paths');
   return { table, where: where ?? null };
 }
 

@@ -2,15 +2,12 @@
 
 import { Failure } from '../../core/errors.ts';
 import type { Selection } from '../../core/model.ts';
+import { refuseForeign } from '../../core/selection.ts';
 import type { KeySelection } from './rdb/select.ts';
 import type { Settings } from './settings.ts';
 
 export function selectionOf({ databases }: Settings, selection: Selection): KeySelection {
-  for (const field of ['tables', 'where', 'paths'] as const) {
-    if (selection[field] !== undefined) {
-      throw new Failure('usage', `redis has no ${field}`, { hint: 'choose by keys (patterns such as session:*)' });
-    }
-  }
+  refuseForeign('redis', selection, ['database', 'keys'], 'choose by keys (patterns such as session:*) and database');
   const { database, keys } = selection;
   if (database === undefined) return { databases, patterns: keys ?? null };
   const number = Number(/^(?:db)?(\d{1,6})$/.exec(database)?.[1]);
