@@ -4,8 +4,9 @@
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { interruption } from '../../core/context.ts';
-import { Failure, systemCode } from '../../core/errors.ts';
+import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
+import { noConnection, whenConnected } from '../../core/socket.ts';
 import { type Inflow, inflow } from './inflow.ts';
 import { type Argument, encodeCommand, isError, type Reply, replyReader, textOf } from './resp.ts';
 import { type Endpoint, tlsOptions } from './settings.ts';
@@ -65,37 +66,8 @@ async function open(ctx: Context, endpoint: Endpoint): Promise<Wire> {
   const options = { host, port, onread: { buffer: memory, callback } };
   const socket = tls ? connectTls({ ...options, ...tls }) : connectTcp(options);
   const wire: Wire = { socket, onBytes: () => true };
-  return await new Promise<Wire>((resolve, reject) => {
-    const fail = (failure: Failure): void => {
-      ctx.signal.removeEventListener('abort', onAbort);
-      socket.destroy();
-      reject(failure);
-    };
-    const onAbort = (): void => fail(interruption(ctx.signal));
-    ctx.signal.addEventListener('abort', onAbort, { once: true });
-    socket.setTimeout(timeoutMs, () => fail(new Failure('unreachable', `${where}: no answer in ${timeoutMs} ms`)));
-    socket.on('error', (cause) => fail(unreachable(where, cause)));
-    socket.once(tls ? 'secureConnect' : 'connect', () => {
-      ctx.signal.removeEventListener('abort', onAbort);
-      socket.removeAllListeners();
-      socket.setTimeout(0);
-      socket.setNoDelay(true);
-      socket.setKeepAlive(true, 15_000);
-      resolve(wire);
-    });
-  });
-}
-
-function unreachable(where: string, cause: Error): Failure {
-  const code = systemCode(cause);
-  if (/CERT|SSL|TLS|ALTNAME/.test(code)) {
-    return new Failure('unreachable', `${where}: the encrypted connection failed (${code})`, {
-      cause,
-      hint: 'tls: { ca_file: … } names the certificates to trust; a server without TLS needs tls: false',
-    });
-  }
-  const hint = 'see that it runs, and that the component names its host and port';
-  return new Failure('unreachable', `${where}: no connection (${code})`, { cause, hint });
+  await whenConnected(ctx, socket, { where, timeoutMs });
+  return wire;
 }
 
 function unreadable(where: string, cause: unknown): Failure {
@@ -136,7 +108,7 @@ function speak(ctx: Context, { host, port, username, timeoutMs }: Endpoint, wire
     hear();
     return true;
   };
-  const onError = (cause: Error): void => breakOff(unreachable(where, cause));
+  const onError = (cause: Error): void => breakOff(noConnection(where, cause));
   const onClose = (): void => breakOff(new Failure('unreachable', `${where}: the server closed the connection`));
   const onTimeout = (): void => breakOff(new Failure('timeout', `${where}: no answer in ${timeoutMs} ms`));
   ctx.signal.addEventListener('abort', onAbort, { once: true });

@@ -4,11 +4,12 @@ import type { Socket } from 'node:net';
 import { interruption } from '../../core/context.ts';
 import { Failure, messageOf } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
+import { noConnection, UNREACHABLE_HINT } from '../../core/socket.ts';
 import { juteReader, juteWriter } from './jute.ts';
 import { grantedMs, type Op, request, wordsFor, XID_EVENT, XID_PING } from './protocol.ts';
 import { type Reply, requestQueue } from './queue.ts';
 import type { Host, Settings } from './settings.ts';
-import { frameCutter, open, outgoingOf, UNREACHABLE_HINT, unreachable, whereOf } from './wire.ts';
+import { frameCutter, open, outgoingOf, whereOf } from './wire.ts';
 
 /** A server answers with more than it takes: the names of a million children. */
 const FRAME_BYTES_MAX = 256 * 1024 * 1024;
@@ -216,7 +217,7 @@ function listen(socket: Socket, { where, timeoutMs, cut, breakOff }: Hearing): v
       breakOff(new Failure('unreachable', what, { cause, hint: UNREACHABLE_HINT }));
     }
   });
-  socket.on('error', (cause) => breakOff(unreachable(where, cause)));
+  socket.on('error', (cause) => breakOff(noConnection(where, cause)));
   const closed = `${where}: the server closed the connection`;
   socket.on('close', () => breakOff(new Failure('unreachable', closed, { hint: UNREACHABLE_HINT })));
   socket.on('timeout', () => breakOff(new Failure('timeout', `${where}: no answer in ${timeoutMs} ms`)));

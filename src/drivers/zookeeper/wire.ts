@@ -3,14 +3,12 @@
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { interruption } from '../../core/context.ts';
-import { Failure, systemCode } from '../../core/errors.ts';
+import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
+import { whenConnected } from '../../core/socket.ts';
 import { juteWriter } from './jute.ts';
 import { OP, type Op } from './protocol.ts';
 import { type Host, type Settings, tlsOptions } from './settings.ts';
-
-export const UNREACHABLE_HINT =
-  'see that it runs, and that the component names its hosts, its ports, and tls where they speak it';
 
 export function whereOf({ host, port }: Host): string {
   return `zookeeper at ${host.includes(':') ? `[${host}]` : host}:${port}`;
@@ -18,42 +16,12 @@ export function whereOf({ host, port }: Host): string {
 
 /** A connection without a session. */
 export async function open(ctx: Context, { host, port }: Host, settings: Settings): Promise<Socket> {
-  const { timeoutMs } = settings;
-  const where = whereOf({ host, port });
   if (ctx.signal.aborted) throw interruption(ctx.signal);
   const tls = tlsOptions(settings);
   const named = isIP(host) ? {} : { servername: host };
   const socket = tls ? connectTls({ host, port, ...named, ...tls }) : connect({ host, port });
-  return await new Promise<Socket>((resolve, reject) => {
-    const fail = (failure: Failure): void => {
-      ctx.signal.removeEventListener('abort', onAbort);
-      socket.destroy();
-      reject(failure);
-    };
-    const onAbort = (): void => fail(interruption(ctx.signal));
-    ctx.signal.addEventListener('abort', onAbort, { once: true });
-    const silent = (): void => fail(new Failure('unreachable', `${where}: no answer in ${timeoutMs} ms`));
-    socket.setTimeout(timeoutMs, silent);
-    socket.on('error', (cause) => fail(unreachable(where, cause)));
-    socket.once(tls ? 'secureConnect' : 'connect', () => {
-      ctx.signal.removeEventListener('abort', onAbort);
-      socket.removeAllListeners();
-      socket.setTimeout(0);
-      socket.setNoDelay(true);
-      resolve(socket);
-    });
-  });
-}
-
-export function unreachable(where: string, cause: Error): Failure {
-  const code = systemCode(cause);
-  if (!/CERT|SSL|TLS|ALTNAME/.test(code)) {
-    return new Failure('unreachable', `${where}: no connection (${code})`, { cause, hint: UNREACHABLE_HINT });
-  }
-  return new Failure('unreachable', `${where}: the encrypted connection failed (${code})`, {
-    cause,
-    hint: 'tls: { ca_file: … } names the certificates to trust; a port without TLS needs tls: false',
-  });
+  await whenConnected(ctx, socket, { where: whereOf({ host, port }), timeoutMs: settings.timeoutMs });
+  return socket;
 }
 
 export interface Outgoing {
