@@ -38,7 +38,7 @@ describe('a copy', () => {
     const copied = await copyPoints(ctx, request);
     assert.deepEqual(
       copied,
-      ids.map((point) => ({ point, error: null, moved: true })),
+      ids.map((point) => ({ point, error: null, moved: true, outside: [] })),
     );
     for (const id of ids) {
       assert.deepEqual(b.points.get(id)?.point, a.points.get(id)?.point);

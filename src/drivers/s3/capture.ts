@@ -8,6 +8,7 @@ import { type Client, openClient } from './client.ts';
 import { type Entry, entryLine, OBJECTS_PART } from './entries.ts';
 import { storingIntake, unchangedSince } from './intake.ts';
 import { openKeeper } from './keeping.ts';
+import { listMeta, plainNames } from './plain.ts';
 import { recheckAt } from './recheck.ts';
 import type { Scope, Settings } from './settings.ts';
 import { openSorter } from './sorter.ts';
@@ -27,10 +28,11 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
   await inventory.add([factsLine(client), ...buckets.flatMap(settingLines)]);
   {
     await using unchanged = previous ? await unchangedSince(ctx, previous) : null;
-    await using keeper = await openKeeper(ctx, sink, previous ?? null);
+    const names = plainNames();
+    await using keeper = await openKeeper(ctx, sink, previous ?? null, names);
     const recheck = recheckAt(Date.parse(at), settings.recheckMs, unchanged?.at ?? at);
     const lockable = new Set(buckets.filter(({ settings: has }) => has['object-lock']).map(({ name }) => name));
-    const intake = storingIntake(ctx, client, { sink, keeper, told: warnings, recheck, lockable });
+    const intake = storingIntake(ctx, client, { sink, keeper, names, told: warnings, recheck, lockable });
     for await (const { entries, inventoryLines } of walk(ctx, client, scopes, { intake, unchanged })) {
       await lines.add(entries.map((entry) => entryLine(entry).trimEnd()));
       await inventory.add(inventoryLines);
@@ -40,13 +42,10 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
     await keeper.keep();
   }
   const document = { server: client.server(), at, buckets };
-  await sink.put(ctx, BUCKETS_PART, bytesOf(`${JSON.stringify(document, null, 2)}\n`));
-  await sink.put(
-    ctx,
-    OBJECTS_PART,
-    textOf(lines.sorted(), (line) => line),
-  );
-  await sink.put(ctx, INVENTORY_PART, textOf(inventory.sorted(), inventoryText));
+  await sink.put(ctx, BUCKETS_PART, bytesOf(`${JSON.stringify(document, null, 2)}\n`), listMeta(BUCKETS_PART));
+  const objects = textOf(lines.sorted(), (line) => line);
+  await sink.put(ctx, OBJECTS_PART, objects, listMeta(OBJECTS_PART));
+  await sink.put(ctx, INVENTORY_PART, textOf(inventory.sorted(), inventoryText), listMeta(INVENTORY_PART));
   return {
     cut: { position: at, at },
     method: 'listing',

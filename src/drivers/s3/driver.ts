@@ -7,13 +7,14 @@ import { clear } from './clear.ts';
 import { compare } from './compare.ts';
 import { liveInventory } from './live.ts';
 import { holds, names } from './names.ts';
+import { renditions } from './plain.ts';
 import { probe } from './probe.ts';
 import { ageing, restore } from './restore.ts';
 import { serverSpec } from './sandbox.ts';
 import { readSettings, retarget } from './settings.ts';
 import { writtenObjects } from './written.ts';
 
-export const s3Driver = { kind: 's3', open, compare, serverSpec, retarget } satisfies Driver;
+export const s3Driver = { kind: 's3', open, compare, serverSpec, retarget, renditions } satisfies Driver;
 
 function open(input: unknown): Component {
   const settings = readSettings(input);

@@ -20,6 +20,7 @@ import {
   wholeOf,
 } from './objects.ts';
 import type { Listed } from './pages.ts';
+import type { PlainNames } from './plain.ts';
 import type { Recheck } from './recheck.ts';
 import type { Written } from './written.ts';
 
@@ -43,6 +44,7 @@ export interface Storing {
   readonly sink: Sink;
   /** Gets what is not read again. */
   readonly keeper: Keeper;
+  readonly names: PlainNames;
   readonly told: Told;
   /** Says of which of them more is asked. */
   readonly recheck: Recheck;
@@ -50,16 +52,17 @@ export interface Storing {
   readonly lockable: ReadonlySet<string>;
 }
 
-export function storingIntake(ctx: Context, client: Client, { sink, keeper, told, ...more }: Storing): Intake {
+export function storingIntake(ctx: Context, client: Client, { sink, keeper, names, told, ...more }: Storing): Intake {
   const work = bounds(client);
   const { tags, acl, connections } = client.settings;
   async function large(opened: Opened): Promise<Entry> {
     const { body, sha256 } = digesting(restOf(ctx, client, opened));
-    await sink.put(ctx, partOf(opened.entry), body);
+    await sink.put(ctx, partOf(opened.entry), body, names.metaOf(opened.entry));
     return { ...opened.entry, sha256: sha256() };
   }
   return {
     async take(bucket, page, earlier) {
+      for (const { key } of page) names.see(bucket, key);
       const left: Listed[] = [];
       const due: { readonly listed: Listed; readonly entry: Entry }[] = [];
       const entries = new Map<Listed, Entry>();
@@ -91,7 +94,7 @@ export function storingIntake(ctx: Context, client: Client, { sink, keeper, told
         const whole = wholeOf(opened);
         const sha256 = sha256Of(whole);
         entries.set(listed, { ...opened.entry, sha256 });
-        group.push({ name: partOf(opened.entry), whole, sha256 });
+        group.push({ name: partOf(opened.entry), whole, sha256, meta: names.metaOf(opened.entry) });
         bytes += whole.length;
         if (bytes >= GROUP_BYTES) await flush();
       });

@@ -4,6 +4,7 @@
 import { keepAll } from '../../core/many-parts.ts';
 import type { Context, Sink, Source } from '../../core/model.ts';
 import { type Entry, partOf } from './entries.ts';
+import { objectForm, type PlainNames } from './plain.ts';
 import { openSorter } from './sorter.ts';
 
 const HELD_NAMES = 100_000;
@@ -14,21 +15,28 @@ export interface Keeper extends AsyncDisposable {
   keep(): Promise<void>;
 }
 
-export async function openKeeper(ctx: Context, sink: Sink, previous: Source | null): Promise<Keeper> {
+export async function openKeeper(
+  ctx: Context,
+  sink: Sink,
+  previous: Source | null,
+  plain: PlainNames,
+): Promise<Keeper> {
   const order = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
   const same = (line: string): string => line;
   const names = await openSorter<string>(ctx.scratch, { order, lineOf: same, itemOf: same, heldMax: HELD_NAMES });
   return {
     async add(entries) {
-      await names.add(entries.map((entry) => `${partOf(entry)} ${entry.bytes}`));
+      await names.add(entries.map((entry) => `${partOf(entry)} ${JSON.stringify([entry.bytes, plain.pathOf(entry)])}`));
     },
     async keep() {
       if (!previous) return;
       const { point, component } = previous;
       for await (const lines of names.sorted()) {
         const parts = lines.map((line) => {
-          const [name = '', bytes] = line.split(' ');
-          return { name, from: { name, bytes: Number(bytes), point, component } };
+          const space = line.indexOf(' ');
+          const name = line.slice(0, space);
+          const [bytes, path] = JSON.parse(line.slice(space + 1)) as [number, string[]]; // a line of our own
+          return { name, from: { name, bytes, point, component }, meta: { rendition: objectForm(name, path) } };
         });
         await keepAll(ctx, sink, parts);
       }

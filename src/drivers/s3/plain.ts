@@ -2,7 +2,8 @@
 // files finds it. What no file can be called by, and older versions, lie by their ids, which objects.ndjson tells.
 
 import type { PartForm } from '../../core/driver.ts';
-import type { Context, Rendition, Source } from '../../core/model.ts';
+import { INVENTORY_PART } from '../../core/inventory.ts';
+import type { Context, PartMeta, Rendition, Source } from '../../core/model.ts';
 import { BUCKETS_PART } from './buckets.ts';
 import { type Entry, entryBatches, OBJECTS_PART, partOf } from './entries.ts';
 import { openSorter } from './sorter.ts';
@@ -16,11 +17,19 @@ export interface PlainNames {
   /** Every key, in the order of entries, before anything is asked of it. */
   see(bucket: string, key: string): void;
   pathOf(entry: Entry): readonly string[];
+  metaOf(entry: Entry): PartMeta;
 }
 
 export function plainNames(): PlainNames {
   const inTheWay = new Set<string>();
   const begun: string[] = []; // each one begins as all before it; what comes between 'a' and 'a/b' begins with 'a'
+  function pathOf(entry: Entry): readonly string[] {
+    const { bucket, key, latest } = entry;
+    const segments = key.split('/');
+    const isPlain = latest && !bucket.startsWith('_') && key.isWellFormed() && segments.every(isFileName);
+    if (isPlain && !isBelowFile(inTheWay, `${bucket}/${key}`)) return [bucket, ...segments];
+    return [ASIDE, ...partOf(entry).split('/')];
+  }
   return {
     see(bucket, key) {
       const name = `${bucket}/${key}`;
@@ -33,13 +42,8 @@ export function plainNames(): PlainNames {
       for (const each of begun) if (name.startsWith(`${each}/`)) inTheWay.add(each);
       begun.push(name);
     },
-    pathOf(entry) {
-      const { bucket, key, latest } = entry;
-      const segments = key.split('/');
-      const isPlain = latest && !bucket.startsWith('_') && key.isWellFormed() && segments.every(isFileName);
-      if (isPlain && !isBelowFile(inTheWay, `${bucket}/${key}`)) return [bucket, ...segments];
-      return [ASIDE, ...partOf(entry).split('/')];
-    },
+    pathOf,
+    metaOf: (entry) => ({ rendition: objectForm(partOf(entry), pathOf(entry)) }),
   };
 }
 
@@ -48,8 +52,8 @@ export function objectForm(part: string, path: readonly string[]): Rendition {
 }
 
 /** Of what describes the objects. */
-export function listForm(part: string): Rendition {
-  return { ...objectForm(part, [ASIDE, part]), gzip: part !== BUCKETS_PART };
+export function listMeta(part: string): { readonly rendition: Rendition } {
+  return { rendition: { ...objectForm(part, [ASIDE, part]), gzip: part !== BUCKETS_PART } };
 }
 
 /** Of a captured point, in byte order of parts. */
@@ -68,20 +72,20 @@ export async function* renditions(ctx: Context, source: Source): AsyncIterable<P
     }
     await forms.add(lines);
   }
-  await forms.add([BUCKETS_PART, OBJECTS_PART].map((part) => formLine(part, [])));
+  await forms.add([BUCKETS_PART, INVENTORY_PART, OBJECTS_PART].map((part) => formLine(part, [])));
   for await (const lines of forms.sorted()) {
     for (const line of lines) {
       const { part, path } = readFormLine(line);
-      yield { part, rendition: path.length === 0 ? listForm(part) : objectForm(part, path) };
+      yield { part, rendition: path.length === 0 ? listMeta(part).rendition : objectForm(part, path) };
     }
   }
 }
 
 /** Sorts as the part does: a space comes before whatever a longer name goes on with. */
-export function formLine(part: string, path: readonly string[]): string {
+function formLine(part: string, path: readonly string[]): string {
   return `${part} ${JSON.stringify(path)}`;
 }
-export function readFormLine(line: string): { readonly part: string; readonly path: readonly string[] } {
+function readFormLine(line: string): { readonly part: string; readonly path: readonly string[] } {
   const space = line.indexOf(' ');
   return { part: line.slice(0, space), path: JSON.parse(line.slice(space + 1)) as string[] }; // a line of our own
 }
