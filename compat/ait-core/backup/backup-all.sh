@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# backup-all.sh: PostgreSQL and Redis as one recovery point
+# backup-all.sh: all services that are named as one recovery point
 exec "${LIFEBOAT:-lifeboat}" compat ait-core backup-all --variables "$(dirname "$0")/backup.env" "$@"

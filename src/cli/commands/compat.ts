@@ -14,6 +14,7 @@ import {
   testRecoveryScript,
   verifyScript,
 } from '../compat/scripts.ts';
+import { SERVICES, type Service } from '../compat/services.ts';
 import { withEnvFile } from '../compat/variables.ts';
 import type { Bind, ExitCode, Session } from '../session.ts';
 
@@ -29,53 +30,48 @@ interface Options {
 }
 
 interface Script {
-  readonly postgres: boolean;
-  readonly redis: boolean;
+  readonly services: readonly Service[];
   /** The plan of the configuration that it follows. */
   readonly plan: string;
   run(run: Run, options: Options, word: string | undefined): Promise<ExitCode>;
 }
 
-const BOTH = { postgres: true, redis: true };
-const POSTGRES = { postgres: true, redis: false };
-const REDIS = { postgres: false, redis: true };
 const restoreFileOrNewest: Script['run'] = (run, _options, file) =>
   file === undefined ? restoreNewestScript(run) : restoreFileScript(run, file);
 
+const INFERSHIELD = { services: ['postgres', 'redis'], plan: 'daily' } as const;
+const AIT_CORE = { services: SERVICES, plan: 'full' } as const;
 const SCRIPTS: Readonly<Record<PlanName, Readonly<Record<string, Script>>>> = {
   infershield: {
-    backup: {
-      ...BOTH,
-      plan: 'daily',
-      run: (run, { test }) => (test ? testBackupScript(run) : backUpScript(run)),
-    },
+    backup: { ...INFERSHIELD, run: (run, { test }) => (test ? testBackupScript(run) : backUpScript(run)) },
     restore: {
-      ...BOTH,
-      plan: 'daily',
+      ...INFERSHIELD,
       run: (run, _options, stamp) => {
         if (stamp === undefined) throw new Failure('usage', 'which backup? such as restore.sh 2024-02-23-020000');
         return restorePointScript(run, stamp);
       },
     },
-    'test-dr': { ...BOTH, plan: 'daily', run: testRecoveryScript },
+    'test-dr': { ...INFERSHIELD, run: testRecoveryScript },
   },
   'ait-core': {
-    'backup-all': { ...BOTH, plan: 'full', run: backUpScript },
-    'backup-postgres': { ...POSTGRES, plan: 'postgres', run: backUpScript },
-    'backup-redis': { ...REDIS, plan: 'redis', run: backUpScript },
+    'backup-all': { ...AIT_CORE, run: backUpScript },
+    ...Object.fromEntries(SERVICES.map((each) => [`backup-${each}`, { ...only(each), run: backUpScript }])),
     'restore-all': {
-      ...BOTH,
-      plan: 'full',
+      ...AIT_CORE,
       run: (run, { all }) => {
         if (!all) throw new Failure('usage', 'restore-all.sh -a restores all services', { hint: 'add -a' });
         return restoreNewestScript(run);
       },
     },
-    'restore-postgres': { ...POSTGRES, plan: 'postgres', run: restoreFileOrNewest },
-    'restore-redis': { ...REDIS, plan: 'redis', run: restoreFileOrNewest },
-    'verify-backups': { ...BOTH, plan: 'full', run: verifyScript },
+    ...Object.fromEntries(SERVICES.map((each) => [`restore-${each}`, { ...only(each), run: restoreFileOrNewest }])),
+    'verify-backups': { ...AIT_CORE, run: verifyScript },
   },
 };
+
+/** The plan of a single service has its name. */
+function only(service: Service): Omit<Script, 'run'> {
+  return { services: [service], plan: service };
+}
 
 export function define(command: Command, bind: Bind): void {
   command
@@ -102,7 +98,7 @@ The scripts in compat/ call this with the variables that the old ones read. Exam
     const env = await withEnvFile(session.ctx.env, options.variables);
     const own: Session = { ...session, ctx: { ...session.ctx, env } };
     if (scriptWord === 'config') {
-      const { config } = compatPlan(plan, env, BOTH);
+      const { config } = compatPlan(plan, env, { services: SERVICES });
       session.print(config, () => stringify(config).trimEnd());
       return 0;
     }
@@ -115,13 +111,10 @@ The scripts in compat/ call this with the variables that the old ones read. Exam
   });
 }
 
-function scopeOf(script: Script, options: Options): Scope {
-  if (options.postgresOnly && options.redisOnly) throw new Failure('usage', 'either --postgres-only or --redis-only');
-  return {
-    postgres: script.postgres && !options.redisOnly,
-    redis: script.redis && !options.postgresOnly,
-    test: options.test,
-  };
+function scopeOf({ services }: Script, { postgresOnly, redisOnly, test }: Options): Scope {
+  if (postgresOnly && redisOnly) throw new Failure('usage', 'either --postgres-only or --redis-only');
+  const one = postgresOnly ? 'postgres' : redisOnly ? 'redis' : null;
+  return { services: services.filter((each) => one === null || each === one), test };
 }
 
 function pick(word: string, known: readonly string[], what: string): string {

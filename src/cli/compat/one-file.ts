@@ -1,36 +1,51 @@
-// A single old backup file, wherever it lies, as the only content of a store that is gone with the process.
+// A single backup, wherever it lies, as the only content of a store that is gone with the process: a file, or a folder
+// with all that is in it.
 
+import { stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { localBucket } from '../../buckets/local/bucket.ts';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
-import { isFailure } from '../../core/errors.ts';
-import type { Context } from '../../core/model.ts';
-import type { Bucket, ObjectInfo } from '../../core/storage.ts';
+import { Failure, messageOf, systemCode } from '../../core/errors.ts';
+import type { Bucket } from '../../core/storage.ts';
 
-/** The file is `folder/<its name>`; what is put goes to memory, and the file is only read. */
-export function oneFileBucket(file: string, folder: string): Bucket {
-  const name = basename(file);
-  const shownAs = `${folder}/${name}`;
+/** The backup is `file/<its name>`, what is put goes to memory, and the backup is only read. */
+const FOLDER = 'file/';
+
+export function oneFileBucket(file: string): Bucket {
+  const shown = `${FOLDER}${basename(file)}`;
   const disk = localBucket(dirname(file));
   const memory = memoryBucket();
+  const isShown = (key: string): boolean => key === shown || key.startsWith(`${shown}/`);
+  /** Above what is shown, or within. */
+  const leadsThere = (prefix: string): boolean => shown.startsWith(prefix) || isShown(prefix);
+  const onDisk = (key: string): string => key.slice(FOLDER.length);
 
-  async function shown(ctx: Context): Promise<ObjectInfo> {
-    return { ...(await disk.head(ctx, name)), key: shownAs };
-  }
   return {
     ...memory,
     url: file,
-    get: (ctx, key, range) => (key === shownAs ? disk.get(ctx, name, range) : memory.get(ctx, key, range)),
-    head: async (ctx, key) => (key === shownAs ? await shown(ctx) : await memory.head(ctx, key)),
+    get: (ctx, key, range) => (isShown(key) ? disk.get(ctx, onDisk(key), range) : memory.get(ctx, key, range)),
+    head: async (ctx, key) => (isShown(key) ? { ...(await disk.head(ctx, onDisk(key))), key } : memory.head(ctx, key)),
     async *list(ctx, prefix) {
-      const all = await Array.fromAsync(memory.list(ctx, prefix));
-      if (shownAs.startsWith(prefix)) all.push(await shown(ctx));
-      yield* all.sort((a, b) => (a.key < b.key ? -1 : 1));
+      yield* memory.list(ctx, prefix); // its keys come before 'file/'
+      if (!leadsThere(prefix)) return;
+      for await (const info of disk.list(ctx, onDisk(isShown(prefix) ? prefix : shown))) {
+        const key = FOLDER + info.key;
+        if (isShown(key)) yield { ...info, key };
+      }
+    },
+    async *files(ctx, prefix) {
+      yield* memory.files(ctx, prefix);
+      if (!prefix.startsWith(FOLDER)) return;
+      for await (const info of disk.files(ctx, onDisk(prefix))) {
+        const key = FOLDER + info.key;
+        if (isShown(key)) yield { ...info, key };
+      }
     },
     async *folders(ctx, prefix) {
-      const all = new Set(await Array.fromAsync(memory.folders(ctx, prefix)));
-      if (prefix === '') all.add(`${folder}/`);
-      yield* [...all].sort();
+      yield* memory.folders(ctx, prefix);
+      if (prefix === '') yield FOLDER;
+      if (!prefix.startsWith(FOLDER)) return;
+      for await (const name of disk.folders(ctx, onDisk(prefix))) if (isShown(prefix + name)) yield name;
     },
     async close() {
       await Promise.all([disk.close(), memory.close()]);
@@ -38,16 +53,13 @@ export function oneFileBucket(file: string, folder: string): Bucket {
   };
 }
 
-/** Is there such a file? What keeps us from looking is thrown. */
-export async function fileIsThere(ctx: Context, file: string): Promise<boolean> {
-  const disk = localBucket(dirname(file));
+/** Is there such a file or folder? What keeps us from looking is thrown. */
+export async function isThere(path: string): Promise<boolean> {
   try {
-    await disk.head(ctx, basename(file));
+    await stat(path);
     return true;
-  } catch (error) {
-    if (isFailure(error, 'missing')) return false;
-    throw error;
-  } finally {
-    await disk.close();
+  } catch (cause) {
+    if (['ENOENT', 'ENOTDIR'].includes(systemCode(cause))) return false;
+    throw new Failure('denied', `looking for ${path}: ${messageOf(cause)}`, { cause });
   }
 }

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isFailure } from '../../core/errors.ts';
-import { compatPlan } from './plans.ts';
+import { compatPlan, type Scope } from './plans.ts';
+import { SERVICES } from './services.ts';
 
-const BOTH = { postgres: true, redis: true };
+const BOTH: Scope = { services: ['postgres', 'redis'] };
+const ALL: Scope = { services: SERVICES };
 const INFERSHIELD = {
   POSTGRES_HOST: 'postgres.infershield.svc.cluster.local',
   POSTGRES_PORT: '5433',
@@ -72,7 +74,7 @@ test('InferShield has no default host: a guess could be production', () => {
 
 test('a script asks only for the variables of the services that it is about', () => {
   const { REDIS_HOST: _redis, ...postgres } = INFERSHIELD;
-  const found = compatPlan('infershield', postgres, { postgres: true, redis: false });
+  const found = compatPlan('infershield', postgres, { services: ['postgres'] });
   assert.deepEqual(Object.keys(found.config.components as object), ['postgresql']);
   const { S3_BACKUP_BUCKET: _bucket, ...noBucket } = INFERSHIELD;
   assert.deepEqual(compatPlan('infershield', noBucket, { ...BOTH, test: true }).config.stores, {});
@@ -119,6 +121,70 @@ test('another S3 server is asked for nothing that only AWS is known to do', () =
     region: 'eu-west-1',
     endpoint: 'http://127.0.0.1:9000',
   });
+});
+
+test('AIT-CORE backs up MinIO at 3 and Elasticsearch at 4, and keeps indices for 14 days on disk and 30 in S3', () => {
+  const env = { S3_BACKUP_BUCKET: 'b', MINIO_ENDPOINT: 'http://minio:9000', ES_HOST: 'search' };
+  const plans = compatPlan('ait-core', env, ALL).config.plans as Record<string, unknown>;
+  assert.deepEqual(plans.full, { schedule: '0 2 * * *', keep: { local: { within: '30d' }, s3: { within: '90d' } } });
+  assert.deepEqual(plans.minio, {
+    schedule: '0 3 * * *',
+    components: ['minio'],
+    keep: { local: { within: '30d' }, s3: { within: '90d' } },
+  });
+  assert.deepEqual(plans.elasticsearch, {
+    schedule: '0 4 * * *',
+    components: ['elasticsearch'],
+    keep: { local: { within: '14d' }, s3: { within: '30d' } },
+  });
+});
+
+test('a full backup is of the services that somebody has named', () => {
+  const { config, targets } = compatPlan('ait-core', { ES_HOST: 'search' }, ALL);
+  const { full } = config.plans as Record<string, { components?: unknown }>;
+  assert.deepEqual(full?.components, ['postgres', 'redis', 'elasticsearch']);
+  assert.deepEqual(
+    targets.map(({ unnamed }) => unnamed),
+    [null, null, 'MINIO_ENDPOINT', null],
+  );
+});
+
+test('addresses of MinIO and Elasticsearch may be written as applications write them', () => {
+  const cases: readonly (readonly [Record<string, string>, string, string])[] = [
+    [{}, 'http://localhost:9000', 'http://localhost:9200'],
+    [{ MINIO_ENDPOINT: 'minio', ES_HOST: 'search' }, 'http://minio:9000', 'http://search:9200'],
+    [{ MINIO_ENDPOINT: 'minio:9001', ES_HOST: 'search:9201' }, 'http://minio:9001', 'http://search:9201'],
+    [{ MINIO_HOST: 'm', MINIO_PORT: '9', ES_HOST: 's', ES_PORT: '7' }, 'http://m:9', 'http://s:7'],
+    [{ MINIO_ENDPOINT: 'm', MINIO_USE_SSL: 'true', ES_HOST: 'https://s:1' }, 'https://m:9000', 'https://s:1'],
+    [{ MINIO_ENDPOINT: 'https://m', ELASTICSEARCH_URL: 'https://s/p' }, 'https://m', 'https://s/p'],
+  ];
+  for (const [env, endpoint, url] of cases) {
+    const { minio, elasticsearch } = compatPlan('ait-core', env, ALL).config.components as Record<string, object>;
+    assert.partialDeepStrictEqual(minio, { endpoint });
+    assert.partialDeepStrictEqual(elasticsearch, { url });
+  }
+  assert.throws(
+    () => compatPlan('ait-core', { MINIO_ENDPOINT: 'ftp://minio' }, ALL),
+    (error) => isFailure(error, 'settings-invalid') && error.message.includes('MINIO_ENDPOINT'),
+  );
+});
+
+test('who we are at MinIO and Elasticsearch is a reference, also where it stands in an address', () => {
+  const keys = { MINIO_ROOT_USER: 'canary-1', MINIO_ROOT_PASSWORD: 'canary-2', MINIO_BUCKETS: 'a, b' };
+  const { config, targets } = compatPlan('ait-core', { ...keys, ES_URL: 'http://me:canary-3@search:9200' }, ALL);
+  assert.doesNotMatch(JSON.stringify([config, targets]), /canary/);
+  const { minio, elasticsearch } = config.components as Record<string, object>;
+  assert.deepEqual(minio, {
+    kind: 's3',
+    endpoint: 'http://localhost:9000',
+    buckets: ['a', 'b'],
+    access_key: reference('MINIO_ROOT_USER'),
+    secret_key: reference('MINIO_ROOT_PASSWORD'),
+  });
+  assert.deepEqual(elasticsearch, { kind: 'elasticsearch', url: reference('ES_URL') });
+  const password = compatPlan('ait-core', { ES_HOST: 's', ELASTIC_PASSWORD: 'canary-4' }, ALL).config.components;
+  const login = { username: 'elastic', password: reference('ELASTIC_PASSWORD') };
+  assert.partialDeepStrictEqual(password, { elasticsearch: login });
 });
 
 test('a port that is none is refused by the name of its variable', () => {

@@ -1,15 +1,18 @@
-// What lifeboat.yaml would say of the two plans' variables. Secrets are references, never values.
+// What lifeboat.yaml would say of the two plans' variables.
 
+import {
+  aitCoreService,
+  infershieldService,
+  type NamedService,
+  SERVICES,
+  type Service,
+  secret,
+  type Target,
+} from './services.ts';
 import { given, needed, type Variables, wholeNumber } from './variables.ts';
 
 export type PlanName = 'infershield' | 'ait-core';
 
-/** One service that a plan's scripts back up and restore. */
-interface Target {
-  readonly component: string;
-  /** What a person types to confirm that this is what they mean to overwrite. */
-  readonly name: string;
-}
 export interface CompatPlan {
   /** As lifeboat.yaml has it. */
   readonly config: Readonly<Record<string, unknown>>;
@@ -19,8 +22,7 @@ export interface CompatPlan {
 }
 /** Which services a script is about: a variable is asked for only where it is used. */
 export interface Scope {
-  readonly postgres: boolean;
-  readonly redis: boolean;
+  readonly services: readonly Service[];
   /** Backups go nowhere, so no store is needed. */
   readonly test?: boolean | undefined;
 }
@@ -29,22 +31,13 @@ export function compatPlan(plan: PlanName, env: Variables, scope: Scope): Compat
   return plan === 'infershield' ? infershield(env, scope) : aitCore(env, scope);
 }
 
-/** POSTGRES_…, REDIS_…, S3_BACKUP_BUCKET: dated folders in S3. Hosts have no default: a guess could be production. */
-function infershield(env: Variables, scope: Scope): CompatPlan {
-  const postgres = scope.postgres ? { host: needed(env, 'POSTGRES_HOST'), database: 'infershield' } : null;
-  const redis = scope.redis ? { host: needed(env, 'REDIS_HOST') } : null;
-  const bucket = scope.test ? null : needed(env, 'S3_BACKUP_BUCKET');
+/** POSTGRES_…, REDIS_…, S3_BACKUP_BUCKET: dated folders in S3. */
+function infershield(env: Variables, { services, test }: Scope): CompatPlan {
+  const own = services.filter((each) => each === 'postgres' || each === 'redis');
+  const found = own.map((service) => infershieldService(env, service));
+  const bucket = test ? null : needed(env, 'S3_BACKUP_BUCKET');
   const days = wholeNumber(env, 'BACKUP_RETENTION_DAYS') ?? 30;
-  return planOf('infershield', env, {
-    postgres: postgres && {
-      component: 'postgresql',
-      host: postgres.host,
-      port: wholeNumber(env, 'POSTGRES_PORT') ?? 5432,
-      user: given(env, 'POSTGRES_USER') ?? 'infershield',
-      database: given(env, 'POSTGRES_DB') ?? postgres.database,
-      passwordName: 'POSTGRES_PASSWORD',
-    },
-    redis: redis && { component: 'redis', host: redis.host },
+  return planOf('infershield', env, found, {
     stores: bucket === null ? {} : { s3: s3Store(env, 'dated', bucket, given(env, 'S3_BACKUP_PREFIX') ?? 'prod') },
     plans: {
       daily: {
@@ -56,73 +49,65 @@ function infershield(env: Variables, scope: Scope): CompatPlan {
   });
 }
 
-/** DB_…, REDIS_…, BACKUP_DIR, S3_BACKUP_BUCKET: folders by component on a disk and, if named, in S3. */
-function aitCore(env: Variables, scope: Scope): CompatPlan {
+const AIT_CORE_SCHEDULES: Readonly<Record<Service, string>> = {
+  postgres: '0 */6 * * *',
+  redis: '0 */4 * * *',
+  minio: '0 3 * * *',
+  elasticsearch: '0 4 * * *',
+};
+
+/** BACKUP_DIR, S3_BACKUP_BUCKET: folders by component on a disk and, if named, in S3. */
+function aitCore(env: Variables, { services }: Scope): CompatPlan {
+  const found = services.map((service) => aitCoreService(env, service));
   const bucket = given(env, 'S3_BACKUP_BUCKET', 'S3_BUCKET');
   const local = { format: 'plain', layout: 'by-component', bucket: given(env, 'BACKUP_DIR') ?? '/backup' };
   const s3 =
     bucket === undefined
       ? {}
       : { s3: s3Store(env, 'by-component', bucket, given(env, 'S3_BACKUP_PREFIX') ?? '', 'STANDARD_IA') };
-  const keep = {
-    local: { within: `${wholeNumber(env, 'RETENTION_DAYS') ?? 30}d` },
-    ...(bucket === undefined ? {} : { s3: { within: `${wholeNumber(env, 'S3_RETENTION_DAYS') ?? 90}d` } }),
-  };
-  return planOf('ait-core', env, {
-    postgres: !scope.postgres
-      ? null
-      : {
-          component: 'postgres',
-          host: given(env, 'DB_HOST') ?? 'localhost',
-          port: wholeNumber(env, 'DB_PORT') ?? 5432,
-          user: given(env, 'DB_USER') ?? 'aitcore',
-          database: given(env, 'DB_NAME') ?? 'soriano_core',
-          passwordName: 'DB_PASSWORD',
-        },
-    redis: scope.redis ? { component: 'redis', host: given(env, 'REDIS_HOST') ?? 'localhost' } : null,
+  const keepFor = (localDays: number, s3Days: number): object => ({
+    local: { within: `${localDays}d` },
+    ...(bucket === undefined ? {} : { s3: { within: `${s3Days}d` } }),
+  });
+  const keep = keepFor(wholeNumber(env, 'RETENTION_DAYS') ?? 30, wholeNumber(env, 'S3_RETENTION_DAYS') ?? 90);
+  const keepSearch = keepFor(
+    wholeNumber(env, 'ELASTICSEARCH_RETENTION_DAYS') ?? 14,
+    wholeNumber(env, 'ELASTICSEARCH_S3_RETENTION_DAYS') ?? 30,
+  );
+  const named = found.filter(({ target }) => target.unnamed === null).map(({ target }) => target.component);
+  const isPart = named.length > 0 && named.length < found.length;
+  // All of them, whatever the script is about: points of each are removed by the rules of the plan that made them.
+  const single = SERVICES.map((service) => {
+    const components = services.includes(service) ? [service] : 'all';
+    const kept = service === 'elasticsearch' ? keepSearch : keep;
+    return [service, { schedule: AIT_CORE_SCHEDULES[service], components, keep: kept }] as const;
+  });
+  return planOf('ait-core', env, found, {
     stores: { local, ...s3 },
     plans: {
-      full: { schedule: '0 2 * * *', keep },
-      postgres: { schedule: '0 */6 * * *', components: scope.postgres ? ['postgres'] : 'all', keep },
-      redis: { schedule: '0 */4 * * *', components: scope.redis ? ['redis'] : 'all', keep },
+      full: { schedule: '0 2 * * *', ...(isPart ? { components: named } : {}), keep },
+      ...Object.fromEntries(single),
     },
   });
 }
 
-interface Services {
-  readonly postgres: {
-    readonly component: string;
-    readonly host: string;
-    readonly port: number;
-    readonly user: string;
-    readonly database: string;
-    readonly passwordName: string;
-  } | null;
-  readonly redis: { readonly component: string; readonly host: string } | null;
-  readonly stores: Readonly<Record<string, unknown>>;
-  readonly plans: Readonly<Record<string, unknown>>;
-}
-
-function planOf(stack: string, env: Variables, { postgres, redis, stores, plans }: Services): CompatPlan {
-  const components: Record<string, unknown> = {};
-  const targets: Target[] = [];
-  if (postgres) {
-    const { component, host, port, user, database, passwordName } = postgres;
-    const password = secret(env, passwordName, 'password');
-    components[component] = { kind: 'postgresql', host, port, user, databases: [database], ...password };
-    targets.push({ component, name: `${host}:${port}/${database}` });
-  }
-  if (redis) {
-    const { component, host } = redis;
-    const port = wholeNumber(env, 'REDIS_PORT') ?? 6379;
-    const login = { ...secret(env, 'REDIS_USERNAME', 'username'), ...secret(env, 'REDIS_PASSWORD', 'password') };
-    components[component] = { kind: 'redis', host, port, ...login };
-    targets.push({ component, name: `${host}:${port}` });
-  }
+function planOf(
+  stack: string,
+  env: Variables,
+  services: readonly NamedService[],
+  rest: { readonly stores: Readonly<Record<string, unknown>>; readonly plans: Readonly<Record<string, unknown>> },
+): CompatPlan {
+  const components = Object.fromEntries(services.map(({ target, settings }) => [target.component, settings]));
   const version = given(env, 'APP_VERSION');
   return {
-    config: { stack, ...(version === undefined ? {} : { version }), stores, components, plans },
-    targets,
+    config: {
+      stack,
+      ...(version === undefined ? {} : { version }),
+      stores: rest.stores,
+      components,
+      plans: rest.plans,
+    },
+    targets: services.map(({ target }) => target),
     timeZone: given(env, 'BACKUP_TIMEZONE') ?? 'UTC',
   };
 }
@@ -146,13 +131,8 @@ function s3Store(
     ...(endpoint === undefined ? {} : { endpoint }),
     ...(encryption === undefined ? {} : { encryption }),
     ...(storage === undefined ? {} : { storage_class: storage }),
-    ...secret(env, 'AWS_ACCESS_KEY_ID', 'access_key'),
-    ...secret(env, 'AWS_SECRET_ACCESS_KEY', 'secret_key'),
-    ...secret(env, 'AWS_SESSION_TOKEN', 'session_token'),
+    ...secret(env, 'access_key', 'AWS_ACCESS_KEY_ID'),
+    ...secret(env, 'secret_key', 'AWS_SECRET_ACCESS_KEY'),
+    ...secret(env, 'session_token', 'AWS_SESSION_TOKEN'),
   };
-}
-
-/** A reference to the variable, when it is set. */
-function secret(env: Variables, name: string, field: string): Readonly<Record<string, string>> {
-  return given(env, name) === undefined ? {} : { [field]: `\${env:${name}}` };
 }

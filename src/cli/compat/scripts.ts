@@ -4,6 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import { isPointId } from '../../core/manifest.ts';
 import type { Finding } from '../../core/model.ts';
+import type { Adopted } from '../../core/storage.ts';
 import { chooseEverywhere, listEverywhere } from '../across.ts';
 import { parseConfig } from '../config/load.ts';
 import type { Config } from '../config/model.ts';
@@ -12,7 +13,7 @@ import type { ExitCode, Session } from '../session.ts';
 import { lastSlot } from '../slots.ts';
 import { openStack } from '../stack.ts';
 import { type Steps, stepsOf } from './delegate.ts';
-import { fileIsThere, oneFileBucket } from './one-file.ts';
+import { isThere, oneFileBucket } from './one-file.ts';
 import type { CompatPlan } from './plans.ts';
 import { createMissing, createWhereBackupsAre, importInto } from './stores.ts';
 
@@ -34,6 +35,11 @@ export async function backUpScript(run: Run): Promise<ExitCode> {
   const config = await configOf(run);
   const session = withConfig(run.session, config);
   const { ctx } = session;
+  for (const { component, unnamed } of run.plan.targets) {
+    const planned = config.plans[run.planName]?.components;
+    const isLeftOut = unnamed !== null && Array.isArray(planned) && !planned.includes(component);
+    if (isLeftOut) session.note(`${component} is not backed up: ${unnamed} is not set`);
+  }
   await createMissing(ctx, config);
   const steps = stepsOf(session);
   const { schedule, timezone = 'UTC' } = config.plans[run.planName] ?? {};
@@ -111,31 +117,44 @@ export async function restorePointScript(run: Run, word: string): Promise<ExitCo
   return await restoreAll(run, session, new Map([[await pointFor(session, config, word, only), only]]));
 }
 
-/** The newest backup of each service, which may be of different moments. */
+/**
+ * The newest backup of each service, which may be of different moments. A service without one keeps no other from being
+ * restored, and neither does a backup that is damaged: an older one takes its place.
+ */
 export async function restoreNewestScript(run: Run): Promise<ExitCode> {
   const config = await configOf(run);
   const session = withConfig(run.session, config);
   await createWhereBackupsAre(session.ctx, config);
-  await importNewest(run, config);
+  const unfit = (await importNewest(run, config)).flatMap(({ findings }) => findings);
+  for (const finding of unfit) session.note(findingText(finding));
   const byPoint = new Map<string, string[]>();
-  for (const { component } of run.plan.targets) {
-    const point = await pointFor(session, config, 'latest', [component]);
-    byPoint.set(point, [...(byPoint.get(point) ?? []), component]);
+  const lacking: Failure[] = [];
+  for (const { component, unnamed } of run.plan.targets) {
+    try {
+      const point = await pointFor(session, config, 'latest', [component]);
+      byPoint.set(point, [...(byPoint.get(point) ?? []), component]);
+    } catch (error) {
+      if (!isFailure(error, 'missing')) throw error;
+      session.note(`${component} is not restored: there is no backup of it`);
+      if (unnamed === null) lacking.push(error);
+    }
   }
-  return await restoreAll(run, session, byPoint);
+  if (byPoint.size === 0) throw lacking[0] ?? new Failure('missing', 'there is no backup of any service');
+  const exitCode = await restoreAll(run, session, byPoint);
+  return lacking.length + unfit.length > 0 ? 3 : exitCode;
 }
 
 /** One backup file, in a store or anywhere else. */
 export async function restoreFileScript(run: Run, file: string): Promise<ExitCode> {
   const path = resolve(file);
   const { session } = run;
-  if (!(await fileIsThere(session.ctx, path))) throw new Failure('missing', `there is no file ${path}`);
+  if (!(await isThere(path))) throw new Failure('missing', `there is no file ${path}`);
   const config = await configOf(run);
   const held = await heldPoint(run, config, path);
   if (held !== null) return await restorePointScript(run, held);
   const [store] = config.stores;
   if (!store) throw new Error('a plan has a store');
-  const bucket = oneFileBucket(path, 'file');
+  const bucket = oneFileBucket(path);
   const kept = { ...bucket, close: async () => undefined }; // opened twice: once to import, once to restore
   const only = { ...store, name: 'file', url: path, bucket: { ...store.bucket, open: async () => kept } };
   const own = { ...config, stores: [only] };
@@ -143,7 +162,7 @@ export async function restoreFileScript(run: Run, file: string): Promise<ExitCod
   const [adopted] = await importInto(session.ctx, own, { timeZone: run.plan.timeZone, plan: run.planName });
   if (!adopted) {
     throw new Failure('usage', `${basename(path)} is not named like a backup of this service`, {
-      hint: 'such as postgres_DATABASE_20260128_120000.sql.gz or redis_20260128_120000.rdb',
+      hint: 'such as postgres_DATABASE_20260128_120000.sql.gz, redis_20260128_120000.rdb or the folder minio_20260128_030000',
     });
   }
   const [problem] = adopted.findings;
@@ -190,9 +209,9 @@ async function importOne(run: Run, config: Config, id: string): Promise<void> {
   await importInto(run.session.ctx, config, { timeZone: run.plan.timeZone, plan: run.planName, id });
 }
 
-async function importNewest(run: Run, config: Config): Promise<void> {
+async function importNewest(run: Run, config: Config): Promise<readonly Adopted[]> {
   const until = run.plan.targets.map(({ component }) => component);
-  await importInto(run.session.ctx, config, { timeZone: run.plan.timeZone, plan: run.planName, until });
+  return await importInto(run.session.ctx, config, { timeZone: run.plan.timeZone, plan: run.planName, until });
 }
 
 async function pointFor(
@@ -224,12 +243,20 @@ async function restoreAll(
   const steps = stepsOf(session);
   const flags = ['--in-place', '--yes', ...(run.options.terminateConnections ? ['--terminate-connections'] : [])];
   let worst: ExitCode = 0;
+  const failures: Failure[] = [];
   for (const [id, components] of points) {
-    const { exitCode, result } = await steps.run('restore', [id, ...flags, '--only', components.join(',')]);
-    if (exitCode !== 0 && !cameBackUncompared(result)) worst = 3;
+    try {
+      const { exitCode, result } = await steps.run('restore', [id, ...flags, '--only', components.join(',')]);
+      if (exitCode !== 0 && !cameBackUncompared(result)) worst = 3;
+    } catch (error) {
+      if (!isFailure(error) || error.code === 'interrupted' || points.size === 1) throw error;
+      failures.push(error); // the others are restored all the same
+      session.note(`${components.join(', ')} of point ${id}: ${error.message}${error.hint ? `; ${error.hint}` : ''}`);
+    }
   }
+  if (failures.length === points.size && failures[0]) throw failures[0];
   steps.finish();
-  return worst;
+  return failures.length > 0 ? 3 : worst;
 }
 
 /** Files of the old scripts have no inventory to compare with; that they came back is all that was asked. */

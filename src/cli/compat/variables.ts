@@ -51,10 +51,30 @@ function unquoted(value: string): string | null {
   return bare ?? (/^\s*(#.*)?$/.test(value) ? '' : null);
 }
 
-/** An empty variable counts as none, as `${NAME:-default}` has it. */
+/** The first that is set. An empty variable counts as none, as `${NAME:-default}` has it. */
+export function nameGiven(env: Variables, ...names: readonly string[]): string | undefined {
+  return names.find((each) => env[each] !== undefined && env[each] !== '');
+}
+
 export function given(env: Variables, ...names: readonly string[]): string | undefined {
-  const name = names.find((each) => env[each] !== undefined && env[each] !== '');
+  const name = nameGiven(env, ...names);
   return name === undefined ? undefined : env[name];
+}
+
+/** Names with commas or blanks between them. */
+export function listed(env: Variables, ...names: readonly string[]): readonly string[] | undefined {
+  const found = given(env, ...names)
+    ?.split(/[\s,]+/)
+    .filter((each) => each !== '');
+  return found && found.length > 0 ? found : undefined;
+}
+
+export function yesOrNo(env: Variables, name: string): boolean | undefined {
+  const value = given(env, name)?.toLowerCase();
+  if (value === undefined) return undefined;
+  if (['true', 'yes', '1', 'on'].includes(value)) return true;
+  if (['false', 'no', '0', 'off'].includes(value)) return false;
+  throw new Failure('settings-invalid', `the variable ${name} is neither true nor false`);
 }
 
 export function needed(env: Variables, name: string): string {
