@@ -325,6 +325,11 @@ export interface Component {
    * words for the preview. `restore` suspends them, and `settle` of its result sets them back.
    */
   ageing?(ctx: Context, chain: Chain, options?: RestoreOptions): Promise<readonly string[]>;
+  /**
+   * What the target would refuse or delete of what a restore of this chain brings, where no restore can suspend that:
+   * in words, for the preview.
+   */
+  cautions?(ctx: Context, chain: Chain, options?: RestoreOptions): Promise<readonly string[]>;
   /** Only for data that lies outside our store: is what `external` names still there and whole? Changes nothing. */
   check?(ctx: Context, external: Json): AsyncIterable<Finding>;
   /** Forgets the data that `external` names; what is gone already is no error. The point goes next. */

@@ -67,6 +67,8 @@ export interface RestoreStep {
   readonly estimate: Estimate | null;
   /** Rules that would delete or rewrite by age what comes back: suspended meanwhile. */
   readonly ageing: readonly string[];
+  /** What the target would refuse or delete all the same. */
+  readonly cautions: readonly string[];
   /** Why this component can't be restored as things are. */
   readonly problem: unknown;
   readonly item: StackComponent;
@@ -111,7 +113,7 @@ export async function planRestore(ctx: Context, request: RestoreRequest): Promis
     bytes: steps.reduce((sum, { bytes }) => sum + bytes, 0),
     archived,
     estimate: totalOf(order, steps),
-    warnings,
+    warnings: [...warnings, ...steps.flatMap(({ name, cautions }) => cautions.map((text) => `${name}: ${text}`))],
   };
 }
 
@@ -215,6 +217,7 @@ async function planStep(
     bytes: captured.parts.bytes,
     estimate: estimate(item.name, captured),
     ageing: rules.ageing,
+    cautions: rules.cautions,
     problem:
       way === 'empty' && holds !== null
         ? notEmpty(item.name, holds)
@@ -231,22 +234,29 @@ function wayOf({ inPlace, rename, delta }: RestoreRequest, { component }: StackC
   return !inPlace ? 'empty' : component.stage ? 'beside' : 'replace';
 }
 
-const NO_RULES = { ageing: [], error: null };
+interface Rules {
+  readonly ageing: readonly string[];
+  readonly cautions: readonly string[];
+  readonly error: unknown;
+}
+const NO_RULES: Rules = { ageing: [], cautions: [], error: null };
 
 /** Who can't be asked what it would delete can't be stopped from deleting it either. */
 async function ageingOf(
   ctx: Context,
   { from, point, select, rename }: RestoreRequest,
   { name, component }: StackComponent,
-): Promise<{ readonly ageing: readonly string[]; readonly error: unknown }> {
-  if (!component.ageing) return NO_RULES;
+): Promise<Rules> {
+  if (!component.ageing && !component.cautions) return NO_RULES;
   try {
     const base = await from.store.open(ctx, point.id, name);
     const options = { ...(select ? { select } : {}), ...(rename ? { rename } : {}) };
-    return { ageing: await component.ageing(ctx, { base }, options), error: null };
+    const ageing = (await component.ageing?.(ctx, { base }, options)) ?? [];
+    const cautions = (await component.cautions?.(ctx, { base }, options)) ?? [];
+    return { ageing, cautions, error: null };
   } catch (error) {
     if (ctx.signal.aborted) throw error;
-    return { ageing: [], error };
+    return { ...NO_RULES, error };
   }
 }
 

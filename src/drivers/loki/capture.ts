@@ -1,15 +1,19 @@
+// A day (UTC) is a part: what it held at the cut, and a count and a digest for each of its streams.
+
 import { batched } from '../../core/bytes.ts';
 import { interruption } from '../../core/context.ts';
-import { byKindAndName, inventoryOf, putInventory } from '../../core/inventory.ts';
+import { isFailure } from '../../core/errors.ts';
+import { byKindAndName, INVENTORY_PART, inventoryOf } from '../../core/inventory.ts';
 import { keepAll } from '../../core/many-parts.ts';
-import type { Bytes, Capture, Context, InventoryLine, Rendition, Sink, Source } from '../../core/model.ts';
-import { limitsOf } from './limits.ts';
-import { addLine, digestOf, emptySum, type Line, lineText, type Sum, streamName } from './lines.ts';
-import { identityOf, versionOf } from './probe.ts';
-import { countIn, type Reading, type Span, selectorsFor, seriesOf } from './query.ts';
+import type { Capture, Context, InventoryLine, InventoryReader, Rendition, Sink, Source } from '../../core/model.ts';
+import { type Limits, limitsOf } from './limits.ts';
+import { addLine, digestOf, emptySum, type Line, lineText, type Sum, streamWords } from './lines.ts';
+import { daysText, identityOf, versionOf } from './probe.ts';
+import { countIn, type Reading, readingOf, selectorsFor, seriesOf } from './query.ts';
 import { readLines } from './read.ts';
 import type { Settings } from './settings.ts';
-import { daysOf, msOf, nsOf, type Slice, spanBack } from './slices.ts';
+import { daysOf, msOf, nsOf, type Slice, type Span, spanBack } from './slices.ts';
+import { openSpool, rendered } from './spool.ts';
 
 /** Lines may come this late: a day is finished when it was over for so long at the capture before. */
 const LATE_MS = 2 * 3_600_000;
@@ -36,20 +40,24 @@ export function linesRendition(day: string): Rendition {
 
 export async function capture(ctx: Context, settings: Settings, sink: Sink, previous?: Source): Promise<Capture> {
   const serverVersion = await versionOf(ctx, settings);
-  const linesMax = await pageLines(ctx, settings);
-  const reading = { settings, limit: linesMax };
+  const limits = await limitsOf(ctx, settings);
+  const reading = readingOf(settings, pageLines(limits));
   const span = spanBack(ctx.now().getTime(), settings.sinceMs);
   const days = daysOf(span);
-  const kept = previous ? await keptDays(ctx, settings, { previous, days }) : new Map<string, InventoryLine[]>();
+  const finished = previous ? await finishedDays(ctx, settings, previous) : () => null;
   const totals = { lines: 0, bytes: 0, streams: 0, days: 0 };
-  const inventory: InventoryLine[] = [];
   const streams = new Set<string>();
+  await using inventory = await openSpool(ctx.scratch);
+  await inventory.add([rangeLine(settings, span)]);
   for (const slice of days) {
     if (ctx.signal.aborted) throw interruption(ctx.signal);
-    const lines = kept.get(slice.day) ?? (await putDay(ctx, sink, reading, { slice, last: slice === days.at(-1) }));
-    if (previous && kept.has(slice.day)) await keepDay(ctx, sink, previous, slice);
+    const count = finished(slice);
+    const kept = previous && count !== null && (await countNow(ctx, reading, slice)) === count ? previous : null;
+    const lines = kept
+      ? await keepDay(ctx, sink, kept, slice)
+      : await putDay(ctx, sink, reading, { slice, last: slice === days.at(-1) });
+    await inventory.add(lines);
     for (const line of lines) {
-      inventory.push(line);
       streams.add(line.name.slice(slice.day.length + 1));
       totals.lines += line.count ?? 0;
       totals.bytes += bytesIn(line);
@@ -58,7 +66,7 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
   }
   if (ctx.signal.aborted) throw interruption(ctx.signal);
   totals.streams = streams.size;
-  await putInventory(ctx, sink, [...inventory, rangeLine(settings, span)].sort(byKindAndName));
+  await sink.put(ctx, INVENTORY_PART, inventory.body());
   return {
     cut: { position: `${span.to}`, at: new Date(msOf(span.to)).toISOString() },
     method: 'query',
@@ -66,25 +74,32 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
     identity: await identityOf(ctx, settings),
     inventoryLevel: 'full',
     totals,
-    warnings: [],
+    warnings: warningsOf(settings, limits),
   };
 }
 
-async function pageLines(ctx: Context, settings: Settings): Promise<number> {
-  return Math.min(PAGE_LINES_MAX, (await limitsOf(ctx, settings)).linesMax);
+function pageLines({ linesMax }: Limits): number {
+  return Math.min(PAGE_LINES_MAX, linesMax);
 }
 
-/** Of the live service, over the span. */
-export async function liveLines(ctx: Context, settings: Settings, span: Span): Promise<InventoryLine[]> {
-  const linesMax = await pageLines(ctx, settings);
-  const inventory: InventoryLine[] = [];
-  for (const { day, ...slice } of daysOf(span)) {
-    const sums = new Map<string, Sum>();
-    for await (const _ of summed(readLines(ctx, { settings, limit: linesMax }, slice), sums))
-      ctx.signal.throwIfAborted();
-    inventory.push(...linesFor(day, sums));
-  }
-  return [...inventory, rangeLine(settings, span)];
+function warningsOf({ sinceMs }: Settings, { lookbackMs }: Limits): string[] {
+  if (lookbackMs === null || lookbackMs >= sinceMs) return [];
+  return [`lines older than ${daysText(lookbackMs)} are given to nobody there (max_query_lookback): they are left out`];
+}
+
+/** Of the live service, over the span; read as it is asked for, a day at a time. */
+export function liveInventory(settings: Settings, span: Span): InventoryReader {
+  return {
+    async *lines(ctx) {
+      const reading = readingOf(settings, pageLines(await limitsOf(ctx, settings)));
+      yield rangeLine(settings, span);
+      for (const { day, ...slice } of daysOf(span)) {
+        const sums = new Map<string, Sum>();
+        for await (const _ of summed(readLines(ctx, reading, slice), sums)) ctx.signal.throwIfAborted();
+        yield* linesFor(day, sums);
+      }
+    },
+  };
 }
 
 interface Day {
@@ -110,38 +125,41 @@ async function putDay(ctx: Context, sink: Sink, reading: Reading, { slice, last 
   } finally {
     await texts.return(undefined);
   }
-  const lines = linesFor(slice.day, sums).sort(byKindAndName);
-  await sink.put(ctx, streamsPart(slice.day), rendered(lines));
+  const lines = linesFor(slice.day, sums);
+  await sink.put(ctx, streamsPart(slice.day), batched(textsOf(lines)));
   return lines;
 }
 
-async function* rendered(lines: readonly InventoryLine[]): Bytes {
-  for (const line of lines) yield Buffer.from(`${JSON.stringify(line)}\n`);
+async function* textsOf(lines: readonly InventoryLine[]): AsyncIterable<string> {
+  for (const line of lines) yield rendered(line);
 }
 
 /** The lines as they are stored; `sums` are of those that have gone by. */
 async function* summed(pages: AsyncIterable<readonly Line[]>, sums: Map<string, Sum>): AsyncGenerator<string> {
+  const wordsOf = streamWords();
   for await (const page of pages) {
     let text = '';
     for (const line of page) {
-      const name = streamName(line.labels);
+      const { name, json } = wordsOf(line.labels);
       const sum = sums.get(name) ?? emptySum();
-      sums.set(name, sum);
-      addLine(sum, line);
-      text += lineText(line);
+      if (sum.count === 0) sums.set(name, sum);
+      const lineJson = JSON.stringify(line.line);
+      addLine(sum, line, lineJson);
+      text += lineText(line, json, lineJson);
     }
     yield text;
   }
 }
 
+/** In the order of an inventory. */
 function linesFor(day: string, sums: ReadonlyMap<string, Sum>): InventoryLine[] {
-  return [...sums].map(([name, sum]) => ({
+  return Array.from(sums, ([name, sum]) => ({
     kind: 'stream',
     name: `${day} ${name}`,
     count: sum.count,
     digest: digestOf(sum),
     detail: { bytes: sum.bytes },
-  }));
+  })).sort(byKindAndName);
 }
 
 const RANGE = 'range';
@@ -166,41 +184,45 @@ function bytesIn({ detail }: InventoryLine): number {
   return typeof bytes === 'number' ? bytes : 0;
 }
 
-/** The days that were over at the capture before, and hold as many lines now as then. */
-async function keptDays(
+/** Tells how many lines a day had that was over at the capture before; null where that says nothing of now. */
+async function finishedDays(
   ctx: Context,
   settings: Settings,
-  { previous, days }: { previous: Source; days: readonly Slice[] },
-): Promise<Map<string, InventoryLine[]>> {
-  const before = new Map<string, InventoryLine[]>();
+  previous: Source,
+): Promise<(slice: Slice) => number | null> {
+  const counts = new Map<string, number>();
   let range: ReturnType<typeof rangeIn> = null;
   for await (const line of inventoryOf(previous).lines(ctx)) {
     range ??= rangeIn(line);
-    if (line.kind !== 'stream') continue;
-    const day = line.name.slice(0, 'yyyy-mm-dd'.length);
-    before.set(day, [...(before.get(day) ?? []), line]);
+    const day = dayOfLine(line);
+    if (day !== null) counts.set(day, (counts.get(day) ?? 0) + (line.count ?? 0));
   }
-  const kept = new Map<string, InventoryLine[]>();
-  if (range === null || range.selector !== settings.selector) return kept;
-  for (const slice of days) {
-    const lines = before.get(slice.day);
-    if (!lines || !slice.whole || range.from > slice.from || slice.to + nsOf(LATE_MS) > range.to) continue;
-    const count = lines.reduce((sum, line) => sum + (line.count ?? 0), 0);
-    if ((await countNow(ctx, settings, slice)) === count) kept.set(slice.day, lines);
-  }
-  return kept;
+  return ({ day, whole, from, to }) => {
+    if (range === null || range.selector !== settings.selector || !whole) return null;
+    return range.from <= from && to + nsOf(LATE_MS) <= range.to ? (counts.get(day) ?? null) : null;
+  };
 }
 
-/** As the server itself counts. */
-export async function countNow(ctx: Context, settings: Settings, span: Span): Promise<number> {
+/** Null for a line that is of no stream. */
+export function dayOfLine({ kind, name }: InventoryLine): string | null {
+  return kind === 'stream' ? name.slice(0, 'yyyy-mm-dd'.length) : null;
+}
+
+/** As the server itself counts; null where it does not. */
+export async function countNow(ctx: Context, reading: Reading, span: Span): Promise<number | null> {
   let count = 0;
-  for (const selector of selectorsFor(settings, await seriesOf(ctx, settings, span))) {
-    count += await countIn(ctx, settings, selector, span);
+  try {
+    for (const selector of selectorsFor(reading.settings, await seriesOf(ctx, reading, span))) {
+      count += await countIn(ctx, reading, selector, span);
+    }
+    return count;
+  } catch (error) {
+    if (isFailure(error, 'query-failed')) return null; // too far back, or too much for it
+    throw error;
   }
-  return count;
 }
 
-async function keepDay(ctx: Context, sink: Sink, previous: Source, { day }: Slice): Promise<void> {
+async function keepDay(ctx: Context, sink: Sink, previous: Source, { day }: Slice): Promise<InventoryLine[]> {
   const [lines, streams] = await Promise.all([
     previous.part(ctx, linesPart(day)),
     previous.part(ctx, streamsPart(day)),
@@ -209,4 +231,6 @@ async function keepDay(ctx: Context, sink: Sink, previous: Source, { day }: Slic
     { name: lines.name, from: lines, meta: { rendition: linesRendition(day) } },
     { name: streams.name, from: streams },
   ]);
+  const ofDay = inventoryOf({ ...previous, get: (getCtx) => previous.get(getCtx, streams.name) });
+  return await Array.fromAsync(ofDay.lines(ctx));
 }

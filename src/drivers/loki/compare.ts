@@ -3,8 +3,7 @@
 import { judge, type LinePair, paired } from '../../core/inventory.ts';
 import type { Context, Finding, InventoryReader } from '../../core/model.ts';
 import { rangeIn } from './capture.ts';
-import type { Span } from './query.ts';
-import { earlier, later, spanOfDay } from './slices.ts';
+import { earlier, later, type Span, spanOfDay } from './slices.ts';
 
 const NAMED_MAX = 100;
 

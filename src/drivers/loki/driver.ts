@@ -1,17 +1,16 @@
 // Loki: log lines with their labels and structured metadata, read by queries and pushed as agents push them.
 
 import type { Driver } from '../../core/driver.ts';
-import { inventoryFrom } from '../../core/inventory.ts';
 import type { Component } from '../../core/model.ts';
-import { capture, dayOfPart, linesRendition, liveLines } from './capture.ts';
+import { renditionsByName } from '../../core/renditions.ts';
+import { capture, dayOfPart, linesRendition, liveInventory } from './capture.ts';
 import { compare } from './compare.ts';
 import { measure } from './measure.ts';
 import { probe } from './probe.ts';
-import type { Span } from './query.ts';
-import { ageing, restore } from './restore.ts';
+import { cautions, restore } from './restore.ts';
 import { serverSpec } from './sandbox.ts';
 import { readSettings, retarget } from './settings.ts';
-import { spanBack } from './slices.ts';
+import { type Span, spanBack } from './slices.ts';
 
 export const lokiDriver = {
   kind: 'loki',
@@ -19,10 +18,10 @@ export const lokiDriver = {
   compare,
   serverSpec,
   retarget,
-  renditions(names) {
+  renditions: renditionsByName((names) => {
     const days = names.flatMap((name) => dayOfPart(name) ?? []);
     return new Map(days.map((day) => [`lines/${day}.json`, linesRendition(day)]));
-  },
+  }),
 } satisfies Driver;
 
 function open(input: unknown): Component {
@@ -37,11 +36,11 @@ function open(input: unknown): Component {
       restored = span;
       return result;
     },
-    ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),
+    cautions: (ctx, chain, options) => cautions(ctx, settings, chain, options),
     measure: (ctx, query) => measure(ctx, settings, query),
     async inventory(ctx) {
       const span = restored ?? spanBack(ctx.now().getTime(), settings.sinceMs);
-      return inventoryFrom(await liveLines(ctx, settings, span));
+      return liveInventory(settings, span);
     },
   };
 }

@@ -2,10 +2,11 @@
 
 import { request } from 'undici';
 import { interruption } from '../../core/context.ts';
-import { Failure, messageOf, systemCode } from '../../core/errors.ts';
+import { Failure, isFailure, messageOf, systemCode } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import type { Settings } from './settings.ts';
 
+export const PUSH = '/loki/api/v1/push';
 /** The labels of hundreds of thousands of streams. */
 const ANSWER_BYTES_MAX = 256 * 1024 * 1024;
 const ATTEMPTS = 8;
@@ -23,6 +24,8 @@ export interface Ask {
   readonly body?: string;
   /** Overloaded, restarting: once is enough for a probe. */
   readonly attempts?: number;
+  /** Of an answer that to try again would not change, though its status looks so. */
+  readonly isFinal?: (answer: Answer) => boolean;
   /** More than this is 'value-too-large'. */
   readonly bytesMax?: number;
 }
@@ -45,14 +48,18 @@ export async function ask(ctx: Context, settings: Settings, path: string, asking
       if (attempt >= Math.min(attempts, BROKEN_ATTEMPTS) || !brokeOff(error)) throw error;
       return null;
     });
-    if (answer !== null && answer.status !== 429 && answer.status < 500) return answer;
-    if (answer !== null && attempt >= attempts) return answer;
+    if (answer !== null && (attempt >= attempts || isLast(answer, asking))) return answer;
     await ctx.sleep(Math.min(PAUSE_MS_MAX, PAUSE_MS * 2 ** attempt) * (0.5 + Math.random() / 2));
   }
 }
 
+function isLast(answer: Answer, { isFinal }: Ask): boolean {
+  return (answer.status !== 429 && answer.status < 500) || (isFinal?.(answer) ?? false);
+}
+
 function brokeOff(error: unknown): boolean {
-  return error instanceof Failure && error.code === 'unreachable' && BROKEN.test(systemCode(error.cause));
+  if (isFailure(error, 'timeout')) return true; // it may be stuck in this request only
+  return isFailure(error, 'unreachable') && BROKEN.test(systemCode(error.cause));
 }
 
 /** The JSON of a good answer. */

@@ -55,6 +55,7 @@ async function textsOf(source: Source): Promise<string[]> {
       ...text
         .trim()
         .split('\n')
+        .filter((each) => each !== '')
         .map((each) => String(JSON.parse(each).line)),
     );
   }
@@ -139,7 +140,7 @@ describe('the lines of a Loki', { skip }, () => {
     ]);
     const source = await captured({ url: lax.url });
     const target = lokiDriver.open(at);
-    const told = await target.ageing?.(ctx, { base: source });
+    const told = await target.cautions?.(ctx, { base: source });
     assert.match(String(told), /refuses lines older than 5 days/);
     const { missing: left = [] } = await target.restore(ctx, { base: source });
     assert.match(left.join(), /^1 lines are older than 5 days/);

@@ -8,6 +8,7 @@ import type { Context } from '../../core/model.ts';
 import { askJson } from './http.ts';
 import { isLabels, type Labels, type Line } from './lines.ts';
 import type { Settings } from './settings.ts';
+import { DAY_NS, earlier, type Span } from './slices.ts';
 
 /** What every Loki allows unless told otherwise. */
 export const LIMIT_DEFAULT = 5000;
@@ -15,9 +16,10 @@ export const LIMIT_DEFAULT = 5000;
 const PAGE_BYTES_MAX = 16 * 1024 * 1024;
 /** A page that was larger is asked for again with so many times fewer lines. */
 const SMALLER = 4;
-/** What a regular expression may repeat. */
-const REPEAT_MAX = 1000;
-const CODE_POINT_MAX = 0x10ffff;
+/** Of a query that is not made shorter any more. */
+const LENGTH_NS_MIN = 1_000_000n;
+/** What a server says of a query that is of too long a time, or of too much that lies there. */
+const TOO_LONG = /exceeds the limit \(query length|too many bytes/;
 /** Told labels of the stream and structured metadata apart. */
 const APART = { 'x-loki-response-encoding-flags': 'categorize-labels' };
 
@@ -33,17 +35,18 @@ const countSchema = z.object({
   data: z.object({ result: z.array(z.object({ value: z.tuple([z.number(), z.string()]) })) }),
 });
 
-/** From the first nanosecond to before the last. */
-export interface Span {
-  readonly from: bigint;
-  readonly to: bigint;
-}
 export interface Reading {
   readonly settings: Settings;
   /** How many lines are asked for: what the server gives at most, and fewer once they were too large. */
   limit: number;
+  /** How long a time one query is of: shorter once the server has refused one as too long. */
+  length: bigint;
 }
-interface Page {
+
+export function readingOf(settings: Settings, limit = LIMIT_DEFAULT): Reading {
+  return { settings, limit, length: DAY_NS };
+}
+export interface Page {
   /** In order of time. */
   readonly lines: Line[];
   /** There may be more. */
@@ -57,7 +60,38 @@ const COMMON_LABELS = ['service_name', 'job', 'app', 'container', 'namespace', '
  * The streams that have lines in the span. Some more may be named: the index is coarse. A server keeps the answer for
  * an old day and would not tell of streams that came late, so that no two questions are alike.
  */
-export async function seriesOf(ctx: Context, settings: Settings, span: Span): Promise<Labels[]> {
+export async function seriesOf(ctx: Context, reading: Reading, span: Span): Promise<Labels[]> {
+  const found = new Map<string, Labels>();
+  for await (const series of inPieces(reading, span, (piece) => seriesIn(ctx, reading.settings, piece))) {
+    for (const labels of series) found.set(JSON.stringify(Object.entries(labels).sort(byName)), labels);
+  }
+  return [...found.values()];
+}
+
+/** What `work` gives for each piece that the server allows a query to be of. */
+async function* inPieces<T>(reading: Reading, { from, to }: Span, work: (piece: Span) => Promise<T>): AsyncIterable<T> {
+  for (let at = from; at < to; ) {
+    const end = earlier(at + reading.length, to);
+    let result: { readonly of: T };
+    try {
+      result = { of: await work({ from: at, to: end }) };
+    } catch (error) {
+      shorten(reading, end - at, error);
+      continue;
+    }
+    yield result.of;
+    at = end;
+  }
+}
+
+/** Throws what is no refusal of a query as too long. */
+export function shorten(reading: Reading, length: bigint, error: unknown): void {
+  const tooLong = isFailure(error, 'query-failed') && TOO_LONG.test(error.message);
+  if (!tooLong || length <= LENGTH_NS_MIN) throw error;
+  reading.length = earlier(reading.length, length / 2n);
+}
+
+async function seriesIn(ctx: Context, settings: Settings, span: Span): Promise<Labels[]> {
   const fresh = `lifeboat_${randomBytes(8).toString('hex')}=""`;
   if (settings.selector !== null) {
     return await askSeries(ctx, settings, span, [settings.selector.replace(/,?\s*\}\s*$/, `, ${fresh}}`)]);
@@ -102,7 +136,15 @@ function coverOf(series: readonly Labels[]): string[] {
   return names;
 }
 
-export async function countIn(ctx: Context, settings: Settings, selector: string, { from, to }: Span): Promise<number> {
+export async function countIn(ctx: Context, reading: Reading, selector: string, span: Span): Promise<number> {
+  let count = 0;
+  for await (const some of inPieces(reading, span, (piece) => countOf(ctx, reading.settings, selector, piece))) {
+    count += some;
+  }
+  return count;
+}
+
+async function countOf(ctx: Context, settings: Settings, selector: string, { from, to }: Span): Promise<number> {
   // A range ends with its last nanosecond and begins behind its first.
   const range = `${(to - from) / 1_000_000n}ms`;
   const query = { query: `sum(count_over_time(${selector}[${range}]))`, time: `${to - 1n}` };
@@ -110,95 +152,12 @@ export async function countIn(ctx: Context, settings: Settings, selector: string
   return Number(data.result[0]?.value[1] ?? 0);
 }
 
-/** In order of time, a page at a time. */
-export async function* linesIn(
-  ctx: Context,
-  reading: Reading,
-  selector: string,
-  { from, to }: Span,
-): AsyncGenerator<Line[]> {
-  for (let at = from; at < to; ) {
-    const { lines, full } = await pageOf(ctx, reading, selector, { from: at, to });
-    const last = lines.at(-1);
-    if (!last || !full) {
-      if (last) yield lines;
-      return;
-    }
-    // Of the last nanosecond there may be more: it comes again.
-    const whole = lines.filter(({ ts }) => ts !== last.ts);
-    if (whole.length > 0) {
-      yield whole;
-      at = BigInt(last.ts);
-      continue;
-    }
-    yield* linesAt(ctx, reading, BigInt(last.ts), selector);
-    at = BigInt(last.ts) + 1n;
-  }
+function byName([a]: readonly [string, string], [b]: readonly [string, string]): number {
+  return a < b ? -1 : 1;
 }
 
-/** More lines at one nanosecond than a query gives: stream by stream, and within one by what the lines begin with. */
-async function* linesAt(ctx: Context, reading: Reading, at: bigint, selector: string): AsyncGenerator<Line[]> {
-  const span = { from: at, to: at + 1n };
-  const series = await seriesOf(ctx, { ...reading.settings, selector }, span);
-  const names = new Set(series.flatMap((labels) => Object.keys(labels)));
-  for (const labels of series) {
-    const exact = [...names].map((name) => `${name}=${JSON.stringify(labels[name] ?? '')}`);
-    const query = `{${exact.join(', ')}}`;
-    const { lines, full } = await pageOf(ctx, reading, query, span);
-    if (full) yield* linesByText(ctx, reading, { query, span, seen: lines, at: 0, low: 0, high: CODE_POINT_MAX });
-    else if (lines.length > 0) yield lines;
-  }
-}
-
-interface Share {
-  readonly query: string;
-  readonly span: Span;
-  /** Some of what matches. */
-  readonly seen: readonly Line[];
-  /** Lines whose character at this place lies between these two. */
-  readonly at: number;
-  readonly low: number;
-  readonly high: number;
-}
-
-async function* linesByText(ctx: Context, reading: Reading, share: Share): AsyncGenerator<Line[]> {
-  const { query, span, seen, at, low, high } = share;
-  if (at > REPEAT_MAX) throw tooMany(reading, span, 'begin alike');
-  if (low === 0 && high === CODE_POINT_MAX) {
-    const ended = await pageOf(ctx, reading, `${query} |~ \`(?s)^.{${at}}$\``, span);
-    if (ended.full) throw tooMany(reading, span, 'are the same');
-    if (ended.lines.length > 0) yield ended.lines;
-  }
-  const middle = Math.max(low, Math.min(middleOf(seen, at, low), high - 1));
-  for (const [from, to] of [
-    [low, middle],
-    [middle + 1, high],
-  ] as const) {
-    const filter = ` |~ \`(?s)^.{${at}}[\\x{${from.toString(16)}}-\\x{${to.toString(16)}}]\``;
-    const { lines, full } = await pageOf(ctx, reading, query + filter, span);
-    if (!full) {
-      if (lines.length > 0) yield lines;
-    } else if (from < to) yield* linesByText(ctx, reading, { ...share, seen: lines, low: from, high: to });
-    else {
-      const deeper = { at: at + 1, low: 0, high: CODE_POINT_MAX };
-      yield* linesByText(ctx, reading, { ...share, ...deeper, query: query + filter, seen: lines });
-    }
-  }
-}
-
-/** Half of the lines that were seen have no larger character at this place. */
-function middleOf(seen: readonly Line[], at: number, low: number): number {
-  const points = seen.map(({ line }) => [...line.slice(0, 2 * at + 2)][at]?.codePointAt(0) ?? low);
-  return points.sort((a, b) => a - b)[points.length >> 1] ?? low;
-}
-
-function tooMany({ limit }: Reading, { from }: Span, how: string): Failure {
-  return new Failure('value-too-large', `more than ${limit} lines of one stream at ${from} ${how}`, {
-    hint: 'raise max_entries_limit_per_query of that Loki',
-  });
-}
-
-async function pageOf(ctx: Context, reading: Reading, query: string, span: Span): Promise<Page> {
+/** Lines of the span, as many as are given at once. */
+export async function pageOf(ctx: Context, reading: Reading, query: string, span: Span): Promise<Page> {
   for (;;) {
     const { limit } = reading;
     try {

@@ -2,15 +2,16 @@
 
 import type { Context } from '../../core/model.ts';
 import type { Line } from './lines.ts';
-import { linesIn, type Reading, type Span, selectorsFor, seriesOf } from './query.ts';
-import { earlier, hoursOf } from './slices.ts';
+import { linesAt } from './moment.ts';
+import { type Page, pageOf, type Reading, selectorsFor, seriesOf, shorten } from './query.ts';
+import { earlier, hoursOf, type Span } from './slices.ts';
 
 /** So many hours are asked for ahead, a page of each. */
 const AHEAD = 4;
 
 /** In order of time. Lines come a page at a time. */
 export async function* readLines(ctx: Context, reading: Reading, span: Span): AsyncGenerator<Line[]> {
-  const selectors = selectorsFor(reading.settings, await seriesOf(ctx, reading.settings, span));
+  const selectors = selectorsFor(reading.settings, await seriesOf(ctx, reading, span));
   if (selectors.length === 0) return;
   const hours = hoursOf(span);
   const begun: Ahead[] = [];
@@ -79,4 +80,34 @@ function ahead(pages: AsyncGenerator<Line[]>): Ahead {
       await pages.return(undefined);
     },
   };
+}
+
+/** In order of time, a page at a time. */
+async function* linesIn(ctx: Context, reading: Reading, selector: string, { from, to }: Span): AsyncGenerator<Line[]> {
+  for (let at = from; at < to; ) {
+    const end = earlier(at + reading.length, to);
+    let page: Page;
+    try {
+      page = await pageOf(ctx, reading, selector, { from: at, to: end });
+    } catch (error) {
+      shorten(reading, end - at, error);
+      continue;
+    }
+    const { lines, full } = page;
+    const last = lines.at(-1);
+    if (!last || !full) {
+      if (last) yield lines;
+      at = end;
+      continue;
+    }
+    // Of the last nanosecond there may be more: it comes again.
+    const whole = lines.filter(({ ts }) => ts !== last.ts);
+    if (whole.length > 0) {
+      yield whole;
+      at = BigInt(last.ts);
+      continue;
+    }
+    yield* linesAt(ctx, reading, BigInt(last.ts), selector);
+    at = BigInt(last.ts) + 1n;
+  }
 }

@@ -3,20 +3,21 @@
 import { lineBatchesOf } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import { inventoryOf, shapedLine } from '../../core/inventory.ts';
-import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
-import { countNow, dayOfPart, rangeIn } from './capture.ts';
-import { ask, refusal, whereOf } from './http.ts';
+import type { Chain, Context, InventoryLine, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import { countNow, dayOfLine, dayOfPart, rangeIn } from './capture.ts';
+import { type Answer, ask, PUSH, refusal, whereOf } from './http.ts';
 import { type Limits, limitsOf } from './limits.ts';
-import { addLine, digestOf, emptySum, type Line, lineFrom, type Sum, streamName } from './lines.ts';
+import { added, addLine, digestOf, emptySum, type Line, lineFrom, type Sum, streamName } from './lines.ts';
 import { daysText } from './probe.ts';
-import { type Span, seriesOf } from './query.ts';
+import { readingOf, seriesOf } from './query.ts';
 import { type Wanted, wantedOf } from './select.ts';
 import type { Settings } from './settings.ts';
-import { later, msOf, nsOf, spanOfDay } from './slices.ts';
+import { later, msOf, nsOf, type Span, spanOfDay } from './slices.ts';
 
-const PUSH = '/loki/api/v1/push';
-/** Of one push, about; a server takes 4 MiB by default. */
+/** Of one push, about: up to three times as many bytes, of which a server takes 4 MiB by default. */
 const BATCH_CHARS = 1024 * 1024;
+/** What a push has around the values of a stream. */
+const STREAM_CHARS = 25;
 const REASONS_MAX = 10;
 /** How long lines are waited for that were told to go to the store. */
 const SEEN_MS_MAX = 60_000;
@@ -55,41 +56,58 @@ export async function restore(
   const oldest = limits.ageMaxMs === null ? 0n : nsOf(ctx.now().getTime() - limits.ageMaxMs);
   const seen: Seen = { bytes: 0, lines: 0, tooOld: 0, refused: new Map(), days: new Map() };
   const job: Job = { settings, limits, wanted, oldest, seen };
-  const sums = await sumsOf(ctx, source);
+  await using sums = sumsByDay(ctx, source);
   for await (const { name } of source.parts(ctx, 'lines/')) {
     const day = dayOfPart(name);
     const whole = day === null ? null : spanOfDay(day);
     if (day === null || !whole || whole.to <= wanted.from || whole.from >= wanted.to) continue;
-    await putDay(ctx, job, { source, name, day, expected: sums.get(day) ?? new Map() });
+    await putDay(ctx, job, { source, name, day, expected: await sums.of(day) });
   }
   const warnings = [...(await seenWarnings(ctx, job, span)), ...replaceWarnings(options)];
   return { bytes: job.seen.bytes, method: 'push', warnings, missing: missingOf(job), span };
 }
 
-/** What would be refused or deleted by age. */
-export async function ageing(
+/** What would be refused, or deleted as soon as it is there: no restore can change that of a Loki. */
+export async function cautions(
   ctx: Context,
   settings: Settings,
   { base: source }: Chain,
   options: RestoreOptions = {},
 ): Promise<string[]> {
   const { from } = await spanOf(ctx, source);
-  const wanted = wantedOf(options);
-  const begin = later(wanted.from, from);
   const limits = await limitsOf(ctx, settings);
-  const age = ctx.now().getTime() - msOf(begin);
+  const age = ctx.now().getTime() - msOf(later(wantedOf(options).from, from));
   const found: string[] = [];
   const where = whereOf(settings);
-  if (limits.ageMaxMs !== null && age > limits.ageMaxMs) {
+  const { ageMaxMs, retentionMs, lookbackMs, streamsMax } = limits;
+  if (ageMaxMs !== null && age > ageMaxMs) {
     const rule = limits.told ? '' : ' by default, and does not show its configuration';
-    found.push(
-      `${where} refuses lines older than ${daysText(limits.ageMaxMs)}${rule}: set reject_old_samples: false there`,
-    );
+    found.push(`${where} refuses lines older than ${daysText(ageMaxMs)}${rule}: set reject_old_samples: false there`);
   }
-  if (limits.retentionMs !== null && age > limits.retentionMs) {
-    found.push(`${where} deletes lines after ${daysText(limits.retentionMs)}: raise retention_period there`);
+  if (retentionMs !== null && age > retentionMs) {
+    found.push(`${where} deletes lines after ${daysText(retentionMs)}: raise retention_period there`);
+  }
+  if (lookbackMs !== null && age > lookbackMs) {
+    found.push(`${where} gives no lines older than ${daysText(lookbackMs)}: raise max_query_lookback there`);
+  }
+  const streams = streamsMax === null ? 0 : await streamsIn(ctx, source);
+  if (streamsMax !== null && streams > streamsMax) {
+    const may = `takes lines of ${streamsMax} streams at a time, a day of the point has ${streams}`;
+    found.push(`${where} ${may}: raise max_global_streams_per_user there`);
   }
   return found;
+}
+
+/** The most that a day has. */
+async function streamsIn(ctx: Context, source: Source): Promise<number> {
+  let [most, count, day] = [0, 0, ''];
+  for await (const line of inventoryOf(source).lines(ctx)) {
+    const its = dayOfLine(line) ?? '';
+    count = its === day ? count + 1 : 1;
+    day = its;
+    if (day !== '') most = Math.max(most, count);
+  }
+  return most;
 }
 
 async function spanOf(ctx: Context, source: Source): Promise<Span> {
@@ -100,20 +118,35 @@ async function spanOf(ctx: Context, source: Source): Promise<Span> {
   throw new Failure('malformed', `${source.point}/${source.component} does not say what time it is of`);
 }
 
-/** What each stream of each day holds, as the inventory tells. */
-async function sumsOf(ctx: Context, source: Source): Promise<Map<string, Map<string, string>>> {
-  const days = new Map<string, Map<string, string>>();
-  for await (const { kind, name, count, digest } of inventoryOf(source).lines(ctx)) {
-    if (kind !== 'stream') continue;
-    const day = name.slice(0, 'yyyy-mm-dd'.length);
-    const streams = days.get(day) ?? new Map<string, string>();
-    days.set(day, streams.set(name.slice(day.length + 1), `${count} ${digest}`));
-  }
-  return days;
+interface Sums extends AsyncDisposable {
+  /** What each stream of the day holds, as the inventory tells. Days are asked for in order. */
+  of(day: string): Promise<ReadonlyMap<string, string>>;
+}
+
+function sumsByDay(ctx: Context, source: Source): Sums {
+  const lines = inventoryOf(source).lines(ctx)[Symbol.asyncIterator]();
+  let next: IteratorResult<InventoryLine> | undefined;
+  return {
+    async of(day) {
+      const sums = new Map<string, string>();
+      for (;;) {
+        next ??= await lines.next();
+        if (next.done) return sums;
+        const { name, count, digest } = next.value;
+        const its = dayOfLine(next.value);
+        if (its !== null && its > day) return sums;
+        if (its === day) sums.set(name.slice(day.length + 1), `${count} ${digest}`);
+        next = undefined;
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      await lines.return?.();
+    },
+  };
 }
 
 async function refuseHeld(ctx: Context, settings: Settings, span: Span): Promise<void> {
-  const series = await seriesOf(ctx, settings, span);
+  const series = await seriesOf(ctx, readingOf(settings), span);
   if (series.length === 0) return;
   throw new Failure('target-not-empty', `${whereOf(settings)} holds data: ${series.length} streams of that time`, {
     hint: 'restore into another Loki or tenant (--to), or what is missing there: --delta',
@@ -130,36 +163,69 @@ interface Day {
 async function putDay(ctx: Context, job: Job, { source, name, day, expected }: Day): Promise<void> {
   const { wanted, seen } = job;
   const what = `${source.point}/${source.component}/${name}`;
-  const sums = new Map<string, Sum>();
+  const streams = new Map<string, Stream>();
+  const pushes = oneBehind((body: Batch) => push(ctx, job, body));
   let batch = emptyBatch();
   for await (const texts of lineBatchesOf(source.get(ctx, name))) {
     for (const text of texts) {
       if (text === '') continue;
       const line = shapedLine(text, lineFrom, what);
-      const stream = streamName(line.labels);
-      const sum = sums.get(stream) ?? emptySum();
-      sums.set(stream, sum);
-      addLine(sum, line);
+      const stream = streamOf(streams, line);
+      const lineJson = JSON.stringify(line.line);
+      addLine(stream.sum, line, lineJson);
       if (!wanted.line(line)) continue;
       if (BigInt(line.ts) < job.oldest) {
         seen.tooOld += 1;
         continue;
       }
-      addTo(batch, line);
+      addTo(batch, stream, line, lineJson);
       seen.days.set(day, (seen.days.get(day) ?? 0) + 1);
       if (batch.chars < BATCH_CHARS) continue;
-      await push(ctx, job, batch);
+      await pushes.next(batch);
       batch = emptyBatch();
     }
   }
-  await push(ctx, job, batch);
+  await pushes.next(batch);
+  await pushes.end();
+  const sums = new Map<string, Sum>();
+  for (const { name: its, sum } of streams.values()) sums.set(its, added(sums.get(its), sum));
   const changed = [...sums].some(([stream, sum]) => expected.get(stream) !== `${sum.count} ${digestOf(sum)}`);
   if (!changed && sums.size === expected.size) return;
   throw new Failure('checksum', `${what} is not what was captured on ${day}`, { hint: 'run lifeboat verify --all' });
 }
 
+/** Labels as they lie in the part; what the server has added may tell several of one name apart. */
+interface Stream {
+  readonly name: string;
+  readonly json: string;
+  readonly sum: Sum;
+}
+
+function streamOf(streams: Map<string, Stream>, { labels }: Line): Stream {
+  const json = JSON.stringify(labels);
+  const found = streams.get(json);
+  if (found) return found;
+  const stream = { name: streamName(labels), json, sum: emptySum() };
+  streams.set(json, stream);
+  return stream;
+}
+
+/** Calls follow one another; the caller makes the next ready meanwhile. */
+function oneBehind<T>(work: (of: T) => Promise<void>): { next(of: T): Promise<void>; end(): Promise<void> } {
+  let running: Promise<void> = Promise.resolve();
+  return {
+    async next(of) {
+      await running;
+      running = work(of);
+      running.catch(() => undefined); // thrown where it is awaited
+    },
+    end: () => running,
+  };
+}
+
 interface Batch {
-  readonly streams: Map<string, { stream: Line['labels']; values: unknown[] }>;
+  /** Values of a push, by the JSON of the labels. */
+  readonly streams: Map<string, string[]>;
   chars: number;
   lines: number;
 }
@@ -167,28 +233,35 @@ function emptyBatch(): Batch {
   return { streams: new Map(), chars: 0, lines: 0 };
 }
 
-function addTo(batch: Batch, { ts, labels, line, metadata }: Line): void {
-  const key = JSON.stringify(labels);
-  const held = batch.streams.get(key) ?? { stream: labels, values: [] };
-  batch.streams.set(key, held);
-  held.values.push(Object.keys(metadata).length === 0 ? [ts, line] : [ts, line, metadata]);
-  batch.chars += line.length + 100;
+function addTo(batch: Batch, { json }: Stream, { ts, metadata }: Line, lineJson: string): void {
+  const held = batch.streams.get(json);
+  const more = Object.keys(metadata).length === 0 ? '' : `,${JSON.stringify(metadata)}`;
+  const value = `["${ts}",${lineJson}${more}]`;
+  if (held) held.push(value);
+  else batch.streams.set(json, [value]);
+  batch.chars += value.length + (held ? 1 : json.length + STREAM_CHARS);
   batch.lines += 1;
 }
 
 async function push(ctx: Context, { settings, seen }: Job, { streams, chars, lines }: Batch): Promise<void> {
   if (lines === 0) return;
-  const answer = await ask(ctx, settings, PUSH, { body: JSON.stringify({ streams: [...streams.values()] }) });
+  const each = Array.from(streams, ([json, values]) => `{"stream":${json},"values":[${values.join()}]}`);
+  const answer = await ask(ctx, settings, PUSH, { body: `{"streams":[${each.join()}]}`, isFinal });
   seen.lines += lines;
   seen.bytes += chars;
   ctx.progress({ task: 'loki', phase: 'restore', items: seen.lines, bytes: seen.bytes });
   if (answer.status >= 200 && answer.status < 300) return;
-  if (answer.status !== 400) throw refusal(settings, PUSH, answer);
+  if (answer.status !== 400 && !isFinal(answer)) throw refusal(settings, PUSH, answer);
   // It has taken the others of the batch.
   const reason = answer.text.trim().replace(/\s+/g, ' ').slice(0, 300);
   const [, ignored] = /total ignored: (\d+)/.exec(reason) ?? [];
   const rest = seen.refused.has(reason) || seen.refused.size < REASONS_MAX ? reason : 'other reasons';
   seen.refused.set(rest, (seen.refused.get(rest) ?? 0) + Number(ignored ?? 1));
+}
+
+/** More streams than it takes: no later push of the same would be taken. */
+function isFinal({ status, text }: Answer): boolean {
+  return status === 429 && /stream limit/i.test(text);
 }
 
 function missingOf({ seen, limits }: Job): string[] {
@@ -220,8 +293,9 @@ async function areSeen(ctx: Context, settings: Settings, { days }: Seen): Promis
   const [[day = '', lines = 0] = []] = [...days].sort(([a], [b]) => (a < b ? -1 : 1));
   const span = spanOfDay(day);
   const deadline = ctx.monotonicMs() + SEEN_MS_MAX;
+  const reading = readingOf({ ...settings, selector: null });
   while (span && ctx.monotonicMs() < deadline) {
-    if ((await countNow(ctx, { ...settings, selector: null }, span)) >= lines) return true;
+    if (((await countNow(ctx, reading, span)) ?? 0) >= lines) return true;
     await ctx.sleep(SEEN_POLL_MS);
   }
   return false;

@@ -6,7 +6,7 @@ import { duration, parseSettings } from '../../core/settings.ts';
 
 export const lokiSettings = z.strictObject({
   url: z.string().describe('http://host:3100, with the path that a proxy puts before the API if there is one'),
-  tenant: z.string().optional().describe('X-Scope-OrgID, where tenants are told apart'),
+  tenant: z.string().optional().describe('X-Scope-OrgID, where tenants are told apart; one'),
   username: z.string().optional().describe('where a proxy asks for one'),
   password: z.string().optional().describe('of the user'),
   token: z.string().optional().describe('a bearer token, instead of user and password'),
@@ -34,6 +34,10 @@ export function readSettings(input: unknown): Settings {
   }
   if (selector !== undefined && !/^\s*\{\s*[A-Za-z_].*\}\s*$/s.test(selector)) {
     throw new Failure('settings-invalid', 'loki: selector: not of the form {app="shop"}');
+  }
+  if (tenant !== undefined && /[|/\\]|^\.\.?$|^$/.test(tenant)) {
+    const hint = 'a component is of one tenant: make a component for each';
+    throw new Failure('settings-invalid', `loki: tenant: ${tenant} is not the name of one`, { hint });
   }
   const basic = username === undefined ? null : Buffer.from(`${username}:${password}`).toString('base64');
   return {

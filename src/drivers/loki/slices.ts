@@ -1,12 +1,15 @@
 // A time range in days (UTC): what a day held is a part of its own, so that a finished one need not be read again.
 
-import type { Span } from './query.ts';
-
 const MS_NS = 1_000_000n;
 const DAY_MS = 86_400_000;
 const HOUR_NS = 3_600_000n * MS_NS;
-const DAY_NS = 24n * HOUR_NS;
+export const DAY_NS = 24n * HOUR_NS;
 
+/** From the first nanosecond to before the last. */
+export interface Span {
+  readonly from: bigint;
+  readonly to: bigint;
+}
 export interface Slice extends Span {
   readonly day: string; // '2026-11-21'
   /** It is over. */
