@@ -31,7 +31,7 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink): Pro
   await using tree = await snapshot(ctx, settings, take);
   const at = ctx.now().toISOString();
   const zxid = `0x${tree.zxid.toString(16)}`;
-  const totals = { znodes: 0, bytes: 0, ephemerals: 0, denied: 0 };
+  const totals = { znodes: 0, bytes: 0, ephemerals: 0, denied: 0, acls_masked: 0 };
   const head = headLine(settings.root, zxid);
   await sink.put(ctx, TREE_PART, batched(treeText(head, tree.znodes(), totals)), { rendition: treeRendition });
   await sink.put(ctx, INVENTORY_PART, batched(inventoryText(tree.znodes())));
@@ -39,6 +39,10 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink): Pro
   if (totals.denied > 0) {
     const what = `${totals.denied} znodes could not be read`;
     warnings.push(`${what}: neither they nor what is below them is in the point; lifeboat doctor names them`);
+  }
+  if (totals.acls_masked > 0) {
+    const what = `the server showed the ACLs of ${totals.acls_masked} znodes without the hashes of passwords`;
+    warnings.push(`${what}, so they can't be restored: the user of the component needs right a (admin) there`);
   }
   return {
     cut: { position: zxid, at },
@@ -78,16 +82,18 @@ interface Totals {
   bytes: number;
   ephemerals: number;
   denied: number;
+  acls_masked: number;
 }
 
 async function* treeText(head: string, batches: AsyncIterable<readonly Kept[]>, totals: Totals): AsyncIterable<string> {
   let entries = 0;
   yield head;
   for await (const znodes of batches) {
-    for (const { type, bytes } of znodes) {
+    for (const { type, bytes, masked } of znodes) {
       totals.znodes += type === 'ephemeral' ? 0 : 1;
       totals.ephemerals += type === 'ephemeral' ? 1 : 0;
       totals.denied += type === 'denied' ? 1 : 0;
+      totals.acls_masked += masked ? 1 : 0;
       totals.bytes += bytes;
     }
     entries += znodes.length;

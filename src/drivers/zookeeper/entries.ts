@@ -5,7 +5,7 @@ import { isUtf8 } from 'node:buffer';
 import { hash } from 'node:crypto';
 import { Failure } from '../../core/errors.ts';
 import type { InventoryLine } from '../../core/model.ts';
-import { type Acl, aclFrom, aclText } from './protocol.ts';
+import { type Acl, aclFrom, aclText, isMasked } from './protocol.ts';
 import { isPath } from './settings.ts';
 
 export const TREE_PART = 'tree.ndjson';
@@ -155,7 +155,7 @@ export function inventoryLine({ path, type, content, acl, counter }: Entry): Inv
   if (type === 'ephemeral') return null;
   const line = { kind: 'znode', name: orderKey(path), detail: { counter } };
   if (type === 'denied') return { ...line, count: null, digest: null };
-  return { ...line, count: content?.bytes ?? 0, digest: digestOf(content, acl) };
+  return { ...line, count: content?.bytes ?? 0, digest: isMasked(acl) ? null : digestOf(content, acl) };
 }
 
 function digestOf(content: Content, acl: readonly Acl[]): string {

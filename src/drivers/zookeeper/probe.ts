@@ -4,7 +4,7 @@ import type { Context, Finding, Probe } from '../../core/model.ts';
 import { type Client, connect } from './client.ts';
 import { heldBelow } from './existing.ts';
 import { identityOf, versionOf } from './facts.ts';
-import { REFUSED, request, wordsFor } from './protocol.ts';
+import { isMasked, REFUSED, request, wordsFor } from './protocol.ts';
 import { identitiesOf, lacking } from './rights.ts';
 import { joined, type Settings } from './settings.ts';
 import { walk } from './walk.ts';
@@ -21,7 +21,7 @@ export async function probe(ctx: Context, settings: Settings): Promise<Probe> {
     version,
     identity: await identityOf(client, settings),
     bytes: null,
-    holdsData: await heldBelow(client, settings.root),
+    holdsData: error === REFUSED.noAuth ? 'what may not be seen' : await heldBelow(client, settings.root),
     clockSkewMs: null, // it tells its clock to those only who write
     findings: [
       rootFinding(settings, error),
@@ -56,19 +56,21 @@ async function rightsFindings(ctx: Context, client: Client, settings: Settings):
   const reader = { client, root, take: async () => null };
   const denied: string[] = [];
   const fixed: string[] = [];
+  const masked: string[] = [];
   let seen = 0;
   for await (const entries of walk(ctx, reader)) {
     for (const { path, type, acl } of entries) {
       if (++seen > LOOKED_AT) break;
       const full = joined(root, path);
       if (type === 'denied') denied.push(full);
+      if (isMasked(acl)) masked.push(full);
       const lacks = type === 'znode' ? lacking(acl, identities) : '';
       if (lacks !== '') fixed.push(`${full} (${lacks})`);
     }
     if (seen >= LOOKED_AT) break;
   }
   const looked = seen < LOOKED_AT ? `all ${seen}` : `the first ${LOOKED_AT}; those behind were not tried`;
-  return [readFinding(settings, denied, looked), writeFinding(fixed, looked)];
+  return [readFinding(settings, denied, looked), aclFinding(settings, masked, looked), writeFinding(fixed, looked)];
 }
 
 function readFinding({ user }: Settings, denied: readonly string[], looked: string): Finding {
@@ -80,6 +82,18 @@ function readFinding({ user }: Settings, denied: readonly string[], looked: stri
     verdict: 'fail',
     detail: `of ${looked}, ${denied.length} may not, nor what is below them: ${named}`,
     hint: `add digest:${user?.name ?? 'USER'}:…:r to their ACLs, or let the component be the user super`,
+  };
+}
+
+function aclFinding({ user }: Settings, masked: readonly string[], looked: string): Finding {
+  const check = 'every ACL may be read whole';
+  if (masked.length === 0) return { check, verdict: 'pass', detail: `${looked} show theirs` };
+  const named = masked.slice(0, NAMED_MAX).join(', ');
+  return {
+    check,
+    verdict: 'fail',
+    detail: `of ${looked}, ${masked.length} hide the hashes of passwords, so their ACLs can't be restored: ${named}`,
+    hint: `add digest:${user?.name ?? 'USER'}:…:ra to their ACLs, or let the component be the user super`,
   };
 }
 

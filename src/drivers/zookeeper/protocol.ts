@@ -13,6 +13,8 @@ export const OP = {
   getChildren2: 12,
   ping: 11,
   multi: 14,
+  createContainer: 19,
+  createTtl: 21,
   auth: 100,
   addWatch: 106,
   whoAmI: 107,
@@ -158,6 +160,11 @@ const WRITTEN: readonly string[] = Array.from({ length: 1 << LETTERS.length }, (
 /** 'world:anyone:cdrwa', as ZooKeeper's own tools write it. */
 export function aclText({ perms, scheme, id }: Acl): string {
   return `${scheme}:${id}:${WRITTEN[perms & 31]}`;
+}
+
+/** A server shows the hashes of passwords to those only who may change the ACL. */
+export function isMasked(acl: readonly Acl[]): boolean {
+  return acl.some(({ scheme, id }) => scheme === 'digest' && id.endsWith(':x'));
 }
 
 /** Null for what is none. An id may hold colons. */

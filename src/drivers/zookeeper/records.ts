@@ -2,12 +2,15 @@
 
 import { Failure } from '../../core/errors.ts';
 import { type Entry, entryLine, inventoryLine } from './entries.ts';
+import { isMasked } from './protocol.ts';
 
 /** What is looked at once more, and the rest as text. */
 export interface Kept {
   readonly path: string;
   readonly type: Entry['type'];
   readonly bytes: number;
+  /** Its ACL was shown without the hashes of passwords. */
+  readonly masked: boolean;
   readonly version: number;
   readonly aversion: number;
   /** Of the tree. */
@@ -16,22 +19,23 @@ export interface Kept {
   readonly inventory: string;
 }
 
-const FIELDS = 7;
+const FIELDS = 8;
 
 /** A line. Neither paths nor JSON hold the tabs between its fields. */
 export function keptText(entry: Entry): string {
-  const { path, type, content, version, aversion } = entry;
-  const inventory = inventoryLine(entry);
-  const line = entryLine(entry);
-  return `${path}\t${type}\t${content?.bytes ?? 0}\t${version}\t${aversion}\t${line}\t${inventory ? JSON.stringify(inventory) : ''}\n`;
+  const { path, type, content, acl, version, aversion } = entry;
+  const compared = inventoryLine(entry);
+  const inventory = compared === null ? '' : JSON.stringify(compared);
+  const counts = `${content?.bytes ?? 0}\t${isMasked(acl) ? 'masked' : ''}\t${version}\t${aversion}`;
+  return `${path}\t${type}\t${counts}\t${entryLine(entry)}\t${inventory}\n`;
 }
 
 export function keptFrom(text: string): Kept {
   const fields = text.split('\t');
-  const [path = '', type, bytes, version, aversion, line = '', inventory = ''] = fields;
+  const [path = '', type, bytes, masked, version, aversion, line = '', inventory = ''] = fields;
   if (fields.length !== FIELDS || (type !== 'znode' && type !== 'ephemeral' && type !== 'denied')) {
     throw new Failure('malformed', 'what was read of the tree and kept on disk was changed there');
   }
   const counts = { bytes: Number(bytes), version: Number(version), aversion: Number(aversion) };
-  return { path, type, ...counts, line, inventory };
+  return { path, type, ...counts, masked: masked !== '', line, inventory };
 }

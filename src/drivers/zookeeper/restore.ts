@@ -6,7 +6,17 @@ import { type Entry, parentOf, sameAcl } from './entries.ts';
 import { heldBelow, removeExtras } from './existing.ts';
 import type { Job } from './job.ts';
 import { mappingOf, targetOf } from './mapping.ts';
-import { type Acl, CREATOR_ACL, counterOf, OPEN_ACL, REFUSED, readAcl, readStat, request } from './protocol.ts';
+import {
+  type Acl,
+  CREATOR_ACL,
+  counterOf,
+  isMasked,
+  OPEN_ACL,
+  REFUSED,
+  readAcl,
+  readStat,
+  request,
+} from './protocol.ts';
 import type { Settings } from './settings.ts';
 import { dataOf, entriesOf, headOf } from './tree.ts';
 import { isLarge, notEmpty, openWriter, refusedWords, tooLarge, type Writer } from './writer.ts';
@@ -15,6 +25,7 @@ import { isLarge, notEmpty, openWriter, refusedWords, tooLarge, type Writer } fr
 const ADVANCE_MAX = 100_000;
 const PAIRS_TOGETHER = 500;
 const PROGRESS_ITEMS = 1000;
+const MASKED = 'its ACL was captured without the hashes of passwords: the users that it names are shut out';
 
 export async function restore(
   ctx: Context,
@@ -23,6 +34,7 @@ export async function restore(
   options: RestoreOptions = {},
 ): Promise<Restored> {
   const head = await headOf(ctx, source);
+  await readThrough(ctx, source);
   const mapping = mappingOf(head.root, settings.root, options);
   await using writer = await openWriter(ctx, settings);
   const over = options.replace ? 'replace' : options.delta ? 'delta' : 'nothing';
@@ -37,6 +49,11 @@ export async function restore(
     warnings.push(`${ephemerals} ephemeral znodes are noted in the point and not made: their sessions ended`);
   if (found === 0) warnings.push('nothing in the point matches the selection');
   return { bytes, method: 'create', warnings, missing: writer.missing() };
+}
+
+/** A tree that is cut off or changed is refused before anything is made, or removed. */
+async function readThrough(ctx: Context, source: Chain['base']): Promise<void> {
+  for await (const _entry of entriesOf(ctx, source)) ctx.signal.throwIfAborted();
 }
 
 async function refuseHeld({ writer, mapping, over }: Job): Promise<void> {
@@ -69,6 +86,7 @@ async function putAll(ctx: Context, job: Job): Promise<{ bytes: number; ephemera
     if (entry.type === 'denied') job.writer.miss(path, 'it could not be read when it was captured');
     if (entry.type !== 'znode') continue;
     sums.bytes += entry.content?.bytes ?? 0;
+    if (isMasked(entry.acl)) job.writer.miss(path, MASKED);
     const isLeaf = entry.counter === 0 && (!next || parentOf(next.path) !== entry.path);
     await put(ctx, job, { entry, path, acl: isLeaf ? entry.acl : job.ours });
     if (sums.found % PROGRESS_ITEMS === 0) {

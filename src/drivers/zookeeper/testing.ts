@@ -1,5 +1,6 @@
 // Data for tests: odd names, empty and null data, large data, rights, sequence counters, ephemerals.
 
+import { connect as connectTo, createServer, type Socket } from 'node:net';
 import type { Context } from '../../core/model.ts';
 import { type Client, connect } from './client.ts';
 import { type Acl, type NodeKind, OPEN_ACL, request } from './protocol.ts';
@@ -51,4 +52,61 @@ export async function remove(client: Client, path: string): Promise<void> {
 
 export async function set(client: Client, path: string, data: string): Promise<void> {
   await client.call('setData', path, request.setData(path, Buffer.from(data)));
+}
+
+/** Stands between us and a server, and does what networks do. */
+export interface Proxy extends AsyncDisposable {
+  readonly hosts: string;
+  /** Hands on what each side says in pieces of so many bytes. */
+  pieces(bytes: number): void;
+  /** Ends the connections once the server has said so much more. */
+  cutAfter(bytes: number): void;
+  /** From now on the server hears nothing of connections that are there. */
+  swallow(): void;
+  /** How many were made. */
+  connections(): number;
+}
+
+export async function proxyTo(port: number): Promise<Proxy> {
+  const sockets = new Set<Socket>();
+  let [pieceBytes, left, made] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY, 0];
+  let swallowed = 0;
+  const handOn = (from: Socket, to: Socket, onBytes: (bytes: number) => boolean): void => {
+    from.on('data', (data) => {
+      for (let at = 0; at < data.length; at += pieceBytes) {
+        const piece = data.subarray(at, at + Math.min(pieceBytes, data.length));
+        if (onBytes(piece.length)) to.write(piece);
+      }
+    });
+  };
+  const server = createServer((client) => {
+    const number = ++made;
+    const upstream = connectTo({ host: '127.0.0.1', port, noDelay: true });
+    const end = (): void => void [client, upstream].map((socket) => socket.destroy());
+    for (const socket of [client.setNoDelay(), upstream]) {
+      sockets.add(socket);
+      socket.on('error', end).on('close', () => sockets.delete(socket) && end());
+    }
+    handOn(client, upstream, () => number > swallowed);
+    handOn(upstream, client, (bytes) => {
+      left -= bytes;
+      if (left >= 0) return true;
+      left = Number.POSITIVE_INFINITY;
+      end();
+      return false;
+    });
+  });
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const address = server.address();
+  return {
+    hosts: `127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`,
+    pieces: (bytes) => void (pieceBytes = bytes),
+    cutAfter: (bytes) => void (left = bytes),
+    swallow: () => void (swallowed = made),
+    connections: () => made,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((done) => server.close(done));
+    },
+  };
 }
