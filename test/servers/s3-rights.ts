@@ -1,4 +1,4 @@
-// Somebody whom a real server allows four things in its bucket, and nothing else.
+// Somebody whom a real server allows four things in its bucket, or what a policy says, and nothing else.
 
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
@@ -30,17 +30,20 @@ export const fourRights = {
     client.destroy();
     return user;
   },
-  async minio(server: S3Server): Promise<Credentials> {
-    const { endpoint, region, accessKey: accessKeyId, secretKey: secretAccessKey, bucket } = server;
-    const assume = fromTemporaryCredentials({
-      masterCredentials: { accessKeyId, secretAccessKey },
-      params: { RoleArn: 'arn:aws:iam::123456789012:role/any', Policy: policyOf(bucket, {}) },
-      clientConfig: { endpoint, region },
-    });
-    const { accessKeyId: access_key, secretAccessKey: secret_key, sessionToken } = await assume();
-    return { access_key, secret_key, ...(sessionToken === undefined ? {} : { session_token: sessionToken }) };
-  },
+  minio: async (server: S3Server): Promise<Credentials> => await minioUser(server, policyOf(server.bucket, {})),
 };
+
+/** Somebody who may do what the policy says, on a MinIO. */
+export async function minioUser(server: S3Server, Policy: string): Promise<Credentials> {
+  const { endpoint, region, accessKey: accessKeyId, secretKey: secretAccessKey } = server;
+  const assume = fromTemporaryCredentials({
+    masterCredentials: { accessKeyId, secretAccessKey },
+    params: { RoleArn: 'arn:aws:iam::123456789012:role/any', Policy },
+    clientConfig: { endpoint, region },
+  });
+  const { accessKeyId: access_key, secretAccessKey: secret_key, sessionToken } = await assume();
+  return { access_key, secret_key, ...(sessionToken === undefined ? {} : { session_token: sessionToken }) };
+}
 
 function policyOf(bucket: string, who: object): string {
   const arn = `arn:aws:s3:::${bucket}`;

@@ -35,6 +35,7 @@ const captured = z.object({
     z.object({
       name: z.string(),
       prefix: z.string(),
+      exclude: z.array(z.string()),
       versions: z.boolean(),
       settings: z.partialRecord(z.enum(BUCKET_SETTINGS), z.string()),
       /** What the server does not know, or the key may not ask for, each with its reason. */
@@ -48,7 +49,8 @@ export type CapturedBucket = CapturedBuckets['buckets'][number];
 /** The buckets that the settings mean, in the order of entries. 'missing' when one is not there. */
 export async function scopesOf(ctx: Context, client: Client): Promise<Scope[]> {
   const { scopes, versions } = client.settings;
-  const all = scopes ?? (await bucketNames(ctx, client)).map((bucket) => ({ bucket, prefix: '', versions }));
+  const all =
+    scopes ?? (await bucketNames(ctx, client)).map((bucket) => ({ bucket, prefix: '', versions, exclude: [] }));
   return all.toSorted((a, b) => bucketOrder(a.bucket, b.bucket));
 }
 
@@ -71,7 +73,7 @@ export async function bucketExists(ctx: Context, client: Client, bucket: string)
 export async function capturedBucket(
   ctx: Context,
   client: Client,
-  { bucket, prefix, versions }: Scope,
+  { bucket, prefix, versions, exclude }: Scope,
 ): Promise<CapturedBucket> {
   const settings: Partial<Record<BucketSetting, string>> = {};
   const unknown: Partial<Record<BucketSetting, string>> = {};
@@ -85,7 +87,7 @@ export async function capturedBucket(
       unknown[name] = error.code === 'denied' ? 'the key may not ask for it' : 'the server does not know it';
     }
   }
-  return { name: bucket, prefix, versions, settings, unknown };
+  return { name: bucket, prefix, versions, exclude: [...exclude], settings, unknown };
 }
 
 /** Null when there is none. */

@@ -10,6 +10,7 @@ import { storingIntake, unchangedSince } from './intake.ts';
 import { openKeeper } from './keeping.ts';
 import { listMeta, plainNames } from './plain.ts';
 import { recheckAt } from './recheck.ts';
+import { needSilentRights } from './rights.ts';
 import type { Scope, Settings } from './settings.ts';
 import { openSorter } from './sorter.ts';
 import { inArrivalOrder, inInventoryOrder, walk } from './walk.ts';
@@ -32,6 +33,7 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
     await using keeper = await openKeeper(ctx, sink, previous ?? null, names);
     const recheck = recheckAt(Date.parse(at), settings.recheckMs, unchanged?.at ?? at);
     const lockable = new Set(buckets.filter(({ settings: has }) => has['object-lock']).map(({ name }) => name));
+    for (const scope of scopes) await needSilentRights(ctx, client, scope, lockable.has(scope.bucket));
     const intake = storingIntake(ctx, client, { sink, keeper, names, told: warnings, recheck, lockable });
     for await (const { entries, inventoryLines } of walk(ctx, client, scopes, { intake, unchanged })) {
       await lines.add(entries.map((entry) => entryLine(entry).trimEnd()));

@@ -15,15 +15,15 @@ export async function clear(ctx: Context, settings: Settings, { base }: Chain): 
   const { buckets } = await readBuckets(ctx, base);
   await using client = openClient(ctx, settings);
   const left: string[] = [];
-  for (const { name: bucket, prefix } of buckets) {
+  for (const { name: bucket, prefix, exclude } of buckets) {
     if (!(await bucketExists(ctx, client, bucket))) continue;
-    const scope = { bucket, prefix };
+    const scope = { bucket, prefix, exclude };
     for await (const page of allVersions(ctx, client, scope))
       left.push(...(await deleteAll(ctx, client, bucket, page)));
     for await (const page of listed(ctx, client, { ...scope, versions: false })) {
       left.push(...(await deleteAll(ctx, client, bucket, page)));
     }
-    if (prefix === '') left.push(...(await removeBucket(ctx, client, bucket)));
+    if (prefix === '' && exclude.length === 0) left.push(...(await removeBucket(ctx, client, bucket)));
   }
   return left.slice(0, REASONS_MAX);
 }

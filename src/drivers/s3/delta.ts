@@ -20,6 +20,7 @@ export interface There extends AsyncDisposable {
 export interface ThereOptions {
   readonly bucket: string;
   readonly prefix: string;
+  readonly exclude: readonly string[];
   readonly versions: boolean;
   /** What the point does not have goes. */
   readonly purge: boolean;
@@ -28,8 +29,8 @@ export interface ThereOptions {
 }
 
 export function thereIn(ctx: Context, client: Client, options: ThereOptions): There {
-  const { bucket, prefix, versions, purge, left } = options;
-  const pages = listed(ctx, client, { bucket, prefix, versions })[Symbol.asyncIterator]();
+  const { bucket, prefix, exclude, versions, purge, left } = options;
+  const pages = listed(ctx, client, { bucket, prefix, exclude, versions })[Symbol.asyncIterator]();
   let page: readonly Listed[] = [];
   let at = 0;
   let doomed: Listed[] = [];

@@ -101,7 +101,7 @@ describe('s3 and what goes wrong', { skip }, async () => {
   });
   async function historyOf(bucket: string): Promise<unknown[]> {
     const history: unknown[] = [];
-    for await (const page of listed(ctx, client, { bucket, prefix: '', versions: true })) {
+    for await (const page of listed(ctx, client, { bucket, prefix: '', exclude: [], versions: true })) {
       history.push(...page.map(({ key, marker, bytes }) => [key, marker, bytes]));
     }
     return history;

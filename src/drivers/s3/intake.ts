@@ -8,6 +8,7 @@ import { type Gate, gate, mapBounded } from '../../core/parallel.ts';
 import { readBuckets } from './buckets.ts';
 import type { Client } from './client.ts';
 import { type Entry, entriesBefore, isUnchanged, partOf } from './entries.ts';
+import { wordOf } from './failures.ts';
 import type { Keeper } from './keeping.ts';
 import {
   describeObject,
@@ -199,7 +200,7 @@ async function eachObject(
         if (opened) return await then(opened, listed);
         now = null;
       } catch (error) {
-        if (!isFailure(error, 'different') || changes >= CHANGES_MAX) throw error;
+        if (!isFailure(error, 'different') || changes >= CHANGES_MAX) throw explained(error);
         told.changed(`${bucket}/${listed.key}`);
         now = await listedNow(ctx, client, bucket, listed);
       }
@@ -209,6 +210,13 @@ async function eachObject(
   await mapBounded(left, client.settings.connections, (listed) =>
     (listed.bytes > WHOLE_BYTES_MAX ? work.large : work.small).run(() => one(listed)),
   );
+}
+
+/** A bucket may have a prefix that is not for this key. */
+function explained(error: unknown): unknown {
+  if (!isFailure(error, 'denied') || wordOf(error) !== 'AccessDenied') return error;
+  const hint = 'allow s3:GetObject on it, or leave out what begins as it does: exclude';
+  return new Failure('denied', error.message, { cause: error, hint });
 }
 
 /** As a listing would tell of it now. Null when it is gone. */

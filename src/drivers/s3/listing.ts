@@ -4,7 +4,16 @@
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import type { Client } from './client.ts';
-import { foldersOf, type Listed, objectPages, type Page, REPLACED, versionPages } from './pages.ts';
+import {
+  firstOf,
+  firstVersionOf,
+  foldersOf,
+  type Listed,
+  objectPages,
+  type Page,
+  REPLACED,
+  versionPages,
+} from './pages.ts';
 import type { Scope } from './settings.ts';
 import { openSorter } from './sorter.ts';
 import { keyOrder } from './text.ts';
@@ -21,7 +30,18 @@ const IN_RANGES = /minio|amazons3/i;
 /** Everything in the scope, some at a time; all versions of a key come together. */
 export async function* listed(ctx: Context, client: Client, scope: Scope): AsyncIterable<Page> {
   const begins = await beginsOf(ctx, client, scope);
-  yield* ordered(ctx, client, scope, rangesInTurn(ctx, client, scope, begins));
+  const { exclude } = scope;
+  for await (const page of ordered(ctx, client, scope, rangesInTurn(ctx, client, scope, begins))) {
+    if (exclude.length === 0) yield page;
+    else yield page.filter(({ key }) => !exclude.some((prefix) => key.startsWith(prefix)));
+  }
+}
+
+/** Anything in the scope; undefined when there is nothing. */
+export async function firstIn(ctx: Context, client: Client, scope: Scope): Promise<Listed | undefined> {
+  if (scope.exclude.length === 0) return await (scope.versions ? firstVersionOf : firstOf)(ctx, client, scope);
+  for await (const [first] of listed(ctx, client, scope)) if (first) return first;
+  return undefined;
 }
 
 /** Keys after which a range begins, in order, without the first. */

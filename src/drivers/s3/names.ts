@@ -10,7 +10,7 @@ import type { Settings } from './settings.ts';
 
 export async function* names(ctx: Context, settings: Settings, bucket: string): AsyncIterable<string> {
   await using client = openClient(ctx, settings);
-  for await (const page of listed(ctx, client, { bucket, prefix: '', versions: false })) {
+  for await (const page of listed(ctx, client, { bucket, prefix: '', exclude: [], versions: false })) {
     for (const { key } of page) yield key;
   }
 }

@@ -1,25 +1,35 @@
 // What doctor wants to know: is everything that a capture asks for allowed? Changes nothing.
 
-import { isFailure, messageOf } from '../../core/errors.ts';
+import { type Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Context, Finding, Probe } from '../../core/model.ts';
-import { scopesOf, settingOf } from './buckets.ts';
+import { BUCKET_SETTINGS, type BucketSetting, scopesOf, settingOf } from './buckets.ts';
 import { versionOf } from './capture.ts';
 import { type Client, openClient } from './client.ts';
 import { isUnknownToServer } from './failures.ts';
-import { tagsOf } from './objects.ts';
-import { firstOf, firstVersionOf, type Listed } from './pages.ts';
+import { firstIn } from './listing.ts';
+import type { Listed } from './pages.ts';
+import { objectRights, refusalOf } from './rights.ts';
 import type { Scope, Settings } from './settings.ts';
+
+const SETTING_RIGHTS: Readonly<Record<BucketSetting, string>> = {
+  encryption: 's3:GetEncryptionConfiguration',
+  versioning: 's3:GetBucketVersioning',
+  tagging: 's3:GetBucketTagging',
+  cors: 's3:GetBucketCORS',
+  policy: 's3:GetBucketPolicy',
+  'object-lock': 's3:GetBucketObjectLockConfiguration',
+  lifecycle: 's3:GetLifecycleConfiguration',
+};
 
 export async function probe(ctx: Context, settings: Settings): Promise<Probe> {
   await using client = openClient(ctx, settings);
-  const scopes = await scopesOf(ctx, client);
   const findings: Finding[] = [];
   const holding: string[] = [];
-  for (const scope of scopes) {
-    const first = await listingOf(ctx, client, scope, findings);
-    if (first) holding.push(scope.bucket);
-    if (first) await objectFindings(ctx, client, scope, first, findings);
-    await settingFindings(ctx, client, scope, findings);
+  for (const scope of await scopesFound(ctx, client, findings)) {
+    const list = await listingOf(ctx, client, scope, findings);
+    if (list?.first) holding.push(scope.bucket);
+    const lockable = await settingFindings(ctx, client, scope, findings);
+    if (list) await objectFindings(ctx, client, scope, { first: list.first, lockable }, findings);
   }
   const held = holding.length === 1 ? `objects in bucket ${holding[0]}` : `objects in buckets ${holding.join(', ')}`;
   return {
@@ -32,68 +42,81 @@ export async function probe(ctx: Context, settings: Settings): Promise<Probe> {
   };
 }
 
-async function listingOf(ctx: Context, client: Client, scope: Scope, findings: Finding[]): Promise<Listed | undefined> {
+async function scopesFound(ctx: Context, client: Client, findings: Finding[]): Promise<readonly Scope[]> {
+  const check = 'all buckets can be found (s3:ListAllMyBuckets)';
+  try {
+    const scopes = await scopesOf(ctx, client);
+    if (client.settings.scopes === null) findings.push({ check, verdict: 'pass', detail: `${scopes.length} of them` });
+    return scopes;
+  } catch (error) {
+    findings.push(refusal(check, error, 'allow s3:ListAllMyBuckets, or name the buckets'));
+    return [];
+  }
+}
+
+/** Null when it may not be listed, or is not there. */
+async function listingOf(
+  ctx: Context,
+  client: Client,
+  scope: Scope,
+  findings: Finding[],
+): Promise<{ readonly first: Listed | undefined } | null> {
   const { bucket, versions } = scope;
   const right = versions ? 's3:ListBucketVersions' : 's3:ListBucket';
   const check = `bucket ${bucket} can be listed (${right})`;
   try {
-    const first = versions ? await firstVersionOf(ctx, client, scope) : await firstOf(ctx, client, scope);
+    const first = await firstIn(ctx, client, scope);
     findings.push({ check, verdict: 'pass', detail: first ? 'it holds objects' : 'it is empty' });
-    return first;
+    return { first };
   } catch (error) {
     // A bucket that is yet to be made by a restore is empty.
-    findings.push(refusalOf(check, error, `allow ${right} on the bucket`));
-    return undefined;
+    findings.push(refusal(check, error, `allow ${right} on arn:aws:s3:::${bucket}`));
+    return null;
   }
 }
 
 async function objectFindings(
   ctx: Context,
   client: Client,
-  { bucket }: Scope,
-  listed: Listed,
+  scope: Scope,
+  { first, lockable }: { readonly first: Listed | undefined; readonly lockable: boolean },
   findings: Finding[],
 ): Promise<void> {
-  if (listed.marker) return;
-  const { key, version } = listed;
-  const query = version === null ? {} : { query: { versionId: version } };
-  const asks = [
-    {
-      right: version === null ? 's3:GetObject' : 's3:GetObjectVersion',
-      ask: () => client.send(ctx, `reading ${bucket}/${key}`, { method: 'HEAD', bucket, key, ...query }),
-    },
-    {
-      right: version === null ? 's3:GetObjectTagging' : 's3:GetObjectVersionTagging',
-      ask: () => tagsOf(ctx, client, { bucket, listed }),
-    },
-  ];
-  for (const { right, ask } of client.settings.tags === 'never' ? asks.slice(0, 1) : asks) {
-    const check = `objects of bucket ${bucket} can be read (${right})`;
+  const { bucket } = scope;
+  for (const right of objectRights(client, scope, lockable)) {
+    const check = `objects of bucket ${bucket} can be read (${right.right})`;
+    const refused = await refusalOf(ctx, client, scope, { listed: first, right });
+    if (!refused) findings.push({ check, verdict: 'pass', detail: 'tried on one of them' });
+    else findings.push(refusal(check, refused, `allow ${right.right} on arn:aws:s3:::${bucket}/*`));
+  }
+}
+
+/** True when objects of the bucket may be locked. */
+async function settingFindings(ctx: Context, client: Client, { bucket }: Scope, findings: Finding[]): Promise<boolean> {
+  const readable: string[] = [];
+  let lockable = false;
+  for (const name of BUCKET_SETTINGS) {
+    const right = SETTING_RIGHTS[name];
     try {
-      await ask();
-      findings.push({ check, verdict: 'pass', detail: 'tried on one of them' });
+      const text = await settingOf(ctx, client, bucket, name);
+      lockable ||= name === 'object-lock' && text !== null;
+      readable.push(name);
     } catch (error) {
-      findings.push(refusalOf(check, error, `allow ${right} on the objects`));
+      if (isFailure(error, 'missing')) return false; // the bucket is, which was said already
+      if (isUnknownToServer(error)) continue;
+      const check = `the ${name} of bucket ${bucket} can be read (${right})`;
+      findings.push(refusal(check, error, `allow ${right} on arn:aws:s3:::${bucket}`));
     }
   }
+  const check = `the settings of bucket ${bucket} can be read`;
+  if (readable.length > 0) findings.push({ check, verdict: 'pass', detail: readable.join(', ') });
+  return lockable;
 }
 
-async function settingFindings(ctx: Context, client: Client, { bucket }: Scope, findings: Finding[]): Promise<void> {
-  const check = `the settings of bucket ${bucket} can be read (s3:GetBucketVersioning and the like)`;
-  try {
-    await settingOf(ctx, client, bucket, 'versioning');
-    findings.push({ check, verdict: 'pass', detail: 'tried on its versioning' });
-  } catch (error) {
-    if (!isUnknownToServer(error)) findings.push(refusalOf(check, error, 'allow the rights of the page on s3'));
-  }
+function refusal(check: string, error: unknown, hint: string): Finding {
+  if (!isFailure(error) || PASSES_BY.includes(error.code)) throw error;
+  const next = error.code === 'denied' && error.hint?.includes('doctor') ? hint : (error.hint ?? hint);
+  return { check, verdict: 'fail', detail: messageOf(error), hint: next };
 }
 
-function refusalOf(check: string, error: unknown, hint: string): Finding {
-  if (!isFailure(error) || ['unreachable', 'timeout', 'interrupted'].includes(error.code)) throw error;
-  return {
-    check,
-    verdict: 'fail',
-    detail: messageOf(error),
-    hint: error.code === 'denied' ? hint : (error.hint ?? hint),
-  };
-}
+const PASSES_BY: readonly Failure['code'][] = ['unreachable', 'timeout', 'interrupted'];

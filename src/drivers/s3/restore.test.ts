@@ -215,7 +215,7 @@ function md5(body: Buffer): string {
 }
 
 async function unlock(client: Client, bucket: string): Promise<void> {
-  for await (const page of listed(ctx, client, { bucket, prefix: '', versions: true })) {
+  for await (const page of listed(ctx, client, { bucket, prefix: '', exclude: [], versions: true })) {
     for (const { key, version } of page) {
       const query = { versionId: version ?? '' };
       const headers = { 'x-amz-bypass-governance-retention': 'true' };
@@ -227,7 +227,7 @@ async function unlock(client: Client, bucket: string): Promise<void> {
 /** What the versions are, without what nobody can choose. */
 async function historyOf(client: Client, bucket: string): Promise<unknown[]> {
   const history: unknown[] = [];
-  for await (const page of listed(ctx, client, { bucket, prefix: '', versions: true })) {
+  for await (const page of listed(ctx, client, { bucket, prefix: '', exclude: [], versions: true })) {
     history.push(...page.map(({ key, marker, etag, latest }) => [key, marker, etag, latest]));
   }
   return history;
@@ -236,7 +236,7 @@ async function historyOf(client: Client, bucket: string): Promise<unknown[]> {
 /** A moment after the newest object and before the next one. */
 async function timeAfter(client: Client, bucket: string): Promise<string> {
   let newest = 0;
-  for await (const page of listed(ctx, client, { bucket, prefix: '', versions: true })) {
+  for await (const page of listed(ctx, client, { bucket, prefix: '', exclude: [], versions: true })) {
     newest = Math.max(newest, ...page.map(({ modified }) => Date.parse(modified)));
   }
   const time = newest + 20;

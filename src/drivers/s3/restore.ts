@@ -127,8 +127,8 @@ function inventoryAfter(
   settings: Settings,
   { source, wanted, written, options }: Pick<Plan, 'source' | 'wanted' | 'written' | 'options'>,
 ): InventoryReader {
-  const scopes = wanted.map(({ captured: { name, prefix, versions }, target }): Scope => {
-    const scope = { bucket: target, prefix, versions };
+  const scopes = wanted.map(({ captured: { name, prefix, versions, exclude }, target }): Scope => {
+    const scope = { bucket: target, prefix, versions, exclude };
     return name === target ? scope : { ...scope, calledAs: name };
   });
   const inventory = liveInventory(settings, { written, scopes });
@@ -188,10 +188,11 @@ async function prepare(
   { options: { replace = false, delta = false }, missing, suspended }: Preparing,
 ): Promise<Target> {
   const { captured, target: bucket, key, prefix, asOf } = wanted;
+  const { exclude } = captured;
   const made = await makeBucket(ctx, client, wanted);
   const lifecycle = await suspendLifecycle(ctx, client, bucket, suspended);
   // Of a bucket that others have things in, too, only what was captured is touched.
-  const withSettings = !key && (made || captured.prefix === '');
+  const withSettings = !key && (made || (captured.prefix === '' && exclude.length === 0));
   if (withSettings) missing.add(await restoreSettings(ctx, client, wanted, BEFORE));
   // A bucket that never kept versions has one of each object, and once told to keep them could not be set back.
   const kept = captured.settings.versioning !== undefined || captured.unknown.versioning !== undefined;
@@ -202,9 +203,10 @@ async function prepare(
     history = refusal === null;
   }
   const left = (reasons: readonly string[]): void => missing.add(reasons);
-  if (replace && !delta && !key && history) await wipe(ctx, client, { bucket, prefix }, left);
+  if (replace && !delta && !key && history) await wipe(ctx, client, { bucket, prefix, exclude }, left);
   const purge = replace && !key && !(history && !delta);
-  const there = delta || purge ? thereIn(ctx, client, { bucket, prefix, versions: history, purge, left }) : null;
+  const there =
+    delta || purge ? thereIn(ctx, client, { bucket, prefix, exclude, versions: history, purge, left }) : null;
   const place = { bucket, versioned: history, lockable: await isLockable(ctx, client, bucket) };
   return {
     ...wanted,
@@ -234,7 +236,7 @@ async function suspendLifecycle(
 async function wipe(
   ctx: Context,
   client: Client,
-  scope: { bucket: string; prefix: string },
+  scope: Omit<Scope, 'versions'>,
   left: (reasons: readonly string[]) => void,
 ): Promise<void> {
   for await (const page of allVersions(ctx, client, scope)) left(await deleteAll(ctx, client, scope.bucket, page));

@@ -13,6 +13,7 @@ const bucketName = z.string().regex(BUCKET, 'a name of a bucket');
 const bucketSettings = z.strictObject({
   name: bucketName.describe('the bucket'),
   prefix: z.string().default('').describe('only keys that begin so'),
+  exclude: z.array(z.string().min(1)).default([]).describe('no keys that begin with one of these'),
   versions: z.boolean().optional().describe('every version and delete marker, not only the current objects'),
 });
 
@@ -32,7 +33,7 @@ export const s3Settings = z.strictObject({
   ca_file: z.string().min(1).optional().describe('certificates to trust besides the system’s, a PEM file'),
   buckets: z
     .union([z.literal('all'), z.array(z.union([bucketName, bucketSettings])).min(1)])
-    .describe("names of buckets, or { name, prefix, versions }; 'all': every bucket that the key may see"),
+    .describe("names of buckets, or { name, prefix, exclude, versions }; 'all': every bucket that the key may see"),
   versions: z.boolean().default(false).describe('every version and delete marker, in buckets that do not say'),
   tags: z
     .enum(['auto', 'always', 'never'])
@@ -56,6 +57,8 @@ export interface Scope {
   readonly bucket: string;
   readonly prefix: string;
   readonly versions: boolean;
+  /** Keys that begin with one of these are none of ours. */
+  readonly exclude: readonly string[];
   /** What the bucket is called in inventories, where a restore gave it another name. */
   readonly calledAs?: string;
 }
@@ -137,6 +140,7 @@ export function retarget(settings: unknown, target: string): unknown {
 }
 
 function scopeOf(each: string | z.output<typeof bucketSettings>, versions: boolean): Scope {
-  if (typeof each === 'string') return { bucket: each, prefix: '', versions };
-  return { bucket: each.name, prefix: each.prefix, versions: each.versions ?? versions };
+  if (typeof each === 'string') return { bucket: each, prefix: '', versions, exclude: [] };
+  const { name, prefix, exclude } = each;
+  return { bucket: name, prefix, versions: each.versions ?? versions, exclude };
 }

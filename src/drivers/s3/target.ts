@@ -6,9 +6,10 @@ import type { Context } from '../../core/model.ts';
 import { BUCKET_SETTINGS, type BucketSetting, bucketExists, putSetting, settingOf } from './buckets.ts';
 import { askXml, type Client } from './client.ts';
 import { isUnknownToServer } from './failures.ts';
-import { listed } from './listing.ts';
-import { firstOf, firstVersionOf, type Listed } from './pages.ts';
+import { firstIn, listed } from './listing.ts';
+import type { Listed } from './pages.ts';
 import type { Wanted } from './selection.ts';
+import type { Scope } from './settings.ts';
 import { childrenOf, escapeXml, textIn } from './xml.ts';
 
 const VERSIONING = '<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status>';
@@ -156,11 +157,11 @@ async function deleteOne(ctx: Context, client: Client, bucket: string, { key, ve
 async function dataIn(ctx: Context, client: Client, wanted: Wanted): Promise<string | null> {
   const { captured, target, key, prefix } = wanted;
   if (!(await bucketExists(ctx, client, target))) return null;
-  const scope = { bucket: target, prefix, versions: false };
+  const scope = { bucket: target, prefix, exclude: captured.exclude, versions: false };
   if (!key) {
-    if (await firstOf(ctx, client, scope)) return 'objects';
+    if (await firstIn(ctx, client, scope)) return 'objects';
     if (!captured.versions) return null;
-    const version = await firstVersionOf(ctx, client, scope).catch(unlessUnknown);
+    const version = await firstIn(ctx, client, { ...scope, versions: true }).catch(unlessUnknown);
     return version ? 'versions of objects' : null;
   }
   for await (const page of listed(ctx, client, scope)) {
@@ -174,10 +175,10 @@ async function dataIn(ctx: Context, client: Client, wanted: Wanted): Promise<str
 export async function* allVersions(
   ctx: Context,
   client: Client,
-  { bucket, prefix }: { bucket: string; prefix: string },
+  scope: Omit<Scope, 'versions'>,
 ): AsyncIterable<readonly Listed[]> {
   try {
-    yield* listed(ctx, client, { bucket, prefix, versions: true });
+    yield* listed(ctx, client, { ...scope, versions: true });
   } catch (error) {
     if (!isUnknownToServer(error)) throw error;
   }

@@ -57,7 +57,7 @@ export async function read(ctx: Context, client: Client, bucket: string, key: st
 /** Keys of what is there now, in order. */
 export async function keysOf(ctx: Context, client: Client, bucket: string): Promise<string[]> {
   const keys: string[] = [];
-  for await (const page of listed(ctx, client, { bucket, prefix: '', versions: false })) {
+  for await (const page of listed(ctx, client, { bucket, prefix: '', exclude: [], versions: false })) {
     keys.push(...page.map(({ key }) => key));
   }
   return keys;
@@ -68,7 +68,7 @@ export async function wipe(ctx: Context, client: Client): Promise<void> {
   for (const bucket of await bucketNames(ctx, client)) {
     for (const versions of [true, false]) {
       try {
-        for await (const page of listed(ctx, client, { bucket, prefix: '', versions })) {
+        for await (const page of listed(ctx, client, { bucket, prefix: '', exclude: [], versions })) {
           await deleteAll(ctx, client, bucket, page);
         }
       } catch (error) {

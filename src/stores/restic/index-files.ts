@@ -128,6 +128,7 @@ interface UnsavedPacks {
 
 function unsavedPacks(vault: Vault, saved: (file: string, packs: readonly string[]) => void): UnsavedPacks {
   let waiting: PackList[] = [];
+  let blobs = 0; // of those that wait: 250 bytes of memory each
   let since = 0;
   let queue: Promise<void> = Promise.resolve();
 
@@ -136,6 +137,7 @@ function unsavedPacks(vault: Vault, saved: (file: string, packs: readonly string
       saved(await putNamed(ctx, vault, 'index', indexJson(batch)), idsOf(batch));
       const done = new Set(batch);
       waiting = waiting.filter((pack) => !done.has(pack));
+      for (const pack of batch) blobs -= pack.blobs.length;
     }
   }
   return {
@@ -143,8 +145,12 @@ function unsavedPacks(vault: Vault, saved: (file: string, packs: readonly string
     enter(ctx, pack) {
       if (waiting.length === 0) since = ctx.now().getTime();
       waiting.push(pack);
+      blobs += pack.blobs.length;
     },
-    isDue: (ctx) => waiting.length >= UNSAVED_PACKS_MAX || ctx.now().getTime() - since > UNSAVED_MS_MAX,
+    isDue: (ctx) =>
+      waiting.length >= UNSAVED_PACKS_MAX ||
+      blobs >= BLOBS_PER_FILE_MAX ||
+      ctx.now().getTime() - since > UNSAVED_MS_MAX,
     save(ctx) {
       const turn = queue.then(() => saveNow(ctx));
       queue = turn.catch(() => {}); // its caller hears of it; what was not saved still waits for the next one
