@@ -53,6 +53,7 @@ function componentOf(server: Server, names: ReadonlyMap<string, string> | null):
     execute: async (ctx, statement, database) => {
       const chosen = database === undefined ? {} : { database };
       await using session = await connect(ctx, server, await theDatabase(ctx, server, names, chosen));
+      await session.run('set search_path to default'); // as whoever wrote it knows it
       await session.run(statement);
     },
     costs: async (ctx) => await digestCosts(ctx, server),
