@@ -3,14 +3,19 @@
 import { createAclsV3, createTopicsV7, deleteTopicsV6, initProducerIdV4 } from '@platformatic/kafka';
 import { Failure, messageOf } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import type { Cluster } from './cluster.ts';
+import { mapBounded } from '../../core/parallel.ts';
+import type { Cluster, Layout } from './cluster.ts';
 import type { Acl } from './facts.ts';
 import { nameOf, refuse, responseOf } from './refusals.ts';
 import type { Writer } from './sealing.ts';
-import type { ChosenTopic } from './selection.ts';
+import { type ChosenTopic, listed } from './selection.ts';
 import { alterConfigs, SUSPENDED, suspend } from './suspended.ts';
+import { batchesOf } from './topics.ts';
 
 const TOPICS_AT_ONCE = 50;
+/** A controller refuses requests that ask for more than ten thousand. */
+const PARTITIONS_AT_ONCE = 1_000;
+const CONFIGURED_AT_ONCE = 8;
 const POLL_MS = 50;
 /** The broker that they are sent to hands on what the controller does. */
 const MAKING_MS = 30_000;
@@ -25,12 +30,11 @@ export async function makeTopics(
   const missing: string[] = [];
   const brokers = cluster.layout().brokers.size;
   const known = new Map<string, ReadonlySet<string>>();
-  for (let at = 0; at < topics.length; at += TOPICS_AT_ONCE) {
-    const some = topics.slice(at, at + TOPICS_AT_ONCE);
+  for (const some of someAtATime(topics)) {
     for (const [name, configs] of await createTopics(ctx, cluster, some)) known.set(name, configs);
   }
   await untilThere(ctx, cluster, topics);
-  for (const { target, configs, replication_factor: replicas } of topics) {
+  await mapBounded(topics, CONFIGURED_AT_ONCE, async ({ target, configs, replication_factor: replicas }) => {
     if (replicas > brokers)
       warnings.push(`topic ${target} has ${brokers} replicas instead of ${replicas}: no more brokers`);
     const insync = Number(configs['min.insync.replicas'] ?? 1);
@@ -39,8 +43,26 @@ export async function makeTopics(
     }
     const names = known.get(target) ?? new Set([...Object.keys(SUSPENDED), ...Object.keys(configs)]);
     missing.push(...(await configure(ctx, cluster, { target, configs, names })));
-  }
+  });
   return { warnings, missing };
+}
+
+function* someAtATime(topics: readonly ChosenTopic[]): Iterable<ChosenTopic[]> {
+  let some: ChosenTopic[] = [];
+  let partitions = 0;
+  for (const topic of topics) {
+    if (
+      some.length === TOPICS_AT_ONCE ||
+      (some.length > 0 && partitions + topic.partitions.length > PARTITIONS_AT_ONCE)
+    ) {
+      yield some;
+      some = [];
+      partitions = 0;
+    }
+    some.push(topic);
+    partitions += topic.partitions.length;
+  }
+  if (some.length > 0) yield some;
 }
 
 async function createTopics(
@@ -58,7 +80,7 @@ async function createTopics(
   }));
   const said = await cluster.onController(
     ctx,
-    `CreateTopics ${topics.map(({ target }) => target).join(', ')}`,
+    `CreateTopics ${listed(topics.map(({ target }) => target))}`,
     async (connection) => {
       const answer = await responseOf(createTopicsV7.api.async(connection, wanted, MAKING_MS, false));
       for (const { errorCode, errorMessage } of answer.topics) {
@@ -105,39 +127,51 @@ async function configure(
 }
 
 async function untilThere(ctx: Context, cluster: Cluster, topics: readonly ChosenTopic[]): Promise<void> {
-  await untilLayout(ctx, cluster, `topics to be made`, (there) =>
-    topics.every(({ target, partitions }) => {
-      const made = there.get(target)?.partitions ?? [];
-      return made.length === partitions.length && made.every(({ leader }) => leader >= 0);
-    }),
+  await untilNoneWaits(ctx, cluster, 'be made', (there) =>
+    topics
+      .filter(({ target, partitions }) => {
+        const made = there.get(target)?.partitions ?? [];
+        return made.length !== partitions.length || made.some(({ leader }) => leader < 0);
+      })
+      .map(({ target }) => target),
   );
 }
 
 /** They are gone when this resolves; what is not there is no error. */
 export async function removeTopics(ctx: Context, cluster: Cluster, names: readonly string[]): Promise<void> {
-  if (names.length === 0) return;
-  const wanted = names.map((name) => ({ name }));
-  await cluster.onController(ctx, `DeleteTopics ${names.join(', ')}`, async (connection) => {
-    const said = await responseOf(deleteTopicsV6.api.async(connection, wanted, MAKING_MS));
-    for (const { errorCode, errorMessage } of said.responses) {
-      if (nameOf(errorCode) !== 'UNKNOWN_TOPIC_OR_PARTITION') refuse(errorCode, errorMessage ?? null);
-    }
-  });
-  await untilLayout(ctx, cluster, 'topics to be removed', (there) => !names.some((name) => there.has(name)));
+  for (const some of batchesOf(names, TOPICS_AT_ONCE)) {
+    const wanted = some.map((name) => ({ name }));
+    await cluster.onController(ctx, `DeleteTopics ${listed(some)}`, async (connection) => {
+      const said = await responseOf(deleteTopicsV6.api.async(connection, wanted, MAKING_MS));
+      for (const { name, errorCode, errorMessage } of said.responses) {
+        const isGone = nameOf(errorCode) === 'UNKNOWN_TOPIC_OR_PARTITION';
+        // Who may not delete a topic is not told that it was never made.
+        const isNone = nameOf(errorCode) === 'TOPIC_AUTHORIZATION_FAILED' && !cluster.layout().topics.has(name ?? '');
+        if (!isGone && !isNone) refuse(errorCode, errorMessage ?? null);
+      }
+    });
+  }
+  await untilNoneWaits(ctx, cluster, 'be removed', (there) => names.filter((name) => there.has(name)));
 }
 
-async function untilLayout(
+/** As long as they become fewer: a thousand topics take their time. */
+async function untilNoneWaits(
   ctx: Context,
   cluster: Cluster,
   what: string,
-  isSo: (topics: ReadonlyMap<string, { partitions: readonly { leader: number }[] }>) => boolean,
+  waiting: (topics: Layout['topics']) => readonly string[],
 ): Promise<void> {
-  const begun = ctx.monotonicMs();
-  while (!isSo((await cluster.refresh(ctx)).topics)) {
-    if (ctx.monotonicMs() - begun > Math.max(cluster.timeoutMs, MAKING_MS)) {
-      throw new Failure('timeout', `${cluster.where}: waited in vain for ${what}`);
+  let since = ctx.monotonicMs();
+  let fewest = Number.POSITIVE_INFINITY;
+  for (;;) {
+    const left = waiting((await cluster.refresh(ctx)).topics);
+    if (left.length === 0) return;
+    if (left.length < fewest) since = ctx.monotonicMs();
+    fewest = Math.min(fewest, left.length);
+    if (ctx.monotonicMs() - since > Math.max(cluster.timeoutMs, MAKING_MS)) {
+      throw new Failure('timeout', `${cluster.where}: waited in vain for topics to ${what}: ${listed(left)}`);
     }
-    await ctx.sleep(POLL_MS);
+    await ctx.sleep(left.length > TOPICS_AT_ONCE ? POLL_MS * 10 : POLL_MS);
   }
 }
 

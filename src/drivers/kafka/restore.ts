@@ -13,7 +13,7 @@ import { type Loaded, type LoadWork, loadPartition } from './load.ts';
 import { createAcls, makeTopics, removeTopics, writerOf } from './making.ts';
 import { partitionKey, type RangeIndex, rangesOf } from './ranges.ts';
 import { restoreOffsets } from './resume.ts';
-import { type Chosen, type ChosenTopic, chosenOf } from './selection.ts';
+import { type Chosen, type ChosenTopic, chosenOf, listed } from './selection.ts';
 import type { Settings } from './settings.ts';
 import { settle } from './suspended.ts';
 
@@ -151,8 +151,7 @@ async function leaveNothing(
     const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
     const alive = { ...ctx, signal: new AbortController().signal, sleep };
     await using cluster = await connect(alive, settings);
-    const made = names.filter((name) => cluster.layout().topics.has(name));
-    await removeTopics(alive, cluster, made);
+    await removeTopics(alive, cluster, names);
     await settle(alive, cluster, []);
   } catch (cause) {
     const code = isFailure(because) ? because.code : 'unreachable';
@@ -210,9 +209,4 @@ function spanText(ms: number): string {
     if (ms >= unitMs && ms % unitMs === 0) return `${ms / unitMs} ${unit}${ms === unitMs ? '' : 's'}`;
   }
   return `${ms} ms`;
-}
-
-function listed(names: readonly string[]): string {
-  const shown = names.slice(0, 10).join(', ');
-  return names.length > 10 ? `${shown} and ${names.length - 10} more` : shown;
 }

@@ -58,3 +58,9 @@ function timeOf(text: string | undefined): number | null {
   if (Number.isNaN(time)) throw new Failure('usage', `'${text}' is no time`);
   return time;
 }
+
+/** Names, for messages. */
+export function listed(names: readonly string[]): string {
+  const shown = names.slice(0, 10).join(', ');
+  return names.length > 10 ? `${shown} and ${names.length - 10} more` : shown;
+}

@@ -9,6 +9,7 @@ import {
 import { z } from 'zod';
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
+import { mapBounded } from '../../core/parallel.ts';
 import type { Cluster } from './cluster.ts';
 import { commitOffsets, deleteGroup, groupsOf, hiddenGroups, offsetsOfGroup } from './groups.ts';
 import { refuse, responseOf } from './refusals.ts';
@@ -27,6 +28,7 @@ export const SUSPENDED: Readonly<Record<string, string>> = {
   'max.message.bytes': '1073741824',
   'min.insync.replicas': '1',
 };
+const SETTLED_AT_ONCE = 8;
 const configs = z.record(z.string(), z.string().nullable());
 
 /** By topic, what it had before; null where it had nothing of its own. */
@@ -64,10 +66,10 @@ export async function suspend(ctx: Context, cluster: Cluster, topic: string, own
 export async function settle(ctx: Context, cluster: Cluster, topics: readonly string[]): Promise<void> {
   const { topics: there } = await cluster.refresh(ctx);
   const marked = await suspendedTopics(ctx, cluster);
-  for (const topic of topics) {
+  await mapBounded(topics, SETTLED_AT_ONCE, async (topic) => {
     const before = marked.get(topic);
     if (before && there.has(topic)) await alterConfigs(ctx, cluster, topic, before);
-  }
+  });
   const left = [...marked.keys()].filter((topic) => !topics.includes(topic) && there.has(topic));
   if (marked.size > 0 && left.length === 0) await deleteGroup(ctx, cluster, MARKER_GROUP);
 }
