@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
+import { faultyBucket } from '../../buckets/faulty.ts';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
@@ -186,6 +187,37 @@ test('damage to what a folder says of itself is found where the point is, too', 
   assert.deepEqual([finding?.verdict, more], ['fail', []]);
   assert.match(finding?.detail ?? '', /component\.json is missing/);
 });
+
+test('whatever change the machine dies at, no folder stays that no point needs, and no point lacks its own', async () => {
+  let finished = false;
+  for (let changes = 0; !finished; changes += 1) {
+    const ctx = testContext();
+    const { bucket: disk } = await opened(ctx, 'by-component');
+    const dying = faultyBucket(disk, { changesMax: changes });
+    finished = await life(ctx, dying).then(
+      () => true,
+      (error: unknown) => {
+        if (dying.changes() <= changes) throw error;
+        return false;
+      },
+    );
+    await using store = await plainFormat.open(ctx, disk, { stack: 's', layout: 'by-component' });
+    const left = await Array.fromAsync(store.list(ctx), ({ id }) => id);
+    ctx.advance(1e9);
+    await store.reclaim(ctx, { apply: true, graceMs: 1e6 });
+    assert.deepEqual(await Array.fromAsync(store.check(ctx, { readData: 1 })), [], `died after ${changes} changes`);
+    await store.remove(ctx, left);
+    assert.deepEqual(await keys(ctx, disk, ''), ['0-lifeboat/owner.json'], `died after ${changes} changes`);
+  }
+});
+
+/** A backup, another one, and the removal of the first. */
+async function life(ctx: Context, bucket: Bucket): Promise<void> {
+  await using store = await plainFormat.open(ctx, bucket, { stack: 's', layout: 'by-component' });
+  await save(ctx, store, ID, OBJECTS);
+  await save(ctx, store, LATER, OBJECTS);
+  await store.remove(ctx, [ID]);
+}
 
 /** Another machine, which has got nothing but the folder. */
 async function elsewhere(ctx: TestContext, layout: Layout): Promise<{ copied: Bucket; store: Store }> {
