@@ -53,14 +53,16 @@ export function openClient(ctx: Context, settings: Settings): Client {
   const requests = gate(settings.connections);
   const sign: Signer = signer(identityOf(ctx, settings), region);
   const base = settings.endpoint ?? `https://s3.${region}.amazonaws.com`;
+  const placeOf = placesAt(base, settings.pathStyle);
   let server = '';
+  let date = '';
   let skewMs: number | null = null;
   /** Signatures are made with the server's clock once ours was refused. */
   let correctedMs = 0;
 
   async function once(within: Context, what: string, request: Request): Promise<HttpAnswer> {
     const { method, headers = {}, body, bytesMax = ANSWER_BYTES_MAX } = request;
-    const { origin, host, path } = placeOf(base, settings.pathStyle, request);
+    const { origin, host, path } = placeOf(request);
     const query = queryOf(request.query ?? {});
     const sha256 = request.sha256 ?? (body ? hash('sha256', body, 'hex') : EMPTY_SHA256);
     const answer = await requests.run(async () => {
@@ -91,7 +93,9 @@ export function openClient(ctx: Context, settings: Settings): Client {
   }
   function hear(within: Context, headers: HttpAnswer['headers']): void {
     server ||= headers.server ?? '';
-    const at = Date.parse(headers.date ?? '');
+    if (headers.date === undefined || headers.date === date) return; // once in a second is enough
+    date = headers.date;
+    const at = Date.parse(date);
     if (!Number.isNaN(at)) skewMs = at - within.now().getTime();
   }
   const answered = (): boolean => skewMs !== null || server !== '';
@@ -170,20 +174,24 @@ function patience(ctx: Context, answered: () => boolean): (error: unknown) => Pr
   };
 }
 
-function placeOf(
-  base: string,
-  pathStyle: boolean,
-  { bucket, key }: Request,
-): { origin: string; host: string; path: string } {
+interface RequestPlace {
+  readonly origin: string;
+  readonly host: string;
+  readonly path: string;
+}
+
+function placesAt(base: string, pathStyle: boolean): (request: Request) => RequestPlace {
   const { protocol, host } = new URL(base);
-  const encoded = key === undefined ? '' : pathEncoded(key);
-  if (bucket === undefined) return { origin: `${protocol}//${host}`, host, path: '/' };
-  // A certificate for *.host holds for no name with another dot in it.
-  if (pathStyle || (protocol === 'https:' && bucket.includes('.'))) {
-    const path = key === undefined ? `/${bucket}` : `/${bucket}/${encoded}`;
-    return { origin: `${protocol}//${host}`, host, path };
-  }
-  return { origin: `${protocol}//${bucket}.${host}`, host: `${bucket}.${host}`, path: `/${encoded}` };
+  const origin = `${protocol}//${host}`;
+  return ({ bucket, key }) => {
+    const encoded = key === undefined ? '' : pathEncoded(key);
+    if (bucket === undefined) return { origin, host, path: '/' };
+    // A certificate for *.host holds for no name with another dot in it.
+    if (pathStyle || (protocol === 'https:' && bucket.includes('.'))) {
+      return { origin, host, path: key === undefined ? `/${bucket}` : `/${bucket}/${encoded}` };
+    }
+    return { origin: `${protocol}//${bucket}.${host}`, host: `${bucket}.${host}`, path: `/${encoded}` };
+  };
 }
 
 function queryOf(query: Readonly<Record<string, string>>): string {

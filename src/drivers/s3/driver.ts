@@ -9,7 +9,7 @@ import { liveInventory } from './live.ts';
 import { holds, names } from './names.ts';
 import { renditions } from './plain.ts';
 import { probe } from './probe.ts';
-import { ageing, restore } from './restore.ts';
+import { ageing, restore, resumeLifecycle } from './restore.ts';
 import { serverSpec } from './sandbox.ts';
 import { readSettings, retarget } from './settings.ts';
 import { writtenObjects } from './written.ts';
@@ -23,6 +23,7 @@ function open(input: unknown): Component {
     probe: (ctx) => probe(ctx, settings),
     capture: (ctx, sink, previous) => capture(ctx, settings, sink, previous),
     restore: (ctx, chain, options) => restore(ctx, settings, written, chain, options),
+    resume: (ctx, what) => resumeLifecycle(ctx, settings, what),
     ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),
     inventory: async () => liveInventory(settings, { written }),
     clear: (ctx, chain) => clear(ctx, settings, chain),

@@ -38,6 +38,7 @@ export interface HttpOptions {
 }
 
 export function openHttp({ connections, timeoutMs, caFile }: HttpOptions): Http {
+  const stops = stopping();
   const agent = new Agent({
     connections,
     keepAliveTimeout: IDLE_MS,
@@ -46,13 +47,31 @@ export function openHttp({ connections, timeoutMs, caFile }: HttpOptions): Http 
     connect: { timeout: CONNECT_MS, ...(caFile === null ? {} : { ca: authorities(caFile) }) },
   });
   return {
-    send: (request) => new Promise((resolve, reject) => dispatch(agent, request, resolve, reject)),
+    send: (request) => new Promise((resolve, reject) => dispatch(agent, stops, request, resolve, reject)),
     close: () => agent.close(),
+  };
+}
+
+/** What is to be stopped with a signal, which hears of one listener however many requests there are. */
+type Stops = (signal: AbortSignal) => Set<() => void>;
+
+function stopping(): Stops {
+  const known = new WeakMap<AbortSignal, Set<() => void>>();
+  return (signal) => {
+    const found = known.get(signal);
+    if (found) return found;
+    const stops = new Set<() => void>();
+    known.set(signal, stops);
+    signal.addEventListener('abort', () => {
+      for (const stop of [...stops]) stop();
+    });
+    return stops;
   };
 }
 
 function dispatch(
   agent: Agent,
+  stopsOf: Stops,
   { origin, method, path, headers, body, signal, bytesMax }: HttpRequest,
   resolve: (answer: HttpAnswer) => void,
   reject: (error: unknown) => void,
@@ -66,7 +85,8 @@ function dispatch(
     abort();
     return;
   }
-  signal.addEventListener('abort', abort, { once: true });
+  const stops = stopsOf(signal);
+  stops.add(abort);
   const chunks: Buffer[] = [];
   let status = 0;
   let answered: Readonly<Record<string, string>> = {};
@@ -88,11 +108,11 @@ function dispatch(
         else chunks.push(chunk);
       },
       onResponseEnd() {
-        signal.removeEventListener('abort', abort);
+        stops.delete(abort);
         resolve({ status, headers: answered, chunks, bytes });
       },
       onResponseError(_controller, error) {
-        signal.removeEventListener('abort', abort);
+        stops.delete(abort);
         reject(error);
       },
     },

@@ -1,9 +1,10 @@
 // A restore: buckets are made, objects written as the point lists them, and the settings of the buckets set last.
 
+import { z } from 'zod';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Chain, Context, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { gate, mapBounded } from '../../core/parallel.ts';
-import { ageingRules, type BucketSetting, dropSetting, putSetting, readBuckets } from './buckets.ts';
+import { ageingRules, type BucketSetting, bucketExists, dropSetting, putSetting, readBuckets } from './buckets.ts';
 import { type Client, openClient } from './client.ts';
 import { historyLeft, type There, thereIn } from './delta.ts';
 import { type Entry, entryBatches } from './entries.ts';
@@ -154,6 +155,18 @@ async function resume(ctx: Context, settings: Settings, suspended: ReadonlyMap<s
   }
 }
 
+const suspendedSchema = z.object({ bucket: z.string(), lifecycle: z.string() });
+
+/** After a restore that was killed. A lifecycle that the bucket has been given since stays. */
+export async function resumeLifecycle(ctx: Context, settings: Settings, what: unknown): Promise<void> {
+  const { bucket, lifecycle } = suspendedSchema.parse(what);
+  await using client = openClient(ctx, settings);
+  const there = await lifecycleOf(ctx, client, bucket).catch(unlessMissing);
+  if (there === null && (await bucketExists(ctx, client, bucket))) {
+    await putSetting(ctx, client, bucket, 'lifecycle', lifecycle);
+  }
+}
+
 /** What goes by age: rules of the point, and of the buckets that it goes into. */
 export async function ageing(
   ctx: Context,
@@ -185,12 +198,12 @@ async function prepare(
   ctx: Context,
   client: Client,
   wanted: Wanted,
-  { options: { replace = false, delta = false }, missing, suspended }: Preparing,
+  { options: { replace = false, delta = false, suspending }, missing, suspended }: Preparing,
 ): Promise<Target> {
   const { captured, target: bucket, key, prefix, asOf } = wanted;
   const { exclude } = captured;
   const made = await makeBucket(ctx, client, wanted);
-  const lifecycle = await suspendLifecycle(ctx, client, bucket, suspended);
+  const lifecycle = await suspendLifecycle(ctx, client, bucket, { suspended, suspending });
   // Of a bucket that others have things in, too, only what was captured is touched.
   const withSettings = !key && (made || (captured.prefix === '' && exclude.length === 0));
   if (withSettings) missing.add(await restoreSettings(ctx, client, wanted, BEFORE));
@@ -224,10 +237,11 @@ async function suspendLifecycle(
   ctx: Context,
   client: Client,
   bucket: string,
-  suspended: Map<string, string>,
+  { suspended, suspending }: { suspended: Map<string, string>; suspending: RestoreOptions['suspending'] },
 ): Promise<string | null> {
   const lifecycle = await lifecycleOf(ctx, client, bucket);
   if (lifecycle === null) return null;
+  await suspending?.({ bucket, lifecycle });
   suspended.set(bucket, lifecycle);
   await dropSetting(ctx, client, bucket, 'lifecycle');
   return lifecycle;

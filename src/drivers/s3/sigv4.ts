@@ -24,6 +24,8 @@ export type Signer = (request: Signable, at: Date) => Record<string, string>;
 /** Gives the headers to send: those that came, with time, hash and signature. */
 export function signer({ accessKey, secretKey, sessionToken }: Identity, region: string): Signer {
   let day = '';
+  let second = Number.NaN;
+  let time = '';
   let hmac = hmacWith(Buffer.alloc(0));
   function ofDay(date: string): Hmac {
     if (date !== day) {
@@ -34,7 +36,9 @@ export function signer({ accessKey, secretKey, sessionToken }: Identity, region:
     return hmac;
   }
   return ({ method, path, query, headers, sha256 }, at) => {
-    const time = at.toISOString().replace(/[-:]|\.\d{3}/g, '');
+    const now = Math.floor(at.getTime() / 1000);
+    if (now !== second) time = at.toISOString().replace(/[-:]|\.\d{3}/g, '');
+    second = now;
     const date = time.slice(0, 8);
     const all: Record<string, string> = { ...headers, 'x-amz-content-sha256': sha256, 'x-amz-date': time };
     if (sessionToken !== undefined) all['x-amz-security-token'] = sessionToken;
