@@ -33,13 +33,20 @@ interface Options {
   readonly passwordFile?: string;
 }
 
+const NAMING = [
+  ...['DATABASE_URL', 'REDIS_URL', 'MINIO_ENDPOINT', 'ELASTICSEARCH_URL'],
+  ...['LOKI_URL', 'KAFKA_BROKERS', 'ZOOKEEPER_HOSTS'],
+];
 /** What only a new configuration can follow. */
 const OWN_OPTIONS: readonly string[] = ['from', 'fromEnv', 'stack', 'store', 'endpoint', 'passwordFile'];
 
 export function define(command: Command, bind: Bind): void {
   command
     .option('--from <compose-file>', 'take the components from a docker-compose file')
-    .option('--from-env', 'take the components from variables such as DATABASE_URL, POSTGRES_HOST and REDIS_URL')
+    .option(
+      '--from-env',
+      'take the components from variables such as DATABASE_URL, REDIS_URL, MINIO_ENDPOINT and KAFKA_BROKERS',
+    )
     .option('--yes', 'ask nothing; take what was found')
     .option('--stack <name>', 'what the stack is called')
     .option('--store <place>', 'where recovery points go: a directory, or s3://BUCKET/PREFIX')
@@ -127,7 +134,7 @@ async function choose(session: Session, options: Options): Promise<InitChoice> {
     }
     if (found.length === 0) {
       throw new Failure('settings-invalid', 'nothing to protect was found', {
-        hint: 'set DATABASE_URL or REDIS_URL and add --from-env, or name a compose file with --from',
+        hint: `set ${NAMING.join(', ')} or others like them and add --from-env, or name a compose file with --from`,
       });
     }
     return { ...defaults, endpoint: options.endpoint, components: found };

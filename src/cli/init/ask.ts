@@ -25,17 +25,59 @@ export async function ask(defaults: InitChoice): Promise<InitChoice> {
   return { ...defaults, stack, storeUrl, endpoint: endpoint === '' ? undefined : endpoint, components };
 }
 
+/** In the order they are asked for; an answer that is empty means that there is none. */
+const QUESTIONS: readonly {
+  readonly name: string;
+  readonly kind: string;
+  readonly message: string;
+  readonly settings: (given: string) => Found['settings'];
+}[] = [
+  {
+    name: 'main-db',
+    kind: 'postgresql',
+    message: 'PostgreSQL to protect, as postgresql://user@host:5432/database',
+    settings: (url) => ({ url }),
+  },
+  { name: 'cache', kind: 'redis', message: 'Redis to protect, as redis://host:6379', settings: (url) => ({ url }) },
+  {
+    name: 'files',
+    kind: 'files',
+    message: 'Directories to protect, separated by commas',
+    settings: (paths) => ({ paths: paths.split(',').map((path) => path.trim()) }),
+  },
+  {
+    name: 'objects',
+    kind: 's3',
+    message:
+      'MinIO or other S3 to protect, as http://host:9000; its keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY',
+    settings: (endpoint) => ({ endpoint, buckets: 'all' }),
+  },
+  {
+    name: 'search',
+    kind: 'elasticsearch',
+    message: 'Elasticsearch or OpenSearch to protect, as https://user:password@host:9200',
+    settings: (url) => ({ url }),
+  },
+  { name: 'logs', kind: 'loki', message: 'Loki to protect, as http://host:3100', settings: (url) => ({ url }) },
+  {
+    name: 'events',
+    kind: 'kafka',
+    message: 'Kafka to protect, as host:9092,host:9092',
+    settings: (brokers) => ({ brokers }),
+  },
+  {
+    name: 'coordination',
+    kind: 'zookeeper',
+    message: 'ZooKeeper to protect, as host:2181,host:2181',
+    settings: (hosts) => ({ hosts }),
+  },
+];
+
 async function askComponents(): Promise<Found[]> {
   const found: Found[] = [];
-  const postgres = await answer('PostgreSQL to protect, as postgresql://user@host:5432/database (empty for none)', '');
-  if (postgres !== '')
-    found.push({ name: 'main-db', kind: 'postgresql', settings: { url: postgres }, from: 'your answer' });
-  const redis = await answer('Redis to protect, as redis://host:6379 (empty for none)', '');
-  if (redis !== '') found.push({ name: 'cache', kind: 'redis', settings: { url: redis }, from: 'your answer' });
-  const paths = await answer('Directories to protect, separated by commas (empty for none)', '');
-  if (paths !== '') {
-    const list = paths.split(',').map((path) => path.trim());
-    found.push({ name: 'files', kind: 'files', settings: { paths: list }, from: 'your answer' });
+  for (const { name, kind, message, settings } of QUESTIONS) {
+    const given = await answer(`${message} (empty for none)`, '');
+    if (given !== '') found.push({ name, kind, settings: settings(given), from: 'your answer' });
   }
   return found;
 }

@@ -85,6 +85,93 @@ services:
   assert.deepEqual([other?.settings.user, other?.settings.databases], ['shop', ['a=b']]);
 });
 
+test('each kind of service is known by the variables that name it', () => {
+  const kinds = (env: Record<string, string>): unknown[] =>
+    fromEnvironment(env).map(({ name, kind, settings }) => [name, kind, settings]);
+  const ref = (name: string): string => `\${env:${name}}`;
+  const minio = {
+    MINIO_ENDPOINT: 'minio:9000',
+    MINIO_ROOT_USER: 'hush',
+    MINIO_ROOT_PASSWORD: 'hush',
+    MINIO_BUCKET: 'up',
+  };
+  const keys = { access_key: ref('MINIO_ROOT_USER'), secret_key: ref('MINIO_ROOT_PASSWORD') };
+  assert.deepEqual(kinds(minio), [['objects', 's3', { endpoint: 'http://minio:9000', buckets: ['up'], ...keys }]]);
+  assert.deepEqual(kinds({ S3_ENDPOINT: 'https://s3', AWS_ACCESS_KEY_ID: 'hush' }), [
+    ['objects', 's3', { endpoint: 'https://s3', access_key: ref('AWS_ACCESS_KEY_ID'), buckets: 'all' }],
+  ]);
+  assert.deepEqual(kinds({ ELASTICSEARCH_URL: 'https://elastic:hush@es:9200' }), [
+    ['search', 'elasticsearch', { url: ref('ELASTICSEARCH_URL') }],
+  ]);
+  assert.deepEqual(kinds({ OPENSEARCH_URL: 'http://os:9200' }), [
+    ['search', 'elasticsearch', { url: ref('OPENSEARCH_URL') }],
+  ]);
+  assert.deepEqual(kinds({ LOKI_ADDR: 'http://loki:3100', LOKI_ORG_ID: 'shop' }), [
+    ['logs', 'loki', { url: 'http://loki:3100', tenant: 'shop' }],
+  ]);
+  const sasl = { KAFKA_SASL_USERNAME: 'hush', KAFKA_SASL_PASSWORD: 'hush' };
+  assert.deepEqual(kinds({ KAFKA_BROKERS: 'SASL_SSL://a:9092,b:9092', ...sasl }), [
+    [
+      'events',
+      'kafka',
+      {
+        brokers: 'a:9092,b:9092',
+        sasl: { username: ref('KAFKA_SASL_USERNAME'), password: ref('KAFKA_SASL_PASSWORD') },
+      },
+    ],
+  ]);
+  assert.deepEqual(kinds({ ZOOKEEPER_CONNECT: 'zk1:2181,zk2:2181/app' }), [
+    ['coordination', 'zookeeper', { hosts: 'zk1:2181,zk2:2181/app' }],
+  ]);
+  assert.deepEqual(kinds({ S3_BACKUP_BUCKET: 'points', AWS_ACCESS_KEY_ID: 'x' }), []);
+});
+
+test('each kind of service is known by its image, and what stands beside it is not taken for it', () => {
+  const text = `
+services:
+  objects:
+    image: quay.io/minio/minio:RELEASE.2025-04-22
+    environment: { MINIO_ROOT_USER: shop, MINIO_ROOT_PASSWORD: "\${MINIO_SECRET}" }
+    ports: ["19000:9000", "19001:9001"]
+  weed: { image: "chrislusf/seaweedfs:4.48" }
+  es: { image: "docker.elastic.co/elasticsearch/elasticsearch:8.17.0", environment: [ELASTIC_PASSWORD=hush] }
+  es-open: { image: "elasticsearch:8.17.0", environment: [xpack.security.enabled=false], ports: ["19200:9200"] }
+  os: { image: "opensearchproject/opensearch:3", environment: [DISABLE_SECURITY_PLUGIN=true] }
+  os-safe: { image: "opensearchproject/opensearch:3" }
+  logs: { image: "grafana/loki:3.5", ports: ["3100:3100"] }
+  events:
+    image: apache/kafka:4.3.1
+    environment: { KAFKA_ADVERTISED_LISTENERS: "PLAINTEXT://events:19092,HOST://localhost:29092" }
+  zk: { image: "confluentinc/cp-zookeeper:7.9", environment: { ZOOKEEPER_CLIENT_PORT: 32181 }, ports: ["12181:32181"] }
+  a: { image: "provectuslabs/kafka-ui" }
+  b: { image: "confluentinc/cp-kafka-connect:7" }
+  c: { image: "opensearchproject/opensearch-dashboards:3" }
+  d: { image: "oliver006/redis_exporter" }
+  e: { image: "prometheuscommunity/postgres-exporter" }
+  f: { image: "minio/mc" }
+  g: { image: "grafana/loki-canary" }
+`;
+  const found = fromCompose(text, 'compose.yml', {});
+  assert.ok(!JSON.stringify(found).includes('hush'));
+  const ref = (name: string): string => `\${env:${name}}`;
+  const minio = { access_key: ref('MINIO_ROOT_USER'), secret_key: ref('MINIO_SECRET') };
+  const [es, admin] = [ref('ELASTIC_PASSWORD'), ref('OPENSEARCH_INITIAL_ADMIN_PASSWORD')];
+  assert.deepEqual(
+    found.map(({ name, kind, settings }) => [name, kind, settings]),
+    [
+      ['objects', 's3', { endpoint: 'http://localhost:19000', buckets: 'all', ...minio }],
+      ['weed', 's3', { endpoint: 'http://localhost:8333', buckets: 'all' }],
+      ['es', 'elasticsearch', { url: 'https://localhost:9200', username: 'elastic', password: es }],
+      ['es-open', 'elasticsearch', { url: 'http://localhost:19200' }],
+      ['os', 'elasticsearch', { url: 'http://localhost:9200' }],
+      ['os-safe', 'elasticsearch', { url: 'https://localhost:9200', username: 'admin', password: admin }],
+      ['logs', 'loki', { url: 'http://localhost:3100' }],
+      ['events', 'kafka', { brokers: 'localhost:29092' }],
+      ['zk', 'zookeeper', { hosts: 'localhost:12181' }],
+    ],
+  );
+});
+
 test('a password in a URL that somebody typed goes into a file of its own, not into the configuration', () => {
   const typed = (name: string, url: string) => ({ name, kind: 'redis', settings: { url }, from: 'your answer' });
   const { components, secrets } = withoutSecrets(

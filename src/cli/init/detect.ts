@@ -1,7 +1,9 @@
-// Finds PostgreSQL and Redis in an environment or a docker-compose file, as first settings that a person can correct.
+// Finds services in an environment or a docker-compose file, as first settings that a person can correct.
 
 import { isMap, parseDocument } from 'yaml';
 import { Failure } from '../../core/errors.ts';
+import { recognised } from './compose.ts';
+import { servicesIn } from './environment.ts';
 
 /** One component as it will stand in lifeboat.yaml. Secrets are references; only a typed URL may hold a value. */
 export interface Found {
@@ -24,7 +26,7 @@ export function fromEnvironment(env: Env): readonly Found[] {
   const redis = firstSet(env, ['REDIS_URL', 'VALKEY_URL']);
   if (redis) found.push({ name: 'cache', kind: 'redis', settings: { url: `\${env:${redis}}` }, from: redis });
   else if (env.REDIS_HOST) found.push(redisFromFields(env));
-  return found;
+  return [...found, ...servicesIn(env)];
 }
 
 function postgresFromFields(env: Env): Found {
@@ -81,28 +83,22 @@ interface Service {
 
 function serviceOf(name: string, raw: unknown, file: string, outer: Env): Found | null {
   const service = (typeof raw === 'object' && raw !== null ? raw : {}) as Service;
-  const image =
+  const [image = '', tag = ''] =
     interpolated(service.image ?? '', outer)
       .split('/')
-      .at(-1) ?? '';
+      .at(-1)
+      ?.split('@')[0]
+      ?.split(':') ?? [];
   const env = environmentOf(service);
-  const valueIn = (text: string): string => interpolated(text, outer);
-  const from = `${file}: ${name}`;
-  if (/^(postgres|postgresql|postgis|timescaledb|pgvector)\b/.test(image)) {
-    const settings = {
-      host: 'localhost',
-      port: publishedPort(service, 5432, outer),
-      user: valueIn(env.POSTGRES_USER ?? 'postgres'),
-      // The variable that Compose takes it from, never what it is.
-      password: `\${env:${variableIn(env.POSTGRES_PASSWORD) ?? 'POSTGRES_PASSWORD'}}`,
-      databases: env.POSTGRES_DB ? [valueIn(env.POSTGRES_DB)] : 'all',
-    };
-    return { name, kind: 'postgresql', from, settings };
-  }
-  if (/^(redis|valkey|redis-stack-server)\b/.test(image)) {
-    return { name, kind: 'redis', from, settings: { host: 'localhost', port: publishedPort(service, 6379, outer) } };
-  }
-  return null;
+  const known = recognised({
+    image,
+    tag,
+    env,
+    value: (text) => interpolated(text, outer),
+    secret: (variable) => `\${env:${variableIn(env[variable]) ?? variable}}`,
+    port: (inside) => publishedPort(service, inside, outer),
+  });
+  return known && { name, from: `${file}: ${name}`, ...known };
 }
 
 function environmentOf({ environment }: Service): Record<string, string> {
