@@ -6,7 +6,7 @@ import { type Broker, Connection, findCoordinatorV4, metadataV12 } from '@platfo
 import { interruption } from '../../core/context.ts';
 import { Failure, messageOf } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import { codeName, isLockedOut, isRefusal, isTemporary, responseOf } from './refusals.ts';
+import { codeName, isLockedOut, isRefusal, isSilence, isTemporary, responseOf } from './refusals.ts';
 import type { Settings } from './settings.ts';
 
 const CLIENT_ID = 'lifeboat';
@@ -80,13 +80,17 @@ export async function connect(ctx: Context, settings: Settings): Promise<Cluster
   }
   async function persist<R>(ctx2: Context, what: string, call: () => Promise<R>): Promise<R> {
     const begun = ctx2.monotonicMs();
+    let silences = 0;
     for (let pause = PAUSE_MS; ; pause = Math.min(pause * 2, PAUSE_MS_MAX)) {
       if (ctx2.signal.aborted) throw interruption(ctx2.signal);
       try {
         return await call();
       } catch (error) {
         if (!isTemporary(error)) throw failureOf(error, where, settings.username, what);
-        if (ctx2.monotonicMs() - begun > settings.timeoutMs) throw gaveUp(error, where, what);
+        // Its connection is gone then; on another one there may be an answer.
+        if (isSilence(error)) silences += 1;
+        const isOver = ctx2.monotonicMs() - begun > settings.timeoutMs && silences !== 1;
+        if (isOver) throw gaveUp(error, where, what);
       }
       await ctx2.sleep(pause);
       await toAny()

@@ -1,6 +1,12 @@
 // What brokers answer when they don't do what they are asked: their codes, and whether it helps to ask again.
 
-import { GenericError, protocolErrors, protocolErrorsCodesById, ResponseError } from '@platformatic/kafka';
+import {
+  GenericError,
+  protocolErrors,
+  protocolErrorsCodesById,
+  ResponseError,
+  TimeoutError,
+} from '@platformatic/kafka';
 import { isFailure, systemCode } from '../../core/errors.ts';
 
 /** The library's own name of a code: 'UNKNOWN_TOPIC_OR_PARTITION'. */
@@ -56,6 +62,11 @@ export function isTemporary(error: unknown): boolean {
   if (code !== null) return protocolErrors[code]?.canRetry === true;
   if (isFailure(error)) return error.code === 'unreachable';
   return errorCodeOf(error) === 'PLT_KFK_NETWORK' || systemCode(error).startsWith('E');
+}
+
+/** No answer came in time. */
+export function isSilence(error: unknown): boolean {
+  return error instanceof TimeoutError;
 }
 
 function errorCodeOf(error: unknown): string {

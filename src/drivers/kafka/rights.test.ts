@@ -6,12 +6,13 @@ import { after, before, describe, test } from 'node:test';
 import { type Kafka, startKafka } from '../../../test/servers/kafka.ts';
 import { missing } from '../../../test/servers/need.ts';
 import { inventoryOf } from '../../core/inventory.ts';
+import type { Context, Sink, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { kafkaDriver } from './driver.ts';
 import type { Acl } from './facts.ts';
 import { commitOffsets } from './groups.ts';
 import { OPERATIONS } from './lines.ts';
-import { createAcls, makeTopics, writerOf } from './making.ts';
+import { createAcls, makeTopics, removeTopics, writerOf } from './making.ts';
 import { produceBatch } from './protocol.ts';
 import { refuse } from './refusals.ts';
 import { builderOf } from './sealing.ts';
@@ -174,24 +175,36 @@ describe('with access control', { skip }, () => {
     });
   });
 
-  test('an answer that got lost does not put records there twice (fault 13)', async () => {
-    const ctx = liveContext();
-    const { sink, source } = memoryParts();
-    const component = kafkaDriver.open({ ...signedIn('admin'), topics: ['open', 'onc?'] });
-    await component.capture(ctx, sink);
-    const losing = {
-      ...source,
-      async *get(...args: Parameters<typeof source.get>) {
-        if (args[1].endsWith('.log')) proxy.loseNext();
-        yield* source.get(...args);
-      },
-    };
-    await component.restore(ctx, { base: losing }, { rename: { open: 'once' } });
-    assert.equal(proxy.lost(), 1);
-    const lines = await Array.fromAsync((await component.inventory(ctx)).lines(ctx));
-    const counts = lines.filter(({ kind }) => kind === 'partition').map(({ count, digest }) => `${count} ${digest}`);
-    assert.equal(counts.length, 2);
-    assert.equal(new Set(counts).size, 1);
-    await component.restore(ctx, { base: source }, { rename: { open: 'once' }, replace: true });
-  });
+  for (const how of ['closed', 'silent'] as const) {
+    test(`a connection that is ${how} in the middle is replaced, and no record is there twice (fault 13)`, async () => {
+      const ctx = liveContext();
+      const before = memoryParts();
+      const { sink, source } = memoryParts('it', '2026-01-02-000000');
+      const losing = (inner: Source, part: string): Source => ({
+        ...inner,
+        async *get(c, name, range) {
+          if (name.endsWith(part)) proxy.loseNext(how);
+          yield* inner.get(c, name, range);
+        },
+      });
+      const brokers = `127.0.0.1:${proxy.port}`;
+      const component = kafkaDriver.open({ ...signedIn('admin'), brokers, topics: ['open', 'onc?'], timeout: '3s' });
+      await component.capture(ctx, before.sink);
+      const lost = proxy.lost();
+      const keeping: Sink = { ...sink, keep: (c, name) => sink.put(c, name, before.source.get(c, name)) };
+      const { totals } = await component.capture(ctx, keeping, losing(before.source, 'cluster.json'));
+      assert.deepEqual([proxy.lost() - lost, totals.records], [1, 50]);
+      await component.restore(ctx, { base: losing(source, '.log') }, { rename: { open: 'once' }, replace: true });
+      assert.equal(proxy.lost() - lost, 2);
+      const lines = await Array.fromAsync((await component.inventory(ctx)).lines(ctx));
+      const counts = lines.filter(({ kind }) => kind === 'partition').map(({ count, digest }) => `${count} ${digest}`);
+      assert.equal(counts.length, 2);
+      assert.equal(new Set(counts).size, 1);
+      await withoutTopic(ctx, signedIn('admin'), 'once');
+    });
+  }
 });
+
+async function withoutTopic(ctx: Context, settings: object, topic: string): Promise<void> {
+  await onCluster(ctx, settings, (cluster) => removeTopics(ctx, cluster, [topic]));
+}

@@ -129,22 +129,23 @@ export function sharedServers(): SharedServers {
   };
 }
 
-/** Hands everything on, but an answer that is to get lost, with which the connection ends. */
+/** Hands everything on, but the answer that is to get lost: with it the connection ends, or falls silent for good. */
 export interface LossyProxy extends AsyncDisposable {
   readonly port: number;
   /** Where to. */
   target: number;
-  loseNext(): void;
+  loseNext(how: 'closed' | 'silent'): void;
   lost(): number;
 }
 
 export async function lossyProxy(): Promise<LossyProxy> {
-  let armed = false;
+  let armed: 'closed' | 'silent' | null = null;
   let lost = 0;
   const sockets = new Set<Socket>();
   const proxy = { target: 0 };
   const server = createServer((client) => {
     const broker = connectTo({ host: '127.0.0.1', port: proxy.target });
+    let isSilent = false;
     const end = (): void => {
       client.destroy();
       broker.destroy();
@@ -158,17 +159,19 @@ export async function lossyProxy(): Promise<LossyProxy> {
     }
     client.pipe(broker);
     broker.on('data', (answer) => {
-      if (!armed) return void client.write(answer);
-      armed = false;
+      if (isSilent) return;
+      if (armed === null) return void client.write(answer);
+      if (armed === 'closed') end();
+      isSilent = true;
+      armed = null;
       lost += 1;
-      end();
     });
   });
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
   const address = server.address();
   return Object.assign(proxy, {
     port: typeof address === 'object' && address !== null ? address.port : 0,
-    loseNext: () => void (armed = true),
+    loseNext: (how: 'closed' | 'silent') => void (armed = how),
     lost: () => lost,
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
