@@ -269,6 +269,8 @@ export interface RestoreOptions {
   readonly rename?: Readonly<Record<string, string>>;
   /** What the target has and is the same already is left as it is; the target may hold data. */
   readonly delta?: boolean;
+  /** Called before something is suspended, with what `resume` needs to set it back; durable when it resolves. */
+  readonly suspending?: (what: Json) => Promise<void>;
 }
 export interface Restored {
   readonly bytes: number;
@@ -330,6 +332,11 @@ export interface Component {
    * in words, for the preview.
    */
   cautions?(ctx: Context, chain: Chain, options?: RestoreOptions): Promise<readonly string[]>;
+  /**
+   * Sets back what a restore told `suspending` of and was killed before it could. What it finds set back, or changed by
+   * others since, stays.
+   */
+  resume?(ctx: Context, what: Json): Promise<void>;
   /** Only for data that lies outside our store: is what `external` names still there and whole? Changes nothing. */
   check?(ctx: Context, external: Json): AsyncIterable<Finding>;
   /** Forgets the data that `external` names; what is gone already is no error. The point goes next. */

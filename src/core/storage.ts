@@ -53,7 +53,8 @@ export interface Records {
  * 'captures': what is known of a draft's finished components, so that another process can commit them. 'hooks': hooks
  * that a run has still to run, whatever becomes of it. 'owed': points that another store of the same run still lacks.
  * 'kit': the key of the recovery kit. 'releases': data outside the store that no point needs any more. 'staging':
- * drills that have a staging service in use, and must empty it.
+ * drills that have a staging service in use, and must empty it. 'suspended': what a restore has suspended and must
+ * set back.
  */
 export type RecordKind =
   | 'owner'
@@ -65,7 +66,8 @@ export type RecordKind =
   | 'owed'
   | 'kit'
   | 'releases'
-  | 'staging';
+  | 'staging'
+  | 'suspended';
 
 export interface KeyInfo {
   readonly id: string;

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
 import type { Driver } from '../core/driver.ts';
+import { identityOf } from '../core/liveness.ts';
 import type { Component, Context, Restored } from '../core/model.ts';
 import { testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
@@ -8,6 +10,7 @@ import { drillPoint } from './drill.ts';
 import type { StackComponent } from './model.ts';
 import { restorePoint } from './restore.ts';
 import { planRestore, type RestoreRequest } from './restore-plan.ts';
+import { noting } from './suspended.ts';
 import { type KvServer, kv, kvDriver, kvSandboxes, kvServer } from './testing.ts';
 import { disk, named } from './testing-store.ts';
 
@@ -16,10 +19,11 @@ interface AgeingServer extends KvServer {
   rule: string | null;
   settles: (() => void)[];
   missing: string[];
+  resumed: number;
 }
 
 function ageingServer(): AgeingServer {
-  return { ...kvServer({ a: '1', b: '22' }), rule: 'keys are deleted after 7 d', settles: [], missing: [] };
+  return { ...kvServer({ a: '1', b: '22' }), rule: 'keys are deleted after 7 d', settles: [], missing: [], resumed: 0 };
 }
 
 const ageingDriver = {
@@ -33,8 +37,13 @@ function ageingComponent(server: AgeingServer): Component {
   return {
     ...plain,
     ageing: async () => (server.rule === null ? [] : [server.rule]),
+    async resume(_ctx, what) {
+      server.resumed += 1;
+      server.rule ??= what as string;
+    },
     async restore(ctx, chain, options): Promise<Restored> {
       const { rule } = server;
+      await options?.suspending?.(rule);
       server.rule = null;
       const restored = await plain.restore(ctx, chain, options);
       const settle = async ({ signal }: Context): Promise<void> => {
@@ -48,6 +57,7 @@ function ageingComponent(server: AgeingServer): Component {
 }
 
 interface Shop {
+  readonly on: ReturnType<typeof disk>;
   readonly server: AgeingServer;
   readonly ask: RestoreRequest;
 }
@@ -59,7 +69,7 @@ async function lost(ctx: Context): Promise<Shop> {
   const { point } = await backUp(ctx, { stack: 'shop', plan: null, components, stores: [named('a', on)] });
   assert.ok(point);
   server.data.clear();
-  return { server, ask: { from: named('a', on), point, components } };
+  return { on, server, ask: { from: named('a', on), point, components } };
 }
 
 describe('what deletes by age', () => {
@@ -137,6 +147,70 @@ describe('what deletes by age', () => {
 });
 
 const nowhere = { dir: '/nowhere', [Symbol.asyncDispose]: async (): Promise<void> => undefined };
+
+describe('what a restore has suspended that was killed', () => {
+  /** As it leaves the service and the store: suspended, noted, and its process gone. */
+  async function killed(ctx: Context): Promise<Shop> {
+    const at = await lost(ctx);
+    const [item] = at.ask.components;
+    assert.ok(item);
+    const { store } = at.ask.from;
+    const { identity } = await item.component.probe(ctx);
+    const base = await store.open(ctx, at.ask.point.id, item.name);
+    await noting(store, item, identity).restore(ctx, { base });
+    const { pid } = spawnSync('true');
+    for (const [key, note] of notesIn(at)) {
+      const { process: owner, ...rest } = note as unknown as { process: object };
+      at.on.records.set(key, { ...rest, process: { ...owner, pid } });
+    }
+    assert.equal(at.server.rule, null);
+    return at;
+  }
+  const notesIn = ({ on }: Shop) => [...on.records].filter(([key]) => key.startsWith('suspended/'));
+
+  test('is set back by the next backup of the component, which says so (fault 45)', async () => {
+    const ctx = testContext();
+    const at = await killed(ctx);
+    const { components, from } = at.ask;
+    const { warnings } = await backUp(ctx, { stack: 'shop', plan: null, components, stores: [from] });
+    assert.deepEqual(warnings, ['events: what a restore that was killed had suspended is set back']);
+    assert.deepEqual([at.server.rule, notesIn(at)], ['keys are deleted after 7 d', []]);
+  });
+
+  test('is set back by the restore that goes on with it', async () => {
+    const ctx = testContext();
+    const at = await killed(ctx);
+    at.server.data.clear();
+    assert.equal((await restorePoint(ctx, at.ask)).verdict, 'pass');
+    assert.deepEqual([at.server.rule, notesIn(at), at.server.resumed], ['keys are deleted after 7 d', [], 1]);
+  });
+
+  test('stays as long as its process may be alive, and where it is another service', async () => {
+    const ctx = testContext();
+    const at = await killed(ctx);
+    const [[key = '', note] = []] = notesIn(at);
+    const { components, from } = at.ask;
+    const again = () => backUp(ctx, { stack: 'shop', plan: null, components, stores: [from] });
+    for (const change of [{ process: await identityOf(process.pid) }, { identity: 'another one' }]) {
+      at.on.records.set(key, { ...(note as object), ...change });
+      assert.deepEqual((await again()).warnings, []);
+      assert.deepEqual([at.server.resumed, notesIn(at).length], [0, 1]);
+    }
+  });
+
+  test('leaves no note when nothing was killed', async () => {
+    const ctx = testContext();
+    const at = await lost(ctx);
+    await restorePoint(ctx, at.ask);
+    assert.deepEqual(notesIn(at), []);
+    at.server.data.clear();
+    at.server.fault = (step) => {
+      if (step === 'restore') throw new Error('it broke off');
+    };
+    await assert.rejects(restorePoint(ctx, at.ask));
+    assert.deepEqual(notesIn(at), []);
+  });
+});
 
 describe('a restore that could not bring back everything', () => {
   test('is incomplete, and says what is missing', async () => {

@@ -13,6 +13,7 @@ import { beginLanes, type Lanes, resumeLanes, type StoreError } from './lanes.ts
 import { type NamedStore, SAFETY_PLAN } from './model.ts';
 import { copyOwed, type OwedCopy, oweCommits, settleOwed } from './owed.ts';
 import { type Earlier, earlierPoints } from './previous.ts';
+import { resumeSuspended } from './suspended.ts';
 
 /** Points further ahead than this mean that a clock is wrong. */
 export const AHEAD_MS_MAX = 5 * 60_000;
@@ -76,6 +77,7 @@ async function takePoint(
   const header = headerOf(request, run.id, run.resumed ? await begunAt(ctx, run) : startedAt);
   const earlier = await earlierPoints(ctx, run.lanes, request.stack);
   const warnings = [...clockWarnings(earlier, startedAt), ...(await abandonedWarnings(ctx, run))];
+  for (const each of request.components) warnings.push(...(await resumeSuspended(ctx, alive(run.lanes), each)));
   const hooks: (HookFailure & { readonly of: string })[] = [];
   const hookFailed = (of: string) => (failure: HookFailure) => void hooks.push({ ...failure, of });
   const captured = await withHooks(ctx, request, run, hookFailed, () =>

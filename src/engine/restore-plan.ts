@@ -61,6 +61,8 @@ export interface RestoreStep {
   readonly captured: CapturedComponent;
   /** Null when the target can't be probed; `problem` says why. */
   readonly targetVersion: string | null;
+  /** As its probe says; null as above. */
+  readonly targetIdentity: string | null;
   /** What the target holds now, null when nothing. */
   readonly targetHolds: string | null;
   readonly bytes: number;
@@ -213,6 +215,7 @@ async function planStep(
     target: Object.hasOwn(to, item.name) ? (to[item.name] ?? null) : null,
     captured,
     targetVersion: probed.probe?.version ?? null,
+    targetIdentity: probed.probe?.identity ?? null,
     targetHolds: holds,
     bytes: captured.parts.bytes,
     estimate: estimate(item.name, captured),

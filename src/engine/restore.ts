@@ -33,6 +33,7 @@ import {
   refuseArchived,
   refuseFullTargets,
 } from './restore-plan.ts';
+import { noting, resumeSuspended } from './suspended.ts';
 
 export interface RestoreOutcome extends Timed, Ended {
   readonly step: RestoreStep;
@@ -218,7 +219,9 @@ async function attemptStep(attempt: Attempt): Promise<Done> {
     ...(request.delta ? { delta: true } : {}),
   };
   if (step.way === 'beside') return await restoreBeside(attempt, from, options);
-  const { source, restored, phases } = await bringBack(ctx, step.item.component, from, options);
+  for (const text of await resumeSuspended(ctx, [request.from], step.item)) ctx.log.warn(text);
+  const target = noting(request.from.store, step.item, step.targetIdentity);
+  const { source, restored, phases } = await bringBack(ctx, target, from, options);
   const verify = await thenSettle(ctx, { name: step.name, restored }, attempt.book, () =>
     compareWith(attempt, source, watching, step.item.component, restored),
   );

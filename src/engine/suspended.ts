@@ -1,0 +1,102 @@
+// What a restore has suspended of a service (retention, lifecycles) is noted in the store that it restores from before
+// it is suspended: a restore that is killed leaves the note, and the next run with that component sets it back.
+
+import { randomUUID } from 'node:crypto';
+import { z } from 'zod';
+import { isFailure, messageOf } from '../core/errors.ts';
+import { identityOf, processIdentitySchema, stateOf } from '../core/liveness.ts';
+import type { Component, Context, Json } from '../core/model.ts';
+import type { Store } from '../core/storage.ts';
+import type { StackComponent } from './model.ts';
+
+/** A process of another machine whose end nobody can see is taken to be gone after this. */
+const OVER_MS = 24 * 3_600_000;
+const SETTLE_MS_MAX = 60_000;
+
+const noteSchema = z.object({
+  kind: z.string(),
+  /** Of the service, as its probe says; null where it could not be asked. */
+  identity: z.string().nullable(),
+  what: z.custom<Json>(),
+  process: processIdentitySchema.nullable(),
+  noted_at: z.string(),
+});
+
+/** The component, whose restores note in `store` what they suspend until it is set back. */
+export function noting(
+  store: Store,
+  { name, kind, component }: Pick<StackComponent, 'name' | 'kind' | 'component'>,
+  identity: string | null,
+): Component {
+  if (!component.resume) return component;
+  const noted: string[] = [];
+  const strike = async (ctx: Context): Promise<void> => {
+    for (const id of noted.splice(0)) await store.records.delete(ctx, 'suspended', id);
+  };
+  return {
+    ...component,
+    async restore(ctx, chain, options) {
+      const suspending = async (what: Json): Promise<void> => {
+        const id = `${name}/${randomUUID()}`;
+        noted.push(id);
+        const owner = await identityOf(process.pid);
+        const note = { kind, identity, what, process: owner, noted_at: ctx.now().toISOString() };
+        await store.records.put(ctx, 'suspended', id, note);
+      };
+      try {
+        const restored = await component.restore(ctx, chain, { ...options, suspending });
+        const settle = async (within: Context): Promise<void> => {
+          await restored.settle?.(within);
+          await strike(within);
+        };
+        return { ...restored, settle };
+      } catch (error) {
+        await strike({ ...ctx, signal: AbortSignal.timeout(SETTLE_MS_MAX) }); // it has set it back itself
+        throw error;
+      }
+    },
+  };
+}
+
+/** Sets back what restores that were killed had suspended. What could not be is told, and tried again by the next run. */
+export async function resumeSuspended(
+  ctx: Context,
+  stores: readonly { readonly store: Store }[],
+  { name, kind, component }: Pick<StackComponent, 'name' | 'kind' | 'component'>,
+): Promise<readonly string[]> {
+  if (!component.resume) return [];
+  const warnings: string[] = [];
+  for (const { store } of stores) {
+    for (const id of await Array.fromAsync(store.records.list(ctx, 'suspended', `${name}/`))) {
+      try {
+        const note = await readIfThere(ctx, store, id);
+        if (note?.kind !== kind || !(await isOver(ctx, note))) continue;
+        // Another target of a restore has another one: it is set back when that is restored to again.
+        if (note.identity !== null && note.identity !== (await component.probe(ctx)).identity) continue;
+        await component.resume(ctx, note.what);
+        await store.records.delete(ctx, 'suspended', id);
+        warnings.push(`${name}: what a restore that was killed had suspended is set back`);
+      } catch (error) {
+        if (ctx.signal.aborted) throw error;
+        warnings.push(`${name}: what a restore that was killed had suspended is still so: ${messageOf(error)}`);
+      }
+    }
+  }
+  return warnings;
+}
+
+async function readIfThere(ctx: Context, { records }: Store, id: string): Promise<z.output<typeof noteSchema> | null> {
+  try {
+    return noteSchema.parse(await records.get(ctx, 'suspended', id));
+  } catch (error) {
+    if (isFailure(error, 'missing')) return null; // its restore has just ended
+    throw error;
+  }
+}
+
+/** One of our own that could not set it back is tried again too. */
+async function isOver(ctx: Context, { process, noted_at }: z.output<typeof noteSchema>): Promise<boolean> {
+  const at = new Date(noted_at);
+  const state = process ? await stateOf(process, at) : 'unknown';
+  return state === 'dead' || (state === 'unknown' && ctx.now().getTime() - at.getTime() > OVER_MS);
+}
