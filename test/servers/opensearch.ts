@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { installed, type ServerName } from './install.ts';
+import { answers, argumentsOf, nodeSettings } from './opensearch-node.ts';
 import { host, removeDir, type Server, startOnFreePorts, startServer, temporaryDir } from './processes.ts';
 
 export type OpenSearchName = Extract<ServerName, 'opensearch-2' | 'opensearch-3'>;
@@ -28,20 +29,9 @@ export async function startOpenSearch(name: OpenSearchName, options: OpenSearchO
   writeFileSync(join(config, 'opensearch.yml'), 'cluster.name: lifeboat-test\n');
   return await startOnFreePorts(2, async (port = 0, transport = 0) => {
     const url = `http://${host}:${port}`;
-    const settings: Readonly<Record<string, string>> = {
-      'network.host': host,
-      'http.port': String(port),
-      'transport.port': String(transport),
-      'discovery.type': 'single-node',
-      'path.data': join(dir, 'data'),
-      'path.logs': join(dir, 'logs'),
-      'path.repo': repositories,
-      'node.processors': '2',
-      'cluster.routing.allocation.disk.threshold_enabled': 'false',
-      ...options.settings,
-    };
-    const args = Object.entries(settings).map(([key, value]) => `-E${key}=${value}`);
-    const env = { OPENSEARCH_PATH_CONF: config, OPENSEARCH_JAVA_OPTS: `-Xms256m -Xmx${options.heap ?? '512m'}` };
+    const settings = { ...nodeSettings(dir, { port, transport }), ...options.settings };
+    const args = argumentsOf(settings);
+    const env = { OPENSEARCH_PATH_CONF: config, ...(options.heap && { OPENSEARCH_JAVA_OPTS: `-Xmx${options.heap}` }) };
     const server = await startServer({ program, args, env }, () => answers(url));
     return {
       ...server,
@@ -55,14 +45,4 @@ export async function startOpenSearch(name: OpenSearchName, options: OpenSearchO
       },
     };
   });
-}
-
-async function answers(url: string): Promise<boolean> {
-  try {
-    const reply = await fetch(`${url}/_cluster/health`, { signal: AbortSignal.timeout(5_000) });
-    await reply.arrayBuffer();
-    return reply.ok;
-  } catch {
-    return false;
-  }
 }

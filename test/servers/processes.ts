@@ -7,7 +7,9 @@ import { createServer, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const READY_MS = 60_000;
+const READY_MS = 180_000;
+/** Java that writes an archive of its classes as it ends takes a while on a busy machine. */
+const END_MS = 120_000;
 const POLL_MS = 15;
 const ATTEMPTS = 5;
 const MEMORY_BYTES_MIN = 4 * 2 ** 30;
@@ -156,7 +158,8 @@ async function begin(launch: Launch, ready: () => Promise<boolean>): Promise<Beg
       if (over) return;
       if (signal === 'SIGKILL') killTree(child.pid);
       else child.kill(signal);
-      const hard = setTimeout(() => killTree(child.pid), 20_000);
+      child.ref(); // who waits for its end lives until then
+      const hard = setTimeout(() => killTree(child.pid), END_MS);
       await ended;
       clearTimeout(hard);
     },

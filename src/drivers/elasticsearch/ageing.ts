@@ -10,6 +10,7 @@ import { type ServerFacts, serverFacts } from './server.ts';
 import type { Settings } from './settings.ts';
 import type { Session } from './survey.ts';
 
+const UNDO_MS = 60_000;
 const ISM = 'plugins.index_state_management.enabled';
 const statusSchema = z.object({ operation_mode: z.string() });
 const clusterSchema = z.object({
@@ -47,7 +48,7 @@ export async function ageing(
 export async function suspendAgeing(
   ctx: Context,
   { client, server }: Session,
-  { definitions }: RestorePlan,
+  { definitions }: Pick<RestorePlan, 'definitions'>,
 ): Promise<Suspended | null> {
   const there = await definitionsOf(ctx, client, server);
   if (![...there, ...definitions].some(({ kind }) => kind === 'policy')) return null;
@@ -80,4 +81,9 @@ export async function settleAgeing(ctx: Context, settings: Settings, suspended: 
           body: JSON.stringify({ persistent: { [ISM]: suspended.persistent } }),
         } as const);
   await client.ask(ctx, 'starting lifecycle management again', request, z.unknown());
+}
+
+/** What is set back is set back, also when the user has no patience any more. */
+export function patient(ctx: Context): Context {
+  return { ...ctx, signal: AbortSignal.timeout(UNDO_MS) };
 }

@@ -143,6 +143,7 @@ function warningsOf({ entries, late, streams }: Survey): string[] {
   const inState = (state: IndexEntry['state']): string[] =>
     entries.filter((each) => each.state === state).map(({ name }) => name);
   const bare = entries.filter(({ without_source: without }) => without > 0).map(({ name }) => name);
+  const partly = entries.filter(({ fields_kept_out: out }) => out).map(({ name }) => name);
   const backing = new Set(streams.flatMap(({ indices }) => indices));
   const older = entries.filter(({ name, state }) => state === 'deleted' && backing.has(name));
   const told: [string[], string][] = [
@@ -150,6 +151,7 @@ function warningsOf({ entries, late, streams }: Survey): string[] {
     [inState('red'), 'red: it lacks shards, and its documents are not in the point'],
     [inState('deleted'), 'deleted while it was captured: it is not in the point'],
     [bare, 'has documents without _source: they can not be brought back'],
+    [partly, 'its mapping keeps fields out of _source: they can not be brought back'],
     [[...late].sort(), 'read later than the others: the server holds so many shards at a time'],
   ];
   const warnings = told.flatMap(([names, what]) => (names.length === 0 ? [] : [`${named(names)}: ${what}`]));

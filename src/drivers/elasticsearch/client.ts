@@ -151,6 +151,15 @@ export function parsed<S extends z.ZodType>(schema: S, body: Uint8Array, what: s
   }
 }
 
+/** Of an answer that can be done without: undefined when it is no JSON. */
+export function jsonOf(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
 function authorizationOf({ username, password = '', api_key }: Settings): Record<string, string> {
   if (api_key !== undefined) return { authorization: `ApiKey ${api_key}` };
   if (username === undefined) return {};

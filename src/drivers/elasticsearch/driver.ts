@@ -13,7 +13,8 @@ import { measure, probe } from './probe.ts';
 import { restore } from './restore.ts';
 import { serverSpec } from './sandbox.ts';
 import { readSettings, retarget, type Settings } from './settings.ts';
-import { captureSnapshot, checkSnapshot, releaseSnapshot, restoreSnapshot, SNAPSHOT_PART } from './snapshot.ts';
+import { captureSnapshot, checkSnapshot, releaseSnapshot, SNAPSHOT_PART } from './snapshot.ts';
+import { restoreSnapshot } from './snapshot-restore.ts';
 
 export const elasticsearchDriver = {
   kind: 'elasticsearch',

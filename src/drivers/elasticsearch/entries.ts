@@ -22,6 +22,8 @@ export const entrySchema = z.object({
   digest: z.string().refine(isSum).nullable(),
   /** Documents of which the server had no source. */
   without_source: z.number().int().nonnegative(),
+  /** Its mapping keeps fields out of `_source`: what they held is in no document that a server gives. */
+  fields_kept_out: z.boolean().default(false),
   parts: z.array(z.object({ name: z.string(), documents: z.number().int(), bytes: z.number().int() })),
   /** As long as the server gives the same, the documents are the same. Null when they changed while they were read. */
   unchanged: z.string().nullable(),

@@ -72,7 +72,7 @@ export async function planRestore(
     aliases: await aliasesOf(ctx, session.client),
   };
   const isPart = options.select !== undefined || options.rename !== undefined;
-  if (!replace && !isPart) refuseHeld(session, target);
+  if (!replace && !isPart) refuseHeld(session, target.listing);
   const definitions = options.select ? [] : await definitionsToSet(ctx, session, base, { replace });
   const taken = takenNames(wanted, target, options.rename);
   if (taken.length > 0 && !replace) {
@@ -130,6 +130,7 @@ async function readPoint(ctx: Context, base: Source, { select, rename = {} }: Re
     else if (state !== 'open') missing.push(`documents of ${name}: it was ${state} when it was captured`);
     if (entry.without_source > 0)
       missing.push(`${entry.without_source} documents of ${name}: the server had no _source`);
+    if (entry.fields_kept_out) missing.push(`fields of ${name}: its mapping keeps them out of _source`);
     if (stream !== null || state === 'deleted') continue;
     const body = await jsonPart(ctx, base, indexPart(lawful(name)), indexBodySchema);
     indices.push({ entry, into: lawful(rename[name] ?? name), body });
@@ -151,7 +152,7 @@ async function readPoint(ctx: Context, base: Source, { select, rename = {} }: Re
 }
 
 /** A cluster that holds data of others takes no whole point without being told to. */
-function refuseHeld({ client, settings }: Session, { listing: { indices } }: Target): void {
+export function refuseHeld({ client, settings }: Session, { indices }: Listing): void {
   const isMeant = matcher(settings.indices);
   const held = indices.filter(({ name, stream }) => isMeant(stream ?? name)).map(({ name, stream }) => stream ?? name);
   if (held.length === 0) return;

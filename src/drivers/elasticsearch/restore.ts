@@ -6,7 +6,7 @@ import { interruption } from '../../core/context.ts';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Chain, Context, Json, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { type Gate, gate, mapBounded } from '../../core/parallel.ts';
-import { settleAgeing, suspendAgeing } from './ageing.ts';
+import { patient, settleAgeing, suspendAgeing } from './ageing.ts';
 import { batchesOf, type Refused, sendBatch } from './bulk.ts';
 import { type Client, connect } from './client.ts';
 import { deleteDefinition, putDefinition } from './definitions.ts';
@@ -23,7 +23,6 @@ const REQUESTS_PARALLEL = 4;
 /** Each holds as many requests as there are at a time. */
 const PARTS_PARALLEL = 2;
 const UNKNOWN_SETTINGS_MAX = 20;
-const UNDO_MS = 60_000;
 
 interface Work extends Session {
   readonly base: Source;
@@ -268,8 +267,4 @@ async function undo(ctx: Context, { client, server, made, plan }: Work): Promise
   } catch (error) {
     ctx.log.warn('what was restored before the failure is still there', { reason: messageOf(error) });
   }
-}
-
-function patient(ctx: Context): Context {
-  return { ...ctx, signal: AbortSignal.timeout(UNDO_MS) };
 }

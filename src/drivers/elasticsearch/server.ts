@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import type { Client } from './client.ts';
+import { type Client, jsonOf } from './client.ts';
 
 export interface ServerFacts {
   readonly kind: 'opensearch' | 'elasticsearch';
@@ -39,7 +39,7 @@ export async function serverTime(ctx: Context, client: Client): Promise<number |
   const path = '/_nodes/_local/stats/os?filter_path=nodes.*.timestamp';
   const reply = await client.send(ctx, { method: 'GET', path });
   if (reply.status !== 200) return null;
-  const { data } = nodesSchema.safeParse(JSON.parse(reply.body.toString('utf8')));
+  const { data } = nodesSchema.safeParse(jsonOf(reply.body));
   const [first] = Object.values(data?.nodes ?? {});
   return first?.timestamp ?? null;
 }

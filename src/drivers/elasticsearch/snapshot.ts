@@ -3,30 +3,14 @@
 
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
-import { readAll } from '../../core/bytes.ts';
 import { interruption } from '../../core/context.ts';
 import { Failure, messageOf } from '../../core/errors.ts';
-import { inventoryOf, putInventory } from '../../core/inventory.ts';
-import type {
-  Capture,
-  Chain,
-  Context,
-  Finding,
-  InventoryReader,
-  Json,
-  Restored,
-  RestoreOptions,
-  Sink,
-  Source,
-} from '../../core/model.ts';
+import { putInventory } from '../../core/inventory.ts';
+import type { Capture, Context, Finding, Json, Sink } from '../../core/model.ts';
 import { definitionParts, named, putJson } from './capture.ts';
-import { type Client, connect, parsed } from './client.ts';
-import { stateOf } from './compare.ts';
-import { DEFINITION_KINDS, putDefinition } from './definitions.ts';
-import { type IndexEntry, inventoryLines, type NamesBefore, STREAMS_PART } from './entries.ts';
-import { restoredInventory } from './inventory.ts';
-import { aliasesOf, listing, matcher } from './listing.ts';
-import { definitionsToSet } from './plan.ts';
+import { type Client, connect } from './client.ts';
+import { type IndexEntry, inventoryLines, STREAMS_PART } from './entries.ts';
+import { listing } from './listing.ts';
 import { serverFacts } from './server.ts';
 import type { Repository, Settings } from './settings.ts';
 import { countSurvey, type Session } from './survey.ts';
@@ -149,111 +133,6 @@ function troubleOf({ snapshot, state, shards, failures }: Snapshot): string | nu
   return `snapshot ${snapshot} is ${state}, ${failed} of ${shards?.total ?? 0} shards failed${why}`;
 }
 
-export async function restoreSnapshot(
-  ctx: Context,
-  settings: Settings,
-  { base }: Chain,
-  options: RestoreOptions = {},
-): Promise<Restored> {
-  const { select, rename = {} } = options;
-  const replace = options.replace || options.delta;
-  const where = `${base.point}/${base.component}/${SNAPSHOT_PART}`;
-  const reference = parsed(referenceSchema, await readAll(base.get(ctx, SNAPSHOT_PART)), where);
-  await using client = connect(settings);
-  const session: Session = { client, server: await serverFacts(ctx, client), settings };
-  await reach(ctx, client, settings, reference);
-  await whole(ctx, client, reference);
-  const isMeant = select ? matcher(select.indices ?? ['*', '.*']) : () => true;
-  const wanted = [...reference.indices, ...reference.data_streams].filter(isMeant);
-  if (wanted.length === 0) throw new Failure('missing', `${where} has no index ${(select?.indices ?? []).join(', ')}`);
-  const taken = await inTheWay(
-    ctx,
-    session,
-    wanted.map((name) => rename[name] ?? name),
-  );
-  if (taken.length > 0 && !replace) {
-    throw new Failure('target-not-empty', `${client.where} has ${named(taken.map(({ name }) => name))} already`, {
-      hint: 'restore under other names (--rename), or replace what is there (--in-place)',
-    });
-  }
-  const definitions = select ? [] : await definitionsToSet(ctx, session, base, { replace });
-  for (const path of taken.map(({ path }) => path)) {
-    const reply = await client.send(ctx, { method: 'DELETE', path });
-    if (reply.status >= 300 && reply.status !== 404) throw client.refusal(`removing ${path}`, reply);
-  }
-  for (const each of definitions) await putDefinition(ctx, client, session.server, each);
-  const renamed = wanted.filter((name) => rename[name] !== undefined);
-  const groups = [wanted.filter((name) => !renamed.includes(name)), ...renamed.map((name) => [name])];
-  for (const names of groups) {
-    if (names.length > 0) await bringBack(ctx, client, { reference, names, into: rename[names[0] ?? ''] });
-  }
-  const { names, missing } = await namesOf(ctx, base, { wanted, isMeant }, options);
-  const inventory = (later: Context): Promise<InventoryReader> => restoredInventory(later, settings, names);
-  return { bytes: 0, method: 'snapshot', warnings: [], missing, inventory };
-}
-
-/** A renamed index takes no aliases with it, so that nothing is said of aliases then. */
-async function namesOf(
-  ctx: Context,
-  base: Source,
-  { wanted, isMeant }: { wanted: readonly string[]; isMeant: (name: string) => boolean },
-  { select, rename }: RestoreOptions,
-): Promise<{ names: NamesBefore; missing: string[] }> {
-  const missing: string[] = [];
-  const aliases = new Map<string, string>();
-  const definitions = new Set<string>();
-  for await (const { kind, name, detail } of inventoryOf(base).lines(ctx)) {
-    const state = kind === 'index' && isMeant(name) ? stateOf(detail) : null;
-    if (state !== null) missing.push(`index ${name}: it was ${state} when it was captured, and is not in the snapshot`);
-    if (kind === 'alias') aliases.set(name, name);
-    else if (!select && DEFINITION_KINDS.some((each) => each === kind)) definitions.add(`${kind} ${name}`);
-  }
-  const indices = new Map(wanted.map((name) => [rename?.[name] ?? name, name]));
-  return { names: { indices, aliases, left: rename ? [...aliases.keys()] : [], definitions }, missing };
-}
-
-const restoredSchema = z.object({
-  snapshot: z.object({ shards: z.object({ total: z.number(), failed: z.number(), successful: z.number() }) }),
-});
-
-async function bringBack(
-  ctx: Context,
-  client: Client,
-  { reference, names, into }: { reference: Reference; names: readonly string[]; into: string | undefined },
-): Promise<void> {
-  const { repository, snapshot } = reference;
-  const renamed =
-    into === undefined
-      ? {}
-      : { rename_pattern: '(?s)^.*$', rename_replacement: into.replace(/[$\\]/g, '\\$&'), include_aliases: false };
-  const body = JSON.stringify({ indices: names.join(','), include_global_state: false, partial: false, ...renamed });
-  const path = `${snapshotPath(repository.name, snapshot)}/_restore?wait_for_completion=true`;
-  const what = `restoring ${named(names)}`;
-  const { shards } = (await client.ask(ctx, what, { method: 'POST', path, body }, restoredSchema)).snapshot;
-  if (shards.failed === 0 && shards.successful === shards.total) return;
-  throw new Failure('source-damaged', `${client.where}: ${shards.failed} of ${shards.total} shards did not come back`);
-}
-
-/** Names that are needed and taken, with what removes each. */
-async function inTheWay(
-  ctx: Context,
-  session: Session,
-  needed: readonly string[],
-): Promise<{ name: string; path: string }[]> {
-  const there = await listing(ctx, session, null);
-  const aliases = await aliasesOf(ctx, session.client);
-  const isNeeded = (name: string): boolean => needed.includes(name);
-  return [
-    ...there.streams.filter(({ name }) => isNeeded(name)).map(({ name }) => at(name, '/_data_stream/')),
-    ...there.indices.filter(({ name }) => isNeeded(name)).map(({ name }) => at(name, '/')),
-    ...[...aliases.keys()].filter(isNeeded).map((name) => at(name, '/_all/_alias/')),
-  ];
-}
-
-function at(name: string, folder: string): { name: string; path: string } {
-  return { name, path: folder + encodeURIComponent(name) };
-}
-
 /** What `external` of a point names: still there, the same one, and whole. */
 export async function* checkSnapshot(ctx: Context, settings: Settings, external: Json): AsyncIterable<Finding> {
   const reference = referenceFrom(external);
@@ -280,9 +159,22 @@ export async function releaseSnapshot(ctx: Context, settings: Settings, external
   if (found?.snapshots[0]?.uuid !== uuid) return; // gone, or another one that is not ours
   const reply = await client.send(ctx, { method: 'DELETE', path });
   if (reply.status >= 300 && reply.status !== 404) throw client.refusal(`removing ${snapshot}`, reply);
+  await cleanUp(ctx, client, repository.name);
 }
 
-async function whole(ctx: Context, client: Client, { repository, snapshot, uuid, shards }: Reference): Promise<void> {
+/** Files that no snapshot refers to any more, of snapshots that broke off. What is left, the next release removes. */
+async function cleanUp(ctx: Context, client: Client, repository: string): Promise<void> {
+  const path = `/_snapshot/${encodeURIComponent(repository)}/_cleanup`;
+  const reply = await client.send(ctx, { method: 'POST', path, once: true });
+  if (reply.status < 300) return;
+  ctx.log.debug('the repository was not cleaned', { reason: client.refusal('cleaning it', reply).message });
+}
+
+export async function whole(
+  ctx: Context,
+  client: Client,
+  { repository, snapshot, uuid, shards }: Reference,
+): Promise<void> {
   const path = snapshotPath(repository.name, snapshot);
   const found = await client.find(ctx, `looking at ${snapshot}`, { method: 'GET', path }, snapshotsSchema);
   const seen = found?.snapshots[0];
@@ -295,7 +187,12 @@ async function whole(ctx: Context, client: Client, { repository, snapshot, uuid,
 }
 
 /** At another cluster the repository is not known yet: it is registered there, only to be read. */
-async function reach(ctx: Context, client: Client, settings: Settings, { repository }: Reference): Promise<void> {
+export async function reach(
+  ctx: Context,
+  client: Client,
+  settings: Settings,
+  { repository }: Reference,
+): Promise<void> {
   const path = `/_snapshot/${encodeURIComponent(repository.name)}`;
   const known = await client.find(ctx, `looking at repository ${repository.name}`, { method: 'GET', path }, anything);
   if (known !== null) return;
@@ -349,7 +246,7 @@ function repositoryOf({ repository }: Settings): Repository {
   throw new Failure('settings-invalid', 'elasticsearch: repository: method snapshot needs one');
 }
 
-function snapshotPath(repository: string, snapshot: string): string {
+export function snapshotPath(repository: string, snapshot: string): string {
   return `/_snapshot/${encodeURIComponent(repository)}/${encodeURIComponent(snapshot)}`;
 }
 

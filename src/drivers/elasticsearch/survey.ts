@@ -5,7 +5,7 @@ import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context, Json } from '../../core/model.ts';
 import { gate, mapBounded } from '../../core/parallel.ts';
 import { digestOf } from './canonical.ts';
-import type { Client } from './client.ts';
+import { type Client, jsonOf } from './client.ts';
 import { type Definition, definitionsOf } from './definitions.ts';
 import { documentSum, type Rendered } from './documents.ts';
 import type { IndexBody, IndexEntry } from './entries.ts';
@@ -105,7 +105,8 @@ async function hold(
 ): Promise<Held> {
   const { name, uuid, stream, isOpen, isRed } = index;
   const state = !isOpen ? 'closed' : isRed ? 'red' : 'open';
-  const none = { documents: null, digest: null, without_source: 0, parts: [], unchanged: null };
+  const documents = { documents: null, digest: null, without_source: 0, fields_kept_out: false };
+  const none = { ...documents, parts: [], unchanged: null };
   const blank: IndexEntry = { name, uuid, state, stream, ...none, settings: null, mapping: null, aliases: {} };
   let moment: Moment | null = null;
   let before: string | null = null;
@@ -115,7 +116,8 @@ async function hold(
     resultWindow = window;
     await purpose.index?.(ctx, name, body);
     const { aliases } = body;
-    const told = { ...blank, settings: digestOf(body.settings), mapping: digestOf(body.mappings), aliases };
+    const digests = { settings: digestOf(body.settings), mapping: digestOf(body.mappings) };
+    const told = { ...blank, ...digests, aliases, fields_kept_out: keepsFieldsOut(body.mappings) };
     if (state !== 'open') return told;
     await refresh(ctx, session.client, name);
     before = await fingerprint(ctx, session.client, index);
@@ -215,6 +217,11 @@ async function describeIndex(ctx: Context, client: Client, name: string): Promis
   return { body: { ...body, settings: portableSettings(body.settings) }, window: window > 0 ? window : 10_000 };
 }
 
+function keepsFieldsOut({ _source: source }: IndexBody['mappings']): boolean {
+  const { includes, excludes } = (source ?? {}) as { includes?: unknown; excludes?: unknown };
+  return [includes, excludes].some((each) => Array.isArray(each) && each.length > 0);
+}
+
 /** What was acknowledged before is seen. Where we may not ask for it, it is seen a moment later. */
 export async function refresh(ctx: Context, client: Client, name: string): Promise<void> {
   const reply = await client.send(ctx, { method: 'POST', path: `/${encodeURIComponent(name)}/_refresh` });
@@ -252,7 +259,7 @@ async function fingerprint(ctx: Context, client: Client, { name, shards }: Liste
   const reply = await client.send(ctx, { method: 'GET', path });
   if (reply.status === 404) throw client.refusal(`looking at ${name}`, reply);
   if (reply.status >= 300) return null;
-  const { data } = statsSchema.safeParse(JSON.parse(reply.body.toString('utf8')));
+  const { data } = statsSchema.safeParse(jsonOf(reply.body));
   const index = data?.indices[name];
   if (!index) return null;
   const primaries: string[] = [index.uuid];

@@ -1,5 +1,5 @@
-// Data and servers for the tests of this driver. Two servers of a version serve all tests of a file: one is captured,
-// the other restored into, and each is emptied before it is used again.
+// Data and servers for the tests of this driver. A server costs more than all that a test does with it, so that two of
+// them serve all tests of a process: one is captured, the other restored into, and each is emptied before it is used.
 
 import { after } from 'node:test';
 import {
@@ -17,14 +17,25 @@ export interface Cluster {
   bulk(path: string, lines: readonly unknown[]): Promise<void>;
 }
 
-/** Started when it is first asked for, stopped after the tests of the file. */
-export function sharedCluster(name: OpenSearchName, options?: OpenSearchOptions): () => Promise<Cluster> {
-  let starting: Promise<Cluster> | undefined;
+const clusters = new Map<string, Promise<Cluster>>();
+
+/** Started when it is first asked for, stopped after the tests; the same one for all who ask for this name and role. */
+export function sharedCluster(
+  name: OpenSearchName,
+  role: 'source' | 'target' = 'source',
+  options?: OpenSearchOptions,
+): () => Promise<Cluster> {
+  const key = `${name} ${role}`;
   after(async () => {
+    const starting = clusters.get(key);
+    clusters.delete(key);
     await (await starting?.catch(() => undefined))?.server[Symbol.asyncDispose]();
   });
   return async () => {
-    starting ??= startOpenSearch(name, options).then(clusterOf);
+    const known = clusters.get(key);
+    if (known) return await known;
+    const starting = startOpenSearch(name, options).then(clusterOf);
+    clusters.set(key, starting);
     return await starting;
   };
 }

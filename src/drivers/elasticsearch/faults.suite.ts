@@ -1,11 +1,13 @@
+// Servers that are busy, lose answers, refuse, are full or die, seen through a proxy.
+
 import assert from 'node:assert/strict';
-import { request as ask, createServer, type Server, type ServerResponse } from 'node:http';
 import { test } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import type { Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { elasticsearchDriver } from './driver.ts';
+import { type Fate, type Meddler, proxyTo } from './proxy.ts';
 import { type Cluster, emptied, fill, sharedCluster } from './testing.ts';
 
 const name = 'opensearch-2';
@@ -15,60 +17,8 @@ const { open, compare } = elasticsearchDriver;
 /** Waits take no time, and are counted all the same. */
 const ctx = liveContext({ sleep: () => new Promise((resolve) => setImmediate(resolve)) });
 
-/** What happens to a request: it passes, its answer is a status or a body, it is lost before or after it was done. */
-type Fate = 'pass' | 'lost' | 'answer lost' | 'cut' | 'stuck' | number | object;
-interface Proxy extends AsyncDisposable {
-  readonly url: string;
-  readonly seen: string[];
-  fate: (path: string, body: string) => Fate;
-}
-
-async function proxyTo(cluster: Cluster): Promise<Proxy> {
-  const seen: string[] = [];
-  const server: Server = createServer((from, to) => {
-    const chunks: Buffer[] = [];
-    from.on('data', (chunk) => chunks.push(chunk));
-    from.on('end', () => {
-      const body = Buffer.concat(chunks);
-      const path = from.url ?? '';
-      seen.push(`${from.method} ${path}`);
-      const fate = proxy.fate(path, body.toString());
-      if (fate === 'stuck') return;
-      if (fate === 'lost') return void to.socket?.destroy();
-      if (typeof fate === 'number') return void to.writeHead(fate).end('{"error":{"reason":"canary-password"}}');
-      if (typeof fate === 'object') return void to.end(JSON.stringify(fate));
-      const { method = 'GET', headers } = from;
-      const passed = ask(cluster.url + path, { method, headers }, (reply) => {
-        if (fate === 'answer lost') return void reply.on('end', () => to.socket?.destroy()).resume();
-        to.writeHead(reply.statusCode ?? 500, reply.headers);
-        if (fate === 'cut') reply.once('data', (chunk) => void to.write(chunk.subarray(0, 10), () => cutOff(to)));
-        else reply.pipe(to);
-      });
-      passed.on('error', () => to.socket?.destroy());
-      passed.end(body);
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  assert.ok(typeof address === 'object' && address);
-  const proxy: Proxy = {
-    url: `http://127.0.0.1:${address.port}`,
-    seen,
-    fate: () => 'pass',
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
-  return proxy;
-}
-
-function cutOff(to: ServerResponse): void {
-  to.socket?.destroy();
-}
-
 /** Each request meets it so often before it passes. */
-function first(times: number, fate: Fate, meant: (path: string) => boolean = () => true): Proxy['fate'] {
+function first(times: number, fate: Fate, meant: (path: string) => boolean = () => true): Meddler['fate'] {
   const met = new Map<string, number>();
   return (path, body) => {
     const count = met.get(path + body) ?? 0;
@@ -150,7 +100,7 @@ test('documents that the target takes later, or took before its answer was lost,
     return { errors: true, items: Array.from({ length: documents }, () => ({ index: { status: 429 } })) };
   };
   const once = new Set<string>();
-  const fates: Proxy['fate'][] = [
+  const fates: Meddler['fate'][] = [
     first(2, 'answer lost', isBulk),
     first(2, 503, isBulk),
     (path, body) => {
@@ -215,26 +165,6 @@ test('a restore of what differs leaves alone what is the same', { skip }, async 
   assert.ok(same.some((index) => index.startsWith('.ds-logs-shop')));
   await cluster.ask('DELETE', '/another');
   await assertSame(cluster, source);
-});
-
-test('a server that is killed while it is captured is a failure, and after its return all is captured', {
-  skip,
-}, async () => {
-  const cluster = await filled();
-  const { sink } = memoryParts();
-  const killing = {
-    ...sink,
-    async put(...args: Parameters<typeof sink.put>) {
-      if (args[1].endsWith('.bulk')) await cluster.server.kill();
-      return await sink.put(...args);
-    },
-  };
-  await assert.rejects(open({ url: cluster.url }).capture(ctx, killing), (error: Error & { code: string }) => {
-    return ['unreachable', 'missing', 'source-damaged'].includes(error.code);
-  });
-  await cluster.server.start();
-  await cluster.ask('GET', '/_cluster/health?wait_for_status=yellow&timeout=60s');
-  await assertSame(cluster, await captured(cluster.url));
 });
 
 async function uuids(cluster: Cluster): Promise<Record<string, string>> {

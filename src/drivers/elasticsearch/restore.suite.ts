@@ -1,3 +1,5 @@
+// What comes back, under which names, and what stands in its way.
+
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,8 @@
+// Snapshots that the cluster takes itself, in a directory.
+
 import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
 import { inventoryOf } from '../../core/inventory.ts';
@@ -112,6 +116,56 @@ test('a snapshot whose point can not be written is removed again, and a componen
   assert.equal(capture.totals.indices, 0);
 });
 
+test('an index of which a shard does not come back is removed and named, and the others are back (fault 40)', {
+  skip,
+}, async () => {
+  const cluster = await filled();
+  const { source } = await captured(settingsOf(cluster));
+  const id = await folderOf(cluster, 'products');
+  const files = readdirSync(id, { recursive: true, encoding: 'utf8' });
+  for (const file of files.filter((each) => basename(each).startsWith('__'))) rmSync(join(id, file));
+  await emptied(cluster);
+  const { missing: told = [], inventory } = await open(settingsOf(cluster)).restore(ctx, { base: source });
+  assert.match(told.join(), /^products: not all of its shards came back/);
+  assert.equal((await cluster.ask('GET', '/logs-shop/_count')).count, 40);
+  await assert.rejects(cluster.ask('GET', '/products'), /404/);
+  assert.ok(inventory);
+  const found = await Array.fromAsync(compare(ctx, inventoryOf(source), await inventory(ctx)));
+  assert.equal(found.find(({ check }) => check.startsWith('index products'))?.verdict, 'fail');
+});
+
+test('a second snapshot writes what is new, and its release leaves the first one whole', { skip }, async () => {
+  const cluster = await filled();
+  const component = open(settingsOf(cluster));
+  const { capture: first } = await captured(settingsOf(cluster));
+  await cluster.bulk('/empty', [{ index: { _id: 'a' } }, { n: 1 }]);
+  const { capture: second } = await captured(settingsOf(cluster));
+  const { snapshot } = second.external as { snapshot: string };
+  const { snapshots } = (await cluster.ask('GET', `/_snapshot/it/${snapshot}/_status`)) as {
+    snapshots: { stats: { incremental: { file_count: number }; total: { file_count: number } } }[];
+  };
+  const { incremental, total } = snapshots[0]?.stats ?? assert.fail();
+  assert.ok(incremental.file_count < total.file_count / 2, JSON.stringify([incremental, total]));
+  assert.ok(component.check && component.release);
+  await component.release(ctx, second.external ?? null);
+  const [kept] = await Array.fromAsync(component.check(ctx, first.external ?? null));
+  assert.equal(kept?.verdict, 'pass');
+});
+
+test('a snapshot has an alias where the target has an index: told before anything is touched (fault 41)', {
+  skip,
+}, async () => {
+  const cluster = await filled();
+  const { source } = await captured(settingsOf(cluster));
+  await emptied(cluster);
+  await cluster.ask('PUT', '/cheap');
+  const options = { select: { indices: ['products'] } };
+  const wanted = { code: 'target-not-empty', message: /cheap/ };
+  await assert.rejects(open(settingsOf(cluster)).restore(ctx, { base: source }, options), wanted);
+  await assert.rejects(open(settingsOf(cluster)).restore(ctx, { base: source }), wanted);
+  await assert.rejects(cluster.ask('GET', '/products'), /404/);
+});
+
 test('another snapshot of the same name is not taken for ours, nor removed', { skip }, async () => {
   const cluster = await filled();
   const { capture } = await captured(settingsOf(cluster));
@@ -124,6 +178,22 @@ test('another snapshot of the same name is not taken for ours, nor removed', { s
   const [own] = await Array.fromAsync(component.check(ctx, capture.external ?? null));
   assert.equal(own?.verdict, 'pass');
 });
+
+/** Where the repository keeps an index. */
+async function folderOf({ server }: Cluster, index: string): Promise<string> {
+  const [list = ''] = readdirSync(server.repositories)
+    .filter((name) => /^index-\d+$/.test(name))
+    .sort(byNumber)
+    .reverse();
+  const { indices } = JSON.parse(readFileSync(join(server.repositories, list), 'utf8')) as {
+    indices: Record<string, { id: string }>;
+  };
+  return join(server.repositories, 'indices', indices[index]?.id ?? '');
+}
+
+function byNumber(a: string, b: string): number {
+  return Number(a.slice(6)) - Number(b.slice(6));
+}
 
 function hits(answer: Record<string, unknown>): unknown {
   const { hits: found } = answer as { hits: { hits: { _source: unknown; _version: unknown }[] } };

@@ -1,0 +1,216 @@
+// Has the cluster bring a snapshot of its own back. What is in the way is known before anything is touched; an index
+// of which a shard did not come back is removed again and named.
+
+import { z } from 'zod';
+import { readAll } from '../../core/bytes.ts';
+import { Failure, messageOf } from '../../core/errors.ts';
+import { inventoryOf } from '../../core/inventory.ts';
+import type { Chain, Context, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import { patient, settleAgeing, suspendAgeing } from './ageing.ts';
+import { named } from './capture.ts';
+import { type Client, connect, parsed } from './client.ts';
+import { stateOf } from './compare.ts';
+import { DEFINITION_KINDS, putDefinition } from './definitions.ts';
+import type { NamesBefore } from './entries.ts';
+import { restoredInventory } from './inventory.ts';
+import { aliasesOf, type ListedIndex, listing, matcher } from './listing.ts';
+import { definitionsToSet, type PlannedDefinition, refuseHeld } from './plan.ts';
+import { serverFacts } from './server.ts';
+import type { Settings } from './settings.ts';
+import { type Reference, reach, referenceSchema, SNAPSHOT_PART, snapshotPath, whole } from './snapshot.ts';
+import type { Session } from './survey.ts';
+
+const POLL_MS_MIN = 100;
+const POLL_MS_MAX = 5_000;
+const anything = z.unknown();
+
+export interface SnapshotPlan {
+  readonly reference: Reference;
+  /** Of indices and data streams, as in the snapshot. */
+  readonly wanted: readonly string[];
+  readonly definitions: readonly PlannedDefinition[];
+  /** What has a name that is needed, with what removes it. */
+  readonly taken: readonly { readonly name: string; readonly path: string }[];
+  readonly names: NamesBefore;
+  readonly missing: readonly string[];
+}
+
+export async function restoreSnapshot(
+  ctx: Context,
+  settings: Settings,
+  { base }: Chain,
+  options: RestoreOptions = {},
+): Promise<Restored> {
+  await using client = connect(settings);
+  const session: Session = { client, server: await serverFacts(ctx, client), settings };
+  const plan = await planSnapshot(ctx, session, base, options);
+  await reach(ctx, client, settings, plan.reference);
+  await whole(ctx, client, plan.reference);
+  const suspended = await suspendAgeing(ctx, session, plan);
+  const settle = async (later: Context): Promise<void> => await settleAgeing(later, settings, suspended);
+  try {
+    const lost = await carryOut(ctx, session, plan, options);
+    const inventory = (later: Context): Promise<InventoryReader> => restoredInventory(later, settings, plan.names);
+    const missing = [...plan.missing, ...lost];
+    return { bytes: 0, method: 'snapshot', warnings: [], missing, inventory, ...(suspended && { settle }) };
+  } catch (error) {
+    await settle(patient(ctx)).catch((cause) => {
+      ctx.log.warn('lifecycle management is still suspended', { reason: messageOf(cause) });
+    });
+    throw error;
+  }
+}
+
+/** Changes nothing. Throws when something stands in the way that may not be replaced. */
+export async function planSnapshot(
+  ctx: Context,
+  session: Session,
+  base: Source,
+  options: RestoreOptions,
+): Promise<SnapshotPlan> {
+  const { select, rename = {} } = options;
+  const replace = options.replace || options.delta;
+  const where = `${base.point}/${base.component}/${SNAPSHOT_PART}`;
+  const reference = parsed(referenceSchema, await readAll(base.get(ctx, SNAPSHOT_PART)), where);
+  const isMeant = select ? matcher(select.indices ?? ['*', '.*']) : () => true;
+  const wanted = [...reference.indices, ...reference.data_streams].filter(isMeant);
+  if (wanted.length === 0) throw new Failure('missing', `${where} has no index ${(select?.indices ?? []).join(', ')}`);
+  if (!replace && !select && !options.rename) refuseHeld(session, await listing(ctx, session, null));
+  const { names, missing } = await namesOf(ctx, base, { wanted, isMeant }, options);
+  const needed = wanted.map((name) => rename[name] ?? name);
+  const taken = await inTheWay(ctx, session, { needed, aliases: options.rename ? [] : [...names.aliases.keys()] });
+  if (taken.length > 0 && !replace) {
+    throw new Failure(
+      'target-not-empty',
+      `${session.client.where} has ${named(taken.map(({ name }) => name))} already`,
+      {
+        hint: 'restore under other names (--rename), or replace what is there (--in-place)',
+      },
+    );
+  }
+  const definitions = select ? [] : await definitionsToSet(ctx, session, base, { replace });
+  return { reference, wanted, definitions, taken, names, missing };
+}
+
+/** Names what did not come back whole. */
+async function carryOut(
+  ctx: Context,
+  { client, server }: Session,
+  { reference, wanted, definitions, taken }: SnapshotPlan,
+  { rename = {} }: RestoreOptions,
+): Promise<string[]> {
+  for (const { path } of taken) await remove(ctx, client, path);
+  for (const each of definitions) await putDefinition(ctx, client, server, each);
+  const renamed = wanted.filter((name) => rename[name] !== undefined);
+  const groups = [wanted.filter((name) => !renamed.includes(name)), ...renamed.map((name) => [name])];
+  const asked: string[] = [];
+  try {
+    for (const names of groups) {
+      const into = rename[names[0] ?? ''];
+      if (names.length === 0) continue;
+      asked.push(...(into === undefined ? names : [into]));
+      await bringBack(ctx, client, { reference, names, into });
+    }
+    const halves = await removeThose(ctx, { client, server }, ({ name, stream, isRed }) => {
+      return isRed && asked.includes(stream ?? name);
+    });
+    return halves.map((name) => `${name}: not all of its shards came back from the snapshot, so that it was removed`);
+  } catch (error) {
+    const isOurs = ({ name, stream }: ListedIndex): boolean => asked.includes(stream ?? name);
+    await removeThose(patient(ctx), { client, server }, isOurs).catch((cause) => {
+      ctx.log.warn('what was restored before the failure is still there', { reason: messageOf(cause) });
+    });
+    throw error;
+  }
+}
+
+/** A renamed index takes no aliases with it, so that nothing is said of aliases then. */
+async function namesOf(
+  ctx: Context,
+  base: Source,
+  { wanted, isMeant }: { wanted: readonly string[]; isMeant: (name: string) => boolean },
+  { select, rename }: RestoreOptions,
+): Promise<{ names: NamesBefore; missing: string[] }> {
+  const missing: string[] = [];
+  const aliases = new Map<string, string>();
+  const definitions = new Set<string>();
+  for await (const { kind, name, detail } of inventoryOf(base).lines(ctx)) {
+    const state = kind === 'index' && isMeant(name) ? stateOf(detail) : null;
+    if (state !== null) missing.push(`index ${name}: it was ${state} when it was captured, and is not in the snapshot`);
+    if (kind === 'alias') aliases.set(name, name);
+    else if (!select && DEFINITION_KINDS.some((each) => each === kind)) definitions.add(`${kind} ${name}`);
+  }
+  const indices = new Map(wanted.map((name) => [rename?.[name] ?? name, name]));
+  return { names: { indices, aliases, left: rename ? [...aliases.keys()] : [], definitions }, missing };
+}
+
+/** Says nothing until all shards are back or given up: that takes as long as it takes, and no request waits for it. */
+async function bringBack(
+  ctx: Context,
+  client: Client,
+  { reference, names, into }: { reference: Reference; names: readonly string[]; into: string | undefined },
+): Promise<void> {
+  const { repository, snapshot } = reference;
+  const renamed =
+    into === undefined
+      ? {}
+      : { rename_pattern: '(?s)^.*$', rename_replacement: into.replace(/[$\\]/g, '\\$&'), include_aliases: false };
+  const body = JSON.stringify({ indices: names.join(','), include_global_state: false, partial: false, ...renamed });
+  const path = `${snapshotPath(repository.name, snapshot)}/_restore?wait_for_completion=false`;
+  // Asked once: a second time the indices of the first would be in the way.
+  await client.ask(ctx, `restoring ${named(names)}`, { method: 'POST', path, body, once: true }, anything);
+  for (let waitMs = POLL_MS_MIN; await isUnderWay(ctx, client, reference); waitMs = Math.min(waitMs * 2, POLL_MS_MAX)) {
+    await ctx.sleep(waitMs);
+  }
+}
+
+const underWaySchema = z.object({
+  restore: z.object({ snapshots: z.array(z.object({ snapshot: z.string(), repository: z.string() })) }).optional(),
+});
+
+async function isUnderWay(ctx: Context, client: Client, { repository, snapshot }: Reference): Promise<boolean> {
+  const path = '/_cluster/state/customs?filter_path=restore.snapshots.snapshot,restore.snapshots.repository';
+  const { restore } = await client.ask(ctx, 'looking at restores', { method: 'GET', path }, underWaySchema);
+  return restore?.snapshots.some((each) => each.snapshot === snapshot && each.repository === repository.name) ?? false;
+}
+
+/** An index that lacks shards must not be taken for one that is back; those beside it that are whole stay. */
+async function removeThose(
+  ctx: Context,
+  { client, server }: Pick<Session, 'client' | 'server'>,
+  isMeant: (index: ListedIndex) => boolean,
+): Promise<string[]> {
+  const { indices } = await listing(ctx, { client, server }, null);
+  const found = indices.filter(isMeant).map(({ name, stream }) => {
+    return stream === null ? at(name, '/') : at(stream, '/_data_stream/');
+  });
+  const paths = new Map(found.map(({ name, path }) => [name, path]));
+  for (const path of paths.values()) await remove(ctx, client, path);
+  return [...paths.keys()];
+}
+
+async function remove(ctx: Context, client: Client, path: string): Promise<void> {
+  const reply = await client.send(ctx, { method: 'DELETE', path });
+  if (reply.status >= 300 && reply.status !== 404) throw client.refusal(`removing ${path}`, reply);
+}
+
+/** Names that are needed and taken, with what removes each; an alias can't have the name of an index either. */
+async function inTheWay(
+  ctx: Context,
+  session: Session,
+  { needed, aliases }: { needed: readonly string[]; aliases: readonly string[] },
+): Promise<{ name: string; path: string }[]> {
+  const there = await listing(ctx, session, null);
+  const held = await aliasesOf(ctx, session.client);
+  const isNeeded = (name: string): boolean => needed.includes(name);
+  const isTaken = (name: string): boolean => isNeeded(name) || aliases.includes(name);
+  return [
+    ...there.streams.filter(({ name }) => isTaken(name)).map(({ name }) => at(name, '/_data_stream/')),
+    ...there.indices.filter(({ name }) => isTaken(name)).map(({ name }) => at(name, '/')),
+    ...[...held.keys()].filter(isNeeded).map((name) => at(name, '/_all/_alias/')),
+  ];
+}
+
+function at(name: string, folder: string): { name: string; path: string } {
+  return { name, path: folder + encodeURIComponent(name) };
+}
