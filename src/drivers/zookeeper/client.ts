@@ -2,7 +2,7 @@
 
 import type { Socket } from 'node:net';
 import { interruption } from '../../core/context.ts';
-import { Failure, messageOf } from '../../core/errors.ts';
+import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { noConnection, UNREACHABLE_HINT } from '../../core/socket.ts';
 import { juteReader, juteWriter } from './jute.ts';
@@ -14,6 +14,7 @@ import { frameCutter, open, outgoingOf, whereOf } from './wire.ts';
 /** A server answers with more than it takes: the names of a million children. */
 const FRAME_BYTES_MAX = 256 * 1024 * 1024;
 const FIRST_FRAME_BYTES_MAX = 1024;
+const GREETING_MS = 2000;
 /** Of answers that wait to be taken away; beyond it nothing more is read. */
 const HELD_BYTES_MAX = 16 * 1024 * 1024;
 type OnChange = (path: string, kind: 'data' | 'made or gone') => void;
@@ -54,12 +55,25 @@ export async function connect(ctx: Context, settings: Settings): Promise<Client>
     hint: UNREACHABLE_HINT,
   });
 }
+/** A server that is just starting takes connections and forgets them: the first answer is awaited anew. */
 async function connectTo(ctx: Context, settings: Settings, host: Host): Promise<Client> {
+  const begun = ctx.monotonicMs();
+  for (let patienceMs = GREETING_MS; ; patienceMs *= 2) {
+    const leftMs = settings.timeoutMs - (ctx.monotonicMs() - begun);
+    try {
+      return await sessionWith(ctx, settings, host, Math.min(patienceMs, Math.max(1, leftMs)));
+    } catch (error) {
+      if (ctx.signal.aborted || patienceMs >= leftMs || !isFailure(error, 'timeout')) throw error;
+    }
+  }
+}
+
+async function sessionWith(ctx: Context, settings: Settings, host: Host, patienceMs: number): Promise<Client> {
   const where = whereOf(host);
   const socket = await open(ctx, host, settings);
   const session = sessionOn(ctx, socket, { where, host, timeoutMs: settings.timeoutMs });
   try {
-    const granted = grantedMs(await session.greet(request.connect(settings.timeoutMs)));
+    const granted = grantedMs(await session.greet(request.connect(settings.timeoutMs), patienceMs));
     if (granted <= 0) throw new Failure('unreachable', `${where} gives no session`, { hint: UNREACHABLE_HINT });
     session.keepAlive(granted / 3);
     if (settings.user) {
@@ -77,7 +91,7 @@ async function connectTo(ctx: Context, settings: Settings, host: Host): Promise<
 interface Session {
   readonly client: Client;
   /** The first frames of either side have no header. */
-  greet(frame: Buffer): Promise<Buffer>;
+  greet(frame: Buffer, patienceMs: number): Promise<Buffer>;
   keepAlive(everyMs: number): void;
 }
 
@@ -155,9 +169,9 @@ function sessionOn(
   };
   return {
     client,
-    async greet(frame) {
+    async greet(frame, patienceMs) {
       greeted = Promise.withResolvers<Buffer>();
-      socket.setTimeout(timeoutMs);
+      socket.setTimeout(patienceMs);
       socket.write(Buffer.concat([juteWriter().int(frame.length).done(), frame]));
       return await greeted.promise;
     },

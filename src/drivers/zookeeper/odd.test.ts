@@ -111,6 +111,15 @@ describe('ZooKeeper over networks as they are', { skip }, () => {
     assert.deepEqual(await differences(ctx, inventoryOf(source), { hosts, root: '/expired', ...user }), []);
   });
 
+  it('is asked anew when it takes a connection and forgets it, as one that is just starting does', async () => {
+    const ctx = liveContext();
+    const { port } = await server();
+    await using proxy = await proxyTo(port);
+    proxy.swallow(1);
+    await zookeeperDriver.open({ hosts: proxy.hosts, timeout: '1m' }).probe(ctx);
+    assert.ok(proxy.connections() > 1);
+  });
+
   it('stops as soon as it is told to, and leaves nothing behind on this machine', async () => {
     const scratch = mkdtempSync(join(tmpdir(), 'lifeboat-zookeeper-'));
     const { hosts } = await server();

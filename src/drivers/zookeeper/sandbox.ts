@@ -41,7 +41,15 @@ export async function serverSpec(ctx: Context, { dir, port, password, settings }
     run: {
       program: java,
       name: 'zookeeper',
-      args: [`-Djute.maxbuffer=${REQUEST_BYTES_MAX}`, '-XX:+UseSerialGC', '-cp', join(lib, '*'), MAIN, file],
+      args: [
+        `-Djute.maxbuffer=${REQUEST_BYTES_MAX}`,
+        '-XX:+UseSerialGC',
+        '-XX:TieredStopAtLevel=1',
+        '-cp',
+        join(lib, '*'),
+        MAIN,
+        file,
+      ],
       cwd: dir,
     },
     settings: { hosts: `127.0.0.1:${port}`, username: USER, password },

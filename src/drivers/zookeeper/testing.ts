@@ -61,8 +61,8 @@ export interface Proxy extends AsyncDisposable {
   pieces(bytes: number): void;
   /** Ends the connections once the server has said so much more. */
   cutAfter(bytes: number): void;
-  /** From now on the server hears nothing of connections that are there. */
-  swallow(): void;
+  /** The server hears nothing more of connections that are there, and of so many to come. */
+  swallow(more?: number): void;
   /** How many were made. */
   connections(): number;
 }
@@ -102,7 +102,7 @@ export async function proxyTo(port: number): Promise<Proxy> {
     hosts: `127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`,
     pieces: (bytes) => void (pieceBytes = bytes),
     cutAfter: (bytes) => void (left = bytes),
-    swallow: () => void (swallowed = made),
+    swallow: (more = 0) => void (swallowed = made + more),
     connections: () => made,
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
