@@ -13,6 +13,7 @@ import {
 } from '../../engine/restore-plan.ts';
 import { pointNeed } from '../../engine/thaw.ts';
 import { chooseEverywhere, listEverywhere, noteUnreadable } from '../across.ts';
+import type { Config } from '../config/model.ts';
 import { confirm } from '../confirm.ts';
 import { namesOption, repeatedOption } from '../options.ts';
 import { planJson, planText, restoredJson, restoredText } from '../restore-views.ts';
@@ -94,7 +95,7 @@ Examples:
     const { store, chosen, unreadable } = choice;
     const { targets, warnings } = await targetsOf(session.ctx, options.to ?? []);
     const request = {
-      ...requestOf(options, stack, store, chosen.point, config.parallel),
+      ...requestOf(options, stack, store, chosen.point, config),
       to: targets,
       references: referencesIn(config),
     };
@@ -158,8 +159,9 @@ function requestOf(
   stack: OpenStack,
   from: RestoreRequest['from'],
   point: RestoreRequest['point'],
-  parallel: number,
+  { parallel, stores }: Config,
 ): RestoreRequest {
+  const transient = stores.filter((each) => each.transient).map(({ name }) => name);
   return {
     from,
     point,
@@ -170,7 +172,7 @@ function requestOf(
     terminateConnections: options.terminateConnections,
     rename: options.rename && renamesOf(options.rename),
     delta: options.delta,
-    safety: stack.stores,
+    safety: stack.stores.filter(({ name }) => !transient.includes(name)),
     jobs: options.jobs === undefined ? undefined : jobsOf(options.jobs),
     parallel,
   };

@@ -7,7 +7,7 @@ import type { Finding } from '../../core/model.ts';
 import type { Adopted } from '../../core/storage.ts';
 import { chooseEverywhere, listEverywhere } from '../across.ts';
 import { parseConfig } from '../config/load.ts';
-import type { Config } from '../config/model.ts';
+import type { Config, StoreConfig } from '../config/model.ts';
 import { confirm } from '../confirm.ts';
 import type { ExitCode, Session } from '../session.ts';
 import { lastSlot } from '../slots.ts';
@@ -156,7 +156,13 @@ export async function restoreFileScript(run: Run, file: string): Promise<ExitCod
   if (!store) throw new Error('a plan has a store');
   const bucket = oneFileBucket(path);
   const kept = { ...bucket, close: async () => undefined }; // opened twice: once to import, once to restore
-  const only = { ...store, name: 'file', url: path, bucket: { ...store.bucket, open: async () => kept } };
+  const only: StoreConfig = {
+    ...store,
+    name: 'file',
+    url: path,
+    bucket: { ...store.bucket, open: async () => kept },
+    transient: true,
+  };
   const own = { ...config, stores: [only] };
   await createMissing(session.ctx, own);
   const [adopted] = await importInto(session.ctx, own, { timeZone: run.plan.timeZone, plan: run.planName });
@@ -168,10 +174,24 @@ export async function restoreFileScript(run: Run, file: string): Promise<ExitCod
   const [problem] = adopted.findings;
   if (!adopted.point) throw new Failure('checksum', problem ? findingText(problem) : `${path} can't be read`);
   const components = Object.keys(adopted.point.components);
+  await createWherePossible(session, config); // what is replaced is kept there
+  const all = { ...config, stores: [only, ...config.stores] };
   try {
-    return await restoreAll(run, withConfig(session, own), new Map([[adopted.id, components]]));
+    return await restoreAll(run, withConfig(session, all), new Map([[adopted.id, components]]));
   } finally {
     await bucket.close();
+  }
+}
+
+/** A store that can't be made keeps nothing from being restored. */
+async function createWherePossible(session: Session, config: Config): Promise<void> {
+  for (const store of config.stores) {
+    try {
+      await createMissing(session.ctx, { ...config, stores: [store] });
+    } catch (error) {
+      if (!isFailure(error) || error.code === 'interrupted') throw error;
+      session.note(`store ${store.name} keeps nothing of what is replaced: ${error.message}`);
+    }
   }
 }
 

@@ -17,6 +17,8 @@ export interface StoreConfig {
   readonly rateLimit: number | undefined;
   /** To resolve its secrets a command is run, or another service asked. */
   readonly asksOthers: boolean;
+  /** It is gone with the process: nothing is put there that somebody may need. */
+  readonly transient?: true;
   /** That its secrets are had from. */
   readonly variables: readonly string[];
   /** With secrets resolved: what the bucket and the format are opened with. */
