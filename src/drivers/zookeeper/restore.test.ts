@@ -141,15 +141,29 @@ describe('a restore of ZooKeeper', { skip }, () => {
   });
 
   it('takes a subtree, also under another root, and refuses one that is there', async (t) => {
-    const { root, client, captured, restored } = await place(t);
+    const { ctx, root, client, captured, restored } = await place(t);
     for (const path of ['a', 'a/b', 'a/b/c', 'ab', 'z']) await make(client, `${root}/${path}`, { data: path });
     const source = await captured();
     await restored(`${root}-b`, source, { select: { paths: [`${root}/a/b`] } });
     assert.deepEqual(await childrenOf(client, `${root}-b`), ['a']);
     assert.deepEqual(await childrenOf(client, `${root}-b/a`), ['b']);
     assert.equal(await dataOf(client, `${root}-b/a/b/c`), 'a/b/c');
-    await restored(root, source, { rename: { [`${root}/a`]: `${root}-c/again` } });
+    const renamed = await restored(root, source, { rename: { [`${root}/a`]: `${root}-c/again` } });
     assert.deepEqual(await childrenOf(client, `${root}-c`), ['again']);
+    const verdicts = async (result: Restored): Promise<string[]> => {
+      const actual = await result.inventory?.(ctx);
+      assert.ok(actual);
+      const findings = await Array.fromAsync(zookeeperDriver.compare(ctx, inventoryOf(source), actual));
+      return findings.map(({ verdict, detail }) => `${verdict}: ${detail}`);
+    };
+    const left = 'unknown: 3 znodes of the point were not restored, as was asked for';
+    assert.deepEqual(await verdicts(renamed), ['pass: 3 znodes, equal digests', left]);
+    const elsewhere = await restored(root, source, { rename: { [root]: `${root}-d` } });
+    assert.deepEqual(await verdicts(elsewhere), ['pass: 6 znodes, equal digests']);
+    await set(client, `${root}-d/a/b`, 'other');
+    await remove(client, `${root}-d/z`);
+    assert.match((await verdicts(elsewhere)).join(), /fail: the digests differ|fail: 3 at the cut, 5 now/);
+    assert.match((await verdicts(elsewhere)).join(), /fail: it was there at the cut and is missing now/);
     assert.equal(await dataOf(client, `${root}-c/again/b/c`), 'a/b/c');
     const again = restored(root, source, { rename: { [`${root}/a`]: `${root}-c/again` } });
     await assert.rejects(again, { code: 'target-not-empty' });

@@ -17,6 +17,7 @@ import {
   readStat,
   request,
 } from './protocol.ts';
+import { restoredInventory } from './restored.ts';
 import type { Settings } from './settings.ts';
 import { dataOf, entriesOf, headOf } from './tree.ts';
 import { isLarge, notEmpty, openWriter, refusedWords, tooLarge, type Writer } from './writer.ts';
@@ -48,7 +49,9 @@ export async function restore(
   if (ephemerals > 0)
     warnings.push(`${ephemerals} ephemeral znodes are noted in the point and not made: their sessions ended`);
   if (found === 0) warnings.push('nothing in the point matches the selection');
-  return { bytes, method: 'create', warnings, missing: writer.missing() };
+  const restored = { bytes, method: 'create', warnings, missing: writer.missing() };
+  if (mapping.whole) return restored;
+  return { ...restored, inventory: async () => restoredInventory(settings, source, mapping) };
 }
 
 /** A tree that is cut off or changed is refused before anything is made, or removed. */
