@@ -49,6 +49,7 @@ export async function suspendAgeing(
   ctx: Context,
   { client, server }: Session,
   { definitions }: Pick<RestorePlan, 'definitions'>,
+  { suspending }: RestoreOptions,
 ): Promise<Suspended | null> {
   const there = await definitionsOf(ctx, client, server);
   if (![...there, ...definitions].some(({ kind }) => kind === 'policy')) return null;
@@ -56,12 +57,14 @@ export async function suspendAgeing(
     const asked = { method: 'GET', path: '/_ilm/status' } as const;
     const status = await client.find(ctx, 'asking for lifecycle management', asked, statusSchema);
     if (status?.operation_mode !== 'RUNNING') return null;
+    await suspending?.({ kind: server.kind, persistent: null });
     await client.ask(ctx, 'stopping lifecycle management', { method: 'POST', path: '/_ilm/stop' }, z.unknown());
     return { kind: server.kind, persistent: null };
   }
   const asked = { method: 'GET', path: '/_cluster/settings?flat_settings=true' } as const;
   const { persistent } = await client.ask(ctx, 'reading the settings of the cluster', asked, clusterSchema);
   if (String(persistent[ISM]) === 'false') return null;
+  await suspending?.({ kind: server.kind, persistent: persistent[ISM] ?? null });
   const body = JSON.stringify({ persistent: { [ISM]: false } });
   const reply = await client.send(ctx, { method: 'PUT', path: '/_cluster/settings', body });
   if (reply.status === 400) return null; // it has no such thing: nothing ages there
@@ -81,6 +84,20 @@ export async function settleAgeing(ctx: Context, settings: Settings, suspended: 
           body: JSON.stringify({ persistent: { [ISM]: suspended.persistent } }),
         } as const);
   await client.ask(ctx, 'starting lifecycle management again', request, z.unknown());
+}
+
+const suspendedSchema = z.object({ kind: z.enum(['elasticsearch', 'opensearch']), persistent: z.json() });
+
+/** After a restore that was killed. Where somebody has set it going since, it goes. */
+export async function resumeAgeing(ctx: Context, settings: Settings, what: unknown): Promise<void> {
+  const suspended = suspendedSchema.parse(what);
+  if (suspended.kind === 'opensearch') {
+    await using client = connect(settings);
+    const asked = { method: 'GET', path: '/_cluster/settings?flat_settings=true' } as const;
+    const { persistent } = await client.ask(ctx, 'reading the settings of the cluster', asked, clusterSchema);
+    if (String(persistent[ISM]) !== 'false') return;
+  }
+  await settleAgeing(ctx, settings, suspended);
 }
 
 /** What is set back is set back, also when the user has no patience any more. */

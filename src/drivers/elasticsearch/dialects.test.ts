@@ -8,7 +8,7 @@ import { createServer as createSecureServer } from 'node:https';
 import { test } from 'node:test';
 import { removeDir, temporaryDir } from '../../../test/servers/processes.ts';
 import { certificateIn } from '../../../test/servers/tls.ts';
-import type { Source } from '../../core/model.ts';
+import type { Json, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { elasticsearchDriver } from './driver.ts';
 
@@ -142,8 +142,11 @@ test('lifecycle management stands still while documents come back, and goes on a
     const component = open({ url: to.url });
     assert.ok(component.ageing);
     assert.deepEqual(await component.ageing(ctx, { base: source }), ['lifecycle policy old of the point']);
-    const restored = await component.restore(ctx, { base: source });
+    const noted: { what: Json; after: number }[] = [];
+    const suspending = async (what: Json): Promise<void> => void noted.push({ what, after: to.seen.length });
+    const restored = await component.restore(ctx, { base: source }, { suspending });
     const order = to.seen.map(({ request }) => request);
+    assert.deepEqual(noted, [{ what: { kind, persistent: null }, after: order.indexOf(stop) }], 'noted beforehand');
     assert.ok(order.indexOf(stop) >= 0 && order.indexOf(stop) < order.indexOf('PUT /a'), 'before anything is made');
     assert.deepEqual(restored.missing, []);
     const before = to.seen.length;
@@ -154,6 +157,30 @@ test('lifecycle management stands still while documents come back, and goes on a
     if (kind === 'opensearch')
       assert.match(settled.at(-1)?.body ?? '', /"plugins.index_state_management.enabled":null/);
   }
+});
+
+const ISM = 'plugins.index_state_management.enabled';
+test('lifecycle management that a killed restore has stopped is set going again, once', async () => {
+  for (const [kind, number, start, body] of [
+    ['elasticsearch', '8.11.0', 'POST /_ilm/start', undefined],
+    ['opensearch', '2.19.1', 'PUT /_cluster/settings', `{"persistent":{"${ISM}":null}}`],
+  ] as const) {
+    await using stub = await stubOf({
+      ...answersOf(kind, number),
+      'GET /_cluster/settings': { persistent: { [ISM]: 'false' }, transient: {} },
+      ...Object.fromEntries(WRITES.map((request) => [request, {}])),
+    });
+    await open({ url: stub.url }).resume?.(ctx, { kind, persistent: null });
+    const sent = stub.seen.filter(({ request }) => request === start);
+    assert.equal(sent.length, 1);
+    if (body !== undefined) assert.equal(sent[0]?.body, body);
+  }
+  await using going = await stubOf({
+    ...answersOf('opensearch', '2.19.1'),
+    'GET /_cluster/settings': { persistent: { [ISM]: 'true' }, transient: {} },
+  });
+  await open({ url: going.url }).resume?.(ctx, { kind: 'opensearch', persistent: null });
+  assert.ok(!going.seen.some(({ request }) => request.startsWith('PUT')), 'what somebody has set since stays');
 });
 const WRITES = [
   'POST /_ilm/stop',

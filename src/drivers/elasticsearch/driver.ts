@@ -3,7 +3,7 @@
 import type { Driver } from '../../core/driver.ts';
 import type { Chain, Component, Context, Restored, RestoreOptions } from '../../core/model.ts';
 import { renditionsByName, withForms } from '../../core/renditions.ts';
-import { ageing } from './ageing.ts';
+import { ageing, resumeAgeing } from './ageing.ts';
 import { capture } from './capture.ts';
 import { compare } from './compare.ts';
 import { liveInventory } from './inventory.ts';
@@ -37,6 +37,7 @@ function open(input: unknown): Component {
     restore: (ctx, chain, options) => back(ctx, settings, chain, options),
     inventory: (ctx) => liveInventory(ctx, settings),
     ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),
+    resume: (ctx, what) => resumeAgeing(ctx, settings, what),
     check: (ctx, external) => checkSnapshot(ctx, settings, external),
     release: (ctx, external) => releaseSnapshot(ctx, settings, external),
     measure: (ctx, query) => measure(ctx, settings, query),

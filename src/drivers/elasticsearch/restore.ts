@@ -61,7 +61,7 @@ export async function restore(
     made: [],
     bytes: 0,
   };
-  const suspended = await suspendAgeing(ctx, session, plan);
+  const suspended = await suspendAgeing(ctx, session, plan, options);
   try {
     await makeRoom(ctx, work);
     await bringBack(ctx, work);

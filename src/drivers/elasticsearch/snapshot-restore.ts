@@ -46,7 +46,7 @@ export async function restoreSnapshot(
   const plan = await planSnapshot(ctx, session, base, options);
   await reach(ctx, client, settings, plan.reference);
   await whole(ctx, client, plan.reference);
-  const suspended = await suspendAgeing(ctx, session, plan);
+  const suspended = await suspendAgeing(ctx, session, plan, options);
   const settle = async (later: Context): Promise<void> => await settleAgeing(later, settings, suspended);
   try {
     const lost = await carryOut(ctx, session, plan, options);
