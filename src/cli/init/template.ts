@@ -90,9 +90,9 @@ export function recoveryKit(
     ...things.map((thing, at) => `${at + 1}. ${thing}`),
     'With them, on any machine: lifeboat restore latest',
     ...(keyed
-      ? ['Without Lifeboat: restic -r STORE restore latest --target DIR, then pg_restore and redis-server']
+      ? ["Without Lifeboat: restic -r STORE restore latest --target DIR, then each service's own tools"]
       : []),
-    ...(plain ? ['Without Lifeboat, from a plain store: gunzip, then psql and redis-server'] : []),
+    ...(plain ? ["Without Lifeboat, from a plain store: gunzip, then each service's own tools"] : []),
     '(docs/recover-without-lifeboat.md has each step).',
     ...(keyed
       ? ['Drills and lifeboat status tell when it no longer opens a store; lifeboat keys kit then prints a new one.']
