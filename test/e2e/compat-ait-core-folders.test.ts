@@ -137,7 +137,7 @@ test('a folder from anywhere is restored; wrong keys and damaged files are told'
   bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1;
   writeFileSync(part, bytes);
   const damaged = await shell.run(`backup/restore-elasticsearch.sh ${usb} --yes`, variables(fresh), 13);
-  const [, saved = 'nothing'] = /policies[^]*what was replaced is point ([-\d]+)/.exec(damaged) ?? [];
+  const [, saved = 'nothing'] = /policies[\s\S]*what was replaced is point ([-\d]+)/.exec(damaged) ?? [];
   assert.ok(existsSync(join(fresh.backups, '0-lifeboat/manifests', `${saved}.json`)), damaged);
   const [objects = ''] = readdirSync(join(old.backups, 'minio'));
   const wrong = { ...variables(fresh), MINIO_SECRET_KEY: 'wrong' };
