@@ -55,6 +55,17 @@ test('a hook that fails after the work is told, and the exit code is 3', async (
   assert.match(JSON.stringify(json.hooks), /"code":"hook-failed"/);
 });
 
+test('what a hook prints of its secrets when it fails is told to nobody', async () => {
+  using stack = await filesStack();
+  const secret = `\${file:${join(stack.dir, 'one.password')}}`;
+  const env = `{ TOKEN: "${secret}", HEADER: "Bearer ${secret}!" }`;
+  withHooks(stack, `{ after_capture: [{ shell: 'echo "$HEADER or $TOKEN is wrong" >&2; exit 4', env: ${env} }] }`);
+  const { exit, text, json, notes } = await stack.run('backup');
+  assert.equal(exit, 3);
+  assert.match(text, /exited with 4: \*\*\* or \*\*\* is wrong/);
+  assert.ok(!`${text}${JSON.stringify(json)}${notes}`.includes('hush'));
+});
+
 const WRONG: readonly [title: string, hooks: string, message: RegExp][] = [
   ['a secret in a command line', `{ after_capture: [{ run: [curl, "\${env:TOKEN}"] }] }`, /give it in env/],
   ['a hook that is two', `{ after_capture: [{ run: [a], shell: b }] }`, /one of run, shell, http and sql/],

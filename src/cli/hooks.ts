@@ -1,14 +1,14 @@
 // The hooks of the configuration, ready to be run: their secrets are resolved only then.
 
 import { z } from 'zod';
-import { Failure } from '../core/errors.ts';
+import { Failure, isFailure, messageOf } from '../core/errors.ts';
 import type { Component, Context } from '../core/model.ts';
 import { run } from '../core/process.ts';
 import type { Around, Hook } from '../engine/hooks.ts';
 import type { StackComponent } from '../engine/model.ts';
 import type { ComponentConfig, Config } from './config/model.ts';
 import { hookSchema } from './config/schema.ts';
-import { resolveSecrets } from './config/secrets.ts';
+import { PLACEHOLDER, resolveSecrets } from './config/secrets.ts';
 
 type HookConfig = z.output<typeof hookSchema>;
 const resolvedSchema = z.object({ env: hookSchema.shape.env, http: hookSchema.shape.http });
@@ -64,7 +64,30 @@ async function runOutside(ctx: Context, config: HookConfig, { of, when }: Place)
   const { env, http } = resolvedSchema.parse(resolved);
   if (http) return await request(ctx, http);
   const [program = '', ...args] = config.run ?? ['/bin/sh', '-c', config.shell ?? ''];
-  await run(ctx, { program, args, env: { LIFEBOAT_HOOK: when, LIFEBOAT_HOOK_OF: of, ...env } });
+  try {
+    await run(ctx, { program, args, env: { LIFEBOAT_HOOK: when, LIFEBOAT_HOOK_OF: of, ...env } });
+  } catch (error) {
+    throw withoutSecrets(error, secretsIn(config.env, env));
+  }
+}
+
+/** What stands for references in the environment of a hook, and the whole of each such variable. */
+function secretsIn(written: Readonly<Record<string, string>>, resolved: Readonly<Record<string, string>>): string[] {
+  return Object.entries(written).flatMap(([name, text]) => {
+    if (text === text.replace(PLACEHOLDER, '')) return [];
+    const literals = text.replace(PLACEHOLDER, '\0').split('\0');
+    const pattern = literals.map((each) => each.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')).join('(.*)');
+    return [...(new RegExp(`^${pattern}$`, 's').exec(resolved[name] ?? '') ?? [])];
+  });
+}
+
+/** A program may have printed what it was given, and what it printed last is in the message. */
+function withoutSecrets(error: unknown, secrets: readonly string[]): unknown {
+  const told = secrets.filter((each) => each !== '' && messageOf(error).includes(each));
+  if (!isFailure(error) || told.length === 0) return error;
+  const longestFirst = told.toSorted((a, b) => b.length - a.length);
+  const message = longestFirst.reduce((text, secret) => text.replaceAll(secret, '***'), error.message);
+  return new Failure(error.code, message, { hint: error.hint });
 }
 
 async function request(ctx: Context, http: NonNullable<HookConfig['http']>): Promise<void> {

@@ -148,6 +148,34 @@ describe('what deletes by age', () => {
 
 const nowhere = { dir: '/nowhere', [Symbol.asyncDispose]: async (): Promise<void> => undefined };
 
+test('components whose service has the same rules are restored one after the other', async () => {
+  const ctx = testContext();
+  const servers = [ageingServer(), ageingServer(), { ...ageingServer(), rule: 'another rule' }];
+  const components = servers.map((server, at) => kv(`events${at}`, server, { driver: ageingDriver }));
+  const stores = [named('a', disk())];
+  const { point } = await backUp(ctx, { stack: 'shop', plan: null, components, stores });
+  const [from] = stores;
+  assert.ok(point && from);
+  const running = new Set<number>();
+  const together = new Set<string>();
+  for (const [at, server] of servers.entries()) {
+    server.data.clear();
+    server.fault = async (step) => {
+      if (step !== 'restore') return;
+      running.add(at);
+      for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+      together.add([...running].sort().join());
+    };
+    server.settles.push(() => running.delete(at));
+  }
+  assert.equal((await restorePoint(ctx, { from, point, components })).verdict, 'pass');
+  assert.ok(![...together].some((each) => each.includes('0') && each.includes('1')), [...together].join(' '));
+  assert.ok(
+    [...together].some((each) => each.includes('2') && each.length > 1),
+    'the third goes beside them',
+  );
+});
+
 describe('what a restore has suspended that was killed', () => {
   /** As it leaves the service and the store: suspended, noted, and its process gone. */
   async function killed(ctx: Context): Promise<Shop> {

@@ -13,6 +13,7 @@ const BATCH = 1_000;
 const EXAMPLES = 5;
 /** Of each value 8 bytes are held to find orphans, so that this is 160 MB; beyond it they are not counted. */
 const VALUES_MAX = 20_000_000;
+const PIECE = 2 ** 20;
 
 /** One finding for what is missing, and one for orphans where those are bounded. What could not be asked is unknown. */
 export async function checkReferences(
@@ -115,22 +116,24 @@ interface ValueSet {
 
 /** By the first 8 bytes of their SHA-256: among 10 million values one in 200 000 runs takes an orphan for none. */
 function valueSet(): ValueSet {
-  let numbers = new BigUint64Array(1_024);
+  // In pieces, since one array that grows is there twice while it does.
+  const pieces: BigUint64Array[] = [];
   let count = 0;
   return {
     add(value) {
       if (count > VALUES_MAX) return;
-      if (count === numbers.length) {
-        const larger = new BigUint64Array(count * 2);
-        larger.set(numbers);
-        numbers = larger;
-      }
-      numbers[count++] = numberOf(value);
+      const at = count++ % PIECE;
+      if (at === 0) pieces.push(new BigUint64Array(PIECE));
+      const last = pieces.at(-1);
+      if (last) last[at] = numberOf(value);
     },
     sealed() {
       if (count > VALUES_MAX) return null;
-      const sorted = numbers.subarray(0, count).sort();
-      return (value) => isIn(sorted, numberOf(value));
+      const sorted = pieces.map((piece, at) => piece.subarray(0, Math.min(PIECE, count - at * PIECE)).sort());
+      return (value) => {
+        const wanted = numberOf(value);
+        return sorted.some((piece) => isIn(piece, wanted));
+      };
     },
   };
 }

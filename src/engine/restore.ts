@@ -3,6 +3,7 @@
 import { interruption } from '../core/context.ts';
 import { Failure, isFailure, messageOf } from '../core/errors.ts';
 import type { Component, Context, Restored, RestoreOptions, Source, Verdict } from '../core/model.ts';
+import { type Gate, gate } from '../core/parallel.ts';
 import type { RecoveryPoint } from '../core/point.ts';
 import { worst } from '../core/verdict.ts';
 import { backUp } from './backup.ts';
@@ -78,10 +79,12 @@ export async function restorePoint(ctx: Context, request: RestoreRequest, shown?
   refuseArchived(plan, request.from);
   const safety = await takeSafety(ctx, request, plan);
   const steps = new Map(plan.steps.map((step) => [step.name, step]));
+  const turns = turnsOf(plan.steps);
   const outcomes = await inOrder<RestoreOutcome>(plan.before, request.parallel ?? PARALLEL_DEFAULT, (name, earlier) => {
     const step = steps.get(name);
     if (!step) throw new Error(`no step for ${name}`);
-    return restoreStep(ctx, request, step, earlier, startedMs);
+    const restore = (): Promise<RestoreOutcome> => restoreStep(ctx, request, step, earlier, startedMs);
+    return turns.get(name)?.run(restore) ?? restore();
   });
   if (ctx.signal.aborted) throw interruption(ctx.signal);
   const all = [...outcomes.values()];
@@ -108,6 +111,26 @@ export async function restorePoint(ctx: Context, request: RestoreRequest, shown?
     warnings,
     complete: verdict === 'pass' || (request.select !== undefined && failed.length === 0 && verdict !== 'fail'),
   };
+}
+
+/**
+ * Those that would suspend the same rule of the same service go one after the other: who ends first would set it back
+ * while the other is still at work.
+ */
+function turnsOf(steps: readonly RestoreStep[]): ReadonlyMap<string, Gate> {
+  const turns = new Map<string, Gate>();
+  for (const [at, step] of steps.entries()) {
+    const other = steps.slice(0, at).find((each) => isShared(each, step));
+    if (!other) continue;
+    const turn = turns.get(other.name) ?? gate(1);
+    turns.set(other.name, turn).set(step.name, turn);
+  }
+  return turns;
+}
+
+function isShared(a: RestoreStep, b: RestoreStep): boolean {
+  const same = a.kind === b.kind && a.targetIdentity !== null && a.targetIdentity === b.targetIdentity;
+  return same && a.ageing.some((rule) => b.ageing.includes(rule));
 }
 
 /** Of what came back; a selection has no rows or names to expect. */
