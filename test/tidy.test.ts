@@ -193,7 +193,7 @@ test('links between our pages lead somewhere', () => {
 
 test('files that our pages name are there', () => {
   // 'src/' is left out in prose; what lies in a store is not ours to have.
-  const named = /(?<![\w/$<.{*-])(?!0-lifeboat\/|lifeboat\/)((?:[\w.*-]+\/)+[\w.*-]+\.(?:ts|mjs|md|sh|json|yaml))\b/g;
+  const named = /(?<![\w/$<.{*-])(?!0-lifeboat\/|_?lifeboat\/)((?:[\w.*-]+\/)+[\w.*-]+\.(?:ts|mjs|md|sh|json|yaml))\b/g;
   const gone = everything
     .filter((path) => path.endsWith('.md'))
     .flatMap((path) =>
