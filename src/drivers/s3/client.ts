@@ -5,10 +5,11 @@ import { interruption } from '../../core/context.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { gate } from '../../core/parallel.ts';
+import { signers } from './credentials.ts';
 import { broken, isPassing, refused, statusOf } from './failures.ts';
 import { type HttpAnswer, openHttp } from './http.ts';
-import { identityOf, type Settings } from './settings.ts';
-import { EMPTY_SHA256, type Signer, signer } from './sigv4.ts';
+import type { Settings } from './settings.ts';
+import { EMPTY_SHA256 } from './sigv4.ts';
 import { pathEncoded, percentEncoded } from './text.ts';
 import { type Element, parseXml } from './xml.ts';
 
@@ -51,7 +52,7 @@ export function openClient(ctx: Context, settings: Settings): Client {
   const region = settings.region ?? (ctx.env.AWS_REGION || ctx.env.AWS_DEFAULT_REGION || 'us-east-1');
   const http = openHttp(settings);
   const requests = gate(settings.connections);
-  const sign: Signer = signer(identityOf(ctx, settings), region);
+  const signerAt = signers(ctx, settings, region);
   const base = settings.endpoint ?? `https://s3.${region}.amazonaws.com`;
   const placeOf = placesAt(base, settings.pathStyle);
   let server = '';
@@ -68,6 +69,8 @@ export function openClient(ctx: Context, settings: Settings): Client {
     const answer = await requests.run(async () => {
       if (within.signal.aborted) throw interruption(within.signal);
       const at = new Date(within.now().getTime() + correctedMs);
+      const ready = signerAt(within.now().getTime());
+      const sign = ready instanceof Promise ? await ready : ready;
       const signed = sign({ method, path, query, headers: { ...headers, host }, sha256 }, at);
       const target = query === '' ? path : `${path}?${query}`;
       try {

@@ -6,6 +6,7 @@ import { capture } from './capture.ts';
 import { clear } from './clear.ts';
 import { compare } from './compare.ts';
 import { liveInventory } from './live.ts';
+import { recogniseFolder } from './mirror.ts';
 import { holds, names } from './names.ts';
 import { renditions } from './plain.ts';
 import { probe } from './probe.ts';
@@ -14,7 +15,7 @@ import { serverSpec } from './sandbox.ts';
 import { readSettings, retarget } from './settings.ts';
 import { writtenObjects } from './written.ts';
 
-export const s3Driver = { kind: 's3', open, compare, serverSpec, retarget, renditions } satisfies Driver;
+export const s3Driver = { kind: 's3', open, compare, serverSpec, retarget, renditions, recogniseFolder } satisfies Driver;
 
 function open(input: unknown): Component {
   const settings = readSettings(input);

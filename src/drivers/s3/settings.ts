@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { Failure } from '../../core/errors.ts';
-import type { Context, InventoryLevel } from '../../core/model.ts';
+import type { InventoryLevel } from '../../core/model.ts';
 import { duration, parseSettings } from '../../core/settings.ts';
 
 const CONNECTIONS = 16;
@@ -23,9 +23,10 @@ export const s3Settings = z.strictObject({
     .optional()
     .describe("address of the S3 server, such as 'https://minio.internal:9000'; AWS itself when absent"),
   region: z.string().min(1).optional().describe('region of the buckets; AWS_REGION or us-east-1 when absent'),
-  access_key: z.string().min(1).optional().describe('access key; AWS_ACCESS_KEY_ID when absent'),
+  access_key: z.string().min(1).optional().describe('access key; looked for where AWS tools do when absent'),
   secret_key: z.string().min(1).optional().describe('secret key that belongs to access_key'),
   session_token: z.string().min(1).optional().describe('session token of temporary credentials'),
+  profile: z.string().min(1).optional().describe('profile of the AWS files that the keys are taken from'),
   path_style: z
     .boolean()
     .optional()
@@ -67,6 +68,7 @@ export interface Settings {
   readonly endpoint: string | null;
   readonly region: string | null;
   readonly identity: Identity | null;
+  readonly profile: string | null;
   readonly pathStyle: boolean;
   readonly caFile: string | null;
   /** Null: every bucket there is. */
@@ -102,6 +104,7 @@ export function readSettings(input: unknown): Settings {
       access_key !== undefined && secret_key !== undefined
         ? { accessKey: access_key, secretKey: secret_key, ...(session_token ? { sessionToken: session_token } : {}) }
         : null,
+    profile: parsed.profile ?? null,
     pathStyle: path_style ?? endpoint !== undefined,
     caFile: ca_file ?? null,
     scopes,
@@ -113,16 +116,6 @@ export function readSettings(input: unknown): Settings {
     connections: parsed.connections,
     timeoutMs: parsed.timeout,
   };
-}
-
-/** The key that the settings name, else that of the environment. */
-export function identityOf({ env }: Context, { identity }: Settings): Identity {
-  if (identity) return identity;
-  const { AWS_ACCESS_KEY_ID: accessKey, AWS_SECRET_ACCESS_KEY: secretKey, AWS_SESSION_TOKEN: sessionToken } = env;
-  if (accessKey && secretKey) return { accessKey, secretKey, ...(sessionToken ? { sessionToken } : {}) };
-  throw new Failure('denied', 's3: there is no key to sign requests with', {
-    hint: 'set access_key and secret_key, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY',
-  });
 }
 
 /** The same component at another place: 'http://key:secret@host:9000'. Who we are is kept unless the place says it. */
