@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { installed } from './install.ts';
@@ -80,14 +80,72 @@ function superUser(password: string | undefined): string[] {
   return [`DigestAuthenticationProvider.superDigest=super:${hash}`];
 }
 
+export interface Ensemble extends AsyncDisposable {
+  readonly hosts: readonly string[];
+  readonly servers: readonly { readonly server: Server; readonly hosts: string; readonly isLeader: boolean }[];
+}
+
+const MEMBERS = [1, 2, 3];
+
+/** Three servers, of which two are enough. */
+export async function startEnsemble(): Promise<Ensemble> {
+  const lib = await installed('zookeeper-3.9');
+  const dir = temporaryDir('ensemble');
+  const stack = new AsyncDisposableStack();
+  stack.defer(() => removeDir(dir));
+  const members: { port: number; server: Server }[] = [];
+  await startOnFreePorts(9, async (...ports) => {
+    const portsOf = (member: number): number[] => ports.slice((member - 1) * 3, member * 3);
+    const peers = MEMBERS.map((member) => {
+      const [, quorum, election] = portsOf(member);
+      return `server.${member}=${host}:${quorum}:${election}`;
+    });
+    const started = await Promise.all(
+      MEMBERS.map(async (member) => {
+        const [port = 0] = portsOf(member);
+        const at = join(dir, String(member));
+        mkdirSync(at, { recursive: true });
+        writeFileSync(join(at, 'myid'), `${member}\n`);
+        const conf = join(at, 'zoo.cfg');
+        const own = ['tickTime=500', 'initLimit=20', 'syncLimit=10', `dataDir=${at}`, `clientPort=${port}`];
+        const quick = [`clientPortAddress=${host}`, 'admin.enableServer=false', 'forceSync=no', 'preAllocSize=1024'];
+        writeFileSync(conf, `${[...own, ...quick, ...peers].join('\n')}\n`);
+        const heap = ['-Xmx96m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'];
+        const main = ['-cp', join(lib, '*'), 'org.apache.zookeeper.server.quorum.QuorumPeerMain', conf];
+        return { port, server: await startServer({ program: 'java', args: [...heap, ...main] }, () => answers(port)) };
+      }),
+    );
+    members.push(...started);
+    return started[0]?.server ?? Promise.reject(new Error('an ensemble without members'));
+  });
+  for (const { server } of members) stack.use(server);
+  const servers = await Promise.all(
+    members.map(async ({ server, port }) => ({
+      server,
+      hosts: `${host}:${port}`,
+      isLeader: (await told(port)).includes('Mode: leader'),
+    })),
+  );
+  return {
+    hosts: servers.map((each) => each.hosts),
+    servers,
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
 /** The port is open before the server is. */
-function answers(port: number): Promise<boolean> {
+async function answers(port: number): Promise<boolean> {
+  return (await told(port)).startsWith('Zookeeper version');
+}
+
+/** What a server says of itself; nothing when it does not. */
+function told(port: number): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect({ host, port });
     let said = '';
     const end = (): void => {
       socket.destroy();
-      resolve(said.startsWith('Zookeeper version'));
+      resolve(said);
     };
     socket.setTimeout(5_000, end);
     socket.once('error', end).once('close', end);

@@ -11,7 +11,10 @@ const cron = z.string().describe("five cron fields, such as '0 2 * * *'");
 const checkSchema = z
   .strictObject({
     name: z.string().describe('what the check is called in evidence'),
-    sql: z.string().optional().describe('a question that answers one number: SQL, LogQL, or what the page of the kind says'),
+    sql: z
+      .string()
+      .optional()
+      .describe('a question that answers one number: SQL, LogQL, or what the page of the kind says'),
     database: z.string().optional().describe('where sql runs, when the component has several databases'),
     command: z.string().optional().describe('a reading command that answers one number (redis)'),
     min: z.number().optional().describe('the least that is right'),
