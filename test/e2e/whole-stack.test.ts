@@ -1,6 +1,7 @@
 // One stack of unlike services: captured in the order of its references, lost, previewed, brought back, rehearsed.
 
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -24,7 +25,7 @@ import { type Postgres, startPostgres } from '../servers/postgres.ts';
 import { type Redis, startRedis } from '../servers/redis.ts';
 import { type S3Server, startS3 } from '../servers/s3.ts';
 import { startZookeeper, type Zookeeper } from '../servers/zookeeper.ts';
-import type { Ran } from './lifeboat.ts';
+import { lifeboat, type Ran } from './lifeboat.ts';
 import { query } from './postgres.ts';
 import { redisCommand } from './redis.ts';
 import { workspace } from './workspace.ts';
@@ -163,7 +164,7 @@ test('what is pointed to is captured after what points to it, between the hooks,
   assert.deepEqual([said[0], said.at(-1)], ['plan begins', 'plan ends']);
   assert.deepEqual(said.slice(1, -1), ['db begins', 'db ends', 'objects begin']);
   type Shown = { skew_ms: number; status: string; components: Record<string, { cut: { at: string } }> };
-  const { point } = jsonOf<{ point: Shown }>(await run(0, 'show', 'latest', '--json'));
+  const point = jsonOf<Shown>(await run(0, 'show', 'latest', '--json'));
   const cuts = Object.values(point.components).map(({ cut }) => Date.parse(cut.at));
   assert.equal(cuts.length, 4);
   assert.deepEqual([point.status, point.skew_ms], ['complete', Math.max(...cuts) - Math.min(...cuts)]);
@@ -181,7 +182,9 @@ test('the preview tells the order and what is suspended; the restore brings all 
   skip,
 }, async () => {
   await disaster();
-  const preview = jsonOf<{ order: string[][] }>(await run(0, 'restore', 'latest', '--preview', '--json'));
+  const preview = jsonOf<{ order: string[][]; components: { name: string; suspended: string[] }[] }>(
+    await run(0, 'restore', 'latest', '--preview', '--json'),
+  );
   assert.deepEqual(
     preview.order.map((group) => group.toSorted()),
     [
@@ -189,7 +192,8 @@ test('the preview tells the order and what is suspended; the restore brings all 
       ['objects', 'sessions'],
     ],
   );
-  assert.match((await run(0, 'restore', 'latest', '--preview')).stdout, /suspended meanwhile: objects: .*old/);
+  const suspended = preview.components.flatMap((each) => each.suspended.map((rule) => `${each.name}: ${rule}`));
+  assert.match(suspended.join(), /^objects: .*old/);
   forget();
   const restored = jsonOf<Restored>(await run(0, 'restore', 'latest', '--yes', '--json'));
   assert.deepEqual([restored.verdict, restored.complete, restored.components.length], ['pass', true, 4]);
@@ -221,6 +225,34 @@ test('the whole stack is drilled in sandboxes of the versions that were captured
     await runWith({ env }, 0, 'drill', '--json'),
   );
   assert.deepEqual([evidence.verdict, evidence.references.verdict, evidence.components.length], ['pass', undefined, 4]);
+});
+
+test('a lifecycle that a killed restore had suspended is set back by the next backup (fault 45)', {
+  skip,
+}, async () => {
+  await s3.send(new PutObjectCommand({ Bucket: BUCKET, Key: 'large', Body: randomBytes(32 * 1024 * 1024) }));
+  await run(0, 'backup', 'objects');
+  const rules = async (): Promise<unknown[]> => {
+    const asked = s3.send(new GetBucketLifecycleConfigurationCommand({ Bucket: BUCKET }));
+    return await asked.then(
+      ({ Rules = [] }) => Rules.map(({ ID }) => ID),
+      () => [],
+    );
+  };
+  const { code } = await lifeboat(['restore', 'latest', '--only', 'objects', '--in-place', '--yes'], {
+    cwd: dir,
+    onStart(child) {
+      const poll = setInterval(async () => {
+        if ((await rules()).length === 0) child.kill('SIGKILL');
+      }, 10);
+      child.once('exit', () => clearInterval(poll));
+    },
+  });
+  assert.equal(code, null, 'it was killed');
+  assert.deepEqual(await rules(), []);
+  const { stdout } = await run(0, 'backup', 'objects');
+  assert.match(stdout, /objects: what a restore that was killed had suspended is set back/);
+  assert.deepEqual(await rules(), ['old']);
 });
 
 test('a service that is down makes the point partial, and an object that is gone fails what is restored', {
