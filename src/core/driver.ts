@@ -17,6 +17,8 @@ export interface Driver {
   renditions?(ctx: Context, source: Source, serverVersion: string): AsyncIterable<PartForm>;
   /** Recognises a file that the old scripts wrote: the part that it is, or null. */
   recognise?(fileName: string): Recognised | null;
+  /** Recognises a folder that the old scripts filled, by its name, or null. */
+  recogniseFolder?(folderName: string): RecognisedFolder | null;
 }
 export interface PartForm {
   readonly part: string;
@@ -28,6 +30,23 @@ export interface Recognised {
   /** Passes the unpacked content on; 'malformed' when it is not whole. Absent where such files don't tell. */
   readonly checked?: (ctx: Context, body: Bytes) => Bytes;
 }
+/** A folder of which nobody knows whether it is whole: nothing in it says so. */
+export interface RecognisedFolder {
+  readonly stamp: string;
+  /**
+   * What its files are, told in byte order of path: each either a file of the folder as it lies there, or a part that
+   * is made of what was seen.
+   */
+  parts(ctx: Context, files: AsyncIterable<FolderFile>): AsyncIterable<FolderPart>;
+}
+export interface FolderFile {
+  /** As seen from the folder. */
+  readonly path: string;
+  readonly bytes: number;
+  readonly modifiedAt: Date;
+  readonly sha256: string;
+}
+export type FolderPart = { readonly name: string } & ({ readonly file: FolderFile } | { readonly body: Bytes });
 
 // ---- sandboxes ---------------------------------------------------------------------------------------
 

@@ -92,6 +92,7 @@ export interface AdoptOptions {
     readonly name: string;
     readonly kind: string;
     readonly recognise?: Driver['recognise'];
+    readonly recogniseFolder?: Driver['recogniseFolder'];
   }[];
   /** The zone that stamps in file names were written in; dated folders are UTC. */
   readonly timeZone: string;

@@ -30,8 +30,13 @@ export async function* importFolders(ctx: Context, request: ImportRequest): Asyn
       hint: 'import into a store of format plain whose bucket is the folder of the old backups',
     });
   }
-  const components = request.components.map(({ name: component, kind, driver: { recognise } }) => {
-    return { name: component, kind, ...(recognise ? { recognise } : {}) };
+  const components = request.components.map(({ name: component, kind, driver }) => {
+    const { recognise, recogniseFolder } = driver;
+    return {
+      ...{ name: component, kind },
+      ...(recognise ? { recognise } : {}),
+      ...(recogniseFolder ? { recogniseFolder } : {}),
+    };
   });
   const { stack, timeZone, plan, id, after, newestFirst = false } = request;
   const range = { ...(id === undefined ? {} : { id }), ...(after === undefined ? {} : { after }), newestFirst };

@@ -94,7 +94,7 @@ async function sent(url: string, init: RequestInit = {}): Promise<unknown> {
   return JSON.parse(text);
 }
 
-function clientOf({ endpoint, region, accessKey, secretKey }: S3Server): S3Client {
+export function clientOf({ endpoint, region, accessKey, secretKey }: S3Server): S3Client {
   const credentials = { accessKeyId: accessKey, secretAccessKey: secretKey };
   return new S3Client({ endpoint, region, credentials, forcePathStyle: true });
 }

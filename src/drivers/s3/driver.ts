@@ -15,7 +15,15 @@ import { serverSpec } from './sandbox.ts';
 import { readSettings, retarget } from './settings.ts';
 import { writtenObjects } from './written.ts';
 
-export const s3Driver = { kind: 's3', open, compare, serverSpec, retarget, renditions, recogniseFolder } satisfies Driver;
+export const s3Driver = {
+  kind: 's3',
+  open,
+  compare,
+  serverSpec,
+  retarget,
+  renditions,
+  recogniseFolder,
+} satisfies Driver;
 
 function open(input: unknown): Component {
   const settings = readSettings(input);

@@ -1,5 +1,5 @@
-// Folders that `mc mirror` has filled, as older scripts called it: minio_20260128_030000/BUCKET/KEY. They have the bytes
-// of the objects and nothing else of them.
+// Folders that `mc mirror` has filled for older scripts: minio_20260128_030000/BUCKET/KEY. They have the bytes of the
+// objects and nothing else of them.
 
 import { batched, bytesOf } from '../../core/bytes.ts';
 import type { RecognisedFolder } from '../../core/driver.ts';

@@ -10,20 +10,18 @@ import { idOf, isPointId, timeOfId } from '../../core/manifest.ts';
 import type { Context, Finding, Verdict } from '../../core/model.ts';
 import type { CapturedComponent, RecoveryPoint } from '../../core/point.ts';
 import type { Adopted, AdoptOptions, Bucket } from '../../core/storage.ts';
-import { adoptFolder } from './adopt-folder.ts';
+import { adoptFolder, claimFolder, type FolderClaim } from './adopt-folder.ts';
 import { compareBytes, type Entry } from './entries.ts';
-import { isOwnFolder } from './folder.ts';
 import { gunzipped } from './gzip.ts';
+import { importedComponent } from './imported.ts';
 import { datedManifestKey, indexKey, OWN, wallClockOf } from './keys.ts';
-import { contentOf, IMPORTED, ownPlaceOf, type Proof, renderManifest } from './manifest.ts';
+import { contentOf, ownPlaceOf, type Proof, renderManifest } from './manifest.ts';
 import { filesOfOthers } from './points.ts';
 import { refuseCleared } from './reclaim.ts';
 import type { Layout } from './settings.ts';
 
 const GZIP_END = '.gz';
 const DAY_MS = 86_400_000;
-const FOLDER_STAMP = /_(\d{8}_\d{6})\/$/;
-const NOTE = 'made by other programs: it has no inventory, and checksums only since it was imported';
 
 const oldManifestSchema = z.object({
   version: z.string().nullish(),
@@ -65,7 +63,7 @@ export async function* adopt(
     if (!moment) continue;
     const others = await filesOfOthers(ctx, bucket, layout, id);
     const found = moment.found.filter(({ key }) => !others.has(key));
-    const folders = moment.folders.filter((folder) => !others.has(folder));
+    const folders = moment.folders.filter(({ folder }) => !others.has(folder));
     owned += moment.found.length - found.length + moment.folders.length - folders.length;
     if (found.length + folders.length + moment.unclear.length === 0) continue;
     const adopted = await adoptOne(ctx, bucket, options, { ...moment, found, folders });
@@ -91,8 +89,8 @@ type Moments = ReadonlyMap<string, () => Promise<Moment>>;
 interface Moment {
   readonly id: string;
   readonly found: readonly Found[];
-  /** Of components with many parts, which we have written ourselves. */
-  readonly folders: readonly string[];
+  /** Of components with many parts. */
+  readonly folders: readonly FolderClaim[];
   /** Files that several components claim. */
   readonly unclear: readonly Finding[];
 }
@@ -109,7 +107,8 @@ async function datedFolders(ctx: Context, bucket: Bucket, options: AdoptOptions)
         sortIn(moment, key, bytes, recognised(key, options));
       }
       for await (const name of bucket.folders(ctx, folder)) {
-        if (await isOwnFolder(ctx, bucket, folder + name)) moment.folders.push(folder + name);
+        const claim = await claimFolder(ctx, bucket, options.components, folder + name);
+        if (claim) moment.folders.push(claim);
       }
       return moment;
     });
@@ -134,9 +133,9 @@ async function datedNames(ctx: Context, bucket: Bucket, options: AdoptOptions): 
       if (id !== null) sortIn(momentOf(id), key, bytes, claims);
     }
     for await (const name of bucket.folders(ctx, folder)) {
-      const [, stamp = ''] = FOLDER_STAMP.exec(name) ?? [];
-      const id = idOfStamp(stamp, (utc) => utc); // only ours have folders
-      if (id !== null && (await isOwnFolder(ctx, bucket, folder + name))) momentOf(id).folders.push(folder + name);
+      const claim = await claimFolder(ctx, bucket, options.components, folder + name);
+      const id = claim && idOfStamp(claim.stamp, claim.own ? (utc) => utc : instant);
+      if (claim && id !== null) momentOf(id).folders.push(claim);
     }
   }
   return new Map([...moments].map(([id, moment]) => [id, async () => moment]));
@@ -144,7 +143,7 @@ async function datedNames(ctx: Context, bucket: Bucket, options: AdoptOptions): 
 
 interface OpenMoment extends Moment {
   readonly found: Found[];
-  readonly folders: string[];
+  readonly folders: FolderClaim[];
   readonly unclear: Finding[];
 }
 function newMoment(id: string): OpenMoment {
@@ -190,18 +189,19 @@ async function adoptOne(ctx: Context, bucket: Bucket, options: AdoptOptions, mom
   const captured = new Map<string, CapturedComponent>();
   for (const [component, parts] of entries) {
     proofs.set(component, await putIndex(ctx, bucket, id, component, parts));
-    captured.set(component, importedComponent(options, component, parts));
+    const bytes = parts.reduce((sum, part) => sum + part.bytes, 0);
+    const { kind = '' } = components.find(({ name }) => name === component) ?? {};
+    captured.set(component, importedComponent(kind, { count: parts.length, bytes }));
   }
   const files = found.map(({ key }) => key);
-  for (const folder of moment.folders) {
-    const read = await adoptFolder(ctx, bucket, { id, folder, components, taken: new Set(captured.keys()) });
+  for (const claim of moment.folders) {
+    const read = await adoptFolder(ctx, bucket, { id, claim, components, taken: new Set(captured.keys()) });
     if (read === null) continue;
-    files.push(folder);
-    if ('findings' in read) findings.push(...read.findings);
-    else {
-      proofs.set(read.component, read.proof);
-      captured.set(read.component, read.captured);
-    }
+    files.push(claim.folder);
+    findings.push(...read.findings);
+    if (!read.adopted) continue;
+    proofs.set(read.adopted.component, read.adopted.proof);
+    captured.set(read.adopted.component, read.adopted.captured);
   }
   if (captured.size === 0) return { id, point: null, files, findings };
   const version = old?.version ?? null;
@@ -278,28 +278,6 @@ async function putManifest(
   await bucket.put(ctx, place.digest, Buffer.from(`${sha256}\n`));
   await refuseCleared(ctx, bucket, point.id);
   await bucket.put(ctx, place.manifest, manifest, { ifAbsent: true, contentType: 'application/json' });
-}
-
-/** As much as is known of what other programs captured. */
-function importedComponent(
-  { components }: AdoptOptions,
-  component: string,
-  parts: readonly Entry[],
-): CapturedComponent {
-  return {
-    kind: components.find(({ name }) => name === component)?.kind ?? '',
-    error: null,
-    serverVersion: null,
-    identity: null,
-    method: IMPORTED,
-    cut: null,
-    inventoryLevel: null,
-    totals: {},
-    parts: { count: parts.length, bytes: parts.reduce((sum, { bytes }) => sum + bytes, 0) },
-    durationMs: 0,
-    warnings: [NOTE],
-    external: null,
-  };
 }
 
 function describe(

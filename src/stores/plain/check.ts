@@ -8,7 +8,7 @@ import type { Entry } from './entries.ts';
 import { aboutFolder, folderEntries } from './folder.ts';
 import { openIndex, type PartIndex } from './index.ts';
 import { isFolder } from './keys.ts';
-import { againHint, type PlainPoint } from './manifest.ts';
+import { againHint, IMPORTED, type PlainPoint } from './manifest.ts';
 import { contentOf } from './source.ts';
 
 const OBJECTS_AT_ONCE = 16;
@@ -38,7 +38,7 @@ async function* findingsOf(
     const check = `the manifest of ${id} is the one that was committed`;
     yield { check, verdict: 'unknown', detail: 'its checksum is missing' };
   }
-  for (const [component, { error, parts }] of Object.entries(plain.point.components)) {
+  for (const [component, { error, parts, method }] of Object.entries(plain.point.components)) {
     if (error) continue;
     const where = `${id}/${component}`;
     let index: PartIndex;
@@ -55,9 +55,10 @@ async function* findingsOf(
     }
     const sizes = new Map(plain.files().map(({ file, size }) => [file, size]));
     yield* checkParts(ctx, bucket, where, index, { ...options, sizes });
+    const [folder] = plain.files(component).filter(({ file }) => isFolder(file));
+    if (folder && method !== IMPORTED) yield* checkFolder(ctx, bucket, folder.file);
     ctx.progress({ task: where, phase: 'verify', items: parts.count });
   }
-  for (const { file } of plain.files()) if (isFolder(file)) yield* checkFolder(ctx, bucket, file);
 }
 
 /** What a folder says of itself is needed when it lies alone somewhere. */

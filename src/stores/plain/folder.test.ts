@@ -178,6 +178,41 @@ test('what is kept of a folder lies in the next one, perhaps under another name'
   assert.equal(await text(ctx, bucket, 'minio/minio_20240224_020000/_lifeboat/objects/aa/1'), 'one');
 });
 
+test('a folder that another program has filled is imported, its files stay, and whether it is whole is unknown', async () => {
+  const ctx = testContext();
+  const { bucket, store } = await opened(ctx, 'by-component');
+  const folder = 'minio/minio_20260728_120000/';
+  for (const name of ['a', 'b/c']) await bucket.put(ctx, folder + name, Buffer.from(name));
+  const recogniseFolder: AdoptOptions['components'][number]['recogniseFolder'] = (name) => {
+    const [, stamp] = /^minio_(.*)$/.exec(name) ?? [];
+    if (stamp === undefined) return null;
+    return {
+      stamp,
+      async *parts(_ctx, files) {
+        const seen: string[] = [];
+        for await (const file of files) {
+          seen.push(file.path);
+          yield { name: `objects/${file.path}`, file };
+        }
+        yield { name: 'index', body: bytesOf(seen.join()) };
+      },
+    };
+  };
+  const components = [{ name: 'minio', kind: 's3', recogniseFolder }];
+  const options = { stack: 's', components, timeZone: 'Europe/Madrid', plan: null };
+  const [adopted] = await Array.fromAsync(store.adopt?.(ctx, options) ?? []);
+  assert.deepEqual([adopted?.id, adopted?.findings.map(({ verdict }) => verdict)], ['2026-07-28-100000', ['unknown']]);
+  const source = await store.open(ctx, '2026-07-28-100000', 'minio');
+  const contents = await Array.fromAsync(source.parts(ctx), async ({ name }) => [
+    name,
+    (await readAll(source.get(ctx, name))).toString(),
+  ]);
+  assert.deepEqual(Object.fromEntries(contents), { index: 'a,b/c', 'objects/a': 'a', 'objects/b/c': 'b/c' });
+  assert.deepEqual(await Array.fromAsync(store.check(ctx, { readData: 1 })), []);
+  await store.remove(ctx, ['2026-07-28-100000']);
+  assert.deepEqual(await keys(ctx, bucket, ''), ['0-lifeboat/owner.json']);
+});
+
 test('damage to what a folder says of itself is found where the point is, too', async () => {
   const ctx = testContext();
   const { bucket, store } = await opened(ctx, 'by-component');

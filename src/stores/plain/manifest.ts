@@ -55,8 +55,8 @@ export interface PlainPoint {
   /** Its checksum lies beside it, and fits. */
   readonly proved: boolean;
   index(component: string): IndexProof | null;
-  /** Keys of the files in their plain form. */
-  files(): readonly PlainFile[];
+  /** Keys of the files in their plain form, of one component or of all. */
+  files(component?: string): readonly PlainFile[];
 }
 
 /** Where a point of this layout is committed. */
@@ -125,10 +125,10 @@ async function readPoint(ctx: Context, bucket: Bucket, place: Place): Promise<Pl
     point,
     proved: kept !== null,
     index: (component) => (Object.hasOwn(components, component) ? (components[component]?.index ?? null) : null),
-    files: () =>
-      Object.values(components).flatMap((each) =>
-        each.files.map(({ file, size }) => ({ file: `${place.dir}${file}`, size })),
-      ),
+    files: (of) =>
+      Object.entries(components)
+        .filter(([name]) => of === undefined || name === of)
+        .flatMap(([, { files }]) => files.map(({ file, size }) => ({ file: `${place.dir}${file}`, size }))),
   };
 }
 
