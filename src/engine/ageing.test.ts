@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
 import type { Driver } from '../core/driver.ts';
 import { identityOf } from '../core/liveness.ts';
-import type { Component, Context, Restored } from '../core/model.ts';
+import type { Component, Context, Json, Restored } from '../core/model.ts';
 import { testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
 import { drillPoint } from './drill.ts';
@@ -188,8 +188,8 @@ describe('what a restore has suspended that was killed', () => {
     await noting(store, item, identity).restore(ctx, { base });
     const { pid } = spawnSync('true');
     for (const [key, note] of notesIn(at)) {
-      const { process: owner, ...rest } = note as unknown as { process: object };
-      at.on.records.set(key, { ...rest, process: { ...owner, pid } });
+      const { process: owner, ...rest } = note as { readonly [key: string]: Json };
+      at.on.records.set(key, { ...rest, process: { ...(owner as object), pid } });
     }
     assert.equal(at.server.rule, null);
     return at;

@@ -58,7 +58,7 @@ export function noting(
   };
 }
 
-/** Sets back what restores that were killed had suspended. What could not be is told, and tried again by the next run. */
+/** Sets back what killed restores had suspended. What could not be is told, and tried again by the next run. */
 export async function resumeSuspended(
   ctx: Context,
   stores: readonly { readonly store: Store }[],
