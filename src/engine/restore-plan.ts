@@ -247,13 +247,18 @@ const NO_RULES: Rules = { ageing: [], cautions: [], error: null };
 /** Who can't be asked what it would delete can't be stopped from deleting it either. */
 async function ageingOf(
   ctx: Context,
-  { from, point, select, rename }: RestoreRequest,
+  { from, point, select, rename, inPlace, delta }: RestoreRequest,
   { name, component }: StackComponent,
 ): Promise<Rules> {
   if (!component.ageing && !component.cautions) return NO_RULES;
   try {
     const base = await from.store.open(ctx, point.id, name);
-    const options = { ...(select ? { select } : {}), ...(rename ? { rename } : {}) };
+    const options = {
+      ...(select ? { select } : {}),
+      ...(rename ? { rename } : {}),
+      ...(inPlace ? { replace: true } : {}),
+      ...(delta ? { delta } : {}),
+    };
     const ageing = (await component.ageing?.(ctx, { base }, options)) ?? [];
     const cautions = (await component.cautions?.(ctx, { base }, options)) ?? [];
     return { ageing, cautions, error: null };

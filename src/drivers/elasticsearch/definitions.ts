@@ -141,6 +141,11 @@ async function sequenceOf(
   return found ? `?if_seq_no=${found._seq_no}&if_primary_term=${found._primary_term}` : '';
 }
 
+/** Where each kind is listed. */
+export function definitionPaths(server: ServerFacts): [DefinitionKind, string][] {
+  return DEFINITION_KINDS.map((kind) => [kind, wayOf(server, kind).path]);
+}
+
 function wayOf(server: ServerFacts, kind: DefinitionKind): Way {
   return kind === 'policy' ? POLICIES[server.kind] : WAYS[kind];
 }

@@ -6,6 +6,7 @@ import { renditionsByName, withForms } from '../../core/renditions.ts';
 import { ageing, resumeAgeing } from './ageing.ts';
 import { capture } from './capture.ts';
 import { compare } from './compare.ts';
+import { cautions } from './foresight.ts';
 import { liveInventory } from './inventory.ts';
 import { holds, names } from './names.ts';
 import { formOf } from './plain.ts';
@@ -37,6 +38,7 @@ function open(input: unknown): Component {
     restore: (ctx, chain, options) => back(ctx, settings, chain, options),
     inventory: (ctx) => liveInventory(ctx, settings),
     ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),
+    cautions: (ctx, chain, options) => cautions(ctx, settings, chain, options),
     resume: (ctx, what) => resumeAgeing(ctx, settings, what),
     check: (ctx, external) => checkSnapshot(ctx, settings, external),
     release: (ctx, external) => releaseSnapshot(ctx, settings, external),

@@ -113,6 +113,39 @@ test('a page of a proxy instead of an answer is a failure, whichever answer it i
   }
 });
 
+test('each right that a capture needs and has not is a finding of its own, and asking leaves nothing behind', {
+  skip,
+}, async () => {
+  const cluster = await emptied(await started());
+  await cluster.ask('PUT', '/one', { settings: { number_of_shards: 1 } });
+  await using proxy = await proxyTo(cluster);
+  const probed = async (): Promise<string[]> => {
+    const { findings } = await open({ url: proxy.url }).probe(ctx);
+    return findings.filter(({ verdict }) => verdict !== 'pass').map(({ check, verdict }) => `${verdict}: ${check}`);
+  };
+  assert.deepEqual(await probed(), []);
+  await nothingHeld(cluster);
+  for (const [denied, told] of [
+    ['/_ingest/pipeline', 'fail: the user may read each pipeline'],
+    ['/_plugins/_ism/policies', 'fail: the user may read each policy'],
+    ['/_component_template', 'fail: the user may read each component-template'],
+    ['/_index_template', 'fail: the user may read each index-template'],
+    ['/_template', 'fail: the user may read each template'],
+    ['/one', 'fail: the user may read the definition of one'],
+    ['/one/_stats/docs', 'unknown: the user may read the statistics of one'],
+    ['/one/_refresh', 'unknown: the user may refresh one'],
+    ['/one/_search', 'fail: the user may read documents of one'],
+    ['/one/_search/point_in_time', 'fail: the user may hold one'],
+  ] as const) {
+    proxy.fate = (path) => (path.replace(/\?.*/, '') === denied ? 403 : 'pass');
+    assert.deepEqual(await probed(), [told]);
+  }
+  for (const denied of ['/_cat/indices', '/_data_stream/*']) {
+    proxy.fate = (path) => (path.replace(/\?.*/, '') === denied ? 403 : 'pass');
+    await assert.rejects(probed(), { code: 'privileges' });
+  }
+});
+
 test('a capture that is stopped holds no index any more, and a restore that is stopped leaves nothing behind', {
   skip,
 }, async () => {

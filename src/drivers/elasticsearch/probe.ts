@@ -3,10 +3,13 @@
 import { z } from 'zod';
 import type { Context, Finding, Probe } from '../../core/model.ts';
 import { named } from './capture.ts';
-import { type Client, connect } from './client.ts';
+import { connect, type Reply, type Request } from './client.ts';
+import { definitionPaths } from './definitions.ts';
 import { type Listing, listing } from './listing.ts';
-import { serverFacts, serverTime } from './server.ts';
+import { forgetMoment, momentPath } from './reader.ts';
+import { type ServerFacts, serverFacts, serverTime } from './server.ts';
 import type { Settings } from './settings.ts';
+import type { Session } from './survey.ts';
 
 const PATTERN_SAMPLE = 3;
 
@@ -25,7 +28,7 @@ export async function probe(ctx: Context, settings: Settings): Promise<Probe> {
     holdsData:
       names.length === 0 ? null : `${names.length === 1 ? 'index' : `${names.length} indices:`} ${named(names)}`,
     clockSkewMs: theirs === null ? null : Math.round(theirs - ours),
-    findings: [...stateFindings(found), ...(await rightsFindings(ctx, client, found))],
+    findings: [...stateFindings(found), ...(await rightsFindings(ctx, { client, server, settings }, found))],
   };
 }
 
@@ -44,27 +47,76 @@ function stateFindings({ indices }: Listing): Finding[] {
   return [{ check, verdict: 'pass', detail: `${indices.length} open` }];
 }
 
-/** Asks for what a capture asks for, and for nothing that changes. */
-async function rightsFindings(ctx: Context, client: Client, { indices }: Listing): Promise<Finding[]> {
-  const rights: [string, string][] = [
-    ['the user may read templates', '/_index_template'],
-    ['the user may read ingest pipelines', '/_ingest/pipeline'],
-  ];
-  for (const { name } of indices.filter(({ isOpen }) => isOpen).slice(0, PATTERN_SAMPLE)) {
-    const index = encodeURIComponent(name);
-    rights.push([`the user may read the definition of ${name}`, `/${index}`]);
-    rights.push([`the user may read documents of ${name}`, `/${index}/_search?size=0`]);
-    rights.push([`the user may read the statistics of ${name}`, `/${index}/_stats/docs`]);
+interface Right {
+  readonly check: string;
+  readonly request: Request;
+  /** A capture does without it, at a cost. */
+  readonly without?: string;
+  /** What was asked for is given back. */
+  readonly after?: (reply: Reply) => Promise<void>;
+}
+
+/** Asks for what a capture asks for, and for nothing that changes; each right that lacks is a finding of its own. */
+async function rightsFindings(
+  ctx: Context,
+  { client, server, settings }: Session,
+  { indices }: Listing,
+): Promise<Finding[]> {
+  const rights = [...clusterRights(server, settings)];
+  for (const { name } of indices.filter(({ isOpen, isRed }) => isOpen && !isRed).slice(0, PATTERN_SAMPLE)) {
+    rights.push(...indexRights(ctx, { client, server }, settings, name));
   }
   const findings: Finding[] = [];
-  for (const [check, path] of rights) {
-    const reply = await client.send(ctx, { method: 'GET', path });
-    if (reply.status < 300 || reply.status === 404) continue;
+  for (const { check, request, without, after } of rights) {
+    const reply = await client.send(ctx, request);
+    if (reply.status < 300) await after?.(reply);
+    if (reply.status < 300 || ![401, 403].includes(reply.status)) continue; // what is not there is no right
     const { message, hint } = client.refusal('it', reply);
-    findings.push({ check, verdict: 'fail', detail: message, ...(hint !== undefined && { hint }) });
+    const detail = without === undefined ? message : `${message}; ${without}`;
+    findings.push({ check, verdict: without === undefined ? 'fail' : 'unknown', detail, ...(hint && { hint }) });
   }
   if (findings.length > 0) return findings;
   return [{ check: 'the user may read what a capture reads', verdict: 'pass', detail: `${rights.length} requests` }];
+}
+
+function clusterRights(server: ServerFacts, { method, repository }: Settings): Right[] {
+  const get = (what: string, path: string): Right => ({
+    check: `the user may read ${what}`,
+    request: { method: 'GET', path },
+  });
+  const rights = definitionPaths(server).map(([kind, path]) => get(`each ${kind}`, path));
+  if (method === 'snapshot' && repository) {
+    const path = `/_snapshot/${encodeURIComponent(repository.name)}`;
+    rights.push(get('the repository of snapshots', path), get('snapshots', `${path}/_all`));
+  }
+  return rights;
+}
+
+function indexRights(
+  ctx: Context,
+  { client, server }: Pick<Session, 'client' | 'server'>,
+  { method }: Settings,
+  name: string,
+): Right[] {
+  const index = `/${encodeURIComponent(name)}`;
+  const right = (what: string, way: Request['method'], path: string, more: Partial<Right> = {}): Right => ({
+    check: `the user may ${what} ${name}`,
+    request: { method: way, path: index + path },
+    ...more,
+  });
+  const both = [
+    right('read the definition of', 'GET', ''),
+    right('read the statistics of', 'GET', '/_stats/docs', { without: 'each capture then reads all of it anew' }),
+    right('refresh', 'POST', '/_refresh', { without: 'what was written in the last seconds may not be captured' }),
+  ];
+  if (method === 'snapshot') return [...both, right('count documents of', 'GET', '/_count')];
+  return [
+    ...both,
+    right('read documents of', 'GET', '/_search?size=0'),
+    right('hold', 'POST', momentPath(server, '1m'), {
+      after: (reply) => forgetMoment(ctx, client, server, reply.body),
+    }),
+  ];
 }
 
 /** A user's check: `index` or `index?q=query`; the answer is how many documents it has. */

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { withSignal } from '../../core/context.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import type { Client, Request } from './client.ts';
+import { type Client, jsonOf, type Request } from './client.ts';
 import { type DocumentSum, idsOf, type Operation, type Rendered, renderPage } from './documents.ts';
 import { type Page, scanPage } from './scanner.ts';
 import type { ServerFacts } from './server.ts';
@@ -54,8 +54,7 @@ export async function openMoment(
   server: ServerFacts,
   { index, resultWindow }: MomentOptions,
 ): Promise<Moment> {
-  const suffix = server.kind === 'opensearch' ? '_search/point_in_time' : '_pit';
-  const path = `/${encodeURIComponent(index)}/${suffix}?keep_alive=${KEEP_ALIVE}`;
+  const path = `/${encodeURIComponent(index)}${momentPath(server, KEEP_ALIVE)}`;
   const opened = await client.ask(ctx, `holding ${index}`, { method: 'POST', path }, openedSchema);
   let id = opened.pit_id ?? opened.id ?? '';
   const moment: Moment = {
@@ -117,6 +116,18 @@ export async function openMoment(
       }
     }
   }
+}
+
+/** Behind the name of an index. */
+export function momentPath({ kind }: ServerFacts, keepAlive: string): string {
+  return `${kind === 'opensearch' ? '/_search/point_in_time' : '/_pit'}?keep_alive=${keepAlive}`;
+}
+
+/** Of an answer to who asked for one and does not want it. */
+export async function forgetMoment(ctx: Context, client: Client, server: ServerFacts, answer: Buffer): Promise<void> {
+  const { data } = openedSchema.safeParse(jsonOf(answer));
+  const id = data?.pit_id ?? data?.id;
+  if (id !== undefined) await closeMoment(ctx, client, server, id);
 }
 
 interface Wanted {

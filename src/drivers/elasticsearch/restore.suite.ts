@@ -9,7 +9,7 @@ import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { missing } from '../../../test/servers/need.ts';
 import { inventoryOf } from '../../core/inventory.ts';
-import type { Finding, Restored, Sink, Source } from '../../core/model.ts';
+import type { Finding, Restored, RestoreOptions, Sink, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { elasticsearchDriver } from './driver.ts';
 import { type Cluster, emptied, fill, sharedCluster } from './testing.ts';
@@ -58,6 +58,14 @@ test('what collides is told before anything is touched: index, alias, data strea
     await assert.rejects(component.restore(ctx, { base: source }, options), { code: 'target-not-empty', message });
   };
   await refused('products', /index products/);
+  const foreseen = async (options: RestoreOptions): Promise<string> => {
+    return ((await component.cautions?.(ctx, { base: source }, options)) ?? []).join('; ');
+  };
+  const swap = { select: { indices: ['products'] }, rename: { products: 'p-2', cheap: 'cheap' } };
+  await assert.rejects(foreseen({}), { code: 'target-not-empty' });
+  await assert.rejects(foreseen({ ...swap, rename: { products: 'empty' } }), { code: 'target-not-empty' });
+  assert.match(await foreseen({ replace: true }), /products is there and is replaced/);
+  assert.match(await foreseen(swap), /alias cheap moves away from products; alias catalogue stays at products/);
   await refused('logs-*', /index logs-shop/);
   await refused('products', /alias cheap/, { products: 'cheap' });
   await refused('products', /index empty/, { products: 'empty' });
