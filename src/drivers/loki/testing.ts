@@ -46,3 +46,34 @@ export async function fill(place: Place): Promise<void> {
     },
   ]);
 }
+
+/** A line of any bytes, which JSON can't tell: as agents push, in protobuf, and in Snappy that packs nothing. */
+export async function rawPush({ url, tenant }: Place, labels: string, ns: bigint, line: Uint8Array): Promise<void> {
+  const seconds = ns / 1_000_000_000n;
+  const time = Buffer.concat([number(1, seconds), number(2, ns % 1_000_000_000n)]);
+  const entry = Buffer.concat([field(1, time), field(2, line)]);
+  const request = field(1, Buffer.concat([field(1, Buffer.from(labels)), field(2, entry)]));
+  const literal = Buffer.from([61 << 2, (request.length - 1) & 0xff, (request.length - 1) >> 8]);
+  const headers = {
+    'content-type': 'application/x-protobuf',
+    ...(tenant === undefined ? {} : { 'x-scope-orgid': tenant }),
+  };
+  const body = Buffer.concat([varint(BigInt(request.length)), literal, request]);
+  const answer = await fetch(`${url}/loki/api/v1/push`, { method: 'POST', headers, body });
+  if (answer.status !== 204) throw new Error(`push: ${answer.status} ${await answer.text()}`);
+}
+
+function field(id: number, bytes: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.from([(id << 3) | 2]), varint(BigInt(bytes.length)), bytes]);
+}
+function number(id: number, value: bigint): Buffer {
+  return Buffer.concat([Buffer.from([id << 3]), varint(value)]);
+}
+function varint(value: bigint): Buffer {
+  const bytes: number[] = [];
+  for (let left = value; ; left >>= 7n) {
+    const low = Number(left & 0x7fn);
+    if (left < 0x80n) return Buffer.from([...bytes, low]);
+    bytes.push(low | 0x80);
+  }
+}
