@@ -4,6 +4,7 @@ import type { Driver } from '../../core/driver.ts';
 import type { Component } from '../../core/model.ts';
 import { renditionsByName } from '../../core/renditions.ts';
 import { capture, liveInventory, treeRendition } from './capture.ts';
+import { clear } from './clear.ts';
 import { compare } from './compare.ts';
 import { TREE_PART } from './entries.ts';
 import { measure } from './measure.ts';
@@ -28,6 +29,7 @@ function open(input: unknown): Component {
     capture: (ctx, sink) => capture(ctx, settings, sink),
     restore: (ctx, chain, options) => restore(ctx, settings, chain, options),
     inventory: (ctx) => liveInventory(ctx, settings),
+    clear: (ctx) => clear(ctx, settings),
     measure: (ctx, query) => measure(ctx, settings, query),
   };
 }
