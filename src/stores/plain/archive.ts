@@ -5,10 +5,12 @@ import type { Context } from '../../core/model.ts';
 import type { Archive, ArchivedObject, Bucket } from '../../core/storage.ts';
 import { archivedOf, leading } from '../archived.ts';
 import type { PartIndex } from './index.ts';
-import { indexKey, OWN } from './keys.ts';
+import { indexKey, mayBelong, OWN } from './keys.ts';
+import type { Layout } from './settings.ts';
 
 export function plainArchive(
   bucket: Bucket,
+  layout: Layout,
   open: (ctx: Context, point: string, component: string) => Promise<PartIndex>,
 ): Archive | undefined {
   const { thaw } = bucket;
@@ -32,7 +34,7 @@ export function plainArchive(
   return {
     thaw,
     async *needed(ctx, point, components): AsyncIterable<ArchivedObject> {
-      const archived = await archivedKeys(ctx, bucket, point);
+      const archived = await archivedKeys(ctx, bucket, layout, point);
       if (archived.size === 0) return;
       for (const component of components) {
         try {
@@ -46,11 +48,16 @@ export function plainArchive(
   };
 }
 
-/** Those that may be of this point: a store has few others outside of its own folder. */
-async function archivedKeys(ctx: Context, bucket: Bucket, point: string): Promise<ReadonlySet<string>> {
+/** Those that may be of this point: a folder of objects may have a million of each day. */
+async function archivedKeys(ctx: Context, bucket: Bucket, layout: Layout, point: string): Promise<ReadonlySet<string>> {
   const keys = new Set<string>();
   for await (const { key, archived } of bucket.list(ctx, '')) {
-    if (archived && (!key.startsWith(OWN) || key.includes(`/${point}/`))) keys.add(key);
+    if (!archived) continue;
+    const [folder = '', file = ''] = key.split('/', 2);
+    const isOwn = key.startsWith(OWN)
+      ? key.includes(`/${point}/`)
+      : mayBelong(layout, point, `${folder}/${file}`, true);
+    if (isOwn) keys.add(key);
   }
   return keys;
 }

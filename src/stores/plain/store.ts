@@ -120,7 +120,7 @@ function plainStore(bucket: Bucket, layout: Layout): Store {
       );
     },
   };
-  const archive = plainArchive(bucket, async (ctx, point, component) =>
+  const archive = plainArchive(bucket, layout, async (ctx, point, component) =>
     indexOf(ctx, bucket, await find(ctx, point), point, component),
   );
   return {
