@@ -19,8 +19,8 @@ import { make, openClient, remove } from './testing.ts';
 
 const PEAK_MIB_MAX = 512;
 const FLAT = 50_000;
-const SPREAD = 60_000;
-const LARGE = 60;
+const SPREAD = 51_000;
+const LARGE = 30;
 const TIME = '/usr/bin/time';
 const { dir, store, configure, run } = workspace('zookeeper-large');
 
