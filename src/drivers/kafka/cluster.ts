@@ -6,6 +6,7 @@ import { type Broker, Connection, findCoordinatorV4, metadataV12 } from '@platfo
 import { interruption } from '../../core/context.ts';
 import { Failure, messageOf } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
+import { type Budget, budgetOf } from './budget.ts';
 import { codeName, isLockedOut, isRefusal, isSilence, isTemporary, responseOf } from './refusals.ts';
 import type { Settings } from './settings.ts';
 
@@ -14,6 +15,7 @@ const CONNECT_MS_MAX = 10_000;
 const PAUSE_MS = 50;
 const PAUSE_MS_MAX = 1_000;
 const COORDINATOR_OF_GROUP = 0;
+const HELD_BYTES_MAX = 32 * 1024 * 1024;
 
 export interface Partition {
   readonly partition: number;
@@ -39,6 +41,8 @@ export interface Cluster extends AsyncDisposable {
   readonly where: string;
   readonly username: string | null;
   readonly timeoutMs: number;
+  /** Of records that were read and are not yet written. */
+  readonly memory: Budget;
   /** As last asked. */
   layout(): Layout;
   /** Asks for all topics that we may see. */
@@ -102,6 +106,7 @@ export async function connect(ctx: Context, settings: Settings): Promise<Cluster
     where,
     username: settings.username,
     timeoutMs: settings.timeoutMs,
+    memory: budgetOf(HELD_BYTES_MAX),
     layout,
     refresh: (c) => persist(c, 'its topics', async () => await refresh(await toAny())),
     onAny: (c, what, call) => persist(c, what, async () => await call(await toAny())),

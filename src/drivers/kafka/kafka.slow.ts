@@ -188,6 +188,48 @@ test('what was captured comes back without Lifeboat, and Kafka’s own tools rea
   assert.equal(dumped.match(/ payload: value \d+ of orders/g)?.length, 120);
 });
 
+const CODECS = ['none', 'gzip', 'snappy', 'lz4', 'zstd'];
+
+test('what Kafka’s own clients wrote with every codec, their own consumer reads from a restore', async (t) => {
+  if (!(await needServer(t, 'kafka-4'))) return;
+  const { brokers, lib } = await servers.server('kafka-4');
+  const ctx = liveContext();
+  await removeEverything(brokers);
+  await withAdmin(brokers, (admin) => admin.createTopics({ topics: ['codecs'], partitions: 1, replicas: 1 }));
+  for (const codec of CODECS) {
+    const to = ['--producer-props', `bootstrap.servers=${brokers}`, `compression.type=${codec}`, 'linger.ms=20'];
+    const size = ['--num-records', '400', '--record-size', '300', '--throughput', '-1'];
+    await runTool(lib, 'producer-performance', ['--topic', 'codecs', ...size, ...to]);
+  }
+  await fill(ctx, brokers);
+  const { sink, source } = memoryParts();
+  const component = kafkaDriver.open({ brokers });
+  await component.capture(ctx, sink);
+  const names = ['codecs', 'orders', 'odd', 'empty'];
+  const rename = Object.fromEntries(names.map((name) => [name, `${name}-lb`]));
+  const restored = await component.restore(ctx, { base: source }, { rename });
+  assert.deepEqual(restored.missing, []);
+  await restored.settle?.(ctx);
+  for (const [topic, records] of Object.entries({ codecs: CODECS.length * 400, orders: 145, odd: 8 })) {
+    const [before, back] = [
+      await consumed(lib, brokers, topic, records),
+      await consumed(lib, brokers, `${topic}-lb`, records),
+    ];
+    assert.deepEqual(back, before, topic);
+    assert.equal(new Set(before).size, records);
+  }
+});
+
+/** Partition, offset, time, key, headers and value of each, as the console consumer prints them. */
+async function consumed(lib: string, brokers: string, topic: string, records: number): Promise<string[]> {
+  const shown = ['partition', 'offset', 'timestamp', 'key', 'headers', 'value'].map((each) => `print.${each}=true`);
+  const mark = ['line.separator=<end>', 'null.literal=<null>'];
+  const options = [...shown, ...mark].flatMap((each) => ['--formatter-property', each]);
+  const limits = ['--from-beginning', '--max-messages', `${records}`, '--timeout-ms', '60000'];
+  const said = await runTool(lib, 'consumer', ['--bootstrap-server', brokers, '--topic', topic, ...limits, ...options]);
+  return said.split('<end>').slice(0, -1).sort();
+}
+
 async function linesOf(ctx: Context, source: Source): Promise<InventoryLine[]> {
   return await Array.fromAsync(inventoryOf(source).lines(ctx));
 }

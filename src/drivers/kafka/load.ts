@@ -5,6 +5,7 @@ import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context, Source } from '../../core/model.ts';
 import { mapOrdered } from '../../core/parallel.ts';
 import { type Batch, batchesIn, eachRecord, isWhole, recordsOf } from './batches.ts';
+import type { Budget } from './budget.ts';
 import type { Cluster } from './cluster.ts';
 import { produceBatch } from './protocol.ts';
 import type { Range } from './ranges.ts';
@@ -29,6 +30,8 @@ export interface LoadWork {
   /** Null for all records. */
   readonly window: Window | null;
   readonly onBytes: (bytes: number) => void;
+  /** Of batches that are on their way: each is there twice. */
+  readonly sending: Budget;
 }
 export interface Loaded {
   /** The offset of the first record, and the one after the last. */
@@ -65,20 +68,25 @@ export async function loadPartition(
 
 async function produce(
   ctx: Context,
-  { cluster }: LoadWork,
+  { cluster, sending }: LoadWork,
   { topic, partition, bytes, expected }: { topic: string; partition: number; bytes: Buffer; expected: number | null },
 ): Promise<number> {
   const at = { topic, partition };
-  return await cluster.onLeader(ctx, at, `write to topic ${topic}`, async (connection) => {
-    const { errorCode, message, baseOffset } = await produceBatch(connection, at, bytes, cluster.timeoutMs);
-    refuse(errorCode, message);
-    if (expected !== null && baseOffset !== expected) {
-      throw new Failure('different', `${cluster.where}: somebody else writes to ${topic}/${partition}`, {
-        hint: 'stop what writes to the restored topics, then restore again',
-      });
-    }
-    return baseOffset;
-  });
+  await sending.take(bytes.length);
+  try {
+    return await cluster.onLeader(ctx, at, `write to topic ${topic}`, async (connection) => {
+      const { errorCode, message, baseOffset } = await produceBatch(connection, at, bytes, cluster.timeoutMs);
+      refuse(errorCode, message);
+      if (expected !== null && baseOffset !== expected) {
+        throw new Failure('different', `${cluster.where}: somebody else writes to ${topic}/${partition}`, {
+          hint: 'stop what writes to the restored topics, then restore again',
+        });
+      }
+      return baseOffset;
+    });
+  } finally {
+    sending.give(bytes.length);
+  }
 }
 
 /** Also counts which records come before each of the offsets. */
@@ -88,29 +96,56 @@ async function* sealedBatches(
   ranges: readonly Range[],
   positions: Map<number, number>,
 ): AsyncIterable<Sealed> {
-  const { writer, window } = work;
+  const { window, cluster } = work;
   const wanted = ranges.filter(({ maxTime }) => window === null || maxTime >= window.since);
+  let held = 0;
+  const read = async (range: Range): Promise<{ range: Range; batches: readonly Batch[] }> => {
+    await cluster.memory.take(range.bytes);
+    held += range.bytes;
+    return await readRange(ctx, work, range);
+  };
+  const sealer = sealerOf(work, positions);
+  try {
+    for await (const { range, batches } of mapOrdered(wanted, PARTS_AHEAD, read)) {
+      try {
+        for (const batch of batches) yield* sealer.add(batch, range);
+      } finally {
+        cluster.memory.give(range.bytes);
+        held -= range.bytes;
+      }
+    }
+    yield* sealer.rest();
+  } finally {
+    cluster.memory.give(held); // of what was read ahead in vain
+  }
+}
+
+interface Sealer {
+  add(batch: Batch, range: Range): Iterable<Sealed>;
+  rest(): Iterable<Sealed>;
+}
+
+function sealerOf({ writer, window }: LoadWork, positions: Map<number, number>): Sealer {
   let builder: Builder | null = null;
   let sequence = 0;
   const sealed = (batch: Sealed): Sealed => {
     sequence += batch.count;
     return batch;
   };
-  for await (const { range, batches } of mapOrdered(wanted, PARTS_AHEAD, (range) => readRange(ctx, work, range))) {
-    for (const batch of batches) {
-      if (builder && builder.count > 0 && (builder.codec !== batch.codec || isSentAsItIs(batch, range, window))) {
-        yield sealed(builder.seal(writer, sequence));
-      }
-      if (isSentAsItIs(batch, range, window)) {
-        yield sealed(resealed(batch, writer, sequence));
-        continue;
-      }
+  function* rest(): Iterable<Sealed> {
+    if (builder && builder.count > 0) yield sealed(builder.seal(writer, sequence));
+  }
+  return {
+    *add(batch, range) {
+      const isReady = isSentAsItIs(batch, range, window);
+      if (isReady || builder?.codec !== batch.codec) yield* rest();
+      if (isReady) return yield sealed(resealed(batch, writer, sequence));
       if (builder?.codec !== batch.codec) builder = builderOf(batch.codec, BATCH_BYTES + BATCH_BYTES_MIN);
       addRecords(builder, batch, range, { window, positions });
-      if (builder.bytes >= BATCH_BYTES) yield sealed(builder.seal(writer, sequence));
-    }
-  }
-  if (builder && builder.count > 0) yield sealed(builder.seal(writer, sequence));
+      if (builder.bytes >= BATCH_BYTES) yield* rest();
+    },
+    rest,
+  };
 }
 
 /** Nothing about it has to change but its writer. */

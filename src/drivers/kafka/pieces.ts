@@ -35,26 +35,31 @@ export async function writePieces(
   let writing: Promise<unknown> = Promise.resolve();
   async function flush(): Promise<void> {
     if (piece.batches.length === 0) return;
-    const range = piece.range(Math.max(from, piece.batches[0]?.first ?? from));
-    const { batches } = piece;
-    piece = emptyPiece(log, level);
     await writing;
-    writing = sink.put(ctx, range.part, bodyOf(batches));
+    const range = piece.range(Math.max(from, piece.batches[0]?.first ?? from));
+    const { batches, bytes } = piece;
+    piece = emptyPiece(log, level);
+    writing = sink.put(ctx, range.part, bodyOf(batches)).finally(() => cluster.memory.give(bytes));
     writing.catch(() => undefined); // thrown by whoever waits next
     ranges.push(range);
   }
   const gone = (start: number): void => onGone(at, start);
-  for await (const batches of readLog(ctx, cluster, log, { from, to, onGone: gone })) {
-    if (ctx.signal.aborted) throw interruption(ctx.signal);
-    for (const batch of batches) {
-      onBatch(batch);
-      piece.add(batch.isTransactional ? outOfTransaction(batch) : batch, from);
-      at = batch.last + 1;
+  try {
+    for await (const batches of readLog(ctx, cluster, log, { from, to, onGone: gone })) {
+      if (ctx.signal.aborted) throw interruption(ctx.signal);
+      for (const batch of batches) {
+        onBatch(batch);
+        piece.add(batch.isTransactional ? outOfTransaction(batch) : batch, from);
+        cluster.memory.add(batch.bytes.length);
+        at = batch.last + 1;
+      }
+      if (piece.bytes >= RANGE_BYTES) await flush();
     }
-    if (piece.bytes >= RANGE_BYTES) await flush();
+    await flush();
+    await writing;
+  } finally {
+    cluster.memory.give(piece.bytes); // of what did not come to be written
   }
-  await flush();
-  await writing;
   return ranges;
 }
 

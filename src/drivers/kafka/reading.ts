@@ -10,7 +10,7 @@ import { nameOf, refuse } from './refusals.ts';
 import { startOf } from './topics.ts';
 
 /** A batch that is larger comes alone. */
-const FETCH_BYTES = 8 * 1024 * 1024;
+const FETCH_BYTES = 4 * 1024 * 1024;
 const OFFSET_OUT_OF_RANGE = 1;
 
 export interface Log {
@@ -34,18 +34,64 @@ export async function* readLog(
 ): AsyncIterable<Batches> {
   if (from >= to) return;
   const what = `${log.topic}/${log.partition}`;
-  let next = fetchFrom(ctx, cluster, log, from);
+  let largest = FETCH_BYTES;
+  let taken = 0;
+  let isOver = false;
+  const ask = async (offset: number): Promise<Fetched> => {
+    const reserved = largest;
+    await cluster.memory.take(reserved);
+    taken += reserved;
+    if (isOver) done(reserved);
+    const fetched = await fetchFrom(ctx, cluster, log, offset);
+    const { length } = fetched.records;
+    if (isOver) return fetched; // nobody looks at it
+    largest = Math.max(largest, length);
+    cluster.memory.add(length - reserved);
+    taken += length - reserved;
+    return fetched;
+  };
+  const done = (bytes: number): void => {
+    cluster.memory.give(bytes);
+    taken -= bytes;
+  };
+  try {
+    yield* readAnswers(ctx, cluster, { what, log, from, to, onGone, ask, done });
+  } finally {
+    isOver = true;
+    done(taken);
+  }
+}
+
+interface Reading {
+  readonly what: string;
+  readonly log: Log;
+  readonly from: number;
+  readonly to: number;
+  readonly onGone: ((start: number) => void) | undefined;
+  readonly ask: (offset: number) => Promise<Fetched>;
+  /** So many bytes are not held any more. */
+  readonly done: (bytes: number) => void;
+}
+
+async function* readAnswers(
+  ctx: Context,
+  cluster: Cluster,
+  { what, log, from, to, onGone, ask, done }: Reading,
+): AsyncIterable<Batches> {
+  let next = ask(from);
   next.catch(() => undefined);
   let emptySince: number | null = null;
   for (let at = from; at < to; ) {
     const fetched = await next;
+    const { length } = fetched.records;
     if (fetched.errorCode === OFFSET_OUT_OF_RANGE) {
       const start = await startOf(ctx, cluster, log);
       if (start <= at || !onGone) throw gone(cluster, what, at);
       onGone(start);
       at = start;
       if (at >= to) return;
-      next = fetchFrom(ctx, cluster, log, at);
+      done(length);
+      next = ask(at);
       continue;
     }
     const all = [...batchesIn(fetched.records, what)].filter(({ last }) => last >= at);
@@ -57,18 +103,20 @@ export async function* readLog(
       if (ctx.monotonicMs() - emptySince > cluster.timeoutMs) {
         throw new Failure('source-damaged', `${cluster.where}: ${what} gives no records from offset ${at} up to ${to}`);
       }
-      next = fetchFrom(ctx, cluster, log, at);
+      done(length);
+      next = ask(at);
       continue;
     }
     emptySince = null;
     at = end + 1;
     if (at < to) {
-      next = fetchFrom(ctx, cluster, log, at); // on its way while these are looked at
+      next = ask(at); // on its way while these are looked at
       next.catch(() => undefined);
     }
     // Brokers give what lies on their disks without a look at it.
     for (const batch of wanted) if (!isWhole(batch)) throw damaged(cluster, what, batch.first);
     yield committed(wanted, fetched.aborted);
+    done(length);
   }
 }
 

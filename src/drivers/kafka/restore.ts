@@ -4,6 +4,7 @@
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Chain, Context, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
+import { budgetOf } from './budget.ts';
 import { type Cluster, connect } from './cluster.ts';
 import { type ClusterFacts, factsOf, isCompacted, isOfTopic } from './facts.ts';
 import { groupsOf } from './groups.ts';
@@ -18,6 +19,7 @@ import type { Settings } from './settings.ts';
 import { settle } from './suspended.ts';
 
 const PARTITIONS_AT_ONCE = 4;
+const SENT_BYTES_MAX = 8 * 1024 * 1024;
 const IDLE = ['Empty', 'Dead', 'EMPTY', 'DEAD'];
 
 interface Work {
@@ -101,7 +103,14 @@ async function load(ctx: Context, work: Work): Promise<{ loaded: Map<string, Loa
     bytes += more;
     ctx.progress({ task: 'kafka', phase: 'restore', bytes });
   };
-  const loading: LoadWork = { cluster, source, writer, window: chosen.window, onBytes };
+  const loading: LoadWork = {
+    cluster,
+    source,
+    writer,
+    window: chosen.window,
+    onBytes,
+    sending: budgetOf(SENT_BYTES_MAX),
+  };
   const offsets = facts.groups.flatMap((group) => group.offsets);
   const committed = Map.groupBy(offsets, partitionKey);
   const loaded = new Map<string, Loaded>();

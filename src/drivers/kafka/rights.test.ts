@@ -199,7 +199,7 @@ describe('with access control', { skip }, () => {
       const lines = await Array.fromAsync((await component.inventory(ctx)).lines(ctx));
       const counts = lines.filter(({ kind }) => kind === 'partition').map(({ count, digest }) => `${count} ${digest}`);
       assert.equal(counts.length, 2);
-      assert.equal(new Set(counts).size, 1);
+      assert.equal(new Set(counts).size, 1, counts.join());
       await withoutTopic(ctx, signedIn('admin'), 'once');
     });
   }
