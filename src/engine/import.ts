@@ -32,11 +32,8 @@ export async function* importFolders(ctx: Context, request: ImportRequest): Asyn
   }
   const components = request.components.map(({ name: component, kind, driver }) => {
     const { recognise, recogniseFolder } = driver;
-    return {
-      ...{ name: component, kind },
-      ...(recognise ? { recognise } : {}),
-      ...(recogniseFolder ? { recogniseFolder } : {}),
-    };
+    const known = { ...(recognise ? { recognise } : {}), ...(recogniseFolder ? { recogniseFolder } : {}) };
+    return { name: component, kind, ...known };
   });
   const { stack, timeZone, plan, id, after, newestFirst = false } = request;
   const range = { ...(id === undefined ? {} : { id }), ...(after === undefined ? {} : { after }), newestFirst };
