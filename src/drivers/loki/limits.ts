@@ -26,6 +26,8 @@ export interface Limits {
 
 const WEEK_MS = 7 * 86_400_000;
 const STREAMS_DEFAULT = 5000;
+/** Who is only busy shall not be taken for one that does not tell: lines would be left out. */
+const ATTEMPTS = 4;
 /** Some of this tenant's own, which Loki 3.5 and later tell. */
 const TENANT_LIMITS = '/config/tenant/v1/limits';
 
@@ -70,7 +72,7 @@ async function yamlAt<S extends z.ZodType>(
   path: string,
   schema: S,
 ): Promise<z.output<S> | null> {
-  const { status, text } = await ask(ctx, settings, path, { attempts: 1 });
+  const { status, text } = await ask(ctx, settings, path, { attempts: ATTEMPTS });
   if (status !== 200) return null;
   let document: unknown;
   try {

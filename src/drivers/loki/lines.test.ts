@@ -47,6 +47,13 @@ async function captured(settings: object, previous?: Source, sink?: (s: Sink, p?
   return parts.source;
 }
 
+async function verdictOf(expected: Source, settings: object): Promise<string> {
+  const ctx = liveContext();
+  const actual = await lokiDriver.open(settings).inventory(ctx);
+  const findings = await Array.fromAsync(lokiDriver.compare(ctx, inventoryOf(expected), actual));
+  return worst(findings.map(({ verdict }) => verdict));
+}
+
 async function textsOf(source: Source): Promise<string[]> {
   const lines: string[] = [];
   for await (const { name } of source.parts(liveContext(), 'lines/')) {
@@ -192,19 +199,53 @@ describe('the lines of a Loki', { skip }, () => {
     assert.equal(worst(findings.map(({ verdict }) => verdict)), 'pass', JSON.stringify(findings));
   });
 
-  it('come although the way to the server is bad (faults 12 and 15)', async () => {
+  it('come although the way to the server is bad (faults 12, 13 and 15)', async () => {
     const at = await place();
     const target = await place();
     await fill(at);
     await using proxy = await badWayTo(at.url);
     const ctx = liveContext({ sleep: async () => {} }); // how long it waits is no matter here
     const source = memoryParts();
-    await lokiDriver.open({ ...at, url: proxy.url }).capture(ctx, source.sink);
-    await lokiDriver.open({ ...target, url: proxy.url }).restore(ctx, { base: source.source });
-    const now = await lokiDriver.open(target).inventory(ctx);
-    const findings = await Array.fromAsync(lokiDriver.compare(ctx, inventoryOf(source.source), now));
-    assert.equal(worst(findings.map(({ verdict }) => verdict)), 'pass');
-    assert.ok(proxy.spoilt() > 5);
+    const by = { url: proxy.url, timeout: '3s', since: '2d' };
+    await lokiDriver.open({ ...at, ...by }).capture(ctx, source.sink);
+    const { missing: left } = await lokiDriver.open({ ...target, ...by }).restore(ctx, { base: source.source });
+    assert.deepEqual(left, []);
+    assert.equal(await verdictOf(source.source, { ...target, since: '2d' }), 'pass');
+    assert.ok(proxy.spoilt() >= 12);
+  });
+
+  it('that came half back when the server died are completed by another restore (fault 51)', async () => {
+    const at = await place();
+    await fill(at);
+    const source = await captured(at);
+    await using dying = await startLoki();
+    const ctx = liveContext({ sleep: async () => {} });
+    let days = 0;
+    const killing: Source = {
+      ...source,
+      async *get(getCtx, name, range) {
+        if (name.startsWith('lines/') && ++days === 2) await dying.kill();
+        yield* source.get(getCtx, name, range);
+      },
+    };
+    const target = lokiDriver.open({ url: dying.url });
+    await assert.rejects(target.restore(ctx, { base: killing }), { code: 'unreachable' });
+    await dying.start();
+    assert.notEqual(await verdictOf(source, { url: dying.url }), 'pass');
+    await assert.rejects(target.restore(ctx, { base: source }), { code: 'target-not-empty', hint: /--delta/ });
+    await target.restore(ctx, { base: source }, { delta: true });
+    assert.equal(await verdictOf(source, { url: dying.url }), 'pass');
+  });
+
+  it('are not asked for, nor pushed, any more once it is stopped', async () => {
+    const at = await place();
+    await fill(at);
+    const source = await captured(at);
+    const stop = new AbortController();
+    const ctx = liveContext({ signal: stop.signal, progress: () => stop.abort() });
+    await assert.rejects(lokiDriver.open(await place()).restore(ctx, { base: source }), { code: 'interrupted' });
+    const { sink } = memoryParts();
+    await assert.rejects(lokiDriver.open(at).capture(ctx, sink), { code: 'interrupted' });
   });
 
   it('fail the capture when the server dies in the middle (fault 51)', async () => {
@@ -293,25 +334,30 @@ interface BadWay extends AsyncDisposable {
   spoilt(): number;
 }
 
-/** Every third request is answered with 503, 429 or not at all. */
+/**
+ * Every third request is answered with 503 or 429, not at all, in part, too late, or after it was passed on, so that
+ * nobody knows whether it was taken.
+ */
 async function badWayTo(url: string): Promise<BadWay> {
   let requests = 0;
   let spoilt = 0;
   const server = createServer(async (request, response) => {
     const body = Buffer.concat(await Array.fromAsync(request));
-    if (++requests % 3 === 0) {
-      spoilt += 1;
-      if (spoilt % 3 === 0) return void request.socket.destroy();
-      response.writeHead(spoilt % 3 === 1 ? 503 : 429).end('busy');
-      return;
-    }
+    const way = ++requests % 3 === 0 ? (['503', '429', 'cut', 'half', 'late', 'lost'] as const)[spoilt++ % 6] : 'good';
+    if (way === '503' || way === '429') return void response.writeHead(Number(way)).end('busy');
+    if (way === 'cut') return void request.socket.destroy();
+    if (way === 'late') return; // for good: it is cut by who asked
     const { host: _host, connection: _connection, 'content-length': _length, ...headers } = request.headers;
     const passed = await fetch(`${url}${request.url}`, {
       method: request.method ?? 'GET',
       headers: headers as Record<string, string>,
       ...(body.length > 0 ? { body } : {}),
     });
-    response.writeHead(passed.status).end(Buffer.from(await passed.arrayBuffer()));
+    const answer = Buffer.from(await passed.arrayBuffer());
+    if (way === 'lost') return void request.socket.destroy();
+    response.writeHead(passed.status, { 'content-length': answer.length });
+    if (way !== 'half' || answer.length < 2) return void response.end(answer);
+    response.write(answer.subarray(0, answer.length >> 1), () => request.socket.destroy());
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as { port: number };

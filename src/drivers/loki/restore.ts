@@ -282,7 +282,7 @@ function replaceWarnings({ replace, delta }: RestoreOptions): string[] {
 async function seenWarnings(ctx: Context, { settings, limits, seen }: Job, { from }: Span): Promise<string[]> {
   if (limits.unseenMs === null || seen.lines === 0) return [];
   if (msOf(from) > ctx.now().getTime() - limits.unseenMs) return [];
-  const { status } = await ask(ctx, settings, '/flush', { body: '', attempts: 1 });
+  const { status } = await ask(ctx, settings, '/flush', { body: '', attempts: 4 });
   if (status < 300 && (await areSeen(ctx, settings, seen))) return [];
   const age = daysText(limits.unseenMs);
   return [`queries see lines older than ${age} once they are in the store, which takes up to two hours`];
