@@ -5,13 +5,16 @@
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { installed } from '../test/servers/install.ts';
 import { toolCommand } from '../test/servers/kafka.ts';
+import { compareWithElasticdump, elasticdumpIn } from './elasticsearch.ts';
 import { compareWithConsole } from './kafka.ts';
+import { compareWithLogcli } from './loki.ts';
 import type { Row } from './measure.ts';
 import { measureMemory } from './memory.ts';
+import { measureObjects } from './objects.ts';
 import { machineText, sectionText, withSection } from './page.ts';
 import { needPeers, type Peer } from './peers.ts';
 import { compareWithPgDump } from './postgres.ts';
@@ -27,10 +30,12 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '4' },
     restic: { type: 'string', default: 'restic' },
     // The one with many files comes last: after their removal ext4 makes files ten times as slowly for minutes.
-    only: { type: 'string', default: 'start,memory,redis,postgres,restic' },
+    only: { type: 'string', default: 'start,memory,redis,postgres,s3,objects,restic' },
   },
 });
 const MIB = 2 ** 20;
+/** Of peers that npm has. */
+const PEER_DIR = join(tmpdir(), 'lifeboat-bench-peers');
 const PAGE = join(import.meta.dirname, 'README.md');
 const { quick, restic } = values;
 const rounds = quick ? 1 : Number(values.rounds);
@@ -61,6 +66,13 @@ const GROUPS: Readonly<Record<string, Group>> = {
     ],
     run: (dir) => compareWithRedisCli(dir, { bytes: (quick ? 32 : 1280) * MIB, rounds, server: 'redis-7' }, say),
   },
+  loki: {
+    peers: async () => [
+      { name: 'Loki', program: await installed('loki-3'), args: ['--version'] },
+      { name: 'logcli', program: await installed('logcli'), args: ['--version'] },
+    ],
+    run: (dir) => compareWithLogcli(dir, { lines: quick ? 50_000 : 1_000_000, rounds }, say),
+  },
   kafka: {
     peers: async () => {
       const lib = await installed('kafka-4');
@@ -68,6 +80,21 @@ const GROUPS: Readonly<Record<string, Group>> = {
       return [{ name: 'Kafka', program, args }];
     },
     run: (dir) => compareWithConsole(dir, { records: quick ? 100_000 : 1_000_000, rounds, server: 'kafka-4' }, say),
+  },
+  elasticsearch: {
+    peers: async () => {
+      const java = join(dirname(await installed('opensearch-3')), '../java/bin/java');
+      return [
+        { name: 'Java', program: java, args: ['--version'] },
+        { name: 'elasticdump', program: elasticdumpIn(PEER_DIR), args: ['--version'] },
+      ];
+    },
+    run: (dir) =>
+      compareWithElasticdump(
+        dir,
+        { documents: quick ? 5_000 : 200_000, rounds, server: 'opensearch-3', elasticdump: elasticdumpIn(PEER_DIR) },
+        say,
+      ),
   },
   memory: {
     peers: async () => [],
@@ -77,6 +104,10 @@ const GROUPS: Readonly<Record<string, Group>> = {
     peers: async () => [{ name: 'rclone', program: 'rclone', args: ['version'] }],
     run: (dir) =>
       compareWithRclone(dir, { objects: quick ? 500 : 20_000, largeBytes: (quick ? 32 : 1024) * MIB, rounds }, say),
+  },
+  objects: {
+    peers: async () => [],
+    run: (dir) => measureObjects(dir, quick ? 5000 : 1_000_000, say),
   },
   postgres: {
     peers: async () => [

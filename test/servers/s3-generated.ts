@@ -1,6 +1,6 @@
-// A bucket with as many objects as are asked for, none of which exists: a server that makes up its pages, and the bodies
-// of its objects. Only for figures about very many objects, which take a real server hours to be filled with. It is a
-// process of its own, so that its memory and its time are not those of who asks it.
+// A bucket with as many objects as are asked for, none of which exists: a server that makes up its pages, and the
+// bodies of its objects. Only for figures about very many objects, which take a real server hours to be filled with.
+// It is a process of its own, so that its memory and its time are not those of who asks it.
 //
 // As a program: node s3-generated.ts OBJECTS; it says the port that it listens on.
 
@@ -21,6 +21,8 @@ export interface GeneratedS3 extends AsyncDisposable {
   readonly settings: { readonly endpoint: string; readonly buckets: readonly string[] };
   /** From now on one in so many objects is another one than before. */
   change(oneIn: number): Promise<void>;
+  /** Objects that were read so far. */
+  reads(): Promise<number>;
 }
 
 export async function startGeneratedS3(objects: number): Promise<GeneratedS3> {
@@ -32,6 +34,7 @@ export async function startGeneratedS3(objects: number): Promise<GeneratedS3> {
     async change(oneIn) {
       await (await fetch(`${endpoint}/-/change/${oneIn}`)).arrayBuffer();
     },
+    reads: async () => Number(await (await fetch(`${endpoint}/-/reads`)).text()),
     async [Symbol.asyncDispose]() {
       const ended = once(child, 'exit');
       child.kill('SIGKILL');
@@ -44,16 +47,21 @@ if (import.meta.main) serve(Number(process.argv[2]));
 
 function serve(objects: number): void {
   let oneIn = 0;
+  let reads = 0;
   const generation = (n: number): 0 | 1 => (oneIn > 0 && n % oneIn === 0 ? 1 : 0);
   const server = createServer((request, response) => {
     const { pathname, searchParams: query } = new URL(request.url ?? '/', 'http://host');
     const [, bucket, ...rest] = pathname.split('/');
     const key = decodeURIComponent(rest.join('/'));
     if (bucket === '-') {
-      oneIn = Number(rest[1]);
-      response.end();
-    } else if (key !== '') sendObject(response, key, { objects, generation, withBody: request.method === 'GET' });
-    else if (query.has('list-type')) sendPage(response, query, { objects, generation });
+      if (rest[0] === 'change') oneIn = Number(rest[1]);
+      response.end(`${reads}`);
+    } else if (key !== '' && request.method === 'GET' && query.has('tagging')) {
+      send(response, 200, '<Tagging><TagSet></TagSet></Tagging>');
+    } else if (key !== '') {
+      reads += 1;
+      sendObject(response, key, { objects, generation, withBody: request.method === 'GET' });
+    } else if (query.has('list-type')) sendPage(response, query, { objects, generation });
     else if (query.has('versioning')) send(response, 200, '<VersioningConfiguration></VersioningConfiguration>');
     else send(response, 404, '<Error><Code>NoSuchSetting</Code><Message>there is none</Message></Error>');
   });

@@ -72,7 +72,7 @@ export async function describeObject(ctx: Context, client: Client, place: Place)
   });
 }
 
-/** The entry of an unchanged object with its tags, its ACL and, where the bucket has locks, its lock as they are now. */
+/** The entry of an unchanged object with its tags, ACL and, where the bucket has locks, its lock as they are now. */
 export async function recheckObject(
   ctx: Context,
   client: Client,

@@ -1,0 +1,3 @@
+import { serverSuite } from './servers.suite.ts';
+
+await serverSuite('seaweedfs', false);
