@@ -9,6 +9,7 @@ import type { Context } from './model.ts';
 
 const DYING_POLL_MS = 20;
 const DYING_POLLS_MAX = 250;
+const UNSEEN_MS_MAX = 24 * 3_600_000;
 
 export const processIdentitySchema = z.strictObject({
   host: z.string(),
@@ -37,6 +38,15 @@ export async function stateOf(process: ProcessIdentity, seenAt?: Date): Promise<
   if (here.boot !== process.boot) return seenAt && seenAt.getTime() >= (await bootedMs()) ? 'unknown' : 'dead';
   if (here.namespace !== process.namespace) return 'unknown';
   return (await startOf(process.pid)) === process.start ? 'alive' : 'dead';
+}
+
+/**
+ * Whether who has left a note at that time is gone: for certain, or for a day without anybody here being able to see
+ * it, as with a job whose every run is another container.
+ */
+export async function isGone(owner: ProcessIdentity | null, notedAt: Date, now: Date): Promise<boolean> {
+  const state = owner ? await stateOf(owner, notedAt) : 'unknown';
+  return state === 'dead' || (state === 'unknown' && now.getTime() - notedAt.getTime() > UNSEEN_MS_MAX);
 }
 
 /** Ends a process that an earlier run left behind, with its children. True when it is not there any more. */

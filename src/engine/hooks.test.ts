@@ -135,6 +135,22 @@ describe('hooks of a run that was killed', () => {
     );
   });
 
+  test('of another container are run when it has not been seen for a day', async () => {
+    const [on, ctx] = [disk(), testContext()];
+    const me = await identityOf(process.pid);
+    assert.ok(me);
+    for (const [hours, expected] of [
+      [1, ['pause', 'capture', 'resume']],
+      [25, ['resume', 'pause', 'capture', 'resume']],
+    ] as const) {
+      const steps: Steps = [];
+      const noted_at = new Date(ctx.now().getTime() - hours * 3_600_000).toISOString();
+      on.records.set('hooks/2025-12-01-000000', { of: ['db'], process: { ...me, host: 'elsewhere' }, noted_at });
+      await backUp(ctx, request(on, [hooked(steps, kvServer({ a: '1' }))]));
+      assert.deepEqual(steps, expected);
+    }
+  });
+
   test('wait for a run that has them', async () => {
     const [steps, on] = [[] as Steps, disk()];
     await killed(on, ['db', PLAN_HOOKS]);

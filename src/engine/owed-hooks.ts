@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { isFailure } from '../core/errors.ts';
-import { identityOf, processIdentitySchema, stateOf } from '../core/liveness.ts';
+import { identityOf, isGone, processIdentitySchema } from '../core/liveness.ts';
 import type { Context } from '../core/model.ts';
 import type { Store } from '../core/storage.ts';
 import { alive, type Lane, onEach } from './fan-out.ts';
@@ -30,7 +30,7 @@ export async function strikeHooks(ctx: Context, lanes: readonly Lane[], run: str
   await Promise.allSettled(alive(lanes).map(({ store }) => store.records.delete(ctx, 'hooks', run)));
 }
 
-/** Runs those of runs whose process is provably gone. A run that has other hooks than they had leaves them noted. */
+/** Runs those of runs whose process is gone. A run that has other hooks than they had leaves them noted. */
 export async function runOwedHooks(
   ctx: Context,
   lanes: readonly Lane[],
@@ -51,12 +51,11 @@ export async function runOwedHooks(
   }
 }
 
-/** Null unless its process is dead for certain. */
+/** Null as long as its process may be at work. */
 async function owedBy(ctx: Context, store: Store, run: string): Promise<readonly string[] | null> {
   try {
     const note = noteSchema.parse(await store.records.get(ctx, 'hooks', run));
-    const dead = note.process && (await stateOf(note.process, new Date(note.noted_at))) === 'dead';
-    return dead ? note.of : null;
+    return (await isGone(note.process, new Date(note.noted_at), ctx.now())) ? note.of : null;
   } catch (error) {
     if (isFailure(error, 'missing')) return null; // another run has just struck it
     throw error;

@@ -4,13 +4,11 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { isFailure, messageOf } from '../core/errors.ts';
-import { identityOf, processIdentitySchema, stateOf } from '../core/liveness.ts';
+import { identityOf, isGone, processIdentitySchema } from '../core/liveness.ts';
 import type { Component, Context, Json } from '../core/model.ts';
 import type { Store } from '../core/storage.ts';
 import type { StackComponent } from './model.ts';
 
-/** A process of another machine whose end nobody can see is taken to be gone after this. */
-const OVER_MS = 24 * 3_600_000;
 const SETTLE_MS_MAX = 60_000;
 
 const noteSchema = z.object({
@@ -70,7 +68,7 @@ export async function resumeSuspended(
     for (const id of await Array.fromAsync(store.records.list(ctx, 'suspended', `${name}/`))) {
       try {
         const note = await readIfThere(ctx, store, id);
-        if (note?.kind !== kind || !(await isOver(ctx, note))) continue;
+        if (note?.kind !== kind || !(await isGone(note.process, new Date(note.noted_at), ctx.now()))) continue;
         // Another target of a restore has another one: it is set back when that is restored to again.
         if (note.identity !== null && note.identity !== (await component.probe(ctx)).identity) continue;
         await component.resume(ctx, note.what);
@@ -92,11 +90,4 @@ async function readIfThere(ctx: Context, { records }: Store, id: string): Promis
     if (isFailure(error, 'missing')) return null; // its restore has just ended
     throw error;
   }
-}
-
-/** One of our own that could not set it back is tried again too. */
-async function isOver(ctx: Context, { process, noted_at }: z.output<typeof noteSchema>): Promise<boolean> {
-  const at = new Date(noted_at);
-  const state = process ? await stateOf(process, at) : 'unknown';
-  return state === 'dead' || (state === 'unknown' && ctx.now().getTime() - at.getTime() > OVER_MS);
 }

@@ -4,12 +4,9 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { Failure, isFailure } from '../../core/errors.ts';
-import { identityOf, processIdentitySchema, stateOf } from '../../core/liveness.ts';
+import { identityOf, isGone, processIdentitySchema } from '../../core/liveness.ts';
 import type { Context, InventoryLine, Json } from '../../core/model.ts';
 import type { Records } from '../../core/storage.ts';
-
-/** A drill of another machine whose end nobody can see is taken to be over after this. */
-const OVER_MS = 24 * 3_600_000;
 
 const lineSchema = z.object({ kind: z.string(), name: z.string(), count: z.number().nullable() });
 const noteSchema = z.object({
@@ -48,7 +45,9 @@ export function stagingNotes(ctx: Context, records: Records, component: string, 
     const found: { note: StagingNote; over: boolean }[] = [];
     for (const id of await Array.fromAsync(records.list(ctx, 'staging', folder))) {
       const read = await readIfThere(ctx, records, id);
-      if (read) found.push({ note: { id, point: read.point, before: read.before }, over: await isOver(ctx, read) });
+      if (!read) continue;
+      const over = read.left || (await isGone(read.process, new Date(read.noted_at), ctx.now()));
+      found.push({ note: { id, point: read.point, before: read.before }, over });
     }
     return found;
   }
@@ -103,11 +102,4 @@ async function readIfThere(ctx: Context, records: Records, id: string): Promise<
     if (isFailure(error, 'missing')) return null; // its drill has just ended
     throw error;
   }
-}
-
-async function isOver(ctx: Context, { process, noted_at, left }: z.output<typeof noteSchema>): Promise<boolean> {
-  if (left) return true;
-  const at = new Date(noted_at);
-  const state = process ? await stateOf(process, at) : 'unknown';
-  return state === 'dead' || (state === 'unknown' && ctx.now().getTime() - at.getTime() > OVER_MS);
 }
