@@ -23,8 +23,10 @@ export function selectionOf(pairs: readonly string[]): Selection {
   for (const pair of pairs) {
     const at = pair.indexOf('=');
     const [what, name] = [pair.slice(0, Math.max(0, at)), pair.slice(at + 1)];
-    if (isIn(SELECT_ONE, what)) found[SELECT_ONE[what]] = name;
-    else if (isIn(SELECT_SEVERAL, what)) found[SELECT_SEVERAL[what]] = [...(found[SELECT_SEVERAL[what]] ?? []), name];
+    if (isIn(SELECT_ONE, what)) {
+      if (found[SELECT_ONE[what]] !== undefined) throw new Failure('usage', `--select ${what}= is given twice`);
+      found[SELECT_ONE[what]] = name;
+    } else if (isIn(SELECT_SEVERAL, what)) found[SELECT_SEVERAL[what]] = [...(found[SELECT_SEVERAL[what]] ?? []), name];
     else throw new Failure('usage', `--select ${pair}: one of ${SELECTABLE} is meant`);
   }
   return found as Selection;

@@ -57,8 +57,10 @@ export async function importInto(ctx: Context, config: Config, wish: ImportWish)
   await using stack = await openStack(ctx, config, {});
   const adopted: Adopted[] = [];
   for (const store of stack.stores) {
-    const after = wish.until && (await newestWithAll(ctx, store.store, wish.until));
-    const wanted = new Set(wish.until);
+    const place = config.stores.find(({ name }) => name === store.name);
+    const until = wish.until && place && (await possibleIn(ctx, place, wish.until));
+    const after = until && (await newestWithAll(ctx, store.store, until));
+    const wanted = new Set(until);
     const request = {
       stack: config.stack,
       store,
@@ -67,15 +69,30 @@ export async function importInto(ctx: Context, config: Config, wish: ImportWish)
       plan: wish.plan,
       id: wish.id,
       after,
-      newestFirst: wish.until !== undefined,
+      newestFirst: until !== undefined,
     };
     for await (const each of importFolders(ctx, request)) {
       adopted.push(each);
       for (const name of Object.keys(each.point?.components ?? {})) wanted.delete(name);
-      if (wish.until && wanted.size === 0) break;
+      if (until && wanted.size === 0) break;
     }
   }
   return adopted;
+}
+
+/**
+ * Where there is a folder for each service, what has none is not waited for: every old backup of the others would be
+ * read in vain.
+ */
+async function possibleIn(ctx: Context, store: StoreConfig, components: readonly string[]): Promise<readonly string[]> {
+  const bucket = await openBucket(ctx, store);
+  try {
+    const folders = await Array.fromAsync(bucket.folders(ctx, ''));
+    const possible = components.filter((name) => folders.includes(`${name}/`));
+    return possible.length > 0 ? possible : components;
+  } finally {
+    await bucket.close();
+  }
 }
 
 /** The oldest of the newest points of each component: files from before it are not needed. */
