@@ -1,6 +1,6 @@
 import { cancel, confirm, intro, isCancel, outro, text } from '@clack/prompts';
 import { Failure } from '../../core/errors.ts';
-import type { Found } from './detect.ts';
+import type { Found } from './found.ts';
 import type { InitChoice } from './template.ts';
 
 /** Asks a person, with what was found as the answers to start from. */

@@ -1,6 +1,6 @@
 // What a service of a docker-compose file is, by its image.
 
-import type { Found } from './detect.ts';
+import type { Found } from './found.ts';
 
 /** A service, with what Compose puts into its texts left for `value`. */
 export interface Service {

@@ -4,15 +4,8 @@ import { isMap, parseDocument } from 'yaml';
 import { Failure } from '../../core/errors.ts';
 import { recognised } from './compose.ts';
 import { servicesIn } from './environment.ts';
+import type { Found } from './found.ts';
 
-/** One component as it will stand in lifeboat.yaml. Secrets are references; only a typed URL may hold a value. */
-export interface Found {
-  readonly name: string;
-  readonly kind: string;
-  readonly settings: Readonly<Record<string, unknown>>;
-  /** Where it was seen. */
-  readonly from: string;
-}
 type Env = Readonly<Record<string, string | undefined>>;
 
 export function fromEnvironment(env: Env): readonly Found[] {

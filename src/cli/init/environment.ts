@@ -2,7 +2,7 @@
 
 import { aitCoreService, secret } from '../compat/services.ts';
 import { given, listed, nameGiven, type Variables } from '../compat/variables.ts';
-import type { Found } from './detect.ts';
+import type { Found } from './found.ts';
 
 const S3_VARIABLES = ['S3_ENDPOINT', 'S3_ENDPOINT_URL', 'AWS_ENDPOINT_URL_S3'];
 const BROKER_VARIABLES = ['KAFKA_BROKERS', 'KAFKA_BOOTSTRAP_SERVERS', 'KAFKA_BOOTSTRAP_SERVER', 'KAFKA_URL'];

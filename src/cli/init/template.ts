@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { PASSWORD_IN_URL } from '../targets.ts';
-import type { Found } from './detect.ts';
+import type { Found } from './found.ts';
 
 export interface InitChoice {
   readonly stack: string;
@@ -89,9 +89,7 @@ export function recoveryKit(
     `Recovery kit of stack ${stack}: keep these ${things.length} things away from this machine.`,
     ...things.map((thing, at) => `${at + 1}. ${thing}`),
     'With them, on any machine: lifeboat restore latest',
-    ...(keyed
-      ? ["Without Lifeboat: restic -r STORE restore latest --target DIR, then each service's own tools"]
-      : []),
+    ...(keyed ? ["Without Lifeboat: restic -r STORE restore latest --target DIR, then each service's own tools"] : []),
     ...(plain ? ["Without Lifeboat, from a plain store: gunzip, then each service's own tools"] : []),
     '(docs/recover-without-lifeboat.md has each step).',
     ...(keyed

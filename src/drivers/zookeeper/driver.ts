@@ -7,7 +7,7 @@ import { capture, liveInventory, treeRendition } from './capture.ts';
 import { clear } from './clear.ts';
 import { compare } from './compare.ts';
 import { TREE_PART } from './entries.ts';
-import { measure } from './measure.ts';
+import { holds, measure, names } from './measure.ts';
 import { probe } from './probe.ts';
 import { restore } from './restore.ts';
 import { serverSpec } from './sandbox.ts';
@@ -31,5 +31,7 @@ function open(input: unknown): Component {
     inventory: (ctx) => liveInventory(ctx, settings),
     clear: (ctx) => clear(ctx, settings),
     measure: (ctx, query) => measure(ctx, settings, query),
+    names: (ctx, space) => names(ctx, settings, space),
+    holds: (ctx, space, asked) => holds(ctx, settings, space, asked),
   };
 }

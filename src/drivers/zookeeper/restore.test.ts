@@ -80,6 +80,12 @@ describe('a restore of ZooKeeper', { skip }, () => {
     assert.equal(await measure?.(ctx, 'children /queue'), 10);
     await assert.rejects(async () => await measure?.(ctx, 'data /queue'), { code: 'denied' });
     await assert.rejects(async () => await measure?.(ctx, 'delete /queue'), { code: 'usage' });
+    const there = zookeeperDriver.open({ ...settings, root: `${root}-b` });
+    assert.equal((await Array.fromAsync(there.names?.(ctx, '/queue') ?? [])).length, 10);
+    const held = await there.holds?.(ctx, '/queue', ['n695', 'n1', '', '..', 'n699/', 'n699']);
+    assert.deepEqual(held, [true, false, false, false, false, true]);
+    await assert.rejects(async () => await there.holds?.(ctx, '/no', []), { code: 'missing' });
+    await assert.rejects(async () => await there.holds?.(ctx, 'queue', []), { code: 'usage' });
     const body = request.create(`${root}-b/queue/n-`, null, OPEN_ACL, 'sequential');
     const made = await client.call('create', '', body);
     assert.equal(made.body.text(), `${root}-b/queue/n-0000000700`);

@@ -139,7 +139,7 @@ async function deniedNode({ client, root }: Reader, path: string): Promise<Found
 }
 
 /** In the order that their paths with a slash behind have. */
-async function namesIn({ client, root }: Reader, path: string): Promise<string[]> {
+export async function namesIn({ client, root }: Pick<Reader, 'client' | 'root'>, path: string): Promise<string[]> {
   const full = joined(root, path);
   const reply = await client.ask('getChildren2', request.read(full));
   if (reply.error === REFUSED.noNode || reply.error === REFUSED.noAuth) return [];
