@@ -1,5 +1,5 @@
-// Loki: Lifeboat beside logcli, which writes the lines to a file, and beside a plain loop that pushes them again. Neither
-// counts or compares anything; a restore of ours reads all of it back.
+// Loki: Lifeboat beside logcli, which writes lines to a file, and a plain loop that pushes them again. Neither compares
+// anything; a restore of ours reads all of it back.
 
 import assert from 'node:assert/strict';
 import { createReadStream, mkdirSync, rmSync } from 'node:fs';

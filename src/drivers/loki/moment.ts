@@ -12,10 +12,8 @@ const CODE_POINT_MAX = 0x10ffff;
 /** Streams that are asked for together. */
 const GROUP_STREAMS = 100;
 const GROUP_CHARS = 8 * 1024;
-/**
- * More lines at one nanosecond than a query gives: some streams at a time, then stream by stream, and within one by what
- * the lines begin with.
- */
+
+/** All of them: some streams at a time, then stream by stream, and within one by what the lines begin with. */
 export async function* linesAt(ctx: Context, reading: Reading, at: bigint, selector: string): AsyncGenerator<Line[]> {
   const span = { from: at, to: at + 1n };
   const ofIt = { ...reading.settings, selector };
