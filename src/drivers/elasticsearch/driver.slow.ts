@@ -126,7 +126,7 @@ test('a snapshot in a bucket comes back, and its keys are told nowhere', { skip 
   await component.release(ctx, capture.external ?? null);
 });
 
-suiteOn(name, skip, options);
+await suiteOn(name, skip, options);
 
 function s3Client({ endpoint, region }: S3Server): Readonly<Record<string, string>> {
   return {

@@ -1,5 +1,7 @@
 // The suite of drivers on one version of the server.
 
+import { dirname } from 'node:path';
+import { installed } from '../../../test/servers/install.ts';
 import type { OpenSearchName, OpenSearchOptions } from '../../../test/servers/opensearch.ts';
 import { driverSuite } from '../driver.suite.ts';
 import { elasticsearchDriver } from './driver.ts';
@@ -8,7 +10,9 @@ import { emptied, fill, sharedCluster } from './testing.ts';
 const PASSWORD = 'canary-of-the-password';
 const nothing = { async [Symbol.asyncDispose]() {} };
 
-export function suiteOn(name: OpenSearchName, skip: string | false, options?: OpenSearchOptions): void {
+export async function suiteOn(name: OpenSearchName, skip: string | false, options?: OpenSearchOptions): Promise<void> {
+  // Sandboxes run what is found in PATH.
+  if (skip === false) process.env.PATH = `${dirname(await installed(name))}:${process.env.PATH}`;
   const source = sharedCluster(name, 'source', options);
   const target = sharedCluster(name, 'target', options);
   driverSuite({
