@@ -122,10 +122,14 @@ describe('s3 and what goes wrong', { skip }, async () => {
     await filled();
     const busy = [refusal(503, 'SlowDown'), refusal(429, 'TooManyRequests'), refusal(408, 'RequestTimeout')];
     busy.push(refusal(403, 'RequestTimeTooSkewed'), { replyBytes: 0 });
-    await using proxy = await through(({ line }) => (/GET \/docs\/a/.test(line) ? busy.pop() : undefined));
+    const cut: HttpFault[] = [{ replyBytes: 1 }, { replyBytes: 2 }];
+    await using proxy = await through(({ line }) => {
+      if (line === 'GET /docs/c') return cut.pop();
+      return line === 'GET /docs/a' ? busy.pop() : undefined;
+    });
     const quick = liveContext({ sleep: async () => undefined });
     const { source } = await capture(proxy.settings, quick);
-    assert.equal(proxy.count(/GET \/docs\/a/), 6);
+    assert.deepEqual([proxy.count(/GET \/docs\/a$/), proxy.count(/GET \/docs\/c$/)], [6, 3]);
     assert.deepEqual(await equal(source), []);
     await using denying = await through(({ line }) =>
       /GET \/docs\/b/.test(line) ? refusal(403, 'AccessDenied') : undefined,
@@ -195,6 +199,46 @@ describe('s3 and what goes wrong', { skip }, async () => {
         : undefined,
     );
     await assert.rejects(capture(proxy.settings), { code: 'different' });
+  });
+
+  it('a server that is killed in the middle and stays away is no success, for a capture or a restore', async () => {
+    await filled();
+    const { source } = await capture(direct);
+    await using mortal = await startS3('versitygw');
+    await using hand = clientOf(ctx, mortal);
+    await put(ctx, hand, mortal.bucket, [{ key: 'a' }, { key: 'b' }]);
+    let passedMs = 0;
+    const patient = liveContext({
+      monotonicMs: () => passedMs,
+      async sleep(ms) {
+        passedMs += ms;
+      },
+    });
+    const killing = <A extends readonly unknown[], R>(then: (...args: A) => R) => {
+      let killed: Promise<void> | undefined;
+      return async (...args: A): Promise<R> => {
+        await (killed ??= mortal.kill());
+        return then(...args);
+      };
+    };
+    const settings = settingsOf(mortal, { buckets: [mortal.bucket], connections: 1 });
+    const { sink } = memoryParts();
+    const die = killing(sink.put);
+    const dying: Sink = { ...sink, put: async (...args) => await die(...args) };
+    const large = Array.from({ length: 3 }, (_, n) => ({ key: `large-${n}`, body: Buffer.alloc(5_000_000, `${n}`) }));
+    await put(ctx, hand, mortal.bucket, large);
+    await assert.rejects(s3Driver.open(settings).capture(patient, dying), { code: 'unreachable' });
+    await mortal.start();
+    const dieAgain = killing((name: string) => source.get(patient, name));
+    const restoring: Source = {
+      ...source,
+      async *get(context, name, range) {
+        if (name.startsWith('objects/')) yield* await dieAgain(name);
+        else yield* source.get(context, name, range);
+      },
+    };
+    const restore = s3Driver.open(settings).restore(patient, { base: restoring }, { rename: { docs: 'copy' } });
+    await assert.rejects(restore, { code: 'unreachable' });
   });
 
   it('a server that is killed in the middle and comes back is waited for', async () => {
