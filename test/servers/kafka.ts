@@ -84,6 +84,8 @@ function properties(
     'transaction.state.log.min.isr=1',
     'group.initial.rebalance.delay.ms=0',
     'auto.create.topics.enable=false',
+    // Tests write old records, and brokers begin to delete after half a minute.
+    'log.retention.ms=-1',
     'broker.session.timeout.ms=3000',
     'broker.heartbeat.interval.ms=500',
     'log.cleaner.dedupe.buffer.size=4194304',
