@@ -1,7 +1,7 @@
 // Tags, ACLs and locks change without a trace in a listing. Of objects that are not read again they are asked for once
 // in a while: of each within `recheck`, and not of all of them at once.
 
-import { type Entry, partOf } from './entries.ts';
+import type { Entry } from './entries.ts';
 
 export interface Recheck {
   isDue(entry: Entry): boolean;
@@ -17,10 +17,17 @@ export function recheckAt(nowMs: number, recheckMs: number | null, cut: string):
       if (recheckMs === null) return false;
       if (recheckMs === 0) return true;
       // Each has a moment of its own, which comes again after `recheck`.
-      const moment = (Number.parseInt(partOf(entry).slice(-8), 16) / 2 ** 32) * recheckMs;
+      const moment = (spread(entry.key) / 2 ** 32) * recheckMs;
       const turn = (ms: number): number => Math.floor((ms - moment) / recheckMs);
       return turn(nowMs) > turn(Date.parse(seenOf(entry)));
     },
     asOf: (entry) => ({ ...entry, seen: seenOf(entry) }),
   };
+}
+
+/** FNV-1a, of the code units: any number will do that differs from key to key, and there are millions of them. */
+function spread(key: string): number {
+  let hash = 0x811c9dc5;
+  for (let at = 0; at < key.length; at++) hash = Math.imul(hash ^ key.charCodeAt(at), 0x01000193);
+  return hash >>> 0;
 }
