@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
 import type { Driver } from '../core/driver.ts';
+import { Failure } from '../core/errors.ts';
 import { identityOf } from '../core/liveness.ts';
 import type { Component, Context, Json, Restored } from '../core/model.ts';
 import { testContext } from '../core/testing.ts';
@@ -224,6 +225,21 @@ describe('what a restore has suspended that was killed', () => {
       assert.deepEqual((await again()).warnings, []);
       assert.deepEqual([at.server.resumed, notesIn(at).length], [0, 1]);
     }
+  });
+
+  test('is noted where it can be: a store that takes no notes is restored from all the same', async () => {
+    const ctx = testContext();
+    const at = await lost(ctx);
+    at.on.fault = (step) => {
+      if (step.startsWith('record')) throw new Failure('denied', 'read only');
+    };
+    const { outcomes } = await restorePoint(ctx, at.ask);
+    assert.deepEqual(
+      outcomes.map(({ verdict, error }) => [verdict, error]),
+      [['pass', null]],
+    );
+    assert.equal(at.server.rule, 'keys are deleted after 7 d');
+    assert.match(JSON.stringify(ctx.logged), /no note of what is suspended/);
   });
 
   test('leaves no note when nothing was killed', async () => {

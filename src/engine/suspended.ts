@@ -29,19 +29,32 @@ export function noting(
   if (!component.resume) return component;
   const noted: string[] = [];
   const strike = async (ctx: Context): Promise<void> => {
-    for (const id of noted.splice(0)) await store.records.delete(ctx, 'suspended', id);
+    for (const id of noted.splice(0)) {
+      try {
+        await store.records.delete(ctx, 'suspended', id);
+      } catch (error) {
+        ctx.log.warn('a note of what was suspended stays, and the next run sets it back again', reasonOf(name, error));
+      }
+    }
+  };
+  /** A store that takes no notes must not stand in the way of a restore. */
+  const note = async (ctx: Context, what: Json): Promise<void> => {
+    const id = `${name}/${randomUUID()}`;
+    const owner = await identityOf(process.pid);
+    try {
+      const json = { kind, identity, what, process: owner, noted_at: ctx.now().toISOString() };
+      await store.records.put(ctx, 'suspended', id, json);
+    } catch (error) {
+      if (ctx.signal.aborted) throw error;
+      ctx.log.warn('no note of what is suspended: who kills this restore sets it back by hand', reasonOf(name, error));
+    }
+    noted.push(id); // also one that may have come
   };
   return {
     ...component,
     async restore(ctx, chain, options) {
-      const suspending = async (what: Json): Promise<void> => {
-        const id = `${name}/${randomUUID()}`;
-        noted.push(id);
-        const owner = await identityOf(process.pid);
-        const note = { kind, identity, what, process: owner, noted_at: ctx.now().toISOString() };
-        await store.records.put(ctx, 'suspended', id, note);
-      };
       try {
+        const suspending = (what: Json): Promise<void> => note(ctx, what);
         const restored = await component.restore(ctx, chain, { ...options, suspending });
         const settle = async (within: Context): Promise<void> => {
           await restored.settle?.(within);
@@ -54,6 +67,10 @@ export function noting(
       }
     },
   };
+}
+
+function reasonOf(component: string, error: unknown): { component: string; reason: string } {
+  return { component, reason: messageOf(error) };
 }
 
 /** Sets back what killed restores had suspended. What could not be is told, and tried again by the next run. */
