@@ -3,8 +3,10 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
+import { Consumer } from '@platformatic/kafka';
 import { needServer } from '../../../test/servers/need.ts';
 import { until } from '../../../test/servers/processes.ts';
+import { readAll } from '../../core/bytes.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import type { Context, InventoryLine, RestoreOptions, Sink, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
@@ -334,6 +336,63 @@ test('a time range brings back its records only, and groups stand at the first t
   assert.deepEqual(partition(back, 'clock-back/0'), partition(byHand, 'by-hand/0'));
   const offsets = await onCluster(ctx, { brokers }, (cluster) => offsetsOfGroup(ctx, cluster, 'reader'));
   assert.equal(offsets.find(({ topic }) => topic === 'clock-back')?.offset, 5);
+});
+
+test('what the target can not have is told: fewer replicas, settings that it does not know', async (t) => {
+  if (!(await needServer(t, 'kafka-4'))) return;
+  const at = await stage();
+  const { ctx, brokers } = at;
+  await at.create('chosen', { 'segment.bytes': '20000000' });
+  await at.create('left');
+  await at.send([...messages('chosen', 0, 3), ...messages('left', 0, 3)]);
+  const { sink, source } = memoryParts();
+  await kafkaDriver.open({ brokers }).capture(ctx, sink);
+  const larger: Source = {
+    ...source,
+    async *get(c, name, range) {
+      if (name !== 'cluster.json') return yield* source.get(c, name, range);
+      const text = (await readAll(source.get(c, name))).toString('utf8');
+      const other = '"configs":{"no.such.setting":"7",';
+      yield Buffer.from(
+        text.replaceAll('"replication_factor":1', '"replication_factor":3').replace('"configs":{"', `${other}"`),
+      );
+    },
+  };
+  const options = { select: { topics: ['cho*'] }, rename: { chosen: 'chosen-back' } };
+  const restored = await kafkaDriver.open({ brokers }).restore(ctx, { base: larger }, options);
+  assert.deepEqual(restored.warnings, ['topic chosen-back has 1 replicas instead of 3: no more brokers']);
+  assert.deepEqual(restored.missing, ['no.such.setting=7 of topic chosen-back: these brokers have no such setting']);
+  await restored.settle?.(ctx);
+  await onCluster(ctx, { brokers }, async (cluster) => {
+    const there = [...(await cluster.refresh(ctx)).topics.keys()].filter((name) => !name.startsWith('__'));
+    assert.deepEqual(there.sort(), ['chosen', 'chosen-back', 'left'], 'only what was chosen came back');
+    const configs = (await configsOf(ctx, cluster, ['chosen-back'])).get('chosen-back');
+    assert.deepEqual(configs, { 'segment.bytes': '20000000' });
+  });
+});
+
+test('groups whose consumers run are named before anything is changed', async (t) => {
+  if (!(await needServer(t, 'kafka-4'))) return;
+  const at = await stage();
+  const { ctx, brokers } = at;
+  await at.create('busy');
+  await at.send(messages('busy', 0, 3));
+  await onCluster(ctx, { brokers }, (cluster) =>
+    commitOffsets(ctx, cluster, 'workers', [{ topic: 'busy', partition: 0, offset: 2, metadata: '' }]),
+  );
+  const { source } = await at.capture('busy');
+  const consumer = new Consumer({ clientId: 'test', groupId: 'workers', bootstrapBrokers: [brokers] });
+  try {
+    await consumer.joinGroup({});
+    await assert.rejects(restoreBeside(at, source, ['busy']), { code: 'blocked', message: /workers/ });
+  } finally {
+    await consumer.close(true);
+  }
+  const left = await withAdmin(brokers, (admin) => admin.listTopics());
+  assert.deepEqual(
+    left.filter((name) => !name.startsWith('__')),
+    ['busy'],
+  );
 });
 
 test('records of 10 MB come back', async (t) => {

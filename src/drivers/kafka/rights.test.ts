@@ -11,13 +11,14 @@ import { liveContext, memoryParts } from '../../core/testing.ts';
 import { kafkaDriver } from './driver.ts';
 import type { Acl } from './facts.ts';
 import { commitOffsets } from './groups.ts';
-import { OPERATIONS } from './lines.ts';
+import { nameOfAcl, OPERATIONS } from './lines.ts';
 import { createAcls, makeTopics, removeTopics, writerOf } from './making.ts';
 import { produceBatch } from './protocol.ts';
 import { refuse } from './refusals.ts';
 import { builderOf } from './sealing.ts';
 import { settle } from './suspended.ts';
 import { type LossyProxy, lossyProxy, onCluster } from './testing.ts';
+import { aclsOf } from './topics.ts';
 
 const PASSWORD = 'canary-of-the-password';
 const users = { admin: 'secret-of-the-admin', backup: PASSWORD, fresh: 'secret-of-the-new-one' };
@@ -151,6 +152,8 @@ describe('with access control', { skip }, () => {
     await onCluster(ctx, signedIn('admin'), (cluster) =>
       commitOffsets(ctx, cluster, 'reader', [{ topic: 'open', partition: 0, offset: 20, metadata: '' }]),
     );
+    const ofTopic = allow(TOPIC, 'open', READ, ALLOW, 'User:shop');
+    await onCluster(ctx, signedIn('admin'), (cluster) => createAcls(ctx, cluster, [ofTopic]));
     await kafkaDriver.open({ ...signedIn('admin'), topics: ['open'] }).capture(ctx, sink);
     const options = { rename: { open: 'open-back' } };
     await assert.rejects(kafkaDriver.open(signedIn('backup')).restore(ctx, { base: source }, options), {
@@ -168,6 +171,8 @@ describe('with access control', { skip }, () => {
     const again = await back.restore(ctx, { base: source }, { ...options, replace: true });
     assert.deepEqual(again.missing, [], 'the rights of the page are enough');
     await again.settle?.(ctx);
+    const { acls } = await onCluster(ctx, signedIn('admin'), (cluster) => aclsOf(ctx, cluster));
+    assert.ok(acls.map(nameOfAcl).includes('User:shop may Read topic open-back from *'), 'lists come back');
     const wrong = kafkaDriver.open(signedIn('backup', 'wrong'));
     await assert.rejects(wrong.probe(ctx), (error: Error & { code?: string }) => {
       assert.equal(error.code, 'denied');
