@@ -8,6 +8,8 @@ import { identityOf, isGone, processIdentitySchema } from '../../core/liveness.t
 import type { Context, InventoryLine, Json } from '../../core/model.ts';
 import type { Records } from '../../core/storage.ts';
 
+const NOTE_MS_MAX = 10_000;
+
 const lineSchema = z.object({ kind: z.string(), name: z.string(), count: z.number().nullable() });
 const noteSchema = z.object({
   point: z.string(),
@@ -27,10 +29,11 @@ export interface StagingNote {
 }
 
 export interface StagingNotes {
-  /** Those of drills that are certainly over: they were killed. 'locked' when another one may be going on. */
-  ended(): Promise<readonly StagingNote[]>;
-  /** Takes the service for a drill of `point`. 'locked' when another one does so at the same time. */
-  take(point: string): Promise<StagingNote>;
+  /**
+   * Takes the service for a drill of `point`; `left` are the notes of drills that are over and did not clear it.
+   * 'locked' when another one may be going on, or takes it at the same time.
+   */
+  take(point: string): Promise<{ readonly note: StagingNote; readonly left: readonly StagingNote[] }>;
   /** It was seen to be empty, but for these. */
   seenEmpty(note: StagingNote, before: readonly InventoryLine[]): Promise<StagingNote>;
   strike(note: StagingNote): Promise<void>;
@@ -64,33 +67,26 @@ export function stagingNotes(ctx: Context, records: Records, component: string, 
       before: before && [...before],
       left,
     };
-    await records.put(ctx, 'staging', id, json);
+    await records.put(left ? patient(ctx) : ctx, 'staging', id, json);
   };
   return {
-    async ended() {
-      const all = await readAll();
-      if (all.some(({ over }) => !over)) throw busy();
-      return all.map(({ note }) => note);
-    },
     async take(point) {
       const note: StagingNote = { id: `${folder}${randomUUID()}`, point, before: null };
       await put(note);
-      // Of two that take it at the same moment each sees the other; the one whose note comes first has it.
-      const [first] = (await readAll())
-        .filter(({ over }) => !over)
-        .toSorted((a, b) => (a.note.id < b.note.id ? -1 : 1));
-      if (first && first.note.id !== note.id) {
+      // Of two that take it at the same moment at least one sees the other, and whoever does so leaves it.
+      const others = (await readAll()).filter((each) => each.note.id !== note.id);
+      if (others.some(({ over }) => !over)) {
         await records.delete(ctx, 'staging', note.id);
         throw busy();
       }
-      return note;
+      return { note, left: others.map((each) => each.note) };
     },
     async seenEmpty(note, lines) {
       const seen = { ...note, before: lines.map(({ kind, name, count }) => ({ kind, name, count })) };
       await put(seen);
       return seen;
     },
-    strike: (note) => records.delete(ctx, 'staging', note.id),
+    strike: (note) => records.delete(patient(ctx), 'staging', note.id),
     leave: (note) => put(note, true),
   };
 }
@@ -102,4 +98,9 @@ async function readIfThere(ctx: Context, records: Records, id: string): Promise<
     if (isFailure(error, 'missing')) return null; // its drill has just ended
     throw error;
   }
+}
+
+/** Also for a user who has broken off. */
+function patient(ctx: Context): Context {
+  return { ...ctx, signal: AbortSignal.timeout(NOTE_MS_MAX) };
 }

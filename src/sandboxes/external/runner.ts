@@ -48,9 +48,10 @@ async function occupy(ctx: Context, driver: Driver, options: ExternalOptions): P
   const { identity } = await look();
   await refuseCaptured(ctx, guest, identity);
   const place = { component, driver, options, notes: stagingNotes(ctx, options.records, guest.component, identity) };
-  for (const note of await place.notes.ended()) await clearLeftover(ctx, place, note);
-  let note = await place.notes.take(guest.point);
+  const taken = await place.notes.take(guest.point);
+  let { note } = taken;
   try {
+    for (const each of taken.left) await clearLeftover(ctx, place, each);
     refuseData(guest, await look());
     note = await place.notes.seenEmpty(note, await linesBefore(ctx, component));
     const findings = await isolationOf(ctx, component, options);
