@@ -18,9 +18,12 @@ import { liveContext, memoryParts } from '../../core/testing.ts';
 import { processSandboxes } from '../../sandboxes/process/runner.ts';
 import { driverSuite } from '../driver.suite.ts';
 import { kafkaDriver } from './driver.ts';
+import { factsOf } from './facts.ts';
+import { offsetsOfGroup } from './groups.ts';
 import {
   type BinaryMessage,
   fill,
+  onCluster,
   removeEverything,
   rigBetween,
   sharedServers,
@@ -183,6 +186,21 @@ test('what was captured comes back without Lifeboat, and Kafka’s own tools rea
   for (const name of ['orders/0', 'orders/1', 'odd/0']) {
     assert.deepEqual(partition(lines, name.replace('/', '-back/')), partition(lines, name), name);
   }
+  // The page's way to set a group.
+  const { groups } = await factsOf(ctx, source);
+  const stood = groups.flatMap(({ offsets }) => offsets).find(({ topic }) => topic === 'orders');
+  const set = [
+    '--reset-offsets',
+    '--to-offset',
+    `${stood?.position}`,
+    '--group',
+    'billing',
+    '--topic',
+    'orders-back:0',
+  ];
+  await runTool(lib, 'groups', ['--bootstrap-server', brokers, ...set, '--execute']);
+  const now = await onCluster(ctx, { brokers }, (cluster) => offsetsOfGroup(ctx, cluster, 'billing'));
+  assert.equal(now.find(({ topic }) => topic === 'orders-back')?.offset, 33);
   const piece = files.find((file) => file.includes('/orders/0/')) ?? '';
   const dumped = await runTool(lib, 'dump-log', ['--print-data-log', '--files', piece]);
   assert.equal(dumped.match(/ payload: value \d+ of orders/g)?.length, 120);
