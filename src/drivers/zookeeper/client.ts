@@ -30,6 +30,8 @@ export interface Client extends AsyncDisposable {
   call(op: Op, path: string, body: Buffer): Promise<Reply>;
   /** Of the watch that was asked for: paths as the server knows them. A refused watch is a number. */
   watch(path: string, onChange: OnChange): Promise<number>;
+  /** The connection is lost, and the session with it. */
+  isBroken(): boolean;
   /** So much of an answer is kept in memory until what this gives is called. */
   hold(bytes: number): () => void;
 }
@@ -158,6 +160,7 @@ function sessionOn(
       onChange = change;
       return (await ask('addWatch', request.addWatch(path))).error;
     },
+    isBroken: () => broken !== null,
     hold: silence.hold,
     async [Symbol.asyncDispose]() {
       if (!broken) outgoing.send('closeSession', 0, NOTHING); // else its watches live on until it expires

@@ -11,6 +11,7 @@ import { missing } from '../../../test/servers/need.ts';
 import { removeDir } from '../../../test/servers/processes.ts';
 import { startZookeeper, type Zookeeper } from '../../../test/servers/zookeeper.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
+import { Failure } from '../../core/errors.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import type { Context, Finding, InventoryReader, Sink, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
@@ -108,6 +109,12 @@ describe('ZooKeeper over networks as they are', { skip }, () => {
       },
     });
     assert.ok(proxy.connections() >= 3);
+    const tried = ctx.logged.length;
+    const refusal = new Failure('unreachable', 'the store is away');
+    const refusing: Sink = { ...sink, put: () => Promise.reject(refusal) };
+    const refused = zookeeperDriver.open({ ...settings, hosts }).capture(ctx, refusing);
+    await assert.rejects(refused, (error) => error === refusal);
+    assert.equal(ctx.logged.length, tried, 'a store that is away is no reason to read again');
     assert.deepEqual(await differences(ctx, inventoryOf(source), { hosts, root: '/expired', ...user }), []);
   });
 
@@ -152,6 +159,21 @@ describe('ZooKeeper over networks as they are', { skip }, () => {
     await assert.rejects(halted, (error) => again.signal.aborted && error instanceof Error);
     assert.deepEqual(readdirSync(scratch), []);
     removeDir(scratch);
+  });
+
+  it('is not read on while what was read is not taken away, and that is not taken for silence', async () => {
+    const ctx = liveContext();
+    const { hosts } = await server();
+    await using client = await openClient(ctx, { hosts, timeout: '300ms' });
+    await using other = await openClient(ctx, { hosts });
+    const release = client.hold(17 * 1024 * 1024);
+    let answered = false;
+    const asked = client.ask('exists', request.read('/')).then(() => (answered = true));
+    const begun = performance.now();
+    while (performance.now() - begun < 700) await other.ask('exists', request.read('/'));
+    assert.equal(answered, false);
+    release();
+    await asked;
   });
 
   it('is told from a server that speaks otherwise', async () => {

@@ -45,8 +45,9 @@ export async function snapshot(ctx: Context, settings: Settings, take: Reader['t
     try {
       return await snapshotBy(ctx, client, settings, take);
     } catch (error) {
+      const isLost = client.isBroken() && isAway(error); // else it is the store that is unreachable
       await client[Symbol.asyncDispose]();
-      if (ctx.signal.aborted || attempt === ATTEMPTS_MAX || !isAway(error)) throw error;
+      if (ctx.signal.aborted || attempt === ATTEMPTS_MAX || !isLost) throw error;
       ctx.log.info('the tree is read from its beginning once more', { why: messageOf(error) });
       await untilItAnswers(ctx, settings);
     }
