@@ -35,7 +35,12 @@ interface Work {
 
 /** Both keep what is in `bucket` in folders of their own, and bring it back into buckets of their own. */
 interface Peers {
-  readonly capture: { readonly ours: () => Promise<Figures>; readonly theirs: () => Promise<Figures> };
+  readonly capture: {
+    readonly ours: () => Promise<Figures>;
+    readonly theirs: () => Promise<Figures>;
+    /** Into a store of plain files, which is what rclone makes. */
+    readonly plain?: () => Promise<Figures>;
+  };
   readonly again: Peers['capture'];
   readonly restore: Peers['capture'];
   /** Nothing is missing and nothing differs; throws otherwise. */
@@ -79,8 +84,10 @@ export async function compareWithRclone(
     },
     say,
   );
-  return Object.values(works).map(({ name, peer, limits }) =>
-    compared(taken, name, { ours: name, theirs: theirName(name), peer, limits }),
+  return Object.values(works).flatMap(({ name, peer, limits }) =>
+    [name, plainName(name)]
+      .filter((ours) => taken.has(ours))
+      .map((ours) => compared(taken, ours, { ours, theirs: theirName(name), peer, limits })),
   );
 }
 
@@ -96,12 +103,17 @@ function worksOf(objects: number, largeBytes: number) {
   } satisfies Record<string, Work>;
 }
 
-function stage({ name }: Work, { ours, theirs }: Peers['capture']): Stage {
+function stage({ name }: Work, { ours, theirs, plain }: Peers['capture']): Stage {
   const candidates: Candidate[] = [
     { name, run: ours },
     { name: theirName(name), run: theirs },
   ];
+  if (plain) candidates.push({ name: plainName(name), run: plain });
   return { candidates };
+}
+
+function plainName(work: string): string {
+  return `${work}, plain store`;
 }
 
 function theirName(work: string): string {
@@ -114,13 +126,19 @@ async function peersOn(dir: string, server: S3Server, bucket: string, round: num
   const component = { kind: 's3', ...settingsOf(server, { buckets: [bucket], connections: CONNECTIONS }) };
   const store = resticStore(join(dir, 'store'));
   const lifeboat = await lifeboatWith(join(dir, 'lifeboat.yaml'), { store, component });
+  const files = { format: 'plain', layout: 'dated', bucket: join(dir, 'plain') };
+  const plain = await lifeboatWith(join(dir, 'plain.yaml'), { store: files, component });
   const env = rcloneEnv(server);
   const copy = join(dir, 'theirs');
   const options = ['--quiet', '--transfers', `${CONNECTIONS}`, '--checkers', `${CONNECTIONS}`];
   const rclone = (...args: string[]): Promise<Figures> => measure('rclone', [...args, ...options], env);
   const backup = (): Promise<Figures> => lifeboat(['backup']);
   return {
-    capture: { ours: backup, theirs: () => rclone('copy', `there:${bucket}`, copy) },
+    capture: {
+      ours: backup,
+      theirs: () => rclone('copy', `there:${bucket}`, copy),
+      plain: () => plain(['backup']),
+    },
     again: { ours: backup, theirs: () => rclone('sync', `there:${bucket}`, copy) },
     restore: {
       ours: () => lifeboat(['restore', 'latest', '--yes', '--rename', `${bucket}=${ours}`]),
