@@ -22,7 +22,7 @@ function homesInPath(): string[] {
   return programs.filter((path) => existsSync(path)).map((path) => dirname(dirname(realpathSync(path))));
 }
 
-export function majorOf(home: string): number {
+function majorOf(home: string): number {
   const file = join(home, 'release');
   const [, version] = /^JAVA_VERSION="(\d+)/m.exec(existsSync(file) ? readFileSync(file, 'utf8') : '') ?? [];
   return Number(version ?? 0);

@@ -5,7 +5,6 @@ import { answers, argumentsOf, nodeSettings } from './opensearch-node.ts';
 import { host, removeDir, type Server, startOnFreePorts, startServer, temporaryDir } from './processes.ts';
 
 export type OpenSearchName = Extract<ServerName, 'opensearch-2' | 'opensearch-3'>;
-export const openSearchNames: readonly OpenSearchName[] = ['opensearch-2', 'opensearch-3'];
 
 export interface OpenSearch extends Server {
   readonly port: number;

@@ -10,6 +10,7 @@ import type { Capture, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { worst } from '../../core/verdict.ts';
 import { elasticsearchDriver } from './driver.ts';
+import { proxyTo } from './proxy.ts';
 import { type Cluster, emptied, fill, sharedCluster } from './testing.ts';
 
 const name = 'opensearch-2';
@@ -91,11 +92,40 @@ test('a snapshot that lacks a shard is no capture, and nothing of it stays (faul
   const { sink } = memoryParts();
   const wanted = { code: 'source-damaged', message: /lost/ };
   await assert.rejects(open(settingsOf(cluster)).capture(ctx, sink), wanted);
-  const left = (await cluster.ask('GET', '/_snapshot/it/*')) as { snapshots: { state: string }[] };
+  const left = (await cluster.ask('GET', '/_snapshot/it/_all')) as { snapshots: { state: string }[] };
   assert.deepEqual(
     left.snapshots.filter(({ state }) => state !== 'SUCCESS'),
     [],
   );
+});
+
+test('a snapshot that is partial, or a success of which a shard failed, is no capture (fault 40)', {
+  skip,
+}, async () => {
+  const cluster = await filled();
+  await using proxy = await proxyTo(cluster);
+  const [whole, half] = [
+    { total: 2, failed: 0, successful: 2 },
+    { total: 2, failed: 1, successful: 1 },
+  ];
+  for (const answer of [
+    { state: 'PARTIAL', shards: half, failures: [{ index: 'empty', reason: 'the disk is broken' }] },
+    { state: 'PARTIAL', shards: whole },
+    { state: 'FAILED', shards: whole },
+    { state: 'SUCCESS', shards: half },
+    { state: 'SUCCESS', shards: { ...whole, successful: 1 } },
+    { state: 'SUCCESS' },
+  ]) {
+    const told = { snapshot: 'it', uuid: 'u', indices: ['empty'], start_time: '2026-01-01T00:00:00Z', ...answer };
+    proxy.seen.length = 0;
+    proxy.fate = (path) => (/^\/_snapshot\/it\/lifeboat-[^?]*$/.test(path) ? { snapshots: [told] } : 'pass');
+    const settings = settingsOf({ ...cluster, url: proxy.url }, { indices: ['empty'] });
+    await assert.rejects(open(settings).capture(ctx, memoryParts().sink), { code: 'source-damaged' });
+    assert.ok(
+      proxy.seen.some((request) => request.startsWith('DELETE /_snapshot/it/lifeboat-')),
+      'it is removed',
+    );
+  }
 });
 
 test('a snapshot whose point can not be written is removed again, and a component without indices has none in it', {
@@ -104,7 +134,7 @@ test('a snapshot whose point can not be written is removed again, and a componen
   const cluster = await filled();
   const component = open(settingsOf(cluster));
   const snapshots = async (): Promise<number> => {
-    const { snapshots: all } = (await cluster.ask('GET', '/_snapshot/it/*')) as { snapshots: unknown[] };
+    const { snapshots: all } = (await cluster.ask('GET', '/_snapshot/it/_all')) as { snapshots: unknown[] };
     return all.length;
   };
   await captured(settingsOf(cluster));

@@ -201,11 +201,28 @@ export async function reach(
   await client.ask(ctx, `registering repository ${repository.name}`, { method: 'PUT', path, body }, anything);
 }
 
+const repositoriesSchema = z.record(
+  z.string(),
+  z.object({ type: z.string(), settings: z.record(z.string(), z.json()).default({}) }),
+);
+
 /** The cluster tries to write there from every node before it says yes. */
 async function register(ctx: Context, client: Client, { name, type, settings }: Repository): Promise<void> {
   const path = `/_snapshot/${encodeURIComponent(name)}`;
-  const body = JSON.stringify({ type, settings });
-  await client.ask(ctx, `registering repository ${name}`, { method: 'PUT', path, body }, anything);
+  const what = `registering repository ${name}`;
+  const reply = await client.send(ctx, { method: 'PUT', path, body: JSON.stringify({ type, settings }) });
+  if (reply.status < 300) return;
+  // While a snapshot is taken there a repository can't be changed: one that is as it should be will do.
+  const known = (await client.find(ctx, what, { method: 'GET', path }, repositoriesSchema))?.[name];
+  const isSame = Object.entries(placeOf(settings)).every(
+    ([key, value]) => String(known?.settings[key]) === String(value),
+  );
+  if (known?.type !== type || !isSame) throw client.refusal(what, reply);
+  await client.ask(ctx, `verifying repository ${name}`, { method: 'POST', path: `${path}/_verify` }, anything);
+}
+
+function placeOf(settings: Repository['settings']): Repository['settings'] {
+  return Object.fromEntries(Object.entries(settings).filter(([each]) => !/key|secret|token|password/.test(each)));
 }
 
 async function forget(ctx: Context, client: Client, path: string): Promise<void> {
@@ -221,9 +238,7 @@ function referenceOf(
   backing: ReadonlySet<string>,
 ): Reference {
   const own = indices.filter((index) => !backing.has(index)).sort();
-  const place = Object.fromEntries(
-    Object.entries(settings).filter(([each]) => !/key|secret|token|password/.test(each)),
-  );
+  const place = placeOf(settings);
   const { total = 0, successful = 0 } = shards ?? {};
   return {
     repository: { name, type, place },

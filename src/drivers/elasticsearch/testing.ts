@@ -40,7 +40,7 @@ export function sharedCluster(
   };
 }
 
-export function clusterOf(server: OpenSearch): Cluster {
+function clusterOf(server: OpenSearch): Cluster {
   async function send(method: string, path: string, body: string | undefined, type: string): Promise<unknown> {
     const init = { method, ...(body !== undefined && { body, headers: { 'content-type': type } }) };
     const reply = await fetch(server.url + path, init);
