@@ -27,7 +27,8 @@ const STREAMS = 20;
 const PUSH_LINES = 5000;
 const TENANT = 'bench';
 const PEERS = { capture: 'logcli query', restore: 'a plain loop of pushes' } as const;
-const WALL_MAX = { capture: 0.6, restore: 1.0 } as const;
+/** A restore reads all of it back, which the loop does not: the ratio is told, and nothing is demanded of it. */
+const LIMITS = { capture: { wall: 0.6 }, restore: {} } as const;
 const LOOP = fileURLToPath(new URL('loki-push.ts', import.meta.url));
 const STORES = ['plain', 'restic'] as const;
 type Verb = keyof typeof PEERS;
@@ -88,7 +89,7 @@ export async function compareWithLogcli(
   return STORES.flatMap((store) =>
     (['capture', 'restore'] as const).map((verb) => {
       const name = nameOf(verb, store);
-      return compared(taken, `${name}, ${size}`, { ours: name, theirs: PEERS[verb], limits: { wall: WALL_MAX[verb] } });
+      return compared(taken, `${name}, ${size}`, { ours: name, theirs: PEERS[verb], limits: LIMITS[verb] });
     }),
   );
 }
