@@ -22,7 +22,7 @@ test(`${OBJECTS} objects in less than ${PEAK_MIB_MAX} MiB of memory, and none is
   configure(`stack: shop
 stores: { main: ${store('main')} }
 components:
-  objects: { kind: s3, endpoint: "${endpoint}", buckets: [${buckets}], access_key: any, secret_key: other }
+  objects: { kind: s3, endpoint: "${endpoint}", buckets: [${buckets}], access_key: nobody, secret_key: asks }
 `);
   await run(0, 'init');
   const backup = async (): Promise<void> => {

@@ -56,9 +56,9 @@ test('more lines than are held come back in order, whatever the order that they 
     itemOf: Number,
   });
   const count = 90_000;
-  for (let at = 0; at < count; at += 1000) {
-    await sorter.add(Array.from({ length: 1000 }, (_, n) => ((at + n) * 7919) % count));
-  }
+  const pages = Array.from({ length: count / 1000 }, (_, page) => page * 1000);
+  const add = (at: number) => sorter.add(Array.from({ length: 1000 }, (_, n) => ((at + n) * 7919) % count));
+  await Promise.all(pages.map(add)); // pages are taken in at the same time
   const sorted = (await Array.fromAsync(sorter.sorted())).flat();
   assert.equal(sorted.length, count);
   assert.ok(sorted.every((each, n) => each === n));

@@ -195,7 +195,7 @@ async function withAsked(ctx: Context, client: Client, place: Place, entry: Entr
 }
 
 /** Of the listed version. */
-export async function tagsOf(ctx: Context, client: Client, place: Place): Promise<Readonly<Record<string, string>>> {
+async function tagsOf(ctx: Context, client: Client, place: Place): Promise<Readonly<Record<string, string>>> {
   const root = await askXml(ctx, client, whatOf('reading the tags of', place), asking(place, 'tagging'), 'Tagging');
   const set = childOf(root, 'TagSet');
   const tags = set ? childrenOf(set, 'Tag').map((tag) => [textIn(tag, 'Key'), textIn(tag, 'Value')] as const) : [];

@@ -41,24 +41,26 @@ export async function openSorter<T>(scratch: string, sorting: Sorting<T>): Promi
   let written = 0;
   let added = 0;
 
+  /** Its place in the file is taken before anything is waited for: several may add at the same time. */
   async function flush(): Promise<void> {
-    held.sort(order);
-    const [first] = held;
+    const items = held.sort(order);
+    const [first] = items;
     if (first === undefined) return;
-    const data = Buffer.from(held.map((item) => `${lineOf(item)}\n`).join(''));
+    held = [];
+    const data = Buffer.from(items.map((item) => `${lineOf(item)}\n`).join(''));
+    const begin = written;
+    written += data.length;
+    const run = runs.at(-1);
+    if (run && last !== undefined && order(last, first) <= 0) run.end += data.length;
+    else runs.push({ begin, end: written });
+    last = items.at(-1);
     try {
       for (let at = 0; at < data.length; )
-        at += (await file.write(data, at, data.length - at, written + at)).bytesWritten;
+        at += (await file.write(data, at, data.length - at, begin + at)).bytesWritten;
     } catch (cause) {
       if (systemCode(cause) !== 'ENOSPC') throw cause;
       throw new Failure('no-space', `listing into ${scratch}: ${messageOf(cause)}`, { cause });
     }
-    const run = runs.at(-1);
-    if (run && last !== undefined && order(last, first) <= 0) run.end += data.length;
-    else runs.push({ begin: written, end: written + data.length });
-    written += data.length;
-    last = held.at(-1);
-    held = [];
   }
   async function* read({ begin, end }: Run): Bytes {
     const size = Math.min(READ_BYTES_MAX, Math.ceil(READ_ALL_BYTES / runs.length));
