@@ -1,5 +1,5 @@
-// The whole stack: a shop over PostgreSQL, Redis, S3, OpenSearch, Kafka, ZooKeeper and Loki, all real, is backed up into
-// one recovery point. The site is lost. On new, empty servers one command brings everything back.
+// The whole stack: a shop over PostgreSQL, Redis, S3, OpenSearch, Kafka, ZooKeeper and Loki, all real, is backed up
+// into one recovery point. The site is lost. On new, empty servers one command brings everything back.
 
 import { writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
