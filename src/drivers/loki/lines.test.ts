@@ -29,8 +29,6 @@ let tenants = 0;
 after(async () => await (await shared)?.[Symbol.asyncDispose]());
 
 /** A tenant of its own; the server gives 300 lines per query and refuses what is older than five days. */
- * A tenant of its own, in a server that gives three hundred lines per query and refuses what is older than five days.
- */
 async function place(): Promise<Place & { url: string; tenant: string }> {
   const limits = ['max_entries_limit_per_query: 300', 'reject_old_samples: true', 'reject_old_samples_max_age: 120h'];
   shared ??= startLoki({ tenants: true, limits } satisfies LokiOptions);
