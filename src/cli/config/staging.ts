@@ -6,7 +6,18 @@
  */
 export const PLACE_KEYS: readonly string[] = [
   ...['url', 'endpoint', 'host', 'hosts', 'port', 'brokers', 'root', 'tenant', 'region', 'path_style', 'repository'],
-  ...['user', 'username', 'password', 'token', 'api_key', 'access_key', 'secret_key', 'session_token', 'sasl'],
+  ...[
+    'user',
+    'username',
+    'password',
+    'token',
+    'api_key',
+    'access_key',
+    'secret_key',
+    'session_token',
+    'profile',
+    'sasl',
+  ],
   ...['tls', 'ca_file'],
 ];
 
