@@ -50,7 +50,7 @@ test('a run on disk that has lost its end is told, also where the loss ends with
     {
       await using spool = partSpool({ memoryBytesMax: 1500 });
       for (const name of ['c', 'b', 'a', 'd', 'e']) await spool.add(ctx, [entry(name, 3)]);
-      const runs = (await readdir(scratch, { recursive: true })).filter((path) => path.endsWith('0'));
+      const runs = (await readdir(scratch, { recursive: true })).filter((path) => path.endsWith('/0'));
       assert.equal(runs.length, 1);
       for (const run of runs) await truncate(join(scratch, run), bytesLeft);
       await assert.rejects(Array.fromAsync(spool.sorted()), (error) => isFailure(error, 'malformed'), `${bytesLeft}`);
