@@ -24,22 +24,32 @@ const SETTING_RIGHTS: Readonly<Record<BucketSetting, string>> = {
 export async function probe(ctx: Context, settings: Settings): Promise<Probe> {
   await using client = openClient(ctx, settings);
   const findings: Finding[] = [];
-  const holding: string[] = [];
+  const [holding, unseen]: [string[], string[]] = [[], []];
   for (const scope of await scopesFound(ctx, client, findings)) {
     const list = await listingOf(ctx, client, scope, findings);
-    if (list?.first) holding.push(scope.bucket);
+    if (list === 'unseen') unseen.push(scope.bucket);
+    else if (list?.first) holding.push(scope.bucket);
     const lockable = await settingFindings(ctx, client, scope, findings);
-    if (list) await objectFindings(ctx, client, scope, { first: list.first, lockable }, findings);
+    if (list && list !== 'unseen') await objectFindings(ctx, client, scope, { first: list.first, lockable }, findings);
   }
-  const held = holding.length === 1 ? `objects in bucket ${holding[0]}` : `objects in buckets ${holding.join(', ')}`;
   return {
     version: versionOf(client),
     identity: client.where,
     bytes: null,
-    holdsData: holding.length === 0 ? null : held,
+    holdsData: heldText(holding, unseen),
     clockSkewMs: client.clockSkewMs(),
     findings,
   };
+}
+
+/** A bucket that we may not look into is not taken for an empty one. */
+function heldText(holding: readonly string[], unseen: readonly string[]): string | null {
+  const named = (names: readonly string[]): string => `bucket${names.length === 1 ? '' : 's'} ${names.join(', ')}`;
+  const told = [
+    ...(holding.length === 0 ? [] : [`objects in ${named(holding)}`]),
+    ...(unseen.length === 0 ? [] : [`what is in ${named(unseen)} can not be seen`]),
+  ];
+  return told.length === 0 ? null : told.join('; ');
 }
 
 async function scopesFound(ctx: Context, client: Client, findings: Finding[]): Promise<readonly Scope[]> {
@@ -54,13 +64,13 @@ async function scopesFound(ctx: Context, client: Client, findings: Finding[]): P
   }
 }
 
-/** Null when it may not be listed, or is not there. */
+/** Null when it is not there, 'unseen' when it can't be listed. */
 async function listingOf(
   ctx: Context,
   client: Client,
   scope: Scope,
   findings: Finding[],
-): Promise<{ readonly first: Listed | undefined } | null> {
+): Promise<{ readonly first: Listed | undefined } | 'unseen' | null> {
   const { bucket, versions } = scope;
   const right = versions ? 's3:ListBucketVersions' : 's3:ListBucket';
   const check = `bucket ${bucket} can be listed (${right})`;
@@ -71,7 +81,7 @@ async function listingOf(
   } catch (error) {
     // A bucket that is yet to be made by a restore is empty.
     findings.push(refusal(check, error, `allow ${right} on arn:aws:s3:::${bucket}`));
-    return null;
+    return isFailure(error, 'missing') ? null : 'unseen';
   }
 }
 
@@ -86,7 +96,12 @@ async function objectFindings(
   for (const right of objectRights(client, scope, lockable)) {
     const check = `objects of bucket ${bucket} can be read (${right.right})`;
     const refused = await refusalOf(ctx, client, scope, { listed: first, right });
-    if (!refused) findings.push({ check, verdict: 'pass', detail: 'tried on one of them' });
+    if (!refused)
+      findings.push({
+        check,
+        verdict: 'pass',
+        detail: first ? 'tried on one of them' : 'tried on a name that is not there',
+      });
     else findings.push(refusal(check, refused, `allow ${right.right} on arn:aws:s3:::${bucket}/*`));
   }
 }

@@ -50,6 +50,13 @@ describe('s3 and the least rights', { skip }, async () => {
     await put(ctx, client, 'uploads', [{ key: 'a', headers: { 'x-amz-tagging': 'k=v' } }, { key: 'secret/b' }]);
   }
 
+  it('a bucket that may not be listed is not taken for an empty one', async () => {
+    await filled();
+    const policy = without(await pagePolicy(), 's3:ListBucket', 's3:ListBucketVersions');
+    const { holdsData } = await s3Driver.open(await settingsWith(policy)).probe(ctx);
+    assert.equal(holdsData, 'what is in bucket uploads can not be seen');
+  });
+
   it('the policy of the page is enough to capture, and doctor is content with it', async () => {
     await filled();
     for (const versions of [false, true]) {
