@@ -136,12 +136,15 @@ function debian(name: string, find: () => string | null | Promise<string | null>
   };
 }
 
+/** A compiler that collects its garbage seldom takes a fifth less time. */
+const GO = { GOFLAGS: '-buildvcs=false', CGO_ENABLED: '0', GOGC: '400' };
+
 function go(module: string, program: string): Source {
   return {
     find: async () => onlyIf(join(cacheDir, 'bin', program)) ?? (await inPath(program)),
     async install() {
       if (!(await inPath('go'))) throw new Error(`${program} is missing, and so is Go to build it with`);
-      const env = { ...process.env, GOBIN: join(cacheDir, 'bin'), GOFLAGS: '-buildvcs=false', CGO_ENABLED: '0' };
+      const env = { ...process.env, ...GO, GOBIN: join(cacheDir, 'bin') };
       await quietly('go', ['install', module], env);
     },
     optional: true,
@@ -157,7 +160,7 @@ function goBuild(pins: URL, module: string, program: string, flags: readonly str
       const staging = await mkdtemp(join(cacheDir, '.staging-'));
       try {
         for (const name of ['go.mod', 'go.sum']) await copyFile(new URL(name, pins), join(staging, name));
-        const env = { ...process.env, GOFLAGS: '-buildvcs=false', CGO_ENABLED: '0' };
+        const env = { ...process.env, ...GO };
         const output = join(staging, program);
         await quietly('go', ['build', '-C', staging, '-trimpath', ...flags, '-o', output, module], env);
         await rename(output, join(cacheDir, 'bin', program));
