@@ -1,6 +1,6 @@
 // Whose rights requests are signed with: the settings say, else it is found where AWS tools look, in their order.
 
-import { join } from 'node:path';
+import { awsChain } from '../../core/aws.ts';
 import { Failure, messageOf } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import type { Identity, Settings } from './settings.ts';
@@ -47,7 +47,7 @@ function identityIn(env: Context['env']): Identity | null {
 
 async function lookedUp({ env }: Context, settings: Settings): Promise<Found> {
   try {
-    const given = await (await chainOf(env, settings.profile ?? env.AWS_PROFILE ?? 'default'))();
+    const given = await (await awsChain(env, settings.profile ?? env.AWS_PROFILE ?? 'default'))();
     const { accessKeyId: accessKey, secretAccessKey: secretKey, sessionToken, expiration } = given;
     const identity = { accessKey, secretKey, ...(sessionToken ? { sessionToken } : {}) };
     return { identity, untilMs: expiration?.getTime() ?? Number.POSITIVE_INFINITY };
@@ -57,33 +57,4 @@ async function lookedUp({ env }: Context, settings: Settings): Promise<Found> {
       hint: 'set access_key and secret_key, profile, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY',
     });
   }
-}
-
-/** Files, a token, the container, the machine. */
-async function chainOf(env: Context['env'], profile: string) {
-  const sdk = await import('@aws-sdk/credential-providers'); // for those who need it
-  const home = env.HOME ?? '/';
-  const files = {
-    profile,
-    filepath: env.AWS_SHARED_CREDENTIALS_FILE ?? join(home, '.aws', 'credentials'),
-    configFilepath: env.AWS_CONFIG_FILE ?? join(home, '.aws', 'config'),
-  };
-  const links: Parameters<typeof sdk.createCredentialChain> = [sdk.fromIni(files), sdk.fromProcess(files)];
-  const { AWS_WEB_IDENTITY_TOKEN_FILE: webIdentityTokenFile, AWS_ROLE_ARN: roleArn } = env;
-  if (webIdentityTokenFile && roleArn) links.push(sdk.fromTokenFile({ webIdentityTokenFile, roleArn }));
-  const { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: relative, AWS_CONTAINER_CREDENTIALS_FULL_URI: full } = env;
-  const { AWS_CONTAINER_AUTHORIZATION_TOKEN: token, AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: tokenFile } = env;
-  if (relative || full) {
-    links.push(
-      sdk.fromHttp({
-        ...(relative ? { awsContainerCredentialsRelativeUri: relative } : {}),
-        ...(full && !relative ? { awsContainerCredentialsFullUri: full } : {}),
-        ...(token ? { awsContainerAuthorizationToken: token } : {}),
-        ...(tokenFile ? { awsContainerAuthorizationTokenFile: tokenFile } : {}),
-      }),
-    );
-  } else if (!env.AWS_EC2_METADATA_DISABLED || env.AWS_EC2_METADATA_DISABLED === 'false') {
-    links.push(sdk.fromInstanceMetadata());
-  }
-  return sdk.createCredentialChain(...links);
 }
