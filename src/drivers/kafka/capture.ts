@@ -8,7 +8,7 @@ import { keepAll } from '../../core/many-parts.ts';
 import type { Capture, Context, Sink, Source } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import { batchesIn } from './batches.ts';
-import { type Cluster, connect } from './cluster.ts';
+import { type Cluster, connect, type PartitionName } from './cluster.ts';
 import { type Described, type DescribedTopic, describe } from './describe.ts';
 import { type ClusterFacts, putFacts } from './facts.ts';
 import { linesOf } from './lines.ts';
@@ -152,7 +152,7 @@ async function countKept(
   for (const batch of batchesIn(bytes, range.part)) counter.add(batch);
 }
 
-function emptyState({ topic, partition }: { topic: string; partition: number }): PartitionState<Range> {
+function emptyState({ topic, partition }: PartitionName): PartitionState<Range> {
   return { topic, partition, ranges: [], records: 0, positions: new Map() };
 }
 

@@ -17,6 +17,10 @@ const PAUSE_MS_MAX = 1_000;
 const COORDINATOR_OF_GROUP = 0;
 const HELD_BYTES_MAX = 32 * 1024 * 1024;
 
+export interface PartitionName {
+  readonly topic: string;
+  readonly partition: number;
+}
 export interface Partition {
   readonly partition: number;
   readonly leader: number;
@@ -52,7 +56,7 @@ export interface Cluster extends AsyncDisposable {
   onController<R>(ctx: Context, what: string, call: (connection: Connection) => Promise<R>): Promise<R>;
   onLeader<R>(
     ctx: Context,
-    at: { topic: string; partition: number },
+    at: PartitionName,
     what: string,
     call: (connection: Connection, partition: Partition) => Promise<R>,
   ): Promise<R>;

@@ -128,6 +128,7 @@ test('a broker that is killed while it is captured fails the capture, or goes on
 test('a broker that is killed while it is restored into fails the restore, or has all of it (fault 13)', async (t) => {
   if (!(await needServer(t, 'kafka-3'))) return;
   const kafka = await servers.server('kafka-3');
+  await fillLarge(kafka.brokers);
   const ctx = liveContext();
   const { sink, source } = memoryParts();
   await kafkaDriver.open({ brokers: kafka.brokers, topics: ['large'] }).capture(ctx, sink);

@@ -6,11 +6,12 @@ import type { Context, Source } from '../../core/model.ts';
 import { mapOrdered } from '../../core/parallel.ts';
 import { type Batch, batchesIn, eachRecord, isWhole, recordsOf } from './batches.ts';
 import type { Budget } from './budget.ts';
-import type { Cluster } from './cluster.ts';
+import type { Cluster, PartitionName } from './cluster.ts';
 import { produceBatch } from './protocol.ts';
 import type { Range } from './ranges.ts';
 import { refuse } from './refusals.ts';
 import { type Builder, builderOf, resealed, type Sealed, type Writer } from './sealing.ts';
+import { endOf } from './topics.ts';
 
 /** Smaller batches are put together. */
 const BATCH_BYTES_MIN = 64 * 1024;
@@ -34,14 +35,13 @@ export interface LoadWork {
   readonly sending: Budget;
 }
 export interface Loaded {
-  /** The offset of the first record, and the one after the last. */
-  readonly start: number;
+  /** The offset after the last record. */
   readonly end: number;
   /** By offset in the point: how many records that were sent come before it. Only where a window says which were. */
   readonly positions: ReadonlyMap<number, number>;
 }
 
-/** One batch is on its way while the next is made, so that their order is that of the point. */
+/** One batch is on its way while the next is made, so that their order is that of the point. The partition is new. */
 export async function loadPartition(
   ctx: Context,
   work: LoadWork,
@@ -49,44 +49,53 @@ export async function loadPartition(
   { topic, partition, offsets }: { topic: string; partition: number; offsets: readonly number[] },
 ): Promise<Loaded> {
   const positions = new Map(offsets.map((offset) => [offset, 0]));
-  let sending: Promise<number> = Promise.resolve(0);
-  let start: number | null = null;
-  let sent = 0;
-  async function send({ bytes, count }: Sealed): Promise<void> {
-    const at = await sending;
-    start ??= sent > 0 ? at : null;
-    const expected = start === null ? null : start + sent;
-    sent += count;
-    sending = produce(ctx, work, { topic, partition, bytes, expected });
+  let sending = Promise.resolve();
+  let end = 0;
+  for await (const { bytes, count } of sealedBatches(ctx, work, ranges, positions)) {
+    await sending;
+    sending = produce(ctx, work, { topic, partition, bytes, count, at: end });
     sending.catch(() => undefined); // thrown by whoever waits next
+    end += count;
   }
-  for await (const sealed of sealedBatches(ctx, work, ranges, positions)) await send(sealed);
-  const last = await sending;
-  const first = start ?? (sent > 0 ? last : 0);
-  return { start: first, end: first + sent, positions };
+  await sending;
+  return { end, positions };
 }
 
-async function produce(
-  ctx: Context,
-  { cluster, sending }: LoadWork,
-  { topic, partition, bytes, expected }: { topic: string; partition: number; bytes: Buffer; expected: number | null },
-): Promise<number> {
-  const at = { topic, partition };
+interface Sending extends PartitionName, Sealed {
+  /** The offset that its first record gets. */
+  readonly at: number;
+}
+
+/**
+ * A batch whose answer was lost is looked for before it is sent again: brokers know a batch for one that they have
+ * only while they remember its writer, and they forget one whose records are older than a day when they start.
+ */
+async function produce(ctx: Context, { cluster, sending }: LoadWork, batch: Sending): Promise<void> {
+  const { topic, bytes, count, at } = batch;
+  let tries = 0;
   await sending.take(bytes.length);
   try {
-    return await cluster.onLeader(ctx, at, `write to topic ${topic}`, async (connection) => {
-      const { errorCode, message, baseOffset } = await produceBatch(connection, at, bytes, cluster.timeoutMs);
+    await cluster.onLeader(ctx, batch, `write to topic ${topic}`, async (connection) => {
+      if (tries++ > 0 && (await endOf(connection, batch)) === at + count) return;
+      const { errorCode, message, baseOffset } = await produceBatch(connection, batch, bytes, cluster.timeoutMs);
       refuse(errorCode, message);
-      if (expected !== null && baseOffset !== expected) {
-        throw new Failure('different', `${cluster.where}: somebody else writes to ${topic}/${partition}`, {
-          hint: 'stop what writes to the restored topics, then restore again',
-        });
-      }
-      return baseOffset;
+      if (baseOffset !== at) throw misplaced(cluster.where, batch, baseOffset);
     });
   } finally {
     sending.give(bytes.length);
   }
+}
+
+function misplaced(where: string, { topic, partition, at }: Sending, found: number): Failure {
+  const what = `${topic}/${partition}`;
+  if (found < at) {
+    return new Failure('different', `${where}: ${at - found} records that ${what} had taken are gone`, {
+      hint: 'a broker has lost what it had not yet written to its disk: see its log, then restore again',
+    });
+  }
+  return new Failure('different', `${where}: somebody else writes to ${what}`, {
+    hint: 'stop what writes to the restored topics, then restore again',
+  });
 }
 
 /** Also counts which records come before each of the offsets. */

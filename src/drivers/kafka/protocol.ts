@@ -1,6 +1,7 @@
 // Reading and writing record batches as they are: the library's own calls take them apart.
 
 import { type Connection, createAPI, fetchV13, type Reader, Writer } from '@platformatic/kafka';
+import type { PartitionName } from './cluster.ts';
 
 const READ_COMMITTED = 1;
 const NO_SESSION = 0;
@@ -114,7 +115,7 @@ const produceApi = createAPI<[topic: string, partition: number, batch: Buffer, t
 /** One batch, taken by all replicas that are in step. */
 export async function produceBatch(
   connection: Connection,
-  { topic, partition }: { topic: string; partition: number },
+  { topic, partition }: PartitionName,
   batch: Buffer,
   timeoutMs: number,
 ): Promise<Produced> {

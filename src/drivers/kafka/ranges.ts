@@ -4,6 +4,7 @@
 import { batched, lineBatchesOf } from '../../core/bytes.ts';
 import { shapedLine } from '../../core/inventory.ts';
 import type { Context, Sink, Source } from '../../core/model.ts';
+import type { PartitionName } from './cluster.ts';
 import type { Chain } from './hash.ts';
 import { chainFrom, hexOf } from './hash.ts';
 
@@ -58,7 +59,7 @@ export async function rangesOf(ctx: Context, source: Source): Promise<RangeIndex
   return index;
 }
 
-export function partitionKey({ topic, partition }: { topic: string; partition: number }): string {
+export function partitionKey({ topic, partition }: PartitionName): string {
   return `${topic}/${partition}`;
 }
 

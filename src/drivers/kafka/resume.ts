@@ -47,5 +47,5 @@ function translate({ topic, partition, offset, position, metadata }: Committed, 
   const loaded = work.loaded.get(partitionKey({ topic, partition }));
   if (target === undefined || !loaded) return [];
   const before = work.chosen.window ? (loaded.positions.get(offset) ?? 0) : position;
-  return [{ topic: target, partition, offset: Math.min(loaded.start + before, loaded.end), metadata }];
+  return [{ topic: target, partition, offset: Math.min(before, loaded.end), metadata }];
 }

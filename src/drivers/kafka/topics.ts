@@ -3,6 +3,7 @@
 import {
   ConfigResourceTypes,
   ConfigSources,
+  type Connection,
   describeAclsV3,
   describeConfigsV4,
   describeProducersV0,
@@ -12,7 +13,7 @@ import {
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
-import type { Cluster, Topic } from './cluster.ts';
+import type { Cluster, PartitionName, Topic } from './cluster.ts';
 import type { Acl, Authorizer } from './facts.ts';
 import { nameOf, refuse, responseOf } from './refusals.ts';
 import type { Settings } from './settings.ts';
@@ -137,16 +138,21 @@ async function offsetsOf(
 }
 
 /** The first offset that is there now. */
-export async function startOf(
-  ctx: Context,
-  cluster: Cluster,
-  { topic, partition }: { topic: string; partition: number },
-): Promise<number> {
-  return await cluster.onLeader(ctx, { topic, partition }, `ListOffsets of ${topic}`, async (connection) => {
-    const partitions = [{ partitionIndex: partition, currentLeaderEpoch: -1, timestamp: EARLIEST }];
-    const said = await listOffsetsV7.api.async(connection, CONSUMER, READ_UNCOMMITTED, [{ name: topic, partitions }]);
-    return Number(said.topics[0]?.partitions[0]?.offset ?? -1n);
-  });
+export async function startOf(ctx: Context, cluster: Cluster, at: PartitionName): Promise<number> {
+  return await cluster.onLeader(ctx, at, `ListOffsets of ${at.topic}`, (connection) =>
+    offsetAt(connection, at, EARLIEST),
+  );
+}
+
+/** The offset that the next record gets, as the leader at the other end says. */
+export async function endOf(connection: Connection, at: PartitionName): Promise<number> {
+  return await offsetAt(connection, at, LATEST);
+}
+
+async function offsetAt(connection: Connection, { topic, partition }: PartitionName, at: bigint): Promise<number> {
+  const partitions = [{ partitionIndex: partition, currentLeaderEpoch: -1, timestamp: at }];
+  const said = await listOffsetsV7.api.async(connection, CONSUMER, READ_UNCOMMITTED, [{ name: topic, partitions }]);
+  return Number(said.topics[0]?.partitions[0]?.offset ?? -1n);
 }
 
 /** Leaders move, and new topics have none for a moment. */
@@ -186,7 +192,7 @@ export interface OpenTransaction {
 export async function openTransactions(
   ctx: Context,
   cluster: Cluster,
-  waiting: readonly { topic: string; partition: number }[],
+  waiting: readonly PartitionName[],
 ): Promise<OpenTransaction[]> {
   const all = await mapBounded(waiting, ASKING, async (at) => {
     const said = await cluster.onLeader(ctx, at, `DescribeProducers of ${at.topic}`, (connection) =>
@@ -208,7 +214,7 @@ export async function openTransactions(
 export async function stillHas(
   ctx: Context,
   cluster: Cluster,
-  at: { topic: string; partition: number },
+  at: PartitionName,
   { epoch, end }: { epoch: number; end: number },
 ): Promise<boolean> {
   const said = await cluster.onLeader(ctx, at, `OffsetForLeaderEpoch of ${at.topic}`, async (connection) => {
