@@ -93,9 +93,13 @@ async function* rendered(lines: AsyncIterable<InventoryLine> | Iterable<Inventor
       `inventory line ${line.kind} ${line.name} is in order`,
     );
     before = line;
-    const { kind, name, count, digest, detail } = line;
-    yield `${JSON.stringify({ kind, name, count, digest, detail })}\n`;
+    yield inventoryText(line);
   }
+}
+
+/** A line of the part, with its end. */
+export function inventoryText({ kind, name, count, digest, detail }: InventoryLine): string {
+  return `${JSON.stringify({ kind, name, count, digest, detail })}\n`;
 }
 
 function* parseLines(texts: readonly string[], where: string): Iterable<InventoryLine> {

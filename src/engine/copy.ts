@@ -11,9 +11,8 @@ import type { RecoveryPoint } from '../core/point.ts';
 import type { Draft, DraftPlan, Store } from '../core/storage.ts';
 import { forgetCapturesIn, noteCopy, stateOfRun } from './captures.ts';
 import { heldBy, type NamedStore, SAFETY_PLAN } from './model.ts';
-import { noteParts, PARTS_PART, putPartList } from './parts.ts';
+import { PARTS_PART, partNotes, putPartList } from './parts.ts';
 import { proofsOf, provedAt, putProof } from './proofs.ts';
-import { spool } from './spool.ts';
 
 /** Parts of one component that travel at the same time. */
 const PARTS_AT_ONCE = 8;
@@ -128,7 +127,7 @@ async function copyComponent(
   const version = point.components[name]?.serverVersion ?? '';
   const forms = driver?.renditions?.(ctx, source, version);
   const sink = draft.sink(name);
-  await using list = spool(ctx);
+  await using notes = partNotes(ctx);
   let bytes = 0;
   const total = point.components[name]?.parts.bytes;
   await mapBounded(partsWithForms(ctx, source, forms), PARTS_AT_ONCE, async ({ part, rendition }) => {
@@ -137,10 +136,10 @@ async function copyComponent(
       bytes += more;
       ctx.progress({ task: name, phase: 'copy', bytes, ...(total === undefined ? {} : { bytesTotal: total }) });
     });
-    await noteParts(list, [await sink.put(ctx, part.name, body, metaOf(part, rendition))]);
+    await notes.add([await sink.put(ctx, part.name, body, metaOf(part, rendition))]);
   });
   // A point that the old scripts made has no part list, and gets none: it would vouch for what nobody saw.
-  if (await hasPartList(ctx, source)) await putPartList(ctx, sink, list);
+  if (await hasPartList(ctx, source)) await putPartList(ctx, sink, notes);
   return await sink.receipt(ctx);
 }
 

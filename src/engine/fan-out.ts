@@ -8,9 +8,8 @@ import { keepAll, keepBy, only, putAll } from '../core/many-parts.ts';
 import type { Bytes, Context, KeptPart, Part, Receipt, Sink, Source } from '../core/model.ts';
 import { gate } from '../core/parallel.ts';
 import type { Draft, Store } from '../core/storage.ts';
-import { noteParts, putPartList } from './parts.ts';
+import { type PartNotes, partNotes, putPartList } from './parts.ts';
 import { split } from './split.ts';
-import { type Spool, spool } from './spool.ts';
 
 /** A body up to this size is read once and given to each store by itself, so no store waits for another. */
 const SMALL_BYTES_MAX = 256 * 1024;
@@ -113,7 +112,7 @@ export function componentSink(
   expectedBytes: number | undefined,
 ): ComponentSink {
   const outlets = new Map<Lane, Outlet>(
-    lanes.map((lane) => [lane, { sink: lane.draft.sink(component), parts: spool(ctx) }]),
+    lanes.map((lane) => [lane, { sink: lane.draft.sink(component), notes: partNotes(ctx) }]),
   );
   let [count, bytes] = [0, 0];
   let seen = 0; // like `bytes`, and what has passed of the parts that are still being put
@@ -127,7 +126,7 @@ export function componentSink(
     taken: ReadonlyMap<Lane, readonly Part[] | undefined>,
     added: number,
   ): Promise<readonly Part[]> {
-    for (const [lane, parts] of taken) if (parts) await noteParts(outletOf(outlets, lane).parts, parts);
+    for (const [lane, parts] of taken) if (parts) await outletOf(outlets, lane).notes.add(parts);
     const parts = first(taken);
     count += parts.length;
     bytes += added;
@@ -182,13 +181,13 @@ export function componentSink(
     async finish(finishCtx) {
       return await onEach(finishCtx, lanes, async (lane) => {
         const outlet = outletOf(outlets, lane);
-        await putPartList(finishCtx, outlet.sink, outlet.parts);
+        await putPartList(finishCtx, outlet.sink, outlet.notes);
         return await outlet.sink.receipt(finishCtx);
       });
     },
     totals: () => ({ count, bytes }),
     async [Symbol.asyncDispose]() {
-      for (const { parts } of outlets.values()) await parts[Symbol.asyncDispose]();
+      for (const { notes } of outlets.values()) await notes[Symbol.asyncDispose]();
     },
   };
 }
@@ -196,7 +195,7 @@ export function componentSink(
 interface Outlet {
   readonly sink: Sink;
   /** What this store took: digests are its own. */
-  readonly parts: Spool;
+  readonly notes: PartNotes;
 }
 
 function outletOf(outlets: ReadonlyMap<Lane, Outlet>, lane: Lane): Outlet {

@@ -2,10 +2,10 @@
 // one has gone or changed. Digests take more room than all the rest and are sealed in groups.
 
 import { createHash, type Hash } from 'node:crypto';
-import { batched, lineBatchesOf } from '../core/bytes.ts';
+import { batched, byteOrder, lineBatchesOf } from '../core/bytes.ts';
 import { shapedLine } from '../core/inventory.ts';
 import type { Context, Part, Sink, Source } from '../core/model.ts';
-import type { Spool } from './spool.ts';
+import { type Sorter, sorter } from '../core/sorter.ts';
 
 export const PARTS_PART = 'parts.ndjson';
 const GROUP_PARTS = 100;
@@ -49,23 +49,34 @@ export function partDigests(): PartDigests {
   };
 }
 
-export async function noteParts(spool: Spool, parts: readonly Part[]): Promise<void> {
-  await spool.add(parts.map(({ name, bytes, digest }) => ({ name, text: `${bytes} ${digest}` })));
+type Noted = Pick<Part, 'name' | 'bytes' | 'digest'>;
+/** The parts that a store took, in any order. */
+export type PartNotes = Sorter<Noted>;
+
+export function partNotes(ctx: Context): PartNotes {
+  return sorter(ctx.scratch, 'the list of parts', {
+    order: (a, b) => byteOrder(a.name, b.name),
+    lineOf: ({ name, bytes, digest }) => JSON.stringify([name, bytes, digest]),
+    itemOf(line) {
+      const [name, bytes, digest] = JSON.parse(line) as [string, number, string]; // a line of our own
+      return { name, bytes, digest };
+    },
+    charsOf: ({ name, digest }) => name.length + digest.length,
+  });
 }
 
-export async function putPartList(ctx: Context, sink: Sink, spool: Spool): Promise<void> {
-  await sink.put(ctx, PARTS_PART, batched(listLines(spool)));
+export async function putPartList(ctx: Context, sink: Sink, notes: PartNotes): Promise<void> {
+  await sink.put(ctx, PARTS_PART, batched(listLines(notes)));
 }
 
-async function* listLines(spool: Spool): AsyncIterable<string> {
+async function* listLines(notes: PartNotes): AsyncIterable<string> {
   const digests = partDigests();
-  let left = spool.count;
+  let left = notes.count;
   let lines = '';
-  for await (const entries of spool.sorted()) {
-    for (const { name, text } of entries) {
-      const space = text.indexOf(' ');
-      lines += `{"name":${JSON.stringify(name)},"bytes":${text.slice(0, space)}}\n`;
-      digests.add({ digest: text.slice(space + 1) });
+  for await (const parts of notes.sorted()) {
+    for (const { name, bytes, digest } of parts) {
+      lines += `{"name":${JSON.stringify(name)},"bytes":${bytes}}\n`;
+      digests.add({ digest });
       left -= 1;
       if (left % GROUP_PARTS !== 0) continue;
       yield `${lines}${JSON.stringify(digests.seal())}\n`;

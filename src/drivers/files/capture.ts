@@ -1,8 +1,9 @@
 import { readlinkSync } from 'node:fs';
 import { hostname, type as systemName } from 'node:os';
 import { lineBatchesOf } from '../../core/bytes.ts';
-import { INVENTORY_PART } from '../../core/inventory.ts';
+import { INVENTORY_PART, inventoryText } from '../../core/inventory.ts';
 import type { Capture, Context, InventoryLine, InventoryReader, Sink, Source } from '../../core/model.ts';
+import { spool } from '../../core/spool.ts';
 import { ENTRIES_PART, type Entry, entryLine, inventoryLine, metadataOf, nameInLine } from './entries.ts';
 import { GONE, unlessGone } from './failures.ts';
 import { digestingIntake, type Earlier, eachInto, type Intake, storingIntake } from './intake.ts';
@@ -10,7 +11,6 @@ import { linkTable } from './links.ts';
 import { encode } from './names.ts';
 import { fileReader } from './read.ts';
 import type { FilesSettings } from './settings.ts';
-import { openSpool } from './spool.ts';
 import { type Found, walk } from './walk.ts';
 import { othersText, type Warnings, warningList } from './warnings.ts';
 import type { Written } from './written.ts';
@@ -23,16 +23,17 @@ export async function capture(ctx: Context, settings: FilesSettings, sink: Sink,
   await using earlier = previous ? entriesBefore(ctx, previous) : null;
   const totals = { files: 0, directories: 0, links: 0, others: 0, bytes: 0 };
   // Put only after the walk: a part that waits for others could hold the place that they wait for.
-  await using inventory = await openSpool(ctx.scratch, INVENTORY_PART);
-  await using entries = await openSpool(ctx.scratch, ENTRIES_PART);
+  await using inventory = spool(ctx.scratch, 'the inventory');
+  await using entries = spool(ctx.scratch, 'the list of files');
   const reader = fileReader(ctx, settings.root);
   const intake = storingIntake(ctx, { sink, reader, warnings, previous });
   for await (const batch of scan(ctx, settings, { warnings, intake, earlier })) {
-    await inventory.add(batch.map(inventoryText).join(''));
+    await inventory.add(batch.map(inventoriedText).join(''));
     await entries.add(batch.map(entryLine).join(''));
     for (const entry of batch) count(totals, entry);
   }
-  for (const spool of [inventory, entries]) await sink.put(ctx, spool.name, spool.body());
+  await sink.put(ctx, INVENTORY_PART, inventory.body());
+  await sink.put(ctx, ENTRIES_PART, entries.body());
   if (totals.others > 0) warnings.add(`${othersText(totals.others)} noted, not captured`);
   return {
     cut: { position: at, at },
@@ -65,9 +66,9 @@ export function identityHere({ root }: FilesSettings): string {
   return `${hostname()}:${root}`;
 }
 
-function inventoryText(entry: Entry): string {
+function inventoriedText(entry: Entry): string {
   const line = inventoryLine(entry);
-  return line ? `${JSON.stringify(line)}\n` : '';
+  return line ? inventoryText(line) : '';
 }
 
 interface Scan {

@@ -1,11 +1,12 @@
 // A day (UTC) is a part: what it held at the cut, and a count and a digest for each of its streams.
 
-import { batched } from '../../core/bytes.ts';
+import { batched, bytesOf } from '../../core/bytes.ts';
 import { interruption } from '../../core/context.ts';
 import { isFailure } from '../../core/errors.ts';
-import { byKindAndName, INVENTORY_PART, inventoryOf } from '../../core/inventory.ts';
+import { byKindAndName, INVENTORY_PART, inventoryOf, inventoryText } from '../../core/inventory.ts';
 import { keepAll } from '../../core/many-parts.ts';
 import type { Capture, Context, InventoryLine, InventoryReader, Rendition, Sink, Source } from '../../core/model.ts';
+import { spool } from '../../core/spool.ts';
 import { type Limits, limitsOf } from './limits.ts';
 import { addLine, digestOf, emptySum, type Line, lineText, type Sum, streamWords } from './lines.ts';
 import { daysText, identityOf, versionOf } from './probe.ts';
@@ -13,7 +14,6 @@ import { countIn, type Reading, readingOf, selectorsFor, seriesOf } from './quer
 import { readLines } from './read.ts';
 import type { Settings } from './settings.ts';
 import { daysOf, msOf, nsOf, type Slice, type Span, spanBack } from './slices.ts';
-import { openSpool, rendered } from './spool.ts';
 
 /** Lines may come this late: a day is finished when it was over for so long at the capture before. */
 const LATE_MS = 2 * 3_600_000;
@@ -47,8 +47,8 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
   const finished = previous ? await finishedDays(ctx, settings, previous) : () => null;
   const totals = { lines: 0, bytes: 0, streams: 0, days: 0 };
   const streams = new Set<string>();
-  await using inventory = await openSpool(ctx.scratch);
-  await inventory.add([rangeLine(settings, span)]);
+  await using inventory = spool(ctx.scratch, 'the inventory');
+  await inventory.add(inventoryText(rangeLine(settings, span)));
   for (const slice of days) {
     if (ctx.signal.aborted) throw interruption(ctx.signal);
     const count = finished(slice);
@@ -56,7 +56,7 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
     const lines = kept
       ? await keepDay(ctx, sink, kept, slice)
       : await putDay(ctx, sink, reading, { slice, last: slice === days.at(-1) });
-    await inventory.add(lines);
+    await inventory.add(lines.map(inventoryText).join(''));
     for (const line of lines) {
       streams.add(line.name.slice(slice.day.length + 1));
       totals.lines += line.count ?? 0;
@@ -126,12 +126,8 @@ async function putDay(ctx: Context, sink: Sink, reading: Reading, { slice, last 
     await texts.return(undefined);
   }
   const lines = linesFor(slice.day, sums);
-  await sink.put(ctx, streamsPart(slice.day), batched(textsOf(lines)));
+  await sink.put(ctx, streamsPart(slice.day), bytesOf(lines.map(inventoryText).join('')));
   return lines;
-}
-
-async function* textsOf(lines: readonly InventoryLine[]): AsyncIterable<string> {
-  for (const line of lines) yield rendered(line);
 }
 
 /** The lines as they are stored; `sums` are of those that have gone by. */

@@ -1,8 +1,10 @@
 // A capture: the listing of each bucket, compared with that of the earlier point; what changed is read.
 
 import { bytesOf } from '../../core/bytes.ts';
-import { INVENTORY_PART } from '../../core/inventory.ts';
+import { INVENTORY_PART, inventoryText } from '../../core/inventory.ts';
 import type { Bytes, Capture, Context, InventoryLine, Sink, Source } from '../../core/model.ts';
+import { sorter } from '../../core/sorter.ts';
+import { spool } from '../../core/spool.ts';
 import { BUCKETS_PART, type CapturedBucket, capturedBucket, scopesOf, settingLines } from './buckets.ts';
 import { type Client, openClient } from './client.ts';
 import { type Entry, entryLine, OBJECTS_PART } from './entries.ts';
@@ -12,8 +14,7 @@ import { listMeta, plainNames } from './plain.ts';
 import { recheckAt } from './recheck.ts';
 import { needSilentRights } from './rights.ts';
 import type { Scope, Settings } from './settings.ts';
-import { openSorter } from './sorter.ts';
-import { inArrivalOrder, inInventoryOrder, walk } from './walk.ts';
+import { inInventoryOrder, walk } from './walk.ts';
 import { warningList } from './warnings.ts';
 
 export async function capture(ctx: Context, settings: Settings, sink: Sink, previous?: Source): Promise<Capture> {
@@ -24,19 +25,19 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
   const at = new Date(ctx.now().getTime() + (client.clockSkewMs() ?? 0)).toISOString();
   const totals = { buckets: scopes.length, objects: 0, versions: 0, delete_markers: 0, bytes: 0 };
   // Put only after the walk: a part that waits for others could hold the place that they wait for.
-  await using lines = await openSorter<string>(ctx.scratch, inArrivalOrder);
-  await using inventory = await openSorter<InventoryLine>(ctx.scratch, inInventoryOrder);
+  await using lines = spool(ctx.scratch, 'the list of objects');
+  await using inventory = sorter<InventoryLine>(ctx.scratch, 'the inventory', inInventoryOrder);
   await inventory.add([factsLine(client), ...buckets.flatMap(settingLines)]);
   {
     await using unchanged = previous ? await unchangedSince(ctx, previous) : null;
     const names = plainNames();
-    await using keeper = await openKeeper(ctx, sink, previous ?? null, names);
+    await using keeper = openKeeper(ctx, sink, previous ?? null, names);
     const recheck = recheckAt(Date.parse(at), settings.recheckMs, unchanged?.at ?? at);
     const lockable = new Set(buckets.filter(({ settings: has }) => has['object-lock']).map(({ name }) => name));
     for (const scope of scopes) await needSilentRights(ctx, client, scope, lockable.has(scope.bucket));
     const intake = storingIntake(ctx, client, { sink, keeper, names, told: warnings, recheck, lockable });
     for await (const { entries, inventoryLines } of walk(ctx, client, scopes, { intake, unchanged })) {
-      await lines.add(entries.map((entry) => entryLine(entry).trimEnd()));
+      await lines.add(entries.map(entryLine).join(''));
       await inventory.add(inventoryLines);
       for (const entry of entries) count(totals, entry);
       ctx.progress({ task: 's3', phase: 'capture', bytes: totals.bytes, items: totals.objects + totals.versions });
@@ -45,9 +46,8 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
   }
   const document = { server: client.server(), at, buckets };
   await sink.put(ctx, BUCKETS_PART, bytesOf(`${JSON.stringify(document, null, 2)}\n`), listMeta(BUCKETS_PART));
-  const objects = textOf(lines.sorted(), (line) => line);
-  await sink.put(ctx, OBJECTS_PART, objects, listMeta(OBJECTS_PART));
-  await sink.put(ctx, INVENTORY_PART, textOf(inventory.sorted(), inventoryText), listMeta(INVENTORY_PART));
+  await sink.put(ctx, OBJECTS_PART, lines.body(), listMeta(OBJECTS_PART));
+  await sink.put(ctx, INVENTORY_PART, textOf(inventory.sorted()), listMeta(INVENTORY_PART));
   return {
     cut: { position: at, at },
     method: 'listing',
@@ -77,14 +77,8 @@ export function factsLine(client: Client): InventoryLine {
   return { kind: 'facts', name: 'server', count: null, digest: null, detail };
 }
 
-function inventoryText({ kind, name, count, digest, detail }: InventoryLine): string {
-  return JSON.stringify({ kind, name, count, digest, detail });
-}
-
-async function* textOf<T>(batches: AsyncIterable<readonly T[]>, lineOf: (item: T) => string): Bytes {
-  for await (const batch of batches) {
-    if (batch.length > 0) yield Buffer.from(`${batch.map(lineOf).join('\n')}\n`);
-  }
+async function* textOf(batches: AsyncIterable<readonly InventoryLine[]>): Bytes {
+  for await (const batch of batches) yield Buffer.from(batch.map(inventoryText).join(''));
 }
 
 function count(

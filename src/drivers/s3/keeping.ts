@@ -3,11 +3,9 @@
 
 import { keepAll } from '../../core/many-parts.ts';
 import type { Context, Sink, Source } from '../../core/model.ts';
+import { lineSorter } from '../../core/sorter.ts';
 import { type Entry, partOf } from './entries.ts';
 import { objectForm, type PlainNames } from './plain.ts';
-import { openSorter } from './sorter.ts';
-
-const HELD_NAMES = 100_000;
 
 export interface Keeper extends AsyncDisposable {
   add(entries: readonly Entry[]): Promise<void>;
@@ -15,15 +13,8 @@ export interface Keeper extends AsyncDisposable {
   keep(): Promise<void>;
 }
 
-export async function openKeeper(
-  ctx: Context,
-  sink: Sink,
-  previous: Source | null,
-  plain: PlainNames,
-): Promise<Keeper> {
-  const order = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
-  const same = (line: string): string => line;
-  const names = await openSorter<string>(ctx.scratch, { order, lineOf: same, itemOf: same, heldMax: HELD_NAMES });
+export function openKeeper(ctx: Context, sink: Sink, previous: Source | null, plain: PlainNames): Keeper {
+  const names = lineSorter(ctx.scratch, 'the list of unchanged objects');
   return {
     async add(entries) {
       await names.add(entries.map((entry) => `${partOf(entry)} ${JSON.stringify([entry.bytes, plain.pathOf(entry)])}`));

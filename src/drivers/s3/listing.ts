@@ -1,8 +1,9 @@
-// What is in a bucket, in the order of keys (their bytes), the versions of a key from the oldest on. A bucket with
-// folders is listed in several places at a time.
+// What is in a bucket, in the order of keys (their bytes), the versions of a key from the oldest on. Of a large bucket
+// with folders all but the beginning is listed in several places at a time.
 
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
+import { sorter } from '../../core/sorter.ts';
 import type { Client } from './client.ts';
 import {
   firstOf,
@@ -15,23 +16,30 @@ import {
   versionPages,
 } from './pages.ts';
 import type { Scope } from './settings.ts';
-import { openSorter } from './sorter.ts';
 import { keyOrder } from './text.ts';
 
-/** How many places at a time, and how many pages of each are fetched ahead. */
-const RANGES_MAX = 16;
+/** Of the rest of a bucket: how many places, how many at a time, and how many pages of each are fetched ahead. */
+const RANGES_MAX = 8;
 const RANGES_PARALLEL = 4;
 const PAGES_AHEAD = 3;
+/** Objects that are listed page after page: MinIO reads thousands in vain for each place where a listing begins. */
+const IN_A_ROW_MAX = 100_000;
+/** Of one object in a list, beside its key. */
+const LISTED_CHARS = 180;
 /** Folders within folders that are looked at for some that stand side by side. */
 const DEPTH_MAX = 8;
 /** Others walk all that comes before to begin in the middle, or have an order of their own. */
 const IN_RANGES = /minio|amazons3/i;
 
 /** Everything in the scope, some at a time; all versions of a key come together. */
-export async function* listed(ctx: Context, client: Client, scope: Scope): AsyncIterable<Page> {
-  const begins = await beginsOf(ctx, client, scope);
+export async function* listed(
+  ctx: Context,
+  client: Client,
+  scope: Scope,
+  inARowMax = IN_A_ROW_MAX,
+): AsyncIterable<Page> {
   const { exclude } = scope;
-  for await (const page of ordered(ctx, client, scope, rangesInTurn(ctx, client, scope, begins))) {
+  for await (const page of ordered(ctx, client, scope, pagesOf(ctx, client, scope, inARowMax))) {
     if (exclude.length === 0) yield page;
     else yield page.filter(({ key }) => !exclude.some((prefix) => key.startsWith(prefix)));
   }
@@ -42,6 +50,20 @@ export async function firstIn(ctx: Context, client: Client, scope: Scope): Promi
   if (scope.exclude.length === 0) return await (scope.versions ? firstVersionOf : firstOf)(ctx, client, scope);
   for await (const [first] of listed(ctx, client, scope)) if (first) return first;
   return undefined;
+}
+
+async function* pagesOf(ctx: Context, client: Client, scope: Scope, inARowMax: number): AsyncIterable<Page> {
+  let [count, from] = [0, ''];
+  let begins: readonly string[] | undefined;
+  for await (const page of rangesInTurn(ctx, client, scope, [''])) {
+    yield page;
+    count += page.length;
+    from = page.at(-1)?.key ?? from;
+    if (begins || count < inARowMax) continue;
+    begins = (await beginsOf(ctx, client, scope)).filter((begin) => keyOrder(begin, from) > 0);
+    if (begins.length > 0) break;
+  }
+  if (begins && begins.length > 0) yield* rangesInTurn(ctx, client, scope, [from, ...begins]);
 }
 
 /** Keys after which a range begins, in order, without the first. */
@@ -65,14 +87,8 @@ async function beginsOf(ctx: Context, client: Client, { bucket, prefix }: Scope)
   return [];
 }
 
-/** One range after the other, while the next ones are on their way. */
-async function* rangesInTurn(
-  ctx: Context,
-  client: Client,
-  scope: Scope,
-  begins: readonly string[],
-): AsyncIterable<Page> {
-  const all = ['', ...begins];
+/** One range after the other, while the next ones are on their way. Each begins after a key, or after ''. */
+async function* rangesInTurn(ctx: Context, client: Client, scope: Scope, all: readonly string[]): AsyncIterable<Page> {
   const stop = new AbortController();
   const within = { ...ctx, signal: AbortSignal.any([ctx.signal, stop.signal]) };
   const running: AsyncIterable<Page>[] = [];
@@ -161,15 +177,16 @@ async function* ordered(
 async function* sortedPages(ctx: Context, first: Page, rest: AsyncIterable<Page>): AsyncIterable<Page> {
   let at = 0;
   // Versions of one key keep their order among themselves.
-  await using sorter = await openSorter<Listed & { at: number }>(ctx.scratch, {
+  await using pages = sorter<Listed & { at: number }>(ctx.scratch, 'a listing', {
     order: (a, b) => keyOrder(a.key, b.key) || a.at - b.at,
     lineOf: (item) => JSON.stringify(item),
     itemOf: (line) => JSON.parse(line) as Listed & { at: number }, // a line of our own
+    charsOf: ({ key }) => key.length + LISTED_CHARS,
   });
-  const add = (page: Page): Promise<void> => sorter.add(page.map((each) => ({ ...each, at: at++ })));
+  const add = (page: Page): Promise<void> => pages.add(page.map((each) => ({ ...each, at: at++ })));
   await add(first);
   for await (const page of rest) await add(page);
-  yield* sorter.sorted();
+  yield* pages.sorted();
 }
 
 function outOfOrder({ where }: Client, bucket: string, key: string, before: string): Failure {

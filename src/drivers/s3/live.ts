@@ -2,12 +2,12 @@
 
 import { inventoryOf, paired } from '../../core/inventory.ts';
 import type { Context, InventoryLine, InventoryReader, Source } from '../../core/model.ts';
+import { sorter } from '../../core/sorter.ts';
 import { type CapturedBucket, capturedBucket, scopesOf, settingLines } from './buckets.ts';
 import { factsLine } from './capture.ts';
 import { type Client, openClient } from './client.ts';
 import { countingIntake, digestingIntake } from './intake.ts';
 import type { Scope, Settings } from './settings.ts';
-import { openSorter } from './sorter.ts';
 import { renamedIn } from './target.ts';
 import { inInventoryOrder, walk } from './walk.ts';
 import { warningList } from './warnings.ts';
@@ -25,7 +25,7 @@ export function liveInventory(settings: Settings, { written, scopes: given }: Li
     async *lines(ctx) {
       await using client = openClient(ctx, settings);
       const scopes = given ?? (await scopesOf(ctx, client));
-      await using inventory = await openSorter<InventoryLine>(ctx.scratch, inInventoryOrder);
+      await using inventory = sorter<InventoryLine>(ctx.scratch, 'the inventory', inInventoryOrder);
       await inventory.add([factsLine(client)]);
       for (const scope of scopes) await inventory.add(settingLines(await bucketAs(ctx, client, scope)));
       const intake =

@@ -1,12 +1,11 @@
 // Folders that `mc mirror` has filled for older scripts: minio_20260128_030000/BUCKET/KEY. They have the bytes of the
 // objects and nothing else of them.
 
-import { batched, bytesOf } from '../../core/bytes.ts';
+import { bytesOf } from '../../core/bytes.ts';
 import type { RecognisedFolder } from '../../core/driver.ts';
+import { spool } from '../../core/spool.ts';
 import { BUCKETS_PART, type CapturedBuckets } from './buckets.ts';
 import { type Entry, entryLine, OBJECTS_PART, partOf } from './entries.ts';
-import { openSorter } from './sorter.ts';
-import { inArrivalOrder } from './walk.ts';
 
 const BUCKET = /^[A-Za-z0-9][A-Za-z0-9._-]{1,62}$/;
 
@@ -16,7 +15,7 @@ export function recogniseFolder(folderName: string): RecognisedFolder | null {
 }
 
 const parts: RecognisedFolder['parts'] = async function* (ctx, files) {
-  await using lines = await openSorter<string>(ctx.scratch, inArrivalOrder);
+  await using lines = spool(ctx.scratch, 'the list of objects');
   const buckets: string[] = [];
   let [at, left] = ['', 0];
   for await (const file of files) {
@@ -39,7 +38,7 @@ const parts: RecognisedFolder['parts'] = async function* (ctx, files) {
       bytes: file.bytes,
       sha256: file.sha256,
     };
-    await lines.add([entryLine(entry).trimEnd()]);
+    await lines.add(entryLine(entry));
     yield { name: partOf(entry), file };
   }
   if (left > 0) ctx.log.warn('files of a mirror that lie in no bucket were left out', { files: left });
@@ -50,9 +49,5 @@ const parts: RecognisedFolder['parts'] = async function* (ctx, files) {
     buckets: buckets.map((name) => ({ name, prefix: '', exclude: [], versions: false, settings: {}, unknown: {} })),
   };
   yield { name: BUCKETS_PART, body: bytesOf(`${JSON.stringify(document, null, 2)}\n`) };
-  yield { name: OBJECTS_PART, body: batched(textsOf(lines.sorted())) };
+  yield { name: OBJECTS_PART, body: lines.body() };
 };
-
-async function* textsOf(batches: AsyncIterable<readonly string[]>): AsyncIterable<string> {
-  for await (const batch of batches) if (batch.length > 0) yield `${batch.join('\n')}\n`;
-}

@@ -4,9 +4,9 @@
 import type { PartForm } from '../../core/driver.ts';
 import { INVENTORY_PART } from '../../core/inventory.ts';
 import type { Context, PartMeta, Rendition, Source } from '../../core/model.ts';
+import { lineSorter } from '../../core/sorter.ts';
 import { BUCKETS_PART } from './buckets.ts';
 import { type Entry, entryBatches, OBJECTS_PART, partOf } from './entries.ts';
-import { openSorter } from './sorter.ts';
 
 const WORD = 'minio';
 /** Beside the buckets; no bucket is called so. */
@@ -59,11 +59,7 @@ export function listMeta(part: string): { readonly rendition: Rendition } {
 /** Of a captured point, in byte order of parts. */
 export async function* renditions(ctx: Context, source: Source): AsyncIterable<PartForm> {
   const names = plainNames();
-  await using forms = await openSorter<string>(ctx.scratch, {
-    order: (a, b) => (a < b ? -1 : 1),
-    lineOf: (line) => line,
-    itemOf: (line) => line,
-  });
+  await using forms = lineSorter(ctx.scratch, 'the list of objects');
   for await (const entries of entryBatches(ctx, source)) {
     const lines: string[] = [];
     for (const entry of entries) {

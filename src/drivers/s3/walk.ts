@@ -13,7 +13,8 @@ import type { Scope } from './settings.ts';
 /** Pages of a thousand objects that are looked at together. */
 const PAGES_AHEAD = 3;
 /** Lines for a part that are held until they go to disk. */
-const HELD_LINES = 2000;
+const HELD_CHARS = 512 * 1024;
+const LINE_CHARS = 200;
 
 export interface Walk {
   readonly intake: Intake;
@@ -60,15 +61,10 @@ export async function* walk(
   }
 }
 
-// Both come in order, but for a few: what is held for longer than it takes to write it only keeps the collector busy.
-export const inArrivalOrder = {
-  order: () => 0,
-  lineOf: (line: string) => line,
-  itemOf: (line: string) => line,
-  heldMax: HELD_LINES,
-};
+// It comes in order, but for a few: what is held for longer than it takes to write it only keeps the collector busy.
 export const inInventoryOrder = {
-  heldMax: HELD_LINES,
+  heldCharsMax: HELD_CHARS,
+  charsOf: ({ name }: InventoryLine) => name.length + LINE_CHARS,
   order: byKindAndName,
   lineOf: (line: InventoryLine) => JSON.stringify(line),
   itemOf: (line: string) => JSON.parse(line) as InventoryLine, // a line of our own

@@ -1,14 +1,15 @@
 // The tree as it was after one change (a zxid). ZooKeeper gives no snapshot to its clients: the tree is read under a
 // watch of all of it, and what changed meanwhile is read again until nothing did.
 
+import { lineBatchesOf } from '../../core/bytes.ts';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
+import { type Place, type Spool, spool } from '../../core/spool.ts';
 import { type Client, connect, refusal } from './client.ts';
 import { compareKeys, orderKey, parentOf } from './entries.ts';
 import { REFUSED, readStat, request } from './protocol.ts';
 import { type Kept, keptFrom, keptText } from './records.ts';
 import { joined, type Settings } from './settings.ts';
-import { openSpool, type Place, type Spool } from './spool.ts';
 import { type Reader, readNode, walk } from './walk.ts';
 
 /** Rounds of reading what changed; each takes about as long as a round trip when little did. */
@@ -32,7 +33,7 @@ export interface Snapshot extends AsyncDisposable {
 
 interface Work {
   readonly reader: Reader;
-  readonly spool: Spool;
+  readonly later: Spool;
   /** Read before a change that was told since. */
   readonly changed: Set<string>;
   /** Where what was read again lies; null: it is gone. */
@@ -73,23 +74,23 @@ function isAway(error: unknown): boolean {
 
 async function snapshotBy(ctx: Context, client: Client, settings: Settings, take: Reader['take']): Promise<Snapshot> {
   await using undo = new AsyncDisposableStack();
-  const spool = undo.use(await openSpool(ctx));
-  const later = undo.use(await openSpool(ctx));
+  const kept = undo.use(spool(ctx.scratch, 'the tree'));
+  const later = undo.use(spool(ctx.scratch, 'the tree'));
   const { root } = settings;
-  const work: Work = { reader: { client, root, take }, spool: later, changed: new Set(), again: new Map() };
+  const work: Work = { reader: { client, root, take }, later, changed: new Set(), again: new Map() };
   await watchAll(client, root, work.changed);
   const begun = await zxidNow(client, root);
   let items = 0;
   for await (const entries of walk(ctx, work.reader)) {
     refuseTooMany(work);
-    for (const entry of entries) await spool.add(keptText(entry));
+    for (const entry of entries) await kept.add(keptText(entry));
     items += entries.length;
     ctx.progress({ task: 'zookeeper', phase: 'capture', items });
   }
   let { zxid, unsettled } = await settle(ctx, work);
   if (zxid !== begun) {
     // No watch tells of a changed ACL.
-    await lookAgain(ctx, spool, work);
+    await lookAgain(ctx, kept, work);
     ({ zxid, unsettled } = await settle(ctx, work));
   }
   undo.use(client);
@@ -98,7 +99,7 @@ async function snapshotBy(ctx: Context, client: Client, settings: Settings, take
     client,
     zxid,
     warnings: unsettled.length === 0 ? [] : [unsettledWarning(unsettled)],
-    znodes: () => merged(spool, work),
+    znodes: () => merged(kept, work),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
@@ -153,11 +154,11 @@ async function settle(ctx: Context, work: Work): Promise<{ zxid: bigint; unsettl
   }
 }
 
-async function readAgain({ reader, spool, again }: Work, paths: readonly string[]): Promise<void> {
+async function readAgain({ reader, later, again }: Work, paths: readonly string[]): Promise<void> {
   const found = await Promise.all(paths.map((path) => readNode(reader, path)));
   for (const [i, path] of paths.entries()) {
     const entry = found[i]?.entry;
-    again.set(path, entry ? await spool.add(keptText(entry)) : null);
+    again.set(path, entry ? await later.add(keptText(entry)) : null);
   }
 }
 
@@ -179,11 +180,11 @@ async function lookAgain(ctx: Context, kept: Spool, { reader, changed, again }: 
 }
 
 /** What was read first, with what was read again in its place. */
-async function* merged(kept: Spool, { spool, again }: Work): AsyncIterable<readonly Kept[]> {
+async function* merged(kept: Spool, { later: reread, again }: Work): AsyncIterable<readonly Kept[]> {
   const later = [...again].sort(([a], [b]) => compareKeys(orderKey(a), orderKey(b)));
   if (later.length === 0) return yield* keptBatches(kept);
   const fresh = async (place: Place | null): Promise<Kept[]> =>
-    place === null ? [] : [keptFrom(await spool.line(place))];
+    place === null ? [] : (await Array.fromAsync(keptBatches(reread, place))).flat();
   let at = 0;
   for await (const znodes of keptBatches(kept)) {
     const batch: Kept[] = [];
@@ -200,8 +201,8 @@ async function* merged(kept: Spool, { spool, again }: Work): AsyncIterable<reado
   for (const [, place] of later.slice(at)) yield await fresh(place);
 }
 
-async function* keptBatches(kept: Spool): AsyncIterable<readonly Kept[]> {
-  for await (const lines of kept.lines()) yield lines.map(keptFrom);
+async function* keptBatches(kept: Spool, place?: Place): AsyncIterable<readonly Kept[]> {
+  for await (const lines of lineBatchesOf(kept.body(place))) yield lines.map(keptFrom);
 }
 
 function unsettledWarning(paths: readonly string[]): string {

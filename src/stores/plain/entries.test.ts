@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readlinkSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
-import { setImmediate as turn } from 'node:timers/promises';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { measured, readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
@@ -42,16 +41,6 @@ test('a part list larger than memory allows is sorted on disk, and a name is fou
   for (const none of ['', 'part-', 'part-007777x', 'zzz']) assert.equal(await index.find(ctx, none), null);
 });
 
-test('whoever stops reading a part list leaves no scratch file open', async () => {
-  const ctx = testContext();
-  await using spool = entrySpool(ctx);
-  for (let i = 0; i < 60_000; i += 1) await spool.add(entry(nameOf(i)));
-  for await (const _chunk of spool.lines()) break;
-  for (const end = performance.now() + 10_000; openFiles(ctx.scratch) > 0; await turn()) {
-    if (performance.now() > end) assert.fail('a scratch file is still open');
-  }
-});
-
 test('names are in the order of their bytes, also beyond the first plane of Unicode', async () => {
   const ctx = testContext();
   await using spool = entrySpool(ctx);
@@ -72,17 +61,6 @@ test('a part list that is not the one that was committed is refused', async () =
     isFailure(error, 'checksum'),
   );
 });
-
-function openFiles(dir: string): number {
-  const paths = readdirSync('/proc/self/fd').map((fd) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`);
-    } catch {
-      return ''; // that of reading the folder
-    }
-  });
-  return paths.filter((path) => path.startsWith(dir)).length;
-}
 
 function nameOf(i: number): string {
   return `part-${String(i).padStart(6, '0')}`;

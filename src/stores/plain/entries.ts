@@ -1,19 +1,14 @@
 // The index of a component: one line for each part, in byte order of name, and where its bytes lie.
 
 import assert from 'node:assert/strict';
-import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
-import { batched, lineBatchesOf } from '../../core/bytes.ts';
+import { batched } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
-import { merged } from '../../core/merged.ts';
 import type { ByteRange, Bytes, Context, Part } from '../../core/model.ts';
+import { sorter } from '../../core/sorter.ts';
 
-/** Entries held in memory before they are sorted into a scratch file. */
-const RUN_ENTRIES = 50_000;
+/** Of an entry's line, beside its names. */
+const ENTRY_CHARS = 300;
 const SURROGATE = /[\ud800-\udfff]/;
 
 const entrySchema = z.object({
@@ -63,51 +58,21 @@ export interface EntrySpool extends AsyncDisposable {
 }
 
 export function entrySpool(ctx: Context): EntrySpool {
-  const runs: string[] = [];
-  let held: Entry[] = [];
-  let dir: Promise<string> | undefined;
-  let writing: Promise<void> = Promise.resolve();
-
-  async function writeRun(entries: Entry[]): Promise<void> {
-    dir ??= mkdtemp(join(ctx.scratch, 'part-list-'));
-    const file = join(await dir, String(runs.length));
-    runs.push(file);
-    await pipeline(Readable.from(batched(rendered(entries.sort(byName)))), createWriteStream(file));
-  }
+  const entries = sorter<Entry>(ctx.scratch, 'the part list', {
+    order: (a, b) => compareBytes(a.name, b.name),
+    lineOf: (entry) => JSON.stringify(entry),
+    itemOf: (line) => parseEntry(line, 'a draft'),
+    charsOf: ({ name, key }) => name.length + key.length + ENTRY_CHARS,
+  });
   return {
-    async add(entry) {
-      held.push(entry);
-      if (held.length < RUN_ENTRIES) return await writing;
-      const full = held;
-      held = [];
-      writing = writing.then(() => writeRun(full));
-      await writing;
-    },
-    async *lines() {
-      await writing;
-      yield* batched(rendered(unique(merged([...runs.map(readRun), inMemory(held.sort(byName))], byName))));
-    },
-    async [Symbol.asyncDispose]() {
-      await writing.catch(() => undefined); // `add` has thrown it
-      if (dir) await rm(await dir, { recursive: true, force: true });
-    },
+    add: (entry) => entries.add([entry]),
+    lines: () => batched(rendered(unique(entries.sorted()))),
+    [Symbol.asyncDispose]: () => entries[Symbol.asyncDispose](),
   };
 }
 
-function byName(a: Entry, b: Entry): number {
-  return compareBytes(a.name, b.name);
-}
-
-async function* rendered(entries: AsyncIterable<Entry> | Iterable<Entry>): AsyncIterable<string> {
+async function* rendered(entries: AsyncIterable<Entry>): AsyncIterable<string> {
   for await (const entry of entries) yield `${JSON.stringify(entry)}\n`;
-}
-
-async function* readRun(file: string): AsyncIterable<readonly Entry[]> {
-  for await (const lines of lineBatchesOf(createReadStream(file))) yield lines.map((line) => parseEntry(line, file));
-}
-
-async function* inMemory(entries: readonly Entry[]): AsyncIterable<readonly Entry[]> {
-  yield entries;
 }
 
 async function* unique(batches: AsyncIterable<readonly Entry[]>): AsyncIterable<Entry> {
