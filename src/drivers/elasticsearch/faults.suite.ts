@@ -151,9 +151,11 @@ test('a restore that breaks off leaves nothing behind, and can be repeated', { s
 
 test('a restore of what differs leaves alone what is the same', { skip }, async () => {
   const cluster = await filled();
+  const actions = ['products', 'empty'].map((index) => ({ add: { index, alias: 'both' } }));
+  await cluster.ask('POST', '/_aliases', { actions });
   const source = await captured(cluster.url);
   await cluster.bulk('/products', [{ delete: { _id: 'p1' } }]);
-  await cluster.ask('PUT', '/another');
+  await cluster.ask('PUT', '/another', { aliases: { catalogue: {} } });
   const before = await uuids(cluster);
   await open({ url: cluster.url }).restore(ctx, { base: source }, { delta: true });
   const after = await uuids(cluster);
@@ -163,6 +165,7 @@ test('a restore of what differs leaves alone what is the same', { skip }, async 
     ['another', 'empty'],
   );
   assert.ok(same.some((index) => index.startsWith('.ds-logs-shop')));
+  assert.deepEqual(Object.keys(await cluster.ask('GET', '/_alias/both')).sort(), ['empty', 'products']);
   await cluster.ask('DELETE', '/another');
   await assertSame(cluster, source);
 });

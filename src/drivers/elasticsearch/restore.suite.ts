@@ -49,10 +49,12 @@ test('what collides is told before anything is touched: index, alias, data strea
   const cluster = await filled();
   const { source } = await captured(cluster);
   const component = open({ url: cluster.url });
-  const before = await cluster.ask(
-    'GET',
-    '/_cat/indices?format=json&h=index,uuid,docs.count&s=index&expand_wildcards=all',
-  );
+  const held = async (): Promise<unknown[]> => [
+    await cluster.ask('GET', '/_cat/indices?format=json&h=index,uuid,docs.count&s=index&expand_wildcards=all'),
+    await cluster.ask('GET', '/_cat/aliases?format=json&h=alias,index&s=alias,index&expand_wildcards=all'),
+    await cluster.ask('GET', '/_template'),
+  ];
+  const before = await held();
   const refused = async (index: string, message: RegExp, rename = {}): Promise<void> => {
     const options = { select: { indices: [index] }, rename };
     await assert.rejects(component.restore(ctx, { base: source }, options), { code: 'target-not-empty', message });
@@ -69,14 +71,15 @@ test('what collides is told before anything is touched: index, alias, data strea
   await refused('logs-*', /index logs-shop/);
   await refused('products', /alias cheap/, { products: 'cheap' });
   await refused('products', /index empty/, { products: 'empty' });
+  assert.deepEqual(await held(), before);
   await emptied(cluster);
   await cluster.ask('PUT', '/_template/old', { index_patterns: ['other-*'] });
   await assert.rejects(component.restore(ctx, { base: source }), { message: /another template old/ });
   await cluster.ask('PUT', '/cheap');
+  const other = await held();
   await refused('products', /index cheap, which is an alias in the point/);
   await assert.rejects(component.restore(ctx, { base: source }), { code: 'target-not-empty' });
-  assert.ok(Array.isArray(before));
-  assert.equal(await count(cluster, 'cheap'), 0);
+  assert.deepEqual(await held(), other);
 });
 
 test('an index comes back under another name, and its aliases move to it in one step when told to', {
@@ -139,7 +142,7 @@ test('a closed, a red and a deleted index are named, in the capture, in the comp
   skip,
 }, async () => {
   const cluster = await filled();
-  await cluster.ask('PUT', '/shut');
+  await cluster.bulk('/shut', [{ index: { _id: 'a' } }, { a: 1 }]);
   await cluster.ask('POST', '/shut/_close');
   await cluster.ask('PUT', '/lost?wait_for_active_shards=0', {
     settings: { 'index.routing.allocation.require.x': 'y' },
@@ -166,6 +169,36 @@ test('a closed, a red and a deleted index are named, in the capture, in the comp
   const found = await findings(cluster, source);
   for (const index of ['shut', 'lost', 'short-lived']) {
     assert.equal(found.find(({ check }) => check.startsWith(`index ${index} `))?.verdict, 'unknown');
+  }
+});
+
+test('an index or stream that the point lacks documents of stays as it is when others are replaced', {
+  skip,
+}, async () => {
+  const cluster = await filled();
+  const [backing = ''] = Object.keys(await cluster.ask('GET', '/logs-shop'));
+  await cluster.bulk('/shut', [{ index: { _id: 'a' } }, { a: 1 }]);
+  await cluster.ask('PUT', '/without', { mappings: { _source: { enabled: false } } });
+  await cluster.bulk('/without', [{ index: { _id: 'a' } }, { a: 1 }]);
+  for (const index of ['shut', backing]) await cluster.ask('POST', `/${index}/_close`);
+  const { source } = await captured(cluster);
+  for (const index of ['shut', backing]) await cluster.ask('POST', `/${index}/_open`);
+  const component = open({ url: cluster.url });
+  const foreseen = (await component.cautions?.(ctx, { base: source }, { replace: true }))?.join('; ') ?? '';
+  for (const options of [{ replace: true }, { delta: true }]) {
+    await cluster.bulk('/products', [{ index: { _id: 'p1' } }, { name: 'spoilt' }]);
+    const restored = await component.restore(ctx, { base: source }, options);
+    for (const name of ['shut', 'without', 'logs-shop']) {
+      const told = new RegExp(`${name}: what is there stays as it is`);
+      assert.match(foreseen, told);
+      assert.match(restored.missing?.join('; ') ?? '', told);
+    }
+    assert.deepEqual(
+      [await count(cluster, 'shut'), await count(cluster, 'without'), await count(cluster, 'logs-shop')],
+      [1, 1, 40],
+    );
+    const { _source } = (await cluster.ask('GET', '/products/_doc/p1')) as { _source: { name: string } };
+    assert.match(_source.name, /^product 1 /);
   }
 });
 
