@@ -10,6 +10,7 @@ import type { Client } from './client.ts';
 import { type Entry, entriesBefore, isUnchanged, partOf } from './entries.ts';
 import { wordOf } from './failures.ts';
 import type { Keeper } from './keeping.ts';
+import { isGone, look } from './looking.ts';
 import {
   describeObject,
   digesting,
@@ -223,7 +224,7 @@ function explained(error: unknown): unknown {
 async function listedNow(ctx: Context, client: Client, bucket: string, listed: Listed): Promise<Listed | null> {
   const what = `looking at ${bucket}/${listed.key}`;
   try {
-    const { headers } = await client.send(ctx, what, { method: 'HEAD', bucket, key: listed.key });
+    const { headers } = await look(ctx, client, what, { bucket, key: listed.key });
     const bytes = Number(headers['content-length']);
     const modified = new Date(headers['last-modified'] ?? '');
     if (!Number.isSafeInteger(bytes) || Number.isNaN(modified.getTime())) {
@@ -231,7 +232,7 @@ async function listedNow(ctx: Context, client: Client, bucket: string, listed: L
     }
     return { ...listed, bytes, modified: modified.toISOString(), etag: (headers.etag ?? '').replaceAll('"', '') };
   } catch (error) {
-    if (isFailure(error, 'missing')) return null;
+    if (isGone(error)) return null;
     throw error;
   }
 }
