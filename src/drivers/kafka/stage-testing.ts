@@ -1,0 +1,129 @@
+// Where tests of one cluster begin: topics, records and transactions on a broker that had nothing else.
+
+import { isDeepStrictEqual } from 'node:util';
+import type { KafkaName } from '../../../test/servers/kafka.ts';
+import { until } from '../../../test/servers/processes.ts';
+import type { Context, InventoryLine, RestoreOptions, Source } from '../../core/model.ts';
+import { liveContext, memoryParts } from '../../core/testing.ts';
+import { kafkaDriver } from './driver.ts';
+import {
+  type BinaryMessage,
+  onCluster,
+  removeEverything,
+  type SharedServers,
+  withAdmin,
+  withProducer,
+} from './testing.ts';
+import { configsOf, endsOf } from './topics.ts';
+
+/** An empty broker, and what tests do with it. */
+export interface Stage {
+  readonly ctx: Context;
+  readonly brokers: string;
+  create(topic: string, configs?: Readonly<Record<string, string>>, partitions?: number): Promise<void>;
+  send(all: readonly BinaryMessage[]): Promise<void>;
+  inTransaction(all: readonly BinaryMessage[], end: 'commit' | 'abort' | 'leave open'): Promise<void>;
+  /** Of all topics that match. */
+  capture(topics: string): Promise<{ source: Source; warnings: readonly string[]; lines: InventoryLine[] }>;
+}
+
+export async function stage(servers: SharedServers, name: KafkaName = 'kafka-4'): Promise<Stage> {
+  const { brokers } = await servers.server(name);
+  const ctx = liveContext();
+  await removeEverything(brokers);
+  return {
+    ctx,
+    brokers,
+    async create(topic, configs = {}, partitions = 1) {
+      const entries = Object.entries(configs).map(([name, value]) => ({ name, value }));
+      await withAdmin(brokers, (admin) =>
+        admin.createTopics({ topics: [topic], partitions, replicas: 1, configs: entries }),
+      );
+      await isThere(ctx, brokers, topic, { configs, partitions });
+    },
+    async send(all) {
+      await withProducer(brokers, (producer) => producer.send({ messages: [...all] }));
+    },
+    async inTransaction(all, end) {
+      const id = `test-${crypto.randomUUID()}`;
+      await withProducer(
+        brokers,
+        async (producer) => {
+          const transaction = await begun(() => producer.beginTransaction());
+          await transaction.send({ messages: [...all] });
+          if (end === 'commit') await transaction.commit();
+          if (end === 'abort') await transaction.abort();
+        },
+        id,
+      );
+      if (end !== 'leave open') await ended(ctx, brokers, all[0]?.topic ?? '');
+    },
+    async capture(topics) {
+      const { sink, source } = memoryParts();
+      const { warnings } = await kafkaDriver.open({ brokers, topics: [topics] }).capture(ctx, sink);
+      return { source, warnings, lines: await inventory(ctx, brokers, topics) };
+    },
+  };
+}
+
+/** The first one of a cluster has to wait for its coordinator. */
+async function begun<T>(begin: () => Promise<T>): Promise<T> {
+  let transaction: T | undefined;
+  await until('transactions', 30_000, async () => {
+    transaction = await begin().catch(() => undefined);
+    return transaction !== undefined;
+  });
+  return transaction as T;
+}
+
+/** Brokers learn of it after the answer of the controller. */
+async function isThere(
+  ctx: Context,
+  brokers: string,
+  topic: string,
+  { configs, partitions }: { configs: object; partitions: number },
+): Promise<void> {
+  await onCluster(ctx, { brokers }, async (cluster) => {
+    await until(`topic ${topic}`, 30_000, async () => {
+      const made = (await cluster.refresh(ctx)).topics.get(topic)?.partitions ?? [];
+      if (made.length < partitions || made.some(({ leader }) => leader < 0)) return false;
+      return isDeepStrictEqual((await configsOf(ctx, cluster, [topic])).get(topic), configs);
+    });
+  });
+}
+
+/** The mark of its end is written after the answer. */
+async function ended(ctx: Context, brokers: string, topic: string): Promise<void> {
+  await onCluster(ctx, { brokers, topics: [topic] }, async (cluster) => {
+    const { topics } = cluster.layout();
+    await until('the mark of a transaction’s end', 30_000, async () => {
+      const ends = await endsOf(
+        ctx,
+        cluster,
+        [...topics.values()].filter(({ name }) => name === topic),
+      );
+      return ends.get(topic)?.every(({ stable, high }) => stable === high) ?? false;
+    });
+  });
+}
+
+export async function inventory(ctx: Context, brokers: string, topics: string): Promise<InventoryLine[]> {
+  const reader = await kafkaDriver.open({ brokers, topics: [topics] }).inventory(ctx);
+  return await Array.fromAsync(reader.lines(ctx));
+}
+
+export function partition(lines: readonly InventoryLine[], name: string): readonly unknown[] {
+  const { count, digest } = lines.find((line) => line.kind === 'partition' && line.name === name) ?? {};
+  return [count, digest];
+}
+
+/** Beside the topics, under names with -back. */
+export async function restoreBeside(
+  { ctx, brokers }: Stage,
+  source: Source,
+  names: readonly string[],
+  options: RestoreOptions = {},
+) {
+  const rename = Object.fromEntries(names.map((name) => [name, `${name}-back`]));
+  return await kafkaDriver.open({ brokers }).restore(ctx, { base: source }, { ...options, rename });
+}
