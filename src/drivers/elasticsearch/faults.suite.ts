@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
 import { inventoryOf } from '../../core/inventory.ts';
-import type { Source } from '../../core/model.ts';
+import type { Sink, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { elasticsearchDriver } from './driver.ts';
 import { type Fate, type Meddler, proxyTo } from './proxy.ts';
@@ -56,6 +56,39 @@ test('a busy server, lost connections and cut answers are asked again, and nothi
   for (const fate of [503, 429, 'cut', 'answer lost'] as const) {
     proxy.fate = first(2, fate, (path) => path !== '/');
     await assertSame(cluster, await captured(proxy.url));
+  }
+});
+
+test('what is written while an index is looked at is in that point, or in the next one', { skip }, async () => {
+  const cluster = await emptied(await started());
+  await using proxy = await proxyTo(cluster);
+  const write = (): Promise<unknown> => cluster.ask('POST', '/one/_doc', { written: 'meanwhile' });
+  const settings = { number_of_shards: 1, refresh_interval: '-1' };
+  for (const [at, refresh] of [
+    ['/one/_refresh', 'pass'],
+    ['/one/_stats/docs', 'pass'],
+    ['/one/_search/point_in_time', 'pass'],
+    ['/one/_stats/docs', 403],
+  ] as const) {
+    await emptied(cluster);
+    await cluster.ask('PUT', '/one', { settings });
+    await cluster.bulk('/one', [{ index: { _id: 'a' } }, { x: 1 }]);
+    const once = new Set([at as string]);
+    proxy.fate = async (path) => {
+      const asked = path.replace(/\?.*/, '');
+      if (once.delete(asked)) await write();
+      return asked === '/one/_refresh' ? refresh : 'pass';
+    };
+    const first = memoryParts();
+    const { warnings } = await open({ url: proxy.url }).capture(ctx, first.sink);
+    assert.equal(once.size, 0);
+    assert.equal(/one: could not be refreshed/.test(warnings.join()), refresh === 403);
+    const next = memoryParts('it', '2026-01-02-000000');
+    const keep: Sink['keep'] = (c, part, from, meta) => {
+      return next.sink.put(c, part, first.source.get(c, from.name), meta);
+    };
+    await open({ url: cluster.url }).capture(ctx, { ...next.sink, keep }, first.source);
+    await assertSame(cluster, next.source);
   }
 });
 
