@@ -5,7 +5,7 @@ import type { Context } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import type { Cluster, Topic } from './cluster.ts';
 import { type ClusterFacts, isCompacted } from './facts.ts';
-import { groupsOf, isConsumers, type Offset, offsetsOfGroup } from './groups.ts';
+import { groupsOf, mayHaveOffsets, type Offset, offsetsOfGroup } from './groups.ts';
 import type { Settings } from './settings.ts';
 import { MARKER_GROUP, suspendedTopics } from './suspended.ts';
 import { aclsOf, type Configs, configsOf, coveredTopics, type Ends, endsOf, openTransactions } from './topics.ts';
@@ -85,9 +85,9 @@ async function committedOffsets(
 ): Promise<{ groups: { group: string; state: string; offsets: Offset[] }[]; warnings: string[] }> {
   const all = await groupsOf(ctx, cluster);
   const wanted = all.filter(({ group }) => group !== MARKER_GROUP && settings.coversGroup(group));
-  const consumers = wanted.filter(isConsumers);
-  const shared = wanted.filter(({ protocol }) => protocol === 'share').map(({ group }) => group);
-  const found = await mapBounded(consumers, ASKING, async ({ group, state }) => {
+  const readable = wanted.filter(mayHaveOffsets);
+  const shared = wanted.filter((each) => !mayHaveOffsets(each)).map(({ group }) => group);
+  const found = await mapBounded(readable, ASKING, async ({ group, state }) => {
     const offsets = await offsetsOfGroup(ctx, cluster, group);
     return { group, state, offsets: offsets.filter(({ topic }) => topics.has(topic)) };
   });

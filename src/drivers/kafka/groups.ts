@@ -40,9 +40,9 @@ export async function groupsOf(ctx: Context, cluster: Cluster): Promise<Group[]>
     .sort((a, b) => (a.group < b.group ? -1 : 1));
 }
 
-/** Share groups and those of Connect's workers commit no offsets of topics. */
-export function isConsumers({ protocol }: Group): boolean {
-  return protocol === '' || protocol === 'consumer';
+/** All but share groups may have committed offsets, whatever protocol of their own their members speak. */
+export function mayHaveOffsets({ protocol }: Group): boolean {
+  return protocol !== 'share';
 }
 
 /**

@@ -9,8 +9,8 @@ import { inventoryOf } from '../../core/inventory.ts';
 import type { Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { kafkaDriver } from './driver.ts';
-import { commitOffsets, offsetsOfGroup } from './groups.ts';
-import { inventory, partition, restoreBeside, stage } from './stage-testing.ts';
+import { commitOffsets, groupsOf, offsetsOfGroup } from './groups.ts';
+import { inventory, partition, restoreBeside, stage, streamsGroup } from './stage-testing.ts';
 import { suspendedTopics } from './suspended.ts';
 import { type BinaryMessage, messages, onCluster, sharedServers, TIME, withAdmin } from './testing.ts';
 import { configsOf } from './topics.ts';
@@ -27,8 +27,11 @@ test('groups go on at the record at which they stood, though its offset changed 
   await at.inTransaction(messages('paid', 0, 3, 100), 'abort'); // 5 to 7, and the mark 8
   await at.inTransaction(messages('paid', 0, 4, 5), 'commit'); // 9 to 12, and the mark 13
   await at.send(messages('paid', 0, 2, 9)); // 14 and 15
-  const committed = { early: 3, within: 11, after: 14, end: 16 };
+  const committed = { early: 3, within: 11, after: 14, end: 16, streams: 10 };
   await onCluster(ctx, { brokers }, async (cluster) => {
+    await streamsGroup(ctx, cluster, 'streams', 'paid');
+    const kinds = (await groupsOf(ctx, cluster)).map(({ group, protocol }) => `${group} ${protocol}`);
+    assert.deepEqual(kinds, ['streams streams']);
     for (const [group, offset] of Object.entries(committed)) {
       const refused = await commitOffsets(ctx, cluster, group, [
         { topic: 'paid', partition: 0, offset, metadata: group },
@@ -44,14 +47,14 @@ test('groups go on at the record at which they stood, though its offset changed 
   const alone = await restored.inventory?.(ctx);
   assert.ok(alone);
   const findings = await Array.fromAsync(kafkaDriver.compare(ctx, inventoryOf(source), alone));
-  assert.equal(findings.length, 6);
+  assert.equal(findings.length, 7);
   assert.deepEqual(
     findings.filter(({ verdict }) => verdict !== 'pass'),
     [],
     'named as in the point',
   );
   assert.deepEqual(partition(await inventory(ctx, brokers, 'paid-back'), 'paid-back/0'), partition(lines, 'paid/0'));
-  const expected = { early: 3, within: 7, after: 9, end: 11 };
+  const expected = { early: 3, within: 7, after: 9, end: 11, streams: 6 };
   await onCluster(ctx, { brokers }, async (cluster) => {
     for (const [group, offset] of Object.entries(expected)) {
       const found = (await offsetsOfGroup(ctx, cluster, group)).find(({ topic }) => topic === 'paid-back');

@@ -3,7 +3,7 @@
 import { AclOperations, describeClusterV1, metadataV12 } from '@platformatic/kafka';
 import type { Context, Finding } from '../../core/model.ts';
 import type { Cluster } from './cluster.ts';
-import { groupsOf, hiddenGroups, isConsumers } from './groups.ts';
+import { groupsOf, hiddenGroups, mayHaveOffsets } from './groups.ts';
 import { responseOf } from './refusals.ts';
 import type { Settings } from './settings.ts';
 import { MARKER_GROUP } from './suspended.ts';
@@ -61,7 +61,7 @@ function topicFindings(cluster: Cluster, rights: readonly TopicRights[]): Findin
 }
 
 async function groupFinding(ctx: Context, cluster: Cluster, { coversGroup }: Settings): Promise<Finding> {
-  const there = (await groupsOf(ctx, cluster)).filter((each) => isConsumers(each) && coversGroup(each.group));
+  const there = (await groupsOf(ctx, cluster)).filter((each) => mayHaveOffsets(each) && coversGroup(each.group));
   const asked = [...new Set([MARKER_GROUP, ...there.map(({ group }) => group)])];
   const hidden = await hiddenGroups(ctx, cluster, asked);
   const hint = granting(cluster, 'Describe', 'group', hidden);

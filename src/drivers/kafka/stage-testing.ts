@@ -1,11 +1,14 @@
 // Where tests of one cluster begin: topics, records and transactions on a broker that had nothing else.
 
 import { isDeepStrictEqual } from 'node:util';
+import { createAPI, Writer } from '@platformatic/kafka';
 import type { KafkaName } from '../../../test/servers/kafka.ts';
 import { until } from '../../../test/servers/processes.ts';
 import type { Context, InventoryLine, RestoreOptions, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
+import type { Cluster } from './cluster.ts';
 import { kafkaDriver } from './driver.ts';
+import { refuse } from './refusals.ts';
 import {
   type BinaryMessage,
   onCluster,
@@ -126,4 +129,56 @@ export async function restoreBeside(
 ) {
   const rename = Object.fromEntries(names.map((name) => [name, `${name}-back`]));
   return await kafkaDriver.open({ brokers }).restore(ctx, { base: source }, { ...options, rename });
+}
+
+const STREAMS_HEARTBEAT = 88;
+const JOINS = 0;
+const LEAVES = -1;
+
+const streamsHeartbeat = createAPI<[group: string, topic: string, epoch: number], number>(
+  STREAMS_HEARTBEAT,
+  0,
+  (group, topic, epoch) => {
+    const writer = Writer.create()
+      .appendString(group)
+      .appendString('a member')
+      .appendInt32(epoch)
+      .appendInt32(0) // epoch of endpoints
+      .appendString(null) // instance
+      .appendString(null) // rack
+      .appendInt32(epoch === JOINS ? 10_000 : -1); // time to rebalance
+    if (epoch === JOINS) appendTopology(writer.appendInt8(1), topic);
+    else writer.appendInt8(-1);
+    const none = epoch === JOINS ? [] : null;
+    for (let n = 0; n < 3; n++) writer.appendArray(none, () => undefined); // tasks
+    writer.appendString(epoch === JOINS ? 'a process' : null).appendInt8(-1); // no endpoint
+    writer.appendArray(none, () => undefined); // tags
+    return writer
+      .appendArray(null, () => undefined)
+      .appendArray(null, () => undefined)
+      .appendBoolean(false)
+      .appendTaggedFields();
+  },
+  (_correlation, _key, _version, reader) => {
+    reader.readInt32(); // throttled for so long
+    return reader.readInt16();
+  },
+);
+
+/** Of one part, which reads one topic. */
+function appendTopology(writer: Writer, topic: string): void {
+  writer.appendInt32(0).appendArray([topic], (part) => {
+    part.appendString('0').appendArray([topic], (each) => each.appendString(topic), true, false);
+    for (let n = 0; n < 5; n++) part.appendArray([], () => undefined);
+  });
+  writer.appendTaggedFields();
+}
+
+/** A group of an application of Kafka Streams with the protocol of its own, which has been and gone. */
+export async function streamsGroup(ctx: Context, cluster: Cluster, group: string, topic: string): Promise<void> {
+  for (const epoch of [JOINS, LEAVES]) {
+    await cluster.onCoordinator(ctx, group, 'StreamsGroupHeartbeat', async (connection) =>
+      refuse(await streamsHeartbeat.async(connection, group, topic, epoch)),
+    );
+  }
 }
