@@ -140,8 +140,7 @@ function sessionOn(ctx: Context, socket: Socket, { where, host, timeoutMs }: Pee
     if (id !== XID_EVENT) {
       latest = zxid;
       silence.heard();
-      queue.answer(id, { zxid, error, body }, frame.length);
-      return;
+      return queue.answer(id, { zxid, error, body }, frame.length);
     }
     const [kind, , path] = [body.int(), body.int(), body.text()];
     if (kind >= 1 && kind <= 3) onChange?.(path, kind === 3 ? 'data' : 'made or gone');

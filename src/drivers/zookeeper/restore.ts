@@ -1,11 +1,11 @@
 // A restore: znodes in the order of the tree, then the counters of their parents, then ACLs.
 
-import type { Chain, Context, Restored, RestoreOptions } from '../../core/model.ts';
+import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import type { Client } from './client.ts';
 import { type Entry, parentOf, sameAcl } from './entries.ts';
 import { heldBelow, removeExtras } from './existing.ts';
 import type { Job } from './job.ts';
-import { mappingOf, targetOf } from './mapping.ts';
+import { type Mapping, mappingOf, targetOf } from './mapping.ts';
 import {
   type Acl,
   CREATOR_ACL,
@@ -35,8 +35,8 @@ export async function restore(
   options: RestoreOptions = {},
 ): Promise<Restored> {
   const head = await headOf(ctx, source);
-  await readThrough(ctx, source);
   const mapping = mappingOf(head.root, settings.root, options);
+  await readThrough(ctx, source, mapping);
   await using writer = await openWriter(ctx, settings);
   const over = options.replace ? 'replace' : options.delta ? 'delta' : 'nothing';
   const job: Job = { settings, source, writer, mapping, over, ours: settings.user ? CREATOR_ACL : OPEN_ACL };
@@ -54,9 +54,16 @@ export async function restore(
   return { ...restored, inventory: async () => restoredInventory(settings, source, mapping) };
 }
 
-/** A tree that is cut off or changed is refused before anything is made, or removed. */
-async function readThrough(ctx: Context, source: Chain['base']): Promise<void> {
-  for await (const _entry of entriesOf(ctx, source)) ctx.signal.throwIfAborted();
+/** A tree or a part of it that is cut off or changed is refused before anything is made, or removed. */
+async function readThrough(ctx: Context, source: Source, mapping: Mapping): Promise<void> {
+  const read = new Set<string>();
+  for await (const { path, content } of entriesOf(ctx, source)) {
+    ctx.signal.throwIfAborted();
+    if (content === null || content.whole !== null || read.has(content.sha256)) continue;
+    if (targetOf(mapping, path) === null) continue;
+    await dataOf(ctx, source, content);
+    read.add(content.sha256);
+  }
 }
 
 async function refuseHeld({ writer, mapping, over }: Job): Promise<void> {
