@@ -6,10 +6,8 @@ import type { Entry } from './entries.ts';
 import { listed } from './listing.ts';
 import { describeObject } from './objects.ts';
 import type { Listed } from './pages.ts';
-import { deleteAll } from './target.ts';
+import { DELETED_TOGETHER, deleteAll } from './target.ts';
 import { keyOrder } from './text.ts';
-
-const DELETED_TOGETHER = 1000;
 
 export interface There extends AsyncDisposable {
   /** What the target has under this key, its versions from the oldest on. Asked in the order of keys. */

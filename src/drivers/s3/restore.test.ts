@@ -7,7 +7,7 @@ import { Failure } from '../../core/errors.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import type { Finding, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
-import { putSetting, settingOf } from './buckets.ts';
+import { bucketNames, putSetting, settingOf } from './buckets.ts';
 import type { Client } from './client.ts';
 import { s3Driver } from './driver.ts';
 import { listed } from './listing.ts';
@@ -180,6 +180,38 @@ describe('restoring s3', { skip }, async () => {
     assert.match((await settingOf(ctx, client, 'shared', 'tagging')) ?? '', /blue/);
   });
 
+  it('in place, no bucket is replaced that the settings do not name: nobody has looked into it', async () => {
+    await wipe(ctx, client);
+    for (const bucket of ['documents', 'uploads']) {
+      await makeBucket(ctx, client, bucket);
+      await put(ctx, client, bucket, [{ key: 'a' }, { key: 'keep/b' }]);
+    }
+    const source = await captured(['documents', 'uploads']);
+    for (const bucket of ['documents', 'uploads'])
+      await put(ctx, client, bucket, [{ key: 'a', body: 'new' }, { key: 'x' }]);
+    const narrow = component(['uploads']);
+    const chain = { base: source };
+    const left = ['bucket documents is left as it is: the settings do not name all that the point has of it'];
+    assert.deepEqual(await narrow.cautions?.(ctx, chain, { replace: true }), left);
+    const done = await narrow.restore(ctx, chain, { replace: true });
+    assert.deepEqual([done.warnings, done.missing], [left, []]);
+    assert.deepEqual(await keysOf(ctx, client, 'uploads'), ['a', 'keep/b']);
+    assert.deepEqual(await keysOf(ctx, client, 'documents'), ['a', 'keep/b', 'x']);
+    assert.equal(await read(ctx, client, 'documents', 'a'), 'new');
+    const found = await compared(inventoryOf(source), (await done.inventory?.(ctx)) ?? NOTHING);
+    const told = found.map(({ check, verdict }) => `${verdict}: ${check}`);
+    assert.deepEqual(told, ['unknown: bucket documents is the same', 'pass: objects are the same']);
+    const less = component([{ name: 'uploads', exclude: ['keep/'] }]);
+    await assert.rejects(less.restore(ctx, chain, { replace: true }), { code: 'usage' });
+    await restored(source, { rename: { documents: 'other', uploads: 'more' } });
+    // What is cleared after a drill is what was seen to be empty before it, or can be seen by a probe.
+    assert.match((await narrow.clear?.(ctx, chain))?.join() ?? '', /^bucket documents stays/);
+    assert.deepEqual((await bucketNames(ctx, client)).sort(), ['documents', 'more', 'other']);
+    await wipe(ctx, client);
+    await narrow.restore(ctx, chain);
+    assert.deepEqual([await narrow.clear?.(ctx, chain), await bucketNames(ctx, client)], [[], []]);
+  });
+
   it('objects are locked again for as long as they were to be', async () => {
     await wipe(ctx, client);
     await makeBucket(ctx, client, 'vault', { lock: true });
@@ -204,6 +236,8 @@ describe('restoring s3', { skip }, async () => {
     for (const bucket of ['vault', 'safe']) await unlock(client, bucket);
   });
 });
+
+const NOTHING: InventoryReader = { lines: async function* () {} };
 
 const PNG_ENTRY = {
   headers: { 'content-type': 'image/png', 'cache-control': 'max-age=60' },
