@@ -136,14 +136,14 @@ function sessionOn(ctx: Context, socket: Socket, { where, host, timeoutMs }: Pee
     }
     const body = juteReader(frame);
     const [id, zxid, error] = [body.int(), body.long(), body.int()];
-    if (id === XID_PING) return;
-    if (id !== XID_EVENT) {
+    if (id === XID_EVENT) {
+      const [kind, , path] = [body.int(), body.int(), body.text()];
+      if (kind >= 1 && kind <= 3) onChange?.(path, kind === 3 ? 'data' : 'made or gone');
+    } else if (id !== XID_PING) {
       latest = zxid;
       silence.heard();
-      return queue.answer(id, { zxid, error, body }, frame.length);
+      queue.answer(id, { zxid, error, body }, frame.length);
     }
-    const [kind, , path] = [body.int(), body.int(), body.text()];
-    if (kind >= 1 && kind <= 3) onChange?.(path, kind === 3 ? 'data' : 'made or gone');
   }
   const bytesMax = (): number => (greeted ? FIRST_FRAME_BYTES_MAX : FRAME_BYTES_MAX);
   listen(socket, { where, cut: frameCutter(bytesMax, hear, silence.heard), breakOff });

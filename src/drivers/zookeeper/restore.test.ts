@@ -197,7 +197,7 @@ describe('a restore of ZooKeeper', { skip }, () => {
   });
 
   it('of a damaged point changes nothing, whichever of its parts is damaged', async (t) => {
-    const { ctx, root, client, captured, restored } = await place(t);
+    const { root, client, captured, restored } = await place(t);
     await make(client, `${root}/a`, { data: 'a' });
     for (const name of ['x', 'y', 'z']) await make(client, `${root}/${name}`, { data: Buffer.alloc(20_000, name) });
     const source = await captured();
