@@ -5,7 +5,7 @@ import { identityOf } from '../core/liveness.ts';
 import type { Context } from '../core/model.ts';
 import { liveContext, testContext } from '../core/testing.ts';
 import { type BackUpRequest, backUp } from './backup.ts';
-import { PLAN_HOOKS } from './capturing.ts';
+import { planHooksOf } from './capturing.ts';
 import type { Around, Hook } from './hooks.ts';
 import type { StackComponent } from './model.ts';
 import { restorePoint } from './restore.ts';
@@ -153,7 +153,7 @@ describe('hooks of a run that was killed', () => {
 
   test('wait for a run that has them', async () => {
     const [steps, on] = [[] as Steps, disk()];
-    await killed(on, ['db', PLAN_HOOKS]);
+    await killed(on, ['db', planHooksOf('nightly')]);
     await backUp(testContext(), request(on, [hooked(steps, kvServer({ a: '1' }))]));
     assert.deepEqual(steps, ['pause', 'capture', 'resume']);
     assert.ok(on.records.has('hooks/2026-01-01-000000'));
@@ -183,6 +183,10 @@ describe('hooks around a restore', () => {
     const done = await restorePoint(testContext(), { from: named('a', on), point, components });
     assert.deepEqual(steps, ['probe', 'stop', 'restore', 'probe', 'inventory', 'start']);
     assert.deepEqual([server.data.size, done.complete, done.verdict], [1, false, 'unknown']);
+    server.data.clear();
+    const select = { keys: ['a'] };
+    const part = await restorePoint(testContext(), { from: named('a', on), point, components, select });
+    assert.deepEqual([server.data.size, part.complete], [1, false], 'of a selection as well');
   });
 
   test('keep it from being begun when one before it fails', async () => {

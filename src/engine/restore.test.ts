@@ -192,7 +192,11 @@ describe('a restore', () => {
     db.fault = () => undefined;
     cache.data.clear();
     const rest = await restorePoint(ctx, request);
-    assert.match(rest.warnings[0] ?? '', /db is not in the point: its capture failed/);
+    assert.match(rest.warnings[0] ?? '', /db is not in the point: its capture failed.*--only db/);
+    assert.deepEqual([rest.verdict, rest.complete, rest.lacking], ['unknown', false, ['db']]);
+    cache.data.clear();
+    const chosen = await restorePoint(ctx, { ...request, only: ['cache'] });
+    assert.deepEqual([chosen.verdict, chosen.complete, chosen.lacking], ['pass', true, []]);
   });
 
   test('that comes back different is a failure and no proof', async () => {

@@ -24,7 +24,7 @@ import { around, type HookFailure, NO_HOOKS } from './hooks.ts';
 import { PARALLEL_DEFAULT, SAFETY_PLAN } from './model.ts';
 import { inOrder } from './order.ts';
 import { putProof } from './proofs.ts';
-import { checkReferences } from './references.ts';
+import { among, checkReferences } from './references.ts';
 import {
   type Ended,
   planRestore,
@@ -63,7 +63,9 @@ export interface RestoredPoint {
   /** Of those. */
   readonly phases: Phases;
   readonly warnings: readonly string[];
-  /** Everything came back and was shown to be equal. */
+  /** Configured components that were asked for and that the point does not hold. */
+  readonly lacking: readonly string[];
+  /** Everything came back and was shown to be equal; a selection came back, and nothing else is open. */
   readonly complete: boolean;
 }
 
@@ -97,6 +99,7 @@ export async function restorePoint(ctx: Context, request: RestoreRequest, shown?
   const verdict = worst([
     ...all.map((each) => (each.error === null ? each.verdict : 'fail')),
     ...references.kept.map((each) => each.verdict),
+    ...plan.lacking.map(() => 'unknown' as const),
   ]);
   return {
     point: request.point,
@@ -109,7 +112,8 @@ export async function restorePoint(ctx: Context, request: RestoreRequest, shown?
     waitedFor: critical.names,
     phases: critical.phases,
     warnings,
-    complete: verdict === 'pass' || (request.select !== undefined && failed.length === 0 && verdict !== 'fail'),
+    lacking: plan.lacking,
+    complete: verdict === 'pass' || (request.select !== undefined && plan.lacking.length === 0 && all.every(isAsAsked)),
   };
 }
 
@@ -136,7 +140,7 @@ function isShared(a: RestoreStep, b: RestoreStep): boolean {
 /** Of what came back; a selection has no rows or names to expect. */
 async function referencesOf(
   ctx: Context,
-  { references = [], select, rename }: RestoreRequest,
+  { references = [], only, select, rename }: RestoreRequest,
   outcomes: ReadonlyMap<string, RestoreOutcome>,
 ): Promise<Findings> {
   const book = findingsBook();
@@ -145,7 +149,7 @@ async function referencesOf(
     const outcome = outcomes.get(name);
     return outcome?.error === null ? outcome.step.item.component : null;
   };
-  await checkReferences(ctx, references, componentOf, book);
+  await checkReferences(ctx, among(references, only), componentOf, book);
   return book.sum();
 }
 
@@ -297,7 +301,8 @@ async function compareWith(
   const startedMs = ctx.monotonicMs();
   if (request.select) {
     const check = `${step.name} is what it was at the cut`;
-    book.add({ check, verdict: 'unknown', detail: 'only a selection was restored, so the whole can not be compared' });
+    const detail = 'only a selection was restored, so the whole can not be compared';
+    book.add({ check, verdict: 'unknown', detail, uncompared: true });
     noteMissing({ name: step.name, restored }, book);
     return 0;
   }
@@ -326,6 +331,11 @@ function withSafety(error: unknown, safety: RestoredPoint['safety']): unknown {
 /** Of all that failed, the one that says why: not one that only waited for another. */
 function firstCause(failed: readonly RestoreOutcome[]): unknown {
   return (failed.find(({ error }) => !isFailure(error, 'blocked')) ?? failed[0])?.error;
+}
+
+/** A selection that came back: that it can't be compared is all that is not known of it. */
+function isAsAsked({ error, findings: { tally, uncompared } }: RestoreOutcome): boolean {
+  return error === null && tally.fail === 0 && tally.unknown === uncompared;
 }
 
 /** What nobody has read since it was written may pass, and proves nothing to retention. */

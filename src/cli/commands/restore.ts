@@ -105,7 +105,8 @@ Examples:
     if (options.preview) {
       session.print(planJson(plan, choice), () => planText(plan, store.name));
       noteUnreadable(session, unreadable);
-      return plan.steps.some(({ problem }) => problem !== null) || plan.archived || unreadable.length > 0 ? 3 : 0;
+      const asIs = plan.steps.every(({ problem }) => problem === null) && !plan.archived && plan.lacking.length === 0;
+      return asIs && unreadable.length === 0 ? 0 : 3;
     }
     session.note(planText(plan, store.name));
     noteUnreadable(session, unreadable);
