@@ -94,6 +94,37 @@ describe('s3 and what goes wrong', { skip }, async () => {
     assert.deepEqual(await keysOf(ctx, client, 'docs'), ['a', 'b', 'c']);
   });
 
+  it('an upload that somebody dropped is no object that was written, though an old one is there (fault 13)', async () => {
+    await filled();
+    await put(ctx, client, 'docs', [{ key: 'large', body: Buffer.alloc(LARGE_BYTES, 'large') }]);
+    const { source } = await capture(direct);
+    await put(ctx, client, 'docs', [{ key: 'large', body: Buffer.alloc(LARGE_BYTES, 'older') }]);
+    let dropped: Promise<unknown> | undefined;
+    let [gone, busy] = [false, true];
+    await using proxy = await through(({ line }) => {
+      const [, uploadId = ''] = /^POST \/docs\/large\?uploadId=([^&]*)/.exec(line) ?? [];
+      if (uploadId === '' || gone) return undefined;
+      const request = { method: 'DELETE', bucket: 'docs', key: 'large', query: { uploadId } } as const;
+      dropped ??= client.send(ctx, 'dropping', request).then(() => void (gone = true));
+      return busy ? refusal(503, 'SlowDown') : refusal(404, 'NoSuchUpload');
+    });
+    const component = s3Driver.open(proxy.settings);
+    const done = await component.restore(ctx, { base: source }, { replace: true });
+    assert.ok(dropped);
+    await dropped;
+    const actual = (await done.inventory?.(ctx)) ?? assert.fail();
+    const findings = await Array.fromAsync(s3Driver.compare(ctx, inventoryOf(source), actual));
+    assert.deepEqual(
+      findings.filter(({ verdict }) => verdict === 'fail').map(({ check }) => check),
+      ['docs/large is the same'],
+    );
+    [gone, busy, dropped] = [false, false, undefined];
+    await assert.rejects(component.restore(ctx, { base: source }, { replace: true }), {
+      code: 'missing',
+      message: /NoSuchUpload/,
+    });
+  });
+
   it('a write whose answer was lost is not made twice where it would make a version (fault 13)', async () => {
     await filled(true);
     await put(ctx, client, 'docs', [{ key: 'a', body: 'second' }]);

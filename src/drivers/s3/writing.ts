@@ -182,15 +182,25 @@ async function complete(
   const parts = etags.map((etag, i) => `<Part><PartNumber>${i + 1}</PartNumber><ETag>${escapeXml(etag)}</ETag></Part>`);
   const body = Buffer.from(`<CompleteMultipartUpload>${parts.join('')}</CompleteMultipartUpload>`);
   const headers = { 'content-type': 'application/xml' };
-  const request = { method: 'POST', bucket, key, query: { uploadId: id }, headers, body } as const;
+  let again = false;
+  async function done(): Promise<null> {
+    again = true;
+    return null;
+  }
+  const request = { method: 'POST', bucket, key, query: { uploadId: id }, headers, body, done } as const;
+  let etag = '';
   try {
-    await askXml(ctx, client, what, request, 'CompleteMultipartUploadResult');
+    const finished = await askXml(ctx, client, what, request, 'CompleteMultipartUploadResult');
+    etag = textIn(finished, 'ETag').replaceAll('"', '');
   } catch (error) {
-    // An attempt whose answer was lost may have finished it, after which the upload is gone and the object is there.
-    if (wordOf(error) !== 'NoSuchUpload') throw error;
+    // An attempt whose answer was lost may have finished it, after which the upload is gone. Or somebody has dropped it:
+    // without an ETag of ours, what is there will be read again.
+    if (wordOf(error) !== 'NoSuchUpload' || !again) throw error;
   }
   const head = await look(ctx, client, what, { bucket, key });
-  if (head.headers['content-length'] === String(bytes)) return receiptOf(head);
+  const receipt = { ...receiptOf(head), etag };
+  const ours = etag === '' || receiptOf(head).etag === etag;
+  if (ours && head.headers['content-length'] === String(bytes)) return receipt;
   throw new Failure('different', `${bucket}/${key} is not what was just written there`, {
     hint: 'does another program write to this bucket?',
   });
