@@ -194,6 +194,35 @@ test('a snapshot has an alias where the target has an index: told before anythin
   await assert.rejects(open(settingsOf(cluster)).restore(ctx, { base: source }, options), wanted);
   await assert.rejects(open(settingsOf(cluster)).restore(ctx, { base: source }), wanted);
   await assert.rejects(cluster.ask('GET', '/products'), /404/);
+  // An index that nobody selected has that alias, so that it is in nobody's way.
+  await cluster.bulk('/cheap', [{ index: {} }, { x: 1 }]);
+  await open(settingsOf(cluster)).restore(ctx, { base: source }, { select: { indices: ['empty'] }, delta: true });
+  assert.equal((await cluster.ask('GET', '/empty/_count')).count, 0);
+  assert.equal((await cluster.ask('GET', '/cheap/_count')).count, 1);
+});
+
+test('a snapshot restore that is refused, or whose answer is lost, removes what it made and nothing else (fault 13)', {
+  skip,
+}, async () => {
+  const cluster = await filled();
+  const { source } = await captured(settingsOf(cluster));
+  await using proxy = await proxyTo(cluster);
+  for (const [isMadeMeanwhile, fate, code] of [
+    [true, 'pass', 'denied'],
+    [true, 'lost', 'unreachable'],
+    [false, 'answer lost', 'unreachable'],
+  ] as const) {
+    await emptied(cluster);
+    proxy.fate = async (path) => {
+      if (!path.includes('/_restore')) return 'pass';
+      if (isMadeMeanwhile) await cluster.bulk('/products', [{ index: {} }, { x: 1 }]);
+      return fate;
+    };
+    const refused = open(settingsOf({ ...cluster, url: proxy.url })).restore(ctx, { base: source });
+    await assert.rejects(refused, { code });
+    const { holdsData } = await open({ url: cluster.url }).probe(ctx);
+    assert.equal(holdsData, isMadeMeanwhile ? 'index products' : null);
+  }
 });
 
 test('documents are counted as the snapshot has them, or not at all, whatever is written meanwhile', {
