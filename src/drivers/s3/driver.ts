@@ -23,6 +23,7 @@ export const s3Driver = {
   retarget,
   renditions,
   recogniseFolder,
+  isHalfOf: ({ kind }) => kind === 'setting', // objects come whole, and settings last
 } satisfies Driver;
 
 function open(input: unknown): Component {

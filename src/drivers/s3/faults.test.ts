@@ -6,17 +6,16 @@ import { type Exchange, errorBody, type HttpFault, refusal, startFaultProxy } fr
 import { inventoryOf } from '../../core/inventory.ts';
 import type { Capture, Finding, Sink, Source } from '../../core/model.ts';
 import { liveContext, memoryParts, type TestContext } from '../../core/testing.ts';
-import { putSetting } from './buckets.ts';
+import { putSetting, settingOf } from './buckets.ts';
 import { openClient } from './client.ts';
 import { s3Driver } from './driver.ts';
 import { listed } from './listing.ts';
 import { readSettings } from './settings.ts';
 import { deleteAll } from './target.ts';
-import { clientOf, drop, keysOf, makeBucket, put, read, settingsOf, wipe } from './testing.ts';
+import { clientOf, drop, keysOf, LIFECYCLE, makeBucket, put, read, settingsOf, TAGGING, wipe } from './testing.ts';
 
 const DOCS = { bucket: 'docs', prefix: '', exclude: [] };
 const LARGE_BYTES = 17 * 1024 * 1024;
-const TAGGING = '<Tagging><TagSet><Tag><Key>team</Key><Value>blue</Value></Tag></TagSet></Tagging>';
 
 const skip = await missing('minio', 'versitygw');
 describe('s3 and what goes wrong', { skip }, async () => {
@@ -162,6 +161,30 @@ describe('s3 and what goes wrong', { skip }, async () => {
     const done = await s3Driver.open(proxy.settings).restore(ctx, { base: source }, { rename: { docs: 'copy' } });
     assert.match(done.missing?.join('\n') ?? '', /^older versions of objects of bucket copy: .*NotImplemented/);
     assert.deepEqual(await keysOf(ctx, client, 'copy'), ['a', 'b', 'c']);
+  });
+
+  it('a lifecycle that is refused keeps no other bucket from its own (fault 14)', async () => {
+    await filled();
+    await makeBucket(ctx, client, 'more');
+    for (const bucket of ['docs', 'more']) await putSetting(ctx, client, bucket, 'lifecycle', LIFECYCLE);
+    const { source } = await capture(settingsOf(server, { buckets: ['docs', 'more'] }));
+    await using proxy = await through(({ line }) =>
+      /^PUT \/copy\?lifecycle/.test(line) ? refusal(400, 'InvalidArgument') : undefined,
+    );
+    const component = s3Driver.open(proxy.settings);
+    const done = await component.restore(ctx, { base: source }, { rename: { docs: 'copy', more: 'other' } });
+    await assert.rejects(async () => await done.settle?.(ctx), { message: /the lifecycle of bucket copy: .*Invalid/ });
+    const lifecycleOf = (bucket: string) => settingOf(ctx, client, bucket, 'lifecycle');
+    assert.match((await lifecycleOf('other')) ?? '', /old ones/);
+    // What is noted of it can be set back any number of times, and never over what others have set since.
+    const noted = { bucket: 'copy', lifecycle: LIFECYCLE };
+    const direct = s3Driver.open(settingsOf(server, { buckets: ['docs'] }));
+    for (let time = 0; time < 2; time++) await direct.resume?.(ctx, noted);
+    assert.match((await lifecycleOf('copy')) ?? '', /old ones/);
+    await putSetting(ctx, client, 'copy', 'lifecycle', LIFECYCLE.replace('old ones', 'theirs'));
+    await direct.resume?.(ctx, noted);
+    assert.match((await lifecycleOf('copy')) ?? '', /theirs/);
+    await direct.resume?.(ctx, { ...noted, bucket: 'nowhere' });
   });
 
   it('busy, slow and skewed answers are tried again, refusals are not (fault 15)', async () => {

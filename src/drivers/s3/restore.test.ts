@@ -12,10 +12,7 @@ import type { Client } from './client.ts';
 import { s3Driver } from './driver.ts';
 import { listed } from './listing.ts';
 import { describeObject } from './objects.ts';
-import { clientOf, drop, keysOf, makeBucket, PNG, put, read, settingsOf, wipe } from './testing.ts';
-
-const LIFECYCLE = `<LifecycleConfiguration><Rule><ID>old ones</ID><Status>Enabled</Status><Filter><Prefix>tmp/</Prefix></Filter><Expiration><Days>3</Days></Expiration></Rule></LifecycleConfiguration>`;
-const TAGGING = '<Tagging><TagSet><Tag><Key>team</Key><Value>blue</Value></Tag></TagSet></Tagging>';
+import { clientOf, drop, keysOf, LIFECYCLE, makeBucket, PNG, put, read, settingsOf, TAGGING, wipe } from './testing.ts';
 
 const ctx = liveContext();
 const skip = await missing('minio');

@@ -166,7 +166,10 @@ async function resume(ctx: Context, settings: Settings, suspended: ReadonlyMap<s
 
 const suspendedSchema = z.object({ bucket: z.string(), lifecycle: z.string() });
 
-/** After a restore that was killed. A lifecycle that the bucket has been given since stays. */
+/**
+ * After a restore that was killed, or could not set it back itself. A lifecycle that the bucket has stays, whoever has
+ * set it, so that this may be done any number of times.
+ */
 export async function resumeLifecycle(ctx: Context, settings: Settings, what: unknown): Promise<void> {
   const { bucket, lifecycle } = suspendedSchema.parse(what);
   await using client = openClient(ctx, settings);
@@ -330,11 +333,13 @@ async function toWrite(
 /** Sets the lifecycles back: those of the point where the whole bucket came from it, else the buckets' own. */
 async function settle(ctx: Context, settings: Settings, targets: readonly Target[]): Promise<void> {
   await using client = openClient(ctx, settings);
+  const refused: string[] = [];
   for (const { lifecycle, place } of targets) {
     if (lifecycle === null) continue;
     const reason = await restoreSetting(ctx, client, place.bucket, 'lifecycle', lifecycle);
-    if (reason !== null) throw new Failure('query-failed', `the lifecycle of bucket ${place.bucket}: ${reason}`);
+    if (reason !== null) refused.push(`the lifecycle of bucket ${place.bucket}: ${reason}`);
   }
+  if (refused.length > 0) throw new Failure('query-failed', refused.join('; '));
 }
 
 /** Settings that were needed for the objects and are right as they are. */
