@@ -1,7 +1,7 @@
 // Opens what the configuration names: buckets with their decorators, stores, components.
 
 import { throttledBucket } from '../buckets/throttled.ts';
-import { Failure, isFailure } from '../core/errors.ts';
+import { Failure, isFailure, messageOf } from '../core/errors.ts';
 import type { Context } from '../core/model.ts';
 import { nearest } from '../core/settings.ts';
 import type { Bucket } from '../core/storage.ts';
@@ -109,6 +109,13 @@ export async function openStore(ctx: Context, config: StoreConfig): Promise<Open
 
 /** Opens each store; one that can't be opened is left out for the caller to tell, unless none is left. */
 async function openStores(ctx: Context, configs: readonly StoreConfig[]): Promise<Omit<OpenStack, 'components'>> {
+  const opened = await openEach(ctx, configs);
+  const [first] = opened.failed;
+  if (opened.stores.length === 0 && first) throw first.error;
+  return opened;
+}
+
+async function openEach(ctx: Context, configs: readonly StoreConfig[]): Promise<Omit<OpenStack, 'components'>> {
   const settled = await Promise.allSettled(configs.map((config) => openStore(ctx, config)));
   const stores: OpenStore[] = [];
   const failed: { name: string; error: unknown }[] = [];
@@ -116,8 +123,6 @@ async function openStores(ctx: Context, configs: readonly StoreConfig[]): Promis
     if (result.status === 'fulfilled') stores.push(result.value);
     else failed.push({ name: configs[at]?.name ?? '', error: result.reason });
   }
-  const [first] = failed;
-  if (stores.length === 0 && first) throw first.error;
   return {
     stores,
     failed,
@@ -125,6 +130,25 @@ async function openStores(ctx: Context, configs: readonly StoreConfig[]): Promis
       await Promise.all(stores.map((each) => each[Symbol.asyncDispose]()));
     },
   };
+}
+
+/**
+ * The other stores, where one of the components notes in the store that it is restored from what a restore suspends.
+ * The command needs none of them: one that can't be opened is only logged.
+ */
+export async function openOthers(
+  ctx: Context,
+  config: Config,
+  { stores, failed, components }: OpenStack,
+): Promise<AsyncDisposable & Pick<OpenStack, 'stores'>> {
+  const known = new Set([...stores, ...failed].map(({ name }) => name));
+  const notes = components.some(({ component }) => component.resume);
+  const others = notes ? config.stores.filter(({ name }) => !known.has(name)) : [];
+  const opened = await openEach(ctx, others);
+  for (const { name, error } of opened.failed) {
+    ctx.log.info('a store does not tell what restores have suspended', { store: name, reason: messageOf(error) });
+  }
+  return opened;
 }
 
 /** Opens a component when it is asked for: most commands about stores need no password of a service. */

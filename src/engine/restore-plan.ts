@@ -31,6 +31,8 @@ export interface RestoreRequest {
   readonly references?: readonly Reference[] | undefined;
   /** Where the safety point of data that is replaced goes; the store that is restored from when left out. */
   readonly safety?: readonly NamedStore[] | undefined;
+  /** Other stores that an earlier restore may have been from, and have noted in what it had suspended. */
+  readonly others?: readonly NamedStore[] | undefined;
   readonly jobs?: number | undefined;
   readonly parallel?: number | undefined;
   /** Told of each component as soon as it is back, or has failed. */
