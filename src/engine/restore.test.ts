@@ -389,6 +389,25 @@ describe('in place', () => {
     assert.deepEqual([...server.data], [['a', 'wrong']]);
   });
 
+  test('who breaks off learns where the data is that was replaced', async () => {
+    const stop = new AbortController();
+    const [ctx, on] = [testContext({ signal: stop.signal }), disk()];
+    const server = kvServer({ a: '1' });
+    const components = [kv('cache', server)];
+    const point = await taken(ctx, on, components);
+    server.data.set('a', 'wrong');
+    server.fault = (step) => {
+      if (step === 'restore') stop.abort();
+      stop.signal.throwIfAborted();
+    };
+    const restored = restorePoint(ctx, { from: named('a', on), point, components, inPlace: true });
+    await assert.rejects(restored, (error) => {
+      const safety = [...on.points.keys()].find((id) => id !== point.id);
+      assert.ok(isFailure(error, 'interrupted') && safety);
+      return error.hint === `what was replaced is point ${safety}`;
+    });
+  });
+
   test('data that can not be captured is no obstacle, and that is said', async () => {
     const [ctx, on] = [testContext(), disk()];
     const server = kvServer({ a: '1' });

@@ -46,6 +46,12 @@ export interface RestoreOutcome extends Timed, Ended {
   readonly keptAs: readonly string[];
 }
 
+interface Safety {
+  readonly point: string | null;
+  readonly error: unknown;
+  readonly warnings: readonly string[];
+}
+
 export interface RestoredPoint {
   readonly point: RecoveryPoint;
   readonly outcomes: readonly RestoreOutcome[];
@@ -54,7 +60,7 @@ export interface RestoredPoint {
   /** Over all that was asked for; what did not come back counts as a failure. */
   readonly verdict: Verdict;
   /** The point of the data that was replaced, when there was any. */
-  readonly safety: { readonly point: string | null; readonly error: unknown } | null;
+  readonly safety: Safety | null;
   /** The point counts as proved by this restore, for the components that came back equal and were read again. */
   readonly proved: readonly string[];
   readonly rtoMs: number;
@@ -88,12 +94,12 @@ export async function restorePoint(ctx: Context, request: RestoreRequest, shown?
     const restore = (): Promise<RestoreOutcome> => restoreStep(ctx, request, step, earlier, startedMs);
     return turns.get(name)?.run(restore) ?? restore();
   });
-  if (ctx.signal.aborted) throw interruption(ctx.signal);
+  if (ctx.signal.aborted) throw withSafety(interruption(ctx.signal), safety);
   const all = [...outcomes.values()];
   const failed = all.filter(({ error }) => error !== null);
   if (failed.length === all.length) throw withSafety(firstCause(failed), safety);
   const proved = request.select ? [] : all.filter(isProof).map(({ name }) => name);
-  const warnings = [...plan.warnings, ...(await recordProof(ctx, request, proved))];
+  const warnings = [...plan.warnings, ...(safety?.warnings ?? []), ...(await recordProof(ctx, request, proved))];
   const references = await referencesOf(ctx, request, outcomes);
   const critical = criticalPath(outcomes);
   const verdict = worst([
@@ -154,7 +160,7 @@ async function referencesOf(
 }
 
 /** What is about to be replaced becomes a point, if it can: data that can't be captured must not stand in the way. */
-async function takeSafety(ctx: Context, request: RestoreRequest, plan: RestorePlan): Promise<RestoredPoint['safety']> {
+async function takeSafety(ctx: Context, request: RestoreRequest, plan: RestorePlan): Promise<Safety | null> {
   const replaced = plan.steps.filter(({ way, targetHolds }) => way === 'replace' && targetHolds !== null);
   if (replaced.length === 0) return null;
   try {
@@ -163,13 +169,14 @@ async function takeSafety(ctx: Context, request: RestoreRequest, plan: RestorePl
       plan: SAFETY_PLAN,
       components: replaced.map(({ item }) => item),
       stores: request.safety ?? [request.from],
+      others: request.others,
       parallel: request.parallel,
     });
-    return { point: done.point?.id ?? null, error: done.failures[0]?.error ?? null };
+    return { point: done.point?.id ?? null, error: done.failures[0]?.error ?? null, warnings: done.warnings };
   } catch (error) {
     if (ctx.signal.aborted) throw interruption(ctx.signal);
     ctx.log.warn('no safety point', { reason: messageOf(error) });
-    return { point: null, error };
+    return { point: null, error, warnings: [] };
   }
 }
 
@@ -246,13 +253,22 @@ async function attemptStep(attempt: Attempt): Promise<Done> {
     ...(request.delta ? { delta: true } : {}),
   };
   if (step.way === 'beside') return await restoreBeside(attempt, from, options);
-  for (const text of await resumeSuspended(ctx, [request.from], step.item)) ctx.log.warn(text);
+  await resumeFirst(attempt);
   const target = noting(request.from.store, step.item, step.targetIdentity);
   const { source, restored, phases } = await bringBack(ctx, target, from, options);
   const verify = await thenSettle(ctx, { name: step.name, restored }, attempt.book, () =>
     compareWith(attempt, source, watching, step.item.component, restored),
   );
   return { method: restored.method, warnings: restored.warnings, keptAs: [], phases: { ...phases, verify } };
+}
+
+/** What an earlier restore has left suspended, wherever that was noted: this one would take it for the owner's wish. */
+async function resumeFirst({ ctx, request, step, book }: Attempt): Promise<void> {
+  const resumed = await resumeSuspended(ctx, [request.from, ...(request.others ?? [])], [step.item]);
+  for (const text of resumed.warnings) ctx.log.warn(text);
+  if (resumed.complete) return;
+  const check = `${step.name}: what an earlier restore had suspended is set back`;
+  book.add({ check, verdict: 'fail', detail: resumed.warnings.join('; ') });
 }
 
 /** The live data is touched only after what came back was found not to differ. */
@@ -322,7 +338,7 @@ function needEarlier({ name }: RestoreStep, earlier: ReadonlyMap<string, Restore
 }
 
 /** Who has lost data must learn where it is. */
-function withSafety(error: unknown, safety: RestoredPoint['safety']): unknown {
+function withSafety(error: unknown, safety: Safety | null): unknown {
   if (!isFailure(error) || !safety?.point) return error;
   const hint = [`what was replaced is point ${safety.point}`, error.hint].filter((each) => each !== undefined);
   return new Failure(error.code, error.message, { cause: error, hint: hint.join('; ') });
