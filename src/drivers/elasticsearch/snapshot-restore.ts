@@ -5,18 +5,16 @@ import { z } from 'zod';
 import { readAll } from '../../core/bytes.ts';
 import { Failure, messageOf } from '../../core/errors.ts';
 import { inventoryOf } from '../../core/inventory.ts';
-import type { Chain, Context, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
-import { patient, settleAgeing, suspendAgeing } from './ageing.ts';
+import type { Context, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import { patient, withoutAgeing } from './ageing.ts';
 import { named } from './capture.ts';
-import { type Client, connect, parsed } from './client.ts';
+import { type Client, parsed } from './client.ts';
 import { stateOf } from './compare.ts';
 import { DEFINITION_KINDS, putDefinition } from './definitions.ts';
 import type { NamesBefore } from './entries.ts';
 import { restoredInventory } from './inventory.ts';
 import { aliasesOf, type ListedIndex, listing, matcher } from './listing.ts';
 import { definitionsToSet, type PlannedDefinition, refuseHeld } from './plan.ts';
-import { serverFacts } from './server.ts';
-import type { Settings } from './settings.ts';
 import { type Reference, reach, referenceSchema, SNAPSHOT_PART, snapshotPath, whole } from './snapshot.ts';
 import type { Session } from './survey.ts';
 
@@ -37,28 +35,20 @@ export interface SnapshotPlan {
 
 export async function restoreSnapshot(
   ctx: Context,
-  settings: Settings,
-  { base }: Chain,
-  options: RestoreOptions = {},
+  session: Session,
+  base: Source,
+  options: RestoreOptions,
 ): Promise<Restored> {
-  await using client = connect(settings);
-  const session: Session = { client, server: await serverFacts(ctx, client), settings };
+  const { client, settings } = session;
   const plan = await planSnapshot(ctx, session, base, options);
   await reach(ctx, client, settings, plan.reference);
   await whole(ctx, client, plan.reference);
-  const suspended = await suspendAgeing(ctx, session, plan, options);
-  const settle = async (later: Context): Promise<void> => await settleAgeing(later, settings, suspended);
-  try {
-    const lost = await carryOut(ctx, session, plan, options);
-    const inventory = (later: Context): Promise<InventoryReader> => restoredInventory(later, settings, plan.names);
-    const missing = [...plan.missing, ...lost];
-    return { bytes: 0, method: 'snapshot', warnings: [], missing, inventory, ...(suspended && { settle }) };
-  } catch (error) {
-    await settle(patient(ctx)).catch((cause) => {
-      ctx.log.warn('lifecycle management is still suspended', { reason: messageOf(cause) });
-    });
-    throw error;
-  }
+  const { done: lost, settling } = await withoutAgeing(ctx, session, { plan, options }, () => {
+    return carryOut(ctx, session, plan, options);
+  });
+  const inventory = (later: Context): Promise<InventoryReader> => restoredInventory(later, settings, plan.names);
+  const missing = [...plan.missing, ...lost];
+  return { bytes: 0, method: 'snapshot', warnings: [], missing, inventory, ...settling };
 }
 
 /** Changes nothing. Throws when something stands in the way that may not be replaced. */
