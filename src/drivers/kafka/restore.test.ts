@@ -6,12 +6,12 @@ import { Consumer } from '@platformatic/kafka';
 import { needServer } from '../../../test/servers/need.ts';
 import { readAll } from '../../core/bytes.ts';
 import { inventoryOf } from '../../core/inventory.ts';
-import type { Source } from '../../core/model.ts';
+import type { Json, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { kafkaDriver } from './driver.ts';
-import { commitOffsets, groupsOf, offsetsOfGroup } from './groups.ts';
+import { commitOffsets, deleteOffsets, groupsOf, offsetsOfGroup } from './groups.ts';
 import { inventory, partition, restoreBeside, stage, streamsGroup } from './stage-testing.ts';
-import { suspendedTopics } from './suspended.ts';
+import { alterConfigs, MARKER_GROUP, marksOf, settle, suspendedTopics } from './suspended.ts';
 import { type BinaryMessage, messages, onCluster, sharedServers, TIME, withAdmin } from './testing.ts';
 import { configsOf } from './topics.ts';
 
@@ -98,6 +98,57 @@ test('what deletes or rewrites by age is listed, suspended while it loads, and s
     assert.deepEqual((await configsOf(ctx, cluster, ['aging-back'])).get('aging-back'), configs);
     assert.equal((await suspendedTopics(ctx, cluster)).size, 0);
   });
+});
+
+test('what a killed restore has left suspended is set back, but for what others have set since', async (t) => {
+  if (!(await needServer(t, 'kafka-4'))) return;
+  const at = await stage(servers);
+  const { ctx, brokers } = at;
+  const own = { 'cleanup.policy': 'compact', 'retention.ms': '86400000', 'segment.bytes': '20000000' };
+  await at.create('killed', own);
+  const { source } = await at.capture('killed');
+  const notes: Json[] = [];
+  await restoreBeside(at, source, ['killed'], { suspending: async (what) => void notes.push(what) });
+  const component = kafkaDriver.open({ brokers });
+  assert.deepEqual(notes, [{ topics: { 'killed-back': own } }]);
+  await onCluster(ctx, { brokers }, async (cluster) => {
+    // Marks expire, as any offset of a group without members.
+    await deleteOffsets(ctx, cluster, MARKER_GROUP, [{ topic: 'killed-back', partition: 0 }]);
+    await alterConfigs(ctx, cluster, 'killed-back', { 'retention.ms': '5000000' });
+    await component.resume?.(ctx, notes[0] ?? null);
+    const now = (await configsOf(ctx, cluster, ['killed-back'])).get('killed-back');
+    assert.deepEqual(now, { ...own, 'retention.ms': '5000000' });
+  });
+});
+
+test('a mark of what was suspended counts only while it still is, and one that is refused keeps no other', async (t) => {
+  if (!(await needServer(t, 'kafka-4'))) return;
+  const at = await stage(servers);
+  const { ctx, brokers } = at;
+  for (const topic of ['left', 'bad', 'by-hand']) await at.create(topic, { 'retention.ms': '-1' });
+  const component = kafkaDriver.open({ brokers });
+  const suspended = async (): Promise<string | undefined> =>
+    (await component.probe(ctx)).findings.find(({ check }) => check.includes('without retention'))?.detail;
+  await onCluster(ctx, { brokers }, async (cluster) => {
+    const marked = Object.entries({ left: '7000000', bad: 'soon', 'by-hand': '8000000' });
+    const marks = marked.map(([topic, ms]) => ({
+      ...{ topic, partition: 0, offset: 0, metadata: JSON.stringify({ 'retention.ms': ms }) },
+    }));
+    assert.deepEqual(await commitOffsets(ctx, cluster, MARKER_GROUP, marks), []);
+    await alterConfigs(ctx, cluster, 'by-hand', { 'retention.ms': '9000000' });
+    assert.equal(await suspended(), 'not so: bad, left');
+    const { lines } = await at.capture('*');
+    const retention = lines.filter(({ kind }) => kind === 'topic').map(({ detail }) => JSON.stringify(detail));
+    for (const [n, ms] of ['soon', '9000000', '7000000'].entries()) assert.match(retention[n] ?? '', RegExp(`"${ms}"`));
+    await assert.rejects(settle(ctx, cluster, ['bad', 'left', 'by-hand']), { message: /topic bad/, hint: /had: bad$/ });
+    const now = await configsOf(ctx, cluster, ['left', 'by-hand']);
+    assert.deepEqual(
+      [...now.values()].map((each) => each['retention.ms']),
+      ['7000000', '9000000'],
+    );
+    assert.deepEqual([...(await marksOf(ctx, cluster, await groupsOf(ctx, cluster))).keys()], ['bad']);
+  });
+  assert.equal(await suspended(), 'not so: bad');
 });
 
 test('compacted topics come back with their gaps closed and their tombstones', async (t) => {

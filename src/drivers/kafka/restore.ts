@@ -16,7 +16,7 @@ import { partitionKey, type RangeIndex, rangesOf } from './ranges.ts';
 import { restoreOffsets } from './resume.ts';
 import { type Chosen, type ChosenTopic, chosenOf, listed } from './selection.ts';
 import type { Settings } from './settings.ts';
-import { settle } from './suspended.ts';
+import { noteOf, settle } from './suspended.ts';
 
 const PARTITIONS_AT_ONCE = 4;
 const SENT_BYTES_MAX = 8 * 1024 * 1024;
@@ -48,7 +48,7 @@ export async function restore(
   await removeTopics(ctx, cluster, clashing);
   const names = chosen.topics.map(({ target }) => target);
   const made = new Set<string>();
-  await options.suspending?.({ topics: names });
+  await options.suspending?.(noteOf(chosen.topics));
   try {
     const { warnings, missing } = await makeTopics(ctx, cluster, chosen.topics, made);
     const { loaded, bytes } = await load(ctx, work);
@@ -161,7 +161,6 @@ async function leaveNothing(
     const alive = { ...ctx, signal: new AbortController().signal, sleep };
     await using cluster = await connect(alive, settings);
     await removeTopics(alive, cluster, made);
-    await settle(alive, cluster, []);
   } catch (cause) {
     const code = isFailure(because) ? because.code : 'unreachable';
     throw new Failure(
