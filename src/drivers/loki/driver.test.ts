@@ -38,6 +38,8 @@ driverSuite({
   empty: place,
   nowhere: { url: 'http://127.0.0.1:1' },
   except: {
+    'brings back what was lost, and only that': 'chosen streams come back with restore --select',
+    'restores beside the live data, which stays until it is published': 'a Loki has no place beside its lines',
     'restores over data when told to replace it': 'a Loki takes no line away at once: what came since stays',
   },
 });
