@@ -258,6 +258,27 @@ describe('s3 and what goes wrong', { skip }, async () => {
     assert.ok(hung >= 2);
   });
 
+  it('many connections hold no more of small objects in memory than few do (fault 15)', async () => {
+    await filled();
+    const fields = `<LastModified>2026-01-01T00:00:00Z</LastModified><ETag>"e"</ETag><Size>${4 * 2 ** 20}</Size>`;
+    const keys = Array.from({ length: 40 }, (_, n) => `<Contents><Key>k${n + 10}</Key>${fields}</Contents>`);
+    const body = `<ListBucketResult>${keys.join('')}<IsTruncated>false</IsTruncated></ListBucketResult>`;
+    const stop = new AbortController();
+    const asked: string[] = [];
+    await using proxy = await through(
+      ({ line }) => {
+        if (line.includes('list-type')) return { answer: 200, body };
+        if (!line.startsWith('GET /docs/k')) return undefined;
+        if (asked.push(line) === 34) stop.abort();
+        return { hang: true };
+      },
+      { connections: 256, timeout: '1s', tags: 'never' },
+    );
+    const quick = liveContext({ sleep: async () => undefined });
+    await assert.rejects(capture(proxy.settings, { ...quick, signal: stop.signal }), { code: 'interrupted' });
+    assert.equal(new Set(asked).size, 16, '64 MiB of them');
+  });
+
   it('an object that changes while it is read comes as it is then (fault 44)', async () => {
     await filled();
     await put(ctx, client, 'docs', [{ key: 'large', body: Buffer.alloc(LARGE_BYTES, 'large') }]);

@@ -28,6 +28,8 @@ import type { Written } from './written.ts';
 
 /** Of small objects together. */
 const GROUP_BYTES = 2 * 1024 * 1024;
+/** Of objects that are read whole, at a time. */
+const SMALL_BYTES = 64 * 1024 * 1024;
 /** Larger ones at a time: of each some ranges are in memory. */
 const LARGE_PARALLEL = 3;
 /** How often an object may change while it is read before that is a failure. */
@@ -174,10 +176,16 @@ export async function unchangedSince(ctx: Context, previous: Source): Promise<Un
 /** What bounds the memory: an object has its place from the first byte until the store has it. */
 interface Bounds {
   readonly small: Gate;
+  /** In bytes: connections may be many. */
+  readonly smallBytes: Gate;
   readonly large: Gate;
 }
 function bounds({ settings: { connections } }: Client): Bounds {
-  return { small: gate(connections), large: gate(Math.min(connections, LARGE_PARALLEL)) };
+  return {
+    small: gate(connections),
+    smallBytes: gate(SMALL_BYTES),
+    large: gate(Math.min(connections, LARGE_PARALLEL)),
+  };
 }
 interface Reading {
   readonly bucket: string;
@@ -209,7 +217,9 @@ async function eachObject(
     told.vanished(`${bucket}/${listed.key}`);
   }
   await mapBounded(left, client.settings.connections, (listed) =>
-    (listed.bytes > WHOLE_BYTES_MAX ? work.large : work.small).run(() => one(listed)),
+    listed.bytes > WHOLE_BYTES_MAX
+      ? work.large.run(() => one(listed))
+      : work.small.run(() => work.smallBytes.run(() => one(listed), listed.bytes)),
   );
 }
 
