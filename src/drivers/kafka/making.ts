@@ -21,8 +21,8 @@ const POLL_MS = 50;
 const MAKING_MS = 30_000;
 
 /**
- * Makes the topics, and suspends what would delete or rewrite what is about to come. Names what could not be set. `made`
- * gets the names of those that it has made, or may have made where no answer came: no others are ours to remove.
+ * Makes the topics, and suspends what would delete or rewrite what is about to come. Names what could not be set.
+ * `made` gets the names of those that it has made, or may have made where no answer came: no others are ours to remove.
  */
 export async function makeTopics(
   ctx: Context,

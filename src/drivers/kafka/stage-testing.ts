@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { createAPI, Writer } from '@platformatic/kafka';
 import type { KafkaName } from '../../../test/servers/kafka.ts';
 import { until } from '../../../test/servers/processes.ts';
+import { inventoryOf } from '../../core/inventory.ts';
 import type { Context, InventoryLine, RestoreOptions, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import type { Cluster } from './cluster.ts';
@@ -64,7 +65,7 @@ export async function stage(servers: SharedServers, name: KafkaName = 'kafka-4')
     async capture(topics) {
       const { sink, source } = memoryParts();
       const { warnings } = await kafkaDriver.open({ brokers, topics: [topics] }).capture(ctx, sink);
-      return { source, warnings, lines: await inventory(ctx, brokers, topics) };
+      return { source, warnings, lines: await Array.fromAsync(inventoryOf(source).lines(ctx)) };
     },
   };
 }
