@@ -207,7 +207,8 @@ async function tagsOf(ctx: Context, client: Client, place: Place): Promise<Reado
   return Object.fromEntries(tags);
 }
 
-async function aclOf(ctx: Context, client: Client, place: Place): Promise<string | null> {
+/** Null where the server knows none. */
+export async function aclOf(ctx: Context, client: Client, place: Place): Promise<string | null> {
   try {
     const { chunks } = await client.send(ctx, whatOf('reading the ACL of', place), asking(place, 'acl'));
     return Buffer.concat(chunks).toString('utf8');

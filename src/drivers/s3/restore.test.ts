@@ -109,12 +109,16 @@ describe('restoring s3', { skip }, async () => {
       { key: 'body' },
       { key: 'meta', headers: PNG },
       { key: 'tag', headers: tags },
+      { key: 'class', headers: { 'x-amz-storage-class': 'REDUCED_REDUNDANCY' } },
     ]);
     const source = await captured(['docs']);
     await put(ctx, client, 'docs', [{ key: 'body', body: 'else' }, { key: 'meta' }, { key: 'tag' }, { key: 'extra' }]);
+    await put(ctx, client, 'docs', [{ key: 'class' }]);
     const done = await restored(source, { delta: true });
-    assert.equal(done.bytes, 'body'.length + 'meta'.length + 'tag'.length);
-    assert.deepEqual(await keysOf(ctx, client, 'docs'), ['body', 'extra', 'meta', 'same', 'tag']);
+    assert.equal(done.bytes, 'body'.length + 'meta'.length + 'tag'.length + 'class'.length);
+    assert.deepEqual(await keysOf(ctx, client, 'docs'), ['body', 'class', 'extra', 'meta', 'same', 'tag']);
+    const { headers } = await client.send(ctx, 'looking', { method: 'HEAD', bucket: 'docs', key: 'class' });
+    assert.equal(headers['x-amz-storage-class'], 'REDUCED_REDUNDANCY');
     assert.deepEqual(await describedAs(client, 'docs', 'meta'), { ...PNG_ENTRY });
     await restored(source, { delta: true, replace: true });
     assert.deepEqual(failing(await compared(inventoryOf(source), await component(['docs']).inventory(ctx))), []);
@@ -209,24 +213,34 @@ describe('restoring s3', { skip }, async () => {
     assert.deepEqual([await narrow.clear?.(ctx, chain), await bucketNames(ctx, client)], [[], []]);
   });
 
-  it('objects are locked again for as long as they were to be', async () => {
+  it('objects are locked again for as long as they were to be, also when nothing else differs', async () => {
     await wipe(ctx, client);
     await makeBucket(ctx, client, 'vault', { lock: true });
     const until = new Date(Date.now() + 3_600_000).toISOString();
-    const lock = { 'x-amz-object-lock-mode': 'GOVERNANCE', 'x-amz-object-lock-retain-until-date': until };
-    const body = Buffer.from('locked');
-    await client.send(ctx, 'putting', {
-      method: 'PUT',
-      bucket: 'vault',
-      key: 'a',
-      headers: { ...lock, 'content-md5': md5(body) },
-      body,
-    });
+    const retention = { 'x-amz-object-lock-mode': 'GOVERNANCE', 'x-amz-object-lock-retain-until-date': until };
+    const hold = { 'x-amz-object-lock-legal-hold': 'ON' };
+    const lockedIn = async (bucket: string, key: string, headers: object): Promise<void> => {
+      const body = Buffer.from(key);
+      const all = { ...headers, 'content-md5': md5(body) };
+      await client.send(ctx, 'putting', { method: 'PUT', bucket, key, headers: all, body });
+    };
+    for (const [key, headers] of Object.entries({ a: retention, held: hold, plain: {} })) {
+      await lockedIn('vault', key, headers);
+    }
     const source = await captured(['vault']);
-    const done = await restored(source, { rename: { vault: 'safe' } });
+    const rename = { vault: 'safe' };
+    const done = await restored(source, { rename });
     assert.deepEqual(done.missing, []);
-    const { headers } = await client.send(ctx, 'looking', { method: 'HEAD', bucket: 'safe', key: 'a' });
-    assert.equal(headers['x-amz-object-lock-mode'], 'GOVERNANCE');
+    const looked = async (key: string, header: string): Promise<string | undefined> => {
+      const { headers } = await client.send(ctx, 'looking', { method: 'HEAD', bucket: 'safe', key });
+      return headers[`x-amz-object-lock-${header}`];
+    };
+    assert.equal(await looked('a', 'mode'), 'GOVERNANCE');
+    assert.equal(await looked('held', 'legal-hold'), 'ON');
+    assert.equal((await restored(source, { rename, delta: true })).bytes, 0);
+    for (const key of ['a', 'held', 'plain']) await lockedIn('safe', key, {});
+    assert.equal((await restored(source, { rename, delta: true })).bytes, 'a'.length + 'held'.length);
+    assert.deepEqual([await looked('a', 'mode'), await looked('held', 'legal-hold')], ['GOVERNANCE', 'ON']);
     await makeBucket(ctx, client, 'open');
     const open = await restored(source, { rename: { vault: 'open' } });
     assert.match(open.missing?.join() ?? '', /the lock of open\/a/);
@@ -249,6 +263,16 @@ async function unlock(client: Client, bucket: string): Promise<void> {
   for await (const page of listed(ctx, client, { bucket, prefix: '', exclude: [], versions: true })) {
     for (const { key, version } of page) {
       const query = { versionId: version ?? '' };
+      const off = Buffer.from('<LegalHold><Status>OFF</Status></LegalHold>');
+      const held = { ...query, 'legal-hold': '' };
+      await client.send(ctx, 'letting go', {
+        method: 'PUT',
+        bucket,
+        key,
+        query: held,
+        headers: { 'content-md5': md5(off) },
+        body: off,
+      });
       const headers = { 'x-amz-bypass-governance-retention': 'true' };
       await client.send(ctx, 'unlocking', { method: 'DELETE', bucket, key, query, headers });
     }
