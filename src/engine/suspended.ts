@@ -12,7 +12,8 @@ import type { NamedStore, StackComponent } from './model.ts';
 import { readNote, strikeNote } from './notes.ts';
 
 const KIND = 'suspended';
-const SETTLE_MS_MAX = 60_000;
+/** Its driver has just tried as long as it thought right. */
+const SET_BACK_MS_MAX = 10_000;
 
 const noteSchema = z.object({
   kind: z.string(),
@@ -122,7 +123,7 @@ function notesOf(store: Store, { name, kind, component }: Suspending, identity: 
 
 /** Also for a user who has broken off. */
 function patient(ctx: Context): Context {
-  return { ...ctx, signal: AbortSignal.timeout(SETTLE_MS_MAX) };
+  return { ...ctx, signal: AbortSignal.timeout(SET_BACK_MS_MAX) };
 }
 
 export interface Resumed {

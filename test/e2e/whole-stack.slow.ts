@@ -1,8 +1,11 @@
-// What rows of a database point to elsewhere: documents of a search index, and records of a topic by their offsets.
+// What rows of a database point to elsewhere: documents of a search index, and records of a topic by their offsets. And
+// a service that is killed while it has a rule suspended.
 
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { delimiter } from 'node:path';
 import { after, before, test } from 'node:test';
+import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { liveContext } from '../../src/core/testing.ts';
 import { messages, onCluster, removeEverything, withAdmin, withProducer } from '../../src/drivers/kafka/testing.ts';
 import { configsOf } from '../../src/drivers/kafka/topics.ts';
@@ -10,6 +13,8 @@ import { type Kafka, startKafka } from '../servers/kafka.ts';
 import { missing } from '../servers/need.ts';
 import { type OpenSearch, startOpenSearch } from '../servers/opensearch.ts';
 import { type Postgres, startPostgres } from '../servers/postgres.ts';
+import { startS3 } from '../servers/s3.ts';
+import { clientOf, makeAgeing, restoreStruck, rulesOf } from './lifecycle.ts';
 import { query } from './postgres.ts';
 import { workspace } from './workspace.ts';
 
@@ -120,4 +125,35 @@ test('a document that was gone by the capture fails what is restored, and is nam
   const failed = references.kept.filter((each) => each.verdict === 'fail').map(({ check, detail }) => [check, detail]);
   assert.equal(failed.length, 1);
   assert.match(String(failed[0]), /^products are found.*,1 missing of 20, such as 7$/);
+});
+
+test('a lifecycle is set back by the next backup where the service was killed and the restore then broken off (fault 45)', {
+  skip: await missing('minio'),
+}, async () => {
+  const other = workspace('whole-stack-killed');
+  await using server = await startS3('minio');
+  const { endpoint, accessKey, secretKey, bucket } = server;
+  const s3 = clientOf(server);
+  await makeAgeing(s3, bucket);
+  await s3.send(new PutObjectCommand({ Bucket: bucket, Key: 'large', Body: randomBytes(32 * 1024 * 1024) }));
+  const keys = `access_key: ${accessKey}, secret_key: ${secretKey}`;
+  other.configure(`stack: shop
+stores: { main: ${other.store('main')} }
+components:
+  objects: { kind: s3, endpoint: "${endpoint}", ${keys}, buckets: [${bucket}] }
+`);
+  await other.run(0, 'init');
+  await other.run(0, 'backup');
+  const { code, stderr } = await restoreStruck(other.dir, s3, bucket, async (restore) => {
+    await server.kill();
+    restore.kill('SIGINT');
+  });
+  assert.equal(code, 130, stderr);
+  assert.match(stderr, /what was replaced is point/);
+  await server.start();
+  assert.deepEqual(await rulesOf(s3, bucket), []);
+  const { stdout } = await other.run(0, 'backup');
+  assert.match(stdout, /objects: what an earlier restore had suspended is set back/);
+  assert.deepEqual(await rulesOf(s3, bucket), ['old']);
+  s3.destroy();
 });
