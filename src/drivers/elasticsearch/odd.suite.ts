@@ -1,6 +1,8 @@
 // Data that few expect, and answers that are none.
 
 import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
 import { until } from '../../../test/servers/processes.ts';
@@ -88,6 +90,50 @@ test('what a mapping keeps out of _source is named by the capture, and as missin
   assert.match(told, /1 documents of without: the server had no _source/);
   assert.match(told, /fields of partly: its mapping keeps them out of _source/);
   assert.ok(other.some((check) => check.startsWith('index without')));
+});
+
+test('an index that is closed, made red or deleted while it is captured is named, and the others are captured', {
+  skip,
+}, async () => {
+  const cluster = await emptied(await started());
+  const [node] = (await cluster.ask('GET', '/_cat/nodes?format=json&h=name')) as unknown as { name: string }[];
+  const damages = {
+    closed: () => cluster.ask('POST', '/one/_close'),
+    async red() {
+      const [one] = (await cluster.ask('GET', '/_cat/indices/one?format=json&h=uuid')) as unknown as { uuid: string }[];
+      const indices = join(dirname(cluster.server.repositories), 'data', 'nodes', '0', 'indices');
+      rmSync(join(indices, one?.uuid ?? '', '0'), { recursive: true });
+      const cancel = { index: 'one', shard: 0, node: node?.name, allow_primary: true };
+      await cluster.ask('POST', '/_cluster/reroute', { commands: [{ cancel }] });
+    },
+    deleted: () => cluster.ask('DELETE', '/one'),
+  };
+  await using proxy = await proxyTo(cluster);
+  const held = '/one/_search/point_in_time';
+  for (const [state, at] of [
+    ['closed', '/one'],
+    ['closed', held],
+    ['closed', '/_search'],
+    ['red', held],
+    ['deleted', '/_search'],
+  ] as const) {
+    await emptied(cluster);
+    for (const index of ['one', 'two']) {
+      await cluster.ask('PUT', `/${index}`, { settings: { number_of_shards: 1, number_of_replicas: 0 } });
+      await cluster.bulk(`/${index}`, [{ index: { _id: 'a' } }, { x: 1 }]);
+    }
+    let damaged: Promise<unknown> | null = null;
+    proxy.fate = async (path) => {
+      if (path.replace(/\?.*/, '') === at) await (damaged ??= damages[state]());
+      return 'pass';
+    };
+    const { source, warnings } = await captured(proxy.url);
+    assert.match(warnings.join('; '), new RegExp(`one: ${state}`), at);
+    await emptied(cluster);
+    const { missing: lacking = [] } = await open({ url: cluster.url }).restore(ctx, { base: source });
+    assert.match(lacking.join(), /one: it was/);
+    assert.equal((await cluster.ask('GET', '/two/_count')).count, 1);
+  }
 });
 
 test('a page of a proxy instead of an answer is a failure, whichever answer it is', { skip }, async () => {

@@ -81,7 +81,7 @@ export async function survey(ctx: Context, session: Session, purpose: Purpose): 
   const late: string[] = [];
   const slices = gate(SLICES_PARALLEL);
   const entries = await mapBounded(helds, INDICES_PARALLEL, async (held) => {
-    return await unlessDeleted(ctx, session, held.entry, async () => {
+    return await unlessLost(ctx, session, { told: () => held.entry }, async () => {
       if (purpose.countsOnly) return await countDocuments(ctx, client, held);
       await using reading = new AsyncDisposableStack();
       const moment = await momentOf(ctx, session, held, (own) => {
@@ -117,13 +117,14 @@ async function hold(
   let before: string | null = null;
   let isStale = false;
   let resultWindow = 10_000;
-  const entry = await unlessDeleted(ctx, session, blank, async () => {
+  let told = blank;
+  const entry = await unlessLost(ctx, session, { told: () => told }, async () => {
     const { body, window } = await describeIndex(ctx, session.client, name);
     resultWindow = window;
     await purpose.index?.(ctx, name, body);
     const { aliases } = body;
     const digests = { settings: digestOf(body.settings), mapping: digestOf(body.mappings) };
-    const told = { ...blank, ...digests, aliases, fields_kept_out: keepsFieldsOut(body.mappings) };
+    told = { ...blank, ...digests, aliases, fields_kept_out: keepsFieldsOut(body.mappings) };
     if (state !== 'open') return told;
     before = await fingerprint(ctx, session.client, index);
     const earlier = purpose.earlier?.(name);
@@ -187,21 +188,28 @@ async function readDocuments(
   return { ...entry, ...found, unchanged: before === after ? before : null };
 }
 
-/** What vanishes while it is read is told, and hinders no other. */
-async function unlessDeleted(
+const statesSchema = z.array(z.object({ status: z.string(), health: z.string().nullish() }));
+
+/** What is deleted, closed or loses shards while it is read is told, and hinders no other. */
+async function unlessLost(
   ctx: Context,
   { client }: Session,
-  entry: IndexEntry,
+  { told }: { told: () => IndexEntry },
   work: () => Promise<IndexEntry>,
 ): Promise<IndexEntry> {
   try {
     return await work();
   } catch (error) {
     if (!isFailure(error) || ctx.signal.aborted) throw error;
-    const reply = await client.send(ctx, { method: 'HEAD', path: `/${encodeURIComponent(entry.name)}` });
-    if (reply.status !== 404) throw error;
-    const gone = { documents: null, digest: null, parts: [], unchanged: null, settings: null, mapping: null };
-    return { ...entry, ...gone, state: 'deleted', aliases: {} };
+    const entry = told();
+    const lost = { ...entry, documents: null, digest: null, parts: [], unchanged: null };
+    const path = `/_cat/indices/${encodeURIComponent(entry.name)}?format=json&h=status,health&expand_wildcards=all`;
+    const found = await client.find(ctx, `looking at ${entry.name}`, { method: 'GET', path }, statesSchema);
+    if (found === null) return { ...lost, settings: null, mapping: null, state: 'deleted', aliases: {} };
+    const state = found[0]?.status === 'close' ? 'closed' : found[0]?.health === 'red' ? 'red' : null;
+    // Of one that is there the point must have what it takes to make it.
+    if (state === null || entry.settings === null) throw error;
+    return { ...lost, state };
   }
 }
 
