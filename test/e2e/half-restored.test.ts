@@ -10,6 +10,7 @@ import { createAcls } from '../../src/drivers/kafka/making.ts';
 import { onCluster } from '../../src/drivers/kafka/testing.ts';
 import { startKafka } from '../servers/kafka.ts';
 import { needServer } from '../servers/need.ts';
+import { startOpenSearch } from '../servers/opensearch.ts';
 import { workspace } from './workspace.ts';
 
 interface Restored {
@@ -82,4 +83,30 @@ components:
   configure(configuration('admin'));
   const again = await run(0, 'restore', 'latest', '--yes', '--in-place', '--json');
   assert.equal((again.json() as Restored).complete, true, 'with the right to it');
+});
+
+test('elasticsearch: documents that the server keeps no source of are named', async (t) => {
+  if (!(await needServer(t, 'opensearch-2'))) return;
+  const { store, configure, run } = workspace('half-restored-search');
+  await using search = await startOpenSearch('opensearch-2');
+  const ask = async (method: string, path: string, body?: object): Promise<unknown> => {
+    const headers = { 'content-type': 'application/json' };
+    const reply = await fetch(search.url + path, { method, headers, body: body ? JSON.stringify(body) : null });
+    assert.ok(reply.ok, `${method} ${path}: ${reply.status}`);
+    return await reply.json();
+  };
+  await ask('PUT', '/without', { mappings: { _source: { enabled: false } } });
+  for (const index of ['without', 'whole']) await ask('PUT', `/${index}/_doc/a?refresh=true`, { total: 1 });
+  configure(`stack: shop
+stores: { main: ${store('main')} }
+components: { search: { kind: elasticsearch, url: "${search.url}" } }
+`);
+  await run(0, 'init');
+  await run(0, 'backup');
+  for (const index of ['without', 'whole']) await ask('DELETE', `/${index}`);
+  const ran = await run(3, 'restore', 'latest', '--yes', '--json');
+  const { complete, components } = ran.json() as Restored;
+  assert.equal(complete, false);
+  assert.match(JSON.stringify(components), /1 documents of without: the server had no _source/);
+  assert.equal(((await ask('GET', '/whole/_count')) as { count: number }).count, 1);
 });
