@@ -5,6 +5,7 @@ import { Failure, isFailure, messageOf } from '../core/errors.ts';
 import type { Component, Context, Restored, RestoreOptions, Source, Verdict } from '../core/model.ts';
 import { type Gate, gate } from '../core/parallel.ts';
 import type { RecoveryPoint } from '../core/point.ts';
+import type { Store } from '../core/storage.ts';
 import { worst } from '../core/verdict.ts';
 import { backUp } from './backup.ts';
 import {
@@ -254,12 +255,17 @@ async function attemptStep(attempt: Attempt): Promise<Done> {
   };
   if (step.way === 'beside') return await restoreBeside(attempt, from, options);
   await resumeFirst(attempt);
-  const target = noting(request.from.store, step.item, step.targetIdentity);
+  const target = noting(keeperOf(request), step.item, step.targetIdentity);
   const { source, restored, phases } = await bringBack(ctx, target, from, options);
   const verify = await thenSettle(ctx, { name: step.name, restored }, attempt.book, () =>
     compareWith(attempt, source, watching, step.item.component, restored),
   );
   return { method: restored.method, warnings: restored.warnings, keptAs: [], phases: { ...phases, verify } };
+}
+
+/** Where notes outlive this process: a point may be restored from a store that does not. */
+function keeperOf({ from, safety = [from] }: RestoreRequest): Store {
+  return (safety.find(({ name }) => name === from.name) ?? safety[0] ?? from).store;
 }
 
 /** What an earlier restore has left suspended, wherever that was noted: this one would take it for the owner's wish. */
