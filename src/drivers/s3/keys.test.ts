@@ -19,7 +19,23 @@ import { clientOf, fill, keysOf, makeBucket, PNG, put, settingsOf, wipe } from '
 
 const exec = promisify(execFile);
 const ctx = liveContext();
-const ODD = ['..a', 'a..', 'é', 'A', 'a', 'back\\slash', 'tab\tand\nline', ' space ', '%2F', '+', '$', 'x'.repeat(255)];
+/** As long as a key may be, of names that a file system takes. */
+const LONGEST = `${`${'k'.repeat(200)}/`.repeat(5)}${'l'.repeat(19)}`;
+const ODD = [
+  LONGEST,
+  '..a',
+  'a..',
+  'é',
+  'A',
+  'a',
+  'back\\slash',
+  'tab\tand\nline',
+  ' space ',
+  '%2F',
+  '+',
+  '$',
+  'x'.repeat(255),
+];
 
 async function captured(settings: unknown): Promise<{ source: Source; warnings: readonly string[] }> {
   const { sink, source } = memoryParts();
@@ -53,6 +69,7 @@ describe('odd keys, other servers and no Lifeboat', { skip }, async () => {
       'odd',
       [...ODD, 'folder/'].map((key) => ({ key })),
     );
+    assert.equal(LONGEST.length, 1024);
     const { source, warnings } = await captured(settingsOf(minio, { buckets: ['odd'] }));
     assert.deepEqual(warnings, []);
     const target = settingsOf(versity, { buckets: ['odd'] });
