@@ -51,6 +51,8 @@ async function verdictOf(expected: Source, settings: object): Promise<string> {
   const ctx = liveContext();
   const actual = await lokiDriver.open(settings).inventory(ctx);
   const findings = await Array.fromAsync(lokiDriver.compare(ctx, inventoryOf(expected), actual));
+  const unlike = findings.filter(({ verdict }) => verdict !== 'pass').slice(0, 3);
+  for (const { check, detail } of unlike) console.info(`${check}: ${detail}`);
   return worst(findings.map(({ verdict }) => verdict));
 }
 
@@ -84,6 +86,68 @@ describe('the lines of a Loki', { skip }, () => {
     assert.equal(texts.length, 450 + 250 + 60 + 3);
     assert.equal(new Set(texts).size, texts.length);
     assert.deepEqual([texts[0], texts.at(-1)], ['before', 'after']);
+  });
+
+  it('come whole although they are larger than the parts of a server hand to one another (fault 43)', async () => {
+    const [at, target] = [
+      { ...(await place()), since: '1d' },
+      { ...(await place()), since: '1d' },
+    ];
+    const large = (n: number, bytes: number) => [nsAgo(HOUR_MS, n * 10_000), `${n} `.padEnd(bytes, 'x')] as const;
+    const several = (from: number, count: number, bytes: number) =>
+      Array.from({ length: count }, (_, n) => large(from + n, bytes));
+    const same = nsAgo(2 * HOUR_MS);
+    await push(at, [
+      {
+        stream: { app: 'a' },
+        values: [
+          [same, 'twice', { trace: 'x' }],
+          [same, 'twice', { trace: 'y' }],
+          [same, 'twice'],
+        ],
+      },
+    ]);
+    // Of 250 lines before, those it had at hand come; of those behind none, and no word of it.
+    await push(at, [{ stream: { app: 'a' }, values: several(0, 250, 20) }]);
+    for (let n = 250; n < 280; n += 10) await push(at, [{ stream: { app: 'a' }, values: several(n, 10, 240_000) }]);
+    await push(at, [{ stream: { app: 'a' }, values: several(280, 250, 20) }]);
+    const source = await captured(at);
+    const texts = await textsOf(source);
+    assert.equal(texts.filter((text) => text !== 'twice').length, 530);
+    assert.equal(texts.filter((text) => text.length === 240_000).length, 30);
+    const { missing: left } = await lokiDriver.open(target).restore(liveContext(), { base: source });
+    assert.deepEqual(left, []);
+    assert.equal(await verdictOf(source, target), 'pass');
+  });
+
+  it('come whole also where many of 1 KB are more than a server hands on at once', async () => {
+    await using server = await startLoki({ limits: ['max_entries_limit_per_query: 5000'] });
+    for (let n = 0; n < 6000; n += 1000) {
+      const values = Array.from(
+        { length: 1000 },
+        (_, i) => [nsAgo(HOUR_MS, n + i), `${n + i} `.padEnd(1024, 'x')] as const,
+      );
+      await push(server, [{ stream: { app: 'a' }, values }]);
+    }
+    const ctx = liveContext({ sleep: () => Promise.reject(new Error('nothing is tried again')) });
+    const { sink } = memoryParts();
+    const { totals } = await lokiDriver.open({ url: server.url, since: '1d' }).capture(ctx, sink);
+    assert.equal(totals.lines, 6000);
+  });
+
+  it('are refused where metadata is not told from labels, as by an older Loki', async () => {
+    const at = await place();
+    await push(at, [{ stream: { app: 'a' }, values: [[nsAgo(HOUR_MS), 'x', { trace: 'y' }]] }]);
+    await using deaf = createServer(async ({ url, headers }, response) => {
+      const tenant = String(headers['x-scope-orgid']);
+      const passed = await fetch(`${at.url}${url}`, { headers: { 'x-scope-orgid': tenant } });
+      response.writeHead(passed.status).end(await passed.text());
+    }).listen(0, '127.0.0.1');
+    await once(deaf, 'listening');
+    const { port } = deaf.address() as { port: number };
+    const capturing = captured({ ...at, url: `http://127.0.0.1:${port}` });
+    await assert.rejects(capturing, { code: 'version-mismatch', hint: /Response-Encoding-Flags/ });
+    deaf.closeAllConnections();
   });
 
   it('of streams without a common label come too', async () => {
