@@ -129,8 +129,8 @@ async function askOnce(ctx: Context, settings: Settings, path: string, asking: A
 
 /** A gateway may quote whom it does not let in, and what it says goes into messages, manifests and evidence. */
 function withoutLogin(text: string, { headers }: Settings): string {
-  const [, login = ''] = (headers.authorization ?? '').split(' ');
-  const password = Buffer.from(login, 'base64').toString().split(':').slice(1).join(':');
+  const [scheme, login = ''] = (headers.authorization ?? '').split(' ');
+  const password = scheme === 'Basic' ? Buffer.from(login, 'base64').toString().replace(/^[^:]*:/, '') : '';
   return [login, password].filter((each) => each !== '').reduce((said, each) => said.replaceAll(each, '…'), text);
 }
 
