@@ -1,6 +1,7 @@
 // Opens what the configuration names: buckets with their decorators, stores, components.
 
 import { throttledBucket } from '../buckets/throttled.ts';
+import { withDeadline } from '../core/context.ts';
 import { Failure, isFailure, messageOf } from '../core/errors.ts';
 import type { Context } from '../core/model.ts';
 import { nearest } from '../core/settings.ts';
@@ -11,6 +12,9 @@ import type { NamedStore, Reference, StackComponent } from '../engine/model.ts';
 import type { ComponentConfig, Config, StoreConfig } from './config/model.ts';
 import { componentHooks } from './hooks.ts';
 import { externalSandboxes } from './plugins.ts';
+
+/** For a store that the command does not need. */
+const OTHER_MS_MAX = 15_000;
 
 export interface OpenStore extends AsyncDisposable, NamedStore {
   /** Bytes that were put into its bucket since it was opened, the few of locks that are gone again included. */
@@ -115,8 +119,12 @@ async function openStores(ctx: Context, configs: readonly StoreConfig[]): Promis
   return opened;
 }
 
-async function openEach(ctx: Context, configs: readonly StoreConfig[]): Promise<Omit<OpenStack, 'components'>> {
-  const settled = await Promise.allSettled(configs.map((config) => openStore(ctx, config)));
+async function openEach(
+  ctx: Context,
+  configs: readonly StoreConfig[],
+  open = openStore,
+): Promise<Omit<OpenStack, 'components'>> {
+  const settled = await Promise.allSettled(configs.map((config) => open(ctx, config)));
   const stores: OpenStore[] = [];
   const failed: { name: string; error: unknown }[] = [];
   for (const [at, result] of settled.entries()) {
@@ -144,7 +152,9 @@ export async function openOthers(
   const known = new Set([...stores, ...failed].map(({ name }) => name));
   const notes = components.some(({ component }) => component.resume);
   const others = notes ? config.stores.filter(({ name }) => !known.has(name)) : [];
-  const opened = await openEach(ctx, others);
+  const opened = await openEach(ctx, others, (each, store) =>
+    withDeadline(each, OTHER_MS_MAX, `opening store ${store.name}`, (within) => openStore(within, store)),
+  );
   for (const { name, error } of opened.failed) {
     ctx.log.info('a store does not tell what restores have suspended', { store: name, reason: messageOf(error) });
   }
