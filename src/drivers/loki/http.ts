@@ -130,7 +130,12 @@ async function askOnce(ctx: Context, settings: Settings, path: string, asking: A
 /** A gateway may quote whom it does not let in, and what it says goes into messages, manifests and evidence. */
 function withoutLogin(text: string, { headers }: Settings): string {
   const [scheme, login = ''] = (headers.authorization ?? '').split(' ');
-  const password = scheme === 'Basic' ? Buffer.from(login, 'base64').toString().replace(/^[^:]*:/, '') : '';
+  const password =
+    scheme === 'Basic'
+      ? Buffer.from(login, 'base64')
+          .toString()
+          .replace(/^[^:]*:/, '')
+      : '';
   return [login, password].filter((each) => each !== '').reduce((said, each) => said.replaceAll(each, '…'), text);
 }
 
