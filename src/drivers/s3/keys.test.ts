@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { installed } from '../../../test/servers/install.ts';
-import { missing } from '../../../test/servers/need.ts';
+import { missing, missingTools } from '../../../test/servers/need.ts';
 import { startS3 } from '../../../test/servers/s3.ts';
 import { startFaultProxy } from '../../buckets/s3/fault-proxy.ts';
 import { readAll } from '../../core/bytes.ts';
@@ -116,8 +116,8 @@ describe('odd keys, other servers and no Lifeboat', { skip }, async () => {
   });
 
   it('what was restored is what rclone finds in the original', async (t) => {
-    const rclone = await exec('rclone', ['version']).catch(() => null);
-    if (!rclone && process.env.REQUIRE_SERVERS !== 'all') return t.skip('there is no rclone');
+    const lacking = missingTools('rclone');
+    if (lacking !== false) return t.skip(lacking);
     await wipe(ctx, there);
     await fill(ctx, there, true);
     const settings = settingsOf(minio, { buckets: ['photos', 'photos-old'] });
@@ -194,8 +194,8 @@ describe('odd keys, other servers and no Lifeboat', { skip }, async () => {
   });
 
   it('the loop of the page brings objects back without Lifeboat', async (t) => {
-    const aws = await exec('aws', ['--version']).catch(() => null);
-    if (!aws && process.env.REQUIRE_SERVERS !== 'all') return t.skip('there is no aws command line tool');
+    const lacking = missingTools('aws', 'python3');
+    if (lacking !== false) return t.skip(lacking);
     await wipe(ctx, there);
     await makeBucket(ctx, there, 'docs');
     await put(ctx, there, 'docs', [{ key: 'ä/b c', headers: PNG }, { key: 'x' }]);
