@@ -12,7 +12,7 @@ import { restoredInventory } from './inventory.ts';
 import { nameOfAcl } from './lines.ts';
 import { type Loaded, type LoadWork, loadPartition } from './load.ts';
 import { createAcls, makeTopics, removeTopics, writerOf } from './making.ts';
-import { partitionKey, type RangeIndex, rangesOf } from './ranges.ts';
+import { partitionKey, type RangeList, rangesOf } from './ranges.ts';
 import { restoreOffsets } from './resume.ts';
 import { type Chosen, type ChosenTopic, chosenOf, listed } from './selection.ts';
 import type { Settings } from './settings.ts';
@@ -26,7 +26,7 @@ interface Work {
   readonly cluster: Cluster;
   readonly source: Source;
   readonly facts: ClusterFacts;
-  readonly ranges: RangeIndex;
+  readonly ranges: RangeList;
   readonly chosen: Chosen;
   readonly jobs: number;
 }
@@ -39,7 +39,7 @@ export async function restore(
 ): Promise<Restored> {
   const facts = await factsOf(ctx, source);
   const chosen = chosenOf(settings, facts, options);
-  const ranges = await rangesOf(ctx, source);
+  await using ranges = await rangesOf(ctx, source);
   await using cluster = await connect(ctx, settings);
   const work = { cluster, source, facts, ranges, chosen, jobs: options.jobs ?? PARTITIONS_AT_ONCE };
   await refuseInUse(ctx, work, settings, options.replace ?? false);
@@ -118,10 +118,11 @@ async function load(ctx: Context, work: Work): Promise<{ loaded: Map<string, Loa
   const all = chosen.topics.flatMap(({ name, target, partitions }) =>
     partitions.map(({ partition }) => ({ name, target, partition, key: partitionKey({ topic: name, partition }) })),
   );
-  await mapBounded(all, jobs, async ({ target, partition, key }) => {
+  await mapBounded(all, jobs, async ({ name, target, partition, key }) => {
     const wanted = (committed.get(key) ?? []).map(({ offset }) => offset);
+    const own = await ranges.of({ topic: name, partition });
     const at = { topic: target, partition, offsets: wanted };
-    loaded.set(key, await loadPartition(ctx, loading, ranges.get(key) ?? [], at));
+    loaded.set(key, await loadPartition(ctx, loading, own, at));
   });
   return { loaded, bytes };
 }
