@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
 import { after, describe, it } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
 import { startS3 } from '../../../test/servers/s3.ts';
@@ -368,6 +370,38 @@ describe('s3 and what goes wrong', { skip }, async () => {
     };
     const restore = s3Driver.open(settings).restore(patient, { base: restoring }, { rename: { docs: 'copy' } });
     await assert.rejects(restore, { code: 'unreachable' });
+  });
+
+  it('a full disk ends a restore at once, and the next one with more space is whole (fault 16)', async (t) => {
+    if (process.getuid?.() !== 0) return t.skip('only root can mount the small disk');
+    await filled();
+    const large = Array.from({ length: 4 }, (_, n) => ({ key: `large-${n}`, body: Buffer.alloc(12_000_000, `${n}`) }));
+    await put(ctx, client, 'docs', large);
+    const { source } = await capture(direct);
+    const mount = (...args: string[]) => spawnSync('mount', ['-t', 'tmpfs', ...args], { encoding: 'utf8' });
+    let disk = '';
+    const small = await startS3('minio', (data) => {
+      mkdirSync(data);
+      const { status, stderr } = mount('-o', 'size=32m', 'none', data);
+      if (status === 0) disk = data;
+      else t.skip(`no small disk can be mounted: ${stderr}`);
+    });
+    try {
+      if (disk === '') return;
+      const component = s3Driver.open(settingsOf(small, { buckets: ['docs'] }));
+      const hasty = liveContext({ sleep: () => assert.fail('a full disk is not waited for') });
+      await assert.rejects(component.restore(hasty, { base: source }), { code: 'no-space' });
+      assert.equal(mount('-o', 'remount,size=512m', 'none', disk).status, 0);
+      await small.stop(); // MinIO remembers for a while how full a disk was
+      await small.start();
+      const done = await component.restore(ctx, { base: source }, { replace: true });
+      assert.deepEqual(done.missing, []);
+      assert.deepEqual(await equal(source, settingsOf(small, { buckets: ['docs'] })), []);
+    } finally {
+      await small.kill();
+      if (disk !== '') spawnSync('umount', [disk]);
+      await small[Symbol.asyncDispose]();
+    }
   });
 
   it('a server that is killed in the middle and comes back is waited for', async () => {
