@@ -7,34 +7,24 @@ import { test } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
 import { until } from '../../../test/servers/processes.ts';
 import { isFailure } from '../../core/errors.ts';
-import { inventoryOf } from '../../core/inventory.ts';
-import type { Context, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { elasticsearchDriver } from './driver.ts';
 import { proxyTo } from './proxy.ts';
-import { type Cluster, emptied, fill, sharedCluster } from './testing.ts';
+import { type Cluster, captured, differences, emptied, filled, hastyContext, sharedCluster } from './testing.ts';
 
 const name = 'opensearch-2';
 const skip = await missing(name);
 const started = sharedCluster(name);
-const { open, compare } = elasticsearchDriver;
-const ctx = liveContext({ sleep: () => new Promise((resolve) => setImmediate(resolve)) });
-
-async function captured(url: string, context: Context = ctx): Promise<{ source: Source; warnings: readonly string[] }> {
-  const { sink, source } = memoryParts();
-  const { warnings } = await open({ url }).capture(context, sink);
-  return { source, warnings };
-}
+const { open } = elasticsearchDriver;
+const ctx = hastyContext();
 
 /** Captured, lost, brought back: what is then not the same, and what is told to be missing. */
 async function thereAndBack(cluster: Cluster): Promise<{ other: string[]; told: string; warned: string }> {
-  const { source, warnings } = await captured(cluster.url);
+  const { source, capture } = await captured(ctx, { url: cluster.url });
   await emptied(cluster);
   const { missing: told = [] } = await open({ url: cluster.url }).restore(ctx, { base: source });
-  const now = await open({ url: cluster.url }).inventory(ctx);
-  const findings = await Array.fromAsync(compare(ctx, inventoryOf(source), now));
-  const other = findings.filter(({ verdict }) => verdict !== 'pass').map(({ check }) => check);
-  return { other, told: told.join('; '), warned: warnings.join('; ') };
+  const other = (await differences(ctx, { url: cluster.url }, source)).map(({ check }) => check);
+  return { other, told: told.join('; '), warned: capture.warnings.join('; ') };
 }
 
 test('children, required routings, hidden indices, write indices and strict mappings come back as they were', {
@@ -127,8 +117,8 @@ test('an index that is closed, made red or deleted while it is captured is named
       if (path.replace(/\?.*/, '') === at) await (damaged ??= damages[state]());
       return 'pass';
     };
-    const { source, warnings } = await captured(proxy.url);
-    assert.match(warnings.join('; '), new RegExp(`one: ${state}`), at);
+    const { source, capture } = await captured(ctx, { url: proxy.url });
+    assert.match(capture.warnings.join('; '), new RegExp(`one: ${state}`), at);
     await emptied(cluster);
     const { missing: lacking = [] } = await open({ url: cluster.url }).restore(ctx, { base: source });
     assert.match(lacking.join(), /one: it was/);
@@ -141,7 +131,7 @@ test('a page of a proxy instead of an answer is a failure, whichever answer it i
   await cluster.ask('PUT', '/one', { settings: { number_of_shards: 1 } });
   await cluster.bulk('/one', [{ index: { _id: 'a' } }, { x: 1 }]);
   await using proxy = await proxyTo(cluster);
-  await captured(proxy.url);
+  await captured(ctx, { url: proxy.url });
   const asked = new Set(proxy.seen.map((request) => request.replace(/\?.*/, '').replace(/\.ds-[^/]*/, '.ds')));
   assert.ok(asked.size > 12);
   for (const request of asked) {
@@ -150,7 +140,7 @@ test('a page of a proxy instead of an answer is a failure, whichever answer it i
     const meant = request.slice(request.indexOf(' ') + 1);
     proxy.fate = (path) =>
       path.replace(/\?.*/, '').replace(/\.ds-[^/]*/, '.ds') === meant ? '<html>ok</html>' : 'pass';
-    const failed = await captured(proxy.url).then(
+    const failed = await captured(ctx, { url: proxy.url }).then(
       () => null,
       (error: unknown) => error,
     );
@@ -195,8 +185,7 @@ test('each right that a capture needs and has not is a finding of its own, and a
 test('a capture that is stopped holds no index any more, and a restore that is stopped leaves nothing behind', {
   skip,
 }, async () => {
-  const cluster = await emptied(await started());
-  await fill(cluster);
+  const cluster = await filled(await started());
   const [stopped, stoppedToo] = [new AbortController(), new AbortController()];
   const { sink } = memoryParts();
   const stopping = {
