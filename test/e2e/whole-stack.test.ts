@@ -242,11 +242,14 @@ test('a service that is down makes the point partial, and an object that is gone
   await s3.send(new DeleteObjectCommand({ Bucket: BUCKET, Key: 'i/3.pdf' }));
   await cache.stop();
   const backup = await run(3, 'backup', '--to', 'main', '--json');
-  const { point } = jsonOf<{ point: { status: string } }>(backup);
+  const { point } = jsonOf<{ point: { status: string; id: string } }>(backup);
   assert.equal(point.status, 'partial');
   await cache.start();
   await disaster();
-  const { stdout } = await run(3, 'restore', 'latest', '--only', 'shop-db,objects', '--yes');
+  await run(3, 'restore', point.id, '--preview');
+  const { stdout } = await run(3, 'restore', point.id, '--yes');
   assert.match(stdout, /fail: invoices exist: .*1 missing of 5, such as i\/3\.pdf/);
   assert.match(stdout, /shop-db +back, proved equal/);
+  assert.match(stdout, /sessions +NOT IN THE POINT/);
+  assert.match(stdout, /unknown: buyers are logged in: .*: sessions did not come back/);
 });
