@@ -126,7 +126,7 @@ async function drill({ options }: Scene): Promise<readonly Finding[]> {
 
 const noted = ({ records }: Scene): readonly string[] => [...records.kept.keys()];
 
-/** As a drill leaves it that was killed: with its note, which says that it had seen nothing there, and what it began. */
+/** As a drill leaves it that was killed: with its note, which says that it had seen nothing there, and begun. */
 async function killed(scene_: Scene, left: Readonly<Record<string, string>>, begun = true): Promise<void> {
   const ctx = liveContext();
   const { component } = await externalSandbox(scene_.options).start(ctx, shelfDriver, '1');
