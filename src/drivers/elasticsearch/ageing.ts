@@ -47,8 +47,8 @@ export async function ageing(
 }
 
 /**
- * Does the work of a restore while lifecycle management stands still. That goes on when the work fails, also when nobody
- * knows whether it was ever stopped; else when it is settled.
+ * Does the work of a restore while lifecycle management stands still. That goes on when the work fails, also when
+ * nobody knows whether it was ever stopped; else when it is settled.
  */
 export async function withoutAgeing<R>(
   ctx: Context,

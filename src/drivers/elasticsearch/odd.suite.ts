@@ -86,14 +86,16 @@ test('an index that is closed, made red or deleted while it is captured is named
   skip,
 }, async () => {
   const cluster = await emptied(await started());
-  const [node] = (await cluster.ask('GET', '/_cat/nodes?format=json&h=name')) as unknown as { name: string }[];
+  const { nodes } = await cluster.ask('GET', '/_nodes/_local?filter_path=nodes.*.name');
+  const [node] = Object.keys(nodes as object);
   const damages = {
     closed: () => cluster.ask('POST', '/one/_close'),
     async red() {
-      const [one] = (await cluster.ask('GET', '/_cat/indices/one?format=json&h=uuid')) as unknown as { uuid: string }[];
+      const { one } = await cluster.ask('GET', '/one/_settings');
+      const { uuid } = (one as { settings: { index: { uuid: string } } }).settings.index;
       const indices = join(dirname(cluster.server.repositories), 'data', 'nodes', '0', 'indices');
-      rmSync(join(indices, one?.uuid ?? '', '0'), { recursive: true });
-      const cancel = { index: 'one', shard: 0, node: node?.name, allow_primary: true };
+      rmSync(join(indices, uuid, '0'), { recursive: true });
+      const cancel = { index: 'one', shard: 0, node, allow_primary: true };
       await cluster.ask('POST', '/_cluster/reroute', { commands: [{ cancel }] });
     },
     deleted: () => cluster.ask('DELETE', '/one'),

@@ -238,7 +238,7 @@ function keepsFieldsOut({ _source: source }: IndexBody['mappings']): boolean {
 
 const refreshedSchema = z.object({ _shards: z.object({ failed: z.literal(0) }) });
 
-/** What was acknowledged before is seen. False where we may not ask for it: the server makes it seen in its own time. */
+/** What was acknowledged before is seen. False where we may not ask for it: the server does it in its own time. */
 export async function refresh(ctx: Context, client: Client, name: string): Promise<boolean> {
   const reply = await client.send(ctx, { method: 'POST', path: `/${encodeURIComponent(name)}/_refresh` });
   if (reply.status === 403) return false;
