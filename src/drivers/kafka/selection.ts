@@ -2,10 +2,10 @@
 
 import { Failure } from '../../core/errors.ts';
 import type { RestoreOptions, Selection } from '../../core/model.ts';
-import { refuseForeign } from '../../core/selection.ts';
+import { matcher, refuseForeign } from '../../core/selection.ts';
 import type { ClusterFacts, TopicFacts } from './facts.ts';
 import type { Window } from './load.ts';
-import { matcher, type Settings } from './settings.ts';
+import type { Settings } from './settings.ts';
 
 export interface Chosen {
   readonly topics: readonly ChosenTopic[];

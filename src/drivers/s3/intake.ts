@@ -1,6 +1,7 @@
 // What becomes of listed objects: they are kept, stored, only digested, or only counted. Small ones are handed on
 // together: a promise of the store for each would cost more than reading them.
 
+import { measured } from '../../core/bytes.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import { putAll, WHOLE_BYTES_MAX } from '../../core/many-parts.ts';
 import type { Context, Sink, Source, WholePart } from '../../core/model.ts';
@@ -11,16 +12,7 @@ import { type Entry, entriesBefore, isUnchanged, partOf } from './entries.ts';
 import { wordOf } from './failures.ts';
 import type { Keeper } from './keeping.ts';
 import { isGone, look } from './looking.ts';
-import {
-  describeObject,
-  digesting,
-  type Opened,
-  openObject,
-  recheckObject,
-  restOf,
-  sha256Of,
-  wholeOf,
-} from './objects.ts';
+import { describeObject, type Opened, openObject, recheckObject, restOf, sha256Of, wholeOf } from './objects.ts';
 import type { Listed } from './pages.ts';
 import type { PlainNames } from './plain.ts';
 import type { Recheck } from './recheck.ts';
@@ -60,9 +52,9 @@ export function storingIntake(ctx: Context, client: Client, { sink, keeper, name
   const work = bounds(client);
   const { tags, acl, connections } = client.settings;
   async function large(opened: Opened): Promise<Entry> {
-    const { body, sha256 } = digesting(restOf(ctx, client, opened));
+    const { body, sum } = measured(restOf(ctx, client, opened));
     await sink.put(ctx, partOf(opened.entry), body, names.metaOf(opened.entry));
-    return { ...opened.entry, sha256: sha256() };
+    return { ...opened.entry, sha256: sum().sha256 };
   }
   return {
     async take(bucket, page, earlier) {
@@ -128,9 +120,9 @@ export function digestingIntake(ctx: Context, client: Client, told: Told, writte
         if (entry) entries.set(listed, { ...entry, sha256, unread: true });
       });
       await eachObject(ctx, client, { bucket, left, told, work }, async (opened, listed) => {
-        const sum = digesting(restOf(ctx, client, opened));
-        for await (const _ of sum.body) ctx.signal.throwIfAborted();
-        entries.set(listed, { ...opened.entry, sha256: sum.sha256() });
+        const { body, sum } = measured(restOf(ctx, client, opened));
+        for await (const _ of body) ctx.signal.throwIfAborted();
+        entries.set(listed, { ...opened.entry, sha256: sum().sha256 });
       });
       return inOrder(page, entries);
     },

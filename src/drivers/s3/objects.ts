@@ -1,6 +1,6 @@
 // Reading objects, with what belongs to them. Every answer fits into memory: large objects are read in ranges.
 
-import { createHash, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { Failure } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
 import { mapOrdered } from '../../core/parallel.ts';
@@ -124,20 +124,6 @@ export async function* restOf(ctx: Context, client: Client, { entry, chunks }: O
     throw new Failure('unreachable', `${what}: ${answer.bytes} bytes came where ${length} were asked for`);
   });
   for await (const range of ranges) yield* range;
-}
-
-/** Passes on what is read; `sha256` once it has ended. */
-export function digesting(body: Bytes): { body: Bytes; sha256(): string } {
-  const sum = createHash('sha256');
-  let digest = '';
-  async function* through(): Bytes {
-    for await (const chunk of body) {
-      sum.update(chunk);
-      yield chunk;
-    }
-    digest = sum.digest('hex');
-  }
-  return { body: through(), sha256: () => digest };
 }
 
 export function wholeOf({ chunks }: Opened): Buffer {

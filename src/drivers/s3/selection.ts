@@ -2,6 +2,7 @@
 
 import { Failure } from '../../core/errors.ts';
 import type { RestoreOptions, Selection } from '../../core/model.ts';
+import { matcher, refuseForeign } from '../../core/selection.ts';
 import type { CapturedBucket } from './buckets.ts';
 import type { Scope } from './settings.ts';
 
@@ -74,11 +75,8 @@ function wantedOf(buckets: readonly CapturedBucket[], options: RestoreOptions): 
 }
 
 function chosenBuckets(buckets: readonly CapturedBucket[], select: Selection): readonly CapturedBucket[] {
-  const { buckets: patterns, keys, asOf, ...foreign } = select;
-  const [field] = Object.keys(foreign);
-  if (field !== undefined) {
-    throw new Failure('usage', `s3 has no ${field}`, { hint: 'choose by bucket=, keys= and as_of=' });
-  }
+  refuseForeign('s3', select, ['buckets', 'keys', 'asOf'], 'choose by bucket=, keys= and as_of=');
+  const { buckets: patterns } = select;
   if (!patterns) return buckets;
   const absent = patterns.find((pattern) => !buckets.some(({ name }) => keyFilter([pattern])(name)));
   if (absent !== undefined) throw new Failure('missing', `the point holds no bucket ${absent}: ${listOf(buckets)}`);
@@ -88,15 +86,7 @@ function chosenBuckets(buckets: readonly CapturedBucket[], select: Selection): r
 
 /** '*' and '?' cross '/'; a pattern that ends in '/' means all that begins so. */
 function keyFilter(patterns: readonly string[]): (key: string) => boolean {
-  const all = patterns.map((pattern) => {
-    const body = pattern
-      .replace(/[\\^$.|+(){}[\]]/g, '\\$&')
-      .replaceAll('*', '.*')
-      .replaceAll('?', '.');
-    return pattern.endsWith('/') ? `${body}.*` : body;
-  });
-  const fits = new RegExp(`^(?:${all.join('|')})$`, 's');
-  return (key) => fits.test(key);
+  return matcher(patterns.map((pattern) => (pattern.endsWith('/') ? `${pattern}*` : pattern)));
 }
 
 function commonPrefix(scope: string, patterns: readonly string[] | undefined): string {
