@@ -14,7 +14,7 @@ import { configsOf } from '../../src/drivers/kafka/topics.ts';
 import { request } from '../../src/drivers/zookeeper/protocol.ts';
 import { make, openClient } from '../../src/drivers/zookeeper/testing.ts';
 import { type Kafka, startKafka } from '../servers/kafka.ts';
-import { missing } from '../servers/need.ts';
+import { missing, needServer } from '../servers/need.ts';
 import { startOpenSearch } from '../servers/opensearch.ts';
 import { startZookeeper } from '../servers/zookeeper.ts';
 import { lifeboat } from './lifeboat.ts';
@@ -124,9 +124,65 @@ components:
         isKilled = await isSuspended();
       }
       assert.ok(isKilled);
-      const { stdout, stderr } = await run(3, 'backup');
-      assert.match(stdout + stderr, /events: what a restore that was killed had suspended is set back/);
+      const { stdout, stderr } = await run(0, 'backup');
+      assert.match(stdout + stderr, /events: what an earlier restore had suspended is set back/);
       assert.deepEqual(await settings(), own);
     });
   });
+});
+
+test('elasticsearch: documents that the server keeps no source of are named', async (t) => {
+  if (!(await needServer(t, 'opensearch-2'))) return;
+  const { store, configure, run } = workspace('half-restored-search');
+  await using search = await startOpenSearch('opensearch-2');
+  const ask = async (method: string, path: string, body?: object): Promise<unknown> => {
+    const headers = { 'content-type': 'application/json' };
+    const reply = await fetch(search.url + path, { method, headers, body: body ? JSON.stringify(body) : null });
+    assert.ok(reply.ok, `${method} ${path}: ${reply.status}`);
+    return await reply.json();
+  };
+  await ask('PUT', '/without', { mappings: { _source: { enabled: false } } });
+  for (const index of ['without', 'whole']) await ask('PUT', `/${index}/_doc/a?refresh=true`, { total: 1 });
+  configure(`stack: shop
+stores: { main: ${store('main')} }
+components: { search: { kind: elasticsearch, url: "${search.url}" } }
+`);
+  await run(0, 'init');
+  await run(0, 'backup');
+  for (const index of ['without', 'whole']) await ask('DELETE', `/${index}`);
+  const ran = await run(3, 'restore', 'latest', '--yes', '--json');
+  const { complete, components } = ran.json() as Restored;
+  assert.equal(complete, false);
+  assert.match(JSON.stringify(components), /1 documents of without: the server had no _source/);
+  assert.equal(((await ask('GET', '/whole/_count')) as { count: number }).count, 1);
+});
+
+test('zookeeper: a znode that the target does not take is named', async (t) => {
+  if (!(await needServer(t, 'zookeeper-3.9'))) return;
+  const { store, configure, run } = workspace('half-restored-zookeeper');
+  const ctx = liveContext();
+  await using source = await startZookeeper({ java: ['-Djute.maxbuffer=2097152'] });
+  await using target = await startZookeeper();
+  await using client = await openClient(ctx, { hosts: source.hosts });
+  await make(client, '/shop', { data: 'of the shop' });
+  await make(client, '/shop/larger', { data: Buffer.alloc(1_500_000, 'larger') });
+  await make(client, '/shop/small', { data: 'small' });
+  configure(`stack: shop
+stores: { main: ${store('main')} }
+components: { coordination: { kind: zookeeper, hosts: "${source.hosts}", root: /shop } }
+`);
+  await run(0, 'init');
+  await run(0, 'backup');
+  const to = `coordination=zookeeper://${target.hosts}/shop`;
+  const ran = await run(3, 'restore', 'latest', '--yes', '--json', '--to', to);
+  const { complete, components } = ran.json() as Restored;
+  assert.equal(complete, false);
+  assert.deepEqual(
+    components.map(({ name, verdict }) => `${name} ${verdict}`),
+    ['coordination fail'],
+  );
+  assert.match(JSON.stringify(components), /\/larger: 1500000 bytes are more than the server takes/);
+  await using reader = await openClient(ctx, { hosts: target.hosts });
+  const { body } = await reader.call('getData', '', request.read('/shop/small'));
+  assert.equal(String(body.bytes()), 'small');
 });
