@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { delimiter, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { installed } from '../../../test/servers/install.ts';
 import { type Loki, type LokiOptions, startLoki } from '../../../test/servers/loki.ts';
-import { missing } from '../../../test/servers/need.ts';
+import { missing, missingTools } from '../../../test/servers/need.ts';
 import { removeDir, temporaryDir } from '../../../test/servers/processes.ts';
 import { readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
@@ -30,10 +30,10 @@ let tenants = 0;
 after(async () => await (await shared)?.[Symbol.asyncDispose]());
 
 /** A tenant of its own; the server gives 300 lines per query and refuses what is older than five days. */
-async function place(): Promise<Place & { url: string; tenant: string }> {
+async function place(): Promise<Place & { url: string; tenant: string; since: string }> {
   const limits = ['max_entries_limit_per_query: 300', 'reject_old_samples: true', 'reject_old_samples_max_age: 120h'];
   shared ??= startLoki({ tenants: true, limits } satisfies LokiOptions);
-  return { url: (await shared).url, tenant: `t${++tenants}` };
+  return { url: (await shared).url, tenant: `t${++tenants}`, since: '2d' };
 }
 
 /** Of the day (UTC) so many days ago. */
@@ -209,10 +209,12 @@ describe('the lines of a Loki', { skip }, () => {
     assert.match(String(told), /refuses lines older than 5 days/);
     const { missing: left = [] } = await target.restore(ctx, { base: source });
     assert.match(left.join(), /^1 lines are older than 5 days/);
-    assert.deepEqual(await textsOf(await captured(at)), ['old enough']);
+    assert.deepEqual(await textsOf(await captured({ ...at, since: '7d' })), ['old enough']);
   });
 
-  it('come back in a sandbox as they were, and curl sees them', { skip: withoutTools() }, async () => {
+  it('come back in a sandbox as they were, and curl sees them', {
+    skip: missingTools('jq', 'curl', 'split'),
+  }, async () => {
     const at = await place();
     const ctx = liveContext({
       env: { ...process.env, PATH: `${process.env.PATH}:${dirname(await installed('loki-3'))}` },
@@ -258,13 +260,13 @@ describe('the lines of a Loki', { skip }, () => {
     await using strict = await startLoki({ fresh: false });
     // Which does not show its configuration.
     await using gateway = await gatewayTo(strict.url, /\/config/);
-    const target = lokiDriver.open({ url: gateway.url });
+    const target = lokiDriver.open({ url: gateway.url, since: '2d' });
     const { warnings } = await target.restore(ctx, { base: source });
     assert.deepEqual(warnings, []);
     const findings = await Array.fromAsync(lokiDriver.compare(ctx, inventoryOf(source), await target.inventory(ctx)));
     assert.equal(worst(findings.map(({ verdict }) => verdict)), 'pass', JSON.stringify(findings));
     await using shut = await gatewayTo(strict.url, /\/config|\/flush/);
-    const told = await lokiDriver.open({ url: shut.url }).restore(ctx, { base: source }, { delta: true });
+    const told = await lokiDriver.open({ url: shut.url, since: '2d' }).restore(ctx, { base: source }, { delta: true });
     assert.match(told.warnings.join(), /queries see lines older than 3 hours once they are in the store/);
   });
 
@@ -275,11 +277,11 @@ describe('the lines of a Loki', { skip }, () => {
     await using proxy = await badWayTo(at.url);
     const ctx = liveContext({ sleep: async () => {} }); // how long it waits is no matter here
     const source = memoryParts();
-    const by = { url: proxy.url, timeout: '3s', since: '2d' };
+    const by = { url: proxy.url, timeout: '3s' };
     await lokiDriver.open({ ...at, ...by }).capture(ctx, source.sink);
     const { missing: left } = await lokiDriver.open({ ...target, ...by }).restore(ctx, { base: source.source });
     assert.deepEqual(left, []);
-    assert.equal(await verdictOf(source.source, { ...target, since: '2d' }), 'pass');
+    assert.equal(await verdictOf(source.source, target), 'pass');
     assert.ok(proxy.spoilt() >= 12);
   });
 
@@ -297,13 +299,13 @@ describe('the lines of a Loki', { skip }, () => {
         yield* source.get(getCtx, name, range);
       },
     };
-    const target = lokiDriver.open({ url: dying.url });
+    const target = lokiDriver.open({ url: dying.url, since: '2d' });
     await assert.rejects(target.restore(ctx, { base: killing }), { code: 'unreachable' });
     await dying.start();
-    assert.notEqual(await verdictOf(source, { url: dying.url }), 'pass');
+    assert.notEqual(await verdictOf(source, { url: dying.url, since: '2d' }), 'pass');
     await assert.rejects(target.restore(ctx, { base: source }), { code: 'target-not-empty', hint: /--delta/ });
     await target.restore(ctx, { base: source }, { delta: true });
-    assert.equal(await verdictOf(source, { url: dying.url }), 'pass');
+    assert.equal(await verdictOf(source, { url: dying.url, since: '2d' }), 'pass');
   });
 
   it('are not asked for, nor pushed, any more once it is stopped', async () => {
@@ -327,10 +329,10 @@ describe('the lines of a Loki', { skip }, () => {
         return await sink.put(...args);
       },
     });
-    await assert.rejects(captured({ url: dying.url }, undefined, killing), { code: 'unreachable' });
+    await assert.rejects(captured({ url: dying.url, since: '2d' }, undefined, killing), { code: 'unreachable' });
   });
 
-  it('can be restored without Lifeboat, as the page says', { skip: withoutTools() }, async () => {
+  it('can be restored without Lifeboat, as the page says', { skip: missingTools('jq', 'curl', 'split') }, async () => {
     const at = await place();
     const ctx = liveContext();
     await fill(at);
@@ -345,7 +347,7 @@ describe('the lines of a Loki', { skip }, () => {
     const script = /```sh\n(.*?)```/s.exec(page)?.[1] ?? '';
     await exec('sh', ['-e', '-c', script], { cwd: dir, env: { ...process.env, LOKI_URL: target.url } });
     removeDir(dir);
-    const now = await lokiDriver.open({ url: target.url }).inventory(ctx);
+    const now = await lokiDriver.open({ url: target.url, since: '2d' }).inventory(ctx);
     const findings = await Array.fromAsync(lokiDriver.compare(ctx, inventoryOf(source), now));
     assert.equal(worst(findings.map(({ verdict }) => verdict)), 'pass', JSON.stringify(findings.slice(0, 5)));
   });
@@ -404,13 +406,6 @@ async function curled({ url, tenant = '' }: Place, query: readonly string[]): Pr
   const asked = await exec('curl', ['-sSfG', ...args, `${url}/loki/api/v1/query_range`], { maxBuffer: 2 ** 24 });
   const { data }: { data: { result: { stream: object; values: unknown[] }[] } } = JSON.parse(asked.stdout);
   return data.result.flatMap(({ stream, values }) => values.map((value) => JSON.stringify([stream, value])));
-}
-
-function withoutTools(): string | false {
-  const missingTools = ['jq', 'curl', 'split'].filter(
-    (tool) => !(process.env.PATH ?? '').split(delimiter).some((dir) => existsSync(join(dir, tool))),
-  );
-  return missingTools.length > 0 && `${missingTools.join(', ')}: not here`;
 }
 
 interface BadWay extends AsyncDisposable {

@@ -97,8 +97,7 @@ async function putAll(ctx: Context, job: Job): Promise<{ bytes: number; ephemera
     if (entry.type !== 'znode') continue;
     sums.bytes += entry.content?.bytes ?? 0;
     if (isMasked(entry.acl)) job.writer.miss(path, MASKED);
-    const isLeaf = entry.counter === 0 && (!next || parentOf(next.path) !== entry.path);
-    await put(ctx, job, { entry, path, acl: isLeaf ? entry.acl : job.ours });
+    await put(ctx, job, { entry, path, acl: isLeaf(entry, next) ? entry.acl : job.ours });
     if (sums.found % PROGRESS_ITEMS === 0) {
       ctx.progress({ task: 'zookeeper', phase: 'restore', items: sums.found, bytes: sums.bytes });
     }
@@ -178,9 +177,8 @@ async function finish(ctx: Context, job: Job): Promise<void> {
     ctx.signal.throwIfAborted();
     const path = targetOf(mapping, entry.path);
     if (path === null || entry.type !== 'znode') continue;
-    const isLeaf = entry.counter === 0 && (!next || parentOf(next.path) !== entry.path);
     const wasThere = over !== 'nothing' || mapping.moves.some(({ to }) => to === path);
-    if (isLeaf && !wasThere) continue;
+    if (isLeaf(entry, next) && !wasThere) continue;
     if (entry.counter > 0) await advance(job, entry, path);
     if (wasThere) await setAclIfOther(job, entry, path);
     else if (!sameAcl(entry.acl, job.ours) || job.ours === CREATOR_ACL) await setAcl(job, entry, path);
@@ -224,6 +222,11 @@ async function advance({ writer, ours }: Job, { counter }: Entry, path: string):
   if (wanted <= ADVANCE_MAX) return;
   const short = wanted - ADVANCE_MAX;
   writer.miss(path, `its sequence counter is ${short} behind ${counter}: it is advanced by ${ADVANCE_MAX} at most`);
+}
+
+/** It never had children. */
+function isLeaf(entry: Entry, next: Entry | undefined): boolean {
+  return entry.counter === 0 && (!next || parentOf(next.path) !== entry.path);
 }
 
 async function* withNext<T>(items: AsyncIterable<T>): AsyncIterable<[T, T | undefined]> {
