@@ -193,7 +193,7 @@ async function complete(
     const finished = await askXml(ctx, client, what, request, 'CompleteMultipartUploadResult');
     etag = textIn(finished, 'ETag').replaceAll('"', '');
   } catch (error) {
-    // An attempt whose answer was lost may have finished it, after which the upload is gone. Or somebody has dropped it:
+    // An attempt whose answer was lost may have finished it, after which the upload is gone. Or somebody dropped it:
     // without an ETag of ours, what is there will be read again.
     if (wordOf(error) !== 'NoSuchUpload' || !again) throw error;
   }
