@@ -77,6 +77,7 @@ export function planJson(plan: RestorePlan, { store, unreadable }: ChosenIn): ob
       ...estimateJson(step),
       ...(step.problem === null ? {} : errorJson(step.problem)),
     })),
+    not_in_point: plan.lacking,
     warnings: plan.warnings,
   };
 }
@@ -111,6 +112,7 @@ export function restoredJson(restored: RestoredPoint, { store, unreadable }: Cho
       warnings: each.warnings,
       ...(each.error === null ? {} : errorJson(each.error)),
     })),
+    not_in_point: restored.lacking,
     references: restored.references,
     warnings: restored.warnings,
   };
@@ -138,12 +140,13 @@ export function restoredText(
     bytesText(each.bytes),
     durationText(each.endedMs - each.startedMs),
   ]);
+  const lacking = restored.lacking.map((name) => [name, 'NOT IN THE POINT', '', '', '']);
   return [
     `point ${restored.point.id}: ${restored.verdict}, in ${durationText(restored.rtoMs)}`,
     '',
     table(
       ['component', 'result', 'method', 'read', 'took'].map((title) => ({ title })),
-      rows,
+      [...rows, ...lacking],
     ),
     ...restored.outcomes.flatMap((each) => outcomeLines(each, Object.hasOwn(targets, each.name))),
     ...(restored.outcomes.length < 2 ? [] : [`critical path: ${restored.waitedFor.join(', then ')}`]),

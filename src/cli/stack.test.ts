@@ -6,7 +6,7 @@ import { after, test } from 'node:test';
 import { liveContext } from '../core/testing.ts';
 import { loadConfig } from './config/load.ts';
 import type { Config } from './config/model.ts';
-import { openStack } from './stack.ts';
+import { openOthers, openStack } from './stack.ts';
 import { filesStack, refusedStore } from './testing.ts';
 
 const stack = await filesStack();
@@ -94,4 +94,24 @@ test('why a component can not be opened is not hidden by a store that can not be
   };
   await assert.rejects(openStack(ctx, broken, {}), /the driver can not be loaded/);
   assert.equal(closed, 2);
+});
+
+test('stores that a command does not write to are opened only for components that note there what they suspend', async () => {
+  await using away = await refusedStore();
+  const file = join(stack.dir, 'others.yaml');
+  writeFileSync(file, right.replace('stores:\n', `stores:\n  away: ${away.yaml}\n`));
+  const ctx = liveContext({ env: {} });
+  const config = await loadConfig(ctx, file);
+  await using opened = await openStack(ctx, config, { stores: ['one'] });
+  await using none = await openOthers(ctx, config, opened);
+  assert.deepEqual([none.stores.length, away.calls()], [0, 0]);
+  const resume = async (): Promise<void> => undefined;
+  const components = opened.components.map((each) => ({ ...each, component: { ...each.component, resume } }));
+  await using others = await openOthers(ctx, config, { ...opened, components });
+  assert.deepEqual(
+    others.stores.map(({ name }) => name),
+    ['two'],
+    'one that can not be opened is left out',
+  );
+  assert.ok(away.calls() > 0);
 });

@@ -1,7 +1,8 @@
 // Opens what the configuration names: buckets with their decorators, stores, components.
 
 import { throttledBucket } from '../buckets/throttled.ts';
-import { Failure, isFailure } from '../core/errors.ts';
+import { withDeadline } from '../core/context.ts';
+import { Failure, isFailure, messageOf } from '../core/errors.ts';
 import type { Context } from '../core/model.ts';
 import { nearest } from '../core/settings.ts';
 import type { Bucket } from '../core/storage.ts';
@@ -11,6 +12,9 @@ import type { NamedStore, Reference, StackComponent } from '../engine/model.ts';
 import type { ComponentConfig, Config, StoreConfig } from './config/model.ts';
 import { componentHooks } from './hooks.ts';
 import { externalSandboxes } from './plugins.ts';
+
+/** For a store that the command does not need. */
+const OTHER_MS_MAX = 15_000;
 
 export interface OpenStore extends AsyncDisposable, NamedStore {
   /** Bytes that were put into its bucket since it was opened, the few of locks that are gone again included. */
@@ -109,15 +113,24 @@ export async function openStore(ctx: Context, config: StoreConfig): Promise<Open
 
 /** Opens each store; one that can't be opened is left out for the caller to tell, unless none is left. */
 async function openStores(ctx: Context, configs: readonly StoreConfig[]): Promise<Omit<OpenStack, 'components'>> {
-  const settled = await Promise.allSettled(configs.map((config) => openStore(ctx, config)));
+  const opened = await openEach(ctx, configs);
+  const [first] = opened.failed;
+  if (opened.stores.length === 0 && first) throw first.error;
+  return opened;
+}
+
+async function openEach(
+  ctx: Context,
+  configs: readonly StoreConfig[],
+  open = openStore,
+): Promise<Omit<OpenStack, 'components'>> {
+  const settled = await Promise.allSettled(configs.map((config) => open(ctx, config)));
   const stores: OpenStore[] = [];
   const failed: { name: string; error: unknown }[] = [];
   for (const [at, result] of settled.entries()) {
     if (result.status === 'fulfilled') stores.push(result.value);
     else failed.push({ name: configs[at]?.name ?? '', error: result.reason });
   }
-  const [first] = failed;
-  if (stores.length === 0 && first) throw first.error;
   return {
     stores,
     failed,
@@ -125,6 +138,27 @@ async function openStores(ctx: Context, configs: readonly StoreConfig[]): Promis
       await Promise.all(stores.map((each) => each[Symbol.asyncDispose]()));
     },
   };
+}
+
+/**
+ * The other stores, where one of the components notes in the store that it is restored from what a restore suspends.
+ * The command needs none of them: one that can't be opened is only logged.
+ */
+export async function openOthers(
+  ctx: Context,
+  config: Config,
+  { stores, failed, components }: OpenStack,
+): Promise<AsyncDisposable & Pick<OpenStack, 'stores'>> {
+  const known = new Set([...stores, ...failed].map(({ name }) => name));
+  const notes = components.some(({ component }) => component.resume);
+  const others = notes ? config.stores.filter(({ name }) => !known.has(name)) : [];
+  const opened = await openEach(ctx, others, (each, store) =>
+    withDeadline(each, OTHER_MS_MAX, `opening store ${store.name}`, (within) => openStore(within, store)),
+  );
+  for (const { name, error } of opened.failed) {
+    ctx.log.info('a store does not tell what restores have suspended', { store: name, reason: messageOf(error) });
+  }
+  return opened;
 }
 
 /** Opens a component when it is asked for: most commands about stores need no password of a service. */

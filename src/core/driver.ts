@@ -1,6 +1,6 @@
 // A driver, and the throw-away servers that it describes for drills.
 
-import type { Bytes, Component, Context, Finding, InventoryReader, Rendition, Source } from './model.ts';
+import type { Bytes, Component, Context, Finding, InventoryLine, InventoryReader, Rendition, Source } from './model.ts';
 
 /** The code for one kind of component. */
 export interface Driver {
@@ -9,6 +9,11 @@ export interface Driver {
   open(settings: unknown): Component;
   /** What equal means for this kind. */
   compare(ctx: Context, expected: InventoryReader, actual: InventoryReader): AsyncIterable<Finding>;
+  /**
+   * Whether a restore that was killed can have left `actual` where the point has `expected`, two lines of one name.
+   * Without it only what is the same.
+   */
+  isHalfOf?(expected: InventoryLine, actual: InventoryLine): boolean;
   /** The settings of the same component at another place: '--to main-db=postgresql://…'. */
   retarget?(settings: unknown, target: string): unknown;
   /** A throw-away server, as data for a sandbox runner. 'program-missing' when this machine has none. */

@@ -6,7 +6,7 @@ import { merged } from './merged.ts';
 test('runs that are in order become one list that is in order, whatever they came in', async () => {
   const run = fc.array(fc.integer(), { maxLength: 20 });
   await fc.assert(
-    fc.asyncProperty(fc.array(run, { maxLength: 5 }), fc.integer({ min: 1, max: 4 }), async (runs, size) => {
+    fc.asyncProperty(fc.array(run, { maxLength: 12 }), fc.integer({ min: 1, max: 4 }), async (runs, size) => {
       let closed = 0;
       async function* batches(items: number[]): AsyncIterable<readonly number[]> {
         const sorted = items.toSorted((a, b) => a - b);
@@ -23,6 +23,21 @@ test('runs that are in order become one list that is in order, whatever they cam
         runs.flat().sort((a, b) => a - b),
       );
       assert.equal(closed, runs.length);
+    }),
+  );
+});
+
+test('of equal items those of earlier runs come first', async () => {
+  const item = fc.integer({ min: 0, max: 3 });
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.array(item, { maxLength: 6 }), { maxLength: 9 }), async (runs) => {
+      const named = runs.map((run, source) => run.toSorted().map((value, at) => ({ value, source, at })));
+      async function* whole<T>(items: T): AsyncIterable<T> {
+        yield items;
+      }
+      const list = await Array.fromAsync(merged(named.map(whole), (a, b) => a.value - b.value));
+      const expected = named.flat().sort((a, b) => a.value - b.value); // which is stable
+      assert.deepEqual(list.flat(), expected);
     }),
   );
 });

@@ -3,25 +3,37 @@
 const BATCH_ITEMS = 1000;
 
 interface Head<T> {
+  /** Its place among the sources. */
+  readonly source: number;
   readonly iterator: AsyncIterator<readonly T[]>;
   items: readonly T[];
   at: number;
 }
 
-/** The sources come in order, some items at a time, and so does what they give together. It closes them. */
+/**
+ * The sources come in order, some items at a time, and so does what they give together; of equal items those of earlier
+ * sources first. It closes them.
+ */
 export async function* merged<T>(
   sources: readonly AsyncIterable<readonly T[]>[],
   order: (a: T, b: T) => number,
 ): AsyncIterable<readonly T[]> {
-  const all: Head<T>[] = sources.map((source) => ({ iterator: source[Symbol.asyncIterator](), items: [], at: 0 }));
+  const all = sources.map((source, i): Head<T> => {
+    return { source: i, iterator: source[Symbol.asyncIterator](), items: [], at: 0 };
+  });
   try {
     const filled = await Promise.all(all.map(refill));
-    let heads = all.filter((_, i) => filled[i]);
+    const heap = all.filter((_, i) => filled[i]);
+    for (let at = heap.length >> 1; at-- > 0; ) sink(heap, at, order);
     let out: T[] = [];
-    for (let least = leastOf(heads, order); least; least = leastOf(heads, order)) {
+    for (let [least] = heap; least; [least] = heap) {
       out.push(itemOf(least));
       least.at += 1;
-      if (least.at === least.items.length && !(await refill(least))) heads = heads.filter((head) => head !== least);
+      if (least.at === least.items.length && !(await refill(least))) {
+        const last = heap.pop();
+        if (last && last !== least) heap[0] = last;
+      }
+      sink(heap, 0, order);
       if (out.length < BATCH_ITEMS) continue;
       yield out;
       out = [];
@@ -43,10 +55,22 @@ async function refill<T>(head: Head<T>): Promise<boolean> {
   }
 }
 
-function leastOf<T>(heads: readonly Head<T>[], order: (a: T, b: T) => number): Head<T> | undefined {
-  let [least] = heads;
-  for (const head of heads) if (least && order(itemOf(head), itemOf(least)) < 0) least = head;
-  return least;
+/** The children of `n` are 2n+1 and 2n+2, none before its parent: what stands at `at` goes down to where it belongs. */
+function sink<T>(heap: Head<T>[], at: number, order: (a: T, b: T) => number): void {
+  const isBefore = (a: Head<T>, b: Head<T>): boolean => {
+    const which = order(itemOf(a), itemOf(b));
+    return which < 0 || (which === 0 && a.source < b.source);
+  };
+  const sinking = heap[at];
+  for (let parent = at; sinking; ) {
+    const [left, right] = [heap[2 * parent + 1], heap[2 * parent + 2]];
+    const child = left && right && isBefore(right, left) ? right : left;
+    if (!child || isBefore(sinking, child)) return;
+    const next = 2 * parent + (child === left ? 1 : 2);
+    heap[parent] = child;
+    heap[next] = sinking;
+    parent = next;
+  }
 }
 
 function itemOf<T>({ items, at }: Head<T>): T {

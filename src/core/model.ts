@@ -203,6 +203,8 @@ export interface Finding {
   readonly hint?: string;
   /** Some of it was taken as the restore left it and not read again: a pass that is no proof. */
   readonly unread?: true;
+  /** Unknown for no other reason than that there is nothing to compare with. */
+  readonly uncompared?: true;
 }
 
 /** What `probe` saw. */

@@ -104,3 +104,27 @@ test('a gate lets so many through, and the next one when one leaves, also by fai
   assert.equal(results.filter(({ status }) => status === 'rejected').length, 1);
   assert.equal(most(), 2);
 });
+
+test('a gate lets in what weighs more while anything is left, and the others when it leaves', async () => {
+  const { run } = gate(10);
+  const inside: number[] = [];
+  const leave = new Map<number, () => void>();
+  const enter = (weight: number): Promise<void> =>
+    run(async () => {
+      inside.push(weight);
+      await new Promise<void>((resolve) => leave.set(weight, resolve));
+    }, weight);
+  const all = [4, 5, 30, 9, 3, 1].map(enter);
+  assert.deepEqual(inside, [4, 5, 30]);
+  leave.get(4)?.();
+  leave.get(5)?.();
+  await turn();
+  assert.deepEqual(inside, [4, 5, 30], 'what is larger than all of it is in alone');
+  leave.get(30)?.();
+  await turn();
+  assert.deepEqual(inside, [4, 5, 30, 9, 3]);
+  leave.get(3)?.();
+  await turn();
+  for (const go of leave.values()) go();
+  await Promise.all(all);
+});

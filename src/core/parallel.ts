@@ -33,23 +33,27 @@ export async function mapBounded<T, R>(
   throw failed.error;
 }
 
-/** A gate that lets at most `limit` through at a time. */
+/** A gate that lets at most `limit` through at a time, in order of arrival. */
 export interface Gate {
-  run<R>(work: () => Promise<R>): Promise<R>;
+  /** `weight`: what it takes of the limit, 1 unless told; it enters while anything is left, so that all may enter. */
+  run<R>(work: () => Promise<R>, weight?: number): Promise<R>;
 }
 export function gate(limit: number): Gate {
   let free = limit;
-  const waiting: (() => void)[] = [];
+  const waiting: { readonly weight: number; readonly enter: () => void }[] = [];
   return {
-    async run(work) {
-      if (free > 0) free -= 1;
-      else await new Promise<void>((resolve) => waiting.push(resolve));
+    async run(work, weight = 1) {
+      if (free > 0) free -= weight;
+      else await new Promise<void>((enter) => waiting.push({ weight, enter }));
       try {
         return await work();
       } finally {
-        const next = waiting.shift();
-        if (next) next();
-        else free += 1;
+        free += weight;
+        for (let next = waiting[0]; next && free > 0; next = waiting[0]) {
+          waiting.shift();
+          free -= next.weight;
+          next.enter();
+        }
       }
     },
   };

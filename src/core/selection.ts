@@ -10,3 +10,15 @@ export function refuseForeign(kind: string, select: Selection, own: readonly (ke
     throw new Failure('usage', `${kind} has no ${field} to choose by`, { hint });
   }
 }
+
+/** Whether a name fits one of these: 'shop.*' and 'order?', where '*' and '?' stand for anything. */
+export function matcher(patterns: readonly string[]): (name: string) => boolean {
+  const tests = patterns.map((pattern) => {
+    const source = pattern
+      .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+      .replaceAll('*', '.*')
+      .replaceAll('?', '.');
+    return new RegExp(`^${source}$`, 's');
+  });
+  return (name) => tests.some((test) => test.test(name));
+}

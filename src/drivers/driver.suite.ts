@@ -48,7 +48,7 @@ export interface DriverRig {
   filled(): Promise<FilledService>;
   /** A place of the same kind and version that a restore may go to. */
   empty(): Promise<Service>;
-  /** Settings of a service that does not answer. */
+  /** Settings of a service that does not answer. Needed where there is a service. */
   readonly nowhere?: unknown;
   /** Appears in the settings and must appear nowhere else. */
   readonly secret?: string;
@@ -68,9 +68,18 @@ export function driverSuite(rig: DriverRig): void {
     captureBehaviours(rig, behaviour);
     restoreBehaviours(rig, behaviour);
     abilityBehaviours(rig, behaviour);
-    it('every exception names a behaviour', () => assert.deepEqual([...unused], []));
+    it('every exception names a behaviour, and none an ability that is there', () => {
+      assert.deepEqual([...unused], []);
+      const component = rig.nowhere === undefined ? {} : driver.open(rig.nowhere);
+      for (const [ability, title] of Object.entries(ABILITIES)) assert.ok(!(title in except && ability in component));
+    });
   });
 }
+
+const ABILITIES = {
+  extract: 'brings back what was lost, and only that',
+  stage: 'restores beside the live data, which stays until it is published',
+};
 
 type Behaviour = (title: string, run: () => Promise<void>) => void;
 
@@ -100,9 +109,9 @@ function settingsBehaviours({ driver, filled, empty, nowhere }: DriverRig, behav
     await assertEqual(ctx, driver, before, await component.inventory(ctx));
   });
 
-  if (nowhere === undefined) return;
   behaviour('says so when the service does not answer', async () => {
     const ctx = liveContext();
+    assert.notEqual(nowhere, undefined, 'the rig must say where no service is');
     const component = driver.open(nowhere);
     await assert.rejects(component.probe(ctx), { code: 'unreachable', hint: /see that it runs/ });
     await assert.rejects(component.capture(ctx, memoryParts().sink), { code: 'unreachable' });
@@ -209,8 +218,9 @@ function captureBehaviours(rig: DriverRig, behaviour: Behaviour): void {
     const { source, capture } = await captured(ctx, component);
     const probe = await component.probe(ctx);
     const inventory = await linesOf(ctx, inventoryOf(source));
+    const secrets = [rig.secret ?? [], await sandboxSecret(ctx, driver, probe.version)].flat();
     const told = JSON.stringify([capture, probe, inventory, ctx.logged, ctx.events]);
-    for (const secret of [rig.secret ?? [], await sandboxSecret(ctx, driver, probe.version)].flat()) {
+    for (const secret of secrets) {
       assert.ok(!told.includes(secret));
     }
   });
@@ -269,11 +279,11 @@ function restoreBehaviours({ driver, filled, empty }: DriverRig, behaviour: Beha
 }
 
 function abilityBehaviours({ driver, filled, empty }: DriverRig, behaviour: Behaviour): void {
-  behaviour('brings back what was lost, and only that', async () => {
+  behaviour(ABILITIES.extract, async () => {
     const ctx = liveContext();
     await using service = await filled();
     const component = driver.open(service.settings);
-    if (!component.extract) return assert.equal(service.extract, undefined);
+    assert.ok(component.extract, 'a driver without it is excepted');
     assert.ok(service.extract, 'the rig must say what can be extracted');
     const { selection, keys, damage } = service.extract;
     const { source } = await captured(ctx, component);
@@ -282,7 +292,7 @@ function abilityBehaviours({ driver, filled, empty }: DriverRig, behaviour: Beha
     const rows = () => extract(ctx, { base: source }, selection, async () => driver.open(target.settings));
     const kept = await Array.fromAsync(rows());
     assert.deepEqual(kept.map(({ key }) => key).sort(), [...keys].sort());
-    if (!component.merge) return;
+    assert.ok(component.merge, 'what can be extracted can be put back');
     const merge = component.merge.bind(component);
     const fed = async function* () {
       yield* kept;
@@ -297,11 +307,11 @@ function abilityBehaviours({ driver, filled, empty }: DriverRig, behaviour: Beha
     await assertEqual(ctx, driver, inventoryOf(source), await component.inventory(ctx));
   });
 
-  behaviour('restores beside the live data, which stays until it is published', async () => {
+  behaviour(ABILITIES.stage, async () => {
     const ctx = liveContext();
     await using service = await filled();
     const component = driver.open(service.settings);
-    if (!component.stage) return;
+    assert.ok(component.stage, 'a driver without it is excepted');
     const { source } = await captured(ctx, component);
     await service.change();
     const changed = await copyOf(ctx, await component.inventory(ctx));

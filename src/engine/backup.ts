@@ -21,12 +21,13 @@ const CLEANUP_MS_MAX = 10_000;
 
 export interface BackUpRequest extends CaptureRequest {
   readonly stack: string;
-  readonly plan: string | null;
   /** The application's version. */
   readonly version?: string | null | undefined;
   readonly stores: readonly NamedStore[];
   /** Stores of the plan that could not even be opened: they are owed the point. */
   readonly unopened?: readonly StoreError[] | undefined;
+  /** Other stores that a restore may have been from, and have noted in what it had suspended. */
+  readonly others?: readonly NamedStore[] | undefined;
   /** The scheduled time, whose id the point gets. */
   readonly slot?: Date | undefined;
   /** Goes on with the draft of an interrupted run; 'locked' while its process is alive. */
@@ -43,7 +44,7 @@ export interface BackedUp {
   readonly stores: readonly StoreError[];
   /** Points of earlier runs that a store lacked. */
   readonly copied: readonly OwedCopy[];
-  /** Hooks that failed once the work was done, by component; those of the plan under PLAN_HOOKS. */
+  /** Hooks that failed once the work was done, by component; those of the plan under `planHooksOf`. */
   readonly hooks: readonly (HookFailure & { readonly of: string })[];
   readonly warnings: readonly string[];
   /** Everything that was asked for was done. */
@@ -77,7 +78,9 @@ async function takePoint(
   const header = headerOf(request, run.id, run.resumed ? await begunAt(ctx, run) : startedAt);
   const earlier = await earlierPoints(ctx, run.lanes, request.stack);
   const warnings = [...clockWarnings(earlier, startedAt), ...(await abandonedWarnings(ctx, run))];
-  for (const each of request.components) warnings.push(...(await resumeSuspended(ctx, alive(run.lanes), each)));
+  const noting = [...alive(run.lanes), ...(request.others ?? [])];
+  const resumed = await resumeSuspended(ctx, noting, request.components);
+  warnings.push(...resumed.warnings);
   const hooks: (HookFailure & { readonly of: string })[] = [];
   const hookFailed = (of: string) => (failure: HookFailure) => void hooks.push({ ...failure, of });
   const captured = await withHooks(ctx, request, run, hookFailed, () =>
@@ -103,6 +106,7 @@ async function takePoint(
   const outcome = outcomeOf(request, run);
   const complete =
     failures.length === 0 &&
+    resumed.complete &&
     hooks.length === 0 &&
     outcome.stores.every(({ error }) => error === null) &&
     copied.every(({ error }) => error === null);

@@ -15,11 +15,13 @@ import { dependencies, waves } from './order.ts';
 import { type AfterHooks, oweHooks, runOwedHooks, strikeHooks } from './owed-hooks.ts';
 import { type Earlier, earlierBytes, previousSources } from './previous.ts';
 
-const CLEANUP_MS_MAX = 10_000;
 /** Stands where a component's name would; no component can have it. */
-export const PLAN_HOOKS = '(plan)';
+export function planHooksOf(plan: string | null): string {
+  return `(plan ${plan})`;
+}
 
 export interface CaptureRequest {
+  readonly plan: string | null;
   readonly components: readonly StackComponent[];
   /** Does everything but keep the point. */
   readonly test?: boolean | undefined;
@@ -170,21 +172,22 @@ export type HookFailed = (of: string) => (failure: HookFailure) => void;
 /** The hooks of the plan around the work. Those of its components are run by `captureOne`, and noted here with them. */
 export async function withHooks<T>(
   ctx: Context,
-  { components, hooks }: CaptureRequest,
+  { plan, components, hooks }: CaptureRequest,
   { lanes, id }: Lanes,
   failed: HookFailed,
   work: () => Promise<T>,
 ): Promise<T> {
+  const ofPlan = planHooksOf(plan);
   const all = [
-    { name: PLAN_HOOKS, after: hooks?.after },
+    { name: ofPlan, after: hooks?.after },
     ...components.map((each) => ({ name: each.name, after: each.hooks?.capture.after })),
   ];
   const after: AfterHooks = new Map(all.flatMap((each) => (each.after?.length ? [[each.name, each.after]] : [])));
   await runOwedHooks(ctx, lanes, after, failed);
   await oweHooks(ctx, lanes, id, after);
   try {
-    return await around(ctx, hooks ?? NO_HOOKS, failed(PLAN_HOOKS), work);
+    return await around(ctx, hooks ?? NO_HOOKS, failed(ofPlan), work);
   } finally {
-    await strikeHooks({ ...ctx, signal: AbortSignal.timeout(CLEANUP_MS_MAX) }, lanes, id, after);
+    await strikeHooks(ctx, lanes, id, after);
   }
 }

@@ -187,7 +187,8 @@ async function compareAll(
 ): Promise<void> {
   const check = `${name} is what it was at the cut`;
   if (captured.inventoryLevel === null) {
-    book.add({ check, verdict: 'unknown', detail: 'the point has no inventory, so nothing can be compared' });
+    const detail = 'the point has no inventory, so nothing can be compared';
+    book.add({ check, verdict: 'unknown', detail, uncompared: true });
     return;
   }
   let compared = 0;

@@ -206,6 +206,17 @@ describe('the verdict', () => {
       verdict: 'unknown',
       change: () => ({ only: ['db', 'queue'] }),
     },
+    'a configured component that the point does not know is unknown': {
+      verdict: 'unknown',
+      change: ({ request }) => ({ components: [...request.components, kv('queue', kvServer())] }),
+    },
+    'a configured component that the point is not expected to know is none of its business': {
+      verdict: 'pass',
+      change: ({ request }) => ({
+        components: [...request.components, kv('queue', kvServer())],
+        expected: ['db', 'cache'],
+      }),
+    },
   };
   for (const [title, { verdict, change }] of Object.entries(cases)) {
     test(title, async () => {

@@ -24,7 +24,7 @@ import {
 import { dependencies, inOrder } from './order.ts';
 import { firstCut } from './points.ts';
 import { freeRecordId, putProof } from './proofs.ts';
-import { checkReferences } from './references.ts';
+import { among, checkReferences } from './references.ts';
 import { needThawed } from './thaw.ts';
 
 export interface DrillRequest {
@@ -32,6 +32,8 @@ export interface DrillRequest {
   readonly point: RecoveryPoint;
   readonly components: readonly StackComponent[];
   readonly only?: readonly string[] | undefined;
+  /** Without `only`: what the point should hold, all that is configured when left out. What it lacks is unknown. */
+  readonly expected?: readonly string[] | undefined;
   readonly sandboxes: SandboxRunner;
   readonly scenario?: string | null | undefined;
   /** How long it took to open the store and choose the point. */
@@ -54,7 +56,7 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
   const { from, point, chooseMs = 0 } = request;
   const startedMs = ctx.monotonicMs();
   const startedAt = new Date(ctx.now().getTime() - chooseMs); // choosing is part of a recovery
-  const names = request.only ?? Object.keys(point.components);
+  const names = namesIn(request);
   const held = names.filter((name) => heldIn(point, name));
   await needThawed(ctx, from, point.id, held);
   await using boxes = new AsyncDisposableStack();
@@ -67,7 +69,12 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
   if (ctx.signal.aborted) throw interruption(ctx.signal);
   const found = [...trials.values()];
   const fit = findingsBook();
-  await checkReferences(ctx, request.references ?? [], (name) => standing.get(name)?.component ?? null, fit);
+  await checkReferences(
+    ctx,
+    among(request.references, request.only),
+    (name) => standing.get(name)?.component ?? null,
+    fit,
+  );
   const references = fit.sum();
   // That they came back equal was shown, whatever the sandboxes were like.
   const proved = found.filter(({ book }) => book.sum().verdict === 'pass').map(({ name }) => name);
@@ -97,6 +104,11 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
     references: findingsJson(references),
   };
   return await record(ctx, request, startedAt, known, proved);
+}
+
+function namesIn({ only, point, expected, components }: DrillRequest): readonly string[] {
+  const configured = expected ?? components.map(({ name }) => name);
+  return only ?? [...new Set([...Object.keys(point.components), ...configured])];
 }
 
 /** What is left of the drill in services that stay. */

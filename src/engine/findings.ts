@@ -21,6 +21,8 @@ export interface Findings {
   readonly omitted: number;
   /** One of them did not read all that it is about. */
   readonly unread: boolean;
+  /** How many are unknown only because there was nothing to compare with. */
+  readonly uncompared: number;
 }
 
 export interface FindingsBook {
@@ -33,7 +35,7 @@ export interface FindingsBook {
 export function findingsBook(): FindingsBook {
   const tally: Record<Verdict, number> = { pass: 0, unknown: 0, fail: 0 };
   const [passes, unknowns, fails]: [Finding[], Finding[], Finding[]] = [[], [], []];
-  let unread = false;
+  let [unread, uncompared] = [false, 0];
   function keep(finding: Finding): void {
     const [list, most] =
       finding.verdict === 'pass' ? [passes, PASSES_KEPT] : [finding.verdict === 'fail' ? fails : unknowns, OTHERS_KEPT];
@@ -43,11 +45,13 @@ export function findingsBook(): FindingsBook {
     add(finding) {
       tally[finding.verdict] += 1;
       unread ||= finding.unread ?? false;
+      if (finding.uncompared) uncompared += 1;
       keep(finding);
     },
     addAll(findings) {
       for (const verdict of VERDICTS) tally[verdict] += findings.tally[verdict];
       unread ||= findings.unread;
+      uncompared += findings.uncompared;
       for (const finding of findings.kept) keep(finding);
     },
     sum() {
@@ -59,6 +63,7 @@ export function findingsBook(): FindingsBook {
         kept,
         omitted: tally.pass + tally.unknown + tally.fail - kept.length,
         unread,
+        uncompared,
       };
     },
   };

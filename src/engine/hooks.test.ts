@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
+import { Failure } from '../core/errors.ts';
 import { identityOf } from '../core/liveness.ts';
 import type { Context } from '../core/model.ts';
 import { liveContext, testContext } from '../core/testing.ts';
 import { type BackUpRequest, backUp } from './backup.ts';
-import { PLAN_HOOKS } from './capturing.ts';
+import { planHooksOf } from './capturing.ts';
 import type { Around, Hook } from './hooks.ts';
 import type { StackComponent } from './model.ts';
 import { restorePoint } from './restore.ts';
@@ -153,10 +154,65 @@ describe('hooks of a run that was killed', () => {
 
   test('wait for a run that has them', async () => {
     const [steps, on] = [[] as Steps, disk()];
-    await killed(on, ['db', PLAN_HOOKS]);
+    await killed(on, ['db', planHooksOf('nightly')]);
     await backUp(testContext(), request(on, [hooked(steps, kvServer({ a: '1' }))]));
     assert.deepEqual(steps, ['pause', 'capture', 'resume']);
     assert.ok(on.records.has('hooks/2026-01-01-000000'));
+  });
+
+  test('are those of its own plan', async () => {
+    const [steps, on] = [[] as Steps, disk()];
+    await killed(on, [planHooksOf('hourly')]);
+    const ofPlan = (name: string): Around => ({ before: [], after: [hook(steps, name)] });
+    const components = [kv('db', kvServer({ a: '1' }))];
+    await backUp(testContext(), { ...request(on, components), hooks: ofPlan('nightly ends') });
+    assert.deepEqual(steps, ['nightly ends']);
+    await backUp(testContext(), { ...request(on, components), plan: 'hourly', hooks: ofPlan('hourly ends') });
+    assert.deepEqual(steps, ['nightly ends', 'hourly ends', 'hourly ends']);
+  });
+
+  test('are passed over where their note is damaged, and the run goes on', async () => {
+    for (const damaged of [{ of: 'db' }, 'checksum', 'malformed'] as const) {
+      const [steps, on] = [[] as Steps, disk()];
+      await killed(on, ['db']);
+      if (typeof damaged === 'object') on.records.set('hooks/2026-01-01-000000', damaged);
+      on.fault = (step) => {
+        if (typeof damaged === 'string' && step.startsWith('read hooks')) throw new Failure(damaged, 'it was changed');
+      };
+      const done = await backUp(testContext(), request(on, [hooked(steps, kvServer({ a: '1' }))]));
+      assert.deepEqual([done.complete, steps], [true, ['pause', 'capture', 'resume']]);
+    }
+  });
+
+  test('are run once where the store forbids deletion', async () => {
+    const [steps, on] = [[] as Steps, disk()];
+    await killed(on, ['db']);
+    on.fault = (step) => {
+      if (step.startsWith('unrecord hooks')) throw new Failure('denied', 'nothing is deleted here');
+    };
+    const again = () => backUp(testContext(), request(on, [hooked(steps, kvServer({ a: '1' }))]));
+    assert.equal((await again()).complete, true);
+    assert.equal((await again()).complete, true);
+    assert.deepEqual(steps, ['resume', 'pause', 'capture', 'resume', 'pause', 'capture', 'resume']);
+  });
+
+  test('are found in the stores that answer: one that goes away meanwhile is dropped, and the others get the point', async () => {
+    const [steps, on, offsite] = [[] as Steps, disk(), disk()];
+    await killed(on, ['db']);
+    offsite.fault = (step) => {
+      if (step.startsWith('look hooks')) throw new Failure('unreachable', 'no answer');
+    };
+    const stores = [named('offsite', offsite), named('a', on)];
+    const components = [hooked(steps, kvServer({ a: '1' }))];
+    const done = await backUp(testContext(), { ...request(on, components), stores });
+    assert.deepEqual(
+      done.stores.map(({ name, error }) => [name, error === null]),
+      [
+        ['offsite', false],
+        ['a', true],
+      ],
+    );
+    assert.deepEqual([on.points.size, steps], [1, ['resume', 'pause', 'capture', 'resume']]);
   });
 
   test('are noted while the run goes on', async () => {
@@ -183,6 +239,10 @@ describe('hooks around a restore', () => {
     const done = await restorePoint(testContext(), { from: named('a', on), point, components });
     assert.deepEqual(steps, ['probe', 'stop', 'restore', 'probe', 'inventory', 'start']);
     assert.deepEqual([server.data.size, done.complete, done.verdict], [1, false, 'unknown']);
+    server.data.clear();
+    const select = { keys: ['a'] };
+    const part = await restorePoint(testContext(), { from: named('a', on), point, components, select });
+    assert.deepEqual([server.data.size, part.complete], [1, false], 'of a selection as well');
   });
 
   test('keep it from being begun when one before it fails', async () => {

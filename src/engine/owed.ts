@@ -62,10 +62,16 @@ async function notesOf(
   stores: readonly NamedStore[],
 ): Promise<readonly { key: string; point: string; to: NamedStore }[]> {
   const found: { key: string; point: string; to: NamedStore }[] = [];
-  for await (const key of from.store.records.list(ctx, 'owed')) {
-    const [point = '', name] = key.split('/');
-    const to = stores.find((each) => each.name === name && each !== from);
-    if (to) found.push({ key, point, to });
+  try {
+    for await (const key of from.store.records.list(ctx, 'owed')) {
+      const [point = '', name] = key.split('/');
+      const to = stores.find((each) => each.name === name && each !== from);
+      if (to) found.push({ key, point, to });
+    }
+  } catch (error) {
+    if (ctx.signal.aborted) throw interruption(ctx.signal);
+    // The point of this run is kept by now.
+    ctx.log.warn('a store does not tell what others lack', { store: from.name, reason: messageOf(error) });
   }
   return found;
 }

@@ -149,5 +149,12 @@ describe('a stack whose components refer to one another', () => {
     assert.equal(evidence.verdict, 'fail');
     assert.deepEqual(evidence.references.tally, { pass: 1, unknown: 0, fail: 1 });
     assert.deepEqual([sandboxes.started, sandboxes.running], [2, 0]);
+    const { db } = point.components;
+    assert.ok(db);
+    const half = { from: on, point: { ...point, components: { db } }, components, sandboxes, references };
+    const unasked = await drillPoint(ctx, { ...half, expected: ['db'] });
+    const told = unasked.evidence.references.kept.map(({ verdict, detail }) => [verdict, detail]);
+    assert.deepEqual([unasked.evidence.verdict, told], ['unknown', [['unknown', 'objects did not come back']]]);
+    assert.equal((await drillPoint(ctx, { ...half, only: ['db'] })).evidence.verdict, 'pass', 'left out by choice');
   });
 });

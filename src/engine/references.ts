@@ -15,6 +15,15 @@ const EXAMPLES = 5;
 const VALUES_MAX = 20_000_000;
 const PIECE = 2 ** 20;
 
+/** Those that are to be looked at: who chose only some components has asked nothing of the others. */
+export function among(
+  references: readonly Reference[] | undefined = [],
+  only: readonly string[] | undefined,
+): readonly Reference[] {
+  if (only === undefined) return references;
+  return references.filter(({ from, to }) => only.includes(from.component) && only.includes(to.component));
+}
+
 /** One finding for what is missing, and one for orphans where those are bounded. What could not be asked is unknown. */
 export async function checkReferences(
   ctx: Context,
@@ -24,7 +33,11 @@ export async function checkReferences(
 ): Promise<void> {
   for (const reference of references) {
     const [from, to] = [componentOf(reference.from.component), componentOf(reference.to.component)];
-    if (!from || !to) continue; // only a part of the stack came back
+    if (!from || !to) {
+      const absent = from ? reference.to.component : reference.from.component;
+      book.add({ check: titleOf(reference), verdict: 'unknown', detail: `${absent} did not come back` });
+      continue;
+    }
     try {
       for await (const finding of checkOne(ctx, reference, from, to)) book.add(finding);
     } catch (error) {

@@ -31,6 +31,8 @@ export interface RestoreRequest {
   readonly references?: readonly Reference[] | undefined;
   /** Where the safety point of data that is replaced goes; the store that is restored from when left out. */
   readonly safety?: readonly NamedStore[] | undefined;
+  /** Other stores that an earlier restore may have been from, and have noted in what it had suspended. */
+  readonly others?: readonly NamedStore[] | undefined;
   readonly jobs?: number | undefined;
   readonly parallel?: number | undefined;
   /** Told of each component as soon as it is back, or has failed. */
@@ -87,6 +89,8 @@ export interface RestorePlan {
   readonly archived: Archived | null;
   /** Null where neither a drill nor a capture has measured what some component takes. */
   readonly estimate: Estimate | null;
+  /** Configured components that were not left out by choice, and that the point does not hold. */
+  readonly lacking: readonly string[];
   readonly warnings: readonly string[];
 }
 
@@ -97,7 +101,7 @@ export async function planRestore(ctx: Context, request: RestoreRequest): Promis
       hint: 'restore it into another target with --to, or bring rows back with lifeboat extract',
     });
   }
-  const { chosen, warnings } = choose(request);
+  const { chosen, lacking, warnings } = choose(request);
   refuseMixed(request, chosen);
   const names = chosen.map(({ name }) => name);
   const before = dependencies(request.components, names);
@@ -115,6 +119,7 @@ export async function planRestore(ctx: Context, request: RestoreRequest): Promis
     bytes: steps.reduce((sum, { bytes }) => sum + bytes, 0),
     archived,
     estimate: totalOf(order, steps),
+    lacking,
     warnings: [...warnings, ...steps.flatMap(({ name, cautions }) => cautions.map((text) => `${name}: ${text}`))],
   };
 }
@@ -132,7 +137,7 @@ function refuseMixed({ inPlace, rename, delta }: RestoreRequest, chosen: readonl
 }
 
 /** The chosen components, opened at the place they go to. */
-function choose(request: RestoreRequest): { chosen: readonly StackComponent[]; warnings: readonly string[] } {
+function choose(request: RestoreRequest): LeftOut & { readonly chosen: readonly StackComponent[] } {
   const { point, components, only, to = {} } = request;
   const held = heldBy(point);
   const names = only ?? held.filter((name) => components.some((each) => each.name === name));
@@ -149,7 +154,7 @@ function choose(request: RestoreRequest): { chosen: readonly StackComponent[]; w
       hint: `it holds ${held.join(', ') || 'nothing'}`,
     });
   }
-  return { chosen, warnings: only ? [] : leftOut(point, components) };
+  return { chosen, ...(only ? NOTHING_LEFT_OUT : leftOut(point, components)) };
 }
 
 /** A target of what is not chosen is a slip. */
@@ -183,16 +188,23 @@ export function retargeted(item: StackComponent, target: string): StackComponent
   return { ...item, settings, component: item.driver.open(settings) };
 }
 
-function leftOut(point: RecoveryPoint, components: readonly StackComponent[]): readonly string[] {
-  const warnings: string[] = [];
-  for (const [name, { error }] of Object.entries(point.components)) {
-    if (error) warnings.push(`${name} is not in the point: its capture failed (${error.message})`);
-    else if (!components.some((each) => each.name === name)) warnings.push(`${name} is no longer in the configuration`);
-  }
-  for (const { name } of components) {
-    if (!Object.hasOwn(point.components, name)) warnings.push(`${name} is not in the point`);
-  }
-  return warnings;
+type LeftOut = Pick<RestorePlan, 'lacking' | 'warnings'>;
+const NOTHING_LEFT_OUT: LeftOut = { lacking: [], warnings: [] };
+
+function leftOut(point: RecoveryPoint, components: readonly StackComponent[]): LeftOut {
+  const lacking = components.map(({ name }) => name).filter((name) => !heldIn(point, name));
+  const notConfigured = Object.keys(point.components).filter((name) => !components.some((each) => each.name === name));
+  return {
+    lacking,
+    warnings: [
+      ...lacking.map((name) => {
+        const error = Object.hasOwn(point.components, name) ? point.components[name]?.error : null;
+        const why = error ? `its capture failed (${error.message}); ` : '';
+        return `${name} is not in the point: ${why}find the newest that holds it with restore latest --only ${name}`;
+      }),
+      ...notConfigured.map((name) => `${name} is no longer in the configuration`),
+    ],
+  };
 }
 
 async function planStep(

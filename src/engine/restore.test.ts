@@ -192,7 +192,11 @@ describe('a restore', () => {
     db.fault = () => undefined;
     cache.data.clear();
     const rest = await restorePoint(ctx, request);
-    assert.match(rest.warnings[0] ?? '', /db is not in the point: its capture failed/);
+    assert.match(rest.warnings[0] ?? '', /db is not in the point: its capture failed.*--only db/);
+    assert.deepEqual([rest.verdict, rest.complete, rest.lacking], ['unknown', false, ['db']]);
+    cache.data.clear();
+    const chosen = await restorePoint(ctx, { ...request, only: ['cache'] });
+    assert.deepEqual([chosen.verdict, chosen.complete, chosen.lacking], ['pass', true, []]);
   });
 
   test('that comes back different is a failure and no proof', async () => {
@@ -383,6 +387,25 @@ describe('in place', () => {
     assert.ok(back);
     await restorePoint(ctx, { from: named('a', on), point: back, components, inPlace: true });
     assert.deepEqual([...server.data], [['a', 'wrong']]);
+  });
+
+  test('who breaks off learns where the data is that was replaced', async () => {
+    const stop = new AbortController();
+    const [ctx, on] = [testContext({ signal: stop.signal }), disk()];
+    const server = kvServer({ a: '1' });
+    const components = [kv('cache', server)];
+    const point = await taken(ctx, on, components);
+    server.data.set('a', 'wrong');
+    server.fault = (step) => {
+      if (step === 'restore') stop.abort();
+      stop.signal.throwIfAborted();
+    };
+    const restored = restorePoint(ctx, { from: named('a', on), point, components, inPlace: true });
+    await assert.rejects(restored, (error) => {
+      const safety = [...on.points.keys()].find((id) => id !== point.id);
+      assert.ok(isFailure(error, 'interrupted') && safety);
+      return error.hint === `what was replaced is point ${safety}`;
+    });
   });
 
   test('data that can not be captured is no obstacle, and that is said', async () => {

@@ -5,6 +5,7 @@ import { Failure, isFailure, messageOf } from '../core/errors.ts';
 import type { Component, Context, Restored, RestoreOptions, Source, Verdict } from '../core/model.ts';
 import { type Gate, gate } from '../core/parallel.ts';
 import type { RecoveryPoint } from '../core/point.ts';
+import type { Store } from '../core/storage.ts';
 import { worst } from '../core/verdict.ts';
 import { backUp } from './backup.ts';
 import {
@@ -24,7 +25,7 @@ import { around, type HookFailure, NO_HOOKS } from './hooks.ts';
 import { PARALLEL_DEFAULT, SAFETY_PLAN } from './model.ts';
 import { inOrder } from './order.ts';
 import { putProof } from './proofs.ts';
-import { checkReferences } from './references.ts';
+import { among, checkReferences } from './references.ts';
 import {
   type Ended,
   planRestore,
@@ -46,6 +47,12 @@ export interface RestoreOutcome extends Timed, Ended {
   readonly keptAs: readonly string[];
 }
 
+interface Safety {
+  readonly point: string | null;
+  readonly error: unknown;
+  readonly warnings: readonly string[];
+}
+
 export interface RestoredPoint {
   readonly point: RecoveryPoint;
   readonly outcomes: readonly RestoreOutcome[];
@@ -54,7 +61,7 @@ export interface RestoredPoint {
   /** Over all that was asked for; what did not come back counts as a failure. */
   readonly verdict: Verdict;
   /** The point of the data that was replaced, when there was any. */
-  readonly safety: { readonly point: string | null; readonly error: unknown } | null;
+  readonly safety: Safety | null;
   /** The point counts as proved by this restore, for the components that came back equal and were read again. */
   readonly proved: readonly string[];
   readonly rtoMs: number;
@@ -63,7 +70,9 @@ export interface RestoredPoint {
   /** Of those. */
   readonly phases: Phases;
   readonly warnings: readonly string[];
-  /** Everything came back and was shown to be equal. */
+  /** Configured components that were asked for and that the point does not hold. */
+  readonly lacking: readonly string[];
+  /** Everything came back and was shown to be equal; a selection came back, and nothing else is open. */
   readonly complete: boolean;
 }
 
@@ -86,17 +95,18 @@ export async function restorePoint(ctx: Context, request: RestoreRequest, shown?
     const restore = (): Promise<RestoreOutcome> => restoreStep(ctx, request, step, earlier, startedMs);
     return turns.get(name)?.run(restore) ?? restore();
   });
-  if (ctx.signal.aborted) throw interruption(ctx.signal);
+  if (ctx.signal.aborted) throw withSafety(interruption(ctx.signal), safety);
   const all = [...outcomes.values()];
   const failed = all.filter(({ error }) => error !== null);
   if (failed.length === all.length) throw withSafety(firstCause(failed), safety);
   const proved = request.select ? [] : all.filter(isProof).map(({ name }) => name);
-  const warnings = [...plan.warnings, ...(await recordProof(ctx, request, proved))];
+  const warnings = [...plan.warnings, ...(safety?.warnings ?? []), ...(await recordProof(ctx, request, proved))];
   const references = await referencesOf(ctx, request, outcomes);
   const critical = criticalPath(outcomes);
   const verdict = worst([
     ...all.map((each) => (each.error === null ? each.verdict : 'fail')),
     ...references.kept.map((each) => each.verdict),
+    ...plan.lacking.map(() => 'unknown' as const),
   ]);
   return {
     point: request.point,
@@ -109,7 +119,8 @@ export async function restorePoint(ctx: Context, request: RestoreRequest, shown?
     waitedFor: critical.names,
     phases: critical.phases,
     warnings,
-    complete: verdict === 'pass' || (request.select !== undefined && failed.length === 0 && verdict !== 'fail'),
+    lacking: plan.lacking,
+    complete: verdict === 'pass' || (request.select !== undefined && plan.lacking.length === 0 && all.every(isAsAsked)),
   };
 }
 
@@ -136,7 +147,7 @@ function isShared(a: RestoreStep, b: RestoreStep): boolean {
 /** Of what came back; a selection has no rows or names to expect. */
 async function referencesOf(
   ctx: Context,
-  { references = [], select, rename }: RestoreRequest,
+  { references = [], only, select, rename }: RestoreRequest,
   outcomes: ReadonlyMap<string, RestoreOutcome>,
 ): Promise<Findings> {
   const book = findingsBook();
@@ -145,12 +156,12 @@ async function referencesOf(
     const outcome = outcomes.get(name);
     return outcome?.error === null ? outcome.step.item.component : null;
   };
-  await checkReferences(ctx, references, componentOf, book);
+  await checkReferences(ctx, among(references, only), componentOf, book);
   return book.sum();
 }
 
 /** What is about to be replaced becomes a point, if it can: data that can't be captured must not stand in the way. */
-async function takeSafety(ctx: Context, request: RestoreRequest, plan: RestorePlan): Promise<RestoredPoint['safety']> {
+async function takeSafety(ctx: Context, request: RestoreRequest, plan: RestorePlan): Promise<Safety | null> {
   const replaced = plan.steps.filter(({ way, targetHolds }) => way === 'replace' && targetHolds !== null);
   if (replaced.length === 0) return null;
   try {
@@ -159,13 +170,14 @@ async function takeSafety(ctx: Context, request: RestoreRequest, plan: RestorePl
       plan: SAFETY_PLAN,
       components: replaced.map(({ item }) => item),
       stores: request.safety ?? [request.from],
+      others: request.others,
       parallel: request.parallel,
     });
-    return { point: done.point?.id ?? null, error: done.failures[0]?.error ?? null };
+    return { point: done.point?.id ?? null, error: done.failures[0]?.error ?? null, warnings: done.warnings };
   } catch (error) {
     if (ctx.signal.aborted) throw interruption(ctx.signal);
     ctx.log.warn('no safety point', { reason: messageOf(error) });
-    return { point: null, error };
+    return { point: null, error, warnings: [] };
   }
 }
 
@@ -242,13 +254,27 @@ async function attemptStep(attempt: Attempt): Promise<Done> {
     ...(request.delta ? { delta: true } : {}),
   };
   if (step.way === 'beside') return await restoreBeside(attempt, from, options);
-  for (const text of await resumeSuspended(ctx, [request.from], step.item)) ctx.log.warn(text);
-  const target = noting(request.from.store, step.item, step.targetIdentity);
+  await resumeFirst(attempt);
+  const target = noting(keeperOf(request), step.item, step.targetIdentity);
   const { source, restored, phases } = await bringBack(ctx, target, from, options);
   const verify = await thenSettle(ctx, { name: step.name, restored }, attempt.book, () =>
     compareWith(attempt, source, watching, step.item.component, restored),
   );
   return { method: restored.method, warnings: restored.warnings, keptAs: [], phases: { ...phases, verify } };
+}
+
+/** Where notes outlive this process: a point may be restored from a store that does not. */
+function keeperOf({ from, safety = [from] }: RestoreRequest): Store {
+  return (safety.find(({ name }) => name === from.name) ?? safety[0] ?? from).store;
+}
+
+/** What an earlier restore has left suspended, wherever that was noted: this one would take it for the owner's wish. */
+async function resumeFirst({ ctx, request, step, book }: Attempt): Promise<void> {
+  const resumed = await resumeSuspended(ctx, [request.from, ...(request.others ?? [])], [step.item]);
+  for (const text of resumed.warnings) ctx.log.warn(text);
+  if (resumed.complete) return;
+  const check = `${step.name}: what an earlier restore had suspended is set back`;
+  book.add({ check, verdict: 'fail', detail: resumed.warnings.join('; ') });
 }
 
 /** The live data is touched only after what came back was found not to differ. */
@@ -297,7 +323,8 @@ async function compareWith(
   const startedMs = ctx.monotonicMs();
   if (request.select) {
     const check = `${step.name} is what it was at the cut`;
-    book.add({ check, verdict: 'unknown', detail: 'only a selection was restored, so the whole can not be compared' });
+    const detail = 'only a selection was restored, so the whole can not be compared';
+    book.add({ check, verdict: 'unknown', detail, uncompared: true });
     noteMissing({ name: step.name, restored }, book);
     return 0;
   }
@@ -317,7 +344,7 @@ function needEarlier({ name }: RestoreStep, earlier: ReadonlyMap<string, Restore
 }
 
 /** Who has lost data must learn where it is. */
-function withSafety(error: unknown, safety: RestoredPoint['safety']): unknown {
+function withSafety(error: unknown, safety: Safety | null): unknown {
   if (!isFailure(error) || !safety?.point) return error;
   const hint = [`what was replaced is point ${safety.point}`, error.hint].filter((each) => each !== undefined);
   return new Failure(error.code, error.message, { cause: error, hint: hint.join('; ') });
@@ -326,6 +353,11 @@ function withSafety(error: unknown, safety: RestoredPoint['safety']): unknown {
 /** Of all that failed, the one that says why: not one that only waited for another. */
 function firstCause(failed: readonly RestoreOutcome[]): unknown {
   return (failed.find(({ error }) => !isFailure(error, 'blocked')) ?? failed[0])?.error;
+}
+
+/** A selection that came back: that it can't be compared is all that is not known of it. */
+function isAsAsked({ error, findings: { tally, uncompared } }: RestoreOutcome): boolean {
+  return error === null && tally.fail === 0 && tally.unknown === uncompared;
 }
 
 /** What nobody has read since it was written may pass, and proves nothing to retention. */

@@ -189,11 +189,13 @@ function recordsOf(on: Disk): Store['records'] {
       on.records.set(`${kind}/${id}`, structuredClone(value));
     },
     async get(_ctx, kind, id) {
+      await on.fault(`read ${kind}/${id}`);
       const value = on.records.get(`${kind}/${id}`);
       if (value === undefined) throw new Failure('missing', `there is no record ${kind}/${id}`);
       return structuredClone(value);
     },
     async *list(_ctx, kind, prefix = '') {
+      await on.fault(`look ${kind}/${prefix}`);
       for (const key of [...on.records.keys()].toSorted()) {
         if (key.startsWith(`${kind}/${prefix}`)) yield key.slice(kind.length + 1);
       }

@@ -38,6 +38,7 @@ before(async () => {
     startS3('seaweedfs').then((each) => servers.use(each)),
   ]);
   await query(main.url, 'CREATE DATABASE soriano_core');
+  await query(main.url, 'CREATE ROLE auditor CONNECTION LIMIT 3');
   await query(
     database(main),
     "CREATE TABLE policies AS SELECT i AS id, 'policy ' || i AS holder FROM generate_series(1, 500) i",
@@ -108,7 +109,10 @@ test('the latest backup or a named file is restored in place, over whatever is t
   await shell.run('cd backup && ./restore-postgres.sh --yes --terminate-connections');
   assert.equal(await query(database(main), POLICIES), 500);
   await query(database(main), 'DELETE FROM policies WHERE id > 10');
-  await shell.run(`cd backup && ./restore-postgres.sh ${newest('postgres')} --yes`);
+  await query(main.url, 'ALTER ROLE auditor CONNECTION LIMIT 5');
+  // The role that is there is not changed, so that not all of it is as it was.
+  await shell.run(`cd backup && ./restore-postgres.sh ${newest('postgres')} --yes`, {}, 3);
+  await query(main.url, 'ALTER ROLE auditor CONNECTION LIMIT 3');
   assert.equal(await query(database(main), POLICIES), 500);
   await redisCommand(redis.url, ['SET', 'session:1', 'lost']);
   await shell.run('cd backup && ./restore-redis.sh --yes');

@@ -3,16 +3,17 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createCipheriv, randomBytes } from 'node:crypto';
-import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
+import { missingTools } from '../servers/need.ts';
 import { workspace } from './workspace.ts';
 
 const PEAK_MIB_MAX = 512;
 const BLOCK = Buffer.alloc(8 * 2 ** 20);
 const BLOCKS = 128;
 const TIME = '/usr/bin/time';
-const skip = existsSync(TIME) ? false : `${TIME} (GNU time) is not on this machine`;
+const skip = missingTools(TIME);
 const { dir, store, configure, run } = workspace('memory');
 const uploads = join(dir, 'uploads');
 

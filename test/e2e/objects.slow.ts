@@ -3,9 +3,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { missingTools } from '../servers/need.ts';
 import { startGeneratedS3 } from '../servers/s3-generated.ts';
 import { workspace } from './workspace.ts';
 
@@ -13,7 +14,7 @@ const OBJECTS = 40_000;
 /** A part of what is promised for any number of them. */
 const PEAK_MIB_MAX = 400;
 const TIME = '/usr/bin/time';
-const skip = existsSync(TIME) ? false : `${TIME} (GNU time) is not on this machine`;
+const skip = missingTools(TIME);
 const { dir, store, configure, run } = workspace('objects');
 
 test(`${OBJECTS} objects in less than ${PEAK_MIB_MAX} MiB of memory, and none is read again`, { skip }, async (t) => {

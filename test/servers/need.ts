@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { installed, isOptional, type ServerName } from './install.ts';
 
@@ -22,4 +24,14 @@ export async function needServer(t: TestContext, ...names: ServerName[]): Promis
   const reason = await missing(...names);
   if (reason !== false) t.skip(reason);
   return reason === false;
+}
+
+/** The same for programs that are no servers, by name or by path: false when all of them are here, else the reason. */
+export function missingTools(...names: string[]): string | false {
+  if (process.env.REQUIRE_SERVERS === 'all') return false;
+  const dirs = (process.env.PATH ?? '').split(delimiter);
+  const isHere = (name: string): boolean =>
+    name.includes('/') ? existsSync(name) : dirs.some((dir) => existsSync(join(dir, name)));
+  const absent = names.filter((name) => !isHere(name));
+  return absent.length > 0 && `${absent.join(', ')}: not on this machine`;
 }

@@ -10,7 +10,7 @@ import { planHooks } from '../hooks.ts';
 import { namesOption } from '../options.ts';
 import { type Bind, errorJson } from '../session.ts';
 import { lastSlot } from '../slots.ts';
-import { openStack, orderingOf } from '../stack.ts';
+import { openOthers, openStack, orderingOf } from '../stack.ts';
 import { bytesText, durationText, plural } from '../terminal.ts';
 import { componentTable, pointBytes, setIn } from '../views.ts';
 
@@ -43,6 +43,7 @@ Examples:
     const config = await session.config();
     const wish = wishOf(ctx, config, options, components);
     await using stack = await openStack(ctx, config, wish);
+    await using others = await openOthers(ctx, config, stack);
     const done = await backUp(ctx, {
       stack: config.stack,
       plan: options.plan ?? null,
@@ -50,6 +51,7 @@ Examples:
       components: stack.components,
       stores: stack.stores,
       unopened: stack.failed,
+      others: others.stores,
       slot: wish.slot,
       test: options.test,
       resume: options.resume,

@@ -54,6 +54,7 @@ Examples:
       point: chosen.point,
       components: stack.components,
       only: wish.only,
+      expected: expectedOf(config, chosen.point.plan),
       sandboxes: await processSandboxes(),
       scenario: word ?? null,
       chooseMs: session.ctx.monotonicMs() - startedMs,
@@ -96,6 +97,20 @@ function wishOf(config: Config, options: Options, name: string | undefined): Wis
     stores: options.store ?? (scenario?.store === undefined ? undefined : [scenario.store]),
     only: options.only ?? planned,
   };
+}
+
+/**
+ * What a point of that plan stands for: all that is configured, but for what only other plans take. What no plan takes
+ * belongs to it: nobody else would tell that it is never backed up.
+ */
+function expectedOf({ plans, components }: Config, plan: string | null): readonly string[] {
+  const all = components.map(({ name }) => name);
+  const own = plan !== null && Object.hasOwn(plans, plan) ? plans[plan] : undefined;
+  if (!own || own.components === 'all') return all;
+  const others = Object.values(plans).flatMap((each) =>
+    each === own || each.components === 'all' ? [] : each.components,
+  );
+  return all.filter((name) => own.components.includes(name) || !others.includes(name));
 }
 
 async function save(file: string, evidence: Evidence): Promise<void> {

@@ -19,7 +19,7 @@ import { namesOption, repeatedOption } from '../options.ts';
 import { planJson, planText, restoredJson, restoredText } from '../restore-views.ts';
 import { renamesOf, SELECTABLE, selectionOf } from '../selecting.ts';
 import type { Bind, Session } from '../session.ts';
-import { type OpenStack, openStack, pickComponents, pickStores, referencesIn } from '../stack.ts';
+import { type OpenStack, openOthers, openStack, pickComponents, pickStores, referencesIn } from '../stack.ts';
 import { targetsOf } from '../targets.ts';
 import { confirmThaw, type Later, type ThawOptions, thaw, thawStores, tierOf } from '../thaw.ts';
 import { parseTime } from '../times.ts';
@@ -105,7 +105,8 @@ Examples:
     if (options.preview) {
       session.print(planJson(plan, choice), () => planText(plan, store.name));
       noteUnreadable(session, unreadable);
-      return plan.steps.some(({ problem }) => problem !== null) || plan.archived || unreadable.length > 0 ? 3 : 0;
+      const asIs = plan.steps.every(({ problem }) => problem === null) && !plan.archived && plan.lacking.length === 0;
+      return asIs && unreadable.length === 0 ? 0 : 3;
     }
     session.note(planText(plan, store.name));
     noteUnreadable(session, unreadable);
@@ -114,7 +115,9 @@ Examples:
       session.print({ point: plan.point.id, ...later.json }, later.text);
       return 3;
     }
-    const { restored, hint } = await restoreOrSayHow(session.ctx, options, request, { ...plan, archived: null });
+    await using aside = await openOthers(session.ctx, config, stack);
+    const asked = { ...request, others: [...stack.stores, ...aside.stores] };
+    const { restored, hint } = await restoreOrSayHow(session.ctx, options, asked, { ...plan, archived: null });
     session.print({ ...restoredJson(restored, choice), hint }, () => restoredText(restored, targets, hint));
     return restored.complete && unreadable.length === 0 ? 0 : 3;
   });

@@ -1,6 +1,7 @@
 // What each of the old scripts does, in terms of our own commands.
 
 import { basename, dirname, join, resolve } from 'node:path';
+import { z } from 'zod';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import { isPointId } from '../../core/manifest.ts';
 import type { Finding } from '../../core/model.ts';
@@ -20,6 +21,19 @@ import { createMissing, createWhereBackupsAre, importInto } from './stores.ts';
 /** A backup that begins so soon after its scheduled time is the scheduled one: pods take a while to start. */
 const SLOT_LATE_MS_MAX = 15 * 60_000;
 const ORIGIN = 'the environment';
+
+/** What `restore` prints, as far as it tells whether all that is not known is what nobody could compare. */
+const uncomparedSchema = z.object({
+  unreadable_stores: z.array(z.unknown()),
+  components: z
+    .array(
+      z.object({
+        error: z.unknown().optional(),
+        findings: z.object({ tally: z.object({ fail: z.number(), unknown: z.number() }), uncompared: z.number() }),
+      }),
+    )
+    .min(1),
+});
 
 export interface Run {
   /** Its context has the variables of backup.env too. */
@@ -281,10 +295,15 @@ async function restoreAll(
 
 /** Files of the old scripts have no inventory to compare with; that they came back is all that was asked. */
 function cameBackUncompared(result: unknown): boolean {
-  if (typeof result !== 'object' || result === null || !('components' in result)) return false;
-  const { components } = result;
-  if (!Array.isArray(components) || components.length === 0) return false;
-  return components.every((each: { error?: unknown; verdict?: unknown }) => !each.error && each.verdict !== 'fail');
+  const parsed = uncomparedSchema.safeParse(result);
+  if (!parsed.success) return false;
+  const { components, unreadable_stores } = parsed.data;
+  return (
+    unreadable_stores.length === 0 &&
+    components.every(({ error, findings: { tally, uncompared } }) => {
+      return error === undefined && tally.fail === 0 && tally.unknown === uncompared;
+    })
+  );
 }
 
 function findingText({ check, verdict, detail }: Finding): string {

@@ -1,7 +1,9 @@
 // What deletes by age: lifecycle management stands still while documents come back, and goes on after the comparison.
 
 import { z } from 'zod';
-import type { Chain, Context, RestoreOptions } from '../../core/model.ts';
+import { interruption } from '../../core/context.ts';
+import { messageOf } from '../../core/errors.ts';
+import type { Chain, Context, Restored, RestoreOptions } from '../../core/model.ts';
 import { connect } from './client.ts';
 import { definitionsOf } from './definitions.ts';
 import { DEFINITIONS_FOLDER, definitionOfPart } from './entries.ts';
@@ -19,7 +21,7 @@ const clusterSchema = z.object({
 });
 
 /** How lifecycle management was set before. */
-export interface Suspended {
+interface Suspended {
   readonly kind: ServerFacts['kind'];
   /** Of OpenSearch: what its setting said, null for nothing. */
   readonly persistent: z.output<typeof clusterSchema>['persistent'][string];
@@ -44,12 +46,39 @@ export async function ageing(
   return found;
 }
 
+/**
+ * Does the work of a restore while lifecycle management stands still. That goes on when the work fails, also when
+ * nobody knows whether it was ever stopped; else when it is settled.
+ */
+export async function withoutAgeing<R>(
+  ctx: Context,
+  session: Session,
+  { plan, options }: { plan: Pick<RestorePlan, 'definitions'>; options: RestoreOptions },
+  work: () => Promise<R>,
+): Promise<{ done: R; settling: Pick<Restored, 'settle'> }> {
+  let suspended: Suspended | null = null;
+  const settle = (later: Context): Promise<void> => settleAgeing(later, session.settings, suspended);
+  try {
+    suspended = await suspendAgeing(ctx, session, plan, async (what) => {
+      suspended = what;
+      await options.suspending?.({ ...what });
+    });
+    const done = await work();
+    return { done, settling: suspended ? { settle } : {} };
+  } catch (error) {
+    await settle(patient(ctx)).catch((cause) => {
+      ctx.log.warn('lifecycle management is still suspended', { reason: messageOf(cause) });
+    });
+    throw ctx.signal.aborted ? interruption(ctx.signal) : error;
+  }
+}
+
 /** Null when nothing had to be. */
-export async function suspendAgeing(
+async function suspendAgeing(
   ctx: Context,
   { client, server }: Session,
   { definitions }: Pick<RestorePlan, 'definitions'>,
-  { suspending }: RestoreOptions,
+  suspending: (what: Suspended) => Promise<void>,
 ): Promise<Suspended | null> {
   const there = await definitionsOf(ctx, client, server);
   if (![...there, ...definitions].some(({ kind }) => kind === 'policy')) return null;
@@ -57,14 +86,14 @@ export async function suspendAgeing(
     const asked = { method: 'GET', path: '/_ilm/status' } as const;
     const status = await client.find(ctx, 'asking for lifecycle management', asked, statusSchema);
     if (status?.operation_mode !== 'RUNNING') return null;
-    await suspending?.({ kind: server.kind, persistent: null });
+    await suspending({ kind: server.kind, persistent: null });
     await client.ask(ctx, 'stopping lifecycle management', { method: 'POST', path: '/_ilm/stop' }, z.unknown());
     return { kind: server.kind, persistent: null };
   }
   const asked = { method: 'GET', path: '/_cluster/settings?flat_settings=true' } as const;
   const { persistent } = await client.ask(ctx, 'reading the settings of the cluster', asked, clusterSchema);
   if (String(persistent[ISM]) === 'false') return null;
-  await suspending?.({ kind: server.kind, persistent: persistent[ISM] ?? null });
+  await suspending({ kind: server.kind, persistent: persistent[ISM] ?? null });
   const body = JSON.stringify({ persistent: { [ISM]: false } });
   const reply = await client.send(ctx, { method: 'PUT', path: '/_cluster/settings', body });
   if (reply.status === 400) return null; // it has no such thing: nothing ages there
@@ -72,7 +101,7 @@ export async function suspendAgeing(
   return { kind: server.kind, persistent: persistent[ISM] ?? null };
 }
 
-export async function settleAgeing(ctx: Context, settings: Settings, suspended: Suspended | null): Promise<void> {
+async function settleAgeing(ctx: Context, settings: Settings, suspended: Suspended | null): Promise<void> {
   if (!suspended) return;
   await using client = connect(settings);
   const request =

@@ -139,7 +139,7 @@ function totalsOf({ entries, streams }: Survey): Record<string, number> {
   };
 }
 
-function warningsOf({ entries, late, streams }: Survey): string[] {
+function warningsOf({ entries, late, stale, streams }: Survey): string[] {
   const inState = (state: IndexEntry['state']): string[] =>
     entries.filter((each) => each.state === state).map(({ name }) => name);
   const bare = entries.filter(({ without_source: without }) => without > 0).map(({ name }) => name);
@@ -152,6 +152,7 @@ function warningsOf({ entries, late, streams }: Survey): string[] {
     [inState('deleted'), 'deleted while it was captured: it is not in the point'],
     [bare, 'has documents without _source: they can not be brought back'],
     [partly, 'its mapping keeps fields out of _source: they can not be brought back'],
+    [[...stale].sort(), 'could not be refreshed: what was written to it lately may not be in the point'],
     [[...late].sort(), 'read later than the others: the server holds so many shards at a time'],
   ];
   const warnings = told.flatMap(([names, what]) => (names.length === 0 ? [] : [`${named(names)}: ${what}`]));

@@ -15,6 +15,8 @@ const BUSY_MS_MAX = 15 * 60_000;
 const GONE_MS_MAX = 20_000;
 const FIRST_WAIT_MS = 200;
 const WAIT_MS_MAX = 30_000;
+/** No shard was even asked: a node has gone, or the index is red. */
+const WITHOUT_SHARDS = /: all shards failed$/;
 const BUSY: readonly number[] = [408, 429, 502, 503, 504];
 
 export interface Request {
@@ -83,6 +85,7 @@ export function connect(settings: Settings): Client {
         const reply = await once(ctx, request);
         if (!BUSY.includes(reply.status)) return { ...reply, again: waitedMs > 0 };
         trouble = refusal(`${request.method} ${request.path.replace(/\?.*/, '')}`, reply);
+        if (WITHOUT_SHARDS.test(trouble.message)) maxMs = GONE_MS_MAX;
       } catch (error) {
         if (ctx.signal.aborted) throw interruption(ctx.signal);
         if (error instanceof Failure) throw error;

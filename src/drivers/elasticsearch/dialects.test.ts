@@ -20,6 +20,7 @@ interface Stub extends AsyncDisposable {
   /** 'GET /path' without its query, and the body. */
   readonly seen: { readonly request: string; readonly body: string }[];
 }
+/** Functions are called for theirs. */
 type Answers = Readonly<Record<string, unknown>>;
 
 async function stubOf(answers: Answers, certificate?: { cert: Buffer; key: Buffer }): Promise<Stub> {
@@ -30,7 +31,8 @@ async function stubOf(answers: Answers, certificate?: { cert: Buffer; key: Buffe
     from.on('end', () => {
       const request = `${from.method} ${(from.url ?? '').replace(/\?.*/, '')}`;
       seen.push({ request, body });
-      const answer = answers[request];
+      const told = answers[request];
+      const answer = typeof told === 'function' ? told() : told;
       to.writeHead(answer === undefined ? 404 : 200).end(JSON.stringify(answer ?? { error: 'no such thing' }));
     });
   };
@@ -156,6 +158,33 @@ test('lifecycle management stands still while documents come back, and goes on a
     assert.ok(settled.some(({ request }) => request === start));
     if (kind === 'opensearch')
       assert.match(settled.at(-1)?.body ?? '', /"plugins.index_state_management.enabled":null/);
+  }
+});
+
+test('lifecycle management goes on after a restore that was stopped while it was told to stand still', async () => {
+  for (const [kind, number, stop, start] of [
+    ['elasticsearch', '8.11.0', 'POST /_ilm/stop', 'POST /_ilm/start'],
+    ['opensearch', '2.19.1', 'PUT /_cluster/settings', 'PUT /_cluster/settings'],
+  ] as const) {
+    await using from = await stubOf(answersOf(kind, number));
+    const source = await captured(from.url);
+    const stopped = new AbortController();
+    await using to = await stubOf({
+      ...answersOf(kind, number),
+      'GET /_cat/indices': [],
+      'GET /_ilm/status': { operation_mode: 'RUNNING' },
+      'GET /_cluster/settings': { persistent: {}, transient: {} },
+      'POST /_ilm/start': {},
+      [stop]: () => {
+        stopped.abort();
+        return {};
+      },
+    });
+    const restored = open({ url: to.url }).restore(liveContext({ signal: stopped.signal }), { base: source });
+    await assert.rejects(restored, { code: 'interrupted' });
+    const last = to.seen.at(-1);
+    assert.equal(last?.request, start);
+    if (kind === 'opensearch') assert.match(last?.body ?? '', /"plugins.index_state_management.enabled":null/);
   }
 });
 

@@ -5,6 +5,7 @@ import type { Chain, Component, Context, Restored, RestoreOptions } from '../../
 import { renditionsByName, withForms } from '../../core/renditions.ts';
 import { ageing, resumeAgeing } from './ageing.ts';
 import { capture } from './capture.ts';
+import { connect } from './client.ts';
 import { compare } from './compare.ts';
 import { cautions } from './foresight.ts';
 import { liveInventory } from './inventory.ts';
@@ -13,6 +14,7 @@ import { formOf } from './plain.ts';
 import { measure, probe } from './probe.ts';
 import { restore } from './restore.ts';
 import { serverSpec } from './sandbox.ts';
+import { serverFacts } from './server.ts';
 import { readSettings, retarget, type Settings } from './settings.ts';
 import { captureSnapshot, checkSnapshot, releaseSnapshot, SNAPSHOT_PART } from './snapshot.ts';
 import { restoreSnapshot } from './snapshot-restore.ts';
@@ -52,11 +54,13 @@ function open(input: unknown): Component {
 async function back(
   ctx: Context,
   settings: Settings,
-  chain: Chain,
-  options: RestoreOptions | undefined,
+  { base }: Chain,
+  options: RestoreOptions = {},
 ): Promise<Restored> {
-  for await (const { name } of chain.base.parts(ctx, SNAPSHOT_PART)) {
-    if (name === SNAPSHOT_PART) return await restoreSnapshot(ctx, settings, chain, options);
+  await using client = connect(settings);
+  const session = { client, server: await serverFacts(ctx, client), settings };
+  for await (const { name } of base.parts(ctx, SNAPSHOT_PART)) {
+    if (name === SNAPSHOT_PART) return await restoreSnapshot(ctx, session, base, options);
   }
-  return await restore(ctx, settings, chain, options);
+  return await restore(ctx, session, base, options);
 }

@@ -125,7 +125,8 @@ function aliasLines(entries: readonly IndexEntry[]): InventoryLine[] {
     for (const [alias, told] of Object.entries(aliases)) found.set(alias, { ...found.get(alias), [name]: told });
   }
   return [...found].map(([name, indices]) => {
-    return { kind: 'alias', name, count: Object.keys(indices).length, digest: digestOf(indices) };
+    const holders = Object.keys(indices);
+    return { kind: 'alias', name, count: holders.length, digest: digestOf(indices), detail: { indices: holders } };
   });
 }
 

@@ -30,12 +30,13 @@ export async function cautions(
   return told(await planRestore(ctx, session, base, asked), replaced);
 }
 
-function told({ remove, unalias, moved, definitions, warnings }: RestorePlan, replaced: string): string[] {
+function told({ remove, unalias, moved, definitions, left, warnings }: RestorePlan, replaced: string): string[] {
   return [
     ...[...remove.streams, ...remove.indices].map((name) => `${name} is there and is ${replaced}`),
     ...unalias.map(({ alias, holders }) => `alias ${alias} is taken from ${named(holders)}: an index needs its name`),
     ...moved.map(({ alias, holders }) => `alias ${alias} moves away from ${named(holders)}`),
     ...definitions.filter(({ isThere }) => isThere).map(({ kind, name }) => `${kind} ${name} is there and is replaced`),
+    ...left,
     ...warnings,
   ];
 }

@@ -1,38 +1,30 @@
 // Data that few expect, and answers that are none.
 
 import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
 import { until } from '../../../test/servers/processes.ts';
 import { isFailure } from '../../core/errors.ts';
-import { inventoryOf } from '../../core/inventory.ts';
-import type { Context, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { elasticsearchDriver } from './driver.ts';
 import { proxyTo } from './proxy.ts';
-import { type Cluster, emptied, fill, sharedCluster } from './testing.ts';
+import { type Cluster, captured, differences, emptied, filled, hastyContext, sharedCluster } from './testing.ts';
 
 const name = 'opensearch-2';
 const skip = await missing(name);
 const started = sharedCluster(name);
-const { open, compare } = elasticsearchDriver;
-const ctx = liveContext({ sleep: () => new Promise((resolve) => setImmediate(resolve)) });
-
-async function captured(url: string, context: Context = ctx): Promise<{ source: Source; warnings: readonly string[] }> {
-  const { sink, source } = memoryParts();
-  const { warnings } = await open({ url }).capture(context, sink);
-  return { source, warnings };
-}
+const { open } = elasticsearchDriver;
+const ctx = hastyContext();
 
 /** Captured, lost, brought back: what is then not the same, and what is told to be missing. */
 async function thereAndBack(cluster: Cluster): Promise<{ other: string[]; told: string; warned: string }> {
-  const { source, warnings } = await captured(cluster.url);
+  const { source, capture } = await captured(ctx, { url: cluster.url });
   await emptied(cluster);
   const { missing: told = [] } = await open({ url: cluster.url }).restore(ctx, { base: source });
-  const now = await open({ url: cluster.url }).inventory(ctx);
-  const findings = await Array.fromAsync(compare(ctx, inventoryOf(source), now));
-  const other = findings.filter(({ verdict }) => verdict !== 'pass').map(({ check }) => check);
-  return { other, told: told.join('; '), warned: warnings.join('; ') };
+  const other = (await differences(ctx, { url: cluster.url }, source)).map(({ check }) => check);
+  return { other, told: told.join('; '), warned: capture.warnings.join('; ') };
 }
 
 test('children, required routings, hidden indices, write indices and strict mappings come back as they were', {
@@ -90,12 +82,58 @@ test('what a mapping keeps out of _source is named by the capture, and as missin
   assert.ok(other.some((check) => check.startsWith('index without')));
 });
 
+test('an index that is closed, made red or deleted while it is captured is named, and the others are captured', {
+  skip,
+}, async () => {
+  const cluster = await emptied(await started());
+  const { nodes } = await cluster.ask('GET', '/_nodes/_local?filter_path=nodes.*.name');
+  const [node] = Object.keys(nodes as object);
+  const damages = {
+    closed: () => cluster.ask('POST', '/one/_close'),
+    async red() {
+      const { one } = await cluster.ask('GET', '/one/_settings');
+      const { uuid } = (one as { settings: { index: { uuid: string } } }).settings.index;
+      const indices = join(dirname(cluster.server.repositories), 'data', 'nodes', '0', 'indices');
+      rmSync(join(indices, uuid, '0'), { recursive: true });
+      const cancel = { index: 'one', shard: 0, node, allow_primary: true };
+      await cluster.ask('POST', '/_cluster/reroute', { commands: [{ cancel }] });
+    },
+    deleted: () => cluster.ask('DELETE', '/one'),
+  };
+  await using proxy = await proxyTo(cluster);
+  const held = '/one/_search/point_in_time';
+  for (const [state, at] of [
+    ['closed', '/one'],
+    ['closed', held],
+    ['closed', '/_search'],
+    ['red', held],
+    ['deleted', '/_search'],
+  ] as const) {
+    await emptied(cluster);
+    for (const index of ['one', 'two']) {
+      await cluster.ask('PUT', `/${index}`, { settings: { number_of_shards: 1, number_of_replicas: 0 } });
+      await cluster.bulk(`/${index}`, [{ index: { _id: 'a' } }, { x: 1 }]);
+    }
+    let damaged: Promise<unknown> | null = null;
+    proxy.fate = async (path) => {
+      if (path.replace(/\?.*/, '') === at) await (damaged ??= damages[state]());
+      return 'pass';
+    };
+    const { source, capture } = await captured(ctx, { url: proxy.url });
+    assert.match(capture.warnings.join('; '), new RegExp(`one: ${state}`), at);
+    await emptied(cluster);
+    const { missing: lacking = [] } = await open({ url: cluster.url }).restore(ctx, { base: source });
+    assert.match(lacking.join(), /one: it was/);
+    assert.equal((await cluster.ask('GET', '/two/_count')).count, 1);
+  }
+});
+
 test('a page of a proxy instead of an answer is a failure, whichever answer it is', { skip }, async () => {
   const cluster = await emptied(await started());
   await cluster.ask('PUT', '/one', { settings: { number_of_shards: 1 } });
   await cluster.bulk('/one', [{ index: { _id: 'a' } }, { x: 1 }]);
   await using proxy = await proxyTo(cluster);
-  await captured(proxy.url);
+  await captured(ctx, { url: proxy.url });
   const asked = new Set(proxy.seen.map((request) => request.replace(/\?.*/, '').replace(/\.ds-[^/]*/, '.ds')));
   assert.ok(asked.size > 12);
   for (const request of asked) {
@@ -104,7 +142,7 @@ test('a page of a proxy instead of an answer is a failure, whichever answer it i
     const meant = request.slice(request.indexOf(' ') + 1);
     proxy.fate = (path) =>
       path.replace(/\?.*/, '').replace(/\.ds-[^/]*/, '.ds') === meant ? '<html>ok</html>' : 'pass';
-    const failed = await captured(proxy.url).then(
+    const failed = await captured(ctx, { url: proxy.url }).then(
       () => null,
       (error: unknown) => error,
     );
@@ -149,8 +187,7 @@ test('each right that a capture needs and has not is a finding of its own, and a
 test('a capture that is stopped holds no index any more, and a restore that is stopped leaves nothing behind', {
   skip,
 }, async () => {
-  const cluster = await emptied(await started());
-  await fill(cluster);
+  const cluster = await filled(await started());
   const [stopped, stoppedToo] = [new AbortController(), new AbortController()];
   const { sink } = memoryParts();
   const stopping = {

@@ -51,6 +51,8 @@ export interface RestorePlan {
   readonly warnings: readonly string[];
   /** What can't come back, and why. */
   readonly missing: readonly string[];
+  /** Of these: what stays at the target as it is. */
+  readonly left: readonly string[];
 }
 
 interface Target {
@@ -64,24 +66,25 @@ export async function planRestore(
   base: Source,
   options: RestoreOptions,
 ): Promise<RestorePlan> {
-  const point = await readPoint(ctx, base, options);
-  const wanted = options.delta ? { ...point, ...(await differing(ctx, session, point)) } : point;
+  const { holders, ...point } = await readPoint(ctx, base, options);
+  const { rename = {}, select } = options;
   const replace = options.replace || options.delta;
   const target: Target = {
     listing: await listing(ctx, session, null),
     aliases: await aliasesOf(ctx, session.client),
   };
-  const isPart = options.select !== undefined || options.rename !== undefined;
+  const able = replace ? ableToReplace(point, target, rename) : { ...point, left: [] };
+  const wanted = options.delta ? { ...able, ...(await differing(ctx, session, able)) } : able;
+  const isPart = select !== undefined || options.rename !== undefined;
   if (!replace && !isPart) refuseHeld(session, target.listing);
-  const definitions = options.select ? [] : await definitionsToSet(ctx, session, base, { replace });
-  const taken = takenNames(wanted, target, options.rename);
+  const definitions = select ? [] : await definitionsToSet(ctx, session, base, { replace });
+  const taken = takenNames(wanted, target, rename);
   if (taken.length > 0 && !replace) {
     throw new Failure('target-not-empty', `${session.client.where} has ${named(taken)} already`, {
       hint: 'restore under other names (--rename), or replace what is there (--in-place)',
     });
   }
-  const { rename = {}, select } = options;
-  const { stay, ...changed } = changes(wanted, target, { replace, rename });
+  const { stay, ...changed } = changes(wanted, target, { replace, rename, holders });
   const names = await namesBefore(ctx, base, { point, rename, stay, isPart: select !== undefined });
   return { ...wanted, ...changed, definitions, names };
 }
@@ -111,8 +114,14 @@ async function namesBefore(
 
 type Renames = Readonly<Record<string, string>>;
 type Wanted = Pick<RestorePlan, 'indices' | 'streams' | 'missing'>;
+/** The indices that each alias stands for in all of the point, by their names at the target. */
+type Holders = ReadonlyMap<string, ReadonlySet<string>>;
 
-async function readPoint(ctx: Context, base: Source, { select, rename = {} }: RestoreOptions): Promise<Wanted> {
+async function readPoint(
+  ctx: Context,
+  base: Source,
+  { select, rename = {} }: RestoreOptions,
+): Promise<Wanted & { holders: Holders }> {
   const entries = await entriesOf(ctx, base);
   const streams = await jsonPart(ctx, base, STREAMS_PART, streamsSchema);
   const isMeant = select ? matcher(select.indices ?? ['*', '.*']) : () => true;
@@ -148,7 +157,41 @@ async function readPoint(ctx: Context, base: Source, { select, rename = {} }: Re
   if (select && indices.length === 0 && plans.length === 0) {
     throw new Failure('missing', `${base.point}/${base.component} has no index ${(select.indices ?? []).join(', ')}`);
   }
-  return { indices, streams: plans, missing };
+  return { indices, streams: plans, missing, holders: holdersOf(entries.values(), rename) };
+}
+
+function holdersOf(entries: Iterable<IndexEntry>, rename: Renames): Holders {
+  const found = new Map<string, Set<string>>();
+  for (const { name, aliases } of entries) {
+    for (const alias of aliasesIn({ aliases }, rename)) {
+      found.set(alias, (found.get(alias) ?? new Set()).add(rename[name] ?? name));
+    }
+  }
+  return found;
+}
+
+/** What the point lacks documents of replaces nothing: what the target has of them may be all that there is. */
+function ableToReplace(
+  { indices, streams, missing }: Wanted,
+  { listing: there, aliases }: Target,
+  rename: Renames,
+): Wanted & Pick<RestorePlan, 'left'> {
+  const held = new Set([...there.indices, ...there.streams].map(({ name }) => name));
+  const lacks = (entry: IndexEntry): boolean => entry.documents === null || entry.without_source > 0;
+  const stays = (into: string, entries: readonly IndexEntry[], own: readonly string[] = []): boolean => {
+    return entries.some(lacks) && (aliases.has(into) || [into, ...own].some((name) => held.has(name)));
+  };
+  const staying = indices.filter(({ entry, into, body }) => stays(into, [entry], aliasesIn(body, rename)));
+  const backing = (stream: StreamPlan): IndexEntry[] => stream.backing.map(({ entry }) => entry);
+  const stayingStreams = streams.filter((each) => stays(each.into, backing(each)));
+  const names = [...staying.map(({ entry }) => entry.name), ...stayingStreams.map(({ stream }) => stream.name)];
+  const left = names.map((name) => `${name}: what is there stays as it is, since the point lacks documents of it`);
+  return {
+    indices: indices.filter((each) => !staying.includes(each)),
+    streams: streams.filter((each) => !stayingStreams.includes(each)),
+    missing: [...missing, ...left],
+    left,
+  };
 }
 
 /** A cluster that holds data of others takes no whole point without being told to. */
@@ -161,7 +204,7 @@ export function refuseHeld({ client, settings }: Session, { indices }: Listing):
   });
 }
 
-function takenNames({ indices, streams }: Wanted, { listing: there, aliases }: Target, rename: Renames = {}): string[] {
+function takenNames({ indices, streams }: Wanted, { listing: there, aliases }: Target, rename: Renames): string[] {
   const held = new Set([...there.indices, ...there.streams].map(({ name }) => name));
   const names = [...indices, ...streams].map(({ into }) => into);
   const twice = names.filter((name, at) => names.indexOf(name) !== at);
@@ -181,7 +224,7 @@ function takenNames({ indices, streams }: Wanted, { listing: there, aliases }: T
 function changes(
   { indices, streams }: Wanted,
   { listing: there, aliases }: Target,
-  { replace = false, rename }: { replace: boolean | undefined; rename: Renames },
+  { replace = false, rename, holders: ofPoint }: { replace: boolean | undefined; rename: Renames; holders: Holders },
 ): Pick<RestorePlan, 'remove' | 'unalias' | 'moved' | 'aliases' | 'warnings'> & { stay: ReadonlySet<string> } {
   const own = new Set(indices.flatMap(({ body }) => aliasesIn(body, rename)));
   const meant = new Set(Object.values(rename));
@@ -197,8 +240,10 @@ function changes(
     const holders = all.filter((index) => !gone.has(index));
     if (holders.length === 0) continue;
     if (needed.has(alias)) unalias.push({ alias, holders });
-    else if (own.has(alias) && (replace || meant.has(alias))) moved.push({ alias, holders });
-    else if (own.has(alias)) {
+    else if (own.has(alias) && (replace || meant.has(alias))) {
+      const others = holders.filter((index) => !ofPoint.get(alias)?.has(index));
+      if (others.length > 0) moved.push({ alias, holders: others });
+    } else if (own.has(alias)) {
       stay.add(alias);
       warnings.push(`alias ${alias} stays at ${named(holders)}: --rename ${alias}=${alias} moves it`);
     }
@@ -210,7 +255,7 @@ function changes(
   return { remove: removed, unalias, moved, aliases: set.filter(({ alias }) => !stay.has(alias)), warnings, stay };
 }
 
-function aliasesIn({ aliases }: IndexBody, rename: Renames): string[] {
+function aliasesIn({ aliases }: Pick<IndexBody, 'aliases'>, rename: Renames): string[] {
   return Object.keys(aliases).map((name) => rename[name] ?? name);
 }
 

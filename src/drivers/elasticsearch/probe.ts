@@ -107,7 +107,7 @@ function indexRights(
   const both = [
     right('read the definition of', 'GET', ''),
     right('read the statistics of', 'GET', '/_stats/docs', { without: 'each capture then reads all of it anew' }),
-    right('refresh', 'POST', '/_refresh', { without: 'what was written in the last seconds may not be captured' }),
+    right('refresh', 'POST', '/_refresh', { without: 'what was written lately may lack, and all is read each time' }),
   ];
   if (method === 'snapshot') return [...both, right('count documents of', 'GET', '/_count')];
   return [

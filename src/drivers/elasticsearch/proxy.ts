@@ -9,7 +9,8 @@ export type Fate = 'pass' | 'lost' | 'answer lost' | 'cut' | 'stuck' | number | 
 export interface Meddler extends AsyncDisposable {
   readonly url: string;
   readonly seen: string[];
-  fate: (path: string, body: string) => Fate;
+  /** Also what the test itself does first is done before the request passes. */
+  fate: (path: string, body: string, method: string) => Fate | Promise<Fate>;
 }
 
 export async function proxyTo(cluster: Cluster): Promise<Meddler> {
@@ -17,11 +18,11 @@ export async function proxyTo(cluster: Cluster): Promise<Meddler> {
   const server: Server = createServer((from, to) => {
     const chunks: Buffer[] = [];
     from.on('data', (chunk) => chunks.push(chunk));
-    from.on('end', () => {
+    from.on('end', async () => {
       const body = Buffer.concat(chunks);
       const path = from.url ?? '';
       seen.push(`${from.method} ${path}`);
-      const fate = proxy.fate(path, body.toString());
+      const fate = await proxy.fate(path, body.toString(), from.method ?? '');
       if (fate === 'stuck') return;
       if (fate === 'lost') return void to.socket?.destroy();
       if (typeof fate === 'number') return void to.writeHead(fate).end('{"error":{"reason":"canary-password"}}');

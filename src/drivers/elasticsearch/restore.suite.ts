@@ -12,7 +12,7 @@ import { inventoryOf } from '../../core/inventory.ts';
 import type { Finding, Restored, RestoreOptions, Sink, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { elasticsearchDriver } from './driver.ts';
-import { type Cluster, emptied, fill, sharedCluster } from './testing.ts';
+import { assertSame, type Cluster, captured, differences, emptied, filled, sharedCluster } from './testing.ts';
 
 const name = 'opensearch-2';
 const skip = await missing(name);
@@ -22,23 +22,6 @@ const ctx = liveContext();
 const exec = promisify(execFile);
 const page = readFileSync('docs/drivers/elasticsearch.md', 'utf8');
 
-async function filled(): Promise<Cluster> {
-  const cluster = await emptied(await started());
-  await fill(cluster);
-  return cluster;
-}
-
-async function captured(cluster: Cluster, wrap: (sink: Sink) => Sink = (sink) => sink) {
-  const { sink, source } = memoryParts();
-  const capture = await open({ url: cluster.url }).capture(ctx, wrap(sink));
-  return { source, capture };
-}
-
-async function findings(cluster: Cluster, source: Source): Promise<Finding[]> {
-  const now = await open({ url: cluster.url }).inventory(ctx);
-  return (await Array.fromAsync(compare(ctx, inventoryOf(source), now))).filter(({ verdict }) => verdict !== 'pass');
-}
-
 async function count(cluster: Cluster, index: string): Promise<unknown> {
   return (await cluster.ask('GET', `/${index}/_count`)).count;
 }
@@ -46,13 +29,15 @@ async function count(cluster: Cluster, index: string): Promise<unknown> {
 test('what collides is told before anything is touched: index, alias, data stream, template (fault 41)', {
   skip,
 }, async () => {
-  const cluster = await filled();
-  const { source } = await captured(cluster);
+  const cluster = await filled(await started());
+  const { source } = await captured(ctx, { url: cluster.url });
   const component = open({ url: cluster.url });
-  const before = await cluster.ask(
-    'GET',
-    '/_cat/indices?format=json&h=index,uuid,docs.count&s=index&expand_wildcards=all',
-  );
+  const held = async (): Promise<unknown[]> => [
+    await cluster.ask('GET', '/_cat/indices?format=json&h=index,uuid,docs.count&s=index&expand_wildcards=all'),
+    await cluster.ask('GET', '/_cat/aliases?format=json&h=alias,index&s=alias,index&expand_wildcards=all'),
+    await cluster.ask('GET', '/_template'),
+  ];
+  const before = await held();
   const refused = async (index: string, message: RegExp, rename = {}): Promise<void> => {
     const options = { select: { indices: [index] }, rename };
     await assert.rejects(component.restore(ctx, { base: source }, options), { code: 'target-not-empty', message });
@@ -69,21 +54,22 @@ test('what collides is told before anything is touched: index, alias, data strea
   await refused('logs-*', /index logs-shop/);
   await refused('products', /alias cheap/, { products: 'cheap' });
   await refused('products', /index empty/, { products: 'empty' });
+  assert.deepEqual(await held(), before);
   await emptied(cluster);
   await cluster.ask('PUT', '/_template/old', { index_patterns: ['other-*'] });
   await assert.rejects(component.restore(ctx, { base: source }), { message: /another template old/ });
   await cluster.ask('PUT', '/cheap');
+  const other = await held();
   await refused('products', /index cheap, which is an alias in the point/);
   await assert.rejects(component.restore(ctx, { base: source }), { code: 'target-not-empty' });
-  assert.ok(Array.isArray(before));
-  assert.equal(await count(cluster, 'cheap'), 0);
+  assert.deepEqual(await held(), other);
 });
 
 test('an index comes back under another name, and its aliases move to it in one step when told to', {
   skip,
 }, async () => {
-  const cluster = await filled();
-  const { source } = await captured(cluster);
+  const cluster = await filled(await started());
+  const { source } = await captured(ctx, { url: cluster.url });
   const component = open({ url: cluster.url });
   const options = { select: { indices: ['products'] }, rename: { products: 'products-2' } };
   const beside = await component.restore(ctx, { base: source }, options);
@@ -102,8 +88,8 @@ test('an index comes back under another name, and its aliases move to it in one 
 });
 
 test('what came back under other names, or beside other data, is compared alone', { skip }, async () => {
-  const cluster = await filled();
-  const { source } = await captured(cluster);
+  const cluster = await filled(await started());
+  const { source } = await captured(ctx, { url: cluster.url });
   await cluster.ask('PUT', '/another');
   const component = open({ url: cluster.url });
   const rename = { products: 'a', empty: 'b', 'logs-shop': 'logs-c', catalogue: 'catalogue', cheap: 'cheaper' };
@@ -120,7 +106,7 @@ test('what came back under other names, or beside other data, is compared alone'
 });
 
 test('the ids of an index, an alias and a data stream are told, and which of some are there', { skip }, async () => {
-  const cluster = await filled();
+  const cluster = await filled(await started());
   const { names, holds } = open({ url: cluster.url });
   assert.ok(names && holds);
   const products = await Array.fromAsync(names(ctx, 'products'));
@@ -138,22 +124,21 @@ test('the ids of an index, an alias and a data stream are told, and which of som
 test('a closed, a red and a deleted index are named, in the capture, in the comparison and when it comes back', {
   skip,
 }, async () => {
-  const cluster = await filled();
-  await cluster.ask('PUT', '/shut');
+  const cluster = await filled(await started());
+  await cluster.bulk('/shut', [{ index: { _id: 'a' } }, { a: 1 }]);
   await cluster.ask('POST', '/shut/_close');
   await cluster.ask('PUT', '/lost?wait_for_active_shards=0', {
     settings: { 'index.routing.allocation.require.x': 'y' },
   });
   await cluster.ask('PUT', '/short-lived', { settings: { number_of_shards: 1 } });
   await cluster.bulk('/short-lived', [{ index: {} }, { a: 1 }]);
-  const { source, capture } = await captured(cluster, (sink) => ({
-    ...sink,
-    async put(c, part, body, meta) {
-      const done = await sink.put(c, part, body, meta);
-      if (part === 'indices/short-lived/index.json') await cluster.ask('DELETE', '/short-lived');
-      return done;
-    },
-  }));
+  const { sink, source } = memoryParts();
+  const put: Sink['put'] = async (c, part, body, meta) => {
+    const done = await sink.put(c, part, body, meta);
+    if (part === 'indices/short-lived/index.json') await cluster.ask('DELETE', '/short-lived');
+    return done;
+  };
+  const capture = await open({ url: cluster.url }).capture(ctx, { ...sink, put });
   const warned = capture.warnings.join('; ');
   assert.match(warned, /shut: closed/);
   assert.match(warned, /lost: red/);
@@ -163,15 +148,45 @@ test('a closed, a red and a deleted index are named, in the capture, in the comp
   assert.match(restored.missing?.join('; ') ?? '', /index short-lived: it was deleted/);
   assert.match(restored.missing?.join('; ') ?? '', /documents of lost: .*red/);
   assert.match(restored.missing?.join('; ') ?? '', /documents of shut: .*closed/);
-  const found = await findings(cluster, source);
+  const found = await differences(ctx, { url: cluster.url }, source);
   for (const index of ['shut', 'lost', 'short-lived']) {
     assert.equal(found.find(({ check }) => check.startsWith(`index ${index} `))?.verdict, 'unknown');
   }
 });
 
+test('an index or stream that the point lacks documents of stays as it is when others are replaced', {
+  skip,
+}, async () => {
+  const cluster = await filled(await started());
+  const [backing = ''] = Object.keys(await cluster.ask('GET', '/logs-shop'));
+  await cluster.bulk('/shut', [{ index: { _id: 'a' } }, { a: 1 }]);
+  await cluster.ask('PUT', '/without', { mappings: { _source: { enabled: false } } });
+  await cluster.bulk('/without', [{ index: { _id: 'a' } }, { a: 1 }]);
+  for (const index of ['shut', backing]) await cluster.ask('POST', `/${index}/_close`);
+  const { source } = await captured(ctx, { url: cluster.url });
+  for (const index of ['shut', backing]) await cluster.ask('POST', `/${index}/_open`);
+  const component = open({ url: cluster.url });
+  const foreseen = (await component.cautions?.(ctx, { base: source }, { replace: true }))?.join('; ') ?? '';
+  for (const options of [{ replace: true }, { delta: true }]) {
+    await cluster.bulk('/products', [{ index: { _id: 'p1' } }, { name: 'spoilt' }]);
+    const restored = await component.restore(ctx, { base: source }, options);
+    for (const name of ['shut', 'without', 'logs-shop']) {
+      const told = new RegExp(`${name}: what is there stays as it is`);
+      assert.match(foreseen, told);
+      assert.match(restored.missing?.join('; ') ?? '', told);
+    }
+    assert.deepEqual(
+      [await count(cluster, 'shut'), await count(cluster, 'without'), await count(cluster, 'logs-shop')],
+      [1, 1, 40],
+    );
+    const { _source } = (await cluster.ask('GET', '/products/_doc/p1')) as { _source: { name: string } };
+    assert.match(_source.name, /^product 1 /);
+  }
+});
+
 test('an index that has not changed is kept unread, and one that has is read', { skip }, async () => {
-  const cluster = await filled();
-  const { source } = await captured(cluster);
+  const cluster = await filled(await started());
+  const { source } = await captured(ctx, { url: cluster.url });
   const next = memoryParts('it', '2026-01-02-000000');
   const kept: string[] = [];
   const put: string[] = [];
@@ -191,13 +206,13 @@ test('an index that has not changed is kept unread, and one that has is read', {
   assert.ok(kept.some((part) => part.includes('.ds-logs-shop')));
   assert.ok(!kept.some((part) => part.startsWith('indices/products/')));
   assert.ok(put.some((part) => part.startsWith('indices/products/documents')));
-  assert.deepEqual(await findings(cluster, next.source), []);
+  assert.deepEqual(await differences(ctx, { url: cluster.url }, next.source), []);
 });
 
 test('neither ingest pipelines nor write blocks hinder what comes back, and both are there again', {
   skip,
 }, async (t) => {
-  const cluster = await filled();
+  const cluster = await filled(await started());
   await cluster.ask('PUT', '/_ingest/pipeline/spoil', { processors: [{ set: { field: 'name', value: 'spoilt' } }] });
   await cluster.ask('PUT', '/empty/_settings', { 'index.final_pipeline': 'spoil', 'index.default_pipeline': 'spoil' });
   await cluster.bulk('/empty', [{ index: { _id: 'a' } }, { name: 'was spoilt' }]);
@@ -206,17 +221,17 @@ test('neither ingest pipelines nor write blocks hinder what comes back, and both
     cluster.ask('PUT', '/empty/_settings', { 'index.blocks.read_only': value });
   await readOnly(true);
   t.after(() => readOnly(null));
-  const { source } = await captured(cluster);
+  const { source } = await captured(ctx, { url: cluster.url });
   await readOnly(null);
   await emptied(cluster);
   const restored = await open({ url: cluster.url }).restore(ctx, { base: source });
   assert.deepEqual(restored.missing, []);
-  assert.deepEqual(await findings(cluster, source), []);
+  assert.deepEqual(await differences(ctx, { url: cluster.url }, source), []);
 });
 
 test('documents and settings that the target refuses are named, and the rest comes back', { skip }, async () => {
-  const cluster = await filled();
-  const { source } = await captured(cluster);
+  const cluster = await filled(await started());
+  const { source } = await captured(ctx, { url: cluster.url });
   await emptied(cluster);
   const other: Source = {
     ...source,
@@ -262,12 +277,7 @@ test('the commands of our page bring an index and a pipeline back with curl alon
   const [, script = ''] = /## Without Lifeboat[\s\S]*?```sh\n([\s\S]*?)```/.exec(page) ?? [];
   await exec('sh', ['-ec', script], { env: { ...process.env, DIR: dir, URL: cluster.url } });
   await cluster.ask('POST', '/orders/_refresh');
-  const now = await open({ url: cluster.url }).inventory(ctx);
-  const found = await Array.fromAsync(compare(ctx, inventoryOf(source), now));
-  assert.deepEqual(
-    found.filter(({ verdict }) => verdict !== 'pass'),
-    [],
-  );
+  await assertSame(ctx, cluster, source);
   const { _version: version } = await cluster.ask('GET', '/orders/_doc/o7?routing=r2');
   assert.equal(version, 10);
 });

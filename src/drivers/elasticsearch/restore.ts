@@ -2,20 +2,17 @@
 // back, then aliases.
 
 import { z } from 'zod';
-import { interruption } from '../../core/context.ts';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
-import type { Chain, Context, Json, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import type { Context, InventoryReader, Json, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { type Gate, gate, mapBounded } from '../../core/parallel.ts';
-import { patient, settleAgeing, suspendAgeing } from './ageing.ts';
+import { patient, withoutAgeing } from './ageing.ts';
 import { batchesOf, type Refused, sendBatch } from './bulk.ts';
-import { type Client, connect } from './client.ts';
+import type { Client, Reply } from './client.ts';
 import { deleteDefinition, putDefinition } from './definitions.ts';
 import type { IndexEntry, IndexPlan, StreamPlan } from './entries.ts';
 import { restoredInventory } from './inventory.ts';
 import { planRestore, type RestorePlan } from './plan.ts';
 import { splitSettings } from './portable.ts';
-import { serverFacts } from './server.ts';
-import type { Settings } from './settings.ts';
 import type { Session } from './survey.ts';
 
 const INDICES_PARALLEL = 4;
@@ -39,47 +36,27 @@ interface Work extends Session {
 
 export async function restore(
   ctx: Context,
-  settings: Settings,
-  { base }: Chain,
-  options: RestoreOptions = {},
+  session: Session,
+  base: Source,
+  options: RestoreOptions,
 ): Promise<Restored> {
-  await using client = connect(settings);
-  const server = await serverFacts(ctx, client);
-  const session: Session = { client, server, settings };
+  const { settings } = session;
   const plan = await planRestore(ctx, session, base, options);
   const jobs = options.jobs ?? REQUESTS_PARALLEL;
   const { missing, warnings } = { missing: [...plan.missing], warnings: [...plan.warnings] };
-  const work: Work = {
-    ...session,
-    base,
-    plan,
-    requests: gate(jobs),
-    parts: gate(PARTS_PARALLEL),
-    jobs,
-    missing,
-    warnings,
-    made: [],
-    bytes: 0,
-  };
-  const suspended = await suspendAgeing(ctx, session, plan, options);
-  try {
-    await makeRoom(ctx, work);
-    await bringBack(ctx, work);
-  } catch (error) {
-    await undo(ctx, work);
-    await settleAgeing(patient(ctx), settings, suspended).catch((cause) => {
-      ctx.log.warn('lifecycle management is still suspended', { reason: messageOf(cause) });
-    });
-    throw ctx.signal.aborted ? interruption(ctx.signal) : error;
-  }
-  return {
-    bytes: work.bytes,
-    method: 'bulk',
-    warnings,
-    missing,
-    inventory: (later: Context) => restoredInventory(later, settings, plan.names),
-    ...(suspended && { settle: (later: Context) => settleAgeing(later, settings, suspended) }),
-  };
+  const gates = { requests: gate(jobs), parts: gate(PARTS_PARALLEL) };
+  const work: Work = { ...session, base, plan, ...gates, jobs, missing, warnings, made: [], bytes: 0 };
+  const { settling } = await withoutAgeing(ctx, session, { plan, options }, async () => {
+    try {
+      await makeRoom(ctx, work);
+      await bringBack(ctx, work);
+    } catch (error) {
+      await undo(ctx, work);
+      throw error;
+    }
+  });
+  const inventory = (later: Context): Promise<InventoryReader> => restoredInventory(later, settings, plan.names);
+  return { bytes: work.bytes, method: 'bulk', warnings, missing, inventory, ...settling };
 }
 
 async function bringBack(ctx: Context, work: Work): Promise<void> {
@@ -142,7 +119,7 @@ async function createIndex(
     const body = JSON.stringify({ settings: left, mappings });
     const request = { method: 'PUT', path: `/${encodeURIComponent(name)}`, body } as const;
     const reply = await work.client.send(ctx, request);
-    if (reply.status < 300) {
+    if (reply.status < 300 || isThereAlready(work.client, reply)) {
       work.made.push({ kind: 'index', name });
       return;
     }
@@ -152,6 +129,11 @@ async function createIndex(
     work.missing.push(`setting ${unknown} of ${name}: the target does not know it`);
     left = Object.fromEntries(Object.entries(left).filter(([each]) => each !== unknown));
   }
+}
+
+/** The answer to the first request was lost: what was not there before comes from that. */
+function isThereAlready(client: Client, reply: Reply): boolean {
+  return reply.again && /already exists/.test(client.refusal('making it', reply).message);
 }
 
 async function putSettings(ctx: Context, work: Work, name: string, settings: Record<string, Json>): Promise<void> {
@@ -196,7 +178,10 @@ async function restoreStream(ctx: Context, work: Work, { stream, into, backing }
   const { client } = work;
   const path = `/${encodeURIComponent(into)}`;
   const made = await attempt(work, `data stream ${stream.name}`, async () => {
-    await order(ctx, client, `making data stream ${into}`, 'PUT', `/_data_stream${path}`);
+    const reply = await client.send(ctx, { method: 'PUT', path: `/_data_stream${path}` });
+    if (reply.status >= 300 && !isThereAlready(client, reply)) {
+      throw client.refusal(`making data stream ${into}`, reply);
+    }
     work.made.push({ kind: 'stream', name: into });
   });
   if (!made) return;

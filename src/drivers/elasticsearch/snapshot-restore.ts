@@ -5,18 +5,16 @@ import { z } from 'zod';
 import { readAll } from '../../core/bytes.ts';
 import { Failure, messageOf } from '../../core/errors.ts';
 import { inventoryOf } from '../../core/inventory.ts';
-import type { Chain, Context, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
-import { patient, settleAgeing, suspendAgeing } from './ageing.ts';
+import type { Context, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import { patient, withoutAgeing } from './ageing.ts';
 import { named } from './capture.ts';
-import { type Client, connect, parsed } from './client.ts';
+import { type Client, parsed } from './client.ts';
 import { stateOf } from './compare.ts';
 import { DEFINITION_KINDS, putDefinition } from './definitions.ts';
 import type { NamesBefore } from './entries.ts';
 import { restoredInventory } from './inventory.ts';
 import { aliasesOf, type ListedIndex, listing, matcher } from './listing.ts';
 import { definitionsToSet, type PlannedDefinition, refuseHeld } from './plan.ts';
-import { serverFacts } from './server.ts';
-import type { Settings } from './settings.ts';
 import { type Reference, reach, referenceSchema, SNAPSHOT_PART, snapshotPath, whole } from './snapshot.ts';
 import type { Session } from './survey.ts';
 
@@ -37,28 +35,20 @@ export interface SnapshotPlan {
 
 export async function restoreSnapshot(
   ctx: Context,
-  settings: Settings,
-  { base }: Chain,
-  options: RestoreOptions = {},
+  session: Session,
+  base: Source,
+  options: RestoreOptions,
 ): Promise<Restored> {
-  await using client = connect(settings);
-  const session: Session = { client, server: await serverFacts(ctx, client), settings };
+  const { client, settings } = session;
   const plan = await planSnapshot(ctx, session, base, options);
   await reach(ctx, client, settings, plan.reference);
   await whole(ctx, client, plan.reference);
-  const suspended = await suspendAgeing(ctx, session, plan, options);
-  const settle = async (later: Context): Promise<void> => await settleAgeing(later, settings, suspended);
-  try {
-    const lost = await carryOut(ctx, session, plan, options);
-    const inventory = (later: Context): Promise<InventoryReader> => restoredInventory(later, settings, plan.names);
-    const missing = [...plan.missing, ...lost];
-    return { bytes: 0, method: 'snapshot', warnings: [], missing, inventory, ...(suspended && { settle }) };
-  } catch (error) {
-    await settle(patient(ctx)).catch((cause) => {
-      ctx.log.warn('lifecycle management is still suspended', { reason: messageOf(cause) });
-    });
-    throw error;
-  }
+  const { done: lost, settling } = await withoutAgeing(ctx, session, { plan, options }, () => {
+    return carryOut(ctx, session, plan, options);
+  });
+  const inventory = (later: Context): Promise<InventoryReader> => restoredInventory(later, settings, plan.names);
+  const missing = [...plan.missing, ...lost];
+  return { bytes: 0, method: 'snapshot', warnings: [], missing, inventory, ...settling };
 }
 
 /** Changes nothing. Throws when something stands in the way that may not be replaced. */
@@ -103,21 +93,28 @@ async function carryOut(
   for (const each of definitions) await putDefinition(ctx, client, server, each);
   const renamed = wanted.filter((name) => rename[name] !== undefined);
   const groups = [wanted.filter((name) => !renamed.includes(name)), ...renamed.map((name) => [name])];
-  const asked: string[] = [];
+  const intos = (names: readonly string[]): string[] => names.map((name) => rename[name] ?? name);
+  const accepted: string[] = [];
   try {
     for (const names of groups) {
       const into = rename[names[0] ?? ''];
       if (names.length === 0) continue;
-      asked.push(...(into === undefined ? names : [into]));
-      await bringBack(ctx, client, { reference, names, into });
+      await order(ctx, client, { reference, names, into });
+      accepted.push(...intos(names));
+      await awaitEnd(ctx, client, reference);
     }
     const halves = await removeThose(ctx, { client, server }, ({ name, stream, isRed }) => {
-      return isRed && asked.includes(stream ?? name);
+      return isRed && accepted.includes(stream ?? name);
     });
     return halves.map((name) => `${name}: not all of its shards came back from the snapshot, so that it was removed`);
   } catch (error) {
-    const isOurs = ({ name, stream }: ListedIndex): boolean => asked.includes(stream ?? name);
-    await removeThose(patient(ctx), { client, server }, isOurs).catch((cause) => {
+    const later = patient(ctx);
+    const asked = intos(wanted);
+    const isOurs = async ({ name, stream }: ListedIndex): Promise<boolean> => {
+      if (!asked.includes(stream ?? name)) return false;
+      return accepted.includes(stream ?? name) || (await isOf(later, client, reference, name));
+    };
+    await removeThose(later, { client, server }, isOurs).catch((cause) => {
       ctx.log.warn('what was restored before the failure is still there', { reason: messageOf(cause) });
     });
     throw error;
@@ -137,15 +134,22 @@ async function namesOf(
   for await (const { kind, name, detail } of inventoryOf(base).lines(ctx)) {
     const state = kind === 'index' && isMeant(name) ? stateOf(detail) : null;
     if (state !== null) missing.push(`index ${name}: it was ${state} when it was captured, and is not in the snapshot`);
-    if (kind === 'alias') aliases.set(name, name);
+    if (kind === 'alias' && isOfThese(wanted, detail, select === undefined)) aliases.set(name, name);
     else if (!select && DEFINITION_KINDS.some((each) => each === kind)) definitions.add(`${kind} ${name}`);
   }
   const indices = new Map(wanted.map((name) => [rename?.[name] ?? name, name]));
   return { names: { indices, aliases, left: rename ? [...aliases.keys()] : [], definitions }, missing };
 }
 
-/** Says nothing until all shards are back or given up: that takes as long as it takes, and no request waits for it. */
-async function bringBack(
+const aliasDetailSchema = z.object({ indices: z.array(z.string()) });
+
+/** Points of earlier versions do not say which indices an alias stands for. */
+function isOfThese(wanted: readonly string[], detail: unknown, unsaid: boolean): boolean {
+  const { data } = aliasDetailSchema.safeParse(detail);
+  return data ? data.indices.some((name) => wanted.includes(name)) : unsaid;
+}
+
+async function order(
   ctx: Context,
   client: Client,
   { reference, names, into }: { reference: Reference; names: readonly string[]; into: string | undefined },
@@ -159,32 +163,66 @@ async function bringBack(
   const path = `${snapshotPath(repository.name, snapshot)}/_restore?wait_for_completion=false`;
   // Asked once: a second time the indices of the first would be in the way.
   await client.ask(ctx, `restoring ${named(names)}`, { method: 'POST', path, body, once: true }, anything);
-  for (let waitMs = POLL_MS_MIN; await isUnderWay(ctx, client, reference); waitMs = Math.min(waitMs * 2, POLL_MS_MAX)) {
+}
+
+/** Says nothing until all shards are back or given up: that takes as long as it takes, and no request waits for it. */
+async function awaitEnd(ctx: Context, client: Client, reference: Reference): Promise<void> {
+  for (let waitMs = POLL_MS_MIN; await underWay(ctx, client, reference); waitMs = Math.min(waitMs * 2, POLL_MS_MAX)) {
     await ctx.sleep(waitMs);
   }
 }
 
 const underWaySchema = z.object({
-  restore: z.object({ snapshots: z.array(z.object({ snapshot: z.string(), repository: z.string() })) }).optional(),
+  restore: z
+    .object({
+      snapshots: z.array(z.object({ snapshot: z.string(), repository: z.string(), indices: z.array(z.string()) })),
+    })
+    .optional(),
 });
 
-async function isUnderWay(ctx: Context, client: Client, { repository, snapshot }: Reference): Promise<boolean> {
-  const path = '/_cluster/state/customs?filter_path=restore.snapshots.snapshot,restore.snapshots.repository';
+/** The indices that are being restored from this snapshot, null when that has ended. */
+async function underWay(
+  ctx: Context,
+  client: Client,
+  { repository, snapshot }: Reference,
+): Promise<readonly string[] | null> {
+  const fields = ['snapshot', 'repository', 'indices'].map((each) => `restore.snapshots.${each}`).join(',');
+  const path = `/_cluster/state/customs?filter_path=${fields}`;
   const { restore } = await client.ask(ctx, 'looking at restores', { method: 'GET', path }, underWaySchema);
-  return restore?.snapshots.some((each) => each.snapshot === snapshot && each.repository === repository.name) ?? false;
+  const own = restore?.snapshots.filter((each) => each.snapshot === snapshot && each.repository === repository.name);
+  return own && own.length > 0 ? own.flatMap(({ indices }) => indices) : null;
+}
+
+const recoverySchema = z.record(
+  z.string(),
+  z.object({
+    shards: z.array(z.object({ source: z.object({ repository: z.string(), snapshot: z.string() }).partial() })),
+  }),
+);
+
+/** An index that comes from this snapshot, and not one that somebody else has made under its name meanwhile. */
+async function isOf(ctx: Context, client: Client, reference: Reference, name: string): Promise<boolean> {
+  if ((await underWay(ctx, client, reference))?.includes(name)) return true;
+  const { repository, snapshot } = reference;
+  const path = `/${encodeURIComponent(name)}/_recovery`;
+  const found = await client.find(ctx, `asking where ${name} comes from`, { method: 'GET', path }, recoverySchema);
+  const sources = (found?.[name]?.shards ?? []).map(({ source }) => source);
+  return sources.some((source) => source.snapshot === snapshot && source.repository === repository.name);
 }
 
 /** An index that lacks shards must not be taken for one that is back; those beside it that are whole stay. */
 async function removeThose(
   ctx: Context,
   { client, server }: Pick<Session, 'client' | 'server'>,
-  isMeant: (index: ListedIndex) => boolean,
+  isMeant: (index: ListedIndex) => boolean | Promise<boolean>,
 ): Promise<string[]> {
   const { indices } = await listing(ctx, { client, server }, null);
-  const found = indices.filter(isMeant).map(({ name, stream }) => {
-    return stream === null ? at(name, '/') : at(stream, '/_data_stream/');
-  });
-  const paths = new Map(found.map(({ name, path }) => [name, path]));
+  const paths = new Map<string, string>();
+  for (const index of indices) {
+    if (!(await isMeant(index))) continue;
+    const { name, path } = index.stream === null ? at(index.name, '/') : at(index.stream, '/_data_stream/');
+    paths.set(name, path);
+  }
   for (const path of paths.values()) await remove(ctx, client, path);
   return [...paths.keys()];
 }

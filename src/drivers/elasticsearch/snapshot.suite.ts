@@ -6,12 +6,11 @@ import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
 import { inventoryOf } from '../../core/inventory.ts';
-import type { Capture, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { worst } from '../../core/verdict.ts';
 import { elasticsearchDriver } from './driver.ts';
 import { proxyTo } from './proxy.ts';
-import { type Cluster, emptied, fill, sharedCluster } from './testing.ts';
+import { type Cluster, captured, emptied, filled, sharedCluster } from './testing.ts';
 
 const name = 'opensearch-2';
 const skip = await missing(name);
@@ -19,30 +18,17 @@ const started = sharedCluster(name);
 const { open, compare } = elasticsearchDriver;
 const ctx = liveContext();
 
-async function filled(): Promise<Cluster> {
-  const cluster = await emptied(await started());
-  await fill(cluster);
-  return cluster;
-}
-
 function settingsOf({ url, server }: Cluster, more: object = {}): object {
   const settings = { location: server.repositories, secret_key: 'canary-of-the-key' };
   return { url, method: 'snapshot', repository: { name: 'it', type: 'fs', settings }, ...more };
 }
 
-async function captured(settings: object): Promise<{ source: Source; capture: Capture }> {
-  const { sink, source } = memoryParts();
-  const capture = await open(settings).capture(ctx, sink);
-  assert.ok(capture.external);
-  return { source, capture };
-}
-
 test('a snapshot of the cluster is named in the point, comes back whole, and is gone when it is released', {
   skip,
 }, async () => {
-  const cluster = await filled();
+  const cluster = await filled(await started());
   const component = open(settingsOf(cluster));
-  const { source, capture } = await captured(settingsOf(cluster));
+  const { source, capture } = await captured(ctx, settingsOf(cluster));
   const { external = null } = capture;
   assert.ok(component.check && component.release);
   assert.ok(!JSON.stringify([capture, await Array.fromAsync(source.get(ctx, 'snapshot.json'))]).includes('canary'));
@@ -69,8 +55,8 @@ test('a snapshot of the cluster is named in the point, comes back whole, and is 
 });
 
 test('a snapshot restores under another name beside the live index, and is refused over it', { skip }, async () => {
-  const cluster = await filled();
-  const { source } = await captured(settingsOf(cluster));
+  const cluster = await filled(await started());
+  const { source } = await captured(ctx, settingsOf(cluster));
   const component = open(settingsOf(cluster));
   await assert.rejects(component.restore(ctx, { base: source }), { code: 'target-not-empty', message: /products/ });
   await component.restore(
@@ -86,7 +72,7 @@ test('a snapshot restores under another name beside the live index, and is refus
 });
 
 test('a snapshot that lacks a shard is no capture, and nothing of it stays (fault 40)', { skip }, async () => {
-  const cluster = await filled();
+  const cluster = await filled(await started());
   const nowhere = { 'index.routing.allocation.require.box': 'none' };
   await cluster.ask('PUT', '/lost?wait_for_active_shards=0', { settings: nowhere });
   const { sink } = memoryParts();
@@ -102,7 +88,7 @@ test('a snapshot that lacks a shard is no capture, and nothing of it stays (faul
 test('a snapshot that is partial, or a success of which a shard failed, is no capture (fault 40)', {
   skip,
 }, async () => {
-  const cluster = await filled();
+  const cluster = await filled(await started());
   await using proxy = await proxyTo(cluster);
   const [whole, half] = [
     { total: 2, failed: 0, successful: 2 },
@@ -118,7 +104,9 @@ test('a snapshot that is partial, or a success of which a shard failed, is no ca
   ]) {
     const told = { snapshot: 'it', uuid: 'u', indices: ['empty'], start_time: '2026-01-01T00:00:00Z', ...answer };
     proxy.seen.length = 0;
-    proxy.fate = (path) => (/^\/_snapshot\/it\/lifeboat-[^?]*$/.test(path) ? { snapshots: [told] } : 'pass');
+    proxy.fate = (path, _body, method) => {
+      return method === 'GET' && /^\/_snapshot\/it\/lifeboat-[^?]*$/.test(path) ? { snapshots: [told] } : 'pass';
+    };
     const settings = settingsOf({ ...cluster, url: proxy.url }, { indices: ['empty'] });
     await assert.rejects(open(settings).capture(ctx, memoryParts().sink), { code: 'source-damaged' });
     assert.ok(
@@ -131,26 +119,26 @@ test('a snapshot that is partial, or a success of which a shard failed, is no ca
 test('a snapshot whose point can not be written is removed again, and a component without indices has none in it', {
   skip,
 }, async () => {
-  const cluster = await filled();
+  const cluster = await filled(await started());
   const component = open(settingsOf(cluster));
   const snapshots = async (): Promise<number> => {
     const { snapshots: all } = (await cluster.ask('GET', '/_snapshot/it/_all')) as { snapshots: unknown[] };
     return all.length;
   };
-  await captured(settingsOf(cluster));
+  await captured(ctx, settingsOf(cluster));
   const before = await snapshots();
   const refusing = { ...memoryParts().sink, put: () => Promise.reject(new RangeError('the store is full')) };
   await assert.rejects(component.capture(ctx, refusing), RangeError);
   assert.equal(await snapshots(), before);
-  const { capture } = await captured(settingsOf(cluster, { indices: ['nothing-*'] }));
+  const { capture } = await captured(ctx, settingsOf(cluster, { indices: ['nothing-*'] }));
   assert.equal(capture.totals.indices, 0);
 });
 
 test('an index of which a shard does not come back is removed and named, and the others are back (fault 40)', {
   skip,
 }, async () => {
-  const cluster = await filled();
-  const { source } = await captured(settingsOf(cluster));
+  const cluster = await filled(await started());
+  const { source } = await captured(ctx, settingsOf(cluster));
   const id = await folderOf(cluster, 'products');
   const files = readdirSync(id, { recursive: true, encoding: 'utf8' });
   for (const file of files.filter((each) => basename(each).startsWith('__'))) rmSync(join(id, file));
@@ -165,11 +153,11 @@ test('an index of which a shard does not come back is removed and named, and the
 });
 
 test('a second snapshot writes what is new, and its release leaves the first one whole', { skip }, async () => {
-  const cluster = await filled();
+  const cluster = await filled(await started());
   const component = open(settingsOf(cluster));
-  const { capture: first } = await captured(settingsOf(cluster));
+  const { capture: first } = await captured(ctx, settingsOf(cluster));
   await cluster.bulk('/empty', [{ index: { _id: 'a' } }, { n: 1 }]);
-  const { capture: second } = await captured(settingsOf(cluster));
+  const { capture: second } = await captured(ctx, settingsOf(cluster));
   const { snapshot } = second.external as { snapshot: string };
   const { snapshots } = (await cluster.ask('GET', `/_snapshot/it/${snapshot}/_status`)) as {
     snapshots: { stats: { incremental: { file_count: number }; total: { file_count: number } } }[];
@@ -185,8 +173,8 @@ test('a second snapshot writes what is new, and its release leaves the first one
 test('a snapshot has an alias where the target has an index: told before anything is touched (fault 41)', {
   skip,
 }, async () => {
-  const cluster = await filled();
-  const { source } = await captured(settingsOf(cluster));
+  const cluster = await filled(await started());
+  const { source } = await captured(ctx, settingsOf(cluster));
   await emptied(cluster);
   await cluster.ask('PUT', '/cheap');
   const options = { select: { indices: ['products'] } };
@@ -194,11 +182,80 @@ test('a snapshot has an alias where the target has an index: told before anythin
   await assert.rejects(open(settingsOf(cluster)).restore(ctx, { base: source }, options), wanted);
   await assert.rejects(open(settingsOf(cluster)).restore(ctx, { base: source }), wanted);
   await assert.rejects(cluster.ask('GET', '/products'), /404/);
+  // An index that nobody selected has that alias, so that it is in nobody's way.
+  await cluster.bulk('/cheap', [{ index: {} }, { x: 1 }]);
+  await open(settingsOf(cluster)).restore(ctx, { base: source }, { select: { indices: ['empty'] }, delta: true });
+  assert.equal((await cluster.ask('GET', '/empty/_count')).count, 0);
+  assert.equal((await cluster.ask('GET', '/cheap/_count')).count, 1);
+});
+
+test('a snapshot restore that is refused, or whose answer is lost, removes what it made and nothing else (fault 13)', {
+  skip,
+}, async () => {
+  const cluster = await filled(await started());
+  const { source } = await captured(ctx, settingsOf(cluster));
+  await using proxy = await proxyTo(cluster);
+  for (const [isMadeMeanwhile, fate, code] of [
+    [true, 'pass', 'denied'],
+    [true, 'lost', 'unreachable'],
+    [false, 'answer lost', 'unreachable'],
+  ] as const) {
+    await emptied(cluster);
+    proxy.fate = async (path) => {
+      if (!path.includes('/_restore')) return 'pass';
+      if (isMadeMeanwhile) await cluster.bulk('/products', [{ index: {} }, { x: 1 }]);
+      return fate;
+    };
+    const refused = open(settingsOf({ ...cluster, url: proxy.url })).restore(ctx, { base: source });
+    await assert.rejects(refused, { code });
+    const { holdsData } = await open({ url: cluster.url }).probe(ctx);
+    assert.equal(holdsData, isMadeMeanwhile ? 'index products' : null);
+  }
+});
+
+test('documents are counted as the snapshot has them, or not at all, whatever is written meanwhile', {
+  skip,
+}, async () => {
+  const cluster = await emptied(await started());
+  await using proxy = await proxyTo(cluster);
+  await cluster.ask('PUT', '/one', { settings: { number_of_shards: 1, refresh_interval: '-1' } });
+  for (const at of ['/one/_stats/docs', '/one/_refresh', '/one/_count']) {
+    await cluster.bulk('/one', [{ index: {} }, { x: 1 }]);
+    const once = new Set([at]);
+    proxy.fate = async (path) => {
+      if (once.delete(path.replace(/\?.*/, ''))) await cluster.ask('POST', '/one/_doc', { written: 'meanwhile' });
+      return 'pass';
+    };
+    const { source } = await captured(ctx, settingsOf({ ...cluster, url: proxy.url }));
+    await cluster.ask('DELETE', '/one');
+    await open(settingsOf(cluster)).restore(ctx, { base: source });
+    const there = (await cluster.ask('GET', '/one/_count')).count;
+    const lines = await Array.fromAsync(inventoryOf(source).lines(ctx));
+    const told = lines.find(({ kind }) => kind === 'index')?.count;
+    assert.ok(told === null || told === there, `${at}: ${told} are told, and ${there} came back`);
+  }
+});
+
+test('an index that is deleted while a snapshot is taken is named, and the others are in it (fault 40)', {
+  skip,
+}, async () => {
+  const cluster = await filled(await started());
+  await using proxy = await proxyTo(cluster);
+  proxy.fate = async (path, _body, method) => {
+    if (method === 'PUT' && path.startsWith('/_snapshot/it/lifeboat-')) await cluster.ask('DELETE', '/empty');
+    return 'pass';
+  };
+  const { source, capture } = await captured(ctx, settingsOf({ ...cluster, url: proxy.url }));
+  assert.match(capture.warnings.join(), /^empty: deleted while it was captured: not in the snapshot$/);
+  await emptied(cluster);
+  const { missing: lacking = [] } = await open(settingsOf(cluster)).restore(ctx, { base: source });
+  assert.match(lacking.join(), /index empty: it was deleted when it was captured/);
+  assert.equal((await cluster.ask('GET', '/products/_count')).count, 307);
 });
 
 test('another snapshot of the same name is not taken for ours, nor removed', { skip }, async () => {
-  const cluster = await filled();
-  const { capture } = await captured(settingsOf(cluster));
+  const cluster = await filled(await started());
+  const { capture } = await captured(ctx, settingsOf(cluster));
   const component = open(settingsOf(cluster));
   assert.ok(component.check && component.release);
   const external = { ...(capture.external as object), uuid: 'another' };

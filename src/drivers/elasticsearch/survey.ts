@@ -48,6 +48,8 @@ export interface Survey {
   /** Of the server's clock where it says so: when the last index was held, and what was held later than the others. */
   readonly at: Date;
   readonly late: readonly string[];
+  /** What was written lately to these may not have been seen: the server did not refresh them. */
+  readonly stale: readonly string[];
   readonly others: number;
 }
 
@@ -56,7 +58,9 @@ interface Held {
   /** Null: the index is not read, or held only when its turn comes. */
   readonly moment: Moment | null;
   readonly entry: IndexEntry;
+  /** From before it was refreshed: what is written after that is not in it, whether it is seen or not. */
   readonly before: string | null;
+  readonly isStale: boolean;
   readonly resultWindow: number;
 }
 
@@ -77,7 +81,7 @@ export async function survey(ctx: Context, session: Session, purpose: Purpose): 
   const late: string[] = [];
   const slices = gate(SLICES_PARALLEL);
   const entries = await mapBounded(helds, INDICES_PARALLEL, async (held) => {
-    return await unlessDeleted(ctx, session, held.entry, async () => {
+    return await unlessLost(ctx, session, { told: () => held.entry }, async () => {
       if (purpose.countsOnly) return await countDocuments(ctx, client, held);
       await using reading = new AsyncDisposableStack();
       const moment = await momentOf(ctx, session, held, (own) => {
@@ -87,7 +91,8 @@ export async function survey(ctx: Context, session: Session, purpose: Purpose): 
       return moment ? await readDocuments(ctx, session, purpose, { held, moment, slices }) : held.entry;
     });
   });
-  return { entries: entries.toSorted(byName), streams, definitions, at: new Date(at), late, others };
+  const stale = helds.filter(({ isStale }) => isStale).map(({ entry }) => entry.name);
+  return { entries: entries.toSorted(byName), streams, definitions, at: new Date(at), late, stale, others };
 }
 
 /** Documents are counted only; with the states that tell whether anything was written since. */
@@ -110,27 +115,29 @@ async function hold(
   const blank: IndexEntry = { name, uuid, state, stream, ...none, settings: null, mapping: null, aliases: {} };
   let moment: Moment | null = null;
   let before: string | null = null;
+  let isStale = false;
   let resultWindow = 10_000;
-  const entry = await unlessDeleted(ctx, session, blank, async () => {
+  let told = blank;
+  const entry = await unlessLost(ctx, session, { told: () => told }, async () => {
     const { body, window } = await describeIndex(ctx, session.client, name);
     resultWindow = window;
     await purpose.index?.(ctx, name, body);
     const { aliases } = body;
     const digests = { settings: digestOf(body.settings), mapping: digestOf(body.mappings) };
-    const told = { ...blank, ...digests, aliases, fields_kept_out: keepsFieldsOut(body.mappings) };
+    told = { ...blank, ...digests, aliases, fields_kept_out: keepsFieldsOut(body.mappings) };
     if (state !== 'open') return told;
-    await refresh(ctx, session.client, name);
     before = await fingerprint(ctx, session.client, index);
     const earlier = purpose.earlier?.(name);
     if (earlier && before !== null && earlier.unchanged === before && (await purpose.keep?.(ctx, earlier))) {
       const { documents, digest, without_source, parts, unchanged } = earlier;
       return { ...told, documents, digest, without_source, parts, unchanged };
     }
+    isStale = !(await refresh(ctx, session.client, name));
     if (holds && !purpose.countsOnly)
       moment = await openMoment(ctx, session.client, session.server, { index: name, resultWindow });
     return told;
   });
-  return { index, moment, entry, before, resultWindow };
+  return { index, moment, entry, before: isStale ? null : before, isStale, resultWindow };
 }
 
 async function momentOf(
@@ -181,21 +188,28 @@ async function readDocuments(
   return { ...entry, ...found, unchanged: before === after ? before : null };
 }
 
-/** What vanishes while it is read is told, and hinders no other. */
-async function unlessDeleted(
+const statesSchema = z.array(z.object({ status: z.string(), health: z.string().nullish() }));
+
+/** What is deleted, closed or loses shards while it is read is told, and hinders no other. */
+async function unlessLost(
   ctx: Context,
   { client }: Session,
-  entry: IndexEntry,
+  { told }: { told: () => IndexEntry },
   work: () => Promise<IndexEntry>,
 ): Promise<IndexEntry> {
   try {
     return await work();
   } catch (error) {
     if (!isFailure(error) || ctx.signal.aborted) throw error;
-    const reply = await client.send(ctx, { method: 'HEAD', path: `/${encodeURIComponent(entry.name)}` });
-    if (reply.status !== 404) throw error;
-    const gone = { documents: null, digest: null, parts: [], unchanged: null, settings: null, mapping: null };
-    return { ...entry, ...gone, state: 'deleted', aliases: {} };
+    const entry = told();
+    const lost = { ...entry, documents: null, digest: null, parts: [], unchanged: null };
+    const path = `/_cat/indices/${encodeURIComponent(entry.name)}?format=json&h=status,health&expand_wildcards=all`;
+    const found = await client.find(ctx, `looking at ${entry.name}`, { method: 'GET', path }, statesSchema);
+    if (found === null) return { ...lost, settings: null, mapping: null, state: 'deleted', aliases: {} };
+    const state = found[0]?.status === 'close' ? 'closed' : found[0]?.health === 'red' ? 'red' : null;
+    // Of one that is there the point must have what it takes to make it.
+    if (state === null || entry.settings === null) throw error;
+    return { ...lost, state };
   }
 }
 
@@ -222,11 +236,14 @@ function keepsFieldsOut({ _source: source }: IndexBody['mappings']): boolean {
   return [includes, excludes].some((each) => Array.isArray(each) && each.length > 0);
 }
 
-/** What was acknowledged before is seen. Where we may not ask for it, it is seen a moment later. */
-export async function refresh(ctx: Context, client: Client, name: string): Promise<void> {
+const refreshedSchema = z.object({ _shards: z.object({ failed: z.literal(0) }) });
+
+/** What was acknowledged before is seen. False where we may not ask for it: the server does it in its own time. */
+export async function refresh(ctx: Context, client: Client, name: string): Promise<boolean> {
   const reply = await client.send(ctx, { method: 'POST', path: `/${encodeURIComponent(name)}/_refresh` });
-  if (reply.status === 403) return;
+  if (reply.status === 403) return false;
   if (reply.status >= 300) throw client.refusal(`refreshing ${name}`, reply);
+  return refreshedSchema.safeParse(jsonOf(reply.body)).success;
 }
 
 const statsSchema = z.object({

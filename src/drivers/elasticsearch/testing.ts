@@ -1,6 +1,7 @@
 // Data and servers for the tests of this driver. A server costs more than all that a test does with it, so that two of
 // them serve all tests of a process: one is captured, the other restored into, and each is emptied before it is used.
 
+import assert from 'node:assert/strict';
 import { after } from 'node:test';
 import {
   type OpenSearch,
@@ -8,6 +9,10 @@ import {
   type OpenSearchOptions,
   startOpenSearch,
 } from '../../../test/servers/opensearch.ts';
+import { inventoryOf } from '../../core/inventory.ts';
+import type { Capture, Context, Finding, Source } from '../../core/model.ts';
+import { liveContext, memoryParts, type TestContext } from '../../core/testing.ts';
+import { elasticsearchDriver } from './driver.ts';
 
 export interface Cluster {
   readonly url: string;
@@ -63,6 +68,35 @@ function clusterOf(server: OpenSearch): Cluster {
       if (reply.errors) throw new Error(String(/"error":.{0,300}/.exec(JSON.stringify(reply))));
     },
   };
+}
+
+/** With the data of `fill` alone. */
+export async function filled(cluster: Cluster): Promise<Cluster> {
+  await emptied(cluster);
+  await fill(cluster);
+  return cluster;
+}
+
+/** As a component of these settings captures it. */
+export async function captured(ctx: Context, settings: object): Promise<{ source: Source; capture: Capture }> {
+  const { sink, source } = memoryParts();
+  return { capture: await elasticsearchDriver.open(settings).capture(ctx, sink), source };
+}
+
+export async function assertSame(ctx: Context, { url }: Cluster, source: Source): Promise<void> {
+  assert.deepEqual(await differences(ctx, { url }, source), []);
+}
+
+/** Between the point and what a component of these settings finds now. */
+export async function differences(ctx: Context, settings: object, source: Source): Promise<Finding[]> {
+  const now = await elasticsearchDriver.open(settings).inventory(ctx);
+  const found = await Array.fromAsync(elasticsearchDriver.compare(ctx, inventoryOf(source), now));
+  return found.filter(({ verdict }) => verdict !== 'pass');
+}
+
+/** Waits take no time, and are counted all the same. */
+export function hastyContext(): TestContext {
+  return liveContext({ sleep: () => new Promise((resolve) => setImmediate(resolve)) });
 }
 
 /** Leaves nothing of what tests put there. */

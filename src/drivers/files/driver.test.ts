@@ -53,6 +53,10 @@ driverSuite({
     const root = freshDir();
     return { settings: { root, paths }, [Symbol.asyncDispose]: async () => rmSync(root, { recursive: true }) };
   },
+  except: {
+    'says so when the service does not answer': 'a directory is no service',
+    'restores beside the live data, which stays until it is published': 'restore --to does that',
+  },
 });
 
 test('modes, owners, times, links, holes and odd names come back', async () => {

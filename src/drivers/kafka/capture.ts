@@ -5,7 +5,7 @@ import { interruption } from '../../core/context.ts';
 import { isFailure } from '../../core/errors.ts';
 import { putInventory } from '../../core/inventory.ts';
 import { keepAll } from '../../core/many-parts.ts';
-import type { Capture, Context, Sink, Source } from '../../core/model.ts';
+import type { Capture, Context, KeptPart, Sink, Source } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import { batchesIn } from './batches.ts';
 import { type Cluster, connect, type PartitionName } from './cluster.ts';
@@ -13,11 +13,11 @@ import { type Described, type DescribedTopic, describe } from './describe.ts';
 import { type ClusterFacts, putFacts } from './facts.ts';
 import { linesOf } from './lines.ts';
 import { writePieces } from './pieces.ts';
-import { type Earlier, earlierOf, keptRanges } from './plan.ts';
+import { type Earlier, earlierOf, type Kept, keptRanges, NOTHING_KEPT } from './plan.ts';
 import { positionsIn } from './positions.ts';
-import { partitionKey, putRanges, type Range } from './ranges.ts';
+import { partitionKey, putRanges, type Range, type RangeList, rangeList } from './ranges.ts';
 import type { Settings } from './settings.ts';
-import { type CommittedOffsets, committedIn, factsFrom, type PartitionState } from './state.ts';
+import { type CommittedOffsets, committedIn, factsFrom, type PartitionState, sumOf } from './state.ts';
 import { batchesOf, type Ends } from './topics.ts';
 
 const PARTITIONS_AT_ONCE = 4;
@@ -28,6 +28,7 @@ interface Work {
   readonly settings: Settings;
   readonly sink: Sink;
   readonly earlier: Earlier | null;
+  readonly ranges: RangeList;
   readonly described: Described;
   readonly warnings: string[];
   readonly gone: Set<string>;
@@ -38,12 +39,13 @@ interface PartitionWork {
   readonly topic: DescribedTopic;
   readonly partition: number;
   readonly ends: Ends;
-  readonly kept: readonly Range[];
+  readonly kept: Kept;
 }
 
 export async function capture(ctx: Context, settings: Settings, sink: Sink, previous?: Source): Promise<Capture> {
   await using cluster = await connect(ctx, settings);
-  const earlier = await earlierOf(ctx, previous);
+  await using earlier = await earlierOf(ctx, previous);
+  await using ranges = rangeList(ctx);
   const described = await describe(ctx, cluster, settings);
   let items = 0;
   const onRecords = (more: number): void => {
@@ -51,20 +53,16 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
     ctx.progress({ task: 'kafka', phase: 'capture', items });
   };
   const seen = { warnings: [...described.warnings], gone: new Set<string>() };
-  const work = { cluster, settings, sink, earlier, described, committed: committedIn(described), onRecords, ...seen };
+  const committed = committedIn(described);
+  const work = { cluster, settings, sink, earlier, ranges, described, committed, onRecords, ...seen };
   const plan = await planOf(ctx, work);
-  await keep(ctx, work, plan);
   const done = await mapBounded(plan, PARTITIONS_AT_ONCE, (each) => capturePartition(ctx, work, each));
   if (ctx.signal.aborted) throw interruption(ctx.signal);
   const there = described.topics.filter(({ name }) => !work.gone.has(name));
   const states = done.filter(({ topic }) => !work.gone.has(topic));
   const facts = factsFrom({ ...described, topics: there }, states);
   await putFacts(ctx, sink, facts);
-  await putRanges(
-    ctx,
-    sink,
-    states.flatMap(({ ranges }) => ranges),
-  );
+  await putRanges(ctx, sink, ranges, states);
   await putInventory(ctx, sink, linesOf(facts, states, new Set()));
   const records = states.reduce((sum, state) => sum + state.records, 0);
   return {
@@ -84,31 +82,38 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
   };
 }
 
-async function planOf(ctx: Context, { cluster, settings, earlier, described }: Work): Promise<PartitionWork[]> {
+/** What is kept is so when this resolves. */
+async function planOf(ctx: Context, work: Work): Promise<PartitionWork[]> {
+  const { cluster, settings, sink, earlier, described } = work;
   const all = described.topics.flatMap((topic) => topic.ends.map((ends, partition) => ({ topic, ends, partition })));
-  return await mapBounded(all, PARTITIONS_AT_ONCE * 2, async ({ topic, ends, partition }) => {
+  let waiting: KeptPart[] = [];
+  const keep = async (): Promise<void> => {
+    const parts = waiting;
+    waiting = [];
+    for (const batch of batchesOf(parts, KEPT_AT_ONCE)) await keepAll(ctx, sink, batch);
+  };
+  const plan = await mapBounded(all, PARTITIONS_AT_ONCE * 2, async ({ topic, ends, partition }) => {
     const options = { partition, ends, level: settings.inventory };
-    const kept = await keptRanges(ctx, cluster, earlier, topic, options).catch((error: unknown) => {
-      if (isFailure(error, 'missing')) return []; // its capture says it
+    const { kept, ranges } = await keptRanges(ctx, cluster, earlier, topic, options).catch((error: unknown) => {
+      if (isFailure(error, 'missing')) return { kept: NOTHING_KEPT, ranges: [] }; // its capture says it
       throw error;
     });
+    for (const range of ranges) waiting.push(keptPart(work, range));
+    if (waiting.length >= KEPT_AT_ONCE) await keep();
     return { topic, partition, ends, kept };
   });
+  await keep();
+  return plan;
 }
 
-async function keep(ctx: Context, { sink, earlier }: Work, plan: readonly PartitionWork[]): Promise<void> {
-  if (!earlier) return;
-  const { point, component } = earlier.source;
-  const all = plan.flatMap(({ kept }) => kept);
-  for (const batch of batchesOf(all, KEPT_AT_ONCE)) {
-    const parts = batch.map(({ part, bytes }) => ({ name: part, from: { name: part, bytes, point, component } }));
-    await keepAll(ctx, sink, parts);
-  }
+function keptPart({ earlier }: Work, { part, bytes }: Range): KeptPart {
+  const { point = '', component = '' } = earlier?.source ?? {};
+  return { name: part, from: { name: part, bytes, point, component } };
 }
 
-async function capturePartition(ctx: Context, work: Work, each: PartitionWork): Promise<PartitionState<Range>> {
-  const { topic, partition, ends, kept } = each;
-  const { cluster, settings, sink, committed, warnings, gone } = work;
+async function capturePartition(ctx: Context, work: Work, each: PartitionWork): Promise<PartitionState> {
+  const { topic, partition, ends } = each;
+  const { cluster, settings, sink, earlier, committed, warnings, gone } = work;
   const log = { topic: topic.name, topicId: topic.id, partition };
   const what = partitionKey(log);
   const counter = positionsIn(committed.get(what) ?? [], ends, what);
@@ -116,6 +121,7 @@ async function capturePartition(ctx: Context, work: Work, each: PartitionWork): 
     warnings.push(`${what}: offsets ${from} to ${start - 1} were deleted before they were read`);
   };
   const options = { level: settings.inventory, onGone, onBatch: counter.add };
+  const kept = (await earlier?.ranges.of(log))?.slice(each.kept.from, each.kept.to) ?? [];
   const [oldest] = kept;
   const ranges: Range[] = [];
   try {
@@ -135,9 +141,10 @@ async function capturePartition(ctx: Context, work: Work, each: PartitionWork): 
     gone.add(topic.name);
     return emptyState(log);
   }
-  const records = ranges.reduce((sum, range) => sum + range.records, 0);
-  work.onRecords(records);
-  return { topic: topic.name, partition, ranges, records, positions: counter.positions() };
+  await work.ranges.add(log, ranges);
+  const sum = sumOf(ranges);
+  work.onRecords(sum.records);
+  return { topic: topic.name, partition, ...sum, positions: counter.positions() };
 }
 
 /** Where a group stands within it, it must be known which records come before. */
@@ -152,8 +159,8 @@ async function countKept(
   for (const batch of batchesIn(bytes, range.part)) counter.add(batch);
 }
 
-function emptyState({ topic, partition }: PartitionName): PartitionState<Range> {
-  return { topic, partition, ranges: [], records: 0, positions: new Map() };
+function emptyState({ topic, partition }: PartitionName): PartitionState {
+  return { topic, partition, ...sumOf([]), positions: new Map() };
 }
 
 /** The offset of each partition would be long: they lie in cluster.json. */

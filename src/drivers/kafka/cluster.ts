@@ -7,7 +7,7 @@ import { interruption } from '../../core/context.ts';
 import { Failure, messageOf } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { type Budget, budgetOf } from './budget.ts';
-import { codeName, isLockedOut, isRefusal, isSilence, isTemporary, responseOf } from './refusals.ts';
+import { codeName, isLockedOut, isRefusal, isSilence, isTemporary, mayNot, responseOf } from './refusals.ts';
 import type { Settings } from './settings.ts';
 
 const CLIENT_ID = 'lifeboat';
@@ -237,16 +237,7 @@ function failureOf(error: unknown, where: string, username: string | null, what:
     });
   }
   const code = codeName(error);
-  if (code?.endsWith('AUTHORIZATION_FAILED')) {
-    return new Failure(
-      'privileges',
-      `${where}: ${username ? `user ${username}` : 'an anonymous user'} may not: ${what}`,
-      {
-        cause: error,
-        hint: 'docs/drivers/kafka.md has the rights that are needed; leave out topics that are not to be captured: exclude',
-      },
-    );
-  }
+  if (code?.endsWith('AUTHORIZATION_FAILED')) return mayNot({ where, username }, what, error);
   if (code !== null) return new Failure('query-failed', `${where}: ${what}: ${code}`, { cause: error });
   return gaveUp(error, where, what);
 }

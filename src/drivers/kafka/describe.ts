@@ -5,9 +5,9 @@ import type { Context } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import type { Cluster, Topic } from './cluster.ts';
 import { type ClusterFacts, isCompacted } from './facts.ts';
-import { groupsOf, isConsumers, type Offset, offsetsOfGroup } from './groups.ts';
+import { type Group, groupsOf, mayHaveOffsets, type Offset, offsetsOfGroup } from './groups.ts';
 import type { Settings } from './settings.ts';
-import { MARKER_GROUP, suspendedTopics } from './suspended.ts';
+import { heldBack, MARKER_GROUP, marksOf } from './suspended.ts';
 import { aclsOf, type Configs, configsOf, coveredTopics, type Ends, endsOf, openTransactions } from './topics.ts';
 import { versionOf } from './version.ts';
 
@@ -25,7 +25,7 @@ export interface Described {
   readonly warnings: readonly string[];
 }
 export interface DescribedTopic extends Topic {
-  /** As they are, or as they were before a restore that is under way suspended some. */
+  /** As they are, or as they were before a restore that has not yet set them back suspended some. */
   readonly configs: Configs;
   readonly isSuspended: boolean;
   readonly isCompacted: boolean;
@@ -52,20 +52,22 @@ async function describeOnce(ctx: Context, cluster: Cluster, settings: Settings):
   const version = await versionOf(ctx, cluster);
   const topics = coveredTopics(cluster, settings);
   const names = topics.map(({ name }) => name);
-  const suspended = await suspendedTopics(ctx, cluster);
+  const all = await groupsOf(ctx, cluster);
+  const marks = await marksOf(ctx, cluster, all);
   const configs = await configsOf(ctx, cluster, names);
   const access = settings.acls ? await aclsOf(ctx, cluster) : { authorizer: 'left' as const, acls: [] };
-  const { groups, warnings } = await committedOffsets(ctx, cluster, settings, new Set(names));
+  const { groups, warnings } = await committedOffsets(ctx, cluster, wantedOf(all, settings), new Set(names));
   const at = ctx.now();
   const ends = await endsOf(ctx, cluster, topics);
   const described = topics.map((topic): DescribedTopic => {
-    const before = suspended.get(topic.name);
-    const own = before ? { ...configs.get(topic.name), ...before } : (configs.get(topic.name) ?? {});
+    const now = configs.get(topic.name) ?? {};
+    const back = heldBack(now, marks.get(topic.name));
+    const own = { ...now, ...back };
     const set = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== null));
     return {
       ...topic,
       configs: set,
-      isSuspended: before !== undefined,
+      isSuspended: Object.keys(back).length > 0,
       isCompacted: isCompacted(set),
       ends: ends.get(topic.name) ?? [],
     };
@@ -77,17 +79,19 @@ async function describeOnce(ctx: Context, cluster: Cluster, settings: Settings):
   return { topics: described, groups, ...access, version, clusterId, at, warnings: [...warnings, ...open] };
 }
 
+function wantedOf(groups: readonly Group[], { coversGroup }: Settings): Group[] {
+  return groups.filter(({ group }) => group !== MARKER_GROUP && coversGroup(group));
+}
+
 async function committedOffsets(
   ctx: Context,
   cluster: Cluster,
-  settings: Settings,
+  wanted: readonly Group[],
   topics: ReadonlySet<string>,
 ): Promise<{ groups: { group: string; state: string; offsets: Offset[] }[]; warnings: string[] }> {
-  const all = await groupsOf(ctx, cluster);
-  const wanted = all.filter(({ group }) => group !== MARKER_GROUP && settings.coversGroup(group));
-  const consumers = wanted.filter(isConsumers);
-  const shared = wanted.filter(({ protocol }) => protocol === 'share').map(({ group }) => group);
-  const found = await mapBounded(consumers, ASKING, async ({ group, state }) => {
+  const readable = wanted.filter(mayHaveOffsets);
+  const shared = wanted.filter((each) => !mayHaveOffsets(each)).map(({ group }) => group);
+  const found = await mapBounded(readable, ASKING, async ({ group, state }) => {
     const offsets = await offsetsOfGroup(ctx, cluster, group);
     return { group, state, offsets: offsets.filter(({ topic }) => topics.has(topic)) };
   });

@@ -10,6 +10,7 @@ import { holds, measure, names } from './questions.ts';
 import { ageing, restore } from './restore.ts';
 import { serverSpec } from './sandbox.ts';
 import { readSettings, retarget } from './settings.ts';
+import { resumeSettings } from './suspended.ts';
 
 export const kafkaDriver = {
   kind: 'kafka',
@@ -25,6 +26,7 @@ function open(input: unknown): Component & Required<Pick<Component, 'measure' | 
     probe: (ctx) => probe(ctx, settings),
     capture: (ctx, sink, previous) => capture(ctx, settings, sink, previous),
     restore: (ctx, chain, options) => restore(ctx, settings, chain, options),
+    resume: (ctx, what) => resumeSettings(ctx, settings, what),
     ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),
     inventory: (ctx) => liveInventory(ctx, settings),
     measure: (ctx, query) => measure(ctx, settings, query),

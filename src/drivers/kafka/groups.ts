@@ -1,9 +1,9 @@
 // Consumer groups: which offsets they have committed, and to commit offsets for them.
 
-import { deleteGroupsV2, describeGroupsV5, listGroupsV4, offsetCommitV8, offsetFetchV8 } from '@platformatic/kafka';
+import { describeGroupsV5, listGroupsV4, offsetCommitV8, offsetDeleteV0, offsetFetchV8 } from '@platformatic/kafka';
 import type { Context } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
-import type { Cluster } from './cluster.ts';
+import type { Cluster, PartitionName } from './cluster.ts';
 import { nameOf, refuse, responseOf } from './refusals.ts';
 
 const ASKING = 8;
@@ -40,9 +40,9 @@ export async function groupsOf(ctx: Context, cluster: Cluster): Promise<Group[]>
     .sort((a, b) => (a.group < b.group ? -1 : 1));
 }
 
-/** Share groups and those of Connect's workers commit no offsets of topics. */
-export function isConsumers({ protocol }: Group): boolean {
-  return protocol === '' || protocol === 'consumer';
+/** All but share groups may have committed offsets, whatever protocol of their own their members speak. */
+export function mayHaveOffsets({ protocol }: Group): boolean {
+  return protocol !== 'share';
 }
 
 /**
@@ -103,10 +103,24 @@ export async function commitOffsets(
   });
 }
 
-export async function deleteGroup(ctx: Context, cluster: Cluster, group: string): Promise<void> {
-  await cluster.onCoordinator(ctx, group, `DeleteGroups of ${group}`, async (connection) => {
-    const said = await responseOf(deleteGroupsV2.api.async(connection, [group]));
-    for (const { errorCode } of said.results) if (nameOf(errorCode) !== 'GROUP_ID_NOT_FOUND') refuse(errorCode);
+/** What is not there is no error. */
+export async function deleteOffsets(
+  ctx: Context,
+  cluster: Cluster,
+  group: string,
+  places: readonly PartitionName[],
+): Promise<void> {
+  if (places.length === 0) return;
+  const topics = [...Map.groupBy(places, ({ topic }) => topic)].map(([name, all]) => ({
+    name,
+    partitions: all.map(({ partition }) => ({ partitionIndex: partition })),
+  }));
+  await cluster.onCoordinator(ctx, group, `OffsetDelete of group ${group}`, async (connection) => {
+    const said = await responseOf(offsetDeleteV0.api.async(connection, group, topics));
+    if (nameOf(said.errorCode) !== 'GROUP_ID_NOT_FOUND') refuse(said.errorCode);
+    for (const { errorCode } of said.topics.flatMap(({ partitions }) => partitions)) {
+      if (nameOf(errorCode) !== 'UNKNOWN_TOPIC_OR_PARTITION') refuse(errorCode);
+    }
   });
 }
 

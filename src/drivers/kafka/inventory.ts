@@ -83,7 +83,5 @@ async function look(
       counter.add(batch);
     }
   }
-  const { records } = tally;
-  const seen = { topic: topic.name, partition, records, positions: counter.positions() };
-  return { ...seen, ranges: [{ records, chain: tally.chain() }] };
+  return { topic: topic.name, partition, records: tally.records, chain: tally.chain(), positions: counter.positions() };
 }

@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { byKindAndName } from '../../core/inventory.ts';
 import type { InventoryLine } from '../../core/model.ts';
 import { type Acl, type ClusterFacts, isCompacted } from './facts.ts';
-import { EMPTY_CHAIN, hexOf, joined } from './hash.ts';
+import { hexOf } from './hash.ts';
 import type { PartitionState } from './state.ts';
 
 /** In order. */
@@ -19,10 +19,8 @@ export function linesOf(
     const detail = { replication_factor: replicas, compacted: isCompacted(configs), configs, ...held };
     return { kind: 'topic', name, count: partitions.length, digest: digestOf(Object.entries(configs).sort()), detail };
   });
-  const partitions = states.map(({ topic, partition, ranges, records }): InventoryLine => {
-    const digested = ranges.every(({ chain }) => chain !== null);
-    const chain = ranges.reduce((sum, range) => joined(sum, range.chain ?? EMPTY_CHAIN), EMPTY_CHAIN);
-    return { kind: 'partition', name: `${topic}/${partition}`, count: records, digest: digested ? hexOf(chain) : null };
+  const partitions = states.map(({ topic, partition, records, chain }): InventoryLine => {
+    return { kind: 'partition', name: `${topic}/${partition}`, count: records, digest: chain && hexOf(chain) };
   });
   const groups = facts.groups.flatMap(({ group, offsets }) =>
     offsets.map(({ topic, partition, position, metadata }): InventoryLine => {

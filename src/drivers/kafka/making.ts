@@ -20,18 +20,22 @@ const POLL_MS = 50;
 /** The broker that they are sent to hands on what the controller does. */
 const MAKING_MS = 30_000;
 
-/** Makes the topics, and suspends what would delete or rewrite what is about to come. Names what could not be set. */
+/**
+ * Makes the topics, and suspends what would delete or rewrite what is about to come. Names what could not be set.
+ * `made` gets the names of those that it has made, or may have made where no answer came: no others are ours to remove.
+ */
 export async function makeTopics(
   ctx: Context,
   cluster: Cluster,
   topics: readonly ChosenTopic[],
+  made: Set<string>,
 ): Promise<{ warnings: string[]; missing: string[] }> {
   const warnings: string[] = [];
   const missing: string[] = [];
   const brokers = cluster.layout().brokers.size;
   const known = new Map<string, ReadonlySet<string>>();
   for (const some of someAtATime(topics)) {
-    for (const [name, configs] of await createTopics(ctx, cluster, some)) known.set(name, configs);
+    for (const [name, configs] of await createTopics(ctx, cluster, some, made)) known.set(name, configs);
   }
   await untilThere(ctx, cluster, topics);
   await mapBounded(topics, CONFIGURED_AT_ONCE, async ({ target, configs, replication_factor: replicas }) => {
@@ -69,6 +73,7 @@ async function createTopics(
   ctx: Context,
   cluster: Cluster,
   topics: readonly ChosenTopic[],
+  made: Set<string>,
 ): Promise<[string, ReadonlySet<string>][]> {
   const brokers = cluster.layout().brokers.size;
   const wanted = topics.map(({ target, partitions, replication_factor: replicas }) => ({
@@ -78,21 +83,42 @@ async function createTopics(
     assignments: [],
     configs: [],
   }));
-  const said = await cluster.onController(
-    ctx,
-    `CreateTopics ${listed(topics.map(({ target }) => target))}`,
-    async (connection) => {
-      const answer = await responseOf(createTopicsV7.api.async(connection, wanted, MAKING_MS, false));
-      for (const { errorCode, errorMessage } of answer.topics) {
-        // It was made, and the answer got lost.
-        if (nameOf(errorCode) !== 'TOPIC_ALREADY_EXISTS') refuse(errorCode, errorMessage ?? null);
-      }
-      return answer.topics;
-    },
-  );
+  const names = wanted.map(({ name }) => name);
+  const said = await cluster.onController(ctx, `CreateTopics ${listed(names)}`, async (connection) => {
+    const before = new Set(made);
+    for (const name of names) made.add(name);
+    const answer = await responseOf(createTopicsV7.api.async(connection, wanted, MAKING_MS, false));
+    // One that is there is ours if it was asked for before, and the answer got lost.
+    const refused = answer.topics.filter(({ name, errorCode }) => {
+      const isOurs = nameOf(errorCode) === 'TOPIC_ALREADY_EXISTS' && before.has(name);
+      return errorCode !== 0 && !isOurs;
+    });
+    for (const { name, errorCode } of refused) {
+      if (!before.has(name) && nameOf(errorCode) !== 'REQUEST_TIMED_OUT') made.delete(name);
+    }
+    refuseOthers(cluster, refused);
+    return answer.topics;
+  });
   return said.flatMap(({ name, configs }): [string, ReadonlySet<string>][] =>
     configs ? [[name, new Set(configs.map((config) => config.name))]] : [],
   );
+}
+
+interface RefusedTopic {
+  readonly name: string;
+  readonly errorCode: number;
+  readonly errorMessage?: string | null | undefined;
+}
+
+function refuseOthers({ where }: Cluster, refused: readonly RefusedTopic[]): void {
+  const others = refused.filter(({ errorCode }) => nameOf(errorCode) === 'TOPIC_ALREADY_EXISTS');
+  if (others.length > 0) {
+    const names = listed(others.map(({ name }) => name));
+    throw new Failure('target-not-empty', `${where}: somebody else has just made topics of these names: ${names}`, {
+      hint: 'stop who writes to them (auto.create.topics.enable makes what is written to), then restore again',
+    });
+  }
+  for (const { errorCode, errorMessage } of refused) refuse(errorCode, errorMessage ?? null);
 }
 
 /** One that the brokers do not take must not keep the others from being set. */

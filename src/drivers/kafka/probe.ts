@@ -3,7 +3,8 @@
 import { isFailure } from '../../core/errors.ts';
 import type { Context, Finding, Probe } from '../../core/model.ts';
 import { type Cluster, connect } from './cluster.ts';
-import { finding, granting, named, rightsFindings } from './rights.ts';
+import { finding, granting, rightsFindings } from './rights.ts';
+import { listed } from './selection.ts';
 import type { Settings } from './settings.ts';
 import { suspendedTopics } from './suspended.ts';
 import { coveredTopics } from './topics.ts';
@@ -45,18 +46,12 @@ function namedFinding(cluster: Cluster, { named, covers }: Settings): Finding | 
 }
 
 async function suspendedFinding(ctx: Context, cluster: Cluster): Promise<Finding | null> {
-  const there = cluster.layout().topics;
-  const marked = await suspendedTopics(ctx, cluster).catch((error: unknown) => {
+  const left = await suspendedTopics(ctx, cluster).catch((error: unknown) => {
     if (!isFailure(error, 'privileges')) throw error;
     return null; // that the user may not Describe the group is a finding of its own
   });
-  const left = [...(marked ?? [])].filter(([topic]) => there.has(topic));
-  if (left.length === 0) return null;
-  const before = left.map(([topic, configs]) => `${topic} ${JSON.stringify(configs)}`);
-  const hint = `set back what they had, or restore them again: ${named(before, '; ')}`;
-  return finding(
-    'no restore has left topics without retention',
-    left.map(([topic]) => topic),
-    hint,
-  );
+  if (!left || left.size === 0) return null;
+  const before = [...left].map(([topic, configs]) => `${topic} ${JSON.stringify(configs)}`);
+  const hint = `set back what they had, or restore them again: ${listed(before, '; ')}`;
+  return finding('no restore has left topics without retention', [...left.keys()], hint);
 }

@@ -3,7 +3,8 @@
 
 import { batched, lineBatchesOf } from '../../core/bytes.ts';
 import { shapedLine } from '../../core/inventory.ts';
-import type { Context, Sink, Source } from '../../core/model.ts';
+import type { Bytes, Context, Sink, Source } from '../../core/model.ts';
+import { type Place, spool } from '../../core/spool.ts';
 import type { PartitionName } from './cluster.ts';
 import type { Chain } from './hash.ts';
 import { chainFrom, hexOf } from './hash.ts';
@@ -32,31 +33,69 @@ export function partName(topic: string, partition: number, first: number): strin
   return `topics/${topic}/${partition}/${String(first).padStart(20, '0')}.log`;
 }
 
-export async function putRanges(ctx: Context, sink: Sink, ranges: readonly Range[]): Promise<void> {
-  async function* lines(): AsyncIterable<string> {
-    for (const range of ranges) yield `${JSON.stringify(lineOf(range))}\n`;
-  }
-  await sink.put(ctx, RANGES_PART, batched(lines()));
+/** They wait in a scratch file: a large cluster has a million, and only those of some partitions are needed at once. */
+export interface RangeList extends AsyncDisposable {
+  add(at: PartitionName, ranges: readonly Range[]): Promise<void>;
+  /** In order of offset. Nothing is added any more. */
+  of(at: PartitionName): Promise<readonly Range[]>;
+  /** As they are stored. Nothing is added any more. */
+  body(partitions: readonly PartitionName[]): Bytes;
 }
 
-/** By partition, in order of offset. */
-export type RangeIndex = ReadonlyMap<string, readonly Range[]>;
+export function rangeList({ scratch }: Pick<Context, 'scratch'>): RangeList {
+  const texts = spool(scratch, 'the list of pieces');
+  const places = new Map<string, Place[]>();
+  async function* bodyOf(at: PartitionName): Bytes {
+    for (const place of places.get(partitionKey(at)) ?? []) yield* texts.body(place);
+  }
+  return {
+    async add(at, ranges) {
+      const key = partitionKey(at);
+      const there = places.get(key) ?? [];
+      places.set(key, there);
+      for (const range of ranges) {
+        const { at: from, bytes } = await texts.add(`${JSON.stringify(lineOf(range))}\n`);
+        const last = there.at(-1);
+        if (last && last.at + last.bytes === from) there.splice(-1, 1, { at: last.at, bytes: last.bytes + bytes });
+        else there.push({ at: from, bytes });
+      }
+    },
+    async of(at) {
+      const ranges: Range[] = [];
+      for await (const lines of lineBatchesOf(bodyOf(at))) {
+        for (const line of lines) if (line !== '') ranges.push(shapedLine(line, rangeFrom, 'the list of pieces'));
+      }
+      return ranges.sort((a, b) => a.first - b.first);
+    },
+    async *body(partitions) {
+      for (const at of partitions) yield* bodyOf(at);
+    },
+    [Symbol.asyncDispose]: () => texts[Symbol.asyncDispose](),
+  };
+}
 
-export async function rangesOf(ctx: Context, source: Source): Promise<RangeIndex> {
-  const index = new Map<string, Range[]>();
+export async function putRanges(
+  ctx: Context,
+  sink: Sink,
+  list: RangeList,
+  partitions: readonly PartitionName[],
+): Promise<void> {
+  await sink.put(ctx, RANGES_PART, batched(list.body(partitions)));
+}
+
+export async function rangesOf(ctx: Context, source: Source): Promise<RangeList> {
+  await using undo = new AsyncDisposableStack();
+  const list = undo.use(rangeList(ctx));
   const what = `${RANGES_PART} of ${source.point}/${source.component}`;
   for await (const texts of lineBatchesOf(source.get(ctx, RANGES_PART))) {
     for (const text of texts) {
       if (text === '') continue;
       const range = shapedLine(text, rangeFrom, what);
-      const key = partitionKey(range);
-      const there = index.get(key);
-      if (there) there.push(range);
-      else index.set(key, [range]);
+      await list.add(range, [range]);
     }
   }
-  for (const ranges of index.values()) ranges.sort((a, b) => a.first - b.first);
-  return index;
+  undo.move();
+  return list;
 }
 
 export function partitionKey({ topic, partition }: PartitionName): string {

@@ -7,7 +7,7 @@ import {
   ResponseError,
   TimeoutError,
 } from '@platformatic/kafka';
-import { isFailure, systemCode } from '../../core/errors.ts';
+import { Failure, isFailure, systemCode } from '../../core/errors.ts';
 
 /** The library's own name of a code: 'UNKNOWN_TOPIC_OR_PARTITION'. */
 export function nameOf(code: number): string {
@@ -41,6 +41,19 @@ export function codeName(error: unknown): string | null {
   if (!(error instanceof ResponseError)) return null;
   const [first] = error.errors;
   return typeof first === 'object' && first !== null && 'apiId' in first ? String(first.apiId) : null;
+}
+
+/** The user of a cluster lacks a right: `what` names it. */
+export function mayNot(
+  { where, username }: { readonly where: string; readonly username: string | null },
+  what: string,
+  cause?: unknown,
+): Failure {
+  const who = username ? `user ${username}` : 'an anonymous user';
+  return new Failure('privileges', `${where}: ${who} may not: ${what}`, {
+    cause,
+    hint: 'docs/drivers/kafka.md has the rights that are needed; leave out topics that are not to be captured: exclude',
+  });
 }
 
 /** It was answered: no other broker would say something else. */

@@ -12,11 +12,11 @@ import { restoredInventory } from './inventory.ts';
 import { nameOfAcl } from './lines.ts';
 import { type Loaded, type LoadWork, loadPartition } from './load.ts';
 import { createAcls, makeTopics, removeTopics, writerOf } from './making.ts';
-import { partitionKey, type RangeIndex, rangesOf } from './ranges.ts';
+import { partitionKey, type RangeList, rangesOf } from './ranges.ts';
 import { restoreOffsets } from './resume.ts';
 import { type Chosen, type ChosenTopic, chosenOf, listed } from './selection.ts';
 import type { Settings } from './settings.ts';
-import { settle } from './suspended.ts';
+import { noteOf, settle } from './suspended.ts';
 
 const PARTITIONS_AT_ONCE = 4;
 const SENT_BYTES_MAX = 8 * 1024 * 1024;
@@ -26,7 +26,7 @@ interface Work {
   readonly cluster: Cluster;
   readonly source: Source;
   readonly facts: ClusterFacts;
-  readonly ranges: RangeIndex;
+  readonly ranges: RangeList;
   readonly chosen: Chosen;
   readonly jobs: number;
 }
@@ -39,17 +39,18 @@ export async function restore(
 ): Promise<Restored> {
   const facts = await factsOf(ctx, source);
   const chosen = chosenOf(settings, facts, options);
+  await using ranges = await rangesOf(ctx, source);
   await using cluster = await connect(ctx, settings);
-  const ranges = await rangesOf(ctx, source);
   const work = { cluster, source, facts, ranges, chosen, jobs: options.jobs ?? PARTITIONS_AT_ONCE };
   await refuseInUse(ctx, work, settings, options.replace ?? false);
   const before = [...cluster.layout().topics.keys()];
   const clashing = chosen.topics.filter(({ target }) => before.includes(target)).map(({ target }) => target);
   await removeTopics(ctx, cluster, clashing);
   const names = chosen.topics.map(({ target }) => target);
-  const removed = new Set(clashing);
+  const made = new Set<string>();
+  await options.suspending?.(noteOf(chosen.topics));
   try {
-    const { warnings, missing } = await makeTopics(ctx, cluster, chosen.topics);
+    const { warnings, missing } = await makeTopics(ctx, cluster, chosen.topics, made);
     const { loaded, bytes } = await load(ctx, work);
     missing.push(...(await restoreOffsets(ctx, { ...work, settings, loaded })));
     if (settings.acls) missing.push(...(await restoreAcls(ctx, work)));
@@ -61,7 +62,7 @@ export async function restore(
     const inventory = (c: Context): Promise<InventoryReader> => restoredInventory(c, settings, chosen.names, facts);
     return { bytes, method: 'produce', warnings, missing, inventory, settle: settleAll };
   } catch (error) {
-    await leaveNothing(ctx, settings, names, error, removed);
+    await leaveNothing(ctx, settings, { made: [...made], removed: clashing }, error);
     throw error;
   }
 }
@@ -117,10 +118,11 @@ async function load(ctx: Context, work: Work): Promise<{ loaded: Map<string, Loa
   const all = chosen.topics.flatMap(({ name, target, partitions }) =>
     partitions.map(({ partition }) => ({ name, target, partition, key: partitionKey({ topic: name, partition }) })),
   );
-  await mapBounded(all, jobs, async ({ target, partition, key }) => {
+  await mapBounded(all, jobs, async ({ name, target, partition, key }) => {
     const wanted = (committed.get(key) ?? []).map(({ offset }) => offset);
+    const own = await ranges.of({ topic: name, partition });
     const at = { topic: target, partition, offsets: wanted };
-    loaded.set(key, await loadPartition(ctx, loading, ranges.get(key) ?? [], at));
+    loaded.set(key, await loadPartition(ctx, loading, own, at));
   });
   return { loaded, bytes };
 }
@@ -151,17 +153,15 @@ function others(before: readonly string[], { chosen, cluster }: Work, settings: 
 async function leaveNothing(
   ctx: Context,
   settings: Settings,
-  names: readonly string[],
+  { made, removed }: { made: readonly string[]; removed: readonly string[] },
   because: unknown,
-  replaced: ReadonlySet<string>,
 ): Promise<void> {
   try {
     // Also when it was stopped on request.
     const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
     const alive = { ...ctx, signal: new AbortController().signal, sleep };
     await using cluster = await connect(alive, settings);
-    await removeTopics(alive, cluster, names);
-    await settle(alive, cluster, []);
+    await removeTopics(alive, cluster, made);
   } catch (cause) {
     const code = isFailure(because) ? because.code : 'unreachable';
     throw new Failure(
@@ -169,14 +169,14 @@ async function leaveNothing(
       `${messageOf(because)}; topics that are half restored are still there (${messageOf(cause)})`,
       {
         cause: because,
-        hint: `delete them before the next try: ${listed(names)}`,
+        hint: `delete them before the next try: ${listed(made)}`,
       },
     );
   }
-  if (replaced.size === 0 || !isFailure(because)) return;
+  if (removed.length === 0 || !isFailure(because)) return;
   throw new Failure(because.code, `${because.message}; the topics that were to be replaced are gone`, {
     cause: because,
-    hint: `restore again: ${listed([...replaced])}`,
+    hint: `restore again: ${listed(removed)}`,
   });
 }
 

@@ -1,10 +1,11 @@
 // Whether the user has the rights that the page names, and the command that grants one that is not there.
 
-import { AclOperations, describeClusterV1, metadataV12 } from '@platformatic/kafka';
+import { AclOperations, describeClusterV0, metadataV12 } from '@platformatic/kafka';
 import type { Context, Finding } from '../../core/model.ts';
 import type { Cluster } from './cluster.ts';
-import { groupsOf, hiddenGroups, isConsumers } from './groups.ts';
+import { groupsOf, hiddenGroups, mayHaveOffsets } from './groups.ts';
 import { responseOf } from './refusals.ts';
+import { listed } from './selection.ts';
 import type { Settings } from './settings.ts';
 import { MARKER_GROUP } from './suspended.ts';
 
@@ -46,7 +47,7 @@ async function topicRights(ctx: Context, cluster: Cluster, names: readonly strin
 
 async function clusterRights(ctx: Context, cluster: Cluster): Promise<number> {
   const said = await cluster.onAny(ctx, 'DescribeCluster', (connection) =>
-    responseOf(describeClusterV1.api.async(connection, true, BROKERS)),
+    responseOf(describeClusterV0.api.async(connection, true, BROKERS)),
   );
   return said.clusterAuthorizedOperations;
 }
@@ -61,7 +62,7 @@ function topicFindings(cluster: Cluster, rights: readonly TopicRights[]): Findin
 }
 
 async function groupFinding(ctx: Context, cluster: Cluster, { coversGroup }: Settings): Promise<Finding> {
-  const there = (await groupsOf(ctx, cluster)).filter((each) => isConsumers(each) && coversGroup(each.group));
+  const there = (await groupsOf(ctx, cluster)).filter((each) => mayHaveOffsets(each) && coversGroup(each.group));
   const asked = [...new Set([MARKER_GROUP, ...there.map(({ group }) => group)])];
   const hidden = await hiddenGroups(ctx, cluster, asked);
   const hint = granting(cluster, 'Describe', 'group', hidden);
@@ -129,10 +130,5 @@ export function granting(
 
 export function finding(check: string, wrong: readonly string[], hint: string, right = 'all of them'): Finding {
   if (wrong.length === 0) return { check, verdict: 'pass', detail: right };
-  return { check, verdict: 'fail', detail: `not so: ${named(wrong)}`, hint };
-}
-
-export function named(names: readonly string[], between = ', '): string {
-  const more = names.length > SHOWN ? ` and ${names.length - SHOWN} more` : '';
-  return `${names.slice(0, SHOWN).join(between)}${more}`;
+  return { check, verdict: 'fail', detail: `not so: ${listed(wrong)}`, hint };
 }

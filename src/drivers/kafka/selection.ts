@@ -2,9 +2,10 @@
 
 import { Failure } from '../../core/errors.ts';
 import type { RestoreOptions, Selection } from '../../core/model.ts';
+import { matcher, refuseForeign } from '../../core/selection.ts';
 import type { ClusterFacts, TopicFacts } from './facts.ts';
 import type { Window } from './load.ts';
-import { matcher, type Settings } from './settings.ts';
+import type { Settings } from './settings.ts';
 
 export interface Chosen {
   readonly topics: readonly ChosenTopic[];
@@ -18,14 +19,11 @@ export interface ChosenTopic extends TopicFacts {
   readonly target: string;
 }
 
-const FOREIGN = ['database', 'tables', 'where', 'keys', 'paths', 'buckets', 'indices', 'streams', 'asOf'] as const;
+const SHOWN = 10;
 
 export function chosenOf(settings: Settings, facts: ClusterFacts, options: RestoreOptions): Chosen {
   const { select = {}, rename = {}, delta } = options;
-  for (const field of FOREIGN) {
-    if (select[field] === undefined) continue;
-    throw new Failure('usage', `kafka has no ${field}`, { hint: 'choose by topics (patterns such as shop.*) or time' });
-  }
+  refuseForeign('kafka', select, ['topics', 'since', 'until'], 'choose by topics (patterns such as shop.*) or time');
   if (delta) throw new Failure('usage', 'kafka: records can not be added to a topic that has some: no delta');
   const wanted = matcher(select.topics ?? ['*']);
   const topics = facts.topics
@@ -60,7 +58,7 @@ function timeOf(text: string | undefined): number | null {
 }
 
 /** Names, for messages. */
-export function listed(names: readonly string[]): string {
-  const shown = names.slice(0, 10).join(', ');
-  return names.length > 10 ? `${shown} and ${names.length - 10} more` : shown;
+export function listed(names: readonly string[], between = ', '): string {
+  const more = names.length > SHOWN ? ` and ${names.length - SHOWN} more` : '';
+  return `${names.slice(0, SHOWN).join(between)}${more}`;
 }

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import type { Broker, ConnectionOptions } from '@platformatic/kafka';
 import { z } from 'zod';
 import { Failure, messageOf } from '../../core/errors.ts';
+import { matcher } from '../../core/selection.ts';
 import { duration, parseSettings } from '../../core/settings.ts';
 
 const MECHANISMS = ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'] as const;
@@ -75,18 +76,6 @@ export function readSettings(input: unknown): Settings {
     inventory: parsed.inventory,
     timeoutMs: parsed.timeout,
   };
-}
-
-/** 'shop.*' and 'order?' as a shell has them. */
-export function matcher(patterns: readonly string[]): (name: string) => boolean {
-  const tests = patterns.map((pattern) => {
-    const source = pattern
-      .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-      .replaceAll('*', '.*')
-      .replaceAll('?', '.');
-    return new RegExp(`^${source}$`, 's');
-  });
-  return (name) => tests.some((test) => test.test(name));
 }
 
 /** The same component at another place: 'host:port[,host:port]', or kafka://user:password@host:port. */

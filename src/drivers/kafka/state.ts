@@ -2,19 +2,27 @@
 
 import type { Described } from './describe.ts';
 import type { ClusterFacts, Committed } from './facts.ts';
+import { type Chain, EMPTY_CHAIN, joined } from './hash.ts';
 import { partitionKey, type Range } from './ranges.ts';
 
-type Digested = Pick<Range, 'records' | 'chain'>;
-
 /** What was seen of a partition's records. */
-export interface PartitionState<R extends Digested = Digested> {
+export interface PartitionState {
   readonly topic: string;
   readonly partition: number;
-  /** What it was read in, in order. */
-  readonly ranges: readonly R[];
   readonly records: number;
+  /** Null when some of it was only counted. */
+  readonly chain: Chain | null;
   /** By committed offset. */
   readonly positions: ReadonlyMap<number, number>;
+}
+
+/** Of all of a partition, in order. */
+export function sumOf(ranges: readonly Pick<Range, 'records' | 'chain'>[]): Pick<PartitionState, 'records' | 'chain'> {
+  const isDigested = ranges.every(({ chain }) => chain !== null);
+  return {
+    records: ranges.reduce((sum, range) => sum + range.records, 0),
+    chain: isDigested ? ranges.reduce((sum, { chain }) => joined(sum, chain ?? EMPTY_CHAIN), EMPTY_CHAIN) : null,
+  };
 }
 
 /** By partition. */

@@ -195,6 +195,10 @@ export function rigBetween(
       return { settings: { brokers }, async [Symbol.asyncDispose]() {} };
     },
     nowhere: { brokers: '127.0.0.1:1', timeout: '1s' },
+    except: {
+      'brings back what was lost, and only that': 'chosen topics come back with restore --select',
+      'restores beside the live data, which stays until it is published': 'restore --rename does that',
+    },
   };
 }
 

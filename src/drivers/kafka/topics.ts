@@ -15,7 +15,7 @@ import type { Context } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import type { Cluster, PartitionName, Topic } from './cluster.ts';
 import type { Acl, Authorizer } from './facts.ts';
-import { nameOf, refuse, responseOf } from './refusals.ts';
+import { mayNot, nameOf, refuse, responseOf } from './refusals.ts';
 import type { Settings } from './settings.ts';
 
 const TOPICS_AT_ONCE = 200;
@@ -167,8 +167,7 @@ async function waitForLeaders(
   const gone = missing.find(({ name }) => !topics.has(name));
   if (gone) throw goneTopic(cluster, gone.name);
   if (nameOf(refused).endsWith('AUTHORIZATION_FAILED')) {
-    const who = cluster.username ? `user ${cluster.username}` : 'an anonymous user';
-    throw new Failure('privileges', `${cluster.where}: ${who} may not: Describe topic ${first?.name}`);
+    throw mayNot(cluster, `Describe topic ${first?.name}`);
   }
   if (ctx.monotonicMs() - begun > cluster.timeoutMs) {
     const why = refused === 0 ? 'no leader' : nameOf(refused);

@@ -21,8 +21,8 @@ const LEVELS: readonly (readonly [level: number, release: string])[] = [
   [4, '3.3'],
 ];
 const LEVEL_MAX = 39;
-/** What we ask for, by API: fetching by topic id came with 3.1. */
-const NEEDED = { 1: 13, 0: 9 } as const;
+/** What we ask for, by API: to fetch by topic id came with 3.1, access control lists as we know them with 3.3. */
+const NEEDED = { 1: 13, 0: 9, 29: 3, 30: 3 } as const;
 
 /** '4.3'. Of brokers that don't keep their metadata themselves, only that they are Kafka 3. */
 export async function versionOf(ctx: Context, cluster: Cluster): Promise<string> {
@@ -32,7 +32,7 @@ export async function versionOf(ctx: Context, cluster: Cluster): Promise<string>
   for (const [api, version] of Object.entries(NEEDED)) {
     const known = said.apiKeys.find(({ apiKey }) => apiKey === Number(api));
     if (known && known.minVersion <= version && version <= known.maxVersion) continue;
-    throw new Failure('version-mismatch', `${cluster.where} is none of Kafka 3.1 to 4.3`);
+    throw new Failure('version-mismatch', `${cluster.where} is none of Kafka 3.3 to 4.3`);
   }
   const level = said.supportedFeatures?.find(({ name }) => name === 'metadata.version')?.maxVersion;
   if (level === undefined) return '3';

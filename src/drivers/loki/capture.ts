@@ -74,7 +74,7 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
     identity: await identityOf(ctx, settings),
     inventoryLevel: 'full',
     totals,
-    warnings: warningsOf(settings, limits),
+    warnings: warningsOf(settings, limits, reading),
   };
 }
 
@@ -82,9 +82,14 @@ function pageLines({ linesMax }: Limits): number {
   return Math.min(PAGE_LINES_MAX, linesMax);
 }
 
-function warningsOf({ sinceMs }: Settings, { lookbackMs }: Limits): string[] {
-  if (lookbackMs === null || lookbackMs >= sinceMs) return [];
-  return [`lines older than ${daysText(lookbackMs)} are given to nobody there (max_query_lookback): they are left out`];
+function warningsOf({ sinceMs }: Settings, { lookbackMs }: Limits, { uncounted }: Reading): string[] {
+  const warnings: string[] = [];
+  if (lookbackMs !== null && lookbackMs < sinceMs) {
+    const what = `lines older than ${daysText(lookbackMs)} are given to nobody there (max_query_lookback)`;
+    warnings.push(`${what}: they are left out`);
+  }
+  if (uncounted) warnings.push('the server refused to count lines, so that nobody knows whether it gave all of them');
+  return warnings;
 }
 
 /** Of the live service, over the span; read as it is asked for, a day at a time. */

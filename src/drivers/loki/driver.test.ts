@@ -11,13 +11,18 @@ const skip = await missing('loki-3');
 // Sandboxes run what is found in PATH.
 if (skip === false) process.env.PATH = `${process.env.PATH}:${dirname(await installed('loki-3'))}`;
 
+const CANARY = 'canary-of-loki';
 let tenants = 0;
 const server = skip === false ? startLoki({ tenants: true, limits: ['max_query_length: 0'] }) : null;
 after(async () => await (await server)?.[Symbol.asyncDispose]());
 
 async function place(): Promise<Service & { settings: { url: string; tenant: string; since: string } }> {
   const url = (await server)?.url ?? '';
-  return { settings: { url, tenant: `tenant-${++tenants}`, since: '2d' }, [Symbol.asyncDispose]: async () => {} };
+  const who = { username: 'lifeboat', password: CANARY, token: CANARY };
+  return {
+    settings: { url, tenant: `tenant-${++tenants}`, since: '2d', ...who },
+    [Symbol.asyncDispose]: async () => {},
+  };
 }
 
 async function filled(): Promise<FilledService> {
@@ -37,7 +42,10 @@ driverSuite({
   filled,
   empty: place,
   nowhere: { url: 'http://127.0.0.1:1' },
+  secret: CANARY,
   except: {
+    'brings back what was lost, and only that': 'chosen streams come back with restore --select',
+    'restores beside the live data, which stays until it is published': 'a Loki has no place beside its lines',
     'restores over data when told to replace it': 'a Loki takes no line away at once: what came since stays',
   },
 });

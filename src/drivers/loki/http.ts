@@ -54,7 +54,13 @@ export async function ask(ctx: Context, settings: Settings, path: string, asking
 }
 
 function isLast(answer: Answer, { isFinal }: Ask): boolean {
-  return (answer.status !== 429 && answer.status < 500) || (isFinal?.(answer) ?? false);
+  return (answer.status !== 429 && answer.status < 500) || isTooMuch(answer) || (isFinal?.(answer) ?? false);
+}
+
+/** The parts of a server hand so much to one another and no more; or it gives no more lines at once. */
+function isTooMuch({ status, text }: Answer): boolean {
+  if (status === 413) return true;
+  return status >= 400 && /message larger than max|max entries limit per query exceeded/.test(text);
 }
 
 function brokeOff(error: unknown): boolean {
@@ -73,6 +79,8 @@ export async function askJson(ctx: Context, settings: Settings, path: string, as
   }
 }
 const HINT = 'see that it runs, and that the component names its url';
+/** What to do about values that are larger than a server hands on. */
+export const MESSAGE_HINT = 'raise grpc_server_max_send_msg_size and grpc_server_max_recv_msg_size of that Loki';
 
 async function askOnce(ctx: Context, settings: Settings, path: string, asking: Ask): Promise<Answer> {
   if (ctx.signal.aborted) throw interruption(ctx.signal);
@@ -103,8 +111,10 @@ async function askOnce(ctx: Context, settings: Settings, path: string, asking: A
       if (bytes > bytesMax) throw tooLarge(settings, path, bytesMax);
     }
     const { date } = response.headers;
-    const text = Buffer.concat(chunks, bytes).toString('utf8');
-    return { status: response.statusCode, text, date: typeof date === 'string' ? date : null };
+    const { statusCode: status } = response;
+    const whole = Buffer.concat(chunks, bytes).toString('utf8');
+    const text = status < 400 ? whole : withoutLogin(whole, settings);
+    return { status, text, date: typeof date === 'string' ? date : null };
   } catch (cause) {
     if (ctx.signal.aborted) throw interruption(ctx.signal);
     if (cause instanceof Failure) throw cause;
@@ -117,12 +127,26 @@ async function askOnce(ctx: Context, settings: Settings, path: string, asking: A
   }
 }
 
+/** A gateway may quote whom it does not let in, and what it says goes into messages, manifests and evidence. */
+function withoutLogin(text: string, { headers }: Settings): string {
+  const [scheme, login = ''] = (headers.authorization ?? '').split(' ');
+  const password =
+    scheme === 'Basic'
+      ? Buffer.from(login, 'base64')
+          .toString()
+          .replace(/^[^:]*:/, '')
+      : '';
+  return [login, password].filter((each) => each !== '').reduce((said, each) => said.replaceAll(each, '…'), text);
+}
+
 function tooLarge(settings: Settings, path: string, bytesMax: number): Failure {
   return new Failure('value-too-large', `${whereOf(settings)} answers ${path} with more than ${bytesMax} bytes`);
 }
 
-export function refusal(settings: Settings, path: string, { status, text }: Answer): Failure {
+export function refusal(settings: Settings, path: string, answer: Answer): Failure {
+  const { status, text } = answer;
   const what = `${whereOf(settings)} refuses ${path} (${status}): ${text.trim().slice(0, 300)}`;
+  if (isTooMuch(answer)) return new Failure('value-too-large', what, { hint: MESSAGE_HINT });
   if (status === 401 && /no org id/.test(text)) {
     return new Failure('wrong-password', what, { hint: 'tenants are told apart there: set tenant of the component' });
   }

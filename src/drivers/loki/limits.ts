@@ -26,6 +26,7 @@ export interface Limits {
 
 const WEEK_MS = 7 * 86_400_000;
 const STREAMS_DEFAULT = 5000;
+const UNSEEN_MS = 3 * 3_600_000;
 /** Who is only busy shall not be taken for one that does not tell: lines would be left out. */
 const ATTEMPTS = 4;
 /** Some of this tenant's own, which Loki 3.5 and later tell. */
@@ -60,9 +61,15 @@ export async function limitsOf(ctx: Context, settings: Settings): Promise<Limits
     ageMaxMs: rejects ? (msOf(limits.reject_old_samples_max_age) ?? WEEK_MS) : null,
     retentionMs: config?.compactor?.retention_enabled ? msOf(limits.retention_period) : null,
     lookbackMs: msOf(limits.max_query_lookback),
-    unseenMs: msOf(config?.ingester?.query_store_max_look_back_period) ?? msOf(config?.querier?.query_ingesters_within),
+    unseenMs: unseenMsOf(config),
     streamsMax: streams === 0 ? null : streams,
   };
+}
+
+/** Who does not show its configuration is taken to have the one that a Loki has by default. */
+function unseenMsOf(config: z.output<typeof configSchema> | null): number | null {
+  if (config === null) return UNSEEN_MS;
+  return msOf(config.ingester?.query_store_max_look_back_period) ?? msOf(config.querier?.query_ingesters_within);
 }
 
 /** Null when it is not told, or some other page is there. */

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { delimiter, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { installed } from '../../../test/servers/install.ts';
 import { type Loki, type LokiOptions, startLoki } from '../../../test/servers/loki.ts';
-import { missing } from '../../../test/servers/need.ts';
+import { missing, missingTools } from '../../../test/servers/need.ts';
 import { removeDir, temporaryDir } from '../../../test/servers/processes.ts';
 import { readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
@@ -18,8 +18,9 @@ import { liveContext, memoryParts } from '../../core/testing.ts';
 import { worst } from '../../core/verdict.ts';
 import { processSandboxes } from '../../sandboxes/process/runner.ts';
 import { lokiDriver } from './driver.ts';
+import { streamName, undivided } from './lines.ts';
 import { matchersOf } from './select.ts';
-import { fill, nsAgo, type Place, push } from './testing.ts';
+import { fill, gatewayTo, nsAgo, type Place, push } from './testing.ts';
 
 const exec = promisify(execFile);
 const HOUR_MS = 3_600_000;
@@ -29,10 +30,10 @@ let tenants = 0;
 after(async () => await (await shared)?.[Symbol.asyncDispose]());
 
 /** A tenant of its own; the server gives 300 lines per query and refuses what is older than five days. */
-async function place(): Promise<Place & { url: string; tenant: string }> {
+async function place(): Promise<Place & { url: string; tenant: string; since: string }> {
   const limits = ['max_entries_limit_per_query: 300', 'reject_old_samples: true', 'reject_old_samples_max_age: 120h'];
   shared ??= startLoki({ tenants: true, limits } satisfies LokiOptions);
-  return { url: (await shared).url, tenant: `t${++tenants}` };
+  return { url: (await shared).url, tenant: `t${++tenants}`, since: '2d' };
 }
 
 /** Of the day (UTC) so many days ago. */
@@ -51,6 +52,8 @@ async function verdictOf(expected: Source, settings: object): Promise<string> {
   const ctx = liveContext();
   const actual = await lokiDriver.open(settings).inventory(ctx);
   const findings = await Array.fromAsync(lokiDriver.compare(ctx, inventoryOf(expected), actual));
+  const unlike = findings.filter(({ verdict }) => verdict !== 'pass').slice(0, 3);
+  for (const { check, detail } of unlike) console.info(`${check}: ${detail}`);
   return worst(findings.map(({ verdict }) => verdict));
 }
 
@@ -84,6 +87,61 @@ describe('the lines of a Loki', { skip }, () => {
     assert.equal(texts.length, 450 + 250 + 60 + 3);
     assert.equal(new Set(texts).size, texts.length);
     assert.deepEqual([texts[0], texts.at(-1)], ['before', 'after']);
+  });
+
+  it('come whole although they are larger than the parts of a server hand to one another (fault 43)', async () => {
+    const [at, target] = [
+      { ...(await place()), since: '1d' },
+      { ...(await place()), since: '1d' },
+    ];
+    const large = (n: number, bytes: number) => [nsAgo(HOUR_MS, n * 10_000), `${n} `.padEnd(bytes, 'x')] as const;
+    const several = (from: number, count: number, bytes: number) =>
+      Array.from({ length: count }, (_, n) => large(from + n, bytes));
+    const same = nsAgo(2 * HOUR_MS);
+    await push(at, [
+      {
+        stream: { app: 'a' },
+        values: [
+          [same, 'twice', { trace: 'x' }],
+          [same, 'twice', { trace: 'y' }],
+          [same, 'twice'],
+        ],
+      },
+    ]);
+    // Of 250 lines before, those it had at hand come; of those behind none, and no word of it.
+    await push(at, [{ stream: { app: 'a' }, values: several(0, 250, 20) }]);
+    for (let n = 250; n < 280; n += 10) await push(at, [{ stream: { app: 'a' }, values: several(n, 10, 240_000) }]);
+    await push(at, [{ stream: { app: 'a' }, values: several(280, 250, 20) }]);
+    const source = await captured(at);
+    const texts = await textsOf(source);
+    assert.equal(texts.filter((text) => text !== 'twice').length, 530);
+    assert.equal(texts.filter((text) => text.length === 240_000).length, 30);
+    const { missing: left } = await lokiDriver.open(target).restore(liveContext(), { base: source });
+    assert.deepEqual(left, []);
+    assert.equal(await verdictOf(source, target), 'pass');
+  });
+
+  it('come whole also where many of 1 KB are more than a server hands on at once', async () => {
+    await using server = await startLoki({ limits: ['max_entries_limit_per_query: 5000'] });
+    for (let n = 0; n < 6000; n += 1000) {
+      const values = Array.from(
+        { length: 1000 },
+        (_, i) => [nsAgo(HOUR_MS, n + i), `${n + i} `.padEnd(1024, 'x')] as const,
+      );
+      await push(server, [{ stream: { app: 'a' }, values }]);
+    }
+    const ctx = liveContext({ sleep: () => Promise.reject(new Error('nothing is tried again')) });
+    const { sink } = memoryParts();
+    const { totals } = await lokiDriver.open({ url: server.url, since: '1d' }).capture(ctx, sink);
+    assert.equal(totals.lines, 6000);
+  });
+
+  it('are refused where metadata is not told from labels, as by an older Loki', async () => {
+    const at = await place();
+    await push(at, [{ stream: { app: 'a' }, values: [[nsAgo(HOUR_MS), 'x', { trace: 'y' }]] }]);
+    await using deaf = await gatewayTo(at.url, /flags/);
+    const capturing = captured({ ...at, url: deaf.url });
+    await assert.rejects(capturing, { code: 'version-mismatch', hint: /Response-Encoding-Flags/ });
   });
 
   it('of streams without a common label come too', async () => {
@@ -151,10 +209,12 @@ describe('the lines of a Loki', { skip }, () => {
     assert.match(String(told), /refuses lines older than 5 days/);
     const { missing: left = [] } = await target.restore(ctx, { base: source });
     assert.match(left.join(), /^1 lines are older than 5 days/);
-    assert.deepEqual(await textsOf(await captured(at)), ['old enough']);
+    assert.deepEqual(await textsOf(await captured({ ...at, since: '7d' })), ['old enough']);
   });
 
-  it('come back in a sandbox as they were, and curl sees them', async () => {
+  it('come back in a sandbox as they were, and curl sees them', {
+    skip: missingTools('jq', 'curl', 'split'),
+  }, async () => {
     const at = await place();
     const ctx = liveContext({
       env: { ...process.env, PATH: `${process.env.PATH}:${dirname(await installed('loki-3'))}` },
@@ -176,14 +236,20 @@ describe('the lines of a Loki', { skip }, () => {
     const findings = await Array.fromAsync(lokiDriver.compare(ctx, inventoryOf(source), now));
     assert.equal(worst(findings.map(({ verdict }) => verdict)), 'pass');
     const { url } = opened.at(-1) as { url: string };
-    const query = new URLSearchParams({
-      query: '{job="x\\"y"} | trace_id="abc"',
-      start: nsAgo(2 * HOUR_MS),
-      end: nsAgo(0),
-    });
-    const seen = await (await fetch(`${url}/loki/api/v1/query_range?${query}`)).text();
-    assert.match(seen, /"with"/);
-    assert.doesNotMatch(seen, /"plain"/);
+    const seen = async (there: Place): Promise<string[]> => {
+      const lines: string[] = [];
+      // As many as this server gives at once.
+      for (let hours = 32; hours > 0; hours -= 2) {
+        const range = [`start=${nsAgo(hours * HOUR_MS)}`, `end=${nsAgo((hours - 2) * HOUR_MS)}`, 'limit=300'];
+        for (const query of ['{env="prod"}', '{job="x\\"y"}'])
+          lines.push(...(await curled(there, [`query=${query}`, ...range])));
+      }
+      return lines.sort();
+    };
+    const was = await seen(at);
+    assert.equal(was.length, 3004);
+    assert.match(was.join(), /trace_id/);
+    assert.deepEqual(await seen({ url }), was);
   });
 
   it('are seen after a restore also where old ones are looked for in the store only', async () => {
@@ -192,11 +258,16 @@ describe('the lines of a Loki', { skip }, () => {
     await fill(at);
     const source = await captured(at);
     await using strict = await startLoki({ fresh: false });
-    const target = lokiDriver.open({ url: strict.url });
+    // Which does not show its configuration.
+    await using gateway = await gatewayTo(strict.url, /\/config/);
+    const target = lokiDriver.open({ url: gateway.url, since: '2d' });
     const { warnings } = await target.restore(ctx, { base: source });
     assert.deepEqual(warnings, []);
     const findings = await Array.fromAsync(lokiDriver.compare(ctx, inventoryOf(source), await target.inventory(ctx)));
     assert.equal(worst(findings.map(({ verdict }) => verdict)), 'pass', JSON.stringify(findings));
+    await using shut = await gatewayTo(strict.url, /\/config|\/flush/);
+    const told = await lokiDriver.open({ url: shut.url, since: '2d' }).restore(ctx, { base: source }, { delta: true });
+    assert.match(told.warnings.join(), /queries see lines older than 3 hours once they are in the store/);
   });
 
   it('come although the way to the server is bad (faults 12, 13 and 15)', async () => {
@@ -206,15 +277,15 @@ describe('the lines of a Loki', { skip }, () => {
     await using proxy = await badWayTo(at.url);
     const ctx = liveContext({ sleep: async () => {} }); // how long it waits is no matter here
     const source = memoryParts();
-    const by = { url: proxy.url, timeout: '3s', since: '2d' };
+    const by = { url: proxy.url, timeout: '3s' };
     await lokiDriver.open({ ...at, ...by }).capture(ctx, source.sink);
     const { missing: left } = await lokiDriver.open({ ...target, ...by }).restore(ctx, { base: source.source });
     assert.deepEqual(left, []);
-    assert.equal(await verdictOf(source.source, { ...target, since: '2d' }), 'pass');
+    assert.equal(await verdictOf(source.source, target), 'pass');
     assert.ok(proxy.spoilt() >= 12);
   });
 
-  it('that came half back when the server died are completed by another restore (fault 51)', async () => {
+  it('that came half back when the server died are completed by another restore', async () => {
     const at = await place();
     await fill(at);
     const source = await captured(at);
@@ -228,13 +299,13 @@ describe('the lines of a Loki', { skip }, () => {
         yield* source.get(getCtx, name, range);
       },
     };
-    const target = lokiDriver.open({ url: dying.url });
+    const target = lokiDriver.open({ url: dying.url, since: '2d' });
     await assert.rejects(target.restore(ctx, { base: killing }), { code: 'unreachable' });
     await dying.start();
-    assert.notEqual(await verdictOf(source, { url: dying.url }), 'pass');
+    assert.notEqual(await verdictOf(source, { url: dying.url, since: '2d' }), 'pass');
     await assert.rejects(target.restore(ctx, { base: source }), { code: 'target-not-empty', hint: /--delta/ });
     await target.restore(ctx, { base: source }, { delta: true });
-    assert.equal(await verdictOf(source, { url: dying.url }), 'pass');
+    assert.equal(await verdictOf(source, { url: dying.url, since: '2d' }), 'pass');
   });
 
   it('are not asked for, nor pushed, any more once it is stopped', async () => {
@@ -248,7 +319,7 @@ describe('the lines of a Loki', { skip }, () => {
     await assert.rejects(lokiDriver.open(at).capture(ctx, sink), { code: 'interrupted' });
   });
 
-  it('fail the capture when the server dies in the middle (fault 51)', async () => {
+  it('fail the capture when the server dies in the middle', async () => {
     await using dying = await startLoki();
     await fill({ url: dying.url });
     const killing = (sink: Sink): Sink => ({
@@ -258,10 +329,10 @@ describe('the lines of a Loki', { skip }, () => {
         return await sink.put(...args);
       },
     });
-    await assert.rejects(captured({ url: dying.url }, undefined, killing), { code: 'unreachable' });
+    await assert.rejects(captured({ url: dying.url, since: '2d' }, undefined, killing), { code: 'unreachable' });
   });
 
-  it('can be restored without Lifeboat, as the page says', { skip: withoutTools() }, async () => {
+  it('can be restored without Lifeboat, as the page says', { skip: missingTools('jq', 'curl', 'split') }, async () => {
     const at = await place();
     const ctx = liveContext();
     await fill(at);
@@ -276,7 +347,7 @@ describe('the lines of a Loki', { skip }, () => {
     const script = /```sh\n(.*?)```/s.exec(page)?.[1] ?? '';
     await exec('sh', ['-e', '-c', script], { cwd: dir, env: { ...process.env, LOKI_URL: target.url } });
     removeDir(dir);
-    const now = await lokiDriver.open({ url: target.url }).inventory(ctx);
+    const now = await lokiDriver.open({ url: target.url, since: '2d' }).inventory(ctx);
     const findings = await Array.fromAsync(lokiDriver.compare(ctx, inventoryOf(source), now));
     assert.equal(worst(findings.map(({ verdict }) => verdict)), 'pass', JSON.stringify(findings.slice(0, 5)));
   });
@@ -312,6 +383,12 @@ describe('the lines of a Loki', { skip }, () => {
     });
   });
 
+  it('of a stream that the server divides are of one', () => {
+    const labels = { __stream_shard__: '1', app: 'a', service_name: 'a' };
+    assert.equal(streamName(labels), streamName({ app: 'a' }));
+    assert.deepEqual(undivided(labels), { app: 'a', service_name: 'a' });
+  });
+
   it('are matched as a Loki matches them', () => {
     const matches = (text: string, labels: Record<string, string>) => matchersOf(text).every((each) => each(labels));
     assert.ok(matches('{app="shop", env!~"dev|test"}', { app: 'shop', env: 'prod' }));
@@ -322,11 +399,13 @@ describe('the lines of a Loki', { skip }, () => {
   });
 });
 
-function withoutTools(): string | false {
-  const missingTools = ['jq', 'curl', 'split'].filter(
-    (tool) => !(process.env.PATH ?? '').split(delimiter).some((dir) => existsSync(join(dir, tool))),
-  );
-  return missingTools.length > 0 && `${missingTools.join(', ')}: not here`;
+/** Of each line: stream, time, text and structured metadata, as curl shows them. */
+async function curled({ url, tenant = '' }: Place, query: readonly string[]): Promise<string[]> {
+  const headers = [`X-Scope-OrgID: ${tenant}`, 'X-Loki-Response-Encoding-Flags: categorize-labels'];
+  const args = [...headers.flatMap((each) => ['-H', each]), ...query.flatMap((each) => ['--data-urlencode', each])];
+  const asked = await exec('curl', ['-sSfG', ...args, `${url}/loki/api/v1/query_range`], { maxBuffer: 2 ** 24 });
+  const { data }: { data: { result: { stream: object; values: unknown[] }[] } } = JSON.parse(asked.stdout);
+  return data.result.flatMap(({ stream, values }) => values.map((value) => JSON.stringify([stream, value])));
 }
 
 interface BadWay extends AsyncDisposable {

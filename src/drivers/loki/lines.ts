@@ -16,6 +16,8 @@ export interface Line {
 const ADDED_METADATA = 'detected_level';
 const ADDED_LABEL = 'service_name';
 const UNKNOWN_SERVICE = 'unknown_service';
+/** It divides a stream that grows fast, now so and now otherwise. */
+const SHARD_LABEL = '__stream_shard__';
 const HALF = 2 ** 32;
 
 /** What is told of a stream again and again. */
@@ -58,7 +60,15 @@ export function isLabels(value: unknown): value is Labels {
   );
 }
 
-export function streamName(labels: Labels): string {
+/** Without the server's division of it. */
+export function undivided(labels: Labels): Labels {
+  if (!(SHARD_LABEL in labels)) return labels;
+  const { [SHARD_LABEL]: _shard, ...rest } = labels;
+  return rest;
+}
+
+export function streamName(given: Labels): string {
+  const labels = undivided(given);
   const own = Object.entries(labels).filter(([name, value]) => !(name === ADDED_LABEL && isAdded(value, labels)));
   return selectorOf(own.length === 0 ? Object.entries(labels) : own);
 }

@@ -5,21 +5,24 @@ import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import { askJson } from './http.ts';
+import { askJson, whereOf } from './http.ts';
 import { isLabels, type Labels, type Line } from './lines.ts';
 import type { Settings } from './settings.ts';
-import { DAY_NS, earlier, type Span } from './slices.ts';
+import { DAY_NS, earlier, later, MS_NS, type Span } from './slices.ts';
 
 /** What every Loki allows unless told otherwise. */
 export const LIMIT_DEFAULT = 5000;
 /** Several pages are held at a time. */
 const PAGE_BYTES_MAX = 16 * 1024 * 1024;
-/** A page that was larger is asked for again with so many times fewer lines. */
+/** A page that was larger is asked for again with so many times fewer lines; by a part of it they grow again. */
 const SMALLER = 4;
+/** With one line alone none would know whether there are more. */
+export const LIMIT_MIN = 2;
 /** Of a query that is not made shorter any more. */
-const LENGTH_NS_MIN = 1_000_000n;
-/** What a server says of a query that is of too long a time, or of too much that lies there. */
-const TOO_LONG = /exceeds the limit \(query length|too many bytes/;
+const LENGTH_NS_MIN = MS_NS;
+/** What a server says of a query that is of too long a time, and of one where too much lies. */
+const TOO_LONG = /exceeds the limit \(query length/;
+const TOO_MUCH = /too many bytes|too large to execute/;
 /** Told labels of the stream and structured metadata apart. */
 const APART = { 'x-loki-response-encoding-flags': 'categorize-labels' };
 
@@ -37,14 +40,19 @@ const countSchema = z.object({
 
 export interface Reading {
   readonly settings: Settings;
-  /** How many lines are asked for: what the server gives at most, and fewer once they were too large. */
+  /** How many lines are asked for: what the server gives at most, and fewer for a while once they were too large. */
   limit: number;
-  /** How long a time one query is of: shorter once the server has refused one as too long. */
+  limitMax: number;
+  /** How long a time one query is of: shorter once the server has refused one, for a while where too much lay there. */
   length: bigint;
+  lengthMax: bigint;
+  /** The server does not count, so that nobody knows whether it gives all. */
+  uncounted: boolean;
 }
 
 export function readingOf(settings: Settings, limit = LIMIT_DEFAULT): Reading {
-  return { settings, limit, length: DAY_NS };
+  const most = Math.max(LIMIT_MIN, limit);
+  return { settings, limit: most, limitMax: most, length: DAY_NS, lengthMax: DAY_NS, uncounted: false };
 }
 export interface Page {
   /** In order of time. */
@@ -80,15 +88,25 @@ async function* inPieces<T>(reading: Reading, { from, to }: Span, work: (piece: 
       continue;
     }
     yield result.of;
+    lengthen(reading);
     at = end;
   }
 }
 
 /** Throws what is no refusal of a query as too long. */
 export function shorten(reading: Reading, length: bigint, error: unknown): void {
-  const tooLong = isFailure(error, 'query-failed') && TOO_LONG.test(error.message);
-  if (!tooLong || length <= LENGTH_NS_MIN) throw error;
-  reading.length = earlier(reading.length, length / 2n);
+  const refused = isFailure(error, 'query-failed') ? error.message : '';
+  const tooLong = TOO_LONG.test(refused);
+  if (length <= LENGTH_NS_MIN || (!tooLong && !TOO_MUCH.test(refused))) throw error;
+  const half = length / 2n;
+  const shorter = later(LENGTH_NS_MIN, half - (half % MS_NS));
+  reading.length = earlier(reading.length, shorter);
+  if (tooLong) reading.lengthMax = earlier(reading.lengthMax, shorter);
+}
+
+/** One dense time does not make all later queries short. */
+export function lengthen(reading: Reading): void {
+  reading.length = earlier(reading.length * 2n, reading.lengthMax);
 }
 
 async function seriesIn(ctx: Context, settings: Settings, span: Span): Promise<Labels[]> {
@@ -144,6 +162,17 @@ export async function countIn(ctx: Context, reading: Reading, selector: string, 
   return count;
 }
 
+/** As the server itself counts; the span is of whole milliseconds. Null where it does not. */
+export async function countWhere(ctx: Context, reading: Reading, selector: string, span: Span): Promise<number | null> {
+  try {
+    return await countOf(ctx, reading.settings, selector, span);
+  } catch (error) {
+    if (!isFailure(error, 'query-failed') && !isFailure(error, 'value-too-large')) throw error;
+    reading.uncounted = true;
+    return null;
+  }
+}
+
 async function countOf(ctx: Context, settings: Settings, selector: string, { from, to }: Span): Promise<number> {
   // A range ends with its last nanosecond and begins behind its first.
   const range = `${(to - from) / 1_000_000n}ms`;
@@ -161,11 +190,14 @@ export async function pageOf(ctx: Context, reading: Reading, query: string, span
   for (;;) {
     const { limit } = reading;
     try {
-      const lines = await linesOf(ctx, reading, query, span);
+      const lines = await linesOf(ctx, { ...reading, limit }, query, span);
+      reading.limit = Math.min(reading.limitMax, reading.limit + Math.ceil(reading.limit / SMALLER));
       return { lines, full: lines.length >= limit };
     } catch (error) {
-      if (!isFailure(error, 'value-too-large') || limit === 1) throw error;
-      reading.limit = Math.min(reading.limit, Math.ceil(limit / SMALLER)); // another page may have been first
+      if (!isFailure(error, 'value-too-large') || limit <= LIMIT_MIN) throw error;
+      // Another page may have been first.
+      reading.limit = Math.min(reading.limit, Math.max(LIMIT_MIN, Math.ceil(limit / SMALLER)));
+      if (/max entries limit/.test(error.message)) reading.limitMax = Math.min(reading.limitMax, reading.limit);
     }
   }
 }
@@ -177,21 +209,27 @@ async function linesOf(ctx: Context, { settings, limit }: Reading, query: string
     bytesMax: PAGE_BYTES_MAX,
   });
   const { data } = parsed(answerSchema, answer);
-  const apart = data.encodingFlags?.includes('categorize-labels') ?? false;
   const lines: Line[] = [];
   for (const { stream, values } of data.result) {
-    for (const value of values) lines.push(shaped(stream, value, apart));
+    for (const value of values) lines.push(shaped(stream, value));
   }
+  if (lines.length > 0 && !data.encodingFlags?.includes('categorize-labels')) throw notApart(settings);
   return lines.sort((a, b) => a.ts.length - b.ts.length || (a.ts < b.ts ? -1 : a.ts > b.ts ? 1 : 0));
 }
 
-function shaped(labels: Labels, value: unknown, apart: boolean): Line {
+function notApart(settings: Settings): Failure {
+  const what = `${whereOf(settings)} does not tell structured metadata from the labels of streams`;
+  const hint = 'that takes Loki 3, and a proxy before it that passes the header X-Loki-Response-Encoding-Flags';
+  return new Failure('version-mismatch', what, { hint });
+}
+
+function shaped(labels: Labels, value: unknown): Line {
   const [ts, line, more]: unknown[] = Array.isArray(value) ? value : [];
   if (typeof ts !== 'string' || !/^\d{1,19}$/.test(ts) || typeof line !== 'string') {
     throw new Failure('malformed', 'an answer of a Loki has a line that is none');
   }
   const metadata: unknown =
-    apart && typeof more === 'object' && more !== null && 'structuredMetadata' in more ? more.structuredMetadata : {};
+    typeof more === 'object' && more !== null && 'structuredMetadata' in more ? more.structuredMetadata : {};
   return { ts, labels, line, metadata: isLabels(metadata) ? metadata : {} };
 }
 

@@ -1,13 +1,28 @@
 // A day of lines, read in parallel and given in order of time.
 
+import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
+import { MESSAGE_HINT, whereOf } from './http.ts';
 import type { Line } from './lines.ts';
 import { linesAt } from './moment.ts';
-import { type Page, pageOf, type Reading, selectorsFor, seriesOf, shorten } from './query.ts';
-import { earlier, hoursOf, type Span } from './slices.ts';
+import {
+  countWhere,
+  LIMIT_MIN,
+  lengthen,
+  type Page,
+  pageOf,
+  type Reading,
+  selectorsFor,
+  seriesOf,
+  shorten,
+} from './query.ts';
+import type { Settings } from './settings.ts';
+import { earlier, hoursOf, MS_NS, type Span } from './slices.ts';
 
 /** So many hours are asked for ahead, a page of each. */
 const AHEAD = 4;
+/** So many lines of the largest that a Loki takes by default are handed on together. */
+const LARGE_LINES = 16;
 
 /** In order of time. Lines come a page at a time. */
 export async function* readLines(ctx: Context, reading: Reading, span: Span): AsyncGenerator<Line[]> {
@@ -82,7 +97,10 @@ function ahead(pages: AsyncGenerator<Line[]>): Ahead {
   };
 }
 
-/** In order of time, a page at a time. */
+/**
+ * In order of time, a page at a time, each compared with how many lines the server counts there: when its parts can't
+ * hand on so large lines, it says nothing of it and leaves them out.
+ */
 async function* linesIn(ctx: Context, reading: Reading, selector: string, { from, to }: Span): AsyncGenerator<Line[]> {
   for (let at = from; at < to; ) {
     const end = earlier(at + reading.length, to);
@@ -93,21 +111,72 @@ async function* linesIn(ctx: Context, reading: Reading, selector: string, { from
       shorten(reading, end - at, error);
       continue;
     }
-    const { lines, full } = page;
-    const last = lines.at(-1);
-    if (!last || !full) {
-      if (last) yield lines;
-      at = end;
-      continue;
+    lengthen(reading);
+    const last = BigInt(page.lines.at(-1)?.ts ?? 0);
+    // Of the last millisecond there may be more: it comes again, since counts are of whole ones.
+    const until = page.full ? last - (last % MS_NS) : end;
+    if (until > at) {
+      const lines = page.full ? page.lines.filter(({ ts }) => BigInt(ts) < until) : page.lines;
+      yield* allOf(ctx, reading, { selector, span: { from: at, to: until }, lines });
+      at = until;
+    } else {
+      const span = { from: at, to: earlier(at + MS_NS, to) };
+      yield* linesOfMoment(ctx, reading, selector, span);
+      at = span.to;
     }
-    // Of the last nanosecond there may be more: it comes again.
-    const whole = lines.filter(({ ts }) => ts !== last.ts);
-    if (whole.length > 0) {
-      yield whole;
-      at = BigInt(last.ts);
-      continue;
-    }
-    yield* linesAt(ctx, reading, BigInt(last.ts), selector);
-    at = BigInt(last.ts) + 1n;
   }
+}
+
+interface Given {
+  readonly selector: string;
+  readonly span: Span;
+  readonly lines: Line[];
+}
+
+/** What was given, or more when that is not all. */
+async function* allOf(ctx: Context, reading: Reading, { selector, span, lines }: Given): AsyncGenerator<Line[]> {
+  const count = await countWhere(ctx, reading, selector, span);
+  if (count === null || lines.length >= count) {
+    if (lines.length > 0) yield lines;
+    return;
+  }
+  const again = await pageOf(ctx, reading, selector, span);
+  if (!again.full && again.lines.length >= count) return yield again.lines; // they came in meanwhile
+  if (reading.limitMax <= LIMIT_MIN) throw lost(reading.settings, span);
+  const limit = Math.max(LIMIT_MIN, Math.min(LARGE_LINES, Math.ceil(reading.limitMax / LARGE_LINES)));
+  yield* linesIn(ctx, { ...reading, limit, limitMax: limit }, selector, span);
+}
+
+/** More lines within a millisecond than a page has. */
+async function* linesOfMoment(
+  ctx: Context,
+  reading: Reading,
+  selector: string,
+  { from, to }: Span,
+): AsyncGenerator<Line[]> {
+  const count = await countWhere(ctx, reading, selector, { from, to });
+  let given = 0;
+  for (let at = from; at < to; ) {
+    const { lines, full } = await pageOf(ctx, reading, selector, { from: at, to });
+    const last = BigInt(lines.at(-1)?.ts ?? 0);
+    // Of the last nanosecond there may be more: it comes again.
+    const whole = full ? lines.filter(({ ts }) => BigInt(ts) < last) : lines;
+    given += whole.length;
+    if (whole.length > 0) yield whole;
+    at = full ? last : to;
+    if (!full || whole.length > 0) continue;
+    for await (const some of linesAt(ctx, reading, last, selector)) {
+      given += some.length;
+      yield some;
+    }
+    at = last + 1n;
+  }
+  if (count !== null && given < count) throw lost(reading.settings, { from, to });
+}
+
+function lost(settings: Settings, { from, to }: Span): Failure {
+  const what = `${whereOf(settings)} gives fewer lines than it counts from ${from} to ${to}`;
+  return new Failure('value-too-large', `${what}: they are larger than its parts hand to one another`, {
+    hint: MESSAGE_HINT,
+  });
 }

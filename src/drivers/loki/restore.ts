@@ -7,7 +7,7 @@ import type { Chain, Context, InventoryLine, Restored, RestoreOptions, Source } 
 import { countNow, dayOfLine, dayOfPart, rangeIn } from './capture.ts';
 import { type Answer, ask, PUSH, refusal, whereOf } from './http.ts';
 import { type Limits, limitsOf } from './limits.ts';
-import { added, addLine, digestOf, emptySum, type Line, lineFrom, type Sum, streamName } from './lines.ts';
+import { added, addLine, digestOf, emptySum, type Line, lineFrom, type Sum, streamName, undivided } from './lines.ts';
 import { daysText } from './probe.ts';
 import { readingOf, seriesOf } from './query.ts';
 import { type Wanted, wantedOf } from './select.ts';
@@ -202,7 +202,7 @@ interface Stream {
 }
 
 function streamOf(streams: Map<string, Stream>, { labels }: Line): Stream {
-  const json = JSON.stringify(labels);
+  const json = JSON.stringify(undivided(labels));
   const found = streams.get(json);
   if (found) return found;
   const stream = { name: streamName(labels), json, sum: emptySum() };

@@ -1,6 +1,6 @@
 // A time range in days (UTC): what a day held is a part of its own, so that a finished one need not be read again.
 
-const MS_NS = 1_000_000n;
+export const MS_NS = 1_000_000n;
 const DAY_MS = 86_400_000;
 const HOUR_NS = 3_600_000n * MS_NS;
 export const DAY_NS = 24n * HOUR_NS;

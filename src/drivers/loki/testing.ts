@@ -1,5 +1,8 @@
 // Data for tests: several streams and days, structured metadata, many lines at one nanosecond.
 
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+
 export interface Place {
   readonly url: string;
   readonly tenant?: string;
@@ -45,6 +48,32 @@ export async function fill(place: Place): Promise<void> {
       ],
     },
   ]);
+}
+
+/** Before a Loki: what matches `closed` is not found; where that matches 'flags', metadata is not told apart. */
+export async function gatewayTo(url: string, closed: RegExp): Promise<{ url: string } & AsyncDisposable> {
+  const server = createServer(async (request, response) => {
+    const body = Buffer.concat(await Array.fromAsync(request));
+    if (closed.test(request.url ?? '')) return void response.writeHead(404).end('not found');
+    const { 'x-scope-orgid': tenant, 'content-type': type } = request.headers;
+    const headers = {
+      ...(typeof tenant === 'string' ? { 'x-scope-orgid': tenant } : {}),
+      ...(type === undefined ? {} : { 'content-type': type }),
+      ...(closed.test('flags') ? {} : { 'x-loki-response-encoding-flags': 'categorize-labels' }),
+    };
+    const method = request.method ?? 'GET';
+    const passed = await fetch(`${url}${request.url}`, { method, headers, ...(method === 'POST' ? { body } : {}) });
+    response.writeHead(passed.status).end(Buffer.from(await passed.arrayBuffer()));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  return {
+    url: `http://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
 }
 
 /** A line of any bytes, which JSON can't tell: as agents push, in protobuf, and in Snappy that packs nothing. */

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { isFailure } from '../../core/errors.ts';
-import type { Chain, Context, Finding } from '../../core/model.ts';
+import type { Chain, Context, Finding, InventoryLine } from '../../core/model.ts';
 import type { Session } from './connection.ts';
 import { connectAside, connectSomewhere, namesOnServer } from './databases.ts';
 import { dropDatabase, itemsOf } from './restore.ts';
@@ -31,6 +31,13 @@ export async function clearServer(ctx: Context, server: Server, { base }: Chain)
     }
   }
   return left;
+}
+
+/** The rows of a table come with one commit, after it was made; constraints, rights and settings come later. */
+export function isHalfOf(expected: InventoryLine, { kind, count }: InventoryLine): boolean {
+  if (kind === 'table') return (count ?? 0) === 0;
+  if (kind === 'database' || kind === 'large-objects') return (count ?? 0) <= (expected.count ?? 0);
+  return kind === 'definition' || kind === 'ownership' || kind === 'role';
 }
 
 const standbysSchema = z.object({ standbys: z.coerce.number(), slots: z.coerce.number(), archive: z.string() });

@@ -6,7 +6,7 @@ import { inventoryFrom } from '../../core/inventory.ts';
 import type { Component, Context, Selection } from '../../core/model.ts';
 import { renditionsByName } from '../../core/renditions.ts';
 import { captureServer, liveLines } from './capture.ts';
-import { clearServer, isolationOf } from './clear.ts';
+import { clearServer, isHalfOf, isolationOf } from './clear.ts';
 import { compareInventories } from './compare.ts';
 import { connect } from './connection.ts';
 import { chosenDatabases, connectSomewhere } from './databases.ts';
@@ -27,6 +27,7 @@ export const postgresqlDriver = {
   serverSpec: sandboxSpec,
   renditions: renditionsByName(renditionsOf),
   recognise: recogniseFile,
+  isHalfOf,
 } satisfies Driver;
 
 /** The server behind a component that we opened: `extract` reads rows in a sandbox of ours. */

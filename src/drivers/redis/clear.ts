@@ -1,6 +1,6 @@
 // For staging services: emptied after a drill, and asked whether what is written there stays there.
 
-import type { Context, Finding } from '../../core/model.ts';
+import type { Context, Finding, InventoryLine } from '../../core/model.ts';
 import { connect } from './connection.ts';
 import { discard } from './restore.ts';
 import { serverFacts } from './server.ts';
@@ -11,6 +11,11 @@ export async function clear(ctx: Context, settings: Settings): Promise<string[]>
   await using connection = await connect(ctx, settings);
   await discard(connection, settings.databases);
   return [];
+}
+
+/** Where keys are restored one by one, some of a type are there and others are not. */
+export function isHalfOf(expected: InventoryLine, actual: InventoryLine): boolean {
+  return actual.kind === 'keys' && (actual.count ?? 0) < (expected.count ?? 0);
 }
 
 /** A killed restore was its master. A link that works is somebody else's. */

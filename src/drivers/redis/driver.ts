@@ -5,7 +5,7 @@ import { inventoryFrom } from '../../core/inventory.ts';
 import type { Bytes, Component, Context } from '../../core/model.ts';
 import { renditionsByName } from '../../core/renditions.ts';
 import { capture, liveInventory, RDB_PART, rdbRendition } from './capture.ts';
-import { clear, detach, isolation } from './clear.ts';
+import { clear, detach, isHalfOf, isolation } from './clear.ts';
 import { compare } from './compare.ts';
 import { measure } from './measure.ts';
 import { holds, names } from './names.ts';
@@ -24,6 +24,7 @@ export const redisDriver = {
   retarget,
   renditions: renditionsByName((names) => new Map(names.includes(RDB_PART) ? [[RDB_PART, rdbRendition]] : [])),
   recognise,
+  isHalfOf,
 } satisfies Driver;
 
 function open(input: unknown): Component {

@@ -108,7 +108,7 @@ describe('s3, again', { skip }, async () => {
     const asked: number[] = [];
     for (let turn = 0; turn < 4; turn++) {
       const before = proxy.count(/\?tagging/);
-      point = (await captured(point, { endpoint: proxy.endpoint, recheck: '2s' })).source;
+      point = (await captured(point, { endpoint: proxy.endpoint, recheck: '10s' })).source;
       asked.push(proxy.count(/\/docs\/k\d+\?tagging/) - before);
       const begun = performance.now();
       while (performance.now() - begun < 500) await ctx.sleep(20);

@@ -7,7 +7,8 @@ import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context, InventoryLine, Source } from '../../core/model.ts';
 import { askXml, type Client, xmlOf } from './client.ts';
 import { bucketOrder } from './entries.ts';
-import { isUnknownToServer, statusOf } from './failures.ts';
+import { isUnknownToServer, wordOf } from './failures.ts';
+import { look } from './looking.ts';
 import type { Scope } from './settings.ts';
 import { canonicalXml, childOf, childrenOf, parseXml, textIn } from './xml.ts';
 
@@ -62,7 +63,7 @@ export async function bucketNames(ctx: Context, client: Client): Promise<string[
 
 export async function bucketExists(ctx: Context, client: Client, bucket: string): Promise<boolean> {
   try {
-    await client.send(ctx, `looking for ${bucket}`, { method: 'HEAD', bucket });
+    await look(ctx, client, `looking for ${bucket}`, { bucket });
     return true;
   } catch (error) {
     if (isFailure(error, 'missing')) return false;
@@ -106,7 +107,7 @@ export async function settingOf(
     return text;
   } catch (error) {
     // 'NoSuchCORSConfiguration' and its like: but the bucket must be there.
-    if (statusOf(error) === 404 && !/NoSuchBucket\b(?!P)/.test(String(error))) return null;
+    if (isFailure(error, 'missing') && wordOf(error) !== 'NoSuchBucket') return null;
     throw error;
   }
 }

@@ -71,9 +71,10 @@ async function bucketsOf(ctx: Context, client: Client, scopes: readonly Scope[])
 }
 
 /** What a comparison has to know of how the other lines came about. */
-export function factsLine(client: Client): InventoryLine {
+export function factsLine(client: Client, leftOut: readonly string[] = []): InventoryLine {
   const { tags, recheckMs } = client.settings;
-  const detail = { server: versionOf(client), tags: tags !== 'never', rechecked: recheckMs !== null };
+  const left = leftOut.length === 0 ? {} : { left_out: [...leftOut] };
+  const detail = { server: versionOf(client), tags: tags !== 'never', rechecked: recheckMs !== null, ...left };
   return { kind: 'facts', name: 'server', count: null, digest: null, detail };
 }
 

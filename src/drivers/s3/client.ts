@@ -6,7 +6,7 @@ import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { gate } from '../../core/parallel.ts';
 import { signers } from './credentials.ts';
-import { broken, isPassing, refused, statusOf } from './failures.ts';
+import { broken, isPassing, refused, statusOf, wordOf } from './failures.ts';
 import { type HttpAnswer, openHttp } from './http.ts';
 import type { Settings } from './settings.ts';
 import { EMPTY_SHA256 } from './sigv4.ts';
@@ -58,6 +58,8 @@ export function openClient(ctx: Context, settings: Settings): Client {
   let server = '';
   let date = '';
   let skewMs: number | null = null;
+  /** It has answered as S3 does. */
+  let spoken = false;
   /** Signatures are made with the server's clock once ours was refused. */
   let correctedMs = 0;
 
@@ -89,8 +91,12 @@ export function openClient(ctx: Context, settings: Settings): Client {
       }
     });
     hear(within, answer.headers);
-    if (answer.status >= 200 && answer.status < 300) return answer;
-    const failure = refused(`${what} at ${base}`, answer.status, Buffer.concat(answer.chunks));
+    if (answer.status >= 200 && answer.status < 300) {
+      spoken = true;
+      return answer;
+    }
+    const failure = refused(`${what} at ${base}`, answer.status, Buffer.concat(answer.chunks), method === 'HEAD');
+    if (wordOf(failure) !== '') spoken = true;
     if (failure.code === 'clock-skew') correctedMs = skewMs ?? 0;
     throw failure;
   }
@@ -101,7 +107,8 @@ export function openClient(ctx: Context, settings: Settings): Client {
     const at = Date.parse(date);
     if (!Number.isNaN(at)) skewMs = at - within.now().getTime();
   }
-  const answered = (): boolean => skewMs !== null || server !== '';
+  /** What never gave an answer, or never one of S3, is rather misspelt than overloaded. */
+  const known = (error: Failure): boolean => (statusOf(error) === 404 ? spoken : skewMs !== null || server !== '');
   return {
     where: base,
     settings,
@@ -109,7 +116,7 @@ export function openClient(ctx: Context, settings: Settings): Client {
     server: () => server,
     clockSkewMs: () => skewMs,
     async send(within, what, request) {
-      const wait = patience(within, answered);
+      const wait = patience(within, known);
       for (;;) {
         try {
           return await once(within, what, request);
@@ -160,13 +167,12 @@ export async function askXml(
 }
 
 /** Sleeps after a failure that may pass, longer each time; throws any other, and the last one. */
-function patience(ctx: Context, answered: () => boolean): (error: unknown) => Promise<void> {
+function patience(ctx: Context, known: (error: Failure) => boolean): (error: unknown) => Promise<void> {
   let delayMs = DELAY_MIN_MS;
   let begunMs: number | undefined;
   let attempts = 0;
   return async (error) => {
-    // A server that never gave an answer is rather misspelt than overloaded.
-    if (!isPassing(error) || ctx.signal.aborted || !answered()) throw error;
+    if (!isPassing(error) || ctx.signal.aborted || !known(error)) throw error;
     begunMs ??= ctx.monotonicMs();
     const leftMs = PATIENCE_MS - (ctx.monotonicMs() - begunMs);
     attempts += 1;

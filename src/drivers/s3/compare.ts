@@ -16,8 +16,13 @@ const objectDetail = z.object({
   unread: z.boolean().optional(),
 });
 type ObjectDetail = z.output<typeof objectDetail>;
-const factsDetail = z.object({ server: z.string(), tags: z.boolean(), rechecked: z.boolean() });
-const NO_FACTS = { server: '', tags: false, rechecked: true };
+const factsDetail = z.object({
+  server: z.string(),
+  tags: z.boolean(),
+  rechecked: z.boolean(),
+  left_out: z.array(z.string()).default([]),
+});
+const NO_FACTS: z.output<typeof factsDetail> = { server: '', tags: false, rechecked: true, left_out: [] };
 
 /** What is known of a comparison while it goes on. */
 interface Tally {
@@ -43,6 +48,8 @@ export async function* compare(
     if (kind === 'facts') {
       was = factsOf(pair.expected);
       is = factsOf(pair.actual);
+      for (const name of is.left_out) yield leftFinding(name);
+    } else if (isLeftOut(pair, is.left_out)) {
     } else if (kind === 'setting') {
       const found = settingFinding(pair, was.server !== is.server);
       if (found && (found.verdict === 'pass' || ++tally.unlike <= NAMED_MAX)) yield found;
@@ -53,6 +60,15 @@ export async function* compare(
     }
   }
   yield* summary(tally, was.rechecked);
+}
+
+function leftFinding(name: string): Finding {
+  const detail = 'it was left as it is: the settings do not name all that the point has of it';
+  return { check: `bucket ${name} is the same`, verdict: 'unknown', detail, hint: 'name it under buckets' };
+}
+
+function isLeftOut({ expected, actual }: LinePair, names: readonly string[]): boolean {
+  return names.length > 0 && !actual && names.some((name) => expected?.name.startsWith(`${name}/`));
 }
 
 function count(tally: Tally, { expected, actual }: LinePair): void {

@@ -4,12 +4,12 @@ import type { Context } from '../../core/model.ts';
 import type { Client } from './client.ts';
 import type { Entry } from './entries.ts';
 import { listed } from './listing.ts';
-import { describeObject } from './objects.ts';
+import { aclOf, describeObject } from './objects.ts';
 import type { Listed } from './pages.ts';
-import { deleteAll } from './target.ts';
+import { DELETED_TOGETHER, deleteAll } from './target.ts';
 import { keyOrder } from './text.ts';
-
-const DELETED_TOGETHER = 1000;
+import { type Place, retentionLeft } from './writing.ts';
+import { canonicalXml, parseXml } from './xml.ts';
 
 export interface There extends AsyncDisposable {
   /** What the target has under this key, its versions from the oldest on. Asked in the order of keys. */
@@ -83,13 +83,17 @@ export function thereIn(ctx: Context, client: Client, options: ThereOptions): Th
 export async function isSame(
   ctx: Context,
   client: Client,
-  bucket: string,
+  { bucket, lockable }: Pick<Place, 'bucket' | 'lockable'>,
   entry: Entry,
   there: Listed | undefined,
 ): Promise<boolean> {
   if (!there || there.etag !== entry.etag || there.bytes !== entry.bytes || there.etag === '') return false;
-  const now = await describeObject(ctx, client, { bucket, listed: there });
-  return now !== null && about(now) === about(entry);
+  const at = { bucket, listed: there };
+  const now = await describeObject(ctx, client, at);
+  if (now === null || about(now) !== about(entry)) return false;
+  // Where nothing can be locked, to write it again would change nothing.
+  if (lockable && !isLockedAs(ctx, now, entry)) return false;
+  return entry.acl === undefined || accessIn(now.acl ?? (await aclOf(ctx, client, at))) === accessIn(entry.acl);
 }
 
 /** The versions that are still to be written; null when what is there is no beginning of this history. */
@@ -102,7 +106,19 @@ export function historyLeft(run: readonly Entry[], there: readonly Listed[]): re
   return begins ? run.slice(there.length) : null;
 }
 
-function about({ headers = {}, metadata = {}, tags = {} }: Entry): string {
+function about({ headers = {}, metadata = {}, tags = {}, storageClass = '' }: Entry): string {
   const sorted = [headers, metadata, tags].map((texts) => Object.entries(texts).sort(([a], [b]) => (a < b ? -1 : 1)));
-  return JSON.stringify(sorted);
+  return JSON.stringify([...sorted, storageClass]);
+}
+
+/** Retention can only be made longer. */
+function isLockedAs(ctx: Context, now: Entry, was: Entry): boolean {
+  const left = retentionLeft(ctx, was);
+  const { mode, until = '' } = now.retention ?? {};
+  const retained = !left || (mode === left.mode && Date.parse(until) >= Date.parse(left.until));
+  return retained && now.hold === was.hold;
+}
+
+function accessIn(acl: string | null): string {
+  return acl === null ? '' : canonicalXml(parseXml(acl));
 }

@@ -10,7 +10,7 @@ import { recogniseFolder } from './mirror.ts';
 import { holds, names } from './names.ts';
 import { renditions } from './plain.ts';
 import { probe } from './probe.ts';
-import { ageing, restore, resumeLifecycle } from './restore.ts';
+import { ageing, cautions, type Past, restore, resumeLifecycle } from './restore.ts';
 import { serverSpec } from './sandbox.ts';
 import { readSettings, retarget } from './settings.ts';
 import { writtenObjects } from './written.ts';
@@ -23,19 +23,21 @@ export const s3Driver = {
   retarget,
   renditions,
   recogniseFolder,
+  isHalfOf: ({ kind }) => kind === 'setting', // objects come whole, and settings last
 } satisfies Driver;
 
 function open(input: unknown): Component {
   const settings = readSettings(input);
-  const written = writtenObjects();
+  const past: Past = { written: writtenObjects(), filled: new Set() };
   return {
     probe: (ctx) => probe(ctx, settings),
     capture: (ctx, sink, previous) => capture(ctx, settings, sink, previous),
-    restore: (ctx, chain, options) => restore(ctx, settings, written, chain, options),
+    restore: (ctx, chain, options) => restore(ctx, settings, past, chain, options),
     resume: (ctx, what) => resumeLifecycle(ctx, settings, what),
     ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),
-    inventory: async () => liveInventory(settings, { written }),
-    clear: (ctx, chain) => clear(ctx, settings, chain),
+    cautions: (ctx, chain, options) => cautions(ctx, settings, chain, options),
+    inventory: async () => liveInventory(settings, past),
+    clear: (ctx, chain) => clear(ctx, settings, past.filled, chain),
     names: (ctx, space) => names(ctx, settings, space),
     holds: (ctx, space, keys) => holds(ctx, settings, space, keys),
   };

@@ -57,6 +57,8 @@ const HINTS: Readonly<Record<string, string>> = {
   RequestTimeTooSkewed: 'set the clock of this machine',
   SignatureDoesNotMatch: 'see secret_key, or AWS_SECRET_ACCESS_KEY',
 };
+/** The name of what a server says without a word of S3. */
+const WORDLESS = 'HTTP';
 const PASSING: readonly ErrorCode[] = ['unreachable', 'timeout', 'clock-skew'];
 /** What servers say of what they will never have. */
 const UNKNOWN_TO_IT = /^(NotImplemented|MethodNotAllowed|XNotImplemented|XMinioNotImplemented|UnsupportedOperation)$/;
@@ -66,12 +68,21 @@ export interface Refusal extends Error {
   readonly status: number;
 }
 
-export function refused(what: string, status: number, body: Buffer): Failure {
-  const { name, message } = saidIn(body, status);
+/** `bodiless`: the answer to a HEAD, which never says why. */
+export function refused(what: string, status: number, body: Buffer, bodiless = false): Failure {
+  const { name, message } = saidIn(body);
   const refusal: Refusal = Object.assign(new Error(message), { name, status });
+  if (status === 404 && name === WORDLESS && !bodiless) {
+    // What S3 lacks it names. A proxy that has lost its server for a moment must not make objects missing.
+    return new Failure('unreachable', `${what}: the answer was none of S3 (HTTP 404)`, {
+      cause: refusal,
+      hint: 'see endpoint, and the proxy before the server',
+    });
+  }
   const code = BY_NAME[name] ?? BY_STATUS[status] ?? (status >= 500 && status !== 501 ? 'unreachable' : 'query-failed');
   const hint = HINTS[name] ?? (status === 403 ? 'lifeboat doctor tells which rights are missing' : undefined);
-  return new Failure(code, `${what}: ${name}: ${message} (HTTP ${status})`, { cause: refusal, hint });
+  const word = name === WORDLESS ? `HTTP${status}` : name;
+  return new Failure(code, `${what}: ${word}: ${message} (HTTP ${status})`, { cause: refusal, hint });
 }
 
 /** Of what broke before an answer was there. Throws what is neither the server's doing nor the network's. */
@@ -96,7 +107,7 @@ export function broken(what: string, error: unknown): Failure {
 
 /** The server's own word for it, '' when it had none. */
 export function wordOf(error: unknown): string {
-  return isFailure(error) && error.cause instanceof Error ? error.cause.name : '';
+  return isFailure(error) && error.cause instanceof Error && error.cause.name !== WORDLESS ? error.cause.name : '';
 }
 
 /** The HTTP status that came, 0 when none did. */
@@ -115,8 +126,8 @@ export function isUnknownToServer(error: unknown): boolean {
   return UNKNOWN_TO_IT.test(wordOf(error)) || [405, 501].includes(statusOf(error));
 }
 
-function saidIn(body: Buffer, status: number): { name: string; message: string } {
-  const plain = { name: `HTTP${status}`, message: 'no reason was given' };
+function saidIn(body: Buffer): { name: string; message: string } {
+  const plain = { name: WORDLESS, message: 'no reason was given' };
   if (body.length === 0) return plain;
   try {
     const error = parseXml(body.toString('utf8'));

@@ -1,6 +1,7 @@
 // What becomes of listed objects: they are kept, stored, only digested, or only counted. Small ones are handed on
 // together: a promise of the store for each would cost more than reading them.
 
+import { measured } from '../../core/bytes.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import { putAll, WHOLE_BYTES_MAX } from '../../core/many-parts.ts';
 import type { Context, Sink, Source, WholePart } from '../../core/model.ts';
@@ -10,16 +11,8 @@ import type { Client } from './client.ts';
 import { type Entry, entriesBefore, isUnchanged, partOf } from './entries.ts';
 import { wordOf } from './failures.ts';
 import type { Keeper } from './keeping.ts';
-import {
-  describeObject,
-  digesting,
-  type Opened,
-  openObject,
-  recheckObject,
-  restOf,
-  sha256Of,
-  wholeOf,
-} from './objects.ts';
+import { isGone, look } from './looking.ts';
+import { describeObject, type Opened, openObject, recheckObject, restOf, sha256Of, wholeOf } from './objects.ts';
 import type { Listed } from './pages.ts';
 import type { PlainNames } from './plain.ts';
 import type { Recheck } from './recheck.ts';
@@ -27,6 +20,8 @@ import type { Written } from './written.ts';
 
 /** Of small objects together. */
 const GROUP_BYTES = 2 * 1024 * 1024;
+/** Of objects that are read whole, at a time. */
+const SMALL_BYTES = 64 * 1024 * 1024;
 /** Larger ones at a time: of each some ranges are in memory. */
 const LARGE_PARALLEL = 3;
 /** How often an object may change while it is read before that is a failure. */
@@ -57,9 +52,9 @@ export function storingIntake(ctx: Context, client: Client, { sink, keeper, name
   const work = bounds(client);
   const { tags, acl, connections } = client.settings;
   async function large(opened: Opened): Promise<Entry> {
-    const { body, sha256 } = digesting(restOf(ctx, client, opened));
+    const { body, sum } = measured(restOf(ctx, client, opened));
     await sink.put(ctx, partOf(opened.entry), body, names.metaOf(opened.entry));
-    return { ...opened.entry, sha256: sha256() };
+    return { ...opened.entry, sha256: sum().sha256 };
   }
   return {
     async take(bucket, page, earlier) {
@@ -125,9 +120,9 @@ export function digestingIntake(ctx: Context, client: Client, told: Told, writte
         if (entry) entries.set(listed, { ...entry, sha256, unread: true });
       });
       await eachObject(ctx, client, { bucket, left, told, work }, async (opened, listed) => {
-        const sum = digesting(restOf(ctx, client, opened));
-        for await (const _ of sum.body) ctx.signal.throwIfAborted();
-        entries.set(listed, { ...opened.entry, sha256: sum.sha256() });
+        const { body, sum } = measured(restOf(ctx, client, opened));
+        for await (const _ of body) ctx.signal.throwIfAborted();
+        entries.set(listed, { ...opened.entry, sha256: sum().sha256 });
       });
       return inOrder(page, entries);
     },
@@ -173,10 +168,16 @@ export async function unchangedSince(ctx: Context, previous: Source): Promise<Un
 /** What bounds the memory: an object has its place from the first byte until the store has it. */
 interface Bounds {
   readonly small: Gate;
+  /** In bytes: connections may be many. */
+  readonly smallBytes: Gate;
   readonly large: Gate;
 }
 function bounds({ settings: { connections } }: Client): Bounds {
-  return { small: gate(connections), large: gate(Math.min(connections, LARGE_PARALLEL)) };
+  return {
+    small: gate(connections),
+    smallBytes: gate(SMALL_BYTES),
+    large: gate(Math.min(connections, LARGE_PARALLEL)),
+  };
 }
 interface Reading {
   readonly bucket: string;
@@ -208,7 +209,9 @@ async function eachObject(
     told.vanished(`${bucket}/${listed.key}`);
   }
   await mapBounded(left, client.settings.connections, (listed) =>
-    (listed.bytes > WHOLE_BYTES_MAX ? work.large : work.small).run(() => one(listed)),
+    listed.bytes > WHOLE_BYTES_MAX
+      ? work.large.run(() => one(listed))
+      : work.small.run(() => work.smallBytes.run(() => one(listed), listed.bytes)),
   );
 }
 
@@ -223,7 +226,7 @@ function explained(error: unknown): unknown {
 async function listedNow(ctx: Context, client: Client, bucket: string, listed: Listed): Promise<Listed | null> {
   const what = `looking at ${bucket}/${listed.key}`;
   try {
-    const { headers } = await client.send(ctx, what, { method: 'HEAD', bucket, key: listed.key });
+    const { headers } = await look(ctx, client, what, { bucket, key: listed.key });
     const bytes = Number(headers['content-length']);
     const modified = new Date(headers['last-modified'] ?? '');
     if (!Number.isSafeInteger(bytes) || Number.isNaN(modified.getTime())) {
@@ -231,7 +234,7 @@ async function listedNow(ctx: Context, client: Client, bucket: string, listed: L
     }
     return { ...listed, bytes, modified: modified.toISOString(), etag: (headers.etag ?? '').replaceAll('"', '') };
   } catch (error) {
-    if (isFailure(error, 'missing')) return null;
+    if (isGone(error)) return null;
     throw error;
   }
 }

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { installed } from '../../../test/servers/install.ts';
-import { missing } from '../../../test/servers/need.ts';
+import { missing, missingTools } from '../../../test/servers/need.ts';
 import { startS3 } from '../../../test/servers/s3.ts';
 import { startFaultProxy } from '../../buckets/s3/fault-proxy.ts';
 import { readAll } from '../../core/bytes.ts';
@@ -19,7 +19,23 @@ import { clientOf, fill, keysOf, makeBucket, PNG, put, settingsOf, wipe } from '
 
 const exec = promisify(execFile);
 const ctx = liveContext();
-const ODD = ['..a', 'a..', 'é', 'A', 'a', 'back\\slash', 'tab\tand\nline', ' space ', '%2F', '+', '$', 'x'.repeat(255)];
+/** As long as a key may be, of names that a file system takes. */
+const LONGEST = `${`${'k'.repeat(200)}/`.repeat(5)}${'l'.repeat(19)}`;
+const ODD = [
+  LONGEST,
+  '..a',
+  'a..',
+  'é',
+  'A',
+  'a',
+  'back\\slash',
+  'tab\tand\nline',
+  ' space ',
+  '%2F',
+  '+',
+  '$',
+  'x'.repeat(255),
+];
 
 async function captured(settings: unknown): Promise<{ source: Source; warnings: readonly string[] }> {
   const { sink, source } = memoryParts();
@@ -53,6 +69,7 @@ describe('odd keys, other servers and no Lifeboat', { skip }, async () => {
       'odd',
       [...ODD, 'folder/'].map((key) => ({ key })),
     );
+    assert.equal(LONGEST.length, 1024);
     const { source, warnings } = await captured(settingsOf(minio, { buckets: ['odd'] }));
     assert.deepEqual(warnings, []);
     const target = settingsOf(versity, { buckets: ['odd'] });
@@ -99,8 +116,8 @@ describe('odd keys, other servers and no Lifeboat', { skip }, async () => {
   });
 
   it('what was restored is what rclone finds in the original', async (t) => {
-    const rclone = await exec('rclone', ['version']).catch(() => null);
-    if (!rclone && process.env.REQUIRE_SERVERS !== 'all') return t.skip('there is no rclone');
+    const lacking = missingTools('rclone');
+    if (lacking !== false) return t.skip(lacking);
     await wipe(ctx, there);
     await fill(ctx, there, true);
     const settings = settingsOf(minio, { buckets: ['photos', 'photos-old'] });
@@ -177,8 +194,8 @@ describe('odd keys, other servers and no Lifeboat', { skip }, async () => {
   });
 
   it('the loop of the page brings objects back without Lifeboat', async (t) => {
-    const aws = await exec('aws', ['--version']).catch(() => null);
-    if (!aws && process.env.REQUIRE_SERVERS !== 'all') return t.skip('there is no aws command line tool');
+    const lacking = missingTools('aws', 'python3');
+    if (lacking !== false) return t.skip(lacking);
     await wipe(ctx, there);
     await makeBucket(ctx, there, 'docs');
     await put(ctx, there, 'docs', [{ key: 'ä/b c', headers: PNG }, { key: 'x' }]);

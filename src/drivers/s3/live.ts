@@ -18,15 +18,20 @@ export interface LiveOptions {
   readonly written: Written;
   /** Buckets in the place of those that the settings name. */
   readonly scopes?: readonly Scope[];
+  /** Buckets of the point that a restore did not touch. */
+  readonly leftOut?: readonly string[];
 }
 
-export function liveInventory(settings: Settings, { written, scopes: given }: LiveOptions): InventoryReader {
+export function liveInventory(
+  settings: Settings,
+  { written, scopes: given, leftOut = [] }: LiveOptions,
+): InventoryReader {
   return {
     async *lines(ctx) {
       await using client = openClient(ctx, settings);
       const scopes = given ?? (await scopesOf(ctx, client));
       await using inventory = sorter<InventoryLine>(ctx.scratch, 'the inventory', inInventoryOrder);
-      await inventory.add([factsLine(client)]);
+      await inventory.add([factsLine(client, leftOut)]);
       for (const scope of scopes) await inventory.add(settingLines(await bucketAs(ctx, client, scope)));
       const intake =
         settings.inventory === 'counts' ? countingIntake : digestingIntake(ctx, client, warningList(), written);

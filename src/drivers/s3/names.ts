@@ -1,11 +1,12 @@
 // The keys of a bucket, for checks that what one service names is there in another.
 
-import { Failure, isFailure } from '../../core/errors.ts';
+import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import { bucketExists } from './buckets.ts';
 import { type Client, openClient } from './client.ts';
 import { listed } from './listing.ts';
+import { isGone, look } from './looking.ts';
 import type { Settings } from './settings.ts';
 
 export async function* names(ctx: Context, settings: Settings, bucket: string): AsyncIterable<string> {
@@ -30,10 +31,10 @@ export async function holds(
 
 async function isThere(ctx: Context, client: Client, bucket: string, key: string): Promise<boolean> {
   try {
-    await client.send(ctx, `looking for ${bucket}/${key}`, { method: 'HEAD', bucket, key });
+    await look(ctx, client, `looking for ${bucket}/${key}`, { bucket, key });
     return true;
   } catch (error) {
-    if (isFailure(error, 'missing')) return false;
+    if (isGone(error)) return false;
     throw error;
   }
 }

@@ -1,13 +1,14 @@
 // Reading objects, with what belongs to them. Every answer fits into memory: large objects are read in ranges.
 
-import { createHash, hash } from 'node:crypto';
-import { Failure, isFailure } from '../../core/errors.ts';
+import { hash } from 'node:crypto';
+import { Failure } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
 import { mapOrdered } from '../../core/parallel.ts';
 import { askXml, type Client } from './client.ts';
 import type { Entry } from './entries.ts';
-import { isUnknownToServer } from './failures.ts';
+import { isUnknownToServer, wordOf } from './failures.ts';
 import type { HttpAnswer } from './http.ts';
+import { isGone, look } from './looking.ts';
 import type { Listed } from './pages.ts';
 import { textOfHeader } from './text.ts';
 import { childOf, childrenOf, textIn } from './xml.ts';
@@ -59,7 +60,7 @@ export async function openObject(ctx: Context, client: Client, place: Place): Pr
     const entry = await withAsked(ctx, client, place, entryOf(place, answer), taggingCount(answer) > 0);
     return { entry, chunks: answer.chunks };
   } catch (error) {
-    if (isFailure(error, 'missing')) return null;
+    if (isGone(error)) return null;
     throw error;
   }
 }
@@ -90,14 +91,14 @@ export async function recheckObject(
 async function headOf(ctx: Context, client: Client, place: Place): Promise<HttpAnswer> {
   const { bucket, listed } = place;
   const query = listed.version === null ? {} : { query: { versionId: listed.version } };
-  return await client.send(ctx, whatOf('looking at', place), { method: 'HEAD', bucket, key: listed.key, ...query });
+  return await look(ctx, client, whatOf('looking at', place), { bucket, key: listed.key, ...query });
 }
 
 async function unlessGone<T>(ask: () => Promise<T>): Promise<T | null> {
   try {
     return await ask();
   } catch (error) {
-    if (isFailure(error, 'missing')) return null;
+    if (isGone(error)) return null;
     throw error;
   }
 }
@@ -123,20 +124,6 @@ export async function* restOf(ctx: Context, client: Client, { entry, chunks }: O
     throw new Failure('unreachable', `${what}: ${answer.bytes} bytes came where ${length} were asked for`);
   });
   for await (const range of ranges) yield* range;
-}
-
-/** Passes on what is read; `sha256` once it has ended. */
-export function digesting(body: Bytes): { body: Bytes; sha256(): string } {
-  const sum = createHash('sha256');
-  let digest = '';
-  async function* through(): Bytes {
-    for await (const chunk of body) {
-      sum.update(chunk);
-      yield chunk;
-    }
-    digest = sum.digest('hex');
-  }
-  return { body: through(), sha256: () => digest };
 }
 
 export function wholeOf({ chunks }: Opened): Buffer {
@@ -196,13 +183,18 @@ async function withAsked(ctx: Context, client: Client, place: Place, entry: Entr
 
 /** Of the listed version. */
 async function tagsOf(ctx: Context, client: Client, place: Place): Promise<Readonly<Record<string, string>>> {
-  const root = await askXml(ctx, client, whatOf('reading the tags of', place), asking(place, 'tagging'), 'Tagging');
-  const set = childOf(root, 'TagSet');
+  const what = whatOf('reading the tags of', place);
+  const root = await askXml(ctx, client, what, asking(place, 'tagging'), 'Tagging').catch((error: unknown) => {
+    if (wordOf(error) === 'NoSuchTagSet') return null;
+    throw error;
+  });
+  const set = root && childOf(root, 'TagSet');
   const tags = set ? childrenOf(set, 'Tag').map((tag) => [textIn(tag, 'Key'), textIn(tag, 'Value')] as const) : [];
   return Object.fromEntries(tags);
 }
 
-async function aclOf(ctx: Context, client: Client, place: Place): Promise<string | null> {
+/** Null where the server knows none. */
+export async function aclOf(ctx: Context, client: Client, place: Place): Promise<string | null> {
   try {
     const { chunks } = await client.send(ctx, whatOf('reading the ACL of', place), asking(place, 'acl'));
     return Buffer.concat(chunks).toString('utf8');

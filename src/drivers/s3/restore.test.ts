@@ -7,15 +7,12 @@ import { Failure } from '../../core/errors.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import type { Finding, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
-import { putSetting, settingOf } from './buckets.ts';
+import { bucketNames, putSetting, settingOf } from './buckets.ts';
 import type { Client } from './client.ts';
 import { s3Driver } from './driver.ts';
 import { listed } from './listing.ts';
 import { describeObject } from './objects.ts';
-import { clientOf, drop, keysOf, makeBucket, PNG, put, read, settingsOf, wipe } from './testing.ts';
-
-const LIFECYCLE = `<LifecycleConfiguration><Rule><ID>old ones</ID><Status>Enabled</Status><Filter><Prefix>tmp/</Prefix></Filter><Expiration><Days>3</Days></Expiration></Rule></LifecycleConfiguration>`;
-const TAGGING = '<Tagging><TagSet><Tag><Key>team</Key><Value>blue</Value></Tag></TagSet></Tagging>';
+import { clientOf, drop, keysOf, LIFECYCLE, makeBucket, PNG, put, read, settingsOf, TAGGING, wipe } from './testing.ts';
 
 const ctx = liveContext();
 const skip = await missing('minio');
@@ -112,12 +109,16 @@ describe('restoring s3', { skip }, async () => {
       { key: 'body' },
       { key: 'meta', headers: PNG },
       { key: 'tag', headers: tags },
+      { key: 'class', headers: { 'x-amz-storage-class': 'REDUCED_REDUNDANCY' } },
     ]);
     const source = await captured(['docs']);
     await put(ctx, client, 'docs', [{ key: 'body', body: 'else' }, { key: 'meta' }, { key: 'tag' }, { key: 'extra' }]);
+    await put(ctx, client, 'docs', [{ key: 'class' }]);
     const done = await restored(source, { delta: true });
-    assert.equal(done.bytes, 'body'.length + 'meta'.length + 'tag'.length);
-    assert.deepEqual(await keysOf(ctx, client, 'docs'), ['body', 'extra', 'meta', 'same', 'tag']);
+    assert.equal(done.bytes, 'body'.length + 'meta'.length + 'tag'.length + 'class'.length);
+    assert.deepEqual(await keysOf(ctx, client, 'docs'), ['body', 'class', 'extra', 'meta', 'same', 'tag']);
+    const { headers } = await client.send(ctx, 'looking', { method: 'HEAD', bucket: 'docs', key: 'class' });
+    assert.equal(headers['x-amz-storage-class'], 'REDUCED_REDUNDANCY');
     assert.deepEqual(await describedAs(client, 'docs', 'meta'), { ...PNG_ENTRY });
     await restored(source, { delta: true, replace: true });
     assert.deepEqual(failing(await compared(inventoryOf(source), await component(['docs']).inventory(ctx))), []);
@@ -180,30 +181,74 @@ describe('restoring s3', { skip }, async () => {
     assert.match((await settingOf(ctx, client, 'shared', 'tagging')) ?? '', /blue/);
   });
 
-  it('objects are locked again for as long as they were to be', async () => {
+  it('in place, no bucket is replaced that the settings do not name: nobody has looked into it', async () => {
+    await wipe(ctx, client);
+    for (const bucket of ['documents', 'uploads']) {
+      await makeBucket(ctx, client, bucket);
+      await put(ctx, client, bucket, [{ key: 'a' }, { key: 'keep/b' }]);
+    }
+    const source = await captured(['documents', 'uploads']);
+    for (const bucket of ['documents', 'uploads'])
+      await put(ctx, client, bucket, [{ key: 'a', body: 'new' }, { key: 'x' }]);
+    const narrow = component(['uploads']);
+    const chain = { base: source };
+    const left = ['bucket documents is left as it is: the settings do not name all that the point has of it'];
+    assert.deepEqual(await narrow.cautions?.(ctx, chain, { replace: true }), left);
+    const done = await narrow.restore(ctx, chain, { replace: true });
+    assert.deepEqual([done.warnings, done.missing], [left, []]);
+    assert.deepEqual(await keysOf(ctx, client, 'uploads'), ['a', 'keep/b']);
+    assert.deepEqual(await keysOf(ctx, client, 'documents'), ['a', 'keep/b', 'x']);
+    assert.equal(await read(ctx, client, 'documents', 'a'), 'new');
+    const found = await compared(inventoryOf(source), (await done.inventory?.(ctx)) ?? NOTHING);
+    const told = found.map(({ check, verdict }) => `${verdict}: ${check}`);
+    assert.deepEqual(told, ['unknown: bucket documents is the same', 'pass: objects are the same']);
+    const less = component([{ name: 'uploads', exclude: ['keep/'] }]);
+    await assert.rejects(less.restore(ctx, chain, { replace: true }), { code: 'usage' });
+    await restored(source, { rename: { documents: 'other', uploads: 'more' } });
+    // What is cleared after a drill is what was seen to be empty before it, or can be seen by a probe.
+    assert.match((await narrow.clear?.(ctx, chain))?.join() ?? '', /^bucket documents stays/);
+    assert.deepEqual((await bucketNames(ctx, client)).sort(), ['documents', 'more', 'other']);
+    await wipe(ctx, client);
+    await narrow.restore(ctx, chain);
+    assert.deepEqual([await narrow.clear?.(ctx, chain), await bucketNames(ctx, client)], [[], []]);
+  });
+
+  it('objects are locked again for as long as they were to be, also when nothing else differs', async () => {
     await wipe(ctx, client);
     await makeBucket(ctx, client, 'vault', { lock: true });
     const until = new Date(Date.now() + 3_600_000).toISOString();
-    const lock = { 'x-amz-object-lock-mode': 'GOVERNANCE', 'x-amz-object-lock-retain-until-date': until };
-    const body = Buffer.from('locked');
-    await client.send(ctx, 'putting', {
-      method: 'PUT',
-      bucket: 'vault',
-      key: 'a',
-      headers: { ...lock, 'content-md5': md5(body) },
-      body,
-    });
+    const retention = { 'x-amz-object-lock-mode': 'GOVERNANCE', 'x-amz-object-lock-retain-until-date': until };
+    const hold = { 'x-amz-object-lock-legal-hold': 'ON' };
+    const lockedIn = async (bucket: string, key: string, headers: object): Promise<void> => {
+      const body = Buffer.from(key);
+      const all = { ...headers, 'content-md5': md5(body) };
+      await client.send(ctx, 'putting', { method: 'PUT', bucket, key, headers: all, body });
+    };
+    for (const [key, headers] of Object.entries({ a: retention, held: hold, plain: {} })) {
+      await lockedIn('vault', key, headers);
+    }
     const source = await captured(['vault']);
-    const done = await restored(source, { rename: { vault: 'safe' } });
+    const rename = { vault: 'safe' };
+    const done = await restored(source, { rename });
     assert.deepEqual(done.missing, []);
-    const { headers } = await client.send(ctx, 'looking', { method: 'HEAD', bucket: 'safe', key: 'a' });
-    assert.equal(headers['x-amz-object-lock-mode'], 'GOVERNANCE');
+    const looked = async (key: string, header: string): Promise<string | undefined> => {
+      const { headers } = await client.send(ctx, 'looking', { method: 'HEAD', bucket: 'safe', key });
+      return headers[`x-amz-object-lock-${header}`];
+    };
+    assert.equal(await looked('a', 'mode'), 'GOVERNANCE');
+    assert.equal(await looked('held', 'legal-hold'), 'ON');
+    assert.equal((await restored(source, { rename, delta: true })).bytes, 0);
+    for (const key of ['a', 'held', 'plain']) await lockedIn('safe', key, {});
+    assert.equal((await restored(source, { rename, delta: true })).bytes, 'a'.length + 'held'.length);
+    assert.deepEqual([await looked('a', 'mode'), await looked('held', 'legal-hold')], ['GOVERNANCE', 'ON']);
     await makeBucket(ctx, client, 'open');
     const open = await restored(source, { rename: { vault: 'open' } });
     assert.match(open.missing?.join() ?? '', /the lock of open\/a/);
     for (const bucket of ['vault', 'safe']) await unlock(client, bucket);
   });
 });
+
+const NOTHING: InventoryReader = { lines: async function* () {} };
 
 const PNG_ENTRY = {
   headers: { 'content-type': 'image/png', 'cache-control': 'max-age=60' },
@@ -218,6 +263,16 @@ async function unlock(client: Client, bucket: string): Promise<void> {
   for await (const page of listed(ctx, client, { bucket, prefix: '', exclude: [], versions: true })) {
     for (const { key, version } of page) {
       const query = { versionId: version ?? '' };
+      const off = Buffer.from('<LegalHold><Status>OFF</Status></LegalHold>');
+      const held = { ...query, 'legal-hold': '' };
+      await client.send(ctx, 'letting go', {
+        method: 'PUT',
+        bucket,
+        key,
+        query: held,
+        headers: { 'content-md5': md5(off) },
+        body: off,
+      });
       const headers = { 'x-amz-bypass-governance-retention': 'true' };
       await client.send(ctx, 'unlocking', { method: 'DELETE', bucket, key, query, headers });
     }

@@ -12,7 +12,7 @@ import { limitedTo, liveInventory } from './live.ts';
 import { type Missing, missingList } from './missing.ts';
 import type { Listed } from './pages.ts';
 import { runsOf } from './runs.ts';
-import { type Wanted, wantedOf } from './selection.ts';
+import { type Choice, chosenOf, type Wanted } from './selection.ts';
 import type { Scope, Settings } from './settings.ts';
 import {
   allVersions,
@@ -50,29 +50,38 @@ interface Target extends Wanted {
   readonly lifecycle: string | null;
 }
 
+/** What a component remembers of its restores. */
+export interface Past {
+  readonly written: Written;
+  /** Buckets that were empty, or not there, before it restored into them. */
+  readonly filled: Set<string>;
+}
+
 export async function restore(
   ctx: Context,
   settings: Settings,
-  written: Written,
+  { written, filled }: Past,
   { base: source }: Chain,
   options: RestoreOptions = {},
 ): Promise<Restored> {
   const { buckets } = await readBuckets(ctx, source);
-  const wanted = wantedOf(buckets, options);
+  const chosen = chosenOf(buckets, options, settings.scopes);
   await using client = openClient(ctx, { ...settings, connections: options.jobs ?? settings.connections });
-  if (!options.replace && !options.delta) await refuseData(ctx, client, wanted);
+  if (!options.replace && !options.delta) {
+    await refuseData(ctx, client, chosen.wanted);
+    for (const { target } of chosen.wanted) filled.add(target);
+  }
   const suspended = new Map<string, string>();
   try {
-    return await restoreInto(ctx, client, { source, wanted, suspended, written, options });
+    return await restoreInto(ctx, client, { source, ...chosen, suspended, written, options });
   } catch (error) {
     await resume(ctx, settings, suspended);
     throw error;
   }
 }
 
-interface Plan {
+interface Plan extends Choice {
   readonly source: Source;
-  readonly wanted: readonly Wanted[];
   /** Lifecycles that the buckets themselves had, and have no more. */
   readonly suspended: Map<string, string>;
   readonly written: Written;
@@ -82,7 +91,7 @@ interface Plan {
 async function restoreInto(
   ctx: Context,
   client: Client,
-  { source, wanted, suspended, written, options }: Plan,
+  { source, wanted, leftOut, suspended, written, options }: Plan,
 ): Promise<Restored> {
   const missing = missingList();
   await using opened = new AsyncDisposableStack();
@@ -116,9 +125,9 @@ async function restoreInto(
   return {
     bytes,
     method: 'objects',
-    warnings: warningsOf([...targets.values()]),
+    warnings: warningsOf([...targets.values()], leftOut),
     missing: missing.list(),
-    inventory: async () => inventoryAfter(client.settings, { source, wanted, written, options }),
+    inventory: async () => inventoryAfter(client.settings, { source, wanted, leftOut, written, options }),
     settle: async (within) => await settle(within, client.settings, [...targets.values()]),
   };
 }
@@ -126,13 +135,13 @@ async function restoreInto(
 /** Of the buckets that were meant, whatever the settings name, and under their names in the point. */
 function inventoryAfter(
   settings: Settings,
-  { source, wanted, written, options }: Pick<Plan, 'source' | 'wanted' | 'written' | 'options'>,
+  { source, wanted, leftOut, written, options }: Omit<Plan, 'suspended'>,
 ): InventoryReader {
   const scopes = wanted.map(({ captured: { name, prefix, versions, exclude }, target }): Scope => {
     const scope = { bucket: target, prefix, versions, exclude };
     return name === target ? scope : { ...scope, calledAs: name };
   });
-  const inventory = liveInventory(settings, { written, scopes });
+  const inventory = liveInventory(settings, { written, scopes, leftOut });
   // Beside the live data, what else is there is none of the point's.
   return options.delta && !options.replace ? limitedTo(source, inventory) : inventory;
 }
@@ -157,7 +166,10 @@ async function resume(ctx: Context, settings: Settings, suspended: ReadonlyMap<s
 
 const suspendedSchema = z.object({ bucket: z.string(), lifecycle: z.string() });
 
-/** After a restore that was killed. A lifecycle that the bucket has been given since stays. */
+/**
+ * After a restore that was killed, or could not set it back itself. A lifecycle that the bucket has stays, whoever has
+ * set it, so that this may be done any number of times.
+ */
 export async function resumeLifecycle(ctx: Context, settings: Settings, what: unknown): Promise<void> {
   const { bucket, lifecycle } = suspendedSchema.parse(what);
   await using client = openClient(ctx, settings);
@@ -177,12 +189,29 @@ export async function ageing(
   const { buckets } = await readBuckets(ctx, source);
   await using client = openClient(ctx, settings);
   const rules = new Set<string>();
-  for (const { captured, target, key } of wantedOf(buckets, options)) {
+  for (const { captured, target, key } of chosenOf(buckets, options, settings.scopes).wanted) {
     const own = key ? [] : ageingRules(target, captured.settings.lifecycle);
     const there = ageingRules(target, await lifecycleOf(ctx, client, target).catch(unlessMissing));
     for (const rule of [...own, ...there]) rules.add(rule);
   }
   return [...rules];
+}
+
+/** What a restore in place leaves alone. */
+export async function cautions(
+  ctx: Context,
+  { scopes }: Settings,
+  { base: source }: Chain,
+  options: RestoreOptions = {},
+): Promise<readonly string[]> {
+  const { buckets } = await readBuckets(ctx, source);
+  return leftTexts(chosenOf(buckets, options, scopes).leftOut);
+}
+
+function leftTexts(leftOut: readonly string[]): string[] {
+  return leftOut.map(
+    (name) => `bucket ${name} is left as it is: the settings do not name all that the point has of it`,
+  );
 }
 
 function unlessMissing(error: unknown): null {
@@ -304,11 +333,13 @@ async function toWrite(
 /** Sets the lifecycles back: those of the point where the whole bucket came from it, else the buckets' own. */
 async function settle(ctx: Context, settings: Settings, targets: readonly Target[]): Promise<void> {
   await using client = openClient(ctx, settings);
+  const refused: string[] = [];
   for (const { lifecycle, place } of targets) {
     if (lifecycle === null) continue;
     const reason = await restoreSetting(ctx, client, place.bucket, 'lifecycle', lifecycle);
-    if (reason !== null) throw new Failure('query-failed', `the lifecycle of bucket ${place.bucket}: ${reason}`);
+    if (reason !== null) refused.push(`the lifecycle of bucket ${place.bucket}: ${reason}`);
   }
+  if (refused.length > 0) throw new Failure('query-failed', refused.join('; '));
 }
 
 /** Settings that were needed for the objects and are right as they are. */
@@ -317,8 +348,12 @@ function isSet(target: Target, name: BucketSetting): boolean {
   return name === 'versioning' && target.captured.versions && target.asOf === null && !target.history;
 }
 
-function warningsOf(targets: readonly Target[]): string[] {
+function warningsOf(targets: readonly Target[], leftOut: readonly string[]): string[] {
   const history = targets.filter((target) => target.history).map(({ place }) => place.bucket);
-  if (history.length === 0) return [];
-  return [`versions in ${history.join(', ')} have new ids and the time of this restore: S3 lets nobody choose them`];
+  const left = leftTexts(leftOut);
+  if (history.length === 0) return left;
+  return [
+    ...left,
+    `versions in ${history.join(', ')} have new ids and the time of this restore: S3 lets nobody choose them`,
+  ];
 }

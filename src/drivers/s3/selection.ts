@@ -2,7 +2,9 @@
 
 import { Failure } from '../../core/errors.ts';
 import type { RestoreOptions, Selection } from '../../core/model.ts';
+import { matcher, refuseForeign } from '../../core/selection.ts';
 import type { CapturedBucket } from './buckets.ts';
+import type { Scope } from './settings.ts';
 
 export interface Wanted {
   readonly captured: CapturedBucket;
@@ -15,7 +17,42 @@ export interface Wanted {
   readonly asOf: number | null;
 }
 
-export function wantedOf(buckets: readonly CapturedBucket[], options: RestoreOptions): Wanted[] {
+export interface Choice {
+  readonly wanted: readonly Wanted[];
+  /** Buckets that would be replaced without anybody having seen what is in them, by name. */
+  readonly leftOut: readonly string[];
+}
+
+/** `scopes`: what the settings name, which is what a preview shows and what a safety point holds; null: all of it. */
+export function chosenOf(
+  buckets: readonly CapturedBucket[],
+  options: RestoreOptions,
+  scopes: readonly Scope[] | null,
+): Choice {
+  const all = wantedOf(buckets, options);
+  if (!options.replace) return { wanted: all, leftOut: [] };
+  // Who gives another name names the bucket that is replaced.
+  const wanted = all.filter((each) => each.target !== each.captured.name || isCovered(each.captured, scopes));
+  const leftOut = all.filter((each) => !wanted.includes(each)).map(({ target }) => target);
+  if (wanted.length === 0 && leftOut.length > 0) {
+    throw new Failure('usage', `the settings do not name ${leftOut.join(', ')}: what is in there was not looked at`, {
+      hint: 'name it under buckets, as it was captured, or restore it under another name (--rename)',
+    });
+  }
+  return { wanted, leftOut };
+}
+
+/** Whether all that was captured of it is within what the settings name. */
+export function isCovered({ name, prefix, exclude }: CapturedBucket, scopes: readonly Scope[] | null): boolean {
+  if (scopes === null) return true;
+  const scope = scopes.find(({ bucket }) => bucket === name);
+  if (!scope?.bucket || !prefix.startsWith(scope.prefix)) return false;
+  return scope.exclude.every(
+    (left) => exclude.some((each) => left.startsWith(each)) || (!left.startsWith(prefix) && !prefix.startsWith(left)),
+  );
+}
+
+function wantedOf(buckets: readonly CapturedBucket[], options: RestoreOptions): Wanted[] {
   const { rename = {}, select = {} } = options;
   const chosen = chosenBuckets(buckets, select);
   const stray = Object.keys(rename).find((name) => !chosen.some((bucket) => bucket.name === name));
@@ -38,11 +75,8 @@ export function wantedOf(buckets: readonly CapturedBucket[], options: RestoreOpt
 }
 
 function chosenBuckets(buckets: readonly CapturedBucket[], select: Selection): readonly CapturedBucket[] {
-  const { buckets: patterns, keys, asOf, ...foreign } = select;
-  const [field] = Object.keys(foreign);
-  if (field !== undefined) {
-    throw new Failure('usage', `s3 has no ${field}`, { hint: 'choose by bucket=, keys= and as_of=' });
-  }
+  refuseForeign('s3', select, ['buckets', 'keys', 'asOf'], 'choose by bucket=, keys= and as_of=');
+  const { buckets: patterns } = select;
   if (!patterns) return buckets;
   const absent = patterns.find((pattern) => !buckets.some(({ name }) => keyFilter([pattern])(name)));
   if (absent !== undefined) throw new Failure('missing', `the point holds no bucket ${absent}: ${listOf(buckets)}`);
@@ -52,15 +86,7 @@ function chosenBuckets(buckets: readonly CapturedBucket[], select: Selection): r
 
 /** '*' and '?' cross '/'; a pattern that ends in '/' means all that begins so. */
 function keyFilter(patterns: readonly string[]): (key: string) => boolean {
-  const all = patterns.map((pattern) => {
-    const body = pattern
-      .replace(/[\\^$.|+(){}[\]]/g, '\\$&')
-      .replaceAll('*', '.*')
-      .replaceAll('?', '.');
-    return pattern.endsWith('/') ? `${body}.*` : body;
-  });
-  const fits = new RegExp(`^(?:${all.join('|')})$`, 's');
-  return (key) => fits.test(key);
+  return matcher(patterns.map((pattern) => (pattern.endsWith('/') ? `${pattern}*` : pattern)));
 }
 
 function commonPrefix(scope: string, patterns: readonly string[] | undefined): string {

@@ -52,5 +52,9 @@ export async function serverSuite(name: S3Name, large: boolean): Promise<void> {
     },
     nowhere: { endpoint: 'http://127.0.0.1:1', access_key: 'a', secret_key: 'b', buckets: ['photos'] },
     secret: 'testsecret123',
+    except: {
+      'brings back what was lost, and only that': 'chosen objects come back with restore --select',
+      'restores beside the live data, which stays until it is published': 'restore --rename does that',
+    },
   });
 }

@@ -12,6 +12,8 @@ import type { Wanted } from './selection.ts';
 import type { Scope } from './settings.ts';
 import { childrenOf, escapeXml, textIn } from './xml.ts';
 
+/** S3 takes no more in one request. */
+export const DELETED_TOGETHER = 1000;
 const VERSIONING = '<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status>';
 const ENABLED = `${VERSIONING}</VersioningConfiguration>`;
 
@@ -113,14 +115,21 @@ export async function restoreSetting(
   }
 }
 
-/** In batches. Resolves to those that are still there, each with why. */
+/** However many. Resolves to those that are still there, each with why. */
 export async function deleteAll(
   ctx: Context,
   client: Client,
   bucket: string,
   doomed: readonly Listed[],
 ): Promise<string[]> {
-  if (doomed.length === 0) return [];
+  const left: string[] = [];
+  for (let at = 0; at < doomed.length; at += DELETED_TOGETHER) {
+    left.push(...(await deleteBatch(ctx, client, bucket, doomed.slice(at, at + DELETED_TOGETHER))));
+  }
+  return left;
+}
+
+async function deleteBatch(ctx: Context, client: Client, bucket: string, doomed: readonly Listed[]): Promise<string[]> {
   const what = `deleting ${doomed.length} objects of ${bucket}`;
   const objects = doomed.map(({ key, version }) => {
     const id = version === null ? '' : `<VersionId>${escapeXml(version)}</VersionId>`;

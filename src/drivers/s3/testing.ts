@@ -13,6 +13,12 @@ import { deleteAll } from './target.ts';
 const VERSIONED =
   '<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>';
 
+/** Drops what is old below tmp/. */
+export const LIFECYCLE =
+  '<LifecycleConfiguration><Rule><ID>old ones</ID><Status>Enabled</Status><Filter><Prefix>tmp/</Prefix></Filter>' +
+  '<Expiration><Days>3</Days></Expiration></Rule></LifecycleConfiguration>';
+export const TAGGING = '<Tagging><TagSet><Tag><Key>team</Key><Value>blue</Value></Tag></TagSet></Tagging>';
+
 export interface Written {
   readonly key: string;
   readonly body?: string | Uint8Array;

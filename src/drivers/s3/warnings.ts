@@ -9,13 +9,17 @@ export interface Warnings extends Told {
   list(): string[];
 }
 
+/** Of a million some are named, and the others counted. */
+interface Some {
+  readonly names: string[];
+  more: number;
+}
+
 export function warningList(): Warnings {
-  const changed: string[] = [];
-  const vanished: string[] = [];
-  const unsaid: string[] = [];
+  const [changed, vanished, unsaid] = [some(), some(), some()];
   return {
-    changed: (name) => void changed.push(name),
-    vanished: (name) => void (name.includes(REPLACED) ? unsaid : vanished).push(name),
+    changed: (name) => note(changed, name),
+    vanished: (name) => note(name.includes(REPLACED) ? unsaid : vanished, name),
     list: () => [
       ...told(changed, 'changed while it was read: it is captured as it was then'),
       ...told(vanished, 'was deleted while the bucket was captured, and is left out'),
@@ -27,8 +31,16 @@ export function warningList(): Warnings {
   };
 }
 
-function told(names: readonly string[], what: string): string[] {
-  const texts = names.slice(0, NAMED_MAX).map((name) => `${name} ${what}`);
-  const more = names.length - texts.length;
+function some(): Some {
+  return { names: [], more: 0 };
+}
+
+function note(kept: Some, name: string): void {
+  if (kept.names.length < NAMED_MAX) kept.names.push(name);
+  else kept.more += 1;
+}
+
+function told({ names, more }: Some, what: string): string[] {
+  const texts = names.map((name) => `${name} ${what}`);
   return more > 0 ? [...texts, `and ${more} more of that kind`] : texts;
 }

@@ -57,7 +57,7 @@ async function changedRuns(ctx: Context, { client, writes }: Job, runs: readonly
   const same = await Promise.all(
     runs.map(async ({ place, entries: [entry], there }) => {
       if (!there || !entry) return false;
-      return await writes.run(() => isSame(ctx, client, place.bucket, entry, there));
+      return await writes.run(() => isSame(ctx, client, place, entry, there));
     }),
   );
   return runs.filter((_, i) => !same[i]);

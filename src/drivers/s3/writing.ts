@@ -8,6 +8,7 @@ import { askXml, type Client } from './client.ts';
 import type { Entry } from './entries.ts';
 import { wordOf } from './failures.ts';
 import type { HttpAnswer } from './http.ts';
+import { isGone, look } from './looking.ts';
 import { headerOfText, percentEncoded } from './text.ts';
 import type { Receipt } from './written.ts';
 import { escapeXml, textIn } from './xml.ts';
@@ -95,10 +96,10 @@ export async function putMarker(ctx: Context, client: Client, { bucket }: Place,
   const what = `deleting ${bucket}/${key}`;
   const done = async (): Promise<HttpAnswer | null> => {
     try {
-      await client.send(ctx, what, { method: 'HEAD', bucket, key });
+      await look(ctx, client, what, { bucket, key });
       return null;
     } catch (error) {
-      if (!isFailure(error, 'missing')) throw error;
+      if (!isGone(error)) throw error;
       return NOTHING; // it is gone, which is what the marker says
     }
   };
@@ -161,11 +162,11 @@ async function writtenMeanwhile(
 ): Promise<HttpAnswer | null> {
   if (!versioned) return null;
   try {
-    const head = await client.send(ctx, `looking at ${bucket}/${key}`, { method: 'HEAD', bucket, key });
+    const head = await look(ctx, client, `looking at ${bucket}/${key}`, { bucket, key });
     const same = head.headers.etag === `"${etag}"` && head.headers['content-length'] === String(bytes);
     return same && versionOf(head) !== before ? head : null;
   } catch (error) {
-    if (isFailure(error, 'missing')) return null;
+    if (isGone(error)) return null;
     throw error;
   }
 }
@@ -181,15 +182,25 @@ async function complete(
   const parts = etags.map((etag, i) => `<Part><PartNumber>${i + 1}</PartNumber><ETag>${escapeXml(etag)}</ETag></Part>`);
   const body = Buffer.from(`<CompleteMultipartUpload>${parts.join('')}</CompleteMultipartUpload>`);
   const headers = { 'content-type': 'application/xml' };
-  const request = { method: 'POST', bucket, key, query: { uploadId: id }, headers, body } as const;
-  try {
-    await askXml(ctx, client, what, request, 'CompleteMultipartUploadResult');
-  } catch (error) {
-    // An attempt whose answer was lost may have finished it, after which the upload is gone and the object is there.
-    if (wordOf(error) !== 'NoSuchUpload') throw error;
+  let again = false;
+  async function done(): Promise<null> {
+    again = true;
+    return null;
   }
-  const head = await client.send(ctx, what, { method: 'HEAD', bucket, key });
-  if (head.headers['content-length'] === String(bytes)) return receiptOf(head);
+  const request = { method: 'POST', bucket, key, query: { uploadId: id }, headers, body, done } as const;
+  let etag = '';
+  try {
+    const finished = await askXml(ctx, client, what, request, 'CompleteMultipartUploadResult');
+    etag = textIn(finished, 'ETag').replaceAll('"', '');
+  } catch (error) {
+    // An attempt whose answer was lost may have finished it, after which the upload is gone. Or somebody dropped it:
+    // without an ETag of ours, what is there will be read again.
+    if (wordOf(error) !== 'NoSuchUpload' || !again) throw error;
+  }
+  const head = await look(ctx, client, what, { bucket, key });
+  const receipt = { ...receiptOf(head), etag };
+  const ours = etag === '' || receiptOf(head).etag === etag;
+  if (ours && head.headers['content-length'] === String(bytes)) return receipt;
   throw new Failure('different', `${bucket}/${key} is not what was just written there`, {
     hint: 'does another program write to this bucket?',
   });

@@ -97,13 +97,15 @@ interface Session {
   keepAlive(everyMs: number): void;
 }
 
-function sessionOn(
-  ctx: Context,
-  socket: Socket,
-  { where, host, timeoutMs }: { where: string; host: Host; timeoutMs: number },
-): Session {
+interface Peer {
+  readonly where: string;
+  readonly host: Host;
+  readonly timeoutMs: number;
+}
+
+function sessionOn(ctx: Context, socket: Socket, { where, host, timeoutMs }: Peer): Session {
   const outgoing = outgoingOf(socket);
-  const silence = silenceOn(socket, timeoutMs);
+  const silence = silenceOn(socket, timeoutMs, () => breakOff(noAnswer(where, timeoutMs)));
   const queue = requestQueue(outgoing, silence.busy);
   let broken: Failure | null = null;
   let greeted: PromiseWithResolvers<Buffer> | null = null;
@@ -118,6 +120,7 @@ function sessionOn(
   }
   function breakOff(failure: Failure): void {
     end(failure);
+    silence.end();
     socket.destroy();
     greeted?.reject(failure);
     queue.fail(failure);
@@ -133,17 +136,17 @@ function sessionOn(
     }
     const body = juteReader(frame);
     const [id, zxid, error] = [body.int(), body.long(), body.int()];
-    if (id === XID_PING) return;
-    if (id !== XID_EVENT) {
+    if (id === XID_EVENT) {
+      const [kind, , path] = [body.int(), body.int(), body.text()];
+      if (kind >= 1 && kind <= 3) onChange?.(path, kind === 3 ? 'data' : 'made or gone');
+    } else if (id !== XID_PING) {
       latest = zxid;
+      silence.heard();
       queue.answer(id, { zxid, error, body }, frame.length);
-      return;
     }
-    const [kind, , path] = [body.int(), body.int(), body.text()];
-    if (kind >= 1 && kind <= 3) onChange?.(path, kind === 3 ? 'data' : 'made or gone');
   }
-  const cut = frameCutter(() => (greeted ? FIRST_FRAME_BYTES_MAX : FRAME_BYTES_MAX), hear);
-  listen(socket, { where, timeoutMs, cut, breakOff });
+  const bytesMax = (): number => (greeted ? FIRST_FRAME_BYTES_MAX : FRAME_BYTES_MAX);
+  listen(socket, { where, cut: frameCutter(bytesMax, hear, silence.heard), breakOff });
 
   const ask = (op: Op, body: Buffer): Promise<Reply> => (broken ? Promise.reject(broken) : queue.add(op, body));
   const client: Client = {
@@ -174,7 +177,7 @@ function sessionOn(
     client,
     async greet(frame, patienceMs) {
       greeted = Promise.withResolvers<Buffer>();
-      socket.setTimeout(patienceMs);
+      socket.setTimeout(patienceMs, () => breakOff(noAnswer(where, timeoutMs)));
       socket.write(Buffer.concat([juteWriter().int(frame.length).done(), frame]));
       return await greeted.promise;
     },
@@ -189,15 +192,25 @@ const NOTHING = Buffer.alloc(0);
 interface Silence {
   /** Something is awaited of the server. */
   busy(busy: boolean): void;
+  /** An answer, or a piece of a large one. */
+  heard(): void;
   hold(bytes: number): () => void;
+  end(): void;
 }
 
-/** Who awaits an answer waits so long for it, except while it is us who do not read. */
-function silenceOn(socket: Socket, timeoutMs: number): Silence {
+/**
+ * Who awaits an answer waits so long for it, except while it is us who do not read. A timeout of the socket would begin
+ * anew with each ping.
+ */
+function silenceOn(socket: Socket, timeoutMs: number, onSilence: () => void): Silence {
   let isBusy = false;
   let held = 0;
+  let timer: NodeJS.Timeout | undefined;
   const isFull = (): boolean => held > HELD_BYTES_MAX;
-  const mind = (): void => void socket.setTimeout(isBusy && !isFull() ? timeoutMs : 0);
+  function mind(): void {
+    clearTimeout(timer);
+    timer = isBusy && !isFull() ? setTimeout(onSilence, timeoutMs) : undefined;
+  }
   function add(bytes: number): void {
     const wasFull = isFull();
     held += bytes;
@@ -211,21 +224,25 @@ function silenceOn(socket: Socket, timeoutMs: number): Silence {
       isBusy = busy;
       mind();
     },
+    heard: () => void timer?.refresh(),
     hold(bytes) {
       add(bytes);
       return () => add(-bytes);
+    },
+    end() {
+      isBusy = false;
+      mind();
     },
   };
 }
 
 interface Hearing {
   readonly where: string;
-  readonly timeoutMs: number;
   readonly cut: (chunk: Buffer) => void;
   readonly breakOff: (failure: Failure) => void;
 }
 
-function listen(socket: Socket, { where, timeoutMs, cut, breakOff }: Hearing): void {
+function listen(socket: Socket, { where, cut, breakOff }: Hearing): void {
   socket.on('data', (chunk: Buffer) => {
     try {
       cut(chunk);
@@ -237,7 +254,10 @@ function listen(socket: Socket, { where, timeoutMs, cut, breakOff }: Hearing): v
   socket.on('error', (cause) => breakOff(noConnection(where, cause)));
   const closed = `${where}: the server closed the connection`;
   socket.on('close', () => breakOff(new Failure('unreachable', closed, { hint: UNREACHABLE_HINT })));
-  socket.on('timeout', () => breakOff(new Failure('timeout', `${where}: no answer in ${timeoutMs} ms`)));
+}
+
+function noAnswer(where: string, ms: number): Failure {
+  return new Failure('timeout', `${where}: no answer in ${ms} ms`, { hint: UNREACHABLE_HINT });
 }
 
 /** What a server said no to. */

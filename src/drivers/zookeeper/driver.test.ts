@@ -51,4 +51,8 @@ driverSuite({
   empty: place,
   nowhere: { hosts: '127.0.0.1:1' },
   secret: PASSWORD,
+  except: {
+    'brings back what was lost, and only that': 'chosen znodes come back with restore --select',
+    'restores beside the live data, which stays until it is published': 'restore --rename does that',
+  },
 });

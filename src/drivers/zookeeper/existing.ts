@@ -27,17 +27,16 @@ export async function removeExtras(ctx: Context, job: Job): Promise<void> {
   for (const { to } of job.mapping.moves) {
     const wanted = pathsOf(ctx, job, to);
     let next = await wanted.next();
-    // Each lies in the one before, and all below those behind it has been told of.
-    const going: string[] = [];
+    const going = leavingWith((path) => removeOne(job.writer, path));
     for await (const { path, type } of livePaths(ctx, job, to)) {
       while (!next.done && compareKeys(orderKey(next.value), orderKey(path)) < 0) next = await wanted.next();
-      await removeThose(job, going, (each) => !isWithin(path, each));
+      await going.before(path);
       const isWanted = !next.done && next.value === path;
       if (path === to || isOwn(path) || (isWanted && type !== 'ephemeral')) continue;
-      if (going.length === 0 && type === 'ephemeral' && !isWanted) continue;
-      going.push(path);
+      if (going.isEmpty() && type === 'ephemeral' && !isWanted) continue;
+      going.add(path);
     }
-    await removeThose(job, going, () => true);
+    await going.all();
     await wanted.return(undefined);
   }
   await job.writer.settled();
@@ -57,12 +56,30 @@ async function* livePaths(ctx: Context, { writer }: Job, to: string): AsyncGener
   }
 }
 
-/** From the end, as long as they are to go. */
-async function removeThose({ writer }: Job, going: string[], isOver: (path: string) => boolean): Promise<void> {
-  for (let path = going.at(-1); path !== undefined && isOver(path); path = going.at(-1)) {
-    going.pop();
-    await removeOne(writer, path);
+export interface Leaving {
+  /** Lies in the one before, if there is one. */
+  add(path: string): void;
+  /** Those go that this path does not lie in: all below them has been told of. */
+  before(path: string): Promise<void>;
+  all(): Promise<void>;
+  isEmpty(): boolean;
+}
+
+/** What is to be removed, told in the order of the tree; the deepest goes first. */
+export function leavingWith(remove: (path: string) => Promise<void>): Leaving {
+  const going: string[] = [];
+  async function leave(isOver: (path: string) => boolean): Promise<void> {
+    for (let path = going.at(-1); path !== undefined && isOver(path); path = going.at(-1)) {
+      going.pop();
+      await remove(path);
+    }
   }
+  return {
+    add: (path) => void going.push(path),
+    before: (path) => leave((each) => !isWithin(path, each)),
+    all: () => leave(() => true),
+    isEmpty: () => going.length === 0,
+  };
 }
 
 async function removeOne(writer: Writer, path: string): Promise<void> {

@@ -3,11 +3,11 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { workspace } from '../../../test/e2e/workspace.ts';
-import { needServer } from '../../../test/servers/need.ts';
+import { missingTools, needServer } from '../../../test/servers/need.ts';
 import { startEnsemble, startZookeeper } from '../../../test/servers/zookeeper.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import type { Sink } from '../../core/model.ts';
@@ -40,7 +40,7 @@ function peakOf(...args: readonly string[]): number {
 }
 
 test(`${FLAT + SPREAD} znodes are backed up and restored in less than ${PEAK_MIB_MAX} MiB`, {
-  skip: existsSync(TIME) ? false : `${TIME} (GNU time) is not on this machine`,
+  skip: missingTools(TIME),
 }, async (t) => {
   if (!(await needServer(t, 'zookeeper-3.9'))) return;
   await using server = await startZookeeper({ java: ['-Xmx600m'] });

@@ -118,6 +118,31 @@ describe('ZooKeeper over networks as they are', { skip }, () => {
     assert.deepEqual(await differences(ctx, inventoryOf(source), { hosts, root: '/expired', ...user }), []);
   });
 
+  it('is not waited for without end when it hangs, also while it is sent pings', { timeout: 20_000 }, async () => {
+    const { hosts, pid } = await server();
+    const wake = (): boolean => process.kill(pid, 'SIGCONT');
+    let attempts = 0;
+    const sleep = async (): Promise<void> => void (++attempts && wake()); // between two attempts to connect
+    const ctx = liveContext({ sleep });
+    await using client = await openClient(ctx, { hosts, ...user });
+    await make(client, '/hung');
+    for (const name of ['a', 'b']) await make(client, `/hung/${name}`, { data: Buffer.alloc(20_000, name) });
+    const settings = { hosts, root: '/hung', timeout: '1500ms', ...user };
+    const { sink, source } = memoryParts();
+    let puts = 0;
+    const stopping: Sink = {
+      ...sink,
+      async put(c, name, body, meta) {
+        if (++puts === 1) process.kill(pid, 'SIGSTOP');
+        return await sink.put(c, name, body, meta);
+      },
+    };
+    await zookeeperDriver.open(settings).capture(ctx, stopping).finally(wake);
+    assert.ok(attempts > 0);
+    assert.match(ctx.logged.map(({ fields }) => JSON.stringify(fields)).join(), /no answer in 1500 ms/);
+    assert.deepEqual(await differences(ctx, inventoryOf(source), { hosts, root: '/hung', ...user }), []);
+  });
+
   it('is asked anew when it takes a connection and forgets it, as one that is just starting does', async () => {
     const ctx = liveContext();
     const { port } = await server();
@@ -147,10 +172,11 @@ describe('ZooKeeper over networks as they are', { skip }, () => {
     const capturing = zookeeperDriver.open({ hosts, root: '/stopped', ...user }).capture(ctx, stopping);
     await assert.rejects(capturing, (error) => stop.signal.aborted && error instanceof Error);
     const again = new AbortController();
+    let reads = 0;
     const restoring: Source = {
       ...source,
       async *get(c, name, range) {
-        if (name.startsWith('data/')) again.abort();
+        if (name.startsWith('data/') && ++reads === 2) again.abort(); // it is read once before anything is made
         yield* source.get(c, name, range);
       },
     };
@@ -164,16 +190,36 @@ describe('ZooKeeper over networks as they are', { skip }, () => {
   it('is not read on while what was read is not taken away, and that is not taken for silence', async () => {
     const ctx = liveContext();
     const { hosts } = await server();
-    await using client = await openClient(ctx, { hosts, timeout: '300ms' });
+    await using client = await openClient(ctx, { hosts, timeout: '2s' });
     await using other = await openClient(ctx, { hosts });
     const release = client.hold(17 * 1024 * 1024);
     let answered = false;
     const asked = client.ask('exists', request.read('/')).then(() => (answered = true));
     const begun = performance.now();
-    while (performance.now() - begun < 700) await other.ask('exists', request.read('/'));
+    while (performance.now() - begun < 3000) await other.ask('exists', request.read('/')).then(() => ctx.sleep(20));
     assert.equal(answered, false);
     release();
     await asked;
+  });
+
+  it('that answers what nobody asked is left, and nobody waits for it', async () => {
+    const ctx = liveContext();
+    await using liar = createServer((socket) => {
+      let frames = 0;
+      socket.on('data', () => {
+        const session = juteWriter().int(0).int(30_000).long(1n).bytes(Buffer.alloc(16)).done();
+        const answer = ++frames === 1 ? session : juteWriter().int(77).long(1n).int(0).done();
+        socket.write(juteWriter().bytes(answer).done());
+      });
+      socket.on('error', () => socket.destroy());
+    }).listen(0, '127.0.0.1');
+    await new Promise((done) => liar.once('listening', done));
+    const { port } = liar.address() as { port: number };
+    await using client = await openClient(ctx, { hosts: `127.0.0.1:${port}` });
+    const asked = ['/a', '/b'].map((path) => client.ask('exists', request.read(path)));
+    for (const each of await Promise.allSettled(asked)) {
+      assert.match(each.status === 'rejected' ? String(each.reason) : '', /an answer came that nobody had asked for/);
+    }
   });
 
   it('is told from a server that speaks otherwise', async () => {

@@ -10,6 +10,7 @@ export const OP = {
   setData: 5,
   getAcl: 6,
   setAcl: 7,
+  sync: 9,
   getChildren2: 12,
   ping: 11,
   multi: 14,

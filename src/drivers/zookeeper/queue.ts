@@ -65,7 +65,11 @@ export function requestQueue(outgoing: Outgoing, onBusy: (busy: boolean) => void
     },
     answer(id, reply, bytes) {
       const next = asked.shift();
-      if (next?.xid !== id) throw new Failure('malformed', 'an answer came that nobody had asked for');
+      if (next?.xid !== id) {
+        const failure = new Failure('malformed', 'an answer came that nobody had asked for');
+        next?.promise.reject(failure); // it waits in no queue any more
+        throw failure;
+      }
       sentBytes -= next.body.length;
       // Large ones count at once: a server keeps in memory what it has answered and we have not read.
       averageBytes = Math.max(bytes, averageBytes + (bytes - averageBytes) / ANSWERS_AVERAGED);

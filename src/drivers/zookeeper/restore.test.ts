@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { after, describe, it, type TestContext } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
 import { startZookeeper, type Zookeeper } from '../../../test/servers/zookeeper.ts';
+import { readAll } from '../../core/bytes.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import type { Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
@@ -186,12 +188,37 @@ describe('a restore of ZooKeeper', { skip }, () => {
     const killing: Source = {
       ...source,
       async *get(c, name, range) {
-        if (name.startsWith('data/') && ++reads === 15) await dying.kill();
+        if (name.startsWith('data/') && ++reads === 45) await dying.kill(); // each is read once before anything is made
         yield* source.get(c, name, range);
       },
     };
     const target = zookeeperDriver.open({ ...settings, hosts: dying.hosts, root: '/back', timeout: '5s' });
     await assert.rejects(target.restore(ctx, { base: killing }), { code: 'unreachable' });
+  });
+
+  it('of a damaged point changes nothing, whichever of its parts is damaged', async (t) => {
+    const { root, client, captured, restored } = await place(t);
+    await make(client, `${root}/a`, { data: 'a' });
+    for (const name of ['x', 'y', 'z']) await make(client, `${root}/${name}`, { data: Buffer.alloc(20_000, name) });
+    const source = await captured();
+    await set(client, `${root}/a`, 'changed');
+    await make(client, `${root}/since`);
+    const damaged = createHash('sha256').update(Buffer.alloc(20_000, 'z')).digest('hex');
+    const flipped: Source = {
+      ...source,
+      async *get(c, name, range) {
+        const body = Buffer.from(await readAll(source.get(c, name, range)));
+        if (name === `data/${damaged}`) body[0] = (body[0] ?? 0) ^ 1;
+        yield body;
+      },
+    };
+    await assert.rejects(restored(root, flipped, { replace: true }), { code: 'checksum' });
+    assert.equal(await dataOf(client, `${root}/a`), 'changed');
+    assert.deepEqual(await childrenOf(client, root), ['a', 'since', 'x', 'y', 'z']);
+    await restored(root, flipped, { replace: true, select: { paths: [`${root}/x`] } });
+    assert.equal(await dataOf(client, `${root}/a`), 'changed', 'what was not asked for is not read');
+    await restored(root, source, { replace: true });
+    assert.deepEqual(await childrenOf(client, root), ['a', 'x', 'y', 'z']);
   });
 
   it('in place removes what came since, leaves living sessions and what is the same alone', async (t) => {

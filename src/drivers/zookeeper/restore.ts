@@ -1,11 +1,11 @@
 // A restore: znodes in the order of the tree, then the counters of their parents, then ACLs.
 
-import type { Chain, Context, Restored, RestoreOptions } from '../../core/model.ts';
+import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import type { Client } from './client.ts';
 import { type Entry, parentOf, sameAcl } from './entries.ts';
 import { heldBelow, removeExtras } from './existing.ts';
 import type { Job } from './job.ts';
-import { mappingOf, targetOf } from './mapping.ts';
+import { type Mapping, mappingOf, targetOf } from './mapping.ts';
 import {
   type Acl,
   CREATOR_ACL,
@@ -35,8 +35,8 @@ export async function restore(
   options: RestoreOptions = {},
 ): Promise<Restored> {
   const head = await headOf(ctx, source);
-  await readThrough(ctx, source);
   const mapping = mappingOf(head.root, settings.root, options);
+  await readThrough(ctx, source, mapping);
   await using writer = await openWriter(ctx, settings);
   const over = options.replace ? 'replace' : options.delta ? 'delta' : 'nothing';
   const job: Job = { settings, source, writer, mapping, over, ours: settings.user ? CREATOR_ACL : OPEN_ACL };
@@ -54,9 +54,16 @@ export async function restore(
   return { ...restored, inventory: async () => restoredInventory(settings, source, mapping) };
 }
 
-/** A tree that is cut off or changed is refused before anything is made, or removed. */
-async function readThrough(ctx: Context, source: Chain['base']): Promise<void> {
-  for await (const _entry of entriesOf(ctx, source)) ctx.signal.throwIfAborted();
+/** A tree or a part of it that is cut off or changed is refused before anything is made, or removed. */
+async function readThrough(ctx: Context, source: Source, mapping: Mapping): Promise<void> {
+  const read = new Set<string>();
+  for await (const { path, content } of entriesOf(ctx, source)) {
+    ctx.signal.throwIfAborted();
+    if (content === null || content.whole !== null || read.has(content.sha256)) continue;
+    if (targetOf(mapping, path) === null) continue;
+    await dataOf(ctx, source, content);
+    read.add(content.sha256);
+  }
 }
 
 async function refuseHeld({ writer, mapping, over }: Job): Promise<void> {
@@ -90,8 +97,7 @@ async function putAll(ctx: Context, job: Job): Promise<{ bytes: number; ephemera
     if (entry.type !== 'znode') continue;
     sums.bytes += entry.content?.bytes ?? 0;
     if (isMasked(entry.acl)) job.writer.miss(path, MASKED);
-    const isLeaf = entry.counter === 0 && (!next || parentOf(next.path) !== entry.path);
-    await put(ctx, job, { entry, path, acl: isLeaf ? entry.acl : job.ours });
+    await put(ctx, job, { entry, path, acl: isLeaf(entry, next) ? entry.acl : job.ours });
     if (sums.found % PROGRESS_ITEMS === 0) {
       ctx.progress({ task: 'zookeeper', phase: 'restore', items: sums.found, bytes: sums.bytes });
     }
@@ -171,9 +177,8 @@ async function finish(ctx: Context, job: Job): Promise<void> {
     ctx.signal.throwIfAborted();
     const path = targetOf(mapping, entry.path);
     if (path === null || entry.type !== 'znode') continue;
-    const isLeaf = entry.counter === 0 && (!next || parentOf(next.path) !== entry.path);
     const wasThere = over !== 'nothing' || mapping.moves.some(({ to }) => to === path);
-    if (isLeaf && !wasThere) continue;
+    if (isLeaf(entry, next) && !wasThere) continue;
     if (entry.counter > 0) await advance(job, entry, path);
     if (wasThere) await setAclIfOther(job, entry, path);
     else if (!sameAcl(entry.acl, job.ours) || job.ours === CREATOR_ACL) await setAcl(job, entry, path);
@@ -217,6 +222,11 @@ async function advance({ writer, ours }: Job, { counter }: Entry, path: string):
   if (wanted <= ADVANCE_MAX) return;
   const short = wanted - ADVANCE_MAX;
   writer.miss(path, `its sequence counter is ${short} behind ${counter}: it is advanced by ${ADVANCE_MAX} at most`);
+}
+
+/** It never had children. */
+function isLeaf(entry: Entry, next: Entry | undefined): boolean {
+  return entry.counter === 0 && (!next || parentOf(next.path) !== entry.path);
 }
 
 async function* withNext<T>(items: AsyncIterable<T>): AsyncIterable<[T, T | undefined]> {

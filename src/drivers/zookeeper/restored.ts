@@ -5,6 +5,7 @@ import type { Context, InventoryLine, InventoryReader, Source } from '../../core
 import { connect } from './client.ts';
 import { inventoryLine } from './entries.ts';
 import { type Mapping, targetOf } from './mapping.ts';
+import { request } from './protocol.ts';
 import type { Settings } from './settings.ts';
 import { type Reader, readNode } from './walk.ts';
 
@@ -14,6 +15,7 @@ export function restoredInventory(settings: Settings, source: Source, mapping: M
   return {
     async *lines(ctx) {
       await using client = await connect(ctx, settings);
+      await client.call('sync', settings.root, request.path(settings.root));
       const reader: Reader = { client, root: '/', take: async (content) => ({ ...content, whole: null }) };
       for await (const lines of together(ctx, source)) {
         const found = await Promise.all(lines.map((line) => readBack(reader, mapping, line)));

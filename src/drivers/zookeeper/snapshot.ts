@@ -79,6 +79,7 @@ async function snapshotBy(ctx: Context, client: Client, settings: Settings, take
   const { root } = settings;
   const work: Work = { reader: { client, root, take }, later, changed: new Set(), again: new Map() };
   await watchAll(client, root, work.changed);
+  await client.call('sync', root, request.path(root));
   const begun = await zxidNow(client, root);
   let items = 0;
   for await (const entries of walk(ctx, work.reader)) {

@@ -50,15 +50,19 @@ export function outgoingOf(socket: Socket): Outgoing {
   };
 }
 
-/** Puts chunks together to frames; each lies in memory of its own. */
-export function frameCutter(bytesMax: () => number, onFrame: (frame: Buffer) => void): (chunk: Buffer) => void {
+/** Puts chunks together to frames; each lies in memory of its own. `onPiece` hears when one is there in part. */
+export function frameCutter(
+  bytesMax: () => number,
+  onFrame: (frame: Buffer) => void,
+  onPiece: () => void,
+): (chunk: Buffer) => void {
   let held: Buffer[] = [];
   let heldBytes = 0;
   let wanted = 4;
   return (chunk) => {
     held.push(chunk);
     heldBytes += chunk.length;
-    if (heldBytes < wanted) return;
+    if (heldBytes < wanted) return onPiece();
     const bytes = held.length === 1 && held[0] ? held[0] : Buffer.concat(held, heldBytes);
     let at = 0;
     for (;;) {
@@ -70,6 +74,7 @@ export function frameCutter(bytesMax: () => number, onFrame: (frame: Buffer) => 
       if (length < 0 || length > bytesMax()) throw new Failure('malformed', `an answer of ${length} bytes`);
       if (bytes.length - at - 4 < length) {
         wanted = length + 4;
+        onPiece();
         break;
       }
       onFrame(bytes.subarray(at + 4, at + 4 + length));

@@ -17,6 +17,8 @@ const noteSchema = z.object({
   noted_at: z.string(),
   /** What the empty service held all the same (roles, empty buckets); null until it was seen to be empty. */
   before: z.array(lineSchema).nullable(),
+  /** A restore was begun: without one nothing that is there was brought by this drill. */
+  begun: z.boolean().default(false),
   /** Its drill is over and could not clear it away. */
   left: z.boolean().default(false),
 });
@@ -26,6 +28,7 @@ export interface StagingNote {
   readonly id: string;
   readonly point: string;
   readonly before: readonly KnownLine[] | null;
+  readonly begun: boolean;
 }
 
 export interface StagingNotes {
@@ -36,6 +39,8 @@ export interface StagingNotes {
   take(point: string): Promise<{ readonly note: StagingNote; readonly left: readonly StagingNote[] }>;
   /** It was seen to be empty, but for these. */
   seenEmpty(note: StagingNote, before: readonly InventoryLine[]): Promise<StagingNote>;
+  /** Before the first byte is restored. */
+  begin(note: StagingNote): Promise<StagingNote>;
   strike(note: StagingNote): Promise<void>;
   /** Its drill is over, and what it brought is still there: for the next one. */
   leave(note: StagingNote): Promise<void>;
@@ -50,7 +55,7 @@ export function stagingNotes(ctx: Context, records: Records, component: string, 
       const read = await readIfThere(ctx, records, id);
       if (!read) continue;
       const over = read.left || (await isGone(read.process, new Date(read.noted_at), ctx.now()));
-      found.push({ note: { id, point: read.point, before: read.before }, over });
+      found.push({ note: { id, point: read.point, before: read.before, begun: read.begun }, over });
     }
     return found;
   }
@@ -58,20 +63,21 @@ export function stagingNotes(ctx: Context, records: Records, component: string, 
     new Failure('locked', `the staging service of ${component} is in use by another drill`, {
       hint: 'wait for it; one of another machine counts as over after a day',
     });
-  const put = async ({ id, point, before }: StagingNote, left = false): Promise<void> => {
+  const put = async ({ id, point, before, begun }: StagingNote, left = false): Promise<void> => {
     const owner = await identityOf(process.pid);
     const json: Json = {
       point,
       process: owner,
       noted_at: ctx.now().toISOString(),
       before: before && [...before],
+      begun,
       left,
     };
     await records.put(left ? patient(ctx) : ctx, 'staging', id, json);
   };
   return {
     async take(point) {
-      const note: StagingNote = { id: `${folder}${randomUUID()}`, point, before: null };
+      const note: StagingNote = { id: `${folder}${randomUUID()}`, point, before: null, begun: false };
       await put(note);
       // Of two that take it at the same moment at least one sees the other, and whoever does so leaves it.
       const others = (await readAll()).filter((each) => each.note.id !== note.id);
@@ -85,6 +91,11 @@ export function stagingNotes(ctx: Context, records: Records, component: string, 
       const seen = { ...note, before: lines.map(({ kind, name, count }) => ({ kind, name, count })) };
       await put(seen);
       return seen;
+    },
+    async begin(note) {
+      const begun = { ...note, begun: true };
+      await put(begun);
+      return begun;
     },
     strike: (note) => records.delete(patient(ctx), 'staging', note.id),
     leave: (note) => put(note, true),

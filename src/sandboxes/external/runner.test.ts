@@ -126,10 +126,11 @@ async function drill({ options }: Scene): Promise<readonly Finding[]> {
 
 const noted = ({ records }: Scene): readonly string[] => [...records.kept.keys()];
 
-/** As a drill leaves it that was killed: with its note, which says that it had seen nothing there. */
-async function killed(scene_: Scene, left: Readonly<Record<string, string>>): Promise<void> {
+/** As a drill leaves it that was killed: with its note, which says that it had seen nothing there, and begun. */
+async function killed(scene_: Scene, left: Readonly<Record<string, string>>, begun = true): Promise<void> {
   const ctx = liveContext();
-  await externalSandbox(scene_.options).start(ctx, shelfDriver, '1');
+  const { component } = await externalSandbox(scene_.options).start(ctx, shelfDriver, '1');
+  if (begun) await component.restore(ctx, { base: await scene_.options.guest.open(ctx, POINT) });
   const [key = ''] = noted(scene_);
   const note = scene_.records.kept.get(key) as { process: Record<string, Json> };
   scene_.records.kept.set(key, { ...note, process: { ...note.process, start: '1' } });
@@ -238,12 +239,26 @@ describe('of a drill that was killed', () => {
     assert.deepEqual([at.staging.cleared, at.staging.things.size, noted(at)], [2, 0, []]);
   });
   test('nothing is cleared away when somebody has put something of theirs there since', async () => {
-    for (const left of [{ cup: 'thing', vase: 'of somebody' }, { cup: 'larger than the one of the point' }]) {
+    const theirs = [{ cup: 'thing', vase: 'of somebody' }, { cup: 'larger' }, { cup: 'small' }, { cup: 'its' }];
+    for (const left of theirs as readonly Record<string, string>[]) {
       const at = await scene();
       await killed(at, left);
       await assert.rejects(drill(at), { code: 'target-not-empty' });
       assert.deepEqual([at.staging.cleared, at.staging.things.size], [0, Object.keys(left).length]);
     }
+  });
+  test('nothing is cleared away when it had restored nothing yet, whatever has come there since', async () => {
+    const at = await scene();
+    await killed(at, { cup: 'thing' }, false);
+    await assert.rejects(drill(at), { code: 'target-not-empty' });
+    assert.deepEqual([at.staging.cleared, [...at.staging.things.keys()], noted(at)], [0, ['cup'], []]);
+  });
+  test('what the driver knows for half of a restore is cleared away', async () => {
+    const at = await scene({ isolated: true });
+    await killed(at, { cup: 'th' });
+    const isHalfOf: Driver['isHalfOf'] = (captured, { count }) => (count ?? 0) < (captured.count ?? 0);
+    await using _ = await externalSandbox(at.options).start(liveContext(), { ...shelfDriver, isHalfOf }, '1');
+    assert.deepEqual([at.staging.cleared, at.staging.things.size], [1, 0]);
   });
   test('nothing is cleared away when its point is gone, so that nobody can tell what was its', async () => {
     const at = await scene();

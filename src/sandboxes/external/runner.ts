@@ -116,12 +116,14 @@ async function isolationOf(
   }));
 }
 
-function sandboxOn(ctx: Context, place: Place, note: StagingNote, findings: readonly Finding[]): Sandbox {
+function sandboxOn(ctx: Context, place: Place, seen: StagingNote, findings: readonly Finding[]): Sandbox {
   const { component, options } = place;
+  let note = seen;
   let [dirty, gone] = [false, false];
   const watched: Component = {
     ...component,
     async restore(within, chain, how): Promise<Restored> {
+      note = await place.notes.begin(note);
       dirty = true;
       try {
         return await component.restore(within, chain, how);
@@ -173,14 +175,15 @@ async function clear(ctx: Context, { component, options }: Place, point: string)
 async function clearLeftover(ctx: Context, place: Place, note: StagingNote): Promise<void> {
   const { component, options, notes } = place;
   const { guest } = options;
-  if (note.before !== null) await component.detach?.(ctx);
+  const before = note.begun ? note.before : null; // where nothing was begun, nothing is its
+  if (before !== null) await component.detach?.(ctx);
   const { holdsData } = await component.probe(ctx);
-  if (holdsData !== null && note.before !== null && component.clear) {
+  if (holdsData !== null && before !== null && component.clear) {
     const source = await guest.open(ctx, note.point).catch((error: unknown) => {
       if (isFailure(error, 'missing')) return null; // the point is gone: nobody can tell what was its
       throw error;
     });
-    const foreign = source && (await foreignIn(ctx, component, inventoryOf(source), note.before));
+    const foreign = source && (await foreignIn(ctx, place, inventoryOf(source), before));
     if (source && foreign === null) {
       await component.clear(ctx, { base: source });
       ctx.log.info('staging service cleared of what a killed drill left', { component: guest.component });
@@ -194,19 +197,24 @@ async function clearLeftover(ctx: Context, place: Place, note: StagingNote): Pro
 /** The first thing that neither the point has nor was there before; null when there is none. */
 async function foreignIn(
   ctx: Context,
-  component: Component,
+  { component, driver }: Place,
   expected: ReturnType<typeof inventoryOf>,
   before: readonly KnownLine[],
 ): Promise<string | null> {
   const known = new Map(before.map((line) => [`${line.kind}\0${line.name}`, line.count]));
-  for await (const pair of paired(ctx, expected, await component.inventory(ctx))) {
-    if (!pair.actual) continue;
-    const { kind, name, count } = pair.actual;
+  for await (const { expected: captured, actual } of paired(ctx, expected, await component.inventory(ctx))) {
+    if (!actual) continue;
+    const { kind, name, count } = actual;
     const key = `${kind}\0${name}`;
     const asBefore = known.has(key) && known.get(key) === count;
-    const asRestored =
-      pair.expected && (count === null || pair.expected.count === null || count <= pair.expected.count);
+    const asRestored = captured && (isSame(captured, actual) || driver.isHalfOf?.(captured, actual));
     if (!asBefore && !asRestored) return `${kind} ${name}`;
   }
   return null;
+}
+
+/** As far as both know. */
+function isSame(one: InventoryLine, other: InventoryLine): boolean {
+  const agree = <T>(a: T | null, b: T | null): boolean => a === null || b === null || a === b;
+  return agree(one.count, other.count) && agree(one.digest, other.digest);
 }
