@@ -30,7 +30,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '4' },
     restic: { type: 'string', default: 'restic' },
     // The one with many files comes last: after their removal ext4 makes files ten times as slowly for minutes.
-    only: { type: 'string', default: 'start,memory,redis,postgres,s3,objects,restic' },
+    only: { type: 'string', default: 'start,memory,redis,postgres,kafka,elasticsearch,loki,s3,objects,restic' },
   },
 });
 const MIB = 2 ** 20;
