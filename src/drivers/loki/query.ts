@@ -202,7 +202,25 @@ export async function pageOf(ctx: Context, reading: Reading, query: string, span
   }
 }
 
-async function linesOf(ctx: Context, { settings, limit }: Reading, query: string, { from, to }: Span): Promise<Line[]> {
+/**
+ * A query that begins with the millisecond of a chunk's last line is not given that line: it begins a nanosecond
+ * before, and what lies there is left out again.
+ */
+async function linesOf(ctx: Context, reading: Reading, query: string, span: Span): Promise<Line[]> {
+  const early = await linesFrom(ctx, reading, query, { from: later(0n, span.from - 1n), to: span.to });
+  const first = early.findIndex(({ ts }) => BigInt(ts) >= span.from);
+  if (first === 0) return early;
+  // Where those before took the room of others, it is asked as it stands; lines are counted in any case.
+  if (early.length >= reading.limit) return await linesFrom(ctx, reading, query, span);
+  return first < 0 ? [] : early.slice(first);
+}
+
+async function linesFrom(
+  ctx: Context,
+  { settings, limit }: Reading,
+  query: string,
+  { from, to }: Span,
+): Promise<Line[]> {
   const answer = await askJson(ctx, settings, '/loki/api/v1/query_range', {
     query: { query, start: `${from}`, end: `${to}`, limit: `${limit}`, direction: 'forward' },
     headers: APART,
