@@ -14,6 +14,9 @@ import { DAY_NS, earlier, later, MS_NS, type Span } from './slices.ts';
 export const LIMIT_DEFAULT = 5000;
 /** Several pages are held at a time. */
 const PAGE_BYTES_MAX = 16 * 1024 * 1024;
+/** Where one was too large: three quarters of what a Loki hands on by default, and what it needs beside a text. */
+const PAGE_BYTES_SAFE = 3 * 1024 * 1024;
+const LINE_BYTES = 100;
 /** A page that was larger is asked for again with so many times fewer lines; by a part of it they grow again. */
 const SMALLER = 4;
 /** With one line alone none would know whether there are more. */
@@ -46,13 +49,15 @@ export interface Reading {
   /** How long a time one query is of: shorter once the server has refused one, for a while where too much lay there. */
   length: bigint;
   lengthMax: bigint;
+  /** A page was too large: the next are kept smaller, since a Loki takes many seconds to say so. */
+  refused: boolean;
   /** The server does not count, so that nobody knows whether it gives all. */
   uncounted: boolean;
 }
 
 export function readingOf(settings: Settings, limit = LIMIT_DEFAULT): Reading {
   const most = Math.max(LIMIT_MIN, limit);
-  return { settings, limit: most, limitMax: most, length: DAY_NS, lengthMax: DAY_NS, uncounted: false };
+  return { settings, limit: most, limitMax: most, length: DAY_NS, lengthMax: DAY_NS, refused: false, uncounted: false };
 }
 export interface Page {
   /** In order of time. */
@@ -185,16 +190,26 @@ function byName([a]: readonly [string, string], [b]: readonly [string, string]):
   return a < b ? -1 : 1;
 }
 
+/** The lines that come are taken to be like those that came. */
+function grown({ limit, limitMax, refused }: Reading, lines: readonly Line[]): number {
+  const more = Math.min(limitMax, limit + Math.ceil(limit / SMALLER));
+  if (!refused || lines.length === 0) return more;
+  let bytes = 0;
+  for (const { line } of lines) bytes += line.length + LINE_BYTES;
+  return Math.max(LIMIT_MIN, Math.min(more, Math.floor((PAGE_BYTES_SAFE * lines.length) / bytes)));
+}
+
 /** Lines of the span, as many as are given at once. */
 export async function pageOf(ctx: Context, reading: Reading, query: string, span: Span): Promise<Page> {
   for (;;) {
     const { limit } = reading;
     try {
       const lines = await linesOf(ctx, { ...reading, limit }, query, span);
-      reading.limit = Math.min(reading.limitMax, reading.limit + Math.ceil(reading.limit / SMALLER));
+      reading.limit = grown(reading, lines);
       return { lines, full: lines.length >= limit };
     } catch (error) {
       if (!isFailure(error, 'value-too-large') || limit <= LIMIT_MIN) throw error;
+      reading.refused = true;
       // Another page may have been first.
       reading.limit = Math.min(reading.limit, Math.max(LIMIT_MIN, Math.ceil(limit / SMALLER)));
       if (/max entries limit/.test(error.message)) reading.limitMax = Math.min(reading.limitMax, reading.limit);
@@ -202,7 +217,25 @@ export async function pageOf(ctx: Context, reading: Reading, query: string, span
   }
 }
 
-async function linesOf(ctx: Context, { settings, limit }: Reading, query: string, { from, to }: Span): Promise<Line[]> {
+/**
+ * A query that begins with the millisecond of a chunk's last line is not given that line: it begins a nanosecond
+ * before, and what lies there is left out again.
+ */
+async function linesOf(ctx: Context, reading: Reading, query: string, span: Span): Promise<Line[]> {
+  const early = await linesFrom(ctx, reading, query, { from: later(0n, span.from - 1n), to: span.to });
+  const first = early.findIndex(({ ts }) => BigInt(ts) >= span.from);
+  if (first === 0) return early;
+  // Where those before took the room of others, it is asked as it stands; lines are counted in any case.
+  if (early.length >= reading.limit) return await linesFrom(ctx, reading, query, span);
+  return first < 0 ? [] : early.slice(first);
+}
+
+async function linesFrom(
+  ctx: Context,
+  { settings, limit }: Reading,
+  query: string,
+  { from, to }: Span,
+): Promise<Line[]> {
   const answer = await askJson(ctx, settings, '/loki/api/v1/query_range', {
     query: { query, start: `${from}`, end: `${to}`, limit: `${limit}`, direction: 'forward' },
     headers: APART,
