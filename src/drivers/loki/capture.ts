@@ -82,11 +82,17 @@ function pageLines({ linesMax }: Limits): number {
   return Math.min(PAGE_LINES_MAX, linesMax);
 }
 
-function warningsOf({ sinceMs }: Settings, { lookbackMs }: Limits, { uncounted }: Reading): string[] {
+function warningsOf({ sinceMs }: Settings, { lookbackMs }: Limits, { told: { uncounted, hidden } }: Reading): string[] {
   const warnings: string[] = [];
   if (lookbackMs !== null && lookbackMs < sinceMs) {
     const what = `lines older than ${daysText(lookbackMs)} are given to nobody there (max_query_lookback)`;
     warnings.push(`${what}: they are left out`);
+  }
+  if (hidden > 0) {
+    const why = 'it begins its own pieces of a query there, and skips a stored chunk that ends with it';
+    warnings.push(
+      `${hidden} lines at the first moment of an hour are missing: the server gives them to nobody (${why})`,
+    );
   }
   if (uncounted) warnings.push('the server refused to count lines, so that nobody knows whether it gave all of them');
   return warnings;

@@ -36,10 +36,10 @@ async function place(): Promise<Place & { url: string; tenant: string; since: st
   return { url: (await shared).url, tenant: `t${++tenants}`, since: '2d' };
 }
 
-/** Of the day (UTC) so many days ago. */
-function noon(daysAgo: number): string {
+/** Of the day (UTC) so many days ago: just after, since what lies at a whole hour may be given to nobody. */
+function noon(daysAgo: number, afterMs = 1): string {
   const today = Math.floor(Date.now() / (24 * HOUR_MS)) * 24 * HOUR_MS;
-  return `${today - (daysAgo - 0.5) * 24 * HOUR_MS}000000`;
+  return `${today - (daysAgo - 0.5) * 24 * HOUR_MS + afterMs}000000`;
 }
 
 async function captured(settings: object, previous?: Source, sink?: (s: Sink, p?: Source) => Sink): Promise<Source> {
@@ -98,12 +98,36 @@ describe('the lines of a Loki', { skip }, () => {
     assert.deepEqual([texts[0], texts.at(-1)], ['before', 'after']);
   });
 
-  it('come also where a page ends with the last line of a chunk that was written to the store (fault 43)', async () => {
-    const at = await place();
+  it('come also where they end a stored chunk; those that are given to nobody are told and hinder no others (fault 43)', async () => {
+    const [at, hourly] = [await place(), await place()];
     const values = Array.from({ length: 300 }, (_, n) => [nsAgo(3 * HOUR_MS - n), `line ${n}`] as const);
     await push(at, [{ stream: { app: 'a' }, values }]);
+    // The server itself begins a query at the hour, where the chunk of the first stream ends.
+    const [soup, lunch] = [noon(1, -9), noon(1, 0)];
+    await push(hourly, [
+      {
+        stream: { app: 'a' },
+        values: [
+          [soup, 'soup'],
+          [lunch, 'lunch'],
+        ],
+      },
+    ]);
+    await push(hourly, [
+      {
+        stream: { app: 'b' },
+        values: [
+          [noon(1, 2), 'tea'],
+          [nsAgo(HOUR_MS), 'now'],
+        ],
+      },
+    ]);
     await writtenToStore(at);
     assert.equal((await textsOf(await captured(at))).length, values.length);
+    const { source, sink } = memoryParts();
+    const { warnings } = await lokiDriver.open(hourly).capture(liveContext(), sink);
+    assert.deepEqual(await textsOf(source), ['soup', 'tea', 'now']);
+    assert.match(warnings.join(), /^1 lines at the first moment of an hour are missing/);
   });
 
   it('come whole although they are larger than the parts of a server hand to one another (fault 43)', async () => {

@@ -51,13 +51,19 @@ export interface Reading {
   lengthMax: bigint;
   /** A page was too large: the next are kept smaller, since a Loki takes many seconds to say so. */
   refused: boolean;
-  /** The server does not count, so that nobody knows whether it gives all. */
-  uncounted: boolean;
+  /** For the report. */
+  readonly told: {
+    /** The server does not count, so that nobody knows whether it gives all. */
+    uncounted: boolean;
+    /** Lines that it counts and gives to nobody. */
+    hidden: number;
+  };
 }
 
 export function readingOf(settings: Settings, limit = LIMIT_DEFAULT): Reading {
   const most = Math.max(LIMIT_MIN, limit);
-  return { settings, limit: most, limitMax: most, length: DAY_NS, lengthMax: DAY_NS, refused: false, uncounted: false };
+  const told = { uncounted: false, hidden: 0 };
+  return { settings, limit: most, limitMax: most, length: DAY_NS, lengthMax: DAY_NS, refused: false, told };
 }
 export interface Page {
   /** In order of time. */
@@ -173,7 +179,7 @@ export async function countWhere(ctx: Context, reading: Reading, selector: strin
     return await countOf(ctx, reading.settings, selector, span);
   } catch (error) {
     if (!isFailure(error, 'query-failed') && !isFailure(error, 'value-too-large')) throw error;
-    reading.uncounted = true;
+    reading.told.uncounted = true;
     return null;
   }
 }

@@ -23,6 +23,8 @@ import { earlier, hoursOf, MS_NS, type Span } from './slices.ts';
 const AHEAD = 4;
 /** So many lines of the largest that a Loki takes by default are handed on together. */
 const LARGE_LINES = 16;
+/** A Loki may split queries so often, or at every whole hour. */
+const SPLIT_NS = 900_000n * MS_NS;
 
 /** In order of time. Lines come a page at a time. */
 export async function* readLines(ctx: Context, reading: Reading, span: Span): AsyncGenerator<Line[]> {
@@ -141,10 +143,33 @@ async function* allOf(ctx: Context, reading: Reading, { selector, span, lines }:
     return;
   }
   const again = await pageOf(ctx, reading, selector, span);
-  if (!again.full && again.lines.length >= count) return yield again.lines; // they came in meanwhile
+  const hidden = again.full ? 0 : await hiddenIn(ctx, reading, { selector, span, lines: again.lines });
+  if (!again.full && again.lines.length + hidden >= count) {
+    reading.told.hidden += Math.max(0, count - again.lines.length); // the others came in meanwhile
+    return yield again.lines;
+  }
   if (reading.limitMax <= LIMIT_MIN) throw lost(reading.settings, span);
   const limit = Math.max(LIMIT_MIN, Math.min(LARGE_LINES, Math.ceil(reading.limitMax / LARGE_LINES)));
   yield* linesIn(ctx, { ...reading, limit, limitMax: limit }, selector, span);
+}
+
+/**
+ * Lines that are counted and never given: a Loki splits queries at whole hours (split_queries_by_interval, at quarters
+ * of them for some), and a piece that begins with the millisecond of a stored chunk's last line is not given that line.
+ */
+async function hiddenIn(ctx: Context, reading: Reading, { selector, span, lines }: Given): Promise<number> {
+  let hidden = 0;
+  for (let at = span.from + splitAfter(span.from); at < span.to; at += SPLIT_NS) {
+    const moment = { from: at, to: at + MS_NS };
+    const given = lines.filter(({ ts }) => BigInt(ts) >= moment.from && BigInt(ts) < moment.to).length;
+    hidden += Math.max(0, ((await countWhere(ctx, reading, selector, moment)) ?? 0) - given);
+  }
+  return hidden;
+}
+
+/** How long it is until queries may be split. */
+function splitAfter(at: bigint): bigint {
+  return (SPLIT_NS - (at % SPLIT_NS)) % SPLIT_NS;
 }
 
 /** More lines within a millisecond than a page has. */
@@ -171,7 +196,9 @@ async function* linesOfMoment(
     }
     at = last + 1n;
   }
-  if (count !== null && given < count) throw lost(reading.settings, { from, to });
+  if (count === null || given >= count) return;
+  if (splitAfter(from) !== 0n) throw lost(reading.settings, { from, to });
+  reading.told.hidden += count - given;
 }
 
 function lost(settings: Settings, { from, to }: Span): Failure {
