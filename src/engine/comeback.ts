@@ -204,7 +204,8 @@ async function compareAll(
     book.add({ check, verdict: verdictOf(error, watch), detail: messageOf(error), ...hintOf(error) });
     return;
   }
-  if (compared === 0) book.add({ check, verdict: 'unknown', detail: 'nothing was compared: the inventory is empty' });
+  if (compared > 0) return;
+  book.add({ check, verdict: 'unknown', detail: 'nothing was compared: the inventory is empty', uncompared: true });
 }
 
 async function ask(ctx: Context, name: string, target: Component, check: Check): Promise<Finding> {

@@ -2,7 +2,7 @@ import { batched, bytesOf } from '../../core/bytes.ts';
 import { INVENTORY_PART } from '../../core/inventory.ts';
 import type { Capture, Context, InventoryLine, InventoryReader, Rendition, Sink } from '../../core/model.ts';
 import { type Content, headLine, partOf, TREE_PART, tailLine, WHOLE_BYTES_MAX } from './entries.ts';
-import { identityOf, needRoot, versionOf } from './facts.ts';
+import { needRoot, versionOf } from './facts.ts';
 import type { Kept } from './records.ts';
 import type { Settings } from './settings.ts';
 import { snapshot } from './snapshot.ts';
@@ -48,7 +48,7 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink): Pro
     cut: { position: zxid, at },
     method: 'walk',
     serverVersion,
-    identity: await identityOf(tree.client, settings),
+    identity: tree.identity,
     inventoryLevel: 'full',
     totals,
     warnings,

@@ -7,6 +7,7 @@ import type { Context } from '../../core/model.ts';
 import { type Place, type Spool, spool } from '../../core/spool.ts';
 import { type Client, connect, refusal } from './client.ts';
 import { compareKeys, orderKey, parentOf } from './entries.ts';
+import { identityOf } from './facts.ts';
 import { REFUSED, readStat, request } from './protocol.ts';
 import { type Kept, keptFrom, keptText } from './records.ts';
 import { joined, type Settings } from './settings.ts';
@@ -24,7 +25,8 @@ const PAUSES_MAX = 10;
 const PAUSE_MS = 1000;
 
 export interface Snapshot extends AsyncDisposable {
-  readonly client: Client;
+  /** Of the ensemble, and the root in it. */
+  readonly identity: string;
   readonly zxid: bigint;
   readonly warnings: readonly string[];
   /** In order, as many as came together. Can be read again. */
@@ -77,6 +79,7 @@ async function snapshotBy(ctx: Context, client: Client, settings: Settings, take
   const kept = undo.use(spool(ctx.scratch, 'the tree'));
   const later = undo.use(spool(ctx.scratch, 'the tree'));
   const { root } = settings;
+  const identity = await identityOf(client, settings);
   const work: Work = { reader: { client, root, take }, later, changed: new Set(), again: new Map() };
   await watchAll(client, root, work.changed);
   await client.call('sync', root, request.path(root));
@@ -97,7 +100,7 @@ async function snapshotBy(ctx: Context, client: Client, settings: Settings, take
   undo.use(client);
   const owned = undo.move();
   return {
-    client,
+    identity,
     zxid,
     warnings: unsettled.length === 0 ? [] : [unsettledWarning(unsettled)],
     znodes: () => merged(kept, work),
