@@ -16,6 +16,9 @@ import { type Element, parseXml } from './xml.ts';
 const PATIENCE_MS = 15 * 60_000;
 const DELAY_MIN_MS = 200;
 const DELAY_MAX_MS = 30_000;
+/** Whoever waits for longer is told why, once. */
+const TOLD_AFTER_MS = 5_000;
+const told = new WeakSet<Settings>();
 /** A server that says 500 again and again means this request, not its own state: that would be 503. */
 const ATTEMPTS_AT_500 = 6;
 /** Of an answer that is no object: a listing of a thousand keys of 1024 bytes, all of them encoded, has 4 MiB. */
@@ -116,7 +119,7 @@ export function openClient(ctx: Context, settings: Settings): Client {
     server: () => server,
     clockSkewMs: () => skewMs,
     async send(within, what, request) {
-      const wait = patience(within, known);
+      const wait = patience(within, settings, known);
       for (;;) {
         try {
           return await once(within, what, request);
@@ -153,7 +156,7 @@ export async function askXml(
   request: Request,
   name: string,
 ): Promise<Element> {
-  const wait = patience(ctx, () => true);
+  const wait = patience(ctx, client.settings, () => true);
   for (;;) {
     const answer = await client.send(ctx, what, request);
     try {
@@ -167,7 +170,11 @@ export async function askXml(
 }
 
 /** Sleeps after a failure that may pass, longer each time; throws any other, and the last one. */
-function patience(ctx: Context, known: (error: Failure) => boolean): (error: unknown) => Promise<void> {
+function patience(
+  ctx: Context,
+  settings: Settings,
+  known: (error: Failure) => boolean,
+): (error: unknown) => Promise<void> {
   let delayMs = DELAY_MIN_MS;
   let begunMs: number | undefined;
   let attempts = 0;
@@ -177,7 +184,10 @@ function patience(ctx: Context, known: (error: Failure) => boolean): (error: unk
     const leftMs = PATIENCE_MS - (ctx.monotonicMs() - begunMs);
     attempts += 1;
     if (leftMs <= 0 || (statusOf(error) === 500 && attempts >= ATTEMPTS_AT_500)) throw error;
-    ctx.log.debug('S3 failed, will try again', { reason: error.message, code: error.code });
+    const isLong = PATIENCE_MS - leftMs >= TOLD_AFTER_MS && !told.has(settings);
+    if (isLong) told.add(settings);
+    const fields = { reason: error.message, code: error.code, minutes_left: Math.ceil(leftMs / 60_000) };
+    ctx.log[isLong ? 'warn' : 'debug']('S3 failed, will try again', fields);
     await ctx.sleep(Math.min(leftMs, delayMs * (0.5 + Math.random())));
     delayMs = Math.min(DELAY_MAX_MS, delayMs * 2);
   };
