@@ -1,9 +1,8 @@
 // What is not read twice: objects that are as they were, and those that a restore has just written.
 
 import assert from 'node:assert/strict';
-import { after, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
-import { startS3 } from '../../../test/servers/s3.ts';
 import { startFaultProxy } from '../../buckets/s3/fault-proxy.ts';
 import { bytesOf } from '../../core/bytes.ts';
 import { inventoryOf } from '../../core/inventory.ts';
@@ -11,7 +10,7 @@ import type { Capture, Finding, InventoryReader, Sink, Source } from '../../core
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { s3Driver } from './driver.ts';
 import { entryBatches } from './entries.ts';
-import { clientOf, makeBucket, PNG, put, settingsOf, wipe } from './testing.ts';
+import { makeBucket, PNG, put, settingsOf, sharedMinio, wipe } from './testing.ts';
 
 const SETTLED_MS = 3500;
 
@@ -19,12 +18,7 @@ const skip = await missing('minio');
 describe('s3, again', { skip }, async () => {
   if (skip !== false) return;
   const ctx = liveContext();
-  const server = await startS3('minio');
-  const client = clientOf(ctx, server);
-  after(async () => {
-    await client[Symbol.asyncDispose]();
-    await server[Symbol.asyncDispose]();
-  });
+  const { server, client } = await sharedMinio(ctx);
 
   interface Again {
     readonly source: Source;

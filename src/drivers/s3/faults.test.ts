@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
-import { after, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
 import { startS3 } from '../../../test/servers/s3.ts';
 import { type Exchange, errorBody, type HttpFault, refusal, startFaultProxy } from '../../buckets/s3/fault-proxy.ts';
@@ -14,7 +14,19 @@ import { s3Driver } from './driver.ts';
 import { listed } from './listing.ts';
 import { readSettings } from './settings.ts';
 import { deleteAll } from './target.ts';
-import { clientOf, drop, keysOf, LIFECYCLE, makeBucket, put, read, settingsOf, TAGGING, wipe } from './testing.ts';
+import {
+  clientOf,
+  drop,
+  keysOf,
+  LIFECYCLE,
+  makeBucket,
+  put,
+  read,
+  settingsOf,
+  sharedMinio,
+  TAGGING,
+  wipe,
+} from './testing.ts';
 
 const DOCS = { bucket: 'docs', prefix: '', exclude: [] };
 const LARGE_BYTES = 17 * 1024 * 1024;
@@ -23,12 +35,7 @@ const skip = await missing('minio', 'versitygw');
 describe('s3 and what goes wrong', { skip }, async () => {
   if (skip !== false) return;
   const ctx = liveContext();
-  const server = await startS3('minio');
-  const client = clientOf(ctx, server);
-  after(async () => {
-    await client[Symbol.asyncDispose]();
-    await server[Symbol.asyncDispose]();
-  });
+  const { server, client } = await sharedMinio(ctx);
 
   async function filled(versions = false): Promise<void> {
     await wipe(ctx, client);

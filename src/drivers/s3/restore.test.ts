@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
-import { after, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
-import { startS3 } from '../../../test/servers/s3.ts';
 import { Failure } from '../../core/errors.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import type { Finding, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
@@ -12,18 +11,25 @@ import type { Client } from './client.ts';
 import { s3Driver } from './driver.ts';
 import { listed } from './listing.ts';
 import { describeObject } from './objects.ts';
-import { clientOf, drop, keysOf, LIFECYCLE, makeBucket, PNG, put, read, settingsOf, TAGGING, wipe } from './testing.ts';
+import {
+  drop,
+  keysOf,
+  LIFECYCLE,
+  makeBucket,
+  PNG,
+  put,
+  read,
+  settingsOf,
+  sharedMinio,
+  TAGGING,
+  wipe,
+} from './testing.ts';
 
 const ctx = liveContext();
 const skip = await missing('minio');
 describe('restoring s3', { skip }, async () => {
   if (skip !== false) return;
-  const server = await startS3('minio');
-  const client = clientOf(ctx, server);
-  after(async () => {
-    await client[Symbol.asyncDispose]();
-    await server[Symbol.asyncDispose]();
-  });
+  const { server, client } = await sharedMinio(ctx);
   const component = (buckets: unknown, more: object = {}) => s3Driver.open(settingsOf(server, { buckets, ...more }));
 
   async function captured(buckets: unknown, more: object = {}): Promise<Source> {

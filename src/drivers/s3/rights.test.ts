@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
-import { startS3 } from '../../../test/servers/s3.ts';
 import { minioUser } from '../../../test/servers/s3-rights.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { s3Driver } from './driver.ts';
-import { clientOf, makeBucket, put, settingsOf, wipe } from './testing.ts';
+import { makeBucket, put, settingsOf, sharedMinio, wipe } from './testing.ts';
 
 const PAGE = join(import.meta.dirname, '../../../docs/drivers/s3.md');
 /** MinIO takes no policy with these: it asks for another right instead. */
@@ -25,12 +24,7 @@ const skip = await missing('minio');
 describe('s3 and the least rights', { skip }, async () => {
   if (skip !== false) return;
   const ctx = liveContext();
-  const server = await startS3('minio');
-  const client = clientOf(ctx, server);
-  after(async () => {
-    await client[Symbol.asyncDispose]();
-    await server[Symbol.asyncDispose]();
-  });
+  const { server, client } = await sharedMinio(ctx);
   async function pagePolicy(): Promise<Policy> {
     const [, text = ''] = /```json\n(.*?)```/s.exec(await readFile(PAGE, 'utf8')) ?? [];
     const policy = JSON.parse(text.replace('s3:GetBucketCORS', 's3:GetBucketCors')) as Policy;

@@ -1,6 +1,7 @@
 // Data for tests: objects with everything that can belong to them, and buckets that are emptied between tests.
 
-import type { S3Server } from '../../../test/servers/s3.ts';
+import { after } from 'node:test';
+import { type S3Server, startS3 } from '../../../test/servers/s3.ts';
 import type { Context } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import { bucketNames, putSetting } from './buckets.ts';
@@ -32,6 +33,17 @@ export function settingsOf(server: S3Server, more: object = {}): object {
 
 export function clientOf(ctx: Context, server: S3Server): Client {
   return openClient(ctx, readSettings(settingsOf(server)));
+}
+
+/** For all tests of a suite: it ends with them. */
+export async function sharedMinio(ctx: Context): Promise<{ readonly server: S3Server; readonly client: Client }> {
+  const server = await startS3('minio');
+  const client = clientOf(ctx, server);
+  after(async () => {
+    await client[Symbol.asyncDispose]();
+    await server[Symbol.asyncDispose]();
+  });
+  return { server, client };
 }
 
 export async function makeBucket(
