@@ -15,7 +15,7 @@ import { compareWithLogcli } from './loki.ts';
 import type { Row } from './measure.ts';
 import { measureMemory } from './memory.ts';
 import { measureObjects } from './objects.ts';
-import { machineText, sectionText, withSection } from './page.ts';
+import { machineText, placeOf, sectionText, withSection } from './page.ts';
 import { needPeers, type Peer } from './peers.ts';
 import { compareWithPgDump } from './postgres.ts';
 import { compareWithRedisCli } from './redis.ts';
@@ -125,7 +125,8 @@ const chosen = values.only.split(',').map((name) => {
   if (!group) throw new Error(`--only ${name}: one of ${Object.keys(GROUPS).join(', ')} is meant`);
   return { name, group };
 });
-// Nobody wants to hear after half an hour that a program is missing.
+// Nobody wants to hear after half an hour that a program is missing, or a place for what was measured.
+for (const { name } of chosen) placeOf(readFileSync(PAGE, 'utf8'), name);
 const versions = new Map<string, readonly string[]>();
 for (const { name, group } of chosen) versions.set(name, await needPeers(await group.peers()));
 

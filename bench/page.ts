@@ -6,12 +6,17 @@ import type { Row } from './measure.ts';
 /** What every backup and restore is promised to stay below. */
 const PEAK_MIB_MAX = 512;
 
-/** Puts a group's section between its two marks. */
-export function withSection(page: string, name: string, section: string): string {
+/** Where a group's section stands, between its two marks. Throws when there is no such place. */
+export function placeOf(page: string, name: string): { from: number; to: number } {
   const [begin, end] = [`<!-- ${name}: written by npm run bench -->`, `<!-- ${name}: end -->`];
   const [from, to] = [page.indexOf(begin), page.indexOf(end)];
   if (from < 0 || to < from) throw new Error(`the page has no place for ${name}: ${begin} … ${end}`);
-  return `${page.slice(0, from + begin.length)}\n${section}\n${page.slice(to)}`;
+  return { from: from + begin.length, to };
+}
+
+export function withSection(page: string, name: string, section: string): string {
+  const { from, to } = placeOf(page, name);
+  return `${page.slice(0, from)}\n${section}\n${page.slice(to)}`;
 }
 
 export function machineText(rounds: number, versions: readonly string[]): string {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { byteOrder } from '../core/bytes.ts';
 import { Failure } from '../core/errors.ts';
 import type { ByteRange } from '../core/model.ts';
 
@@ -44,10 +45,7 @@ export function sortByBytes<T>(items: T[], keyOf: (item: T) => string): T[] {
   if (!items.some((item) => /[\ud800-\udfff]/.test(keyOf(item)))) {
     return items.sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : keyOf(a) > keyOf(b) ? 1 : 0));
   }
-  return items.sort((a, b) => compareBytes(keyOf(a), keyOf(b)));
-}
-export function compareBytes(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+  return items.sort((a, b) => byteOrder(keyOf(a), keyOf(b)));
 }
 
 function refuse(key: string, segments: readonly string[]): void {

@@ -1,9 +1,8 @@
-import { readAll } from '../core/bytes.ts';
+import { byteOrder, readAll } from '../core/bytes.ts';
 import { type ErrorCode, Failure, isFailure, messageOf } from '../core/errors.ts';
 import type { ByteRange, Bytes, Context } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
 import type { Bucket, ObjectInfo, PutOptions } from '../core/storage.ts';
-import { compareBytes } from './keys.ts';
 
 export interface RetryOptions {
   /** How long to go on after the first failure. */
@@ -202,7 +201,7 @@ async function* resumed<T>(
     try {
       for await (const item of begin()) {
         const key = keyOf(item);
-        if (given !== undefined && compareBytes(key, given) <= 0) continue;
+        if (given !== undefined && byteOrder(key, given) <= 0) continue;
         given = undefined;
         last = key;
         yield item;

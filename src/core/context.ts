@@ -6,6 +6,11 @@ export function withSignal(ctx: Context, signal: AbortSignal): Context {
   return { ...ctx, signal: AbortSignal.any([ctx.signal, signal]) };
 }
 
+/** For what must be done even after the user has broken off: the same context, its signal aside, for so long. */
+export function outliving(ctx: Context, ms: number): Context {
+  return { ...ctx, signal: AbortSignal.timeout(ms) };
+}
+
 /**
  * Runs `work` for at most `ms`; then aborts it and throws 'timeout' with `what`. The work must honour its signal.
  */

@@ -1,6 +1,6 @@
 // One coordinated recovery point of the stack, in all its stores from one read.
 
-import { interruption } from '../core/context.ts';
+import { interruption, outliving } from '../core/context.ts';
 import { Failure, messageOf } from '../core/errors.ts';
 import { idOf, timeOfId } from '../core/manifest.ts';
 import type { Context } from '../core/model.ts';
@@ -64,7 +64,7 @@ export async function backUp(ctx: Context, request: BackUpRequest): Promise<Back
     return await takePoint(ctx, request, run, { startedAt, startedMs });
   } catch (error) {
     // Its drafts go with it: only a run that was killed is gone on with.
-    await forgetCaptures({ ...ctx, signal: AbortSignal.timeout(CLEANUP_MS_MAX) }, run.lanes, run.id);
+    await forgetCaptures(outliving(ctx, CLEANUP_MS_MAX), run.lanes, run.id);
     throw error;
   }
 }

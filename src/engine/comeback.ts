@@ -1,5 +1,6 @@
 // One component coming back from a store: read, restored, timed, and compared with what it was at the cut.
 
+import { outliving } from '../core/context.ts';
 import type { Driver } from '../core/driver.ts';
 import { ERRORS, isFailure, messageOf } from '../core/errors.ts';
 import { inventoryOf } from '../core/inventory.ts';
@@ -140,7 +141,7 @@ export async function thenSettle<T>(
 
 /** Also for a user who has broken off: what they see afterwards must not be a half-changed service. */
 async function settle(ctx: Context, restored: Restored): Promise<void> {
-  await restored.settle?.({ ...ctx, signal: AbortSignal.timeout(SETTLE_MS_MAX) });
+  await restored.settle?.(outliving(ctx, SETTLE_MS_MAX));
 }
 
 /** Compares what came back with the point, and asks the owner's own questions. Whatever goes wrong is a finding. */

@@ -2,6 +2,7 @@
 // damaged, and one that forbids deletion keeps all of them: neither may stand in the way of the runs that come after.
 
 import { z } from 'zod';
+import { outliving } from '../core/context.ts';
 import { ERRORS, isFailure, messageOf } from '../core/errors.ts';
 import type { Context, Json } from '../core/model.ts';
 import type { RecordKind, Store } from '../core/storage.ts';
@@ -42,7 +43,7 @@ function warn(ctx: Context, fields: { store: string; note: string; reason: strin
 
 /** It is done. Never throws, and is done for a user who has broken off, too: else the next run does it again. */
 export async function strikeNote(ctx: Context, { records, url }: Store, { kind, id }: NoteRef): Promise<void> {
-  const within = (): Context => ({ ...ctx, signal: AbortSignal.timeout(STRIKE_MS_MAX) });
+  const within = (): Context => outliving(ctx, STRIKE_MS_MAX);
   const struck: Json = { struck: true } satisfies z.output<typeof struckSchema>;
   try {
     await records.delete(within(), kind, id);

@@ -4,6 +4,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
+import { outliving } from '../core/context.ts';
 import { messageOf } from '../core/errors.ts';
 import { identityOf, isGone, processIdentitySchema } from '../core/liveness.ts';
 import type { Component, Context, Json } from '../core/model.ts';
@@ -123,7 +124,7 @@ function notesOf(store: Store, { name, kind, component }: Suspending, identity: 
 
 /** Also for a user who has broken off. */
 function patient(ctx: Context): Context {
-  return { ...ctx, signal: AbortSignal.timeout(SET_BACK_MS_MAX) };
+  return outliving(ctx, SET_BACK_MS_MAX);
 }
 
 export interface Resumed {

@@ -1,8 +1,9 @@
 import type { ListObjectsV2Output } from '@aws-sdk/client-s3';
+import { byteOrder } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import type { ObjectInfo } from '../../core/storage.ts';
-import { compareBytes, isKey, sortByBytes } from '../keys.ts';
+import { isKey, sortByBytes } from '../keys.ts';
 import { retried } from '../retrying.ts';
 import type { Connection } from './connection.ts';
 import { isArchivedClass } from './objects.ts';
@@ -14,7 +15,7 @@ export async function* listObjects(ctx: Context, connection: Connection, prefix:
     if (!page.more && last === undefined) return yield* sortByBytes(page.objects, ({ key }) => key);
     if (connection.ordersByFolder()) return yield* walk(ctx, connection, prefix);
     for (const info of page.objects) {
-      if (last !== undefined && compareBytes(info.key, last) <= 0) throw outOfOrder(connection, info.key, last);
+      if (last !== undefined && byteOrder(info.key, last) <= 0) throw outOfOrder(connection, info.key, last);
       last = info.key;
       yield info;
     }

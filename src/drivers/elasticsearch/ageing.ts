@@ -1,7 +1,7 @@
 // What deletes by age: lifecycle management stands still while documents come back, and goes on after the comparison.
 
 import { z } from 'zod';
-import { interruption } from '../../core/context.ts';
+import { interruption, outliving } from '../../core/context.ts';
 import { messageOf } from '../../core/errors.ts';
 import type { Chain, Context, Restored, RestoreOptions } from '../../core/model.ts';
 import { connect } from './client.ts';
@@ -86,19 +86,21 @@ async function suspendAgeing(
     const asked = { method: 'GET', path: '/_ilm/status' } as const;
     const status = await client.find(ctx, 'asking for lifecycle management', asked, statusSchema);
     if (status?.operation_mode !== 'RUNNING') return null;
-    await suspending({ kind: server.kind, persistent: null });
+    const suspended: Suspended = { kind: server.kind, persistent: null };
+    await suspending(suspended);
     await client.ask(ctx, 'stopping lifecycle management', { method: 'POST', path: '/_ilm/stop' }, z.unknown());
-    return { kind: server.kind, persistent: null };
+    return suspended;
   }
   const asked = { method: 'GET', path: '/_cluster/settings?flat_settings=true' } as const;
   const { persistent } = await client.ask(ctx, 'reading the settings of the cluster', asked, clusterSchema);
   if (String(persistent[ISM]) === 'false') return null;
-  await suspending({ kind: server.kind, persistent: persistent[ISM] ?? null });
+  const suspended: Suspended = { kind: server.kind, persistent: persistent[ISM] ?? null };
+  await suspending(suspended);
   const body = JSON.stringify({ persistent: { [ISM]: false } });
   const reply = await client.send(ctx, { method: 'PUT', path: '/_cluster/settings', body });
   if (reply.status === 400) return null; // it has no such thing: nothing ages there
   if (reply.status >= 300) throw client.refusal('stopping lifecycle management', reply);
-  return { kind: server.kind, persistent: persistent[ISM] ?? null };
+  return suspended;
 }
 
 async function settleAgeing(ctx: Context, settings: Settings, suspended: Suspended | null): Promise<void> {
@@ -131,5 +133,5 @@ export async function resumeAgeing(ctx: Context, settings: Settings, what: unkno
 
 /** What is set back is set back, also when the user has no patience any more. */
 export function patient(ctx: Context): Context {
-  return { ...ctx, signal: AbortSignal.timeout(UNDO_MS) };
+  return outliving(ctx, UNDO_MS);
 }

@@ -1,7 +1,7 @@
 // Documents of one index as of one moment, page by page. While one page is worked on, the next is fetched.
 
 import { z } from 'zod';
-import { withSignal } from '../../core/context.ts';
+import { outliving, withSignal } from '../../core/context.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { type Client, jsonOf, type Request } from './client.ts';
@@ -180,7 +180,7 @@ function nextSize(asked: number, bytes: number, resultWindow: number): number {
 /** The server forgets it in time, if it is not there to be told. */
 async function closeMoment(ctx: Context, client: Client, { kind }: ServerFacts, id: string): Promise<void> {
   const [path, body] = kind === 'opensearch' ? ['/_search/point_in_time', { pit_id: [id] }] : ['/_pit', { id }];
-  const patient = { ...ctx, signal: AbortSignal.timeout(10_000) };
+  const patient = outliving(ctx, 10_000);
   await client.send(patient, { method: 'DELETE', path, body: JSON.stringify(body), once: true }).catch((error) => {
     ctx.log.debug('a point in time was not closed', { reason: String(error) });
   });

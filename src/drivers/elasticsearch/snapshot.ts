@@ -3,7 +3,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
-import { interruption } from '../../core/context.ts';
+import { interruption, outliving } from '../../core/context.ts';
 import { Failure, messageOf } from '../../core/errors.ts';
 import { putInventory } from '../../core/inventory.ts';
 import type { Capture, Context, Finding, Json, Sink } from '../../core/model.ts';
@@ -226,7 +226,7 @@ function placeOf(settings: Repository['settings']): Repository['settings'] {
 }
 
 async function forget(ctx: Context, client: Client, path: string): Promise<void> {
-  const patient = { ...ctx, signal: AbortSignal.timeout(ABANDON_MS) };
+  const patient = outliving(ctx, ABANDON_MS);
   await client.send(patient, { method: 'DELETE', path }).catch((error) => {
     ctx.log.warn('a snapshot that failed is still there', { path, reason: messageOf(error) });
   });

@@ -44,12 +44,12 @@ export async function* compare(
   const tally: Tally = { objects: 0, bytes: 0, unlike: 0, unread: 0, aged: 0, oldest: '' };
   let [was, is] = [NO_FACTS, NO_FACTS];
   for await (const pair of paired(ctx, expected, actual)) {
+    if (isLeftOut(pair, is.left_out)) continue;
     const kind = (pair.expected ?? pair.actual)?.kind;
     if (kind === 'facts') {
       was = factsOf(pair.expected);
       is = factsOf(pair.actual);
       for (const name of is.left_out) yield leftFinding(name);
-    } else if (isLeftOut(pair, is.left_out)) {
     } else if (kind === 'setting') {
       const found = settingFinding(pair, was.server !== is.server);
       if (found && (found.verdict === 'pass' || ++tally.unlike <= NAMED_MAX)) yield found;

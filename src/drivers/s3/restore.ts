@@ -1,6 +1,7 @@
 // A restore: buckets are made, objects written as the point lists them, and the settings of the buckets set last.
 
 import { z } from 'zod';
+import { outliving } from '../../core/context.ts';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Chain, Context, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { gate, mapBounded } from '../../core/parallel.ts';
@@ -148,7 +149,7 @@ function inventoryAfter(
 
 /** After a restore that failed, what was in the buckets before must not live for ever. */
 async function resume(ctx: Context, settings: Settings, suspended: ReadonlyMap<string, string>): Promise<void> {
-  const alive = { ...ctx, signal: AbortSignal.timeout(RESUME_MS) }; // also after the user stopped us
+  const alive = outliving(ctx, RESUME_MS); // also after the user stopped us
   await using client = openClient(alive, settings);
   for (const [bucket, lifecycle] of suspended) {
     try {

@@ -1,6 +1,7 @@
 // Writing objects with what belongs to them: small ones in one request, large ones in parts.
 
 import { createHash, hash } from 'node:crypto';
+import { outliving } from '../../core/context.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
@@ -211,7 +212,7 @@ async function abort(
   client: Client,
   { bucket, key, id }: { bucket: string; key: string; id: string },
 ): Promise<void> {
-  const alive = { ...ctx, signal: AbortSignal.timeout(30_000) }; // also after the user stopped us
+  const alive = outliving(ctx, 30_000); // also after the user stopped us
   const query = { uploadId: id };
   try {
     await client.send(alive, `dropping ${bucket}/${key}`, { method: 'DELETE', bucket, key, query });

@@ -3,6 +3,7 @@
 
 import { createHash, randomUUID } from 'node:crypto';
 import { z } from 'zod';
+import { outliving } from '../../core/context.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import { identityOf, isGone, processIdentitySchema } from '../../core/liveness.ts';
 import type { Context, InventoryLine, Json } from '../../core/model.ts';
@@ -113,5 +114,5 @@ async function readIfThere(ctx: Context, records: Records, id: string): Promise<
 
 /** Also for a user who has broken off. */
 function patient(ctx: Context): Context {
-  return { ...ctx, signal: AbortSignal.timeout(NOTE_MS_MAX) };
+  return outliving(ctx, NOTE_MS_MAX);
 }

@@ -2,7 +2,7 @@
 // it is certainly not the captured one and holds nothing, and leaves it as empty as it was. What a killed drill left is
 // cleared away by the next, unless somebody else has put something there since.
 
-import { withDeadline } from '../../core/context.ts';
+import { outliving, withDeadline } from '../../core/context.ts';
 import type { Driver, Guest, Sandbox, SandboxRunner } from '../../core/driver.ts';
 import { Failure, isFailure, messageOf as textOf } from '../../core/errors.ts';
 import { inventoryOf, paired } from '../../core/inventory.ts';
@@ -147,7 +147,7 @@ function sandboxOn(ctx: Context, place: Place, seen: StagingNote, findings: read
     vacate,
     async [Symbol.asyncDispose]() {
       try {
-        await vacate({ ...ctx, signal: AbortSignal.timeout(CLEAR_MS_MAX) });
+        await vacate(outliving(ctx, CLEAR_MS_MAX));
       } catch (error) {
         await place.notes.leave(note);
         ctx.log.warn('staging service not cleared', { component: options.guest.component, reason: textOf(error) });

@@ -3,7 +3,7 @@
 
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { bytesOf, measured } from '../../core/bytes.ts';
+import { byteOrder, bytesOf, measured } from '../../core/bytes.ts';
 import type { Recognised } from '../../core/driver.ts';
 import { type ErrorCode, Failure, messageOf } from '../../core/errors.ts';
 import { idOf, isPointId, timeOfId } from '../../core/manifest.ts';
@@ -11,7 +11,7 @@ import type { Context, Finding, Verdict } from '../../core/model.ts';
 import type { CapturedComponent, RecoveryPoint } from '../../core/point.ts';
 import type { Adopted, AdoptOptions, Bucket } from '../../core/storage.ts';
 import { adoptFolder, claimFolder, type FolderClaim } from './adopt-folder.ts';
-import { compareBytes, type Entry } from './entries.ts';
+import type { Entry } from './entries.ts';
 import { gunzipped } from './gzip.ts';
 import { importedComponent } from './imported.ts';
 import { datedManifestKey, indexKey, OWN, wallClockOf } from './keys.ts';
@@ -256,7 +256,7 @@ async function putIndex(
   component: string,
   entries: readonly Entry[],
 ): Promise<Proof> {
-  const sorted = entries.toSorted((a, b) => compareBytes(a.name, b.name));
+  const sorted = entries.toSorted((a, b) => byteOrder(a.name, b.name));
   const list = measured(bytesOf(sorted.map((entry) => `${JSON.stringify(entry)}\n`).join('')));
   await bucket.put(ctx, indexKey(id, component), list.body);
   return {

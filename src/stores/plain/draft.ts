@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { z } from 'zod';
 import { measured } from '../../core/bytes.ts';
+import { outliving } from '../../core/context.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Bytes, Context, Part, PartMeta, PartRef, Receipt, Sink } from '../../core/model.ts';
 import { type Gate, gate } from '../../core/parallel.ts';
@@ -75,7 +76,7 @@ export function openDraft(ctx: Context, store: DraftStore, id: string, plan: Dra
     async [Symbol.asyncDispose]() {
       await Promise.all(sinks.map(({ sink }) => sink[Symbol.asyncDispose]()));
       if (!deletes) return;
-      const last = { ...ctx, signal: AbortSignal.timeout(CLEANUP_MS_MAX) };
+      const last = outliving(ctx, CLEANUP_MS_MAX);
       await giveUp(last, store, place).catch(() => undefined); // rubbish at most, and `reclaim` finds it
     },
   };

@@ -2,14 +2,13 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
-import { batched } from '../../core/bytes.ts';
+import { batched, byteOrder } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import type { ByteRange, Bytes, Context, Part } from '../../core/model.ts';
 import { sorter } from '../../core/sorter.ts';
 
 /** Of an entry's line, beside its names. */
 const ENTRY_CHARS = 300;
-const SURROGATE = /[\ud800-\udfff]/;
 
 const entrySchema = z.object({
   name: z.string(),
@@ -44,12 +43,6 @@ export function parseEntry(line: string, where: string): Entry {
   }
 }
 
-/** The order of UTF-8 bytes is that of UTF-16 units unless surrogate pairs occur. */
-export function compareBytes(a: string, b: string): number {
-  if (SURROGATE.test(a) || SURROGATE.test(b)) return Buffer.compare(Buffer.from(a), Buffer.from(b));
-  return a < b ? -1 : a > b ? 1 : 0;
-}
-
 /** Sorts any number of entries with bounded memory. */
 export interface EntrySpool extends AsyncDisposable {
   add(entry: Entry): Promise<void>;
@@ -59,7 +52,7 @@ export interface EntrySpool extends AsyncDisposable {
 
 export function entrySpool(ctx: Context): EntrySpool {
   const entries = sorter<Entry>(ctx.scratch, 'the part list', {
-    order: (a, b) => compareBytes(a.name, b.name),
+    order: (a, b) => byteOrder(a.name, b.name),
     lineOf: (entry) => JSON.stringify(entry),
     itemOf: (line) => parseEntry(line, 'a draft'),
     charsOf: ({ name, key }) => name.length + key.length + ENTRY_CHARS,

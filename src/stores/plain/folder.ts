@@ -2,14 +2,14 @@
 // the manifest says of the component, written last. So it can be copied away and restored alone.
 
 import { z } from 'zod';
-import { lineBatchesOf, measured } from '../../core/bytes.ts';
+import { byteOrder, lineBatchesOf, measured } from '../../core/bytes.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import { manifestJson, pointFrom } from '../../core/manifest.ts';
 import type { Bytes, Context, Finding } from '../../core/model.ts';
 import { mapOrdered } from '../../core/parallel.ts';
 import type { CapturedComponent, RecoveryPoint } from '../../core/point.ts';
 import type { Bucket } from '../../core/storage.ts';
-import { compareBytes, type Entry, parseEntry } from './entries.ts';
+import { type Entry, parseEntry } from './entries.ts';
 import { gunzipped, gzipped } from './gzip.ts';
 import { aboutKey, listKey } from './keys.ts';
 import { type FolderProof, folderProofSchema, isThere } from './manifest.ts';
@@ -102,7 +102,7 @@ export async function* folderEntries(
   for await (const lines of lineBatchesOf(gunzipped(stored.body, key, LIST_BYTES_MAX))) {
     const entries = lines.filter((line) => line !== '').map((line) => parseEntry(line, folder));
     for (const { name, key: file } of entries) {
-      const inOrder = before === undefined || compareBytes(before, name) < 0;
+      const inOrder = before === undefined || byteOrder(before, name) < 0;
       if (!inOrder || !isBelow(file)) throw new Failure('malformed', `${key}: ${file} does not belong there`);
       before = name;
     }

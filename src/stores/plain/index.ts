@@ -1,10 +1,10 @@
 // Reads the index of a component: sorted, so a name is found by a jump into it however many parts there are.
 
-import { linesOf, measured, readAll } from '../../core/bytes.ts';
+import { byteOrder, linesOf, measured, readAll } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
-import { compareBytes, type Entry, parseEntry } from './entries.ts';
+import { type Entry, parseEntry } from './entries.ts';
 import { indexKey } from './keys.ts';
 
 /** What the manifest says of an index. */
@@ -59,7 +59,7 @@ export async function openIndex(
       for (let i = blockFor(blocks, from); i < blocks.length; i += 1) {
         const block = blocks[i];
         if (!block) return;
-        for (const entry of await blockEntries(at, block)) if (compareBytes(entry.name, from) >= 0) yield entry;
+        for (const entry of await blockEntries(at, block)) if (byteOrder(entry.name, from) >= 0) yield entry;
       }
     },
     async find(at, name) {
@@ -118,7 +118,7 @@ function blockFor(blocks: readonly Block[], name: string): number {
   let [low, high] = [0, blocks.length];
   while (high - low > 1) {
     const middle = (low + high) >> 1;
-    if (compareBytes(blocks[middle]?.first ?? '', name) <= 0) low = middle;
+    if (byteOrder(blocks[middle]?.first ?? '', name) <= 0) low = middle;
     else high = middle;
   }
   return low;

@@ -3,6 +3,7 @@
 import { randomBytes, type ScryptOptions, scrypt } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
 import { z } from 'zod';
+import { outliving } from '../../core/context.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import type { Bucket, KeyInfo, KeyRing } from '../../core/storage.ts';
@@ -70,7 +71,7 @@ export async function addKey(
       throw new Failure('checksum', `${bucket.url}: the new key can't be read back`);
     }
   } catch (error) {
-    const last = { ...ctx, signal: AbortSignal.timeout(CLEANUP_MS_MAX) };
+    const last = outliving(ctx, CLEANUP_MS_MAX);
     await bucket.delete(last, `keys/${id}`).catch(() => undefined); // the first failure says more
     throw error;
   }

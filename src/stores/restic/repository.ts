@@ -2,6 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
+import { outliving } from '../../core/context.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
@@ -80,7 +81,7 @@ export async function createRepository(
   } catch (error) {
     // A config whose reply was lost may be there: its key stays.
     if (!entering || isFailure(error, 'exists')) {
-      const last = { ...ctx, signal: AbortSignal.timeout(CLEANUP_MS_MAX) };
+      const last = outliving(ctx, CLEANUP_MS_MAX);
       await withdraw(last, vault, keyFile).catch(() => undefined); // the next `init` names what is left
     }
     throw error;
