@@ -10,7 +10,7 @@ import { spool } from '../../core/spool.ts';
 import { type Limits, limitsOf } from './limits.ts';
 import { addLine, digestOf, emptySum, type Line, lineText, type Sum, streamWords } from './lines.ts';
 import { daysText, identityOf, versionOf } from './probe.ts';
-import { countIn, type Reading, readingOf, selectorsFor, seriesOf } from './query.ts';
+import { chosenFrom, countIn, type Reading, readingOf, seriesOf } from './query.ts';
 import { readLines } from './read.ts';
 import type { Settings } from './settings.ts';
 import { daysOf, msOf, nsOf, type Slice, type Span, spanBack } from './slices.ts';
@@ -219,7 +219,7 @@ export function dayOfLine({ kind, name }: InventoryLine): string | null {
 export async function countNow(ctx: Context, reading: Reading, span: Span): Promise<number | null> {
   let count = 0;
   try {
-    for (const selector of selectorsFor(reading.settings, await seriesOf(ctx, reading, span))) {
+    for (const { selector } of chosenFrom(reading.settings, await seriesOf(ctx, reading, span))) {
       count += await countIn(ctx, reading, selector, span);
     }
     return count;

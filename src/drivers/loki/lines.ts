@@ -43,6 +43,11 @@ export function lineText({ ts, metadata }: Line, labelsJson: string, lineJson: s
   return `{"timestamp":"${ts}","labels":${labelsJson},"line":${lineJson},"metadata":${JSON.stringify(metadata)}}\n`;
 }
 
+/** Earlier first; numbers of this size would be bigints. */
+export function byTime({ ts: a }: Line, { ts: b }: Line): number {
+  return a.length - b.length || (a < b ? -1 : a > b ? 1 : 0);
+}
+
 /** By hand: there may be millions. Null for what is none. */
 export function lineFrom(value: unknown): Line | null {
   if (typeof value !== 'object' || value === null) return null;

@@ -2,6 +2,7 @@
 
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
+import { groupsOf } from './groups.ts';
 import type { Labels, Line } from './lines.ts';
 import { pageOf, type Reading, seriesOf } from './query.ts';
 import type { Span } from './slices.ts';
@@ -10,8 +11,7 @@ import type { Span } from './slices.ts';
 const REPEAT_MAX = 1000;
 const CODE_POINT_MAX = 0x10ffff;
 /** Streams that are asked for together. */
-const GROUP_STREAMS = 100;
-const GROUP_CHARS = 8 * 1024;
+const GROUP = { streams: 100, chars: 8 * 1024 };
 
 /** All of them: some streams at a time, then stream by stream, and within one by what the lines begin with. */
 export async function* linesAt(ctx: Context, reading: Reading, at: bigint, selector: string): AsyncGenerator<Line[]> {
@@ -20,40 +20,11 @@ export async function* linesAt(ctx: Context, reading: Reading, at: bigint, selec
   const series = await seriesOf(ctx, { ...reading, settings: ofIt }, span);
   const names = new Set<string>();
   for (const labels of series) for (const name of Object.keys(labels)) names.add(name);
-  for (const { streams, matcher } of groupsOf(series, names)) {
+  for (const { streams, matcher } of groupsOf(series, GROUP)) {
     const { lines, full } = await pageOf(ctx, reading, `${selector.slice(0, -1)}, ${matcher}}`, span);
     if (full) yield* linesOfEach(ctx, reading, { streams, names, span });
     else if (lines.length > 0) yield lines;
   }
-}
-
-interface Group {
-  readonly streams: readonly Labels[];
-  readonly matcher: string;
-}
-
-/** By the values of the label that has most of them. */
-function groupsOf(series: readonly Labels[], names: ReadonlySet<string>): Group[] {
-  const variety = Array.from(names, (name) => ({ name, values: new Set(series.map((each) => each[name] ?? '')).size }));
-  const name = variety.sort((a, b) => b.values - a.values)[0]?.name ?? '';
-  const byValue = Map.groupBy(series, (labels) => labels[name] ?? '');
-  const groups: Group[] = [];
-  let streams: Labels[] = [];
-  let values: string[] = [];
-  let chars = 0;
-  const finish = (): void => {
-    if (values.length > 0) groups.push({ streams, matcher: `${name}=~${JSON.stringify(values.join('|'))}` });
-    [streams, values, chars] = [[], [], 0];
-  };
-  for (const [value, those] of byValue) {
-    const text = value.replace(/[\\^$.|?*+()[\]{}]/g, '\\$&');
-    if (streams.length + those.length > GROUP_STREAMS || chars + text.length > GROUP_CHARS) finish();
-    streams.push(...those);
-    values.push(text);
-    chars += text.length;
-  }
-  finish();
-  return groups;
 }
 
 async function* linesOfEach(

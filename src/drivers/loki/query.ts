@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { askJson, whereOf } from './http.ts';
-import { isLabels, type Labels, type Line } from './lines.ts';
+import { byTime, isLabels, type Labels, type Line } from './lines.ts';
 import type { Settings } from './settings.ts';
 import { DAY_NS, earlier, later, MS_NS, type Span } from './slices.ts';
 
@@ -17,6 +17,8 @@ const PAGE_BYTES_MAX = 16 * 1024 * 1024;
 /** Where one was too large: three quarters of what a Loki hands on by default, and what it needs beside a text. */
 const PAGE_BYTES_SAFE = 3 * 1024 * 1024;
 const LINE_BYTES = 100;
+/** Of a line that nobody has seen yet. */
+const LINE_CHARS = 200;
 /** A page that was larger is asked for again with so many times fewer lines; by a part of it they grow again. */
 const SMALLER = 4;
 /** With one line alone none would know whether there are more. */
@@ -51,6 +53,8 @@ export interface Reading {
   lengthMax: bigint;
   /** A page was too large: the next are kept smaller, since a Loki takes many seconds to say so. */
   refused: boolean;
+  /** Of the lines that came last, on average. */
+  lineChars: number;
   /** For the report. */
   readonly told: {
     /** The server does not count, so that nobody knows whether it gives all. */
@@ -62,8 +66,10 @@ export interface Reading {
 
 export function readingOf(settings: Settings, limit = LIMIT_DEFAULT): Reading {
   const most = Math.max(LIMIT_MIN, limit);
-  const told = { uncounted: false, hidden: 0 };
-  return { settings, limit: most, limitMax: most, length: DAY_NS, lengthMax: DAY_NS, refused: false, told };
+  return {
+    ...{ settings, limit: most, limitMax: most, length: DAY_NS, lengthMax: DAY_NS },
+    ...{ refused: false, lineChars: LINE_CHARS, told: { uncounted: false, hidden: 0 } },
+  };
 }
 export interface Page {
   /** In order of time. */
@@ -141,13 +147,21 @@ async function askSeries(
   return data ?? [];
 }
 
-/** Selectors that have each of the streams in one of them: every query must name a label that is there. */
-export function selectorsFor(settings: Settings, series: readonly Labels[]): string[] {
-  if (settings.selector !== null) return series.length > 0 ? [settings.selector] : [];
+/** Some of the streams, by a selector that has new ones of their kind, too. */
+export interface Chosen {
+  readonly selector: string;
+  readonly series: readonly Labels[];
+}
+
+/** Each of the streams is in one: every query must name a label that is there. */
+export function chosenFrom(settings: Settings, series: readonly Labels[]): Chosen[] {
+  if (settings.selector !== null) return series.length > 0 ? [{ selector: settings.selector, series }] : [];
   const names = coverOf(series);
   return names.map((name, i) => {
-    const before = names.slice(0, i).map((each) => `${each}=""`);
-    return `{${[`${name}=~".+"`, ...before].join(', ')}}`;
+    const before = names.slice(0, i);
+    const matchers = [`${name}=~".+"`, ...before.map((each) => `${each}=""`)];
+    const those = series.filter((labels) => name in labels && !before.some((each) => each in labels));
+    return { selector: `{${matchers.join(', ')}}`, series: those };
   });
 }
 
@@ -176,7 +190,7 @@ export async function countIn(ctx: Context, reading: Reading, selector: string, 
 /** As the server itself counts; the span is of whole milliseconds. Null where it does not. */
 export async function countWhere(ctx: Context, reading: Reading, selector: string, span: Span): Promise<number | null> {
   try {
-    return await countOf(ctx, reading.settings, selector, span);
+    return await countIn(ctx, reading, selector, span);
   } catch (error) {
     if (!isFailure(error, 'query-failed') && !isFailure(error, 'value-too-large')) throw error;
     reading.told.uncounted = true;
@@ -253,7 +267,7 @@ async function linesFrom(
     for (const value of values) lines.push(shaped(stream, value));
   }
   if (lines.length > 0 && !data.encodingFlags?.includes('categorize-labels')) throw notApart(settings);
-  return lines.sort((a, b) => a.ts.length - b.ts.length || (a.ts < b.ts ? -1 : a.ts > b.ts ? 1 : 0));
+  return lines.sort(byTime);
 }
 
 function notApart(settings: Settings): Failure {

@@ -1,41 +1,35 @@
-// A day of lines, read in parallel and given in order of time.
+// A day of lines, read in parallel and given in order of time, each span as soon as it is known to be whole.
 
-import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import { MESSAGE_HINT, whereOf } from './http.ts';
-import type { Line } from './lines.ts';
-import { linesAt } from './moment.ts';
-import {
-  countWhere,
-  LIMIT_MIN,
-  lengthen,
-  type Page,
-  pageOf,
-  type Reading,
-  selectorsFor,
-  seriesOf,
-  shorten,
-} from './query.ts';
-import type { Settings } from './settings.ts';
-import { earlier, hoursOf, MS_NS, type Span } from './slices.ts';
+import { mapBounded } from '../../core/parallel.ts';
+import { carefully } from './careful.ts';
+import { sharesOf } from './groups.ts';
+import { byTime, type Line } from './lines.ts';
+import { pagesIn } from './pages.ts';
+import { type Chosen, chosenFrom, countWhere, type Reading, seriesOf } from './query.ts';
+import { divided, hoursOf, MS_NS, type Span } from './slices.ts';
 
-/** So many hours are asked for ahead, a page of each. */
-const AHEAD = 4;
-/** So many lines of the largest that a Loki takes by default are handed on together. */
-const LARGE_LINES = 16;
-/** A Loki may split queries so often, or at every whole hour. */
-const SPLIT_NS = 900_000n * MS_NS;
+/** So many hours are asked for ahead, each with so many queries at a time. */
+const AHEAD = 2;
+const QUERIES = 2;
+/** What is held until it is known to be all, of each of these hours. */
+const HELD_LINES_MAX = 50_000;
+const HELD_CHARS_MAX = 16 * 1024 * 1024;
+/** A share of the streams that is expected to have so much of a page is likely to fit one. */
+const PAGE_SHARE = 0.8;
+const SHARES_MAX = 32;
+const GIVEN_LINES = 5000;
 
-/** In order of time. Lines come a page at a time. */
+/** In order of time. Lines come some thousands at a time. */
 export async function* readLines(ctx: Context, reading: Reading, span: Span): AsyncGenerator<Line[]> {
-  const selectors = selectorsFor(reading.settings, await seriesOf(ctx, reading, span));
-  if (selectors.length === 0) return;
+  const chosen = chosenFrom(reading.settings, await seriesOf(ctx, reading, span));
+  if (chosen.length === 0) return;
   const hours = hoursOf(span);
   const begun: Ahead[] = [];
   try {
     for (let next = 0; next < hours.length || begun.length > 0; ) {
       while (begun.length < AHEAD && next < hours.length) {
-        begun.push(ahead(hourOf(ctx, reading, selectors, hours[next++] as Span)));
+        begun.push(ahead(linesIn(ctx, reading, chosen, hours[next++] as Span)));
       }
       const hour = begun[0];
       for (let page = await hour?.next(); page; page = await hour?.next()) yield page;
@@ -46,30 +40,46 @@ export async function* readLines(ctx: Context, reading: Reading, span: Span): As
   }
 }
 
-async function* hourOf(
+/**
+ * The server is asked first how many lines there are: when its parts can't hand on so large lines, it says nothing of it
+ * and leaves them out. Where it gives fewer, or does not count, each page is looked at.
+ */
+async function* linesIn(ctx: Context, reading: Reading, chosen: readonly Chosen[], span: Span): AsyncGenerator<Line[]> {
+  const counts = await mapBounded(chosen, QUERIES, ({ selector }) => countWhere(ctx, reading, selector, span));
+  const count = counts.reduce<number | null>((sum, each) => (sum === null || each === null ? null : sum + each), 0);
+  const most = Math.min(HELD_LINES_MAX, HELD_CHARS_MAX / reading.lineChars);
+  if (count !== null && count > most && span.to - span.from > MS_NS) {
+    for (const piece of divided(span, Math.ceil(count / most))) yield* linesIn(ctx, reading, chosen, piece);
+    return;
+  }
+  const lines = count === null || count > most ? null : await allIn(ctx, reading, chosen, { ...span, count });
+  if (lines === null || lines.length < (count ?? 0)) return yield* carefully(ctx, reading, chosen, span);
+  for (let at = 0; at < lines.length; at += GIVEN_LINES) yield lines.slice(at, at + GIVEN_LINES);
+}
+
+/** Null when they are more than may be held. */
+async function allIn(
   ctx: Context,
   reading: Reading,
-  selectors: readonly string[],
-  span: Span,
-): AsyncGenerator<Line[]> {
-  const [only] = selectors;
-  if (only !== undefined && selectors.length === 1) return yield* linesIn(ctx, reading, only, span);
-  // Streams without a common label are rare: their lines are merged, a page of each at a time.
-  const heads = selectors.map((selector) => ({ pages: linesIn(ctx, reading, selector, span), held: [] as Line[] }));
-  for (;;) {
-    for (const head of heads) {
-      if (head.held.length === 0) head.held = (await head.pages.next()).value ?? [];
+  chosen: readonly Chosen[],
+  { count, ...span }: Span & { readonly count: number },
+): Promise<Line[] | null> {
+  const pages = Math.min(SHARES_MAX, Math.ceil(count / (reading.limit * PAGE_SHARE)));
+  const selectors = chosen.flatMap((each) => sharesOf(each, pages));
+  const all: Line[] = [];
+  let chars = 0;
+  await mapBounded(selectors, QUERIES, async (selector) => {
+    for await (const page of pagesIn(ctx, reading, selector, span)) {
+      for (const line of page) {
+        all.push(line);
+        chars += line.line.length;
+      }
+      if (chars > 2 * HELD_CHARS_MAX || all.length > 2 * HELD_LINES_MAX) return;
     }
-    const filled = heads.filter(({ held }) => held.length > 0);
-    if (filled.length === 0) return;
-    // Up to where all that are not at their end have told their lines.
-    const until = filled.map(({ held }) => BigInt(held.at(-1)?.ts ?? 0)).reduce(earlier);
-    const out = filled.flatMap((head) => {
-      const at = head.held.findIndex(({ ts }) => BigInt(ts) > until);
-      return head.held.splice(0, at < 0 ? head.held.length : at);
-    });
-    yield out.sort((a, b) => (BigInt(a.ts) < BigInt(b.ts) ? -1 : BigInt(a.ts) > BigInt(b.ts) ? 1 : 0));
-  }
+  });
+  if (all.length > 0) reading.lineChars = Math.max(1, chars / all.length);
+  if (chars > 2 * HELD_CHARS_MAX || all.length > 2 * HELD_LINES_MAX) return null;
+  return all.sort(byTime);
 }
 
 interface Ahead {
@@ -97,113 +107,4 @@ function ahead(pages: AsyncGenerator<Line[]>): Ahead {
       await pages.return(undefined);
     },
   };
-}
-
-/**
- * In order of time, a page at a time, each compared with how many lines the server counts there: when its parts can't
- * hand on so large lines, it says nothing of it and leaves them out.
- */
-async function* linesIn(ctx: Context, reading: Reading, selector: string, { from, to }: Span): AsyncGenerator<Line[]> {
-  for (let at = from; at < to; ) {
-    const end = earlier(at + reading.length, to);
-    let page: Page;
-    try {
-      page = await pageOf(ctx, reading, selector, { from: at, to: end });
-    } catch (error) {
-      shorten(reading, end - at, error);
-      continue;
-    }
-    lengthen(reading);
-    const last = BigInt(page.lines.at(-1)?.ts ?? 0);
-    // Of the last millisecond there may be more: it comes again, since counts are of whole ones.
-    const until = page.full ? last - (last % MS_NS) : end;
-    if (until > at) {
-      const lines = page.full ? page.lines.filter(({ ts }) => BigInt(ts) < until) : page.lines;
-      yield* allOf(ctx, reading, { selector, span: { from: at, to: until }, lines });
-      at = until;
-    } else {
-      const span = { from: at, to: earlier(at + MS_NS, to) };
-      yield* linesOfMoment(ctx, reading, selector, span);
-      at = span.to;
-    }
-  }
-}
-
-interface Given {
-  readonly selector: string;
-  readonly span: Span;
-  readonly lines: Line[];
-}
-
-/** What was given, or more when that is not all. */
-async function* allOf(ctx: Context, reading: Reading, { selector, span, lines }: Given): AsyncGenerator<Line[]> {
-  const count = await countWhere(ctx, reading, selector, span);
-  if (count === null || lines.length >= count) {
-    if (lines.length > 0) yield lines;
-    return;
-  }
-  const again = await pageOf(ctx, reading, selector, span);
-  const hidden = again.full ? 0 : await hiddenIn(ctx, reading, { selector, span, lines: again.lines });
-  if (!again.full && again.lines.length + hidden >= count) {
-    reading.told.hidden += Math.max(0, count - again.lines.length); // the others came in meanwhile
-    return yield again.lines;
-  }
-  if (reading.limitMax <= LIMIT_MIN) throw lost(reading.settings, span);
-  const limit = Math.max(LIMIT_MIN, Math.min(LARGE_LINES, Math.ceil(reading.limitMax / LARGE_LINES)));
-  yield* linesIn(ctx, { ...reading, limit, limitMax: limit }, selector, span);
-}
-
-/**
- * Lines that are counted and never given: a Loki splits queries at whole hours (split_queries_by_interval, at quarters
- * of them for some), and a piece that begins with the millisecond of a stored chunk's last line is not given that line.
- */
-async function hiddenIn(ctx: Context, reading: Reading, { selector, span, lines }: Given): Promise<number> {
-  let hidden = 0;
-  for (let at = span.from + splitAfter(span.from); at < span.to; at += SPLIT_NS) {
-    const moment = { from: at, to: at + MS_NS };
-    const given = lines.filter(({ ts }) => BigInt(ts) >= moment.from && BigInt(ts) < moment.to).length;
-    hidden += Math.max(0, ((await countWhere(ctx, reading, selector, moment)) ?? 0) - given);
-  }
-  return hidden;
-}
-
-/** How long it is until queries may be split. */
-function splitAfter(at: bigint): bigint {
-  return (SPLIT_NS - (at % SPLIT_NS)) % SPLIT_NS;
-}
-
-/** More lines within a millisecond than a page has. */
-async function* linesOfMoment(
-  ctx: Context,
-  reading: Reading,
-  selector: string,
-  { from, to }: Span,
-): AsyncGenerator<Line[]> {
-  const count = await countWhere(ctx, reading, selector, { from, to });
-  let given = 0;
-  for (let at = from; at < to; ) {
-    const { lines, full } = await pageOf(ctx, reading, selector, { from: at, to });
-    const last = BigInt(lines.at(-1)?.ts ?? 0);
-    // Of the last nanosecond there may be more: it comes again.
-    const whole = full ? lines.filter(({ ts }) => BigInt(ts) < last) : lines;
-    given += whole.length;
-    if (whole.length > 0) yield whole;
-    at = full ? last : to;
-    if (!full || whole.length > 0) continue;
-    for await (const some of linesAt(ctx, reading, last, selector)) {
-      given += some.length;
-      yield some;
-    }
-    at = last + 1n;
-  }
-  if (count === null || given >= count) return;
-  if (splitAfter(from) !== 0n) throw lost(reading.settings, { from, to });
-  reading.told.hidden += count - given;
-}
-
-function lost(settings: Settings, { from, to }: Span): Failure {
-  const what = `${whereOf(settings)} gives fewer lines than it counts from ${from} to ${to}`;
-  return new Failure('value-too-large', `${what}: they are larger than its parts hand to one another`, {
-    hint: MESSAGE_HINT,
-  });
 }

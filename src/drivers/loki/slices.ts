@@ -68,3 +68,12 @@ export function hoursOf({ from, to }: Span): Span[] {
   }
   return hours;
 }
+
+/** Into so many of about the same length, each of whole milliseconds. */
+export function divided({ from, to }: Span, pieces: number): Span[] {
+  const length = later(MS_NS, (to - from) / BigInt(pieces));
+  const step = length - (length % MS_NS);
+  const spans: Span[] = [];
+  for (let at = from; at < to; at += step) spans.push({ from: at, to: earlier(at + step, to) });
+  return spans;
+}
