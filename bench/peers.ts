@@ -1,6 +1,6 @@
 // The programs that are measured beside ours.
 
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { TIME } from './measure.ts';
 
 export interface Peer {
@@ -15,13 +15,16 @@ export async function needPeers(peers: readonly Peer[]): Promise<readonly string
   const missing: string[] = [];
   const versions: string[] = [];
   for (const { name, program, args } of [{ name: 'GNU time', program: TIME, args: ['--version'] }, ...peers]) {
-    try {
-      const said = execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] }).trim();
-      const [line = ''] = said.split('\n');
-      versions.push(line.toLowerCase().startsWith(name.toLowerCase()) ? line : `${name}: ${line}`);
-    } catch {
+    const { status, stdout, stderr } = spawnSync(program, args, {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    if (status !== 0) {
       missing.push(`${name} (${program} ${args.join(' ')})`);
+      continue;
     }
+    const [line = ''] = (stdout.trim() || stderr.trim()).split('\n');
+    versions.push(line.toLowerCase().startsWith(name.toLowerCase()) ? line : `${name}: ${line}`);
   }
   if (missing.length > 0) throw new Error(`not on this machine: ${missing.join(', ')}`);
   return versions.slice(1); // how it was counted is no peer

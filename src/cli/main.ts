@@ -3,10 +3,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { Command, CommanderError, Option } from 'commander';
 import './loading.ts';
-import { interruption } from '../core/context.ts';
+import { interruption, sleep } from '../core/context.ts';
 import { Failure, isFailure } from '../core/errors.ts';
 import type { Context, Log } from '../core/model.ts';
 import type { Config } from './config/model.ts';
@@ -178,11 +177,7 @@ function realContext(signal: AbortSignal, scratch: string, view: ProgressView, g
     signal,
     now: () => new Date(),
     monotonicMs: () => performance.now(),
-    sleep: async (ms) => {
-      await delay(ms, undefined, { signal }).catch(() => {
-        throw interruption(signal);
-      });
-    },
+    sleep,
     progress: (event) => view.show(event),
     log: logger(globals, view),
     env: process.env,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { interruption, withDeadline, withSignal } from './context.ts';
+import { interruption, outliving, withDeadline, withSignal } from './context.ts';
 import { Failure } from './errors.ts';
 import type { Context } from './model.ts';
 import { liveContext } from './testing.ts';
@@ -40,4 +40,14 @@ test('either of two signals stops', () => {
     both[which === 0 ? 0 : 1].abort(new Failure('lease-lost', 'away'));
     assert.equal(interruption(ctx.signal).code, 'lease-lost');
   }
+});
+
+test('who sleeps is woken by the signal of the context that it sleeps in, and by no other', async () => {
+  const stop = new AbortController();
+  const ctx = liveContext({ signal: stop.signal });
+  stop.abort(new Failure('interrupted', 'stopped'));
+  await outliving(ctx, 60_000).sleep(5);
+  await assert.rejects(ctx.sleep(60_000), { code: 'interrupted' });
+  const asleep = withDeadline(liveContext(), 20, 'a nap', (within) => within.sleep(60_000));
+  await assert.rejects(asleep, { code: 'timeout', message: 'a nap: no end after 20 ms' });
 });

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Failure } from './errors.ts';
 import type { Context } from './model.ts';
 
@@ -9,6 +10,13 @@ export function withSignal(ctx: Context, signal: AbortSignal): Context {
 /** For what must be done even after the user has broken off: the same context, its signal aside, for so long. */
 export function outliving(ctx: Context, ms: number): Context {
   return { ...ctx, signal: AbortSignal.timeout(ms) };
+}
+
+/** The `sleep` of real contexts: who sleeps in one with another signal is woken by that one. */
+export async function sleep(this: Context, ms: number): Promise<void> {
+  await delay(ms, undefined, { signal: this.signal }).catch(() => {
+    throw interruption(this.signal);
+  });
 }
 
 /**

@@ -32,8 +32,8 @@ export interface Context {
   now(): Date;
   /** Milliseconds of a clock that never jumps; only differences mean anything. */
   monotonicMs(): number;
-  /** Rejects as soon as the signal is aborted. */
-  sleep(ms: number): Promise<void>;
+  /** Rejects as soon as the signal of this context is aborted. */
+  sleep(this: Context, ms: number): Promise<void>;
   progress(event: Progress): void;
   readonly log: Log;
   /** The environment that child programs get (PATH, HOME, PGPASSFILE, AWS_…). */

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readAll } from './bytes.ts';
+import { sleep } from './context.ts';
 import { Failure } from './errors.ts';
 import type { Context, FileAttributes, Log, Part, Progress, Sink, Source } from './model.ts';
 import type { CapturedComponent } from './point.ts';
@@ -50,7 +51,6 @@ export function testContext(overrides: Partial<Context> = {}): TestContext {
 
 /** A context with the real clock and real sleeps, for tests that wait for real servers. */
 export function liveContext(overrides: Partial<Context> = {}): TestContext {
-  const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
   return testContext({ now: () => new Date(), sleep, ...overrides });
 }
 

@@ -35,6 +35,7 @@ interface Source {
 }
 /** On two processors Go takes a quarter of an hour for its largest program, and others may stand before it. */
 const LOCKED_MS_MAX = 2_400_000;
+const LOKI_FLAGS = ['-tags=netgo', '-ldflags=-s -w -X github.com/grafana/loki/v3/pkg/util/build.Version=3.7.8'];
 
 const SOURCES = {
   'postgres-15': debian('postgresql-15', () => onlyIf('/usr/lib/postgresql/15/bin')),
@@ -53,13 +54,8 @@ const SOURCES = {
   'kafka-3': maven('kafka-3.9.2', kafka('3.9.2')),
   'kafka-4': maven('kafka-4.3.1', kafka('4.3.1')),
   'zookeeper-3.9': maven('zookeeper-3.9.5-cli', zookeeper39),
-  'loki-3': goBuild(lokiPins(), 'github.com/grafana/loki/v3/cmd/loki', 'loki', [
-    '-tags=netgo',
-    '-ldflags=-s -w -X github.com/grafana/loki/v3/pkg/util/build.Version=3.7.8',
-  ]),
-  logcli: optional(
-    goBuild(lokiPins(), 'github.com/grafana/loki/v3/cmd/logcli', 'logcli', ['-tags=netgo', '-ldflags=-s -w']),
-  ),
+  'loki-3': goBuild(lokiPins(), 'github.com/grafana/loki/v3/cmd/loki', 'loki', LOKI_FLAGS),
+  logcli: optional(goBuild(lokiPins(), 'github.com/grafana/loki/v3/cmd/logcli', 'logcli', LOKI_FLAGS)),
   kazoo: pip('kazoo==2.10.0', 'kazoo/__init__.py'),
   restic: debian('restic', () => inPath('restic')),
 } as const satisfies Record<string, Source>;

@@ -1,6 +1,7 @@
 // A restore: topics are made anew, their records sent in order, and the offsets of groups committed where they belong
 // among the records as they are now numbered.
 
+import { outliving } from '../../core/context.ts';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Chain, Context, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
@@ -19,6 +20,8 @@ import type { Settings } from './settings.ts';
 import { noteOf, settle } from './suspended.ts';
 
 const PARTITIONS_AT_ONCE = 4;
+/** What was made and could not be filled is removed in this time. */
+const LEAVE_MS_MAX = 300_000;
 const SENT_BYTES_MAX = 8 * 1024 * 1024;
 const IDLE = ['Empty', 'Dead', 'EMPTY', 'DEAD'];
 
@@ -157,9 +160,7 @@ async function leaveNothing(
   because: unknown,
 ): Promise<void> {
   try {
-    // Also when it was stopped on request.
-    const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-    const alive = { ...ctx, signal: new AbortController().signal, sleep };
+    const alive = outliving(ctx, LEAVE_MS_MAX); // also when it was stopped on request
     await using cluster = await connect(alive, settings);
     await removeTopics(alive, cluster, made);
   } catch (cause) {

@@ -398,11 +398,10 @@ describe('s3 and what goes wrong', { skip }, async () => {
       const component = s3Driver.open(settingsOf(small, { buckets: ['docs'] }));
       // Of writes at the same time that fill it MinIO calls some unwritable for now, until it has looked at the disk.
       let waits = 0;
-      const wait = ctx.sleep;
       const hasty = liveContext({
         async sleep(ms) {
           assert.ok((waits += 1) <= 20, 'a full disk is not waited for');
-          await wait(Math.min(ms, 300));
+          await ctx.sleep(Math.min(ms, 300));
         },
       });
       await assert.rejects(component.restore(hasty, { base: source }), { code: 'no-space' });
@@ -425,8 +424,7 @@ describe('s3 and what goes wrong', { skip }, async () => {
     const many = Array.from({ length: 60 }, (_, n) => ({ key: `many/${n}` }));
     await put(ctx, hand, mortal.bucket, many);
     const settings = settingsOf(mortal, { buckets: [mortal.bucket], connections: 2 });
-    const wait = ctx.sleep;
-    const quick = liveContext({ sleep: (ms) => wait(Math.min(ms, 200)) });
+    const quick = liveContext({ sleep: (ms) => ctx.sleep(Math.min(ms, 200)) });
     const { sink, source } = memoryParts();
     let back: Promise<void> | undefined;
     const killing: Sink = {
