@@ -1,5 +1,6 @@
 // A worker thread that answers questions, one after another.
 
+import { setFlagsFromString } from 'node:v8';
 import { parentPort, Worker } from 'node:worker_threads';
 import { type ErrorCode, Failure, isFailure, messageOf } from './errors.ts';
 
@@ -17,8 +18,19 @@ type Reply<A> =
   | { readonly answer: A }
   | { readonly error: unknown; readonly code: ErrorCode | null; readonly hint: string | undefined };
 
+/**
+ * How much memory threads that start from now on have for young objects, three times over. A limit of theirs alone
+ * counts for nothing beside the flag that the process was started with.
+ */
+export function limitYoung(mib: number): void {
+  for (const which of ['min', 'max']) setFlagsFromString(`--${which}-semi-space-size=${mib}`);
+}
+/** Of threads that deal with memory outside of their heaps. */
+const YOUNG_MIB = 1;
+
 /** `what` names it in messages. It keeps the process alive while it is asked, and no longer. */
 export function startThread<Q, A>(script: URL, what: string): Thread<Q, A> {
+  limitYoung(YOUNG_MIB);
   const worker = new Worker(script);
   const asked: PromiseWithResolvers<A>[] = [];
   let died: Failure | undefined;

@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads';
 import { interruption } from '../../core/context.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
+import { limitYoung } from '../../core/thread.ts';
 import { ANSWERED, type FromWalker, type Job, type Outputs, type Result, SENT, type ToWalker } from './rdb/job.ts';
 
 const CHUNK_BYTES = 256 * 1024;
@@ -11,6 +12,8 @@ const CHUNK_BYTES = 256 * 1024;
 const CHUNKS_MAX = 8;
 /** The thread's own: an element that is held whole lies outside of it. */
 const HEAP_MIB_MAX = 256;
+/** As for the process: objects are made all the time. */
+const YOUNG_MIB = 8;
 
 export interface Walk extends AsyncDisposable {
   /** Passes the bytes on and has them walked. Ends only when the whole RDB was found well; throws what is wrong. */
@@ -26,6 +29,7 @@ export function startWalk(
   onOutput: (output: Outputs) => Promise<void> | void = () => {},
 ): Walk {
   const words = new Int32Array(new SharedArrayBuffer(8));
+  limitYoung(YOUNG_MIB);
   const worker = new Worker(new URL('./rdb/walk.worker.ts', import.meta.url), {
     workerData: { job, words },
     resourceLimits: { maxOldGenerationSizeMb: HEAP_MIB_MAX },

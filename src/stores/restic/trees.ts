@@ -178,7 +178,7 @@ export interface Trees {
   enter(id: Buffer, nodes: readonly TreeNode[]): void;
 }
 
-const CACHED_BYTES_MAX = 48 * 1024 * 1024;
+const CACHED_BYTES_MAX = 16 * 1024 * 1024;
 const ENTRY_BYTES = 512; // of an entry in memory, beside the ids of its content
 
 export function treeReader(readBlob: (ctx: Context, id: Buffer) => Promise<Buffer>): Trees {

@@ -13,7 +13,7 @@ export interface Visitor {
 
 /** Trees are read so many at a time, and of so many bytes: one takes some times its size once it is parsed. */
 const READS_MAX = 16;
-const READ_BYTES_MAX = 8 * 1024 * 1024;
+const READ_BYTES_MAX = 2 * 1024 * 1024;
 
 /** Throws what reading a tree throws: a walk is whole or it is none. */
 export async function walkTrees(
