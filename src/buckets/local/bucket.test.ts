@@ -13,7 +13,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
+import { smallDisk } from '../../../test/servers/disks.ts';
 import { readAll } from '../../core/bytes.ts';
 import type { Bytes } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
@@ -60,18 +61,6 @@ test('objects can be put while others close the same bucket', async () => {
 const keysOf = async (bucket: Bucket): Promise<string[]> =>
   await Array.fromAsync(bucket.list(ctx, ''), ({ key }) => key);
 const text = async (bucket: Bucket, key: string): Promise<string> => (await readAll(bucket.get(ctx, key))).toString();
-
-/** A file system of its own of so many bytes, or undefined and a skipped test where none can be mounted. */
-function smallDisk(t: TestContext, bytes: number): string | undefined {
-  const dir = freshDir();
-  const { status, stderr, error } = spawnSync('/bin/mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', dir]);
-  if (status === 0) {
-    t.after(() => void spawnSync('/bin/umount', ['--lazy', dir]));
-    return dir;
-  }
-  t.skip(`no file system can be mounted here: ${error ?? stderr}`);
-  return undefined;
-}
 
 test('files and folders are for their owner alone', async () => {
   const dir = join(freshDir(), 'made');
@@ -123,7 +112,7 @@ test('the directory itself may be a link', async () => {
 });
 
 test('faults 16 and 22: a full disk is no-space, what is there stays, and the next run succeeds', async (t) => {
-  const dir = smallDisk(t, 1024 * 1024);
+  const dir = smallDisk(t, 1024 * 1024)?.dir;
   if (dir === undefined) return;
   const bucket = localBucket(dir);
   await bucket.put(ctx, 'a', Buffer.alloc(600_000, 'a'));
@@ -142,7 +131,7 @@ test('faults 16 and 22: a full disk is no-space, what is there stays, and the ne
 });
 
 test('a read-only disk denies changes and is read all the same', async (t) => {
-  const dir = smallDisk(t, 1024 * 1024);
+  const dir = smallDisk(t, 1024 * 1024)?.dir;
   if (dir === undefined) return;
   await localBucket(dir).put(ctx, 'a', Buffer.from('x'));
   assert.equal(spawnSync('/bin/mount', ['-o', 'remount,ro', dir]).status, 0);
