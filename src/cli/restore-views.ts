@@ -92,6 +92,7 @@ export function restoredJson(restored: RestoredPoint, { store, unreadable }: Cho
     store: store.name,
     ...unreadableJson(unreadable),
     verdict: restored.verdict,
+    selected: restored.selected,
     complete: restored.complete,
     proved: restored.proved,
     rto_ms: Math.round(restored.rtoMs),
@@ -142,7 +143,7 @@ export function restoredText(
   ]);
   const lacking = restored.lacking.map((name) => [name, 'NOT IN THE POINT', '', '', '']);
   return [
-    `point ${restored.point.id}: ${restored.verdict}, in ${durationText(restored.rtoMs)}`,
+    `point ${restored.point.id}: ${restored.verdict}${restored.selected ? ' for what was selected' : ''}, in ${durationText(restored.rtoMs)}`,
     '',
     table(
       ['component', 'result', 'method', 'read', 'took'].map((title) => ({ title })),

@@ -43,6 +43,15 @@ export function inventoryFrom(lines: readonly InventoryLine[]): InventoryReader 
   };
 }
 
+/** Only the lines that `has` says are meant. */
+export function inventoryWith(inventory: InventoryReader, has: (line: InventoryLine) => boolean): InventoryReader {
+  return {
+    async *lines(ctx) {
+      for await (const line of inventory.lines(ctx)) if (has(line)) yield line;
+    },
+  };
+}
+
 /** Two lines of one (kind, name); one of them is absent where only the other inventory has it. */
 export interface LinePair {
   readonly expected: InventoryLine | undefined;

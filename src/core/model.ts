@@ -283,11 +283,21 @@ export interface Restored {
   readonly missing?: readonly string[];
   /** Of what was restored alone, named as in the point: for restores under other names, or beside other data. */
   readonly inventory?: (ctx: Context) => Promise<InventoryReader>;
+  /** Of a selection, where it can be told. Without it nothing of a selection is compared. */
+  readonly selected?: Selected;
   /**
    * Sets back what deletes or rewrites by age, which the restore had suspended. The engine calls it after the
    * comparison, also when that fails. May be called again.
    */
   readonly settle?: (ctx: Context) => Promise<void>;
+}
+
+/** What of a selection is compared with the point. */
+export interface Selected {
+  /** Lines of inventories, named as in the point, that say what was selected and nothing else. */
+  has(line: InventoryLine): boolean;
+  /** What else came back and no line tells of, with the reason; null when there is none. */
+  readonly uncompared: string | null;
 }
 
 /** Data restored beside the live data of the same server, not yet in its place. */

@@ -3,9 +3,9 @@
 import { outliving } from '../core/context.ts';
 import type { Driver } from '../core/driver.ts';
 import { ERRORS, isFailure, messageOf } from '../core/errors.ts';
-import { inventoryOf } from '../core/inventory.ts';
+import { inventoryOf, inventoryWith } from '../core/inventory.ts';
 import { getAll } from '../core/many-parts.ts';
-import type { Component, Context, Finding, Restored, RestoreOptions, Source } from '../core/model.ts';
+import type { Component, Context, Finding, InventoryReader, Restored, RestoreOptions, Source } from '../core/model.ts';
 import type { CapturedComponent } from '../core/point.ts';
 import type { FindingsBook } from './findings.ts';
 import type { Check } from './model.ts';
@@ -186,7 +186,8 @@ async function compareAll(
   { name, driver, captured, source, watch, target, restored }: Parameters<typeof prove>[1],
   book: FindingsBook,
 ): Promise<void> {
-  const check = `${name} is what it was at the cut`;
+  const selected = restored?.selected;
+  const check = selected ? whatWasSelected(name) : `${name} is what it was at the cut`;
   if (captured.inventoryLevel === null) {
     const detail = 'the point has no inventory, so nothing can be compared';
     book.add({ check, verdict: 'unknown', detail, uncompared: true });
@@ -195,7 +196,8 @@ async function compareAll(
   let compared = 0;
   try {
     const actual = restored?.inventory ? await restored.inventory(ctx) : await target.inventory(ctx);
-    for await (const finding of driver.compare(ctx, inventoryOf(source), actual)) {
+    const meant = (all: InventoryReader): InventoryReader => (selected ? inventoryWith(all, selected.has) : all);
+    for await (const finding of driver.compare(ctx, meant(inventoryOf(source)), meant(actual))) {
       compared += 1;
       book.add({ ...finding, check: `${name}: ${finding.check}` });
       ctx.progress({ task: name, phase: 'verify', items: compared });
@@ -205,9 +207,19 @@ async function compareAll(
     book.add({ check, verdict: verdictOf(error, watch), detail: messageOf(error), ...hintOf(error) });
     return;
   }
-  if (compared > 0) return;
-  book.add({ check, verdict: 'unknown', detail: 'nothing was compared: the inventory is empty', uncompared: true });
+  if (selected && selected.uncompared !== null) {
+    book.add({ check, verdict: 'unknown', detail: selected.uncompared, uncompared: true });
+  } else if (compared === 0) {
+    book.add({ check, verdict: 'unknown', ...(selected ? NONE_SELECTED : NONE_THERE) });
+  }
 }
+
+export function whatWasSelected(name: string): string {
+  return `what was selected of ${name} is what it was at the cut`;
+}
+const NONE_THERE = { detail: 'nothing was compared: the inventory is empty', uncompared: true } as const;
+/** Not for want of something to compare with: whoever selects wants something back. */
+const NONE_SELECTED = { detail: 'nothing was compared: the point has nothing of the selection' } as const;
 
 async function ask(ctx: Context, name: string, target: Component, check: Check): Promise<Finding> {
   const title = `${name}: ${check.name}`;

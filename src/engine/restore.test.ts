@@ -8,7 +8,7 @@ import { backUp } from './backup.ts';
 import { drillPoint } from './drill.ts';
 import type { StackComponent } from './model.ts';
 import { choosePoint, listPoints } from './points.ts';
-import { restorePoint } from './restore.ts';
+import { type RestoredPoint, restorePoint } from './restore.ts';
 import { planRestore } from './restore-plan.ts';
 import { kv, kvDriver, kvSandboxes, kvServer, stagingDriver } from './testing.ts';
 import { type Disk, damage, disk, named } from './testing-store.ts';
@@ -173,6 +173,47 @@ describe('a restore', () => {
     assert.equal(done.complete, true);
     assert.deepEqual(done.proved, []);
     await assert.rejects(restorePoint(ctx, { ...request, inPlace: true }), (error) => isFailure(error, 'usage'));
+  });
+
+  test('of a selection that can be told from the rest is compared, and proves nothing of the whole', async () => {
+    const [ctx, on] = [testContext(), disk()];
+    const server = kvServer({ a: '1', b: '2' });
+    let [spoilt, uncompared]: [string | null, string | null] = [null, null];
+    const open: Driver['open'] = (settings) => {
+      const component = kvDriver.open(settings);
+      return {
+        ...component,
+        async restore(inner, chain, options) {
+          const restored = await component.restore(inner, chain, options);
+          if (spoilt) server.data.set(spoilt, 'spoilt');
+          const keys = options?.select?.keys ?? [];
+          return { ...restored, selected: { has: ({ name }) => keys.includes(name), uncompared } };
+        },
+      };
+    };
+    const components = [
+      kv('db', server, { driver: { ...kvDriver, open }, checks: [{ name: 'all', command: 'count' }] }),
+    ];
+    const point = await taken(ctx, on, components);
+    const selecting = async (...keys: string[]) => {
+      server.data.clear();
+      return await restorePoint(ctx, { from: named('a', on), point, components, select: { keys } });
+    };
+    const outcomeOf = ({ verdict, complete, proved, selected }: RestoredPoint) => [verdict, complete, proved, selected];
+    const equal = await selecting('b');
+    assert.deepEqual(outcomeOf(equal), ['pass', true, [], true]);
+    assert.deepEqual(
+      equal.outcomes[0]?.findings.kept.map(({ check }) => check),
+      ['db: b is the same'],
+    );
+    assert.deepEqual(outcomeOf(await selecting('none')), ['unknown', false, [], true], 'nobody wants nothing back');
+    uncompared = 'b as it was in spring';
+    assert.deepEqual(outcomeOf(await selecting('b')), ['unknown', true, [], true], 'and says what was not compared');
+    spoilt = 'a';
+    uncompared = null;
+    assert.deepEqual(outcomeOf(await selecting('b')), ['pass', true, [], true], 'what else is there is not looked at');
+    spoilt = 'b';
+    assert.deepEqual(outcomeOf(await selecting('b')), ['fail', false, [], true]);
   });
 
   test('of a component that the point does not hold says why, and what it holds', async () => {

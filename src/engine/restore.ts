@@ -18,6 +18,7 @@ import {
   verdictOf,
   type Watch,
   watch,
+  whatWasSelected,
 } from './comeback.ts';
 import { criticalPath, type Timed } from './critical-path.ts';
 import { type Findings, type FindingsBook, findingsBook } from './findings.ts';
@@ -72,6 +73,8 @@ export interface RestoredPoint {
   readonly warnings: readonly string[];
   /** Configured components that were asked for and that the point does not hold. */
   readonly lacking: readonly string[];
+  /** Only a selection was asked for: the verdict and the findings are of that alone. */
+  readonly selected: boolean;
   /** Everything came back and was shown to be equal; a selection came back, and nothing else is open. */
   readonly complete: boolean;
 }
@@ -120,6 +123,7 @@ export async function restorePoint(ctx: Context, request: RestoreRequest, shown?
     phases: critical.phases,
     warnings,
     lacking: plan.lacking,
+    selected: request.select !== undefined,
     complete: verdict === 'pass' || (request.select !== undefined && plan.lacking.length === 0 && all.every(isAsAsked)),
   };
 }
@@ -311,7 +315,7 @@ async function restoreBeside(
   return { method: 'beside', warnings, keptAs, phases: phasesFrom({ fetch, restore, start, verify }) };
 }
 
-/** Milliseconds that it took. A selection is not compared: the inventory is that of the whole. */
+/** Milliseconds that it took. Of a selection only what the driver can tell from the rest is compared. */
 async function compareWith(
   attempt: Attempt,
   source: Source,
@@ -321,14 +325,14 @@ async function compareWith(
 ): Promise<number> {
   const { ctx, request, step, book } = attempt;
   const startedMs = ctx.monotonicMs();
-  if (request.select) {
-    const check = `${step.name} is what it was at the cut`;
-    const detail = 'only a selection was restored, so the whole can not be compared';
-    book.add({ check, verdict: 'unknown', detail, uncompared: true });
+  if (request.select && !restored?.selected) {
+    const detail = 'this kind of component can not tell a selection from the rest, so it was not compared';
+    book.add({ check: whatWasSelected(step.name), verdict: 'unknown', detail, uncompared: true });
     noteMissing({ name: step.name, restored }, book);
     return 0;
   }
-  const { name, driver, checks } = step.item;
+  const { name, driver } = step.item;
+  const checks = request.select ? [] : step.item.checks; // their owner asks about the whole
   await prove(ctx, { name, driver, captured: step.captured, source, watch: watching, target, checks, restored }, book);
   return ctx.monotonicMs() - startedMs;
 }

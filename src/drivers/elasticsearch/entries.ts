@@ -50,6 +50,8 @@ export interface NamesBefore {
   /** Of indices and data streams. */
   readonly indices: ReadonlyMap<string, string>;
   readonly aliases: ReadonlyMap<string, string>;
+  /** Aliases of the point of which all indices come back. */
+  readonly whole: ReadonlySet<string>;
   /** Aliases of the point that were not set: nothing is said of them. */
   readonly left: readonly string[];
   /** Kind and name. */

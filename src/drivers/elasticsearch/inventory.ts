@@ -1,7 +1,8 @@
 // What is in a cluster now: all of it, or what a restore has brought back.
 
 import { inventoryFrom } from '../../core/inventory.ts';
-import type { Context, InventoryReader, Json } from '../../core/model.ts';
+import type { Context, InventoryLine, InventoryReader, Json, Selected } from '../../core/model.ts';
+import { named } from './capture.ts';
 import { connect } from './client.ts';
 import type { Rendered } from './documents.ts';
 import { type IndexEntry, inventoryLines, type NamesBefore } from './entries.ts';
@@ -54,6 +55,19 @@ export async function restoredInventory(
     ({ kind, name }) => kind !== 'alias' || !left.includes(name),
   );
   return inventoryFrom([...lines, ...unsaid]);
+}
+
+/** Templates and the like are in no selection. An alias is one line for all of its indices. */
+export function selectedOf({ indices, aliases, whole, left }: NamesBefore): Selected {
+  const names = new Set(indices.values());
+  const set = [...aliases.values()].filter((name) => !left.includes(name));
+  const has = ({ kind, name }: InventoryLine): boolean => {
+    if (kind === 'alias') return set.includes(name) && whole.has(name);
+    return ['index', 'mapping', 'settings', 'data-stream'].includes(kind) && names.has(name);
+  };
+  const shared = set.filter((name) => !whole.has(name));
+  const why = `aliases that stand for other indices, too: ${named(shared)}`;
+  return { has, uncompared: shared.length === 0 ? null : why };
 }
 
 /** For who wants the sums alone. */

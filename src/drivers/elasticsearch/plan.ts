@@ -85,15 +85,24 @@ export async function planRestore(
     });
   }
   const { stay, ...changed } = changes(wanted, target, { replace, rename, holders });
-  const names = await namesBefore(ctx, base, { point, rename, stay, isPart: select !== undefined });
+  const names = await namesBefore(ctx, base, { point, rename, stay, holders, isPart: select !== undefined });
   return { ...wanted, ...changed, definitions, names };
+}
+
+interface Naming {
+  readonly point: Wanted;
+  readonly rename: Renames;
+  /** Aliases that others keep. */
+  readonly stay: ReadonlySet<string>;
+  readonly holders: Holders;
+  readonly isPart: boolean;
 }
 
 /** Each by its name at the target. */
 async function namesBefore(
   ctx: Context,
   base: Source,
-  { point, rename, stay, isPart }: { point: Wanted; rename: Renames; stay: ReadonlySet<string>; isPart: boolean },
+  { point, rename, stay, holders, isPart }: Naming,
 ): Promise<NamesBefore> {
   const indices = new Map([
     ...point.indices.map(({ entry, into }) => [into, entry.name] as const),
@@ -109,7 +118,9 @@ async function namesBefore(
     const told = definitionOfPart(name);
     if (told) definitions.add(`${told.kind} ${told.name}`);
   }
-  return { indices, aliases, left, definitions };
+  const isWhole = (alias: string): boolean => [...(holders.get(alias) ?? [])].every((index) => indices.has(index));
+  const whole = new Set([...aliases].flatMap(([alias, name]) => (isWhole(alias) ? [name] : [])));
+  return { indices, aliases, whole, left, definitions };
 }
 
 type Renames = Readonly<Record<string, string>>;

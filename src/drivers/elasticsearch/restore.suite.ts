@@ -11,6 +11,7 @@ import { missing } from '../../../test/servers/need.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import type { Finding, Restored, RestoreOptions, Sink, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
+import { selectionFindings } from '../selection-testing.ts';
 import { elasticsearchDriver } from './driver.ts';
 import { assertSame, type Cluster, captured, differences, emptied, filled, sharedCluster } from './testing.ts';
 
@@ -103,6 +104,34 @@ test('what came back under other names, or beside other data, is compared alone'
   const { catalogue: _, ...fewer } = { ...rename, products: 'd', empty: 'e', 'logs-shop': 'logs-f', cheap: 'cheapest' };
   const [left, ...more] = await verdicts(await component.restore(ctx, { base: source }, { rename: fewer }));
   assert.deepEqual([left?.check, left?.verdict, more], ['alias catalogue is the same', 'unknown', []]);
+});
+
+test('chosen indices are compared with that part of the point, with the aliases that are theirs alone', {
+  skip,
+}, async () => {
+  const cluster = await filled(await started());
+  await cluster.ask('POST', '/_aliases', { actions: [{ add: { index: 'empty', alias: 'catalogue' } }] });
+  const { source } = await captured(ctx, { url: cluster.url });
+  // The template of the stream stays.
+  for (const path of ['/_data_stream/logs-shop', '/products', '/empty']) await cluster.ask('DELETE', path);
+  await cluster.ask('PUT', '/other');
+  const component = open({ url: cluster.url });
+  const told = async (restored: Restored): Promise<string[]> => {
+    const findings = await selectionFindings(ctx, elasticsearchDriver, source, restored);
+    return findings.map(({ verdict, check }) => `${verdict}: ${check.replace(' is the same', '')}`);
+  };
+  const stream = await component.restore(ctx, { base: source }, { select: { indices: ['logs-*'] } });
+  assert.deepEqual([await told(stream), stream.selected?.uncompared], [['pass: data stream logs-shop'], null]);
+  const one = await component.restore(ctx, { base: source }, { select: { indices: ['products'] } });
+  const rest = ['pass: the mapping of products', 'pass: the settings of products'];
+  assert.deepEqual(await told(one), ['pass: alias cheap', 'pass: index products', ...rest]);
+  assert.match(one.selected?.uncompared ?? '', /stand for other indices, too: catalogue$/);
+  await cluster.bulk('/products', [{ delete: { _id: 'p1' } }]);
+  assert.deepEqual(await told(one), ['pass: alias cheap', 'fail: index products', ...rest]);
+  await cluster.ask('DELETE', '/products');
+  const both = await component.restore(ctx, { base: source }, { select: { indices: ['products', 'empty'] } });
+  assert.equal(both.selected?.uncompared, null);
+  assert.ok((await told(both)).includes('pass: alias catalogue'));
 });
 
 test('the ids of an index, an alias and a data stream are told, and which of some are there', { skip }, async () => {

@@ -10,7 +10,7 @@ import { batchesOf, type Refused, sendBatch } from './bulk.ts';
 import type { Client, Reply } from './client.ts';
 import { deleteDefinition, putDefinition } from './definitions.ts';
 import type { IndexEntry, IndexPlan, StreamPlan } from './entries.ts';
-import { restoredInventory } from './inventory.ts';
+import { restoredInventory, selectedOf } from './inventory.ts';
 import { planRestore, type RestorePlan } from './plan.ts';
 import { splitSettings } from './portable.ts';
 import type { Session } from './survey.ts';
@@ -56,7 +56,8 @@ export async function restore(
     }
   });
   const inventory = (later: Context): Promise<InventoryReader> => restoredInventory(later, settings, plan.names);
-  return { bytes: work.bytes, method: 'bulk', warnings, missing, inventory, ...settling };
+  const selected = options.select ? { selected: selectedOf(plan.names) } : {};
+  return { bytes: work.bytes, method: 'bulk', warnings, missing, inventory, ...selected, ...settling };
 }
 
 async function bringBack(ctx: Context, work: Work): Promise<void> {

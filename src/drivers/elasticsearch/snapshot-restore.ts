@@ -12,7 +12,7 @@ import { type Client, parsed } from './client.ts';
 import { stateOf } from './compare.ts';
 import { DEFINITION_KINDS, putDefinition } from './definitions.ts';
 import type { NamesBefore } from './entries.ts';
-import { restoredInventory } from './inventory.ts';
+import { restoredInventory, selectedOf } from './inventory.ts';
 import { aliasesOf, type ListedIndex, listing, matcher } from './listing.ts';
 import { definitionsToSet, type PlannedDefinition, refuseHeld } from './plan.ts';
 import { type Reference, reach, referenceSchema, SNAPSHOT_PART, snapshotPath, whole } from './snapshot.ts';
@@ -48,7 +48,8 @@ export async function restoreSnapshot(
   });
   const inventory = (later: Context): Promise<InventoryReader> => restoredInventory(later, settings, plan.names);
   const missing = [...plan.missing, ...lost];
-  return { bytes: 0, method: 'snapshot', warnings: [], missing, inventory, ...settling };
+  const selected = options.select ? { selected: selectedOf(plan.names) } : {};
+  return { bytes: 0, method: 'snapshot', warnings: [], missing, inventory, ...selected, ...settling };
 }
 
 /** Changes nothing. Throws when something stands in the way that may not be replaced. */
@@ -130,23 +131,28 @@ async function namesOf(
 ): Promise<{ names: NamesBefore; missing: string[] }> {
   const missing: string[] = [];
   const aliases = new Map<string, string>();
+  const whole = new Set<string>();
   const definitions = new Set<string>();
   for await (const { kind, name, detail } of inventoryOf(base).lines(ctx)) {
     const state = kind === 'index' && isMeant(name) ? stateOf(detail) : null;
     if (state !== null) missing.push(`index ${name}: it was ${state} when it was captured, and is not in the snapshot`);
+    if (kind === 'alias' && holdersIn(detail)?.every((index) => wanted.includes(index))) whole.add(name);
     if (kind === 'alias' && isOfThese(wanted, detail, select === undefined)) aliases.set(name, name);
     else if (!select && DEFINITION_KINDS.some((each) => each === kind)) definitions.add(`${kind} ${name}`);
   }
   const indices = new Map(wanted.map((name) => [rename?.[name] ?? name, name]));
-  return { names: { indices, aliases, left: rename ? [...aliases.keys()] : [], definitions }, missing };
+  return { names: { indices, aliases, whole, left: rename ? [...aliases.keys()] : [], definitions }, missing };
 }
 
 const aliasDetailSchema = z.object({ indices: z.array(z.string()) });
 
 /** Points of earlier versions do not say which indices an alias stands for. */
+function holdersIn(detail: unknown): readonly string[] | undefined {
+  return aliasDetailSchema.safeParse(detail).data?.indices;
+}
+
 function isOfThese(wanted: readonly string[], detail: unknown, unsaid: boolean): boolean {
-  const { data } = aliasDetailSchema.safeParse(detail);
-  return data ? data.indices.some((name) => wanted.includes(name)) : unsaid;
+  return holdersIn(detail)?.some((name) => wanted.includes(name)) ?? unsaid;
 }
 
 async function order(

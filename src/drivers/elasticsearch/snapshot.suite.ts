@@ -8,6 +8,7 @@ import { missing } from '../../../test/servers/need.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { worst } from '../../core/verdict.ts';
+import { selectionFindings } from '../selection-testing.ts';
 import { elasticsearchDriver } from './driver.ts';
 import { proxyTo } from './proxy.ts';
 import { type Cluster, captured, emptied, filled, sharedCluster } from './testing.ts';
@@ -184,7 +185,17 @@ test('a snapshot has an alias where the target has an index: told before anythin
   await assert.rejects(cluster.ask('GET', '/products'), /404/);
   // An index that nobody selected has that alias, so that it is in nobody's way.
   await cluster.bulk('/cheap', [{ index: {} }, { x: 1 }]);
-  await open(settingsOf(cluster)).restore(ctx, { base: source }, { select: { indices: ['empty'] }, delta: true });
+  const chosen = { select: { indices: ['empty'] }, delta: true };
+  const done = await open(settingsOf(cluster)).restore(ctx, { base: source }, chosen);
+  const found = await selectionFindings(ctx, elasticsearchDriver, source, done);
+  assert.deepEqual(
+    found.map(({ check, detail }) => `${check}: ${detail}`),
+    [
+      'index empty is the same: counted, not digested',
+      'the mapping of empty is the same: equal digest',
+      'the settings of empty is the same: equal digest',
+    ],
+  );
   assert.equal((await cluster.ask('GET', '/empty/_count')).count, 0);
   assert.equal((await cluster.ask('GET', '/cheap/_count')).count, 1);
 });

@@ -8,6 +8,7 @@ import { readAll } from '../../core/bytes.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import type { Json, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
+import { selectionFindings } from '../selection-testing.ts';
 import { kafkaDriver } from './driver.ts';
 import { commitOffsets, deleteOffsets, groupsOf, offsetsOfGroup } from './groups.ts';
 import { inventory, partition, restoreBeside, stage, streamsGroup } from './stage-testing.ts';
@@ -252,7 +253,14 @@ test('a time range brings back its records only, and groups stand at the first t
   const { source } = await at.capture('clock');
   const since = new Date(TIME + 20_000).toISOString();
   const until = new Date(TIME + 40_000).toISOString();
-  await restoreBeside(at, source, ['clock'], { select: { since, until } });
+  const restored = await restoreBeside(at, source, ['clock'], { select: { since, until } });
+  assert.match(restored.selected?.uncompared ?? '', /records of a time range/);
+  await restored.settle?.(ctx);
+  const findings = await selectionFindings(ctx, kafkaDriver, source, restored);
+  assert.deepEqual(
+    findings.map(({ check, verdict }) => `${verdict}: ${check}`),
+    ['pass: topic clock is the same'],
+  );
   await at.create('by-hand');
   await at.send(messages('clock', 0, 20, 20).map((each) => ({ ...each, topic: 'by-hand' })));
   const [back, byHand] = [await inventory(ctx, brokers, 'clock-back'), await inventory(ctx, brokers, 'by-hand')];
@@ -293,6 +301,32 @@ test('what the target can not have is told: fewer replicas, settings that it doe
     const configs = (await configsOf(ctx, cluster, ['chosen-back'])).get('chosen-back');
     assert.deepEqual(configs, { 'segment.bytes': '20000000' });
   });
+});
+
+test('chosen topics are compared with that part of the point, with their groups', async (t) => {
+  if (!(await needServer(t, 'kafka-4'))) return;
+  const at = await stage(servers);
+  const { ctx, brokers } = at;
+  await at.create('chosen', {}, 2);
+  await at.create('left');
+  await at.send([...messages('chosen', 0, 3), ...messages('chosen', 1, 4), ...messages('left', 0, 3)]);
+  await onCluster(ctx, { brokers }, async (cluster) => {
+    const offsets = ['chosen', 'left'].map((topic) => ({ topic, partition: 0, offset: 2, metadata: '' }));
+    assert.deepEqual(await commitOffsets(ctx, cluster, 'team/billing', offsets), []);
+  });
+  const { source } = await at.capture('*');
+  const restored = await restoreBeside(at, source, ['chosen'], { select: { topics: ['cho*'] } });
+  await restored.settle?.(ctx);
+  assert.equal(restored.selected?.uncompared, null);
+  const verdicts = async (): Promise<string[]> => {
+    const findings = await selectionFindings(ctx, kafkaDriver, source, restored);
+    return findings.map(({ check, verdict }) => `${verdict}: ${check.replace(' is the same', '')}`);
+  };
+  const group = 'pass: group team/billing/chosen/0';
+  const second = 'pass: partition chosen/1';
+  assert.deepEqual(await verdicts(), [group, 'pass: partition chosen/0', second, 'pass: topic chosen']);
+  await at.send(messages('chosen', 0, 1, 3).map((each) => ({ ...each, topic: 'chosen-back' })));
+  assert.deepEqual(await verdicts(), [group, 'fail: partition chosen/0', second, 'pass: topic chosen']);
 });
 
 test('groups whose consumers run are named before anything is changed', async (t) => {

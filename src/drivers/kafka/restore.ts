@@ -15,7 +15,7 @@ import { type Loaded, type LoadWork, loadPartition } from './load.ts';
 import { createAcls, makeTopics, removeTopics, writerOf } from './making.ts';
 import { partitionKey, type RangeList, rangesOf } from './ranges.ts';
 import { restoreOffsets } from './resume.ts';
-import { type Chosen, type ChosenTopic, chosenOf, listed } from './selection.ts';
+import { type Chosen, type ChosenTopic, chosenOf, listed, selectedOf } from './selection.ts';
 import type { Settings } from './settings.ts';
 import { noteOf, settle } from './suspended.ts';
 
@@ -63,7 +63,8 @@ export async function restore(
       await settle(c, again, names);
     };
     const inventory = (c: Context): Promise<InventoryReader> => restoredInventory(c, settings, chosen.names, facts);
-    return { bytes, method: 'produce', warnings, missing, inventory, settle: settleAll };
+    const selected = options.select ? { selected: selectedOf(settings, facts, chosen) } : {};
+    return { bytes, method: 'produce', warnings, missing, inventory, ...selected, settle: settleAll };
   } catch (error) {
     await leaveNothing(ctx, settings, { made: [...made], removed: clashing }, error);
     throw error;

@@ -1,9 +1,10 @@
 // What part of a point a restore is about, and under which names it comes back.
 
 import { Failure } from '../../core/errors.ts';
-import type { RestoreOptions, Selection } from '../../core/model.ts';
+import type { InventoryLine, RestoreOptions, Selected, Selection } from '../../core/model.ts';
 import { matcher, refuseForeign } from '../../core/selection.ts';
-import type { ClusterFacts, TopicFacts } from './facts.ts';
+import { type ClusterFacts, isOfTopic, type TopicFacts } from './facts.ts';
+import { nameOfAcl } from './lines.ts';
 import type { Window } from './load.ts';
 import type { Settings } from './settings.ts';
 
@@ -41,6 +42,21 @@ export function chosenOf(settings: Settings, facts: ClusterFacts, options: Resto
   if (wrong !== undefined) throw new Failure('usage', `'${wrong}' is no name for a topic`);
   const window = windowOf(select);
   return { topics, window, names, isWhole: select.topics === undefined && window === null };
+}
+
+/** Of a time range only the settings of topics: what the point counts is whole partitions. */
+export function selectedOf(settings: Settings, facts: ClusterFacts, { names, window }: Chosen): Selected {
+  const own = facts.acls.filter((acl) => settings.acls && isOfTopic(acl) && names.has(acl.resource_name));
+  const acls = new Set(own.map(nameOfAcl));
+  const has = ({ kind, name }: InventoryLine): boolean => {
+    const [, group = '', topic = ''] = /^(?:(.*)\/)?([^/]+)\/\d+$/s.exec(name) ?? [];
+    if (kind === 'topic') return names.has(name);
+    if (kind === 'partition') return window === null && names.has(topic);
+    if (kind === 'group') return window === null && names.has(topic) && settings.coversGroup(group);
+    return kind === 'facts' || acls.has(name);
+  };
+  const part = 'records of a time range, and groups among them: the point counts those of whole partitions';
+  return { has, uncompared: window === null ? null : part };
 }
 
 function windowOf({ since, until }: Selection): Window | null {

@@ -38,10 +38,10 @@ export async function* listed(
   scope: Scope,
   inARowMax = IN_A_ROW_MAX,
 ): AsyncIterable<Page> {
-  const { exclude } = scope;
+  const { exclude, only } = scope;
   for await (const page of ordered(ctx, client, scope, pagesOf(ctx, client, scope, inARowMax))) {
-    if (exclude.length === 0) yield page;
-    else yield page.filter(({ key }) => !exclude.some((prefix) => key.startsWith(prefix)));
+    if (exclude.length === 0 && !only) yield page;
+    else yield page.filter(({ key }) => (only?.(key) ?? true) && !exclude.some((prefix) => key.startsWith(prefix)));
   }
 }
 

@@ -2,10 +2,12 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
+import { startFaultProxy } from '../../buckets/s3/fault-proxy.ts';
 import { Failure } from '../../core/errors.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import type { Finding, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
+import { selectionFindings } from '../selection-testing.ts';
 import { bucketNames, putSetting, settingOf } from './buckets.ts';
 import type { Client } from './client.ts';
 import { s3Driver } from './driver.ts';
@@ -78,7 +80,9 @@ describe('restoring s3', { skip }, async () => {
     await put(ctx, client, 'docs', [{ key: 'a', body: 'new' }, { key: 'came later' }]);
     await drop(ctx, client, 'docs', 'gone later');
     const source = await captured(['docs'], { versions: true });
-    await restored(source, { rename: { docs: 'then' }, select: { asOf: time } });
+    const then = await restored(source, { rename: { docs: 'then' }, select: { asOf: time } });
+    assert.match(then.selected?.uncompared ?? '', /as they were at a time/);
+    assert.deepEqual(failing(await selectionFindings(ctx, s3Driver, source, then)), []);
     assert.deepEqual(await keysOf(ctx, client, 'then'), ['a', 'gone later']);
     assert.equal(await read(ctx, client, 'then', 'a'), 'old');
     const flat = await captured(['docs']);
@@ -104,6 +108,49 @@ describe('restoring s3', { skip }, async () => {
     await assert.rejects(restored(source, { select: { tables: ['x'] } }), { code: 'usage' });
     const one = await restored(source, { select: { keys: ['out/'] }, rename: { docs: 'other' } });
     assert.deepEqual([await keysOf(ctx, client, 'other'), one.bytes], [['out/c'], 5]);
+  });
+
+  it('a selection is compared with that part of the point, and nothing else is read', async () => {
+    await wipe(ctx, client);
+    await makeBucket(ctx, client, 'docs', { versions: true });
+    await makeBucket(ctx, client, 'more');
+    await putSetting(ctx, client, 'more', 'tagging', TAGGING);
+    await put(ctx, client, 'docs', [{ key: 'in/a', body: 'old' }, { key: 'in/b' }, { key: 'out' }]);
+    await put(ctx, client, 'docs', [{ key: 'in/a', body: 'new' }]);
+    await put(ctx, client, 'more', [{ key: 'm' }]);
+    const source = await captured(['docs', 'more'], { versions: true });
+    const told = async (done: Restored): Promise<string[]> => {
+      assert.equal(done.selected?.uncompared, null);
+      const findings = await selectionFindings(ctx, s3Driver, source, done);
+      return findings.map(({ verdict, check, detail }) => `${verdict}: ${check}: ${detail}`);
+    };
+    const rename = { docs: 'copy' };
+    const keys = await restored(source, {
+      rename,
+      select: { buckets: ['docs'], keys: ['in/?', 'no/*'] },
+      reread: true,
+    });
+    const ofKeys = 'pass: objects are the same: 3 objects and versions, 10 bytes, equal digests';
+    assert.deepEqual(await told(keys), [ofKeys]);
+    await put(ctx, client, 'copy', [{ key: 'other' }]);
+    await using proxy = await startFaultProxy(server.endpoint, () => undefined);
+    const settings = { ...settingsOf(server, { buckets: 'all' }), endpoint: proxy.endpoint };
+    const more = { select: { buckets: ['docs'], keys: ['out', 'no/*'] }, rename, reread: true };
+    const done = await s3Driver.open(settings).restore(ctx, { base: source }, more);
+    assert.match((await told(done)).join(), /^pass: objects are the same: 1 objects and versions, 3 bytes/);
+    assert.equal(proxy.count(/(GET|HEAD) \/copy\/(in|other)/), 0);
+    await put(ctx, client, 'copy', [{ key: 'in/b', body: 'spoilt' }]);
+    assert.match((await told(keys)).join(), /fail: version 2 of docs\/in\/b is the same: it is there now/);
+    const whole = await restored(source, { rename: { more: 'again' }, select: { buckets: ['more'] } });
+    assert.match(
+      (await told(whole)).join(),
+      /pass: the tagging of bucket more is the same.*pass: objects are the same/,
+    );
+    await drop(ctx, client, 'again', 'm');
+    assert.match(
+      (await told(whole)).join(),
+      /fail: version 1 of more\/m is the same: it was there at the cut and is missing now/,
+    );
   });
 
   it('only what differs is written, with what belongs to it', async () => {

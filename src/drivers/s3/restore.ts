@@ -13,7 +13,7 @@ import { limitedTo, liveInventory } from './live.ts';
 import { type Missing, missingList } from './missing.ts';
 import type { Listed } from './pages.ts';
 import { runsOf } from './runs.ts';
-import { type Choice, chosenOf, type Wanted } from './selection.ts';
+import { type Choice, chosenOf, selectedOf, type Wanted } from './selection.ts';
 import type { Scope, Settings } from './settings.ts';
 import {
   allVersions,
@@ -128,6 +128,7 @@ async function restoreInto(
     method: 'objects',
     warnings: warningsOf([...targets.values()], leftOut),
     missing: missing.list(),
+    ...(options.select ? { selected: selectedOf(wanted) } : {}),
     inventory: async () => inventoryAfter(client.settings, { source, wanted, leftOut, written, options }),
     settle: async (within) => await settle(within, client.settings, [...targets.values()]),
   };
@@ -138,8 +139,8 @@ function inventoryAfter(
   settings: Settings,
   { source, wanted, leftOut, written, options }: Omit<Plan, 'suspended'>,
 ): InventoryReader {
-  const scopes = wanted.map(({ captured: { name, prefix, versions, exclude }, target }): Scope => {
-    const scope = { bucket: target, prefix, versions, exclude };
+  const scopes = wanted.map(({ captured: { name, versions, exclude }, target, prefix, key }): Scope => {
+    const scope = { bucket: target, prefix, versions, exclude, ...(key ? { only: key } : {}) };
     return name === target ? scope : { ...scope, calledAs: name };
   });
   const inventory = liveInventory(settings, { written, scopes, leftOut });

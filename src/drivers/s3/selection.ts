@@ -1,7 +1,7 @@
 // Which buckets and keys of a point are meant, and where they go.
 
 import { Failure } from '../../core/errors.ts';
-import type { RestoreOptions, Selection } from '../../core/model.ts';
+import type { InventoryLine, RestoreOptions, Selected, Selection } from '../../core/model.ts';
 import { matcher, refuseForeign } from '../../core/selection.ts';
 import type { CapturedBucket } from './buckets.ts';
 import type { Scope } from './settings.ts';
@@ -50,6 +50,21 @@ export function isCovered({ name, prefix, exclude }: CapturedBucket, scopes: rea
   return scope.exclude.every(
     (left) => exclude.some((each) => left.startsWith(each)) || (!left.startsWith(prefix) && !prefix.startsWith(left)),
   );
+}
+
+/** Settings of a bucket come back with all of it, and are compared then. */
+export function selectedOf(wanted: readonly Wanted[]): Selected {
+  const byName = new Map(wanted.map((each) => [each.captured.name, each]));
+  const has = ({ kind, name }: InventoryLine): boolean => {
+    if (kind === 'facts') return true;
+    const slash = name.indexOf('/');
+    const of = byName.get(name.slice(0, slash));
+    if (!of || kind === 'setting') return of?.key === null;
+    const key = name.slice(slash + 1).replace(/\0\d{7}$/, '');
+    return of.asOf === null && (of.key?.(key) ?? true);
+  };
+  const isOfTime = wanted.some(({ asOf }) => asOf !== null);
+  return { has, uncompared: isOfTime ? 'objects as they were at a time: the point tells of those at its cut' : null };
 }
 
 function wantedOf(buckets: readonly CapturedBucket[], options: RestoreOptions): Wanted[] {

@@ -60,6 +60,8 @@ export interface Scope {
   readonly versions: boolean;
   /** Keys that begin with one of these are none of ours. */
   readonly exclude: readonly string[];
+  /** Of the other keys these alone. */
+  readonly only?: (key: string) => boolean;
   /** What the bucket is called in inventories, where a restore gave it another name. */
   readonly calledAs?: string;
 }

@@ -2,6 +2,7 @@
 
 import { judge, type LinePair, paired } from '../../core/inventory.ts';
 import type { Context, Finding, InventoryReader } from '../../core/model.ts';
+import { pathIn } from './entries.ts';
 
 const NAMED_MAX = 100;
 
@@ -35,9 +36,7 @@ export async function* compare(
 }
 
 function judged(pair: LinePair): Finding {
-  const name = pair.expected?.name ?? pair.actual?.name ?? '';
-  const path = name === '/' ? name : name.slice(0, -1);
-  const finding = judge(pair, path);
+  const finding = judge(pair, pathIn((pair.expected ?? pair.actual)?.name ?? '/'));
   if (finding.verdict !== 'pass') return finding;
   const [was, is] = [counterIn(pair.expected?.detail), counterIn(pair.actual?.detail)];
   if (is >= was) return finding;

@@ -52,6 +52,11 @@ export function orderKey(path: string): string {
   return path === '/' ? path : `${path}/`;
 }
 
+/** The other way round. */
+export function pathIn(key: string): string {
+  return key === '/' ? key : key.slice(0, -1);
+}
+
 export function compareKeys(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }

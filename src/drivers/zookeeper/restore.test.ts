@@ -8,6 +8,7 @@ import { inventoryOf } from '../../core/inventory.ts';
 import type { Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { worst } from '../../core/verdict.ts';
+import { selectionFindings } from '../selection-testing.ts';
 import type { Client } from './client.ts';
 import { zookeeperDriver } from './driver.ts';
 import { aclText, counterOf, OPEN_ACL, readAcl, readStat, request } from './protocol.ts';
@@ -152,10 +153,19 @@ describe('a restore of ZooKeeper', { skip }, () => {
     const { ctx, root, client, captured, restored } = await place(t);
     for (const path of ['a', 'a/b', 'a/b/c', 'ab', 'z']) await make(client, `${root}/${path}`, { data: path });
     const source = await captured();
-    await restored(`${root}-b`, source, { select: { paths: [`${root}/a/b`] } });
+    const part = await restored(`${root}-b`, source, { select: { paths: [`${root}/a/b`] } });
+    const ofPart = async (): Promise<string[]> => {
+      const findings = await selectionFindings(ctx, zookeeperDriver, source, part);
+      return findings.map(({ verdict, detail }) => `${verdict}: ${detail}`);
+    };
+    assert.deepEqual(await ofPart(), ['pass: 2 znodes, equal digests']);
     assert.deepEqual(await childrenOf(client, `${root}-b`), ['a']);
     assert.deepEqual(await childrenOf(client, `${root}-b/a`), ['b']);
     assert.equal(await dataOf(client, `${root}-b/a/b/c`), 'a/b/c');
+    await make(client, `${root}-b/beside`);
+    assert.deepEqual(await ofPart(), ['pass: 2 znodes, equal digests']);
+    await set(client, `${root}-b/a/b/c`, 'other');
+    assert.match((await ofPart()).join(), /^fail: .*pass: 1 znodes/);
     const renamed = await restored(root, source, { rename: { [`${root}/a`]: `${root}-c/again` } });
     assert.deepEqual(await childrenOf(client, `${root}-c`), ['again']);
     const verdicts = async (result: Restored): Promise<string[]> => {

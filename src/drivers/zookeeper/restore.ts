@@ -17,7 +17,7 @@ import {
   readStat,
   request,
 } from './protocol.ts';
-import { restoredInventory } from './restored.ts';
+import { restoredInventory, selectedOf } from './restored.ts';
 import type { Settings } from './settings.ts';
 import { dataOf, entriesOf, headOf } from './tree.ts';
 import { isLarge, notEmpty, openWriter, refusedWords, tooLarge, type Writer } from './writer.ts';
@@ -51,7 +51,8 @@ export async function restore(
   if (found === 0) warnings.push('nothing in the point matches the selection');
   const restored = { bytes, method: 'create', warnings, missing: writer.missing() };
   if (mapping.whole) return restored;
-  return { ...restored, inventory: async () => restoredInventory(settings, source, mapping) };
+  const selected = options.select ? { selected: selectedOf(mapping) } : {};
+  return { ...restored, ...selected, inventory: async () => restoredInventory(settings, source, mapping) };
 }
 
 /** A tree or a part of it that is cut off or changed is refused before anything is made, or removed. */

@@ -1,9 +1,9 @@
 // What a restore under other names has brought, read back under the names that it has in the point.
 
 import { inventoryBatches } from '../../core/inventory.ts';
-import type { Context, InventoryLine, InventoryReader, Source } from '../../core/model.ts';
+import type { Context, InventoryLine, InventoryReader, Selected, Source } from '../../core/model.ts';
 import { connect } from './client.ts';
-import { inventoryLine } from './entries.ts';
+import { inventoryLine, pathIn } from './entries.ts';
 import { type Mapping, targetOf } from './mapping.ts';
 import { request } from './protocol.ts';
 import type { Settings } from './settings.ts';
@@ -25,6 +25,10 @@ export function restoredInventory(settings: Settings, source: Source, mapping: M
   };
 }
 
+export function selectedOf(mapping: Mapping): Selected {
+  return { has: ({ name }) => targetOf(mapping, pathIn(name)) !== null, uncompared: null };
+}
+
 async function* together(ctx: Context, source: Source): AsyncIterable<InventoryLine[]> {
   let some: InventoryLine[] = [];
   for await (const lines of inventoryBatches(ctx, source)) {
@@ -40,7 +44,7 @@ async function* together(ctx: Context, source: Source): AsyncIterable<InventoryL
 
 /** Null when it is not there. */
 async function readBack(reader: Reader, mapping: Mapping, line: InventoryLine): Promise<InventoryLine | null> {
-  const path = line.name === '/' ? line.name : line.name.slice(0, -1);
+  const path = pathIn(line.name);
   const target = targetOf(mapping, path);
   if (target === null) return { ...line, count: null, digest: null, detail: { left_out: true } };
   const found = await readNode(reader, target);
