@@ -1,11 +1,8 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, request } from 'node:http';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { after, test } from 'node:test';
-import { Admin, Producer } from '@platformatic/kafka';
 import { liveContext } from '../../src/core/testing.ts';
 import { nsAgo, push } from '../../src/drivers/loki/testing.ts';
 import { open } from '../../src/drivers/redis/testing.ts';
@@ -20,6 +17,16 @@ import { startRedis } from '../servers/redis.ts';
 import { type S3Server, startS3 } from '../servers/s3.ts';
 import { certificateIn } from '../servers/tls.ts';
 import { startZookeeper } from '../servers/zookeeper.ts';
+import {
+  assertClean,
+  assertCleanFiles,
+  filesUnder,
+  fillOrders,
+  gatewayTo,
+  reachableDir,
+  type Secrets,
+  watchCommandLines,
+} from './canaries.ts';
 import { lifeboat } from './lifeboat.ts';
 import { query } from './postgres.ts';
 import { redisCommand } from './redis.ts';
@@ -31,60 +38,9 @@ const CANARIES = {
   redis: 'canary-redis-c7d2e4',
   second: 'canary-second-0b1e55',
 };
-type Secrets = Readonly<Record<string, string>>;
 
 const dir = reachableDir(join(tmpdir(), 'lifeboat-secrets-'));
 after(() => rmSync(dir, { recursive: true, force: true }));
-
-/** As root, sandboxes run as somebody else, who must get to what is below. */
-function reachableDir(prefix: string): string {
-  const made = mkdtempSync(prefix);
-  chmodSync(made, 0o711);
-  return made;
-}
-
-/** Looks at the command line of every process that this machine starts from now on, until stopped. */
-function watchCommandLines(): { stop(): readonly string[] } {
-  const seen = new Set<string>();
-  const older = new Set(readdirSync('/proc'));
-  const look = (): void => {
-    for (const pid of readdirSync('/proc')) {
-      if (older.has(pid)) continue;
-      try {
-        seen.add(readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' '));
-      } catch {
-        // it has ended meanwhile
-      }
-    }
-  };
-  const timer = setInterval(look, 20).unref();
-  return {
-    stop() {
-      clearInterval(timer);
-      return [...seen];
-    },
-  };
-}
-
-function filesUnder(root: string): string[] {
-  return readdirSync(root, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name));
-}
-
-function assertClean(text: string, where: string, secrets: Secrets = CANARIES): void {
-  for (const [name, canary] of Object.entries(secrets)) {
-    assert.ok(!text.includes(canary), `the ${name} secret is in ${where}`);
-    const encoded = Buffer.from(canary).toString('base64').slice(0, -4);
-    assert.ok(!text.includes(encoded), `the ${name} secret is in ${where}, in base64`);
-  }
-}
-
-function assertCleanFiles(root: string, secrets: Secrets): void {
-  const files = filesUnder(root);
-  assert.ok(files.length > 0, root);
-  for (const file of files) assertClean(readFileSync(file, 'latin1'), file, secrets);
-}
 
 test('passwords are in no command line, output, log, manifest, evidence, or file of the store', async (t) => {
   if (!(await needServer(t, 'postgres-16', 'redis-7'))) return;
@@ -141,13 +97,13 @@ components:
     outputs.join('\n'),
   );
   for (const line of watch.stop()) {
-    if (!line.includes(redis.program)) assertClean(line, `the command line ${line.slice(0, 80)}`);
+    if (!line.includes(redis.program)) assertClean(line, `the command line ${line.slice(0, 80)}`, CANARIES);
   }
-  for (const text of outputs) assertClean(text, text.split('\n')[0] ?? '');
+  for (const text of outputs) assertClean(text, text.split('\n')[0] ?? '', CANARIES);
   for (const root of ['store', 'plain', 'tmp']) {
-    for (const file of filesUnder(join(dir, root))) assertClean(readFileSync(file, 'latin1'), file);
+    for (const file of filesUnder(join(dir, root))) assertClean(readFileSync(file, 'latin1'), file, CANARIES);
   }
-  assertClean(readFileSync(join(dir, 'evidence.json'), 'utf8'), 'the evidence');
+  assertClean(readFileSync(join(dir, 'evidence.json'), 'utf8'), 'the evidence', CANARIES);
 });
 
 test('the password of an ACL user, the key of a certificate and the keys of S3 are nowhere either', async (t) => {
@@ -220,43 +176,6 @@ components:
   for (const file of filesUnder(join(home, 'tmp'))) assertClean(readFileSync(file, 'latin1'), file, secrets);
 });
 
-/** Lets in who has the token, and quotes whom it does not, as some gateways do. */
-async function gatewayTo(url: string, token: string): Promise<AsyncDisposable & { readonly url: string }> {
-  const server = createServer((asked, answer) => {
-    const { authorization = '' } = asked.headers;
-    if (authorization !== `Bearer ${token}`) return void answer.writeHead(401).end(`not you: ${authorization}`);
-    const { authorization: _, host: _host, ...headers } = asked.headers;
-    const passed = request(`${url}${asked.url}`, { method: asked.method, headers }, (given) => {
-      answer.writeHead(given.statusCode ?? 502, given.headers);
-      given.pipe(answer);
-    });
-    passed.on('error', (error) => answer.destroy(error));
-    asked.pipe(passed);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  assert.ok(typeof address === 'object' && address !== null);
-  return {
-    url: `http://127.0.0.1:${address.port}`,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
-}
-
-async function fillOrders(brokers: string, password: string): Promise<void> {
-  const sasl = { mechanism: 'PLAIN', username: 'admin', password } as const;
-  const options = { clientId: 'filling', bootstrapBrokers: [brokers], sasl };
-  const admin = new Admin(options);
-  await admin.createTopics({ topics: ['orders'], partitions: 1, replicas: 1 });
-  await admin.close();
-  const producer = new Producer({ ...options, idempotent: true });
-  await producer.send({ messages: [{ topic: 'orders', value: Buffer.from('an order') }] });
-  await producer.close();
-}
-
 test('what signs in to brokers, trees, buckets and logs is nowhere either, right or wrong', async (t) => {
   if (!(await needServer(t, 'minio', 'kafka-4', 'zookeeper-3.9', 'loki-3'))) return;
   const secrets = {
@@ -273,11 +192,11 @@ test('what signs in to brokers, trees, buckets and logs is nowhere either, right
     startZookeeper({ superPassword: secrets.super }).then((each) => servers.use(each)),
     startLoki().then((each) => servers.use(each)),
   ]);
-  const gateway = servers.use(await gatewayTo(loki.url, secrets.loki));
+  const gateway = servers.use(await gatewayTo(loki.url, `Bearer ${secrets.loki}`));
   const ctx = liveContext();
   await using client = clientOf(ctx, s3);
   await put(ctx, client, s3.bucket, [{ key: 'invoice', body: 'paid' }]);
-  await fillOrders(kafka.brokers, secrets.kafka);
+  await fillOrders(kafka, secrets.kafka);
   const login = { username: 'super', password: secrets.super };
   await using tree = await openClient(ctx, { hosts: zookeeper.hosts, ...login });
   await make(tree, '/shop', { data: 'the shop' });

@@ -6,7 +6,7 @@ import type { z } from 'zod';
 import { interruption } from '../../core/context.ts';
 import { type ErrorCode, Failure, messageOf, systemCode } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import { type Settings, secretsOf, tlsOptions } from './settings.ts';
+import { loginOf, type Settings, secretsOf, tlsOptions } from './settings.ts';
 
 const CONNECTIONS_MAX = 16;
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
@@ -141,7 +141,7 @@ async function collected(body: AsyncIterable<Buffer>, bytesMax: number, where: s
 }
 
 function refusalOf(where: string, secrets: readonly string[], what: string, { status, body }: Reply): Failure {
-  const said = secrets.reduce((text, secret) => text.replaceAll(secret, '…'), reasonOf(body));
+  const said = reasonOf(body, (text) => secrets.reduce((left, secret) => left.replaceAll(secret, '…'), text));
   const message = `${where}: ${what} was refused: ${said === '' ? `status ${status}` : said}`;
   return new Failure(codeOf(status), message, { hint: hintOf(status, said) });
 }
@@ -163,10 +163,11 @@ export function jsonOf(body: Buffer): unknown {
   }
 }
 
-function authorizationOf({ username, password = '', api_key }: Settings): Record<string, string> {
+function authorizationOf(settings: Settings): Record<string, string> {
+  const { api_key } = settings;
   if (api_key !== undefined) return { authorization: `ApiKey ${api_key}` };
-  if (username === undefined) return {};
-  return { authorization: `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}` };
+  const login = loginOf(settings);
+  return login === undefined ? {} : { authorization: `Basic ${login}` };
 }
 
 function connectionFailure(where: string, error: unknown, timeoutMs: number): Failure {
@@ -180,14 +181,14 @@ function connectionFailure(where: string, error: unknown, timeoutMs: number): Fa
   });
 }
 
-/** {"error":{"type":…,"reason":…,"root_cause":[…]}}, {"error":"…"}, or what a proxy says. */
-function reasonOf(body: Buffer): string {
+/** {"error":{"type":…,"reason":…,"root_cause":[…]}}, {"error":"…"}, or what a proxy says; `clean` before it is cut. */
+function reasonOf(body: Buffer, clean: (text: string) => string): string {
   const text = body.toString('utf8').slice(0, 100_000);
   try {
     const { error } = JSON.parse(text) as { error?: unknown };
-    return (typeof error === 'string' ? error : deepest(error)).slice(0, 500);
+    return clean(typeof error === 'string' ? error : deepest(error)).slice(0, 500);
   } catch {
-    return text
+    return clean(text)
       .replace(/<[^>]*>|\s+/g, ' ')
       .trim()
       .slice(0, 200);

@@ -84,10 +84,16 @@ export function tlsOptions({ tls = {} }: Settings): Record<string, Buffer | stri
   return defined({ ...Object.fromEntries(read), servername: tls.server_name });
 }
 
-/** What may stand in no message. */
-export function secretsOf({ password, api_key, repository }: Settings): string[] {
+/** As requests say it. */
+export function loginOf({ username, password = '' }: Settings): string | undefined {
+  return username === undefined ? undefined : Buffer.from(`${username}:${password}`).toString('base64');
+}
+
+/** What may stand in no message: gateways quote whom they do not let in. */
+export function secretsOf(settings: Settings): string[] {
+  const { password, api_key, repository } = settings;
   const keys = Object.entries(repository?.settings ?? {}).filter(([name]) => /key|secret|token|password/.test(name));
-  const all = [password, api_key, ...keys.map(([, value]) => String(value))];
+  const all = [password, api_key, loginOf(settings), ...keys.map(([, value]) => String(value))];
   return all.filter((each): each is string => each !== undefined && each !== '');
 }
 
