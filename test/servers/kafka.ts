@@ -59,6 +59,60 @@ export async function startKafka(name: KafkaName, options: KafkaOptions = {}): P
   });
 }
 
+export interface KafkaCluster extends AsyncDisposable {
+  /** All of them, separated by commas. */
+  readonly brokers: string;
+  /** In the order of their ids, which begin with 1. */
+  readonly nodes: readonly Server[];
+}
+
+const NODES = [1, 2, 3];
+
+/** Three brokers, of which two are enough: also for what is acknowledged. */
+export async function startKafkaCluster(name: KafkaName): Promise<KafkaCluster> {
+  const lib = await installed(name);
+  const dir = temporaryDir(`${name}-cluster`);
+  await using undo = new AsyncDisposableStack();
+  undo.defer(() => removeDir(dir));
+  const cluster = uuid();
+  const { options } = await prepared(lib);
+  const started = new Map<number, { server: Server; port: number }>();
+  await startOnFreePorts(NODES.length * 2, async (...ports) => {
+    const voters = NODES.map((id) => `${id}@${host}:${ports[NODES.length + id - 1]}`).join();
+    const servers = await Promise.all(
+      NODES.map(async (id) => {
+        const [port = 0, controller = 0] = [ports[id - 1], ports[NODES.length + id - 1]];
+        const at = join(dir, String(id));
+        const file = join(at, 'server.properties');
+        mkdirSync(at, { recursive: true });
+        const own = [`node.id=${id}`, `controller.quorum.voters=${voters}`, ...REPLICATED];
+        writeFileSync(file, `${properties(at, { port, controller, options: { properties: own } }).join('\n')}\n`);
+        await format(lib, { dir: at, file, id, cluster }, {});
+        const args = [...JAVA, ...options, '-cp', join(lib, '*'), 'kafka.Kafka', file];
+        const server = await startServer({ program: 'java', args }, () => answers(port, null));
+        started.set(id, { server: undo.use(server), port });
+        return server;
+      }),
+    );
+    return servers[0] ?? Promise.reject(new Error('a cluster without brokers'));
+  });
+  const all = NODES.flatMap((id) => started.get(id) ?? []);
+  const owned = undo.move();
+  return {
+    brokers: all.map(({ port }) => `${host}:${port}`).join(),
+    nodes: all.map(({ server }) => server),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+const REPLICATED = [
+  'default.replication.factor=3',
+  'min.insync.replicas=2',
+  'offsets.topic.replication.factor=3',
+  'transaction.state.log.replication.factor=3',
+  'transaction.state.log.min.isr=2',
+];
+
 function properties(
   dir: string,
   { port, controller, options }: { port: number; controller: number; options: KafkaOptions },
@@ -121,7 +175,7 @@ function tlsProperties(dir: string, { certFile, keyFile, caFile }: Certificate):
 /** It is done once: the data outlives the server's restarts. Kafka's own program is needed only where it has users. */
 async function format(
   lib: string,
-  { dir, file }: { dir: string; file: string },
+  { dir, file, id = 1, cluster = uuid() }: { dir: string; file: string; id?: number; cluster?: string },
   users: Readonly<Record<string, string>>,
 ): Promise<void> {
   const data = join(dir, 'data');
@@ -131,7 +185,7 @@ async function format(
   });
   const options = [...JAVA, ...(await prepared(lib)).options];
   if (scram.length > 0) return await runFormat(lib, file, options, scram);
-  const lines = ['version=1', `cluster.id=${uuid()}`, 'node.id=1', `directory.id=${uuid()}`];
+  const lines = ['version=1', `cluster.id=${cluster}`, `node.id=${id}`, `directory.id=${uuid()}`];
   mkdirSync(data);
   writeFileSync(join(data, 'meta.properties'), `${lines.join('\n')}\n`);
   copyFileSync((await prepared(lib)).bootstrap, join(data, BOOTSTRAP));

@@ -15,7 +15,7 @@ type BinaryProducer = Producer<Bytes, Bytes, Buffer, Bytes>;
 export type BinaryMessage = MessageToProduce<Bytes, Bytes, Buffer, Bytes>;
 
 export async function withAdmin<R>(brokers: string, work: (admin: Admin) => Promise<R>): Promise<R> {
-  const admin = new Admin({ clientId: 'test', bootstrapBrokers: [brokers] });
+  const admin = new Admin({ clientId: 'test', bootstrapBrokers: brokers.split(',') });
   try {
     return await work(admin);
   } finally {
@@ -30,7 +30,7 @@ export async function withProducer<R>(
 ): Promise<R> {
   const producer: BinaryProducer = new Producer<Bytes, Bytes, Buffer, Bytes>({
     clientId: 'test',
-    bootstrapBrokers: [brokers],
+    bootstrapBrokers: brokers.split(','),
     autocreateTopics: false,
     // Else what is sent again, because a new topic has no leader yet, may be there twice.
     idempotent: true,
