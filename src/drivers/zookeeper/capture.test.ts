@@ -19,7 +19,7 @@ import { processSandboxes } from '../../sandboxes/process/runner.ts';
 import { zookeeperDriver } from './driver.ts';
 import { request } from './protocol.ts';
 import { readSettings } from './settings.ts';
-import { fill, make, openClient, remove } from './testing.ts';
+import { fill, make, openClient, proxyTo, remove } from './testing.ts';
 
 const exec = promisify(execFile);
 const skip = await missing('zookeeper-3.9');
@@ -33,6 +33,26 @@ async function server(): Promise<Zookeeper> {
 const user = { username: 'super', password: 'secret' };
 
 describe('a capture of ZooKeeper', { skip }, () => {
+  it('has its server catch up with the leader before it reads, and so has a comparison', async () => {
+    const ctx = liveContext();
+    const { port, hosts } = await server();
+    await using client = await openClient(ctx, { hosts, ...user });
+    for (const path of ['/late', '/late/a']) await make(client, path, { data: path });
+    await using proxy = await proxyTo(port);
+    const component = zookeeperDriver.open({ hosts: proxy.hosts, root: '/late', ...user });
+    const { sink, source } = memoryParts();
+    await component.capture(ctx, sink);
+    // Under the watch: what the server has not heard of until then it tells as a change.
+    const [reading = [], ...others] = proxy.asked().filter((each) => each.includes('addWatch'));
+    assert.deepEqual(others, []);
+    const [, first, ...rest] = reading.slice(reading.indexOf('addWatch'));
+    assert.equal(first, 'sync');
+    assert.ok(rest.includes('getData') && rest.includes('getChildren2'), rest.join());
+    const restored = await component.restore(ctx, { base: source }, { rename: { '/late': '/late-back' } });
+    await Array.fromAsync((await restored.inventory?.(ctx))?.lines(ctx) ?? assert.fail());
+    assert.deepEqual(proxy.asked().at(-1)?.slice(0, 3), ['auth', 'sync', 'getData']);
+  });
+
   it('is of one moment, whatever is written meanwhile', async () => {
     const ctx = liveContext();
     const { hosts } = await server();

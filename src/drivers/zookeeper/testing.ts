@@ -3,8 +3,9 @@
 import { connect as connectTo, createServer, type Socket } from 'node:net';
 import type { Context } from '../../core/model.ts';
 import { type Client, connect } from './client.ts';
-import { type Acl, type NodeKind, OPEN_ACL, request } from './protocol.ts';
+import { type Acl, type NodeKind, OP, OPEN_ACL, request } from './protocol.ts';
 import { readSettings } from './settings.ts';
+import { frameCutter } from './wire.ts';
 
 export async function openClient(ctx: Context, settings: object): Promise<Client> {
   return await connect(ctx, readSettings(settings));
@@ -65,10 +66,13 @@ export interface Proxy extends AsyncDisposable {
   swallow(more?: number): void;
   /** How many were made. */
   connections(): number;
+  /** What was asked on each, in order, without its greeting and pings. */
+  asked(): readonly (readonly string[])[];
 }
 
 export async function proxyTo(port: number): Promise<Proxy> {
   const sockets = new Set<Socket>();
+  const asked: string[][] = [];
   let [pieceBytes, left, made] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY, 0];
   let swallowed = 0;
   const handOn = (from: Socket, to: Socket, onBytes: (bytes: number) => boolean): void => {
@@ -88,6 +92,7 @@ export async function proxyTo(port: number): Promise<Proxy> {
       socket.on('error', end).on('close', () => sockets.delete(socket) && end());
     }
     handOn(client, upstream, () => number > swallowed);
+    client.on('data', listener(asked));
     handOn(upstream, client, (bytes) => {
       left -= bytes;
       if (left >= 0) return true;
@@ -104,9 +109,28 @@ export async function proxyTo(port: number): Promise<Proxy> {
     cutAfter: (bytes) => void (left = bytes),
     swallow: (more = 0) => void (swallowed = made + more),
     connections: () => made,
+    asked: () => asked,
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
       await new Promise((done) => server.close(done));
     },
   };
+}
+
+/** Notes what a new connection asks. */
+function listener(connections: string[][]): (data: Buffer) => void {
+  const names = new Map<number, string>(Object.entries(OP).map(([name, code]) => [code, name]));
+  const own: string[] = [];
+  connections.push(own);
+  let isGreeted = false;
+  const hear = (frame: Buffer): void => {
+    const name = isGreeted ? (names.get(frame.readInt32BE(4)) ?? 'unknown') : 'ping';
+    if (name !== 'ping') own.push(name);
+    isGreeted = true;
+  };
+  return frameCutter(
+    () => Number.POSITIVE_INFINITY,
+    hear,
+    () => undefined,
+  );
 }
