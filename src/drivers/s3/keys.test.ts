@@ -15,7 +15,7 @@ import { liveContext, memoryParts } from '../../core/testing.ts';
 import { processSandboxes } from '../../sandboxes/process/runner.ts';
 import { s3Driver } from './driver.ts';
 import { entryBatches } from './entries.ts';
-import { clientOf, fill, keysOf, makeBucket, PNG, put, settingsOf, wipe } from './testing.ts';
+import { clientOf, fill, keysOf, makeBucket, PNG, put, read, settingsOf, wipe } from './testing.ts';
 
 const exec = promisify(execFile);
 const ctx = liveContext();
@@ -113,6 +113,46 @@ describe('odd keys, other servers and no Lifeboat', { skip }, async () => {
       written.sort(),
       paths.map((path) => `PUT /copy/${path}`),
     );
+  });
+
+  it('keys that no server here takes as they are come over nothing, and are named (fault 44)', async () => {
+    await wipe(ctx, there);
+    await makeBucket(ctx, there, 'odd');
+    const plain = ['a/b', 'b', 'c'];
+    await put(
+      ctx,
+      there,
+      'odd',
+      plain.map((key) => ({ key })),
+    );
+    const odd = ['a//b', 'a/../b', '/c', '..', 'x/../y'];
+    const keys = [...odd, 'good'].sort();
+    const about = '<LastModified>2026-01-01T00:00:00Z</LastModified><ETag>"e"</ETag><Size>3</Size>';
+    const contents = keys.map((key) => `<Contents><Key>${encodeURIComponent(key)}</Key>${about}</Contents>`).join('');
+    const list = `<ListBucketResult><EncodingType>url</EncodingType>${contents}<IsTruncated>false</IsTruncated></ListBucketResult>`;
+    await using proxy = await startFaultProxy(minio.endpoint, ({ line }) => {
+      if (/^GET \/odd\?.*list-type/.test(line)) return { answer: 200, body: list };
+      const isOurs = keys.some((key) => line === `GET /odd/${key}`);
+      return isOurs ? { answer: 200, body: 'odd', headers: { etag: '"e"' } } : undefined;
+    });
+    const settings = { ...settingsOf(minio, { buckets: ['odd'], tags: 'never' }), endpoint: proxy.endpoint };
+    const { source } = await captured(settings);
+    await using third = await startS3('seaweedfs');
+    for (const server of [minio, versity, third]) {
+      await using client = clientOf(ctx, server);
+      await wipe(ctx, client);
+      await makeBucket(ctx, client, 'odd');
+      for (const key of plain) await put(ctx, client, 'odd', [{ key, body: `live ${key}` }]);
+      const target = settingsOf(server, { buckets: ['odd'] });
+      // What is busy for a key of this kind is so for ever.
+      const quick = liveContext({ sleep: async () => undefined });
+      const done = await s3Driver.open(target).restore(quick, { base: source }, { delta: true });
+      for (const key of plain) assert.equal(await read(ctx, client, 'odd', key), `live ${key}`, key);
+      assert.equal(await read(ctx, client, 'odd', 'good'), 'odd');
+      const failed = (await differences(source, target)).filter(({ verdict }) => verdict === 'fail');
+      const told = [...(done.missing ?? []), ...failed.map(({ check }) => check)].join('\n');
+      for (const key of odd) assert.ok(told.includes(`odd/${key}`), `${client.server()} ${key}: ${told}`);
+    }
   });
 
   it('what was restored is what rclone finds in the original', async (t) => {

@@ -304,7 +304,7 @@ async function restoreObjects(
         const found = (await target.there?.of(first.key)) ?? [];
         const entries = await toWrite(ctx, job, target, run, found);
         const there = delta && !target.history ? found.at(-1) : undefined;
-        if (entries.length > 0) chosen.push({ place: target.place, entries, there });
+        if (entries.length > 0) chosen.push({ place: target.place, entries, there, isThere: found.length > 0 });
       }
       if (chosen.length > 0) yield chosen;
     }

@@ -12,6 +12,7 @@ import { statusOf, wordOf } from './failures.ts';
 import type { Missing } from './missing.ts';
 import { sha256Of } from './objects.ts';
 import type { Listed } from './pages.ts';
+import { isAnother, isPathLike } from './path-like.ts';
 import { damaged, type Place, PUT_BYTES_MAX, putAcl, putMarker, putParts, putWhole, retentionLeft } from './writing.ts';
 import type { Receipt, Written } from './written.ts';
 
@@ -32,6 +33,8 @@ export interface Run {
   readonly entries: readonly Entry[];
   /** The same, perhaps, so that it need not be written. */
   readonly there: Listed | undefined;
+  /** The target lists something under the key. */
+  readonly isThere: boolean;
 }
 interface Step {
   readonly run: Run;
@@ -65,7 +68,7 @@ async function changedRuns(ctx: Context, { client, writes }: Job, runs: readonly
 
 async function writeRound(ctx: Context, job: Job, steps: readonly Step[], versions: Map<Run, string>): Promise<void> {
   const { source, writes, large } = job;
-  const write = (step: Step, work: () => Promise<Receipt>): Promise<void> => oneObject(job, step, versions, work);
+  const write = (step: Step, work: () => Promise<Receipt>): Promise<void> => oneObject(ctx, job, step, versions, work);
   const others: Promise<void>[] = [];
   const small: Step[] = [];
   for (const step of steps) {
@@ -140,12 +143,19 @@ async function putRest(ctx: Context, client: Client, place: Place, entry: Entry,
 
 /** What the server refuses of one object is named; what is wrong with all of them is thrown. */
 async function oneObject(
-  { missing, done, written }: Job,
+  ctx: Context,
+  { client, missing, done, written }: Job,
   { entry, run }: Step,
   versions: Map<Run, string>,
   work: () => Promise<Receipt>,
 ): Promise<void> {
+  const name = `${run.place.bucket}/${entry.key}`;
   try {
+    const isFirst = !run.isThere && !versions.has(run);
+    if (isFirst && isPathLike(entry.key) && (await isAnother(ctx, client, run.place.bucket, entry.key))) {
+      missing.add([`${name}: the server takes it for another object, which is left as it is`]);
+      return;
+    }
     const receipt = await work();
     const { bucket, versioned } = run.place;
     versions.set(run, receipt.version);
@@ -153,7 +163,7 @@ async function oneObject(
     done(entry.bytes ?? 0);
   } catch (error) {
     if (!isFailure(error) || !isOfThisObject(error, entry)) throw error;
-    missing.refused(`${run.place.bucket}/${entry.key}`, error);
+    missing.refused(name, error);
   }
 }
 
