@@ -79,8 +79,12 @@ function isFree(port: number): Promise<boolean> {
 }
 
 /** A directory that is removed when this process ends at the latest. */
-export function temporaryDir(name: string, user?: { uid: number; gid: number } | null): string {
-  const dir = mkdtempSync(join(roomiest(), `lifeboat-${name}-`));
+export function temporaryDir(
+  name: string,
+  user?: { uid: number; gid: number } | null,
+  parent: string = roomiest(),
+): string {
+  const dir = mkdtempSync(join(parent, `lifeboat-${name}-`));
   if (user) chownSync(dir, user.uid, user.gid);
   dirs.add(dir);
   return dir;

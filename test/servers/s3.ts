@@ -21,10 +21,13 @@ const bucket = 'lifeboat-test';
 /** A bucket is also found at <bucket>.<s3Domain>, by who knows that this is 127.0.0.1. Not so in SeaweedFS. */
 export const s3Domain = 's3.test';
 
-/** `prepare` gets the directory of its data before the server does; MinIO's may be a disk of its own. */
-export async function startS3(name: S3Name, prepare?: (data: string) => void): Promise<S3Server> {
+/**
+ * `prepare` gets the directory of its data before the server does; MinIO's may be a disk of its own. `parent` is for
+ * data that would be too much for memory.
+ */
+export async function startS3(name: S3Name, prepare?: (data: string) => void, parent?: string): Promise<S3Server> {
   const program = await installed(name);
-  const dir = temporaryDir(name);
+  const dir = temporaryDir(name, null, parent);
   prepare?.(join(dir, 'data'));
   return await startOnFreePorts(9, async (port = 0, ...others) => {
     const endpoint = `http://${host}:${port}`;
