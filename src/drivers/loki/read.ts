@@ -41,8 +41,8 @@ export async function* readLines(ctx: Context, reading: Reading, span: Span): As
 }
 
 /**
- * The server is asked first how many lines there are: when its parts can't hand on so large lines, it says nothing of it
- * and leaves them out. Where it gives fewer, or does not count, each page is looked at.
+ * The server is asked first how many lines there are: when its parts can't hand on so large lines, it says nothing of
+ * it and leaves them out. Where it gives fewer, or does not count, each page is looked at.
  */
 async function* linesIn(ctx: Context, reading: Reading, chosen: readonly Chosen[], span: Span): AsyncGenerator<Line[]> {
   const counts = await mapBounded(chosen, QUERIES, ({ selector }) => countWhere(ctx, reading, selector, span));
