@@ -14,7 +14,7 @@ export interface Line {
 
 /** What a server adds by itself when a line comes in, unless it is there. */
 const ADDED_METADATA = 'detected_level';
-const ADDED_LABEL = 'service_name';
+export const ADDED_LABEL = 'service_name';
 const UNKNOWN_SERVICE = 'unknown_service';
 /** It divides a stream that grows fast, now so and now otherwise. */
 const SHARD_LABEL = '__stream_shard__';
@@ -81,6 +81,12 @@ export function streamName(given: Labels): string {
 function selectorOf(labels: readonly (readonly [string, string])[]): string {
   const sorted = labels.toSorted(([a], [b]) => (a < b ? -1 : 1));
   return `{${sorted.map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(', ')}}`;
+}
+
+/** The other way round: of the name of a stream. */
+export function labelsIn(name: string): Labels {
+  const pairs = name.matchAll(/([A-Za-z_][\w.]*)=("(?:[^"\\]|\\.)*")/g);
+  return Object.fromEntries(Array.from(pairs, ([, label = '', value = '""']) => [label, String(JSON.parse(value))]));
 }
 
 /** It takes the service's name from another label, or says that it knows none. */

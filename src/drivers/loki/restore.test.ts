@@ -15,8 +15,9 @@ import type { Source } from '../../core/model.ts';
 import { liveContext } from '../../core/testing.ts';
 import { worst } from '../../core/verdict.ts';
 import { processSandboxes } from '../../sandboxes/process/runner.ts';
+import { selectionFindings } from '../selection-testing.ts';
 import { lokiDriver } from './driver.ts';
-import { captured, HOUR_MS, place, textsOf, verdictOf } from './stage-testing.ts';
+import { captured, HOUR_MS, noon, place, textsOf, verdictOf } from './stage-testing.ts';
 import { fill, gatewayTo, nsAgo, type Place, push } from './testing.ts';
 
 const exec = promisify(execFile);
@@ -145,6 +146,38 @@ describe('the lines of a Loki', { skip }, () => {
     assert.equal(worst(findings.map(({ verdict }) => verdict)), 'pass', JSON.stringify(findings.slice(0, 5)));
   });
 
+  it('are compared where whole days of streams were chosen, and nothing else is looked at', async () => {
+    const [at, target] = [await place(), await place()];
+    const ctx = liveContext();
+    const stream = { app: 'a', path: 'x"y={b="c"}' };
+    for (const daysAgo of [3, 2, 1]) {
+      await push(at, [
+        { stream, values: [[noon(daysAgo), `a ${daysAgo}`]] },
+        { stream: { app: 'b' }, values: [[noon(daysAgo), `b ${daysAgo}`]] },
+      ]);
+    }
+    const source = await captured({ ...at, since: '4d' });
+    const midnight = (daysAgo: number): string =>
+      `${new Date(Number(BigInt(noon(daysAgo)) / 1_000_000n)).toISOString().slice(0, 10)}T00:00:00Z`;
+    const select = { streams: '{app="a"}', since: midnight(2) };
+    const done = await lokiDriver.open(target).restore(ctx, { base: source }, { select });
+    assert.equal(done.selected?.uncompared, null);
+    const told = async (): Promise<string[]> => {
+      const findings = await selectionFindings(ctx, lokiDriver, source, done);
+      return findings.map(({ verdict, detail }) => `${verdict}: ${detail}`);
+    };
+    assert.deepEqual(await told(), ['pass: 2 lines of 2 streams and days, equal digests']);
+    await push(target, [{ stream: { app: 'b' }, values: [[noon(1), 'of somebody else']] }]);
+    assert.deepEqual(await told(), ['pass: 2 lines of 2 streams and days, equal digests']);
+    await push(target, [{ stream, values: [[noon(1, 2), 'more']] }]);
+    assert.deepEqual(await told(), ['fail: 1 at the cut, 2 now', 'pass: 1 lines of 1 streams and days, equal digests']);
+    const byService = { select: { streams: '{service_name="b"}' } };
+    const other = await lokiDriver.open(await place()).restore(ctx, { base: source }, byService);
+    assert.match(other.selected?.uncompared ?? '', /service_name/);
+    const none = { select: { streams: '{app="none"}' } };
+    await assert.rejects(lokiDriver.open(await place()).restore(ctx, { base: source }, none), { code: 'missing' });
+  });
+
   it('are chosen by stream and time', async () => {
     const [at, target] = [await place(), await place()];
     const ctx = liveContext();
@@ -160,7 +193,9 @@ describe('the lines of a Loki', { skip }, () => {
     ]);
     const since = new Date(Number(BigInt(nsAgo(2 * HOUR_MS)) / 1_000_000n)).toISOString();
     const source = await captured(at);
-    await lokiDriver.open(target).restore(ctx, { base: source }, { select: { streams: '{app=~"a|x"}', since } });
+    const part = { select: { streams: '{app=~"a|x"}', since } };
+    const done = await lokiDriver.open(target).restore(ctx, { base: source }, part);
+    assert.match(done.selected?.uncompared ?? '', /^lines of days of which a part was chosen/);
     assert.deepEqual(await textsOf(await captured(target)), ['a late']);
     const { measure } = lokiDriver.open(at);
     assert.equal(await measure?.(ctx, 'sum(count_over_time({app=~"a|b"}[24h]))'), 3);

@@ -3,16 +3,24 @@
 import { lineBatchesOf } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import { inventoryOf, shapedLine } from '../../core/inventory.ts';
-import type { Chain, Context, InventoryLine, Restored, RestoreOptions, Source } from '../../core/model.ts';
-import { countNow, dayOfLine, dayOfPart, rangeIn } from './capture.ts';
+import type {
+  Chain,
+  Context,
+  InventoryLine,
+  InventoryReader,
+  Restored,
+  RestoreOptions,
+  Source,
+} from '../../core/model.ts';
+import { countNow, dayOfLine, dayOfPart, liveInventory, rangeIn } from './capture.ts';
 import { type Answer, ask, PUSH, refusal, whereOf } from './http.ts';
 import { type Limits, limitsOf } from './limits.ts';
 import { added, addLine, digestOf, emptySum, type Line, lineFrom, type Sum, streamName, undivided } from './lines.ts';
 import { daysText } from './probe.ts';
 import { readingOf, seriesOf } from './query.ts';
-import { type Wanted, wantedOf } from './select.ts';
+import { selectedOf, type Wanted, wantedOf } from './select.ts';
 import type { Settings } from './settings.ts';
-import { later, msOf, nsOf, type Span, spanOfDay } from './slices.ts';
+import { earlier, later, msOf, nsOf, type Span, spanOfDay } from './slices.ts';
 
 /** Of one push, about: up to three times as many bytes, of which a server takes 4 MiB by default. */
 const BATCH_CHARS = 1024 * 1024;
@@ -63,8 +71,20 @@ export async function restore(
     if (day === null || !whole || whole.to <= wanted.from || whole.from >= wanted.to) continue;
     await putDay(ctx, job, { source, name, day, expected: await sums.of(day) });
   }
+  if (options.select && seen.lines + seen.tooOld === 0) {
+    throw new Failure('missing', `${source.point}/${source.component} has no lines of this selection`);
+  }
   const warnings = [...(await seenWarnings(ctx, job, span)), ...replaceWarnings(options)];
-  return { bytes: job.seen.bytes, method: 'push', warnings, missing: missingOf(job), span };
+  const alone = options.select ? partOf(settings, wanted, span) : {};
+  return { bytes: job.seen.bytes, method: 'push', warnings, missing: missingOf(job), span, ...alone };
+}
+
+/** Nothing but what was chosen is read for the comparison. */
+function partOf(settings: Settings, wanted: Wanted, span: Span): Pick<Restored, 'selected' | 'inventory'> {
+  const part = { from: later(span.from, wanted.from), to: earlier(span.to, wanted.to) };
+  const chosen = { ...settings, selector: settings.selector ?? wanted.selector };
+  const inventory = async (): Promise<InventoryReader> => liveInventory(chosen, part);
+  return { selected: selectedOf(wanted, span), inventory };
 }
 
 /** What would be refused, or deleted as soon as it is there: no restore can change that of a Loki. */

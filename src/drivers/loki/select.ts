@@ -1,13 +1,16 @@
 // Which lines of a point are meant: a selector of streams, and times.
 
 import { Failure } from '../../core/errors.ts';
-import type { RestoreOptions } from '../../core/model.ts';
-import type { Labels, Line } from './lines.ts';
-import { nsOf } from './slices.ts';
+import type { RestoreOptions, Selected } from '../../core/model.ts';
+import { dayOfLine } from './capture.ts';
+import { ADDED_LABEL, type Labels, type Line, labelsIn } from './lines.ts';
+import { DAY_NS, earlier, later, nsOf, type Span, spanOfDay } from './slices.ts';
 
 type Matcher = (labels: Labels) => boolean;
 
 export interface Wanted {
+  /** As it was given; null for all streams. */
+  readonly selector: string | null;
   readonly from: bigint;
   /** The first that is not meant. */
   readonly to: bigint;
@@ -31,7 +34,32 @@ export function wantedOf({ select = {}, rename }: RestoreOptions): Wanted {
   const from = since === undefined ? 0n : timeOf(since);
   const to = until === undefined ? 2n ** 63n : timeOf(until);
   const stream: Wanted['stream'] = (labels) => matchers.every((matches) => matches(labels));
-  return { from, to, stream, line: ({ ts, labels }) => isBetween(BigInt(ts), from, to) && stream(labels) };
+  return {
+    selector: streams ?? null,
+    from,
+    to,
+    stream,
+    line: ({ ts, labels }) => isBetween(BigInt(ts), from, to) && stream(labels),
+  };
+}
+
+/** Streams of whole days: that is what a point counts. */
+export function selectedOf(wanted: Wanted, span: Span): Selected {
+  const { selector, from, to } = wanted;
+  const reasons: string[] = [];
+  // It is no part of the names of streams where a server has added it.
+  const isTold = !selector?.includes(ADDED_LABEL);
+  if (!isTold) reasons.push(`streams chosen by ${ADDED_LABEL}, which servers add themselves`);
+  const cut = [from, to].some((at) => span.from < at && at < span.to && at % DAY_NS !== 0n);
+  if (cut) reasons.push('lines of days of which a part was chosen: the point counts whole days');
+  const has: Selected['has'] = (line) => {
+    const day = dayOfLine(line);
+    const whole = day === null ? null : spanOfDay(day);
+    if (day === null || !whole) return line.kind === 'facts';
+    if (from > later(whole.from, span.from) || to < earlier(whole.to, span.to)) return false;
+    return isTold && wanted.stream(labelsIn(line.name.slice(day.length + 1)));
+  };
+  return { has, uncompared: reasons.length === 0 ? null : reasons.join('; ') };
 }
 
 function isBetween(at: bigint, from: bigint, to: bigint): boolean {
