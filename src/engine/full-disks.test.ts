@@ -16,7 +16,8 @@ import type { Driver } from '../core/driver.ts';
 import { isFailure } from '../core/errors.ts';
 import { inventoryOf } from '../core/inventory.ts';
 import type { RecoveryPoint } from '../core/point.ts';
-import { liveContext, type TestContext } from '../core/testing.ts';
+import { liveContext, memoryParts, type TestContext } from '../core/testing.ts';
+import { worst } from '../core/verdict.ts';
 import { kafkaDriver } from '../drivers/kafka/driver.ts';
 import { withAdmin, withProducer } from '../drivers/kafka/testing.ts';
 import { lokiDriver } from '../drivers/loki/driver.ts';
@@ -190,3 +191,24 @@ for (const kind of KINDS) {
     assert.match(String(reason), /can't wait in/);
   });
 }
+
+test('kafka: a restore that finds its scratch disk full makes nothing, and the next one is whole (fault 16)', async (t) => {
+  const disk = (await needServer(t, 'kafka-4')) && smallDisk(t, DISK_BYTES);
+  if (!disk) return;
+  const { item, grow } = await protectedBy(KINDS[0] ?? assert.fail());
+  await grow();
+  const { sink, source } = memoryParts();
+  await item.component.capture(ctx, sink);
+  disk.fill(0);
+  const options = { rename: { events: 'events-back' } };
+  const full = hasty({ scratch: disk.dir });
+  await assert.rejects(item.component.restore(full, { base: source }, options), { code: 'no-space' });
+  const names = async () => await Array.fromAsync(item.component.names?.(ctx, 'events-back') ?? []);
+  await assert.rejects(names, { code: 'missing' });
+  disk.free();
+  const restored = await item.component.restore(full, { base: source }, options);
+  assert.deepEqual(restored.missing, []);
+  await restored.settle?.(ctx);
+  const findings = kafkaDriver.compare(ctx, inventoryOf(source), (await restored.inventory?.(ctx)) ?? assert.fail());
+  assert.equal(worst((await Array.fromAsync(findings)).map(({ verdict }) => verdict)), 'pass');
+});

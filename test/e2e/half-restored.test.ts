@@ -21,6 +21,9 @@ import { lifeboat } from './lifeboat.ts';
 import { workspace } from './workspace.ts';
 
 interface Restored {
+  readonly verdict: string;
+  readonly selected: boolean;
+  readonly proved: readonly string[];
   readonly complete: boolean;
   readonly components: readonly { readonly name: string; readonly verdict: string; readonly findings: unknown }[];
 }
@@ -185,4 +188,10 @@ components: { coordination: { kind: zookeeper, hosts: "${source.hosts}", root: /
   await using reader = await openClient(ctx, { hosts: target.hosts });
   const { body } = await reader.call('getData', '', request.read('/shop/small'));
   assert.equal(String(body.bytes()), 'small');
+  // Of a part the answer is of that part: what did not fit is none of it.
+  const place = (root: string) => ['--yes', '--json', '--to', `coordination=zookeeper://${target.hosts}${root}`];
+  const part = await run(0, 'restore', 'latest', ...place('/part'), '--select', 'path=/shop/small');
+  const { verdict, selected, complete: whole, proved } = part.json() as Restored;
+  assert.deepEqual([verdict, selected, whole, proved], ['pass', true, true, []]);
+  await run(3, 'restore', 'latest', ...place('/none'), '--select', 'path=/shop/none');
 });
