@@ -47,7 +47,8 @@ export async function* listed(
 
 /** Anything in the scope; undefined when there is nothing. */
 export async function firstIn(ctx: Context, client: Client, scope: Scope): Promise<Listed | undefined> {
-  if (scope.exclude.length === 0) return await (scope.versions ? firstVersionOf : firstOf)(ctx, client, scope);
+  if (scope.exclude.length === 0 && !scope.only)
+    return await (scope.versions ? firstVersionOf : firstOf)(ctx, client, scope);
   for await (const [first] of listed(ctx, client, scope)) if (first) return first;
   return undefined;
 }
