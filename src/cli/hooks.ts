@@ -4,11 +4,12 @@ import { z } from 'zod';
 import { Failure, isFailure, messageOf } from '../core/errors.ts';
 import type { Component, Context } from '../core/model.ts';
 import { run } from '../core/process.ts';
+import { PLACEHOLDER } from '../core/settings.ts';
 import type { Around, Hook } from '../engine/hooks.ts';
 import type { StackComponent } from '../engine/model.ts';
 import type { ComponentConfig, Config } from './config/model.ts';
 import { hookSchema } from './config/schema.ts';
-import { PLACEHOLDER, resolveSecrets } from './config/secrets.ts';
+import { resolveSecrets } from './config/secrets.ts';
 
 type HookConfig = z.output<typeof hookSchema>;
 const resolvedSchema = z.object({ env: hookSchema.shape.env, http: hookSchema.shape.http });

@@ -29,6 +29,7 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'check every component and store, and what would go wrong',
     load: () => import('./commands/doctor.ts'),
   },
+  lint: { summary: 'say which promises the configuration can not keep', load: () => import('./commands/lint.ts') },
   backup: { summary: 'take one recovery point', load: () => import('./commands/backup.ts') },
   list: { summary: 'list recovery points', load: () => import('./commands/list.ts') },
   show: { summary: 'show one recovery point', load: () => import('./commands/show.ts') },

@@ -1,12 +1,11 @@
 // Where a restore goes instead of the configured place, as people type it.
 
+import { PASSWORD_IN_URL } from '../core/addresses.ts';
 import { Failure } from '../core/errors.ts';
 import type { Context } from '../core/model.ts';
+import { PLACEHOLDER } from '../core/settings.ts';
 import { NAME } from './config/schema.ts';
-import { PLACEHOLDER, resolveSecrets } from './config/secrets.ts';
-
-/** Redis takes targets without a scheme, too. To the last '@': a password may hold one that was not encoded. */
-export const PASSWORD_IN_URL = /^((?:[^:/]*:\/\/)?[^:/]*):(?!\/\/).+@/s;
+import { resolveSecrets } from './config/secrets.ts';
 
 export interface Targets {
   /** By component, with secrets resolved. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { lastSlot } from './slots.ts';
+import { lastSlot } from '../engine/slots.ts';
 import { parseTime } from './times.ts';
 
 const now = new Date('2026-11-21T14:00:00Z');

@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { z } from 'zod';
-import { duration, nearest, parseDuration, parseSettings, parseSize, size } from './settings.ts';
+import { duration, formatDuration, nearest, parseDuration, parseSettings, parseSize, size } from './settings.ts';
+
+test('a duration is written as it is read, with hours up to two days', () => {
+  const known = { '15m': 900_000, '1h30m': 5_400_000, '24h': 86_400_000, '30d': 2_592_000_000, '2d1h': 176_400_000 };
+  for (const [text, ms] of Object.entries({ ...known, '0s': 0, '1s5ms': 1005 })) assert.equal(formatDuration(ms), text);
+  fc.assert(fc.property(fc.nat(2 ** 40), (ms) => parseDuration(formatDuration(ms)) === ms));
+});
 
 test('durations are written as people say them', () => {
   const known = {

@@ -25,6 +25,9 @@ const SIZE_BYTES: Readonly<Record<string, number>> = {
   TiB: 2 ** 40,
 };
 
+/** What stands for a secret, or anything else that is known only where it is used: '${env:NAME}'. */
+export const PLACEHOLDER = /\$\{([a-z-]+):([^}]*)\}/g;
+
 /** '15m', '1h30m', '250ms' in milliseconds; null when it is none. */
 export function parseDuration(text: string): number | null {
   if (!/^(\d+(\.\d+)?(ms|s|m|h|d|w))+$/.test(text)) return null;
@@ -33,6 +36,18 @@ export function parseDuration(text: string): number | null {
     ms += Number(amount) * (DURATION_MS[unit ?? ''] ?? Number.NaN);
   }
   return ms;
+}
+
+/** The same the other way: 900 000 is '15m'. Hours up to two days, as people promise them. */
+export function formatDuration(ms: number): string {
+  let [left, text] = [Math.max(0, Math.round(ms)), ''];
+  for (const unit of ['d', 'h', 'm', 's', 'ms']) {
+    const size = DURATION_MS[unit] ?? 1;
+    if (unit === 'd' && left < 2 * size) continue;
+    if (left >= size) text += `${Math.floor(left / size)}${unit}`;
+    left %= size;
+  }
+  return text || '0s';
 }
 
 /** '500MiB', '2GB' in bytes; null when it is none. */

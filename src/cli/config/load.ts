@@ -6,13 +6,13 @@ import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { Failure, systemCode } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import { nearest } from '../../core/settings.ts';
+import { nearest, PLACEHOLDER } from '../../core/settings.ts';
 import { bucketPlugin, driverPlugin, formatPlugin } from '../plugins.ts';
 import { isMissing, messageOf, tellingIssue } from './issues.ts';
 import type { ComponentConfig, Config, StoreConfig } from './model.ts';
 import { checkReferences } from './references.ts';
 import { componentCommon, configSchema, storeCommon } from './schema.ts';
-import { asksOthers, checkPlaceholders, PLACEHOLDER, resolveSecrets, variablesIn } from './secrets.ts';
+import { asksOthers, checkPlaceholders, resolveSecrets, variablesIn } from './secrets.ts';
 import { stagingSettings } from './staging.ts';
 
 /** Where lifeboat.yaml is looked for when it is not named. */
@@ -32,7 +32,7 @@ export async function parseConfig(ctx: Context, text: string, file: string): Pro
   const top = source.check(configSchema, source.value, []);
   const stores = await mapEntries(top.stores, (name, raw) => parseStore(source, top, name, raw));
   const components = await mapEntries(top.components, (name, raw) => parseComponent(source, name, raw));
-  const config: Config = { ...top, file, stores, components };
+  const config: Config = { ...top, file, lineOf: source.lineOf, stores, components };
   checkReferences(config, source.problem);
   ctx.log.debug('configuration read', { file, stores: stores.length, components: components.length });
   return config;
@@ -56,6 +56,8 @@ async function readConfig(named: string | undefined): Promise<{ file: string; te
 type Path = readonly (string | number)[];
 interface YamlSource {
   readonly value: unknown;
+  /** Of the innermost key on the path that exists; null when there is none. */
+  lineOf(path: Path): number | null;
   /** A failure that names the file, the line of `path` and what is wrong there. */
   problem(path: Path, message: string, hint?: string): Failure;
   /** Parses with zod; the first problem becomes a failure with its line and the nearest known name. */
@@ -75,13 +77,15 @@ function parseYaml(text: string, file: string): YamlSource {
     const hint = UNQUOTED.test(shown) ? `within { } a reference needs quotes: "\${env:NAME}"` : undefined;
     throw new Failure('settings-invalid', `${file}:${line}:${col}: ${why}\n  ${line} | ${shown}`, { hint });
   }
+  const lineAt = (path: Path): number | null => lineOf(document.contents, path, lines);
   const problem = (path: Path, message: string, hint?: string): Failure => {
-    const at = lineOf(document.contents, path, lines);
+    const at = lineAt(path);
     const where = path.length === 0 ? '' : `${path.join('.')}: `;
     return new Failure('settings-invalid', `${file}${at === null ? '' : `:${at}`}: ${where}${message}`, { hint });
   };
   return {
     value: document.toJS() ?? {},
+    lineOf: lineAt,
     problem,
     check(schema, value, path, known = []) {
       const result = schema.safeParse(value);
@@ -187,6 +191,7 @@ async function parseStore(
     format: format.format,
     bucket,
     rateLimit: common.rate_limit,
+    written: block,
     asksOthers: asksOthers(own),
     variables: variablesIn(own),
     settings: async (ctx) => split((await resolveSecrets(ctx, own, path.join('.'))) as Record<string, unknown>),
@@ -216,6 +221,7 @@ async function parseComponent(source: YamlSource, name: string, raw: unknown): P
     name,
     common,
     driver: plugin.driver,
+    written: block,
     variables: variablesIn([own, external]),
     settings: readable(path, own, known),
     staging: external && readable([...path, 'sandbox', 'external'], stagingSettings(own, external), []),

@@ -15,6 +15,8 @@ export interface StoreConfig {
   format(): Promise<StoreFormat>;
   readonly bucket: BucketPlugin;
   readonly rateLimit: number | undefined;
+  /** All of it as it stands in the file, with references as such. */
+  readonly written: Readonly<Record<string, unknown>>;
   /** To resolve its secrets a command is run, or another service asked. */
   readonly asksOthers: boolean;
   /** It is gone with the process: nothing is put there that somebody may need. */
@@ -29,6 +31,8 @@ export interface ComponentConfig {
   readonly name: string;
   readonly common: ComponentCommon;
   driver(): Promise<Driver>;
+  /** All of it as it stands in the file, with references as such. */
+  readonly written: Readonly<Record<string, unknown>>;
   /** That its secrets are had from. */
   readonly variables: readonly string[];
   /** With secrets resolved: what the driver opens. */
@@ -39,6 +43,8 @@ export interface ComponentConfig {
 type Parsed = z.output<typeof configSchema>;
 export interface Config extends Omit<Parsed, 'stores' | 'components'> {
   readonly file: string;
+  /** Of the innermost key on the path that exists; null when there is none. */
+  lineOf(path: readonly (string | number)[]): number | null;
   readonly stores: readonly StoreConfig[];
   readonly components: readonly ComponentConfig[];
 }

@@ -2,7 +2,7 @@ import { realpathSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { type Failure, messageOf } from '../../core/errors.ts';
 import { nearest } from '../../core/settings.ts';
-import { parseSchedule } from '../slots.ts';
+import { parseSchedule } from '../../engine/slots.ts';
 import type { Config } from './model.ts';
 import { keepSchema } from './schema.ts';
 

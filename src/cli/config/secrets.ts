@@ -4,9 +4,8 @@
 import { readFile } from 'node:fs/promises';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import { nearest } from '../../core/settings.ts';
+import { nearest, PLACEHOLDER } from '../../core/settings.ts';
 
-export const PLACEHOLDER = /\$\{([a-z-]+):([^}]*)\}/g;
 const SECRET_BYTES_MAX = 64 * 1024;
 const EXEC_DEADLINE_MS = 30_000;
 /** Without the first, Vault is looked for on this machine. */

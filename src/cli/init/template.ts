@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { PASSWORD_IN_URL } from '../targets.ts';
+import { PASSWORD_IN_URL } from '../../core/addresses.ts';
 import type { Found } from './found.ts';
 
 export interface InitChoice {

@@ -2,13 +2,13 @@
 // it is certainly not the captured one and holds nothing, and leaves it as empty as it was. What a killed drill left is
 // cleared away by the next, unless somebody else has put something there since.
 
+import { sharedPlace } from '../../core/addresses.ts';
 import { outliving, withDeadline } from '../../core/context.ts';
 import type { Driver, Guest, Sandbox, SandboxRunner } from '../../core/driver.ts';
 import { Failure, isFailure, messageOf as textOf } from '../../core/errors.ts';
 import { inventoryOf, paired } from '../../core/inventory.ts';
 import type { Component, Context, Finding, InventoryLine, Probe, Restored } from '../../core/model.ts';
 import type { Records } from '../../core/storage.ts';
-import { sharedPlace } from './addresses.ts';
 import { type KnownLine, type StagingNote, type StagingNotes, stagingNotes } from './notes.ts';
 
 /** More than this in a service that holds no data is beyond what a note can tell. */

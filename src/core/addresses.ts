@@ -1,12 +1,15 @@
-// Whether two sets of settings lead to the same server: by what they are, and by the hosts and ports that they name.
+// Where settings lead to: the hosts and ports that they name, and whether two of them lead to the same server.
 
 import { isDeepStrictEqual } from 'node:util';
 
 /** Keys of settings whose text names servers, whatever the kind. */
 const PLACES: readonly string[] = ['url', 'endpoint', 'hosts', 'brokers'];
+/** Redis takes targets without a scheme, too. To the last '@': a password may hold one that was not encoded. */
+export const PASSWORD_IN_URL = /^((?:[^:/]*:\/\/)?[^:/]*):(?!\/\/).+@/s;
 const LOOPBACK = /^(localhost|127(\.\d+){3}|\[?::1\]?)$/i;
 
-interface Address {
+export interface Address {
+  /** In lower case; 'localhost' for each name of this machine's own. */
   readonly host: string;
   /** '' when it is not named. */
   readonly port: string;
@@ -25,7 +28,7 @@ function isSame(a: Address, b: Address): boolean {
   return a.host === b.host && (a.port === b.port || a.port === '' || b.port === '');
 }
 
-function addressesIn(settings: unknown): Address[] {
+export function addressesIn(settings: unknown): Address[] {
   if (typeof settings !== 'object' || settings === null) return [];
   const given: Readonly<Record<string, unknown>> = { ...settings };
   const texts = PLACES.flatMap((key) => given[key] ?? []).flatMap((each) => String(each).split(','));

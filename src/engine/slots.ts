@@ -1,5 +1,12 @@
+// When schedules come: cron expressions in their zones.
+
 import { Cron } from 'croner';
 import { Failure, messageOf } from '../core/errors.ts';
+
+export interface Timetable {
+  readonly schedule: string;
+  readonly timezone: string;
+}
 
 /** The last time at or before `now` that a schedule named. */
 export function lastSlot(schedule: string, timezone: string, now: Date): Date {
