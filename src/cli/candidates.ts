@@ -6,9 +6,9 @@ import { withDeadline } from '../core/context.ts';
 import type { Context } from '../core/model.ts';
 import { listEverywhere, pointsOf } from './across.ts';
 import { loadConfig } from './config/load.ts';
-import type { Config, StoreConfig } from './config/model.ts';
+import type { Config } from './config/model.ts';
 import type { CommandModule, Session } from './session.ts';
-import { openStack } from './stack.ts';
+import { isNearby, openStack } from './stack.ts';
 
 /** Nobody waits longer for a list of points. */
 const POINTS_DEADLINE_MS = 3_000;
@@ -81,6 +81,7 @@ const KINDS: Readonly<Record<string, (session: Session) => Promise<readonly stri
   scenario: async (session) => ['history', ...Object.keys((await session.config()).drills)],
   point: (session) => pointIds(session.ctx, session),
   points: (session) => pointIds(session.ctx, session),
+  rules: async () => (await import('../engine/lint/lint.ts')).RULE_WORDS,
 };
 
 async function componentNames(session: Session): Promise<readonly string[]> {
@@ -113,11 +114,6 @@ async function idsNearby(ctx: Context, config: Config): Promise<readonly string[
     await using stack = await openStack(limited, nearby, { components: [] });
     return pointsOf(await listEverywhere(limited, stack)).map(({ point }) => point.id);
   }).catch(() => []); // the words stay
-}
-
-/** It can be listed without a word to another host, and without running a command. */
-function isNearby({ url, asksOthers }: StoreConfig): boolean {
-  return !url.includes('://') && !asksOthers;
 }
 
 /** 'a,b' goes on behind its last comma. */

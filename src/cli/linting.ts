@@ -12,7 +12,7 @@ import { heldIn, SAFETY_PLAN } from '../engine/model.ts';
 import { byBeginning, listPoints } from '../engine/points.ts';
 import type { Config, StoreConfig } from './config/model.ts';
 import { perStoreKeep } from './config/references.ts';
-import { openStore } from './stack.ts';
+import { isNearby, openStore } from './stack.ts';
 
 /** What is measured is a help: nobody waits long for it. */
 const STORE_MS_MAX = 15_000;
@@ -53,6 +53,7 @@ function planOf({ components, stores }: Config, name: string, plan: Config['plan
     keep: new Map(kept.map((store) => [store, (keepsApart ? rules[store] : keep) as KeepRules])),
     keepsApart,
     inOrder: plan.ordering === 'references_first',
+    written: { hooks: plan.hooks },
   };
 }
 
@@ -67,7 +68,7 @@ export async function lookHere(ctx: Context, config: Config): Promise<Looked> {
   const measured = new Map<string, Measured>();
   const stores: { name: string; error: string | null }[] = [];
   for (const store of config.stores) {
-    if (store.url.includes('://') || store.asksOthers || !(await isLocalDisk(store.url))) continue;
+    if (!isNearby(store) || !(await isLocalDisk(store.url))) continue;
     try {
       const found = await withDeadline(ctx, STORE_MS_MAX, `reading store ${store.name}`, (within) =>
         measuredIn(within, store, config.stack),

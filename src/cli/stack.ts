@@ -78,6 +78,11 @@ export async function openBucket(ctx: Context, config: StoreConfig, folder = '')
   return config.rateLimit === undefined ? bucket : throttledBucket(bucket, { bytesPerSecond: config.rateLimit });
 }
 
+/** It can be read without a word to another host, and without running a command. */
+export function isNearby({ url, asksOthers }: StoreConfig): boolean {
+  return !url.includes('://') && !asksOthers;
+}
+
 export async function openStore(ctx: Context, config: StoreConfig): Promise<OpenStore> {
   const { format: settings } = await config.settings(ctx);
   const bucket = await openBucket(ctx, config);

@@ -25,6 +25,7 @@ describe('completion', () => {
     { title: 'knows drills and plans', typed: ['drill', ''], offers: /^history weekly$/ },
     { title: 'knows the choices of an option', typed: ['schedule', 'print', '--format', ''], offers: /^cron systemd$/ },
     { title: 'knows the commands of a command', typed: ['keys', ''], offers: /^list add remove passwd kit$/ },
+    { title: 'knows the rules of lint', typed: ['lint', '--except', 'rpo,'], offers: / rpo,unencrypted / },
     { title: 'offers nothing where a file is meant', typed: ['drill', '--evidence', ''], offers: /^$/ },
     { title: 'says nothing without a configuration', typed: ['--config', 'none', 'list', '--store', ''], offers: /^$/ },
   ];

@@ -35,7 +35,9 @@ export function* noDrill(setup: Setup): Generator<Found> {
     if (missed.length === 0) continue;
     yield {
       at: ['plans', plan.name],
-      why: `no drill with a schedule restores ${listed(missed)}: whether its points are good is found out in the disaster`,
+      why:
+        `no drill with a schedule restores ${listed(missed)}: whether its points are good is found out in the ` +
+        'disaster',
       change: [rehearsing(setup, plan, missed)],
     };
   }
@@ -75,7 +77,9 @@ export function* drillApart(setup: Setup): Generator<Found> {
     const others = about.filter((name) => !most.includes(name));
     yield {
       at: ['drills', drill.name],
-      why: `no plan captures all of it into one point: it restores ${listed(most)}, and is unknown because of ${listed(others)}`,
+      why:
+        `no plan captures all of it into one point: it restores ${listed(most)}, and is unknown because of ` +
+        listed(others),
       change: [
         { path: ['drills', drill.name, 'components'], to: most },
         ...others.map((name) => separately(setup, drill, name)),
@@ -120,14 +124,14 @@ export function* drillAge(setup: Setup): Generator<Found> {
     });
     const [maker] = makers;
     if (missed.length === 0 || !maker) continue;
-    const leastMs = Math.min(...about.map((name) => rpoOf(setup, name)));
+    const leastMs = Math.min(...missed.map((name) => rpoOf(setup, name)));
     const minutes = AFTER_MINUTES.find((each) => each * MINUTE_MS < leastMs);
     const days = drill.schedule.trim().split(/\s+/).slice(2).join(' ');
     yield {
       at: ['drills', drill.name, 'schedule'],
       why:
-        `its point is ${formatDuration(oldMs)} old by then, the last one of ${listed(makers.map(({ name }) => name))} ` +
-        `with all of it, so that each drill reports the RPO of ${listed(missed)} as missed`,
+        `its point is ${formatDuration(oldMs)} old by then, the last one with all of it (of ` +
+        `${listed(makers.map(({ name }) => name))}), so that each drill reports the RPO of ${listed(missed)} as missed`,
       change:
         minutes === undefined
           ? []
@@ -156,8 +160,8 @@ export function* drillOnlyHere(setup: Setup): Generator<Found> {
     yield {
       at: ['drills', drill.name],
       why:
-        `drills restore ${listed(own)} from stores of this machine alone: whether ${store.name}, which is left without it, gives ` +
-        'it back is never tried',
+        `drills restore ${listed(own)} from stores of this machine alone: whether ${store.name}, which is left ` +
+        'without it, gives it back is never tried',
       change: [{ path: ['drills', drill.name, 'store'], to: store.name }],
     };
   }

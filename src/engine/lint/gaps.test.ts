@@ -11,6 +11,7 @@ test('the longest time without a slot is the real one: over weekends and months,
   const cases: [hours: number, timezone: string, ...schedules: string[]][] = [
     [24, 'UTC', '0 2 * * *'],
     [25, 'Europe/Berlin', '0 5 * * *'], // the night in October
+    [3, 'America/Denver', '0 */2 * * *'], // one o'clock comes twice in the night in November
     [6, 'UTC', '0 */6 * * *', '0 2 * * *'],
     [1 / 6, 'UTC', '*/10 * * * *'],
     [64, 'UTC', '0 9,17 * * 1-5'], // from Friday to Monday

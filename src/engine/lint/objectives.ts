@@ -66,12 +66,14 @@ export function* rto(setup: Setup): Generator<Found> {
     const way = slowestWay(setup, component.name);
     if (!way || way.ms <= rtoMs) continue;
     const others = way.names.slice(0, -1);
-    const waits = others.length === 0 ? '' : ` with ${listed(others)}, which come before it`;
+    const after = others.length === 0 ? '' : `, after ${listed(others)}`;
     yield {
       at: ['components', component.name],
-      why: `back within ${formatDuration(rtoMs)} is promised, but going by the last drills it takes ${formatDuration(roughly(way.ms))}${waits}`,
+      why:
+        `back within ${formatDuration(rtoMs)} is promised, but as the last drills went it takes ` +
+        `${formatDuration(roughly(way.ms))}${after}`,
       change: [{ path: ['tiers', tier.name, 'rto'], to: formatDuration(neat(way.ms)) }],
-      advice: others.length === 0 ? 'or restore less of it first' : `or need less before it in its restore_after`,
+      advice: others.length === 0 ? 'or restore less of it first' : 'or let less come before it in restore_after',
     };
   }
 }

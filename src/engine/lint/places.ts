@@ -6,7 +6,7 @@ import { type ComponentSetup, type Found, listed, type Path, plansOf, type Setup
 import { isLocal, isLostWith, storesOf } from './where.ts';
 
 /** Keys whose value is one, whatever the kind. */
-const SECRETS = /password|secret|token|api_key/i;
+const SECRETS = /password|secret|token|api_key|authorization/i;
 
 /** All points of a component are gone with it. */
 export function* sameFailure(setup: Setup): Generator<Found> {
@@ -15,7 +15,9 @@ export function* sameFailure(setup: Setup): Generator<Found> {
     if (stores.length === 0 || !stores.every((store) => isLostWith(component, store))) continue;
     yield {
       at: ['components', component.name],
-      why: `all its points lie in ${named(stores)}, at the place of the data itself: what takes the one takes the other`,
+      why:
+        `all its points lie in ${named(stores)}, at the place of the data itself: what takes the one takes the ` +
+        'other',
       ...elsewhere(setup, component, (store) => !isLostWith(component, store)),
     };
   }
@@ -29,7 +31,9 @@ export function* onlyHere(setup: Setup): Generator<Found> {
     if (stores.every((store) => isLostWith(component, store))) continue; // told above, and worse
     yield {
       at: ['components', component.name],
-      why: `all its points lie in ${named(stores)}, a directory of the machine that makes them: a fire, a thief or who encrypts its disks takes all`,
+      why:
+        `all its points lie in ${named(stores)}, a directory of the machine that makes them: a fire, a thief or who ` +
+        'encrypts its disks takes all',
       ...elsewhere(setup, component, (store) => !isLocal(store)),
     };
   }
@@ -48,8 +52,8 @@ export function* unencrypted({ stores }: Setup): Generator<Found> {
 }
 
 /** The configuration itself opens a service or a store. */
-export function* clearSecret({ components, stores }: Setup): Generator<Found> {
-  for (const [part, all] of Object.entries({ components, stores })) {
+export function* clearSecret({ components, stores, plans }: Setup): Generator<Found> {
+  for (const [part, all] of Object.entries({ components, stores, plans })) {
     for (const { name, written } of all) {
       for (const { path, reference } of secretsIn(written, [part, name])) {
         const change = reference === null ? [] : [{ path, to: reference }];

@@ -33,7 +33,9 @@ export function* referencesApart({ plans, references }: Setup): Generator<Found>
       continue;
     yield {
       at: ['references'],
-      why: `no plan captures ${from} and ${to} into one point, so that "${name}" never holds of one and is unknown in drills`,
+      why:
+        `no plan captures ${from} and ${to} into one point, so that "${name}" never holds of one and is unknown in ` +
+        'drills',
       change: together(plans, reference),
       advice: 'or give both a plan of their own',
     };

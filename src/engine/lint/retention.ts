@@ -45,7 +45,9 @@ export function* keepMismatch(setup: Setup): Generator<Found> {
       if (plan.to.includes(store)) continue;
       yield {
         at: keepPath(plan, store),
-        why: `the plan puts nothing into ${store}: this rule is for nothing, and the points that it was meant for are not there`,
+        why:
+          `the plan puts nothing into ${store}: this rule is for nothing, and the points that it was meant for are ` +
+          'not there',
         change: [{ path: ['plans', plan.name, 'to'], to: [...plan.to, store] }],
         advice: 'or leave the rule out',
       };

@@ -15,7 +15,9 @@ export function* eitherDay(setup: Setup): Generator<Found> {
     const [first] = day.split(/[-,/]/);
     yield {
       at: path,
-      why: `cron takes a day of the month and a day of the week as either: it comes on days ${day} and on each ${dayName(weekday)}`,
+      why:
+        `cron takes a day of the month and a day of the week as either: it comes on days ${day} and on each ` +
+        dayName(weekday),
       change: [{ path, to: `${minute} ${hour} ${first} ${month} *` }],
       advice: `or "${minute} ${hour} * ${month} ${weekday}": five fields have no first Monday`,
     };
@@ -33,7 +35,9 @@ export function* notCron(setup: Setup): Generator<Found> {
     const plain = [minute, hour, days[0], month, days[1]].map((field) => (field === '?' ? '*' : field));
     yield {
       at: path,
-      why: `cron and systemd do not know ${strange.join(' ')}: schedule print fails, and cron would run nothing of its file`,
+      why:
+        `cron and systemd do not know ${strange.join(' ')}: schedule print fails, and cron would run nothing of its ` +
+        'file',
       change: plain.every((field) => FIELD.test(field ?? '')) ? [{ path, to: plain.join(' ') }] : [],
       advice: "or other fields of digits, names, '*', ',', '-' and '/'",
     };

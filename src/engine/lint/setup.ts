@@ -56,6 +56,8 @@ export interface PlanSetup extends Scheduled {
   readonly keepsApart: boolean;
   /** What references point to is captured after what points to it. */
   readonly inOrder: boolean;
+  /** What may hold a secret. */
+  readonly written: Written;
 }
 export interface DrillSetup extends Scheduled {
   readonly point: string;
