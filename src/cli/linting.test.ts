@@ -528,6 +528,10 @@ describe('told apart', () => {
       'more: { kind: s3, endpoint: "http://minio.internal:9000", buckets: [{ name: avatars }], tier: standard }',
     ],
     [
+      'two references',
+      `db: { kind: postgresql, host: "\${env:A}", databases: [shop], tier: critical }\n  more: { kind: postgresql, host: "\${env:B}", databases: [shop], tier: critical }`,
+    ],
+    [
       'what one of them leaves out',
       'a: { kind: files, paths: [/srv], exclude: [/srv/b], tier: standard }\n  b: { kind: files, paths: [/srv/b], tier: standard }',
     ],

@@ -1,6 +1,5 @@
 // Rules about what is captured at all, and what is promised for it.
 
-import { addressesIn } from '../../core/addresses.ts';
 import {
   type ComponentSetup,
   type Found,
@@ -11,7 +10,7 @@ import {
   type Setup,
   timed,
 } from './setup.ts';
-import { liesElsewhere, withoutReferences } from './where.ts';
+import { addressesOf, liesElsewhere } from './where.ts';
 
 /** No schedule ever captures it. */
 export function* notCaptured(setup: Setup): Generator<Found> {
@@ -124,7 +123,7 @@ function isSameServer({ kind, written: a }: ComponentSetup, { written: b }: Comp
   const given = [...PLACES, 'port'].filter((key) => a[key] !== undefined || b[key] !== undefined);
   if (given.every((key) => String(a[key]) === String(b[key]))) return true;
   const [some, others] = [a, b].map((written) =>
-    addressesIn(withoutReferences(written)).map(({ host, port }) => `${host}:${port || PORTS[kind]}`),
+    addressesOf(written).map(({ host, port }) => `${host}:${port || PORTS[kind]}`),
   );
   return some?.some((each) => others?.includes(each)) ?? false;
 }

@@ -1,6 +1,6 @@
 // Where components and stores lie, as far as the configuration says it.
 
-import { addressesIn } from '../../core/addresses.ts';
+import { type Address, addressesIn } from '../../core/addresses.ts';
 import { PLACEHOLDER } from '../../core/settings.ts';
 import { type ComponentSetup, plansOf, type Setup, type StoreSetup, type Written } from './setup.ts';
 
@@ -15,7 +15,7 @@ function placesOf({ kind, written }: ComponentSetup): readonly string[] | null {
   const { host, endpoint, buckets } = written;
   if (typeof host === 'string' && host.startsWith('/')) return [HERE]; // a socket
   if (kind === 's3' && endpoint === undefined) return Array.isArray(buckets) ? buckets.map(awsBucket) : null;
-  const hosts = addressesIn(withoutReferences(written)).map((each) => each.host);
+  const hosts = addressesIn(filled(written)).map((each) => each.host);
   return hosts.length === 0 || hosts.some((each) => each.includes(REFERRED)) ? null : hosts;
 }
 
@@ -23,7 +23,7 @@ function placeOf({ url, written }: StoreSetup): string | null {
   if (isLocal({ url })) return HERE;
   const { endpoint } = written;
   if (endpoint === undefined) return awsBucket(/^s3:\/\/([^/]*)/.exec(url)?.[1]);
-  const host = addressesIn(withoutReferences({ endpoint }))[0]?.host;
+  const host = addressesIn(filled({ endpoint }))[0]?.host;
   return host === undefined || host.includes(REFERRED) ? null : host;
 }
 
@@ -62,7 +62,12 @@ export function liesElsewhere({ written }: ComponentSetup): boolean {
   return written.method === 'snapshot';
 }
 
-export function withoutReferences(written: Written): Written {
+/** Hosts and ports as they are written; those that only a reference says are left out. */
+export function addressesOf(written: Written): readonly Address[] {
+  return addressesIn(filled(written)).filter(({ host, port }) => !host.includes(REFERRED) && port !== REFERRED);
+}
+
+function filled(written: Written): Written {
   const fill = (value: unknown): unknown => {
     if (typeof value === 'string') return value.replaceAll(PLACEHOLDER, REFERRED);
     return Array.isArray(value) ? value.map(fill) : value;
