@@ -22,6 +22,8 @@ test('the last slot of a schedule is found, also across the change of summer tim
     ['0 2 * * *', 'UTC', '2026-11-21T14:00:00Z', '2026-11-21T02:00:00.000Z'],
     ['0 2 * * *', 'UTC', '2026-11-21T02:00:00Z', '2026-11-21T02:00:00.000Z'],
     ['0 2 * * *', 'UTC', '2026-11-21T01:59:59Z', '2026-11-20T02:00:00.000Z'],
+    ['0 2 * * *', 'UTC', '2026-11-21T01:59:59.900Z', '2026-11-20T02:00:00.000Z'],
+    ['0 2 * * *', 'UTC', '2026-11-21T02:00:00.100Z', '2026-11-21T02:00:00.000Z'],
     ['0 2 * * *', 'Europe/Berlin', '2026-11-21T14:00:00Z', '2026-11-21T01:00:00.000Z'],
     ['0 12 * * *', 'Europe/Berlin', '2026-10-25T20:00:00Z', '2026-10-25T11:00:00.000Z'],
     ['0 3 1 1 *', 'UTC', '2026-11-21T14:00:00Z', '2026-01-01T03:00:00.000Z'],
@@ -29,6 +31,7 @@ test('the last slot of a schedule is found, also across the change of summer tim
   for (const [schedule, zone, at, expected] of cases) {
     assert.equal(lastSlot(schedule, zone, new Date(at)).toISOString(), expected, `${schedule} ${zone} ${at}`);
   }
+  assert.throws(() => lastSlot('0 0 31 2 *', 'UTC', now), { code: 'settings-invalid' });
   assert.throws(() => lastSlot('0 2 * *', 'UTC', now), { code: 'settings-invalid' });
   assert.throws(() => lastSlot('0 2 * * *', 'Mars/Base', now), { code: 'settings-invalid' });
 });

@@ -10,18 +10,17 @@ export interface Timetable {
 
 /** The last time at or before `now` that a schedule named. */
 export function lastSlot(schedule: string, timezone: string, now: Date): Date {
-  const cron = parseSchedule(schedule, timezone);
-  // Croner looks ahead only: walk up from further and further back until there is a slot on the way.
-  for (let backMs = 60_000; backMs <= 5 * 366 * 86_400_000; backMs *= 4) {
-    let slot = cron.nextRun(new Date(now.getTime() - backMs));
-    let last: Date | null = null;
-    while (slot && slot <= now) {
-      last = slot;
-      slot = cron.nextRun(slot);
-    }
-    if (last) return last;
-  }
-  throw new Failure('settings-invalid', `the schedule ${schedule} names no time in the last years`);
+  const last = newestSlot([parseSchedule(schedule, timezone)], now);
+  if (last) return last;
+  throw new Failure('settings-invalid', `the schedule ${schedule} never names a time`);
+}
+
+/** Of all of them at or before `at`; null when there is none. */
+export function newestSlot(crons: readonly Cron[], at: Date): Date | null {
+  const seconds = Math.floor(at.getTime() / 1000);
+  const after = new Date((seconds + 1) * 1000); // croner leaves out what it is given
+  const slots = crons.flatMap((cron) => cron.previousRuns(1, after)[0]?.getTime() ?? []);
+  return slots.length === 0 ? null : new Date(Math.max(...slots));
 }
 
 /** The schedule, or 'settings-invalid' when it or its time zone is none. */

@@ -1,6 +1,6 @@
 // The longest time without a slot, as it really comes: with months, weekends, and the days on which clocks change.
 
-import { parseSchedule, type Timetable } from '../slots.ts';
+import { newestSlot, parseSchedule, type Timetable } from '../slots.ts';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -46,7 +46,7 @@ function worstGap(schedules: readonly Timetable[], now: Date): Gap | null {
 /** The newest slot of all at or before `at`; null when there is none. */
 export function slotBefore(schedules: readonly Timetable[], at: Date): Date | null {
   const crons = schedules.map(({ schedule, timezone }) => parseSchedule(schedule, timezone));
-  return previousOf(crons, new Date(at.getTime() + 1000));
+  return newestSlot(crons, at);
 }
 
 /** Whether one of them has a slot at exactly this second. */
@@ -74,9 +74,10 @@ function* starts(schedules: readonly Timetable[], crons: readonly Slots[], first
   let [mark, next] = [first.getTime() + WEEK_DAYS * DAY_MS, 0];
   for (const end = first.getTime() + HORIZON_DAYS * DAY_MS; mark < end; mark += MARK_MS) {
     if (mark <= next) continue; // still the same gap
-    const last = previousOf(crons, new Date(mark));
+    const before = new Date(mark - 1000);
+    const last = newestSlot(crons, before);
     if (last && last >= first) yield last;
-    next = nextOf(crons, new Date(mark - 1000))?.getTime() ?? end;
+    next = nextOf(crons, before)?.getTime() ?? end;
   }
   for (const change of changesOfClocks(schedules, first)) yield* between(crons, new Date(change - DAY_MS), 3);
 }
@@ -97,11 +98,6 @@ function* between(crons: readonly Slots[], from: Date, days: number): Generator<
 function nextOf(crons: readonly Slots[], after: Date): Date | null {
   const next = crons.flatMap((cron) => cron.nextRun(after)?.getTime() ?? []);
   return next.length === 0 ? null : new Date(Math.min(...next));
-}
-
-function previousOf(crons: readonly Slots[], before: Date): Date | null {
-  const previous = crons.flatMap((cron) => cron.previousRuns(1, before)[0]?.getTime() ?? []);
-  return previous.length === 0 ? null : new Date(Math.max(...previous));
 }
 
 function midnightBefore(now: Date): Date {
