@@ -1,10 +1,12 @@
 // The store of the engine's tests: Maps that keep the contracts of core/storage.ts.
 
+import { memoryBucket } from '../buckets/memory/bucket.ts';
 import { readAll } from '../core/bytes.ts';
 import { Failure } from '../core/errors.ts';
 import type { Json, Part, Receipt, Sink, Source } from '../core/model.ts';
 import type { RecoveryPoint } from '../core/point.ts';
-import type { Draft, Store } from '../core/storage.ts';
+import type { Bucket, Draft, Store } from '../core/storage.ts';
+import { plainJournals } from '../stores/plain/journals.ts';
 import type { NamedStore } from './model.ts';
 import { digestOf } from './testing.ts';
 
@@ -23,6 +25,7 @@ export interface Disk {
   readonly points: Map<string, { point: RecoveryPoint; components: Map<string, Parts> }>;
   readonly drafts: Map<string, DraftState>;
   readonly records: Map<string, Json>;
+  readonly journals: Bucket;
   /** Throws where a test wants it to: 'put db/keys/a', 'commit 2026-…', 'record owed/…'. */
   fault: (step: string) => void | Promise<void>;
   /** Streams that are put at the same time, at most. */
@@ -30,7 +33,14 @@ export interface Disk {
 }
 
 export function disk(): Disk {
-  return { points: new Map(), drafts: new Map(), records: new Map(), fault: () => undefined, putsMax: 1000 };
+  return {
+    points: new Map(),
+    drafts: new Map(),
+    records: new Map(),
+    journals: memoryBucket(),
+    fault: () => undefined,
+    putsMax: 1000,
+  };
 }
 
 export function named(name: string, on: Disk): NamedStore {
@@ -106,6 +116,8 @@ function storeOn(on: Disk): Store {
     },
     bytes: async () => 0,
     records: recordsOf(on),
+    journal: plainJournals(on.journals).journal,
+    journals: plainJournals(on.journals).journals,
     [Symbol.asyncDispose]: async () => undefined,
   };
 }
