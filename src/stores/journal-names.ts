@@ -37,7 +37,7 @@ const ENTRY = /^([0-9a-z]{1,80})-([0-9a-z]{1,80})-([0-9a-f]{64})(\.gap)?$/;
 const LINEAGE = /^\d{8}$/;
 const LINEAGE_DIGITS = 8;
 
-export function journalsFolder({ own }: JournalVault): string {
+function journalsFolder({ own }: JournalVault): string {
   return `${own}journal/`;
 }
 export function componentFolder(vault: JournalVault, component: string): string {

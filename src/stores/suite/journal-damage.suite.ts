@@ -186,6 +186,13 @@ export function survivesInJournals(rig: StoreRig): void {
     assert.deepEqual(await readAllOf(ctx, store, id, 500), [range(500, 510)]);
   });
 
+  it('is opened without its journals, which an archive may hold', async () => {
+    const ctx = testContext();
+    const { disk } = await filled(rig, ctx);
+    const needed = (await keys(ctx, disk)).filter((key) => rig.format.isEssential(key));
+    assert.ok(needed.length > 0 && !needed.some((key) => key.includes('/journal/')), needed.join());
+  });
+
   it('finds its place among many ranges by a listing of few', async () => {
     const ctx = testContext();
     const { bucket, listed } = counting((await created(rig, ctx)).bucket);
