@@ -11,6 +11,9 @@ const BEGIN = 'begin.json';
 const TIP = 'tip.json';
 const PRUNED = 'pruned.json';
 
+/** Sorts after every position. */
+export const ALL = '~';
+
 const whoseSchema = z.object({ format: z.literal(1), component: z.string(), lineage: z.string() });
 const beginSchema = whoseSchema.extend({
   from: cutSchema,
@@ -55,7 +58,11 @@ export async function loadLineage(ctx: Context, vault: JournalVault, whose: Whos
   }
   const pruned = await find(PRUNED, prunedSchema);
   if (pruned?.whole) return null;
-  const begin = await get(ctx, vault, whose, BEGIN, beginSchema);
+  const begin = await get(ctx, vault, whose, BEGIN, beginSchema).catch(async (error: unknown) => {
+    if ((await prunedUpTo(ctx, vault, whose)) === ALL) return null; // a moment ago
+    throw error;
+  });
+  if (!begin) return null;
   const { from, base, why, source, parent, chain } = begin;
   const lineage = { id: whose.lineage, from, base, why, source, parent, begunAt: begin.begun_at };
   return { lineage, chain, tip: await find(TIP, markSchema), pruned, problems };
@@ -74,10 +81,11 @@ export async function* readableLineages(ctx: Context, vault: JournalVault, compo
   }
 }
 
-/** Up to where it is pruned by now; '' when it is not. */
+/** Up to where it is pruned by now: '' nothing of it is, `ALL` as a whole. */
 export async function prunedUpTo(ctx: Context, vault: JournalVault, whose: Whose): Promise<string> {
   try {
-    return (await get(ctx, vault, whose, PRUNED, prunedSchema)).to.position;
+    const { whole, to } = await get(ctx, vault, whose, PRUNED, prunedSchema);
+    return whole ? ALL : to.position;
   } catch (error) {
     if (isDamage(error)) return '';
     throw error;

@@ -5,6 +5,7 @@ import type { JournalPlace, PrunedJournal } from '../core/journal.ts';
 import type { Context } from '../core/model.ts';
 import { acquireLease } from './journal-lease.ts';
 import {
+  ALL,
   describingKeys,
   floorOf,
   isDamage,
@@ -26,8 +27,6 @@ import { openRange, type Whose } from './journal-ranges.ts';
 import { entriesIn, folderNames } from './journal-walk.ts';
 
 const KEYS_PER_DELETION = 1000;
-/** Sorts after every position. */
-const ALL = '~';
 const NOTHING: PrunedJournal = { bytes: 0, objects: 0 };
 
 export async function pruneJournal(

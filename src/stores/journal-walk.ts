@@ -41,8 +41,7 @@ export async function* stepsOf(
       if (entry.from !== at) {
         previous = null;
         if (entry.from < at) yield forked(vault, entry);
-        // A prune may run beside this walk: what it took is no damage.
-        else if ((await prunedUpTo(ctx, vault, whose)) < entry.from) yield lost(vault, whose, at, entry.from);
+        else yield* lost(ctx, vault, whose, at, entry.from);
       }
       if (entry.from >= at) {
         yield { entry, previous };
@@ -52,7 +51,7 @@ export async function* stepsOf(
     }
   }
   const end = known.tip?.to.position ?? '';
-  if (end > at) yield lost(vault, whose, at, end);
+  if (end > at) yield* lost(ctx, vault, whose, at, end);
 }
 
 /** Folders are called by the position that they begin at. */
@@ -83,9 +82,11 @@ export async function* entriesIn(
   }
 }
 
-function lost({ bucket }: JournalVault, { component, lineage }: Whose, from: string, to: string): Broken {
-  const what = `the journal of ${component}, lineage ${lineage}, has lost what lay from ${from} to ${to}`;
-  return { entry: null, from, to, failure: new Failure('missing', `${bucket.url}: ${what}`) };
+/** Nothing where a prune runs beside this walk: what it took is no damage. */
+async function* lost(ctx: Context, vault: JournalVault, whose: Whose, from: string, to: string): AsyncIterable<Broken> {
+  if ((await prunedUpTo(ctx, vault, whose)) >= to) return;
+  const what = `the journal of ${whose.component}, lineage ${whose.lineage}, has lost what lay from ${from} to ${to}`;
+  yield { entry: null, from, to, failure: new Failure('missing', `${vault.bucket.url}: ${what}`) };
 }
 
 function forked({ bucket }: JournalVault, { key, from, to }: Entry): Broken {

@@ -5,12 +5,23 @@ import fc from 'fast-check';
 import { type Faults, faultyBucket } from '../../buckets/faulty.ts';
 import { readAll } from '../../core/bytes.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
-import type { JournalRange, JournalWriter } from '../../core/journal.ts';
+import type { JournalPlace, JournalRange, JournalWriter } from '../../core/journal.ts';
 import type { Context, Finding } from '../../core/model.ts';
 import type { Bucket, Store } from '../../core/storage.ts';
 import { type TestContext, testContext } from '../../core/testing.ts';
 import { DAMAGE } from './damage.suite.ts';
-import { COMPONENT, counting, cut, gap, range, readAllOf, start, stretches, written } from './journal-rig.suite.ts';
+import {
+  COMPONENT,
+  counting,
+  cut,
+  gap,
+  interrupting,
+  range,
+  readAllOf,
+  start,
+  stretches,
+  written,
+} from './journal-rig.suite.ts';
 import {
   copyOf,
   created,
@@ -45,7 +56,7 @@ export function survivesInJournals(rig: StoreRig): void {
 
   it('finds ranges that were swapped, renamed, replayed or taken away (fault 25)', async () => {
     const ctx = testContext();
-    const { disk, histories } = await filled(rig, ctx);
+    const { disk, histories, forgotten } = await filled(rig, ctx);
     const ranges = (await keys(ctx, disk)).filter((key) => /\/journal\/.*-[0-9a-f]{64}$/.test(key));
     const [first = '', second = '', third = ''] = ranges.filter((key) => key.includes(`/${COMPONENT}/00000001/`));
     const foreign = ranges.find((key) => key.includes(`/${COMPONENT}/00000002/`)) ?? '';
@@ -73,6 +84,13 @@ export function survivesInJournals(rig: StoreRig): void {
         await on.put(ctx, folderOf(first) + nameOf(sibling), await get(on, sibling));
         await on.delete(ctx, first);
       },
+      async 'replayed from a journal that was forgotten'(on) {
+        await on.put(ctx, folderOf(second) + nameOf(forgotten.key), forgotten.bytes);
+        await on.delete(ctx, second);
+      },
+      async 'a whole lineage gone'(on) {
+        for (const key of await keys(ctx, on)) if (key.includes(`/${COMPONENT}/00000001/`)) await on.delete(ctx, key);
+      },
       'the first gone': (on) => on.delete(ctx, first),
       'one gone in the middle': (on) => on.delete(ctx, second),
       'the last gone': (on) => on.delete(ctx, third),
@@ -95,7 +113,7 @@ export function survivesInJournals(rig: StoreRig): void {
     for (let finished = false; !finished; deaths += 1) {
       const disk = await copyOf(ctx, base);
       const dying = faultyBucket(disk, { changesMax: deaths });
-      const told: Told = { entries: [], pruned: 0 };
+      const told: Told = { entries: [], kept: [], pruned: 0 };
       finished = await life(rig, ctx, dying, told).then(
         () => true,
         (error: unknown) => {
@@ -186,6 +204,36 @@ export function survivesInJournals(rig: StoreRig): void {
     assert.deepEqual(await readAllOf(ctx, store, id, 500), [range(500, 510)]);
   });
 
+  it('finds a flipped bit of a journal with two sampled checks that share the ranges', async () => {
+    const ctx = testContext();
+    const { disk } = await filled(rig, ctx);
+    for (const key of (await keys(ctx, disk)).filter((each) => /\/journal\/.*-[0-9a-f]{64}$/.test(each))) {
+      const hurt = await copyOf(ctx, disk);
+      await DAMAGE.flipped(ctx, hurt, key);
+      await using store = await reopened(rig, ctx, hurt);
+      const halves = [await findings(ctx, store, 0.5, 0), await findings(ctx, store, 0.5, 50)];
+      const told = halves.map((found) => found.filter(({ detail }) => !detail.includes('the slot was lost')).length);
+      assert.deepEqual(told.toSorted(), [0, 1], key);
+    }
+  });
+
+  it('takes nothing for lost that is pruned while it is looked at', async () => {
+    for (const keepsFirst of [true, false]) {
+      for (let moment = 1; moment < 20; moment++) {
+        const ctx = testContext();
+        const { bucket, store } = await created(rig, ctx);
+        const journal = store.journal(COMPONENT);
+        await using writer = await journal.write(ctx);
+        const first = { lineage: await written(ctx, writer, start(), [10, 20, 30]), position: cut(20).position };
+        await written(ctx, writer, start(100), [110]);
+        const prune = (): Promise<unknown> => journal.prune(ctx, keepsFirst ? [first] : []);
+        await using looking = await reopened(rig, ctx, interrupting(bucket, moment, prune));
+        assert.deepEqual(await findings(ctx, looking), [], `pruned at look ${moment}`);
+        await store[Symbol.asyncDispose]();
+      }
+    }
+  });
+
   it('is opened without its journals, which an archive may hold', async () => {
     const ctx = testContext();
     const { disk } = await filled(rig, ctx);
@@ -216,7 +264,9 @@ export function survivesInJournals(rig: StoreRig): void {
 
   it('reads what was written, whatever was written, killed and begun again', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(STEP, { maxLength: 25 }), (steps) => assertHistory(rig, steps)),
+      fc.asyncProperty(fc.array(STEP, { minLength: 10, maxLength: 40, size: 'max' }), (steps) =>
+        assertHistory(rig, steps),
+      ),
       { numRuns: RUNS },
     );
   });
@@ -230,9 +280,16 @@ interface History {
   readonly ranges: readonly JournalRange[];
 }
 
+interface Filled {
+  readonly disk: Bucket;
+  readonly histories: readonly History[];
+  readonly forgotten: { readonly key: string; readonly bytes: Buffer };
+}
+
 /** Two lineages, one with a gap, and a component beside them of which a part was pruned. */
-async function filled(rig: StoreRig, ctx: Context): Promise<{ disk: Bucket; histories: readonly History[] }> {
+async function filled(rig: StoreRig, ctx: Context): Promise<Filled> {
   const { bucket: disk, store } = await created(rig, ctx);
+  const forgotten = await forgottenRange(ctx, disk, store);
   const histories: History[] = [];
   const add = (component: string, lineage: string, ...ends: readonly number[]): void => {
     const [from = 0, ...rest] = ends;
@@ -253,7 +310,20 @@ async function filled(rig: StoreRig, ctx: Context): Promise<{ disk: Bucket; hist
   }
   assert.equal((await failures(ctx, store)).length, 1, 'the gap that was noted');
   await store[Symbol.asyncDispose]();
-  return { disk, histories };
+  return { disk, histories, forgotten };
+}
+
+/** Of the same component, lineage and positions as one that comes later. */
+async function forgottenRange(ctx: Context, disk: Bucket, store: Store): Promise<Filled['forgotten']> {
+  {
+    await using writer = await store.journal(COMPONENT).write(ctx);
+    await written(ctx, writer, start(), [10]);
+    await writer.append(ctx, range(10, 20, Buffer.from('another life')));
+  }
+  const key = (await keys(ctx, disk)).findLast((each) => /-[0-9a-f]{64}$/.test(each)) ?? '';
+  const bytes = await readAll(disk.get(ctx, key));
+  await store.journal(COMPONENT).forget(ctx);
+  return { key, bytes };
 }
 
 async function failures(ctx: Context, store: Store, readData = 1): Promise<Finding[]> {
@@ -300,7 +370,8 @@ async function assertTold(
 /** What was acknowledged. */
 interface Told {
   readonly entries: { lineage: string; from: number; to: number; isGap: boolean }[];
-  /** In the first lineage, what ends here or before may be gone. */
+  /** What was to be kept by a prune: in the first lineage, what ends at `pruned` or before may be gone. */
+  kept: JournalPlace[];
   pruned: number;
 }
 
@@ -330,10 +401,8 @@ async function life(rig: StoreRig, ctx: TestContext, disk: Bucket, told: Told): 
   const { id: second } = await writer.begin(ctx, start(100));
   await tell(writer, 100, [110, 120]);
   told.pruned = 30;
-  await journal.prune(ctx, [
-    { lineage: first, position: cut(30).position },
-    { lineage: second, position: cut(100).position },
-  ]);
+  told.kept.push({ lineage: first, position: cut(30).position }, { lineage: second, position: cut(100).position });
+  await journal.prune(ctx, told.kept);
   await tell(writer, 120, [130]);
 }
 
@@ -346,6 +415,13 @@ async function assertKept(rig: StoreRig, ctx: TestContext, disk: Bucket, told: T
   }
   const wrong = async () => (await failures(ctx, store)).filter(({ detail }) => !detail.includes('the slot was lost'));
   assert.deepEqual(await wrong(), [], what);
+  if (told.pruned > 0) {
+    await store.journal(COMPONENT).prune(ctx, told.kept);
+    const left = (await keys(ctx, disk)).filter(
+      (key) => key.includes(`/${firstId}/`) && /\/\d{8}-000000[123]0-/.test(key),
+    );
+    assert.deepEqual(left, [], `${what}: what a prune left is cleared away by the next`);
+  }
   await using writer = await store.journal(COMPONENT).write(ctx);
   const { id } = writer.lineage() ?? (await writer.begin(ctx, start(900)));
   const at = Number(writer.durable()?.position);
@@ -376,6 +452,7 @@ async function assertHistory(rig: StoreRig, steps: readonly StepOf[]): Promise<v
   const { bucket: disk } = await created(rig, ctx);
   const model: Modelled[] = [];
   let life = await alive(rig, ctx, disk);
+  model.push({ id: (await life.writer.begin(ctx, start())).id, entries: [] });
   for (const step of steps) {
     const line = model.at(-1);
     const at = Number(life.writer.durable()?.position ?? 0);

@@ -80,3 +80,29 @@ export function counting(bucket: Bucket = memoryBucket()): { bucket: Bucket; lis
     },
   };
 }
+
+/** Does something else just before the `moment`th look at a journal. */
+export function interrupting(bucket: Bucket, moment: number, work: () => Promise<unknown>): Bucket {
+  let looks = 0;
+  const look = async (key: string): Promise<void> => {
+    if (key.includes('/journal/') && ++looks === moment) await work();
+  };
+  return {
+    ...bucket,
+    async *get(ctx, key, part) {
+      await look(key);
+      yield* bucket.get(ctx, key, part);
+    },
+    async *list(ctx, prefix) {
+      await look(prefix);
+      for await (const each of bucket.list(ctx, prefix)) {
+        yield each;
+        await look(each.key);
+      }
+    },
+    async *folders(ctx, prefix) {
+      await look(prefix);
+      yield* bucket.folders(ctx, prefix);
+    },
+  };
+}

@@ -182,6 +182,21 @@ export function keepsJournals(rig: StoreRig): void {
     await store[Symbol.asyncDispose]();
   });
 
+  it('keeps a lineage that a kept point leads into', async () => {
+    await using store = (await created(rig, ctx)).store;
+    await using writer = await store.journal(COMPONENT).write(ctx);
+    const first = await written(ctx, writer, start(), [10, 20]);
+    const parent = { lineage: first, position: cut(15).position };
+    await written(ctx, writer, start(15, { base: null, parent }), [18, 30]);
+    await written(ctx, writer, start(100), [110]);
+    const journal = store.journal(COMPONENT);
+    await journal.prune(ctx, [{ lineage: first, position: cut(15).position }]);
+    assert.deepEqual(await stretches(ctx, store), ['1: 10-20 1', '2: 15-30 2', '3: 100-110 1']);
+    await journal.prune(ctx, [{ lineage: first, position: cut(16).position }]);
+    assert.deepEqual(await stretches(ctx, store), ['1: 10-20 1', '3: 100-110 1']);
+    assert.deepEqual(await findings(ctx, store), []);
+  });
+
   it('goes on where it ended when all of a journal was pruned', async () => {
     await using store = (await created(rig, ctx)).store;
     const journal = store.journal(COMPONENT);
