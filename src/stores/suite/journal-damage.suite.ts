@@ -193,15 +193,19 @@ export function survivesInJournals(rig: StoreRig): void {
 
   it('begins a new lineage where the end of the old one is damaged, and says so', async () => {
     const ctx = testContext();
-    const { disk } = await filled(rig, ctx);
-    const last = (await keys(ctx, disk)).findLast((key) => /\/main-db\/.*-[0-9a-f]{64}$/.test(key)) ?? '';
-    await DAMAGE.flipped(ctx, disk, last);
-    await using store = await reopened(rig, ctx, disk);
-    await using writer = await store.journal(COMPONENT).write(ctx);
-    assert.deepEqual([writer.lineage(), writer.durable()], [null, null]);
-    assert.ok(ctx.logged.some(({ level, message }) => level === 'warn' && message.includes('new lineage')));
-    const id = await written(ctx, writer, start(500), [510]);
-    assert.deepEqual(await readAllOf(ctx, store, id, 500), [range(500, 510)]);
+    const { disk: whole } = await filled(rig, ctx);
+    const last = (await keys(ctx, whole)).findLast((key) => /\/main-db\/.*-[0-9a-f]{64}$/.test(key)) ?? '';
+    const twin = last.replace(/(\d{8})-(\d{8})-(?=[0-9a-f]{64}$)/, `${cut(125).position}-$2-`);
+    const hurts: ((disk: Bucket) => Promise<unknown>)[] = [
+      (disk) => DAMAGE.flipped(ctx, disk, last),
+      (disk) => disk.delete(ctx, last),
+      async (disk) => disk.put(ctx, twin, await readAll(disk.get(ctx, last))),
+    ];
+    for (const hurt of hurts) {
+      const disk = await copyOf(ctx, whole);
+      await hurt(disk);
+      await assertBeginsAnew(rig, disk);
+    }
   });
 
   it('finds a flipped bit of a journal with two sampled checks that share the ranges', async () => {
@@ -270,6 +274,16 @@ export function survivesInJournals(rig: StoreRig): void {
       { numRuns: RUNS },
     );
   });
+}
+
+async function assertBeginsAnew(rig: StoreRig, disk: Bucket): Promise<void> {
+  const ctx = testContext();
+  await using store = await reopened(rig, ctx, disk);
+  await using writer = await store.journal(COMPONENT).write(ctx);
+  assert.deepEqual([writer.lineage(), writer.durable()], [null, null]);
+  assert.ok(ctx.logged.some(({ level, message }) => level === 'warn' && message.includes('new lineage')));
+  const id = await written(ctx, writer, start(500), [510]);
+  assert.deepEqual(await readAllOf(ctx, store, id, 500), [range(500, 510)]);
 }
 
 /** What can be read of a lineage without a gap. */
