@@ -103,8 +103,8 @@ export interface Journal {
    */
   read(ctx: Context, from: JournalPlace, to: string | null): AsyncIterable<JournalRange>;
   /**
-   * Removes what no kept point needs: these are the cuts of all of them. The newest lineage stays when none lies in
-   * it, as its base may not be a point yet.
+   * Removes what no kept point needs: these are the cuts of all of them, and of those that are being written. The
+   * newest lineage stays when none lies in it, as its base may not be a point yet.
    */
   prune(ctx: Context, kept: readonly JournalPlace[]): Promise<PrunedJournal>;
   /** Removes all of it. 'locked' while somebody writes it. */
