@@ -3,7 +3,7 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { readAll } from '../core/bytes.ts';
-import { Failure } from '../core/errors.ts';
+import { Failure, messageOf } from '../core/errors.ts';
 import { type JournalRange, RANGE_BYTES_MAX } from '../core/journal.ts';
 import type { Context, Cut } from '../core/model.ts';
 import { type Entry, entryName, isPosition, type JournalVault } from './journal-names.ts';
@@ -83,7 +83,7 @@ export async function openRange(
   let stored = await readStored(ctx, vault, entry);
   if (hash('sha256', stored, 'hex') !== entry.sha256) stored = await readStored(ctx, vault, entry);
   if (hash('sha256', stored, 'hex') !== entry.sha256) throw new Failure('checksum', `${where} was changed`);
-  const plain = vault.open(stored, PLAIN_BYTES_MAX);
+  const plain = unsealed(vault, stored, where);
   const end = plain.indexOf(LINE_FEED);
   const header = parseHeader(plain.subarray(0, Math.max(0, end)), where);
   const { from, to, at, gap } = header;
@@ -105,6 +105,14 @@ async function readStored(ctx: Context, { bucket }: JournalVault, { key }: Entry
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     throw new Failure('checksum', `${bucket.url}: ${key} is larger than any range`, { cause: error });
+  }
+}
+
+function unsealed(vault: JournalVault, stored: Buffer, where: string): Buffer {
+  try {
+    return vault.open(stored, PLAIN_BYTES_MAX);
+  } catch (cause) {
+    throw new Failure('checksum', `${where} can not be unsealed: ${messageOf(cause)}`, { cause });
   }
 }
 
