@@ -2,6 +2,7 @@
 // here does any work.
 
 import type { Driver } from './driver.ts';
+import type { Journal } from './journal.ts';
 import type { ByteRange, Bytes, Context, Finding, Json, Receipt, Sink, Source } from './model.ts';
 import type { RecoveryPoint } from './point.ts';
 
@@ -150,15 +151,18 @@ export interface Store extends AsyncDisposable {
    * is no error.
    */
   remove(ctx: Context, ids: readonly string[]): Promise<number>;
-  /** Every damage that it finds, not only the first; nothing when all is well. */
+  /** Every damage and every gap of a journal that it finds, not only the first; nothing when all is well. */
   check(ctx: Context, options: CheckOptions): AsyncIterable<Finding>;
-  /** Frees what no point needs, in two phases. Safe to interrupt and to repeat. */
+  /** Frees what no point needs, in two phases. Safe to interrupt and to repeat. Journals stay. */
   reclaim(ctx: Context, options: ReclaimOptions): Promise<Reclaimed>;
   /** Stored bytes of everything, after dedup and compression. */
   bytes(ctx: Context): Promise<number>;
   /** Describes files that other programs left here as recovery points. Reads each of them once and changes none. */
   adopt?(ctx: Context, options: AdoptOptions): AsyncIterable<Adopted>;
   readonly records: Records;
+  journal(component: string): Journal;
+  /** The components that have a journal here, in order. */
+  journals(ctx: Context): AsyncIterable<string>;
   readonly keys?: KeyRing;
   /** Only where the bucket can archive objects. */
   readonly archive?: Archive;

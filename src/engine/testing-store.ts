@@ -30,7 +30,13 @@ export interface Disk {
 }
 
 export function disk(): Disk {
-  return { points: new Map(), drafts: new Map(), records: new Map(), fault: () => undefined, putsMax: 1000 };
+  return {
+    points: new Map(),
+    drafts: new Map(),
+    records: new Map(),
+    fault: () => undefined,
+    putsMax: 1000,
+  };
 }
 
 export function named(name: string, on: Disk): NamedStore {
@@ -106,6 +112,10 @@ function storeOn(on: Disk): Store {
     },
     bytes: async () => 0,
     records: recordsOf(on),
+    journal() {
+      throw new Error('the tests of journals have real stores');
+    },
+    async *journals() {},
     [Symbol.asyncDispose]: async () => undefined,
   };
 }

@@ -2,6 +2,8 @@
 
 import { describe } from 'node:test';
 import { survives } from './suite/damage.suite.ts';
+import { keepsJournals } from './suite/journal.suite.ts';
+import { survivesInJournals } from './suite/journal-damage.suite.ts';
 import { keepsWhatItIsGiven } from './suite/parts.suite.ts';
 import { belongsToOneStack, draftsAndPoints, frees } from './suite/points.suite.ts';
 import type { StoreRig } from './suite/rig.suite.ts';
@@ -13,5 +15,7 @@ export function storeSuite(rig: StoreRig): void {
     belongsToOneStack(rig);
     frees(rig);
     survives(rig);
+    keepsJournals(rig);
+    survivesInJournals(rig);
   });
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -8,18 +8,12 @@ import { needServer } from '../servers/need.ts';
 import { startPostgres } from '../servers/postgres.ts';
 import { startRedis } from '../servers/redis.ts';
 import { expectExit } from './lifeboat.ts';
+import { blocks } from './page.ts';
 import { query } from './postgres.ts';
 import { redisCommand } from './redis.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'lifeboat-without-'));
 after(() => rmSync(dir, { recursive: true, force: true }));
-
-/** The blocks of the page that are marked with `language`. */
-function blocks(language: string): readonly string[] {
-  const page = readFileSync('docs/recover-without-lifeboat.md', 'utf8');
-  const fenced = new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``, 'g');
-  return [...page.matchAll(fenced)].map(([, text = '']) => text);
-}
 
 function shell(script: string, env: Readonly<Record<string, string>>): string {
   const ran = spawnSync('bash', ['-euo', 'pipefail', '-c', script], {

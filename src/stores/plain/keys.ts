@@ -13,6 +13,7 @@ export const DRAFTS = `${OWN}drafts/`;
 export const PENDING = `${OWN}pending-delete/`;
 export const INDEXES = `${OWN}index/`;
 export const PARTS = `${OWN}points/`;
+export const JOURNALS = `${OWN}journal/`;
 /** In the folder of a component; a name that no bucket can have, and no index. */
 const ABOUT = '_lifeboat/';
 

@@ -11,12 +11,17 @@ import { testContext } from '../../core/testing.ts';
 import { createRepository } from '../restic/repository.ts';
 import { resticSettings } from '../restic/settings.ts';
 import { storeSuite } from '../store.suite.ts';
+import { journalsInRealBuckets } from '../suite/real-buckets.suite.ts';
+import type { StoreRig } from '../suite/rig.suite.ts';
 import { plainFormat } from './store.ts';
 import { keys, watching } from './testing.ts';
 
-for (const layout of ['dated', 'by-component'] as const) {
-  storeSuite({ name: `plain ${layout}`, format: plainFormat, settings: (stack) => ({ stack, layout }) });
-}
+const rigOf = (layout: 'dated' | 'by-component'): StoreRig => {
+  return { name: `plain ${layout}`, format: plainFormat, settings: (stack) => ({ stack, layout }) };
+};
+storeSuite(rigOf('dated'));
+storeSuite(rigOf('by-component'));
+await journalsInRealBuckets(rigOf('dated')); // they lie in the same place in either layout
 
 test('of many who make a store in one place at once, one does, and the others are told', async () => {
   const ctx = testContext();

@@ -15,11 +15,13 @@ import { checkPoint, unreadable } from './check.ts';
 import { announcedFiles, assertKept, type DraftStore, openDraft, type PlainDraft, planSchema } from './draft.ts';
 import { putAboutFolder } from './folder.ts';
 import { openIndex, type PartIndex } from './index.ts';
+import { plainJournals } from './journals.ts';
 import {
   DRAFTS,
   draftKey,
   indexKey,
   isFolder,
+  JOURNALS,
   OWN,
   OWNER_KEY,
   PARTS,
@@ -75,7 +77,8 @@ export const plainFormat = {
     }
     return plainStore(bucket, layout);
   },
-  isEssential: (key) => (key.startsWith(OWN) ? !key.startsWith(PARTS) : /^[^/]+\/manifest\.json$/.test(key)),
+  isEssential: (key) =>
+    key.startsWith(OWN) ? !key.startsWith(PARTS) && !key.startsWith(JOURNALS) : /^[^/]+\/manifest\.json$/.test(key),
 } satisfies StoreFormat;
 
 function parse(settings: unknown): PlainSettings {
@@ -123,9 +126,12 @@ function plainStore(bucket: Bucket, layout: Layout): Store {
   const archive = plainArchive(bucket, layout, async (ctx, point, component) =>
     indexOf(ctx, bucket, await find(ctx, point), point, component),
   );
+  const journals = plainJournals(bucket);
   return {
     url: bucket.url,
     records: plainRecords(bucket),
+    journal: journals.journal,
+    journals: journals.journals,
     ...(archive ? { archive } : {}),
     begin: (ctx, id, plan) => begin(ctx, drafts, id, plan),
     resume: (ctx, id) => resume(ctx, drafts, id),
@@ -153,6 +159,7 @@ function plainStore(bucket: Bucket, layout: Layout): Store {
         if (plain) yield* checkPoint(ctx, bucket, plain, options);
         else yield unreadable(id, problem);
       }
+      yield* journals.check(ctx, options);
     },
     reclaim: (ctx, options) => reclaim(ctx, drafts, async (id) => await exists(ctx, drafts, id), options),
     async bytes(ctx) {

@@ -6,7 +6,7 @@ import { manifestJson } from '../../core/manifest.ts';
 import type { Context, Finding, Verdict } from '../../core/model.ts';
 import { gate, mapBounded } from '../../core/parallel.ts';
 import type { CheckOptions } from '../../core/storage.ts';
-import { getOwn } from './documents.ts';
+import { getOwn, OWN } from './documents.ts';
 import type { PackedBlob } from './index.ts';
 import type { TreeNode } from './nodes.ts';
 import { BLOB_BYTES_MAX, checkPack, openBlob, packKey, plainLength } from './pack.ts';
@@ -299,8 +299,7 @@ function lossOf({ indexes: { blobs } }: Repository, id: Buffer, tree: boolean, l
 
 async function* checkRecords(ctx: Context, repository: Repository): AsyncIterable<Finding> {
   const { vault } = repository;
-  for await (const { key } of vault.bucket.list(ctx, 'lifeboat/')) {
-    if (!key.endsWith('.json')) continue;
+  for await (const key of recordKeys(ctx, repository)) {
     try {
       await getOwn(ctx, vault, key);
     } catch (error) {
@@ -308,6 +307,15 @@ async function* checkRecords(ctx: Context, repository: Repository): AsyncIterabl
       if (isDamage(error)) yield fail(`${key} can be read`, error.message, 'delete it if it is not needed');
       else yield await outOfReach(ctx, repository, `${key} can be read`, error);
     }
+  }
+}
+
+/** Journals have a check of their own. */
+async function* recordKeys(ctx: Context, { vault: { bucket } }: Repository): AsyncIterable<string> {
+  for await (const { key } of bucket.files(ctx, OWN)) if (key.endsWith('.json')) yield key;
+  for await (const folder of bucket.folders(ctx, OWN)) {
+    if (folder === 'journal/') continue;
+    for await (const { key } of bucket.list(ctx, OWN + folder)) if (key.endsWith('.json')) yield key;
   }
 }
 

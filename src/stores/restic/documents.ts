@@ -13,6 +13,9 @@ const LEVEL = 3;
 /** Stock restic's index files have some MiB. More is an attack, or damage. */
 const DOCUMENT_BYTES_MAX = 64 * 1024 * 1024;
 
+/** Everything of ours: stock restic ignores it. */
+export const OWN = 'lifeboat/';
+
 /** What a repository is worked on with. */
 export interface Vault {
   readonly bucket: Bucket;
@@ -23,14 +26,23 @@ export interface Vault {
 export type NamedKind = 'index' | 'snapshots' | 'locks';
 
 function sealDocument(key: MasterKey, value: unknown): Buffer {
-  const json = Buffer.from(JSON.stringify(value));
-  return seal(key, Buffer.concat([Buffer.of(COMPRESSED), compress(json, LEVEL)]));
+  return sealCompressed(key, Buffer.from(JSON.stringify(value)));
 }
 
-/** 'checksum' when it was changed, 'malformed' when it is no JSON. Old versions wrote the JSON as it is. */
-function openDocument(key: MasterKey, sealed: Uint8Array, what: string): unknown {
+/** What index files are sealed as, and ranges of journals. */
+export function sealCompressed(key: MasterKey, plain: Uint8Array): Buffer {
+  return seal(key, Buffer.concat([Buffer.of(COMPRESSED), compress(plain, LEVEL)]));
+}
+
+/** 'checksum' when it was changed, or when more than `bytesMax` come out. Old versions wrote JSON as it is. */
+export function openCompressed(key: MasterKey, sealed: Uint8Array, bytesMax: number): Buffer {
   const plain = open(key, sealed);
-  const json = plain[0] === COMPRESSED ? decompress(plain.subarray(1), DOCUMENT_BYTES_MAX) : plain;
+  return plain[0] === COMPRESSED ? decompress(plain.subarray(1), bytesMax) : plain;
+}
+
+/** 'checksum' when it was changed, 'malformed' when it is no JSON. */
+function openDocument(key: MasterKey, sealed: Uint8Array, what: string): unknown {
+  const json = openCompressed(key, sealed, DOCUMENT_BYTES_MAX);
   try {
     return JSON.parse(json.toString('utf8'));
   } catch (cause) {

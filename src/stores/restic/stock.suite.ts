@@ -8,6 +8,7 @@ import { localBucket } from '../../buckets/local/bucket.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
 import { liveContext } from '../../core/testing.ts';
+import { range, readAllOf, start, written } from '../suite/journal-rig.suite.ts';
 import { noise, P1, P2, P3, pointOf, save } from '../suite/rig.suite.ts';
 import { diesAnywhere, madePlace, type Program, stock, stockFiles } from './stock-testing.ts';
 import { begin, createStore, fill, keysOf, openStore, readParts } from './testing.ts';
@@ -23,6 +24,7 @@ export function stockSuite(program: Program): void {
     test('a point that stock restic tagged anew is still a point', () => tagsAnew(program));
     test('stock restic forgets and prunes a point, and the others stay whole', () => prunes(program));
     test('what we reclaim leaves a repository that stock restic finds whole', () => reclaims(program));
+    test('stock restic takes no notice of journals, and leaves them as they are', () => leavesJournals(program));
     test('a flipped bit is found by both', () => findsDamage(program));
     test('stock restic waits for us, and we for it', () => waits(program));
     test('a repository of version 1 is read, and not written', () => readsVersion1(program));
@@ -182,6 +184,22 @@ async function reclaims(program: Program): Promise<void> {
   const parts = await readParts(ctx, store, P2, 'db');
   assert.ok(parts.shared?.equals(shared) && parts.two?.equals(noise(2, 900_000)));
   assert.deepEqual(await Array.fromAsync(store.check(ctx, { readData: 1 })), []);
+}
+
+async function leavesJournals(program: Program): Promise<void> {
+  await using place = await madePlace(program);
+  await createStore(ctx, place.bucket);
+  await using store = await openStore(ctx, place.bucket);
+  await save(ctx, store, P1, CONTENTS);
+  await save(ctx, store, P2, { db: { 'shop.dump': noise(2, 1_000_000) } });
+  await using writer = await store.journal('db').write(ctx);
+  const lineage = await written(ctx, writer, start(), [10, 20, 30]);
+  await place.restic('check', '--read-data');
+  const [first] = await store.snapshots(ctx);
+  await place.restic('forget', '--prune', '--max-unused', '0', first?.id ?? '');
+  await place.restic('check', '--read-data');
+  const expected = [range(0, 10), range(10, 20), range(20, 30)];
+  assert.deepEqual(await readAllOf(ctx, store, lineage, 0, null, 'db'), expected);
 }
 
 async function findsDamage(program: Program): Promise<void> {

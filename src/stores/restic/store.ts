@@ -6,7 +6,9 @@ import type { Context, Source } from '../../core/model.ts';
 import type { RecoveryPoint } from '../../core/point.ts';
 import { parseSettings } from '../../core/settings.ts';
 import type { Bucket, Store, StoreFormat } from '../../core/storage.ts';
+import { storeJournals } from '../journal.ts';
 import { repositoryArchive } from './archive.ts';
+import { getOwn, OWN, openCompressed, putOwn, sealCompressed, type Vault } from './documents.ts';
 import type { Drafts } from './drafts.ts';
 import { keyRing } from './keys.ts';
 import { componentSource, pointIdOf, snapshotSource, storedPoints } from './points.ts';
@@ -26,7 +28,7 @@ export const resticFormat = {
   format: 'restic',
   create: (ctx, bucket, settings) => createRepository(ctx, bucket, settingsOf(settings)),
   open: (ctx, bucket, settings) => openResticStore(ctx, bucket, settings),
-  isEssential: (key) => !key.startsWith('data/'),
+  isEssential: (key) => !key.startsWith('data/') && !key.startsWith(`${OWN}journal/`),
 } satisfies StoreFormat;
 
 export async function openResticStore(ctx: Context, bucket: Bucket, settings: unknown): Promise<ResticStore> {
@@ -40,6 +42,7 @@ function settingsOf(settings: unknown): ResticSettings {
 function resticStore(repository: Repository): ResticStore {
   const { vault, snapshots } = repository;
   const archive = repositoryArchive(repository);
+  const journals = sealedJournals(vault);
   let loaded: Promise<Drafts> | undefined;
   const drafts = (): Promise<Drafts> =>
     (loaded ??= import('./drafts.ts').then(({ repositoryDrafts }) => repositoryDrafts(repository)));
@@ -65,6 +68,7 @@ function resticStore(repository: Repository): ResticStore {
     async *check(ctx, options) {
       const { checkRepository } = await import('./check.ts');
       yield* checkRepository(ctx, repository, options);
+      yield* journals.check(ctx, options);
     },
     async reclaim(ctx, options) {
       const { reclaimRepository } = await import('./reclaim.ts');
@@ -76,6 +80,8 @@ function resticStore(repository: Repository): ResticStore {
       return bytes;
     },
     records: sealedRecords(vault),
+    journal: journals.journal,
+    journals: journals.journals,
     keys: keyRing(vault.bucket, repository.unlocked, repository.locks),
     ...(archive ? { archive } : {}),
     async snapshots(ctx) {
@@ -90,4 +96,17 @@ function resticStore(repository: Repository): ResticStore {
     },
     [Symbol.asyncDispose]: () => repository[Symbol.asyncDispose](),
   };
+}
+
+/** Each range is sealed as restic seals its index files, by the same keys. */
+function sealedJournals(vault: Vault): ReturnType<typeof storeJournals> {
+  const { bucket, key } = vault;
+  return storeJournals({
+    bucket,
+    own: OWN,
+    seal: (plain) => sealCompressed(key, plain),
+    open: (stored, bytesMax) => openCompressed(key, stored, bytesMax),
+    putDocument: (ctx, name, value, options) => putOwn(ctx, vault, name, value, options),
+    getDocument: (ctx, name) => getOwn(ctx, vault, name),
+  });
 }

@@ -101,7 +101,7 @@ export function survives(rig: StoreRig): void {
   });
 }
 
-const DAMAGE = {
+export const DAMAGE = {
   flipped: (ctx: Context, disk: Bucket, key: string) =>
     rewrite(ctx, disk, key, (data) => {
       const at = data.length >> 1;

@@ -16,6 +16,8 @@ export interface StoreRig {
   readonly format: StoreFormat;
   /** Settings of a store of `stack`. Opening must be cheap: the suite plays some hundred processes. */
   settings(stack: string): unknown;
+  /** An empty one for each call; in memory when left out. */
+  readonly bucket?: () => Promise<Bucket>;
   /** Title → the reason why this format can't do it. */
   readonly except?: Readonly<Record<string, string>>;
 }
@@ -33,7 +35,7 @@ export function declare(rig: StoreRig): (title: string, run: () => Promise<void>
 }
 
 export async function created(rig: StoreRig, ctx: Context): Promise<{ bucket: Bucket; store: Store }> {
-  const bucket = memoryBucket();
+  const bucket = rig.bucket ? await rig.bucket() : memoryBucket();
   await rig.format.create(ctx, bucket, rig.settings(STACK));
   return { bucket, store: await reopened(rig, ctx, bucket) };
 }
