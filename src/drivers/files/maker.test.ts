@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { paceOf } from '../../core/pace.ts';
 import { testContext } from '../../core/testing.ts';
-import { close, openRoot } from './beneath.ts';
+import { close, openRoot } from '../beneath.ts';
 import type { Entry } from './entries.ts';
 import { startMaker } from './maker.ts';
 import { stepsFrom } from './steps.ts';

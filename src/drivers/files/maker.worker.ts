@@ -2,7 +2,7 @@
 // directories as who asks it.
 
 import { answerQuestions } from '../../core/thread.ts';
-import { dirOf } from './beneath.ts';
+import { dirOf } from '../beneath.ts';
 import type { Entry } from './entries.ts';
 import { baseOf } from './names.ts';
 import { putWhole } from './write.ts';

@@ -19,8 +19,8 @@ import { systemCode } from '../../core/errors.ts';
 import { isLocalDisk } from '../../core/local-disk.ts';
 import type { Bytes, Context } from '../../core/model.ts';
 import { paceOf } from '../../core/pace.ts';
-import { pathOf } from './beneath.ts';
-import { explained, GONE, unlessGone } from './failures.ts';
+import { pathOf } from '../beneath.ts';
+import { explained, GONE, unlessGone } from '../failures.ts';
 import type { Found } from './walk.ts';
 
 /** Neither a link that took the file's place nor a pipe that would make us wait. */

@@ -1,6 +1,6 @@
 // Keeps the directories open that lead to where the walk is, so that 20 000 files do not open their parents again.
 
-import { close, type Dir, makeDir, openDir } from './beneath.ts';
+import { close, type Dir, makeDir, openDir } from '../beneath.ts';
 import type { Entry } from './entries.ts';
 import { encode, segmentsOf } from './names.ts';
 

@@ -14,8 +14,8 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { Failure, systemCode } from '../../core/errors.ts';
-import { close, type Dir, labelOf, openRoot, pathOf, within } from './beneath.ts';
-import { attempt, explained } from './failures.ts';
+import { close, type Dir, labelOf, openRoot, pathOf, within } from '../beneath.ts';
+import { attempt, explained } from '../failures.ts';
 import { baseOf, encode, parentOf } from './names.ts';
 import type { FilesSettings } from './settings.ts';
 import { stepsFrom } from './steps.ts';

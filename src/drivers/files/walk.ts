@@ -5,7 +5,7 @@ import { resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import { unlessGone } from './failures.ts';
+import { unlessGone } from '../failures.ts';
 import { excluder } from './glob.ts';
 import { decode, encode, isDirectoryName } from './names.ts';
 import type { FilesSettings } from './settings.ts';

@@ -21,9 +21,9 @@ import {
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { Failure } from '../../core/errors.ts';
 import type { Bytes } from '../../core/model.ts';
-import { type Dir, labelOf, within } from './beneath.ts';
+import { type Dir, labelOf, within } from '../beneath.ts';
+import { attempt, explained } from '../failures.ts';
 import type { Entry } from './entries.ts';
-import { attempt, explained } from './failures.ts';
 import { decode } from './names.ts';
 
 const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;

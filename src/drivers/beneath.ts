@@ -2,7 +2,7 @@
 // and follows no link. What somebody puts in the way meanwhile is met, not followed.
 
 import { closeSync, constants, existsSync, mkdirSync, openSync, readlinkSync } from 'node:fs';
-import { Failure, systemCode } from '../../core/errors.ts';
+import { Failure, systemCode } from '../core/errors.ts';
 import { attempt, explained } from './failures.ts';
 
 const FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
@@ -20,7 +20,7 @@ export interface Dir {
 /** The root itself was named by the user: it may be reached through links, and is made when it is missing. */
 export function openRoot(path: string): Dir {
   if (!existsSync(SELF)) {
-    throw new Failure('program-missing', `files can't be restored safely on a system without ${SELF}`);
+    throw new Failure('program-missing', `nothing can be restored safely into a directory on a system without ${SELF}`);
   }
   return attempt(path, () => {
     mkdirSync(path, { recursive: true });

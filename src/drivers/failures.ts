@@ -1,6 +1,6 @@
 // What the system refuses, in our words.
 
-import { Failure, systemCode } from '../../core/errors.ts';
+import { Failure, systemCode } from '../core/errors.ts';
 
 /** What the system says when a file is no more where it was. */
 export const GONE = ['ENOENT', 'ENOTDIR'];
@@ -38,7 +38,7 @@ export function explained(label: string, cause: unknown): unknown {
   if (code === 'EBUSY')
     return new Failure('blocked', `${label} is in use by the system, as a mount perhaps`, { cause });
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
-    const way = 'let this user in; a capture can leave it out by exclude';
+    const way = 'let this user in; a capture of files can leave it out by exclude';
     const hint = code === 'EROFS' ? 'its disk is mounted read-only' : way;
     return new Failure('denied', `${label}: the system refuses access (${code})`, { cause, hint });
   }
