@@ -197,9 +197,9 @@ function stagingOf({ staging, common }: ComponentConfig): StackComponent['sandbo
   if (!staging) return undefined;
   return (guest, records) => ({
     name: 'external',
-    async start(ctx, driver, version, settings) {
+    async start(ctx, driver, version, ...rest) {
       const options = { staging: await staging(ctx), isolated: common.sandbox?.isolated, guest, records };
-      return await (await externalSandboxes(options)).start(ctx, driver, version, settings);
+      return await (await externalSandboxes(options)).start(ctx, driver, version, ...rest);
     },
   });
 }

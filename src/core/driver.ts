@@ -60,6 +60,8 @@ export interface SandboxNeed {
   readonly dir: string; // empty, owned by the user that the server runs as
   readonly port: number; // free on 127.0.0.1
   readonly password: string; // fresh for this sandbox
+  /** How the point was captured, as `Capture.method` says it. */
+  readonly method?: string | undefined;
   /** Of the component that was captured: they may say where programs are. No sandbox leads to that component. */
   readonly settings?: unknown;
 }
@@ -70,12 +72,16 @@ export interface Command {
   readonly name?: string;
   readonly args: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** For standard input, which is closed unless there is any. */
+  readonly stdin?: string;
   readonly cwd?: string;
   /** Run as this user (only root can). */
   readonly user?: { readonly uid: number; readonly gid: number };
 }
 /** It is ready as soon as `probe` of the component opened with `settings` answers. */
 export interface ServerSpec {
+  /** For `Driver.open` of what a restore goes to, where the server runs on that: `prepare` and `run` come after it. */
+  readonly restoreTo?: unknown;
   readonly files: readonly { readonly path: string; readonly content: string; readonly mode: number }[];
   readonly prepare: readonly Command[];
   /** Stays in the foreground. Null when a directory is all that it takes. */
@@ -89,6 +95,11 @@ export interface Sandbox extends AsyncDisposable {
   readonly component: Component;
   /** Where its server lies on this machine; '' when it is not ours. */
   readonly dir: string;
+  /**
+   * Where a server runs on what was restored: starts it, and gives what can be asked. `component` is what a restore
+   * goes to, and is compared before.
+   */
+  serve?(ctx: Context): Promise<Component>;
   /** How sure it is that what is done in it has no effect elsewhere; nothing where it was made so. */
   readonly findings?: readonly Finding[];
   /** Of services that stay: removes what came in, and tells what stayed. Disposing does so too, and tells nobody. */
@@ -108,6 +119,6 @@ export interface Guest {
 }
 export interface SandboxRunner {
   readonly name: string;
-  /** A failure to start is never a failure of the point: it proves nothing. `settings` as in `SandboxNeed`. */
-  start(ctx: Context, driver: Driver, version: string, settings?: unknown): Promise<Sandbox>;
+  /** A failure to start is never a failure of the point: it proves nothing. The rest is as in `SandboxNeed`. */
+  start(ctx: Context, driver: Driver, version: string, settings?: unknown, method?: string): Promise<Sandbox>;
 }

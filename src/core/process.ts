@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
+import { bytesOf } from './bytes.ts';
 import { interruption } from './context.ts';
 import type { Command } from './driver.ts';
 import { Failure, systemCode } from './errors.ts';
@@ -119,9 +120,12 @@ export function start(ctx: Context, command: Command, options: StartOptions = {}
 
 /** Runs a program whose output is small to its success and returns its standard output. */
 export async function run(ctx: Context, command: Command, options: Omit<StartOptions, 'stdin'> = {}): Promise<string> {
-  const running = start(ctx, command, options);
+  const { stdin } = command;
+  const running = start(ctx, command, stdin === undefined ? options : { ...options, stdin: 'pipe' });
+  const fed = stdin === undefined ? undefined : running.feed(bytesOf(stdin));
   const output: Uint8Array[] = [];
   for await (const chunk of running.stdout) output.push(Buffer.from(chunk));
+  await fed;
   await running.succeeded();
   return Buffer.concat(output).toString('utf8');
 }

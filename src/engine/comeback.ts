@@ -156,12 +156,34 @@ export async function prove(
     readonly target: Component;
     readonly restored?: Restored | undefined;
     readonly checks: readonly Check[];
+    /** Starts what is asked, where that is not what was restored into. */
+    readonly serve?: () => Promise<Component>;
   },
   book: FindingsBook,
 ): Promise<void> {
   noteMissing(what, book);
   await compareAll(ctx, what, book);
-  for (const check of what.checks) book.add(await ask(ctx, what.name, what.target, check));
+  const asked = what.serve ? await served(ctx, what.name, what.serve, book) : what.target;
+  for (const check of what.checks) book.add(await ask(ctx, what.name, asked, check));
+}
+
+/** Null when it does not start, which need not be the fault of the point. */
+async function served(
+  ctx: Context,
+  name: string,
+  serve: () => Promise<Component>,
+  book: FindingsBook,
+): Promise<Component | null> {
+  const check = `${name}: a server starts on it`;
+  try {
+    const component = await serve();
+    book.add({ check, verdict: 'pass', detail: 'it answers' });
+    return component;
+  } catch (error) {
+    if (ctx.signal.aborted) throw error;
+    book.add({ check, verdict: 'unknown', detail: messageOf(error), ...hintOf(error) });
+    return null;
+  }
 }
 
 /** What could not be brought back, item by item. */
@@ -221,9 +243,10 @@ const NONE_THERE = { detail: 'nothing was compared: the inventory is empty', unc
 /** Not for want of something to compare with: whoever selects wants something back. */
 const NONE_SELECTED = { detail: 'nothing was compared: the point has nothing of the selection' } as const;
 
-async function ask(ctx: Context, name: string, target: Component, check: Check): Promise<Finding> {
+async function ask(ctx: Context, name: string, target: Component | null, check: Check): Promise<Finding> {
   const title = `${name}: ${check.name}`;
   const query = check.sql ?? check.command;
+  if (!target) return { check: title, verdict: 'unknown', detail: 'nobody is there to be asked' };
   if (!target.measure || query === undefined) {
     return { check: title, verdict: 'unknown', detail: 'this kind of component can not be asked' };
   }

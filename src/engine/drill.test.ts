@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { SandboxRunner } from '../core/driver.ts';
 import { Failure, isFailure } from '../core/errors.ts';
-import type { Verdict } from '../core/model.ts';
+import type { Component, Verdict } from '../core/model.ts';
 import type { RecoveryPoint } from '../core/point.ts';
 import { type TestContext, testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
 import { type DrillRequest, drillPoint } from './drill.ts';
-import { drillIds, evidenceMarkdown, evidenceSchema, readEvidence } from './evidence.ts';
+import { drillIds, type Evidence, evidenceMarkdown, evidenceSchema, readEvidence } from './evidence.ts';
 import type { Check, StackComponent } from './model.ts';
 import { listPoints } from './points.ts';
 import { kv, kvDriver, kvSandboxes, kvServer } from './testing.ts';
@@ -126,6 +127,31 @@ describe('a drill', () => {
     await assert.rejects(drillPoint(ctx, request), (error) => isFailure(error, 'interrupted'));
     assert.equal((request.sandboxes as ReturnType<typeof kvSandboxes>).running, 0);
     assert.deepEqual(await drillIds(ctx, request.from.store), []);
+  });
+});
+
+describe('a sandbox that starts its server on what was restored', () => {
+  const isAsked = { name: 'it is asked', command: 'count', equals: 7 };
+  const started = kv('db', kvServer(Object.fromEntries(Array.from('abcdefg', (key) => [key, '1'])))).component;
+  const drilled = async (serve: () => Promise<Component>): Promise<Evidence> => {
+    const { ctx, request } = await rig([kv('db', kvServer({ a: '1' }), { checks: [isAsked] })]);
+    const boxes = kvSandboxes();
+    const start: SandboxRunner['start'] = async (...args) => ({ ...(await boxes.start(...args)), serve });
+    const { evidence } = await drillPoint(ctx, { ...request, sandboxes: { name: 'maps', start } });
+    assert.equal(boxes.running, 0);
+    return evidence;
+  };
+
+  test('is compared as it was restored, and the server is asked', async () => {
+    const evidence = await drilled(async () => started);
+    assert.equal(evidence.verdict, 'pass');
+    assert.ok(evidence.rto_ms !== null);
+  });
+
+  test('and does not start it shows nothing about the point', async () => {
+    const evidence = await drilled(() => Promise.reject(new Failure('malformed', 'no such locale')));
+    assert.equal(evidence.verdict, 'unknown');
+    assert.match(JSON.stringify(evidence.components[0]?.findings), /no such locale.*nobody is there to be asked/);
   });
 });
 

@@ -5,7 +5,7 @@ import { interruption } from '../core/context.ts';
 import type { Guest, Sandbox, SandboxRunner } from '../core/driver.ts';
 import { messageOf } from '../core/errors.ts';
 import { idOf } from '../core/manifest.ts';
-import type { Context, Finding } from '../core/model.ts';
+import type { Component, Context, Finding } from '../core/model.ts';
 import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
 import { worst } from '../core/verdict.ts';
 import { bringBack, phasesFrom, prove, sumOf, thenSettle, verdictOf, type Watch, watch } from './comeback.ts';
@@ -211,7 +211,7 @@ async function attemptOne(ctx: Context, request: Trying, name: string, attempt: 
   // What goes wrong up to here was thrown before anything of the point was read: it proves nothing about the point.
   await using own = new AsyncDisposableStack();
   const runner = runnerFor(request, item, captured);
-  const box = own.use(await runner.start(ctx, item.driver, version, item.settings));
+  const box = own.use(await runner.start(ctx, item.driver, version, item.settings, captured.method ?? undefined));
   const provision = ctx.monotonicMs() - startedMs;
   const watching = watch(ctx, captured.parts.bytes);
   attempt.watch = watching;
@@ -219,14 +219,34 @@ async function attemptOne(ctx: Context, request: Trying, name: string, attempt: 
   const { source, restored, phases } = await bringBack(ctx, box.component, from, { reread: true });
   const verifyMs = ctx.monotonicMs();
   const { driver, checks } = item;
-  const what = { name, driver, captured, source, watch: watching, target: box.component, checks, restored };
+  const served = serverOf(ctx, box);
+  const what = { name, driver, captured, source, watch: watching, target: box.component, checks, restored, ...served };
   await thenSettle(ctx, what, book, () => prove(ctx, what, book));
   const { method, warnings } = restored;
   if (isReferred(request, name) || box.vacate) {
     own.move();
-    request.keep(name, box);
+    request.keep(name, { ...box, component: served.asked() });
   }
-  return { method, warnings, phases: { ...phases, provision, verify: ctx.monotonicMs() - verifyMs }, back: true };
+  const start = phases.start + served.tookMs();
+  const verify = ctx.monotonicMs() - verifyMs - served.tookMs();
+  return { method, warnings, phases: { ...phases, provision, start, verify }, back: true };
+}
+
+/** What can be asked in a sandbox: where a server is started on what was restored, once it was. */
+function serverOf(
+  ctx: Context,
+  { component, serve }: Sandbox,
+): { serve?: () => Promise<Component>; asked: () => Component; tookMs: () => number } {
+  let [asked, tookMs] = [component, 0];
+  const timed = async (start: NonNullable<Sandbox['serve']>): Promise<Component> => {
+    const startedMs = ctx.monotonicMs();
+    try {
+      return (asked = await start(ctx));
+    } finally {
+      tookMs = ctx.monotonicMs() - startedMs;
+    }
+  };
+  return { ...(serve ? { serve: () => timed(serve) } : {}), asked: () => asked, tookMs: () => tookMs };
 }
 
 function runnerFor(

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -107,4 +107,31 @@ test('what may belong to a living process of another host or container is left a
     assert.ok(dirs.every((dir) => existsSync(dir)));
   }
   for (const dir of dirs) rmSync(dir, { recursive: true });
+});
+
+test('a server may start on what was restored, on a port that is free by then', async () => {
+  const ctx = liveContext();
+  const opened: unknown[] = [];
+  const writing = { program: process.execPath, args: ['-e', 'process.stdin.pipe(fs.createWriteStream("prepared"))'] };
+  const later = {
+    ...tinyDriver,
+    open(settings: unknown) {
+      opened.push(settings);
+      return tinyDriver.open(settings);
+    },
+    serverSpec: async (...[c, need]: Parameters<typeof tinyDriver.serverSpec>) => ({
+      ...(await tinyDriver.serverSpec(c, need)),
+      prepare: [{ ...writing, stdin: 'a secret' }],
+      restoreTo: { port: 1 },
+    }),
+  };
+  {
+    await using sandbox = await processSandboxes({ parent }).start(ctx, later, 'later');
+    assert.deepEqual(opened, [{ port: 1 }]);
+    assert.ok(!existsSync(join(sandbox.dir, 'prepared')), 'nothing runs before the restore');
+    const served = await sandbox.serve?.(ctx);
+    assert.equal((await served?.probe(ctx))?.version, 'later');
+    assert.equal(readFileSync(join(sandbox.dir, 'prepared'), 'utf8'), 'a secret');
+  }
+  assert.deepEqual(readdirSync(parent), []);
 });

@@ -16,7 +16,8 @@ import { removeLeftovers, SANDBOX_PREFIX, writeOwner } from './leftovers.ts';
 const HOST = '127.0.0.1';
 const POLL_MS = 50;
 const PREPARE_MS = 120_000;
-/** Between our look for a free port and the server's own, somebody else may take it. */
+/** A server that is started on what was restored may have a log to go through first. */
+const RECOVER_MS_MAX = 3_600_000;
 const PORT_ATTEMPTS = 5;
 /** Best first. What is restored may be hostile, and the last one owns the live data of a database's host. */
 const USERS = ['lifeboat', 'nobody', 'postgres'] as const;
@@ -32,26 +33,32 @@ type User = NonNullable<Command['user']>;
 export function processSandboxes({ parent = tmpdir(), readyMs = 60_000 }: ProcessSandboxOptions = {}): SandboxRunner {
   return {
     name: 'process',
-    async start(ctx, driver, version, settings) {
+    async start(ctx, driver, version, settings, method) {
       await removeLeftovers(ctx, parent);
-      for (let attempt = 1; ; attempt++) {
-        try {
-          return await startOnce(ctx, driver, { parent, readyMs, version, settings });
-        } catch (error) {
-          if (attempt === PORT_ATTEMPTS || !/address already in use|could not bind/i.test(messageOf(error)))
-            throw error;
-        }
-      }
+      const need = { version, settings, method };
+      return await onFreePort((port) => startOnce(ctx, driver, { parent, readyMs, need: { ...need, port } }));
     },
   };
+}
+
+/** Between our look for a free port and the server's own, somebody else may take it. */
+async function onFreePort<T>(begin: (port: number) => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await begin(await freePort());
+    } catch (error) {
+      if (attempt === PORT_ATTEMPTS || !/address already in use|could not bind/i.test(messageOf(error))) throw error;
+    }
+  }
 }
 
 async function startOnce(
   ctx: Context,
   driver: Driver,
-  { parent, readyMs, version, settings }: Required<ProcessSandboxOptions> & { version: string; settings: unknown },
+  { parent, readyMs, need: asked }: Required<ProcessSandboxOptions> & { need: Omit<SandboxNeed, 'dir' | 'password'> },
 ): Promise<Sandbox> {
-  if (!driver.serverSpec) throw new Failure('program-missing', `${driver.kind} has nothing that a sandbox could run`);
+  const { serverSpec } = driver;
+  if (!serverSpec) throw new Failure('program-missing', `${driver.kind} has nothing that a sandbox could run`);
   await using undo = new AsyncDisposableStack();
   // The outer directory stays ours and is open to pass through; the server owns the inner one only.
   const home = await mkdtemp(join(parent, SANDBOX_PREFIX));
@@ -60,26 +67,55 @@ async function startOnce(
   await chmod(home, 0o711);
   const dir = join(home, 'server');
   await mkdir(dir, { mode: 0o700 });
-  const password = randomBytes(24).toString('base64url');
-  const need: SandboxNeed = { version, dir, port: await freePort(), password, settings };
-  const spec = await driver.serverSpec(ctx, need);
+  const need: SandboxNeed = { ...asked, dir, password: randomBytes(24).toString('base64url') };
+  const spec = await serverSpec(ctx, need);
   const user = spec.unprivileged ? await unprivilegedUser() : null;
   if (user) {
     await refuseUnreachable(home, user);
     await chown(dir, user.uid, user.gid);
   }
   await writeFiles(spec, dir, user);
-  for (const command of spec.prepare) await run(ctx, placed(command, dir, user), { deadlineMs: PREPARE_MS });
-  const component = driver.open(spec.settings);
-  if (spec.run) {
-    const running = start(ctx, placed(spec.run, dir, user));
-    undo.defer(() => running.stop(spec.stopSignal));
-    await writeOwner(home, running.pid);
-    void discard(running);
-    await untilReady(ctx, driver, { component, running, readyMs });
+  const place = { driver, home, dir, user, readyMs };
+  if (spec.restoreTo === undefined) {
+    const component = await launch(ctx, spec, { ...place, owned: undo, prepareMs: PREPARE_MS });
+    const owned = undo.move();
+    return { component, dir, [Symbol.asyncDispose]: () => owned.disposeAsync() };
   }
   const owned = undo.move();
-  return { component, dir, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  const serve = (serveCtx: Context): Promise<Component> =>
+    onFreePort(async (port) => {
+      const later = await serverSpec(serveCtx, { ...need, port });
+      return await launch(serveCtx, later, { ...place, owned, prepareMs: RECOVER_MS_MAX });
+    });
+  return { component: driver.open(spec.restoreTo), dir, serve, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+interface Launch {
+  readonly driver: Driver;
+  readonly home: string;
+  readonly dir: string;
+  readonly user: User | null;
+  /** Ends the server. */
+  readonly owned: AsyncDisposableStack;
+  readonly prepareMs: number;
+  readonly readyMs: number;
+}
+
+/** Prepares and starts the server, where there is one to run, and waits until it answers. */
+async function launch(
+  ctx: Context,
+  spec: ServerSpec,
+  { driver, home, dir, user, owned, prepareMs, readyMs }: Launch,
+): Promise<Component> {
+  for (const command of spec.prepare) await run(ctx, placed(command, dir, user), { deadlineMs: prepareMs });
+  const component = driver.open(spec.settings);
+  if (!spec.run) return component;
+  const running = start(ctx, placed(spec.run, dir, user));
+  owned.defer(() => running.stop(spec.stopSignal));
+  await writeOwner(home, running.pid);
+  void discard(running);
+  await untilReady(ctx, driver, { component, running, readyMs });
+  return component;
 }
 
 /** Polls the component; ends early, with the server's last words, when that dies. */
