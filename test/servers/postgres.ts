@@ -68,17 +68,26 @@ export async function startPostgres(major: PostgresMajor, options: PostgresOptio
     join(dir, 'postgresql.conf'),
     conf.map(([name, value]) => `${name} = '${value.replaceAll("'", "''")}'\n`).join(''),
   );
+  return await served(bin, dir, certificate?.caFile ?? null, () => removeDir(home));
+}
+
+/** On a data directory that is there, and stays there when the server ends. */
+export async function startPostgresOn(major: PostgresMajor, dir: string): Promise<Postgres> {
+  return await served(await installed(`postgres-${major}`), dir, null, () => undefined);
+}
+
+async function served(bin: string, dir: string, caFile: string | null, whenEnded: () => void): Promise<Postgres> {
   return await startOnFreePorts(1, async (port = 0) => {
     const launch = {
       program: join(bin, 'postgres'),
       args: ['-D', dir, '-p', String(port)],
-      user: owner,
+      user: unprivilegedUser(),
       stopSignal: 'SIGINT',
       disposeSignal: 'SIGQUIT', // at once, and yet it gives its shared memory back
     } as const;
     const server = await startServer(launch, () => answers(bin, port));
     const url = `postgresql://${user}:${encodeURIComponent(password)}@${host}:${port}/postgres`;
-    const parts = { port, host, user, password, url, bin, dir, caFile: certificate?.caFile ?? null };
+    const parts = { port, host, user, password, url, bin, dir, caFile };
     return {
       ...server,
       ...parts,
@@ -87,7 +96,7 @@ export async function startPostgres(major: PostgresMajor, options: PostgresOptio
       },
       async [Symbol.asyncDispose]() {
         await server[Symbol.asyncDispose]();
-        removeDir(home);
+        whenEnded();
       },
     };
   });

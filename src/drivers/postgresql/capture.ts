@@ -1,11 +1,13 @@
-// A capture: every database as pg_dump's archive, with an inventory of the very snapshot that was dumped.
+// A capture: every database as pg_dump's archive, with an inventory of the very snapshot that was dumped; the server's
+// files by a base backup; or both, one after the other.
 
 import { z } from 'zod';
 import { bytesOf } from '../../core/bytes.ts';
 import { withDeadline, withSignal } from '../../core/context.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import { byKindAndName, putInventory } from '../../core/inventory.ts';
-import type { Bytes, Capture, Context, InventoryLine, Sink } from '../../core/model.ts';
+import { merged } from '../../core/merged.ts';
+import type { Bytes, Capture, Context, Cut, InventoryLine, Sink } from '../../core/model.ts';
 import { type Running, run, start } from '../../core/process.ts';
 import { archiveReader, type Toc } from './archive.ts';
 import { qualified } from './catalogue.ts';
@@ -15,6 +17,8 @@ import { blocked, damaged, damagedPage, explained } from './diagnosis.ts';
 import { withNames } from './encodings.ts';
 import { type Contents, contentsOf, databaseLines, roleLines, type Snapshot, takeSnapshot } from './inventory.ts';
 import { ARCHIVE_SUFFIX, conninfo, databasePart, GLOBALS_PART } from './names.ts';
+import type { LogPosition } from './physical/base-backup.ts';
+import { captureBackup } from './physical/capture.ts';
 import { withPlainForms } from './plain.ts';
 import { cleanContext, commandFor, findProgram, type Program, piped } from './programs.ts';
 import type { Server } from './settings.ts';
@@ -29,9 +33,49 @@ export async function captureServer(ctx: Context, server: Server, sink: Sink): P
   );
 }
 
-async function captureAll(ctx: Context, server: Server, given: Sink): Promise<Capture> {
+async function captureAll(ctx: Context, server: Server, sink: Sink): Promise<Capture> {
   await using control = await connectSomewhere(ctx, server);
   const about = await serverFacts(control);
+  const logical = server.methods.includes('logical') ? await captureDatabases(ctx, server, control, sink) : null;
+  const at: { last: string | null } = { last: null };
+  const onLast = async (): Promise<void> => void (at.last = (await control.row(cutRow, CUT)).at);
+  const options = { identity: about.identity, onLast };
+  await using physical = server.methods.includes('physical') ? await captureBackup(ctx, server, sink, options) : null;
+  const lines = [...(physical ? [physical.lines] : []), ...(logical ? [inBatches(logical.lines)] : [])];
+  await putInventory(ctx, sink, flat(merged(lines, byKindAndName)));
+  // Of both, the cut is the earlier one; where the log of the other begins and ends is in its inventory.
+  const ended = physical && at.last !== null ? { position: positionText(physical.end), at: at.last } : null;
+  const cut = logical?.cut ?? ended;
+  if (!cut) throw new Failure('malformed', `postgresql at ${server.host}:${server.port}: its backup has no end`);
+  return {
+    cut,
+    method: [...(logical ? ['logical'] : []), ...(physical ? ['physical'] : [])].join(', '),
+    serverVersion: about.version,
+    identity: about.identity,
+    inventoryLevel: logical ? server.inventory : 'full',
+    totals: { ...(logical ? totalsOf(logical.lines) : {}), ...physical?.totals },
+    warnings: [...(logical?.warnings ?? []), ...(physical?.warnings ?? [])],
+  };
+}
+
+function positionText({ lsn, timeline }: LogPosition): string {
+  return `${lsn} on timeline ${timeline}`;
+}
+
+async function* inBatches<T>(items: readonly T[]): AsyncIterable<readonly T[]> {
+  yield items;
+}
+async function* flat<T>(batches: AsyncIterable<readonly T[]>): AsyncIterable<T> {
+  for await (const batch of batches) yield* batch;
+}
+
+interface Databases {
+  readonly cut: Cut;
+  readonly lines: readonly InventoryLine[];
+  readonly warnings: readonly string[];
+}
+
+async function captureDatabases(ctx: Context, server: Server, control: Session, given: Sink): Promise<Databases> {
   const names = await chosenDatabases(ctx, server, control);
   const programs = await programsFor(ctx, server, control.major);
   const sink = withPlainForms(given, names, programs.dump);
@@ -47,16 +91,7 @@ async function captureAll(ctx: Context, server: Server, given: Sink): Promise<Ca
     lines.push(...(await whyItFailed(ctx, server, snapshot, () => captureDatabase(ctx, server, task))));
     await snapshot[Symbol.asyncDispose](); // it holds back the server's vacuum
   }
-  await putInventory(ctx, sink, lines.sort(byKindAndName));
-  return {
-    cut: { position: lsn, at },
-    method: 'logical',
-    serverVersion: about.version,
-    identity: about.identity,
-    inventoryLevel: server.inventory,
-    totals: totalsOf(lines),
-    warnings,
-  };
+  return { cut: { position: lsn, at }, lines: lines.sort(byKindAndName), warnings };
 }
 
 const cutRow = z.object({ at: z.string(), lsn: z.string() });

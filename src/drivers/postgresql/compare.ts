@@ -3,6 +3,8 @@
 import { z } from 'zod';
 import { judge, type LinePair, paired } from '../../core/inventory.ts';
 import type { Context, Finding, InventoryLine, InventoryReader } from '../../core/model.ts';
+import { compareFiles } from './physical/compare.ts';
+import { isOfFiles, only } from './physical/inventory.ts';
 
 const databaseDetail = z.object({
   tables: z.number(),
@@ -15,15 +17,53 @@ const ownershipDetail = z.object({ any_superuser: z.string().optional() });
 const roleDetail = z.object({ own: z.boolean().optional() });
 const tableDetail = z.object({ sampled: z.string().nullable().optional() });
 
-/**
- * One database may have come back under another name: with exactly one on each side, names are compared without it.
- * Databases are the first lines, so that is known before the others come.
- */
+/** A point of both methods is compared by what the other side is: the files of a directory, or the rows of a server. */
 export async function* compareInventories(
   ctx: Context,
   expected: InventoryReader,
   actual: InventoryReader,
 ): AsyncIterable<Finding> {
+  // A directory is read to tell its first line, and is not read twice.
+  const lines = actual.lines(ctx)[Symbol.asyncIterator]();
+  try {
+    const first = await lines.next();
+    const ofFiles = first.done ? await isAny(ctx, expected, isOfFiles) : isOfFiles(first.value);
+    const before = only(expected, (line) => isOfFiles(line) === ofFiles);
+    if (!first.done && !(await isAny(ctx, before, () => true))) yield notComparable(ofFiles);
+    else if (ofFiles) yield* compareFiles(ctx, before, { lines: () => resumed(first, lines) });
+    else yield* compareRows(ctx, before, actual);
+  } finally {
+    await lines.return?.();
+  }
+}
+
+function notComparable(ofFiles: boolean): Finding {
+  const [held, asked] = ofFiles ? ['rows', 'files'] : ['files', 'rows'];
+  const detail = `the point tells of ${held}, and ${asked} are here: they can not be compared`;
+  return { check: 'it is what it was at the cut', verdict: 'unknown', detail, uncompared: true };
+}
+
+async function* resumed(
+  first: IteratorResult<InventoryLine>,
+  rest: AsyncIterator<InventoryLine>,
+): AsyncIterable<InventoryLine> {
+  for (let next = first; !next.done; next = await rest.next()) yield next.value;
+}
+
+async function isAny(
+  ctx: Context,
+  inventory: InventoryReader,
+  wanted: (line: InventoryLine) => boolean,
+): Promise<boolean> {
+  for await (const line of inventory.lines(ctx)) if (wanted(line)) return true;
+  return false;
+}
+
+/**
+ * One database may have come back under another name: with exactly one on each side, names are compared without it.
+ * Databases are the first lines, so that is known before the others come.
+ */
+async function* compareRows(ctx: Context, expected: InventoryReader, actual: InventoryReader): AsyncIterable<Finding> {
   const [left, right] = [await onlyDatabase(ctx, expected), await onlyDatabase(ctx, actual)];
   const renamed = left !== null && right !== null && left !== right;
   const from = renamed ? named(actual, right, left) : actual;

@@ -58,7 +58,8 @@ const FIXED = {
 /** Opens a session. Aborting the context cancels what it is doing and ends it. */
 export async function connect(ctx: Context, server: Server, database: string): Promise<Session> {
   ctx.signal.throwIfAborted();
-  const { client, config } = await connected(server, await clientConfig(ctx, server, database), database);
+  const refused = (error: unknown): Failure => connectFailure(error, place(server, database), server);
+  const { client, config } = await connected(server, await clientConfig(ctx, server, database), refused);
   let pid = 0;
   const onAbort = (): void => void cancel(config, client, pid);
   ctx.signal.addEventListener('abort', onAbort, { once: true });
@@ -169,7 +170,12 @@ interface Connected {
   readonly config: ClientConfig;
 }
 
-async function connected(server: Server, config: ClientConfig, database: string): Promise<Connected> {
+/** `refused` says what a refusal means. */
+export async function connected(
+  server: Server,
+  config: ClientConfig,
+  refused: (error: unknown) => Failure,
+): Promise<Connected> {
   const { default: pg } = await import('pg');
   const attempt = async (ssl: ClientConfig['ssl']): Promise<Connected> => {
     const tried = { ...config, ssl: ssl ?? false };
@@ -183,21 +189,20 @@ async function connected(server: Server, config: ClientConfig, database: string)
       throw error;
     }
   };
-  const where = place(server, database);
   try {
     return await attempt(config.ssl);
   } catch (error) {
     const mayPlain = server.tls.mode === 'prefer' && messageOf(error).includes('does not support SSL');
-    if (!mayPlain) throw connectFailure(error, where, server);
+    if (!mayPlain) throw refused(error);
   }
   try {
     return await attempt(false);
   } catch (error) {
-    throw connectFailure(error, where, server);
+    throw refused(error);
   }
 }
 
-async function clientConfig(ctx: Context, server: Server, database: string): Promise<ClientConfig> {
+export async function clientConfig(ctx: Context, server: Server, database: string): Promise<ClientConfig> {
   const password = await passwordFor(ctx, server, database);
   return {
     host: server.host,
@@ -262,7 +267,7 @@ export function sqlState(error: unknown): string {
   return /^(?=.*\d)[0-9A-Z]{5}$/.test(systemCode(cause)) ? systemCode(cause) : ''; // not EPIPE
 }
 
-function connectFailure(error: unknown, where: string, server: Server): Failure {
+export function connectFailure(error: unknown, where: string, server: Server): Failure {
   const state = sqlState(error);
   const said = messageOf(error);
   const failure = (code: Failure['code'], hint?: string): Failure =>
@@ -291,7 +296,7 @@ const CODE_OF_STATE: Readonly<Record<string, Failure['code']>> = {
   '42P04': 'exists',
 };
 
-function failureOf(error: unknown, where: string): Failure {
+export function failureOf(error: unknown, where: string): Failure {
   const state = sqlState(error);
   const code = state === '' ? 'unreachable' : (CODE_OF_STATE[state] ?? 'query-failed');
   const told = z.object({ hint: z.string().optional(), where: z.string().optional() }).safeParse(error).data;

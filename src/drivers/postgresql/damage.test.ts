@@ -36,6 +36,10 @@ describe('fault 36: a page whose checksum is wrong makes the capture fail, and i
         const refusal = { code: 'source-damaged', message: /block 3 of public\.t \(base\/\d+\/\d+\) can not be read/ };
         await assert.rejects(captureOf(liveContext(), settings(inventory)), refusal);
       }
+      await assert.rejects(captureOf(liveContext(), { ...settings('full'), capture: ['physical'] }), {
+        code: 'source-damaged',
+        message: new RegExp(`${files.t}", block 3`),
+      });
 
       await server.stop();
       await spoilt(join(server.dir, files.t), 3); // the same bits once more, and it is well again

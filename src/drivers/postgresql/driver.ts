@@ -3,7 +3,7 @@
 import type { Driver } from '../../core/driver.ts';
 import { Failure } from '../../core/errors.ts';
 import { inventoryFrom } from '../../core/inventory.ts';
-import type { Component, Context, Selection } from '../../core/model.ts';
+import type { Component, Context, Part, Selection, Source } from '../../core/model.ts';
 import { renditionsByName } from '../../core/renditions.ts';
 import { captureServer, liveLines } from './capture.ts';
 import { clearServer, isHalfOf, isolationOf } from './clear.ts';
@@ -11,24 +11,41 @@ import { compareInventories } from './compare.ts';
 import { connect } from './connection.ts';
 import { chosenDatabases, connectSomewhere } from './databases.ts';
 import { digestCosts } from './digest-cost.ts';
+import { GLOBALS_PART } from './names.ts';
+import { directoryComponent } from './physical/directory.ts';
 import { recogniseFile, renditionsOf } from './plain.ts';
 import { probeServer } from './probe.ts';
 import { itemsOf, restoreServer } from './restore.ts';
 import { askedFor, measureNumber, mergeRows, readRows, readValues } from './rows.ts';
 import { sandboxSpec } from './sandbox.ts';
-import { retargeted, type Server, serverOf } from './settings.ts';
+import { directoryOf, retargeted, type Server, serverOf } from './settings.ts';
 import { dropOldDatabases, stageServer } from './stage.ts';
 
 export const postgresqlDriver = {
   kind: 'postgresql',
-  open: (settings) => componentOf(serverOf(settings), null),
+  open(settings): Component {
+    const directory = directoryOf(settings);
+    return directory ? directoryComponent(directory) : openServer(settings);
+  },
   compare: compareInventories,
   retarget: retargeted,
   serverSpec: sandboxSpec,
-  renditions: renditionsByName(renditionsOf),
+  renditions: (ctx, source, version) => formsOf(ctx, { ...source, parts: () => ofDatabases(ctx, source) }, version),
   recognise: recogniseFile,
   isHalfOf,
 } satisfies Driver;
+
+/** With all abilities: a directory has few of them. */
+export function openServer(settings: unknown): Database {
+  return componentOf(serverOf(settings), null);
+}
+
+const formsOf = renditionsByName(renditionsOf);
+
+/** Without the files of a data directory: they may be a million, and have no other form. */
+async function* ofDatabases(ctx: Context, source: Source): AsyncIterable<Part> {
+  for (const prefix of ['databases/', GLOBALS_PART]) yield* source.parts(ctx, prefix);
+}
 
 /** The server behind a component that we opened: `extract` reads rows in a sandbox of ours. */
 const servers = new WeakMap<Component, Server>();
@@ -59,7 +76,7 @@ function componentOf(server: Server, names: ReadonlyMap<string, string> | null):
       await session.run('set search_path to default'); // as whoever wrote it knows it
       await session.run(statement);
     },
-    costs: async (ctx) => await digestCosts(ctx, server),
+    costs: async (ctx) => (server.methods.includes('logical') ? await digestCosts(ctx, server) : []),
     stage: async (ctx, chain, id, options = {}) =>
       await stageServer(ctx, server, { chain, id, options, open: (staged) => componentOf(server, staged) }),
     clear: async (ctx, chain) => await clearServer(ctx, server, chain),

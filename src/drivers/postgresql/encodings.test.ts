@@ -5,7 +5,7 @@ import { type Postgres, startPostgres } from '../../../test/servers/postgres.ts'
 import { readAll } from '../../core/bytes.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import { liveContext } from '../../core/testing.ts';
-import { postgresqlDriver } from './driver.ts';
+import { openServer, postgresqlDriver } from './driver.ts';
 import { captureOf, differences, plainOf, settingsFor, sql } from './testing.ts';
 import { readToc } from './toc-part.ts';
 
@@ -103,8 +103,8 @@ for (const { encoding, name, schema: other, owner, alone } of CASES) {
 
     it('gives single rows', async () => {
       const selection = { tables: [name], where: `"COLUMN ${name}" = 7` };
-      const source = postgresqlDriver.open(settingsFor(server, { databases: ['shop'] }));
-      const sandbox = async () => postgresqlDriver.open(settingsFor(target));
+      const source = openServer(settingsFor(server, { databases: ['shop'] }));
+      const sandbox = async () => openServer(settingsFor(target));
       const rows = await Array.fromAsync(source.extract(ctx, { base: point.source }, selection, sandbox));
       assert.deepEqual(
         rows.map(({ value }) => value),

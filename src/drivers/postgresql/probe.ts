@@ -8,6 +8,7 @@ import { qualified, tablesOf } from './catalogue.ts';
 import { connect, type Session } from './connection.ts';
 import { connectSomewhere, heldBy, namesOnServer, POSTGRES } from './databases.ts';
 import { ident, quoted } from './names.ts';
+import { physicalFindings } from './physical/probe.ts';
 import { findProgram } from './programs.ts';
 import type { Server } from './settings.ts';
 
@@ -30,8 +31,12 @@ export async function probeServer(ctx: Context, server: Server): Promise<Probe> 
     [names],
   );
   const held: string[] = [];
-  const findings: Finding[] = [...(await programFindings(ctx, server, control.major)), await passwordFinding(control)];
-  if (server.databases !== 'all' && names.length < server.databases.length) {
+  const logical = server.methods.includes('logical');
+  const findings: Finding[] = [
+    ...(logical ? [...(await programFindings(ctx, server, control.major)), await passwordFinding(control)] : []),
+    ...(server.methods.includes('physical') ? await physicalFindings(ctx, server, control) : []),
+  ];
+  if (logical && server.databases !== 'all' && names.length < server.databases.length) {
     const absent = server.databases.filter((name) => !there.includes(name)).map(ident);
     const hint = `a capture needs it; there are: ${there.map(ident).join(', ')}`;
     findings.push({ check: 'every database is there', verdict: 'fail', detail: `no ${absent.join(', ')}`, hint });
@@ -40,12 +45,14 @@ export async function probeServer(ctx: Context, server: Server): Promise<Probe> 
     try {
       const holds = await heldBy(ctx, server, name);
       if (holds !== null) held.push(`${holds} in database ${ident(name)}`);
-      if (holds !== null || name !== POSTGRES) findings.push(...(await databaseFindings(ctx, server, name)));
+      if (logical && (holds !== null || name !== POSTGRES))
+        findings.push(...(await databaseFindings(ctx, server, name)));
     } catch (error) {
       // One that is damaged does not hide the others, and is nothing to overwrite unasked.
       if (!isFailure(error) || ctx.signal.aborted) throw error;
       held.push(`database ${ident(name)}, which can not be read`);
-      findings.push({ check: `database ${ident(name)} can be read`, verdict: 'fail', detail: error.message });
+      const check = `database ${ident(name)} can be read`;
+      if (logical) findings.push({ check, verdict: 'fail', detail: error.message });
     }
   }
   const holdsData = held.length === 0 ? null : held.join('; ');

@@ -11,7 +11,7 @@ import { inventoryOf } from '../../core/inventory.ts';
 import type { RestoreOptions, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { processSandboxes } from '../../sandboxes/process/runner.ts';
-import { postgresqlDriver } from './driver.ts';
+import { openServer, postgresqlDriver } from './driver.ts';
 import { captureOf, createDatabase, differences, SHOP, settingsFor, sql } from './testing.ts';
 
 /** Restoring a row of `slow` takes a moment on a server where that is switched on. */
@@ -236,20 +236,20 @@ describe('restore of postgresql', { skip: await missing('postgres-15', 'postgres
     await client.connect();
     await assert.rejects(restore(settings, source, { replace: true }), { code: 'blocked', message: /the app/ });
     assert.deepEqual(await rowsOf('busy', 'select * from old'), []);
-    await using staged = await postgresqlDriver.open(settings).stage(ctx, { base: source }, '2026-01-01-000000');
+    await using staged = await openServer(settings).stage(ctx, { base: source }, '2026-01-01-000000');
     await assert.rejects(staged.publish(ctx, { terminateConnections: false }), { code: 'blocked', message: /the app/ });
     assert.deepEqual(await rowsOf('busy', 'select * from old'), [], 'the live database lets sessions in again');
     const { keptAs } = await staged.publish(ctx, { terminateConnections: true });
     assert.match(keptAs.join(), /^busy__lifeboat_old_\d{4}-\d{2}-\d{2}-\d{6}$/);
     assert.deepEqual(await differences(ctx, source, settings), []);
-    assert.deepEqual(await postgresqlDriver.open(settings).dropOld(ctx), keptAs);
+    assert.deepEqual(await openServer(settings).dropOld(ctx), keptAs);
     await client.end();
   });
 
   it('in place works when the live database is gone, and leaves nothing behind when it is given up', async () => {
     const { source } = await captured('shop');
     const long = 'x'.repeat(63);
-    const component = postgresqlDriver.open(into(long));
+    const component = openServer(into(long));
     {
       await using given = await component.stage(ctx, { base: source }, '2026-01-01-000001');
       assert.ok(given);
@@ -263,7 +263,7 @@ describe('restore of postgresql', { skip: await missing('postgres-15', 'postgres
   it('a damaged database is no obstacle: in place keeps it, and a replacement drops it', async () => {
     const { source } = await captured('shop');
     const settings = into('damaged');
-    const component = postgresqlDriver.open(settings);
+    const component = openServer(settings);
     for (const way of ['in place', 'replace']) {
       await sql(target, 'postgres', 'drop database if exists damaged');
       await createDatabase(target, 'damaged', 'create table t (a int)');

@@ -10,6 +10,7 @@ import { connectAside, type DatabaseFacts, heldBy, namesOnServer, propertyStatem
 import { restoreRoles, rolesOf } from './globals.ts';
 import type { Item } from './item.ts';
 import { ARCHIVE_SUFFIX, databaseOfPart, literal, quoted, SQL_SUFFIX } from './names.ts';
+import { PHYSICAL_PREFIX } from './physical/names.ts';
 import { restoreArchive } from './restore-archive.ts';
 import { restoreSql } from './restore-sql.ts';
 import type { Server } from './settings.ts';
@@ -86,6 +87,7 @@ export async function itemsOf(
     const known = await readToc(ctx, source, database);
     found.push({ database, part, sort: archive === null ? 'sql' : 'archive', known });
   }
+  if (found.length === 0) await refuseFiles(ctx, source);
   const wanted = server.databases;
   const [only, ...more] = found;
   // One database may go into one of another name.
@@ -100,6 +102,18 @@ export async function itemsOf(
     });
   }
   return chosen.map((each) => ({ ...each, target: names?.get(each.database) ?? each.database }));
+}
+
+/** Files of a data directory are of no use to a server that runs. */
+async function refuseFiles(ctx: Context, source: Source): Promise<void> {
+  for await (const part of source.parts(ctx)) {
+    if (databaseOfPart(part.name, ARCHIVE_SUFFIX) ?? databaseOfPart(part.name, SQL_SUFFIX)) return;
+    if (!part.name.startsWith(PHYSICAL_PREFIX)) continue;
+    const where = `${source.point}/${source.component}`;
+    throw new Failure('missing', `${where} holds a data directory (capture: [physical]), and nothing for a server`, {
+      hint: 'restore it into an empty directory: --to COMPONENT=/path',
+    });
+  }
 }
 
 function assertVersion(control: Session, database: string, known: DatabaseToc | null): void {

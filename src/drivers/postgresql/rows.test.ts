@@ -4,7 +4,7 @@ import { missing } from '../../../test/servers/need.ts';
 import { type Postgres, startPostgres } from '../../../test/servers/postgres.ts';
 import type { MergeMode, Row } from '../../core/model.ts';
 import { liveContext } from '../../core/testing.ts';
-import { postgresqlDriver } from './driver.ts';
+import { openServer } from './driver.ts';
 import { readRows } from './rows.ts';
 import { serverOf } from './settings.ts';
 import { createDatabase, everything, settingsFor, sql } from './testing.ts';
@@ -33,7 +33,7 @@ describe('rows of postgresql', { skip: await missing('postgres-16') }, () => {
     const feed = async function* () {
       yield* rows;
     };
-    return await postgresqlDriver.open(settings()).merge(ctx, feed(), { tables: [table] }, mode);
+    return await openServer(settings()).merge(ctx, feed(), { tables: [table] }, mode);
   };
 
   it('every type of value comes back as it was, and generated columns by themselves', async () => {

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import type { SandboxNeed, ServerSpec } from '../../core/driver.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
+import { physicalSpec } from './physical/sandbox.ts';
 import { findProgram } from './programs.ts';
-import { serverOf } from './settings.ts';
+import { binDirOf } from './settings.ts';
 
 /** Not `postgres`: that role comes from the point, with its own password. */
 const SUPERUSER = 'lifeboat_sandbox';
@@ -32,8 +33,20 @@ const CONF: Readonly<Record<string, string>> = {
 export async function sandboxSpec(ctx: Context, need: SandboxNeed): Promise<ServerSpec> {
   const major = Number.parseInt(need.version, 10);
   if (!Number.isInteger(major)) throw new Failure('version-mismatch', `${need.version} is no version of PostgreSQL`);
-  const binDir = need.settings === undefined ? null : serverOf(need.settings).binDir;
-  const { path, dir } = await findProgram(ctx, { name: 'postgres', major, orNewer: false, binDir });
+  const binDir = need.settings === undefined ? null : binDirOf(need.settings);
+  const postgres = await findProgram(ctx, { name: 'postgres', major, orNewer: false, binDir });
+  const { path, dir } = postgres;
+  const server = {
+    host: '127.0.0.1',
+    port: need.port,
+    user: SUPERUSER,
+    password: need.password,
+    bin_dir: dir,
+    tls: { mode: 'disable' },
+  };
+  if (need.method === 'physical') {
+    return physicalSpec(need, { postgres, superuser: SUPERUSER, conf: CONF, settings: server });
+  }
   const passwordFile = join(need.dir, 'password');
   const data = join(need.dir, 'data');
   const env = { LC_ALL: 'C', TZ: 'UTC' };
@@ -50,14 +63,7 @@ export async function sandboxSpec(ctx: Context, need: SandboxNeed): Promise<Serv
       },
     ],
     run: { program: path, args: ['-D', data, '-p', String(need.port), ...settings], env },
-    settings: {
-      host: '127.0.0.1',
-      port: need.port,
-      user: SUPERUSER,
-      password: need.password,
-      bin_dir: dir,
-      tls: { mode: 'disable' },
-    },
+    settings: server,
     unprivileged: true,
     stopSignal: 'SIGQUIT',
   };

@@ -58,7 +58,8 @@ describe('settings of postgresql', () => {
       [{ url: 'postgresql://u:secret@h/x?sslmod=require' }, /unknown parameter sslmod$/],
       [{ url: 'postgresql://u:secret@h/x?sslmode=yes' }, /unknown sslmode yes/],
       [{ host: 'h', databases: [] }, /databases/],
-      [{ host: 'h', capture: ['physical'] }, /capture/],
+      [{ host: 'h', capture: ['files'] }, /capture/],
+      [{ host: 'h', capture: [] }, /capture/],
       [{ host: 'h', lock_timeout: 'soon' }, /lock_timeout.*duration/],
     ];
     for (const [settings, message] of WRONG) {

@@ -1,9 +1,10 @@
 // The settings of a PostgreSQL component, and the one exact shape that the rest of the driver works with.
 
+import { resolve } from 'node:path';
 import { z } from 'zod';
 import { Failure } from '../../core/errors.ts';
 import type { InventoryLevel } from '../../core/model.ts';
-import { duration, parseSettings } from '../../core/settings.ts';
+import { duration, parseSettings, size } from '../../core/settings.ts';
 
 const TLS_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full'] as const;
 export type TlsMode = (typeof TLS_MODES)[number];
@@ -14,6 +15,14 @@ const tls = z.strictObject({
   cert: z.string().optional().describe("File of the client's certificate"),
   key: z.string().optional().describe("File of the client certificate's key"),
 });
+
+/** What BASE_BACKUP takes. */
+const RATE_MIN = 32 * 1024;
+const RATE_MAX = 1024 ** 3;
+
+const absolute = z
+  .string()
+  .regex(/^\/(?!.*(?:^|\/)\.\.?(?:\/|$))[^\0]*[^\0/]$/, "an absolute path without '.', '..' and a slash at its end");
 
 export const postgresqlSettings = z.strictObject({
   url: z.string().optional().describe('postgresql://user:password@host:port/database instead of the fields'),
@@ -28,7 +37,22 @@ export const postgresqlSettings = z.strictObject({
     .union([z.literal('all'), z.array(z.string().min(1)).min(1)])
     .optional()
     .describe("Names of databases, or all; the URL's database, else all, unless given"),
-  capture: z.array(z.literal('logical')).min(1).optional().describe('How data is captured: by pg_dump'),
+  capture: z
+    .array(z.enum(['logical', 'physical']))
+    .min(1)
+    .default(['logical'])
+    .describe('logical: each database by pg_dump; physical: all of the server, file by file; or both'),
+  max_rate: size
+    .refine((bytes) => bytes >= RATE_MIN && bytes <= RATE_MAX, 'a size from 32KiB to 1GiB')
+    .optional()
+    .describe('physical: what the server sends in a second at most; no limit unless given'),
+  data_directory: absolute
+    .optional()
+    .describe('In place of a server: the directory that a physical capture is restored to'),
+  tablespaces: z
+    .record(z.string(), absolute)
+    .default({})
+    .describe("Where a restore to a directory puts tablespaces, by where they were; '*' is a directory for the others"),
   tls: tls.optional().describe('Encryption of the connection'),
   inventory: z
     .enum(['full', 'sample', 'counts'])
@@ -42,6 +66,8 @@ export const postgresqlSettings = z.strictObject({
     .describe('Directory of pg_dump and pg_restore, and of postgres for drills; searched for unless given'),
   jobs: z.number().int().min(1).max(64).default(2).describe('Parallel jobs of a restore'),
 });
+
+export type CaptureMethod = z.output<typeof postgresqlSettings>['capture'][number];
 
 /** The settings, checked and with everything filled in. */
 export interface Server {
@@ -57,6 +83,8 @@ export interface Server {
     readonly cert: string | null;
     readonly key: string | null;
   };
+  readonly methods: readonly CaptureMethod[];
+  readonly kilobytesPerSecondMax: number | null;
   readonly inventory: InventoryLevel;
   readonly lockTimeoutMs: number;
   readonly deadlineMs: number;
@@ -82,12 +110,40 @@ export function serverOf(settings: unknown): Server {
       cert: files.cert ?? null,
       key: files.key ?? null,
     },
+    methods: given.capture,
+    kilobytesPerSecondMax: given.max_rate === undefined ? null : Math.floor(given.max_rate / 1024),
     inventory: given.inventory,
     lockTimeoutMs: given.lock_timeout,
     deadlineMs: given.deadline,
     binDir: given.bin_dir ?? null,
     jobs: given.jobs,
   };
+}
+
+/** Settings of a component that names a directory in place of a server. */
+export interface DirectorySettings {
+  readonly path: string;
+  /** Where tablespaces go, by where they were. */
+  readonly tablespaces: Readonly<Record<string, string>>;
+  readonly binDir: string | null;
+  readonly deadlineMs: number;
+}
+/** Null unless the settings name a directory in place of a server. */
+export function directoryOf(settings: unknown): DirectorySettings | null {
+  const given = parseSettings(postgresqlSettings, settings, 'postgresql');
+  if (given.data_directory === undefined) return null;
+  if (given.url !== undefined || given.host !== undefined) {
+    throw new Failure('settings-invalid', 'postgresql: data_directory takes the place of url and host', {
+      hint: 'leave it out, and restore with --to COMPONENT=/path',
+    });
+  }
+  const { data_directory: path, tablespaces, bin_dir, deadline } = given;
+  return { path, tablespaces, binDir: bin_dir ?? null, deadlineMs: deadline };
+}
+
+/** Of a server or a directory. */
+export function binDirOf(settings: unknown): string | null {
+  return parseSettings(postgresqlSettings, settings, 'postgresql').bin_dir ?? null;
 }
 
 type Encryption = z.output<typeof tls>;
@@ -107,6 +163,9 @@ function tlsMode({ mode, ca }: Encryption): TlsMode {
  * who is to connect stays the same unless the URL tells, and so does how the connection is encrypted.
  */
 export function retargeted(settings: unknown, target: string): unknown {
+  if (target.startsWith('/')) return inDirectory(settings, resolve(target));
+  const { data_directory, ...served } = parseSettings(given, settings, 'postgresql');
+  if (data_directory !== undefined) return { ...served, url: target };
   const before = serverOf(settings);
   const { database, user, tls: told } = parseUrl(target);
   if (database !== null && before.databases !== 'all' && before.databases.length > 1) {
@@ -127,6 +186,13 @@ export function retargeted(settings: unknown, target: string): unknown {
   const encryption = { tls: { ...checked, ...files, ...told } };
   const databases = database === null ? before.databases : [database];
   return { ...others, ...login, ...encryption, databases, url: target };
+}
+
+/** What is left says how a directory is filled; who may come to the server is of no use there. */
+function inDirectory(settings: unknown, path: string): unknown {
+  const { tablespaces, bin_dir, deadline } = parseSettings(given, settings, 'postgresql');
+  const kept = Object.entries({ tablespaces, bin_dir, deadline }).filter(([, value]) => value !== undefined);
+  return { ...Object.fromEntries(kept), data_directory: path };
 }
 
 /** Settings as they were written: parsed only to know that they are an object. */

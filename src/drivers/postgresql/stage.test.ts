@@ -4,7 +4,7 @@ import pg from 'pg';
 import { missing } from '../../../test/servers/need.ts';
 import { type Postgres, postgresMajors, startPostgres } from '../../../test/servers/postgres.ts';
 import { liveContext } from '../../core/testing.ts';
-import { postgresqlDriver } from './driver.ts';
+import { openServer } from './driver.ts';
 import { serverOf } from './settings.ts';
 import { dropOldDatabases } from './stage.ts';
 import { captureOf, createDatabase, differences, settingsFor, sql } from './testing.ts';
@@ -22,7 +22,7 @@ for (const major of postgresMajors) {
     const { source } = await captureOf(ctx, settings);
     await sql(server, 'one', 'update t set a = 7');
     const id = '2026-01-01-000000';
-    await using staged = await postgresqlDriver.open(settings).stage(ctx, { base: source }, id);
+    await using staged = await openServer(settings).stage(ctx, { base: source }, id);
     // Somebody who looks at the second one holds up its rename, when the first ones are done.
     const { host, port, user, password } = server;
     const looking = new pg.Client({ host, port, user, password, database: `two__lifeboat_${id}` });
@@ -50,7 +50,7 @@ it('in place: sessions that come back at once do not keep the swap from ending',
   await createDatabase(server, 'busy', 'create table t as select 1 as a');
   const settings = settingsFor(server, { databases: ['busy'] });
   const { source } = await captureOf(ctx, settings);
-  await using staged = await postgresqlDriver.open(settings).stage(ctx, { base: source }, '2026-01-01-000000');
+  await using staged = await openServer(settings).stage(ctx, { base: source }, '2026-01-01-000000');
   let over = false;
   const returning = async (): Promise<void> => {
     while (!over) await sql(server, 'busy', 'select pg_sleep(1)').catch(() => undefined); // ended, or not let in
@@ -70,7 +70,7 @@ it('in place: who may not make or rename databases is told so before anything is
   await createDatabase(server, 'shop', 'create table t as select 1 as a');
   const { source } = await captureOf(ctx, settingsFor(server, { databases: ['shop'] }));
   await sql(server, 'postgres', "create role clerk login password 'clerk'", 'alter database shop owner to clerk');
-  const clerk = postgresqlDriver.open(settingsFor(server, { databases: ['shop'], user: 'clerk', password: 'clerk' }));
+  const clerk = openServer(settingsFor(server, { databases: ['shop'], user: 'clerk', password: 'clerk' }));
   const stage = async () => await clerk.stage(ctx, { base: source }, '2026-01-01-000000');
   await assert.rejects(stage(), { code: 'privileges', message: /clerk may not create databases/, hint: /createdb/ });
   await sql(server, 'postgres', 'alter role clerk createdb', 'alter database shop owner to postgres');
@@ -86,7 +86,7 @@ describe('in place on PostgreSQL 16', { skip: await missing('postgres-16') }, ()
   const published = async (name: string): Promise<readonly string[]> => {
     const settings = settingsFor(server, { databases: [name] });
     const { source } = await captureOf(ctx, settings);
-    await using staged = await postgresqlDriver.open(settings).stage(ctx, { base: source }, '2026-01-01-000000');
+    await using staged = await openServer(settings).stage(ctx, { base: source }, '2026-01-01-000000');
     return (await staged.publish(ctx, { terminateConnections: true })).keptAs;
   };
 

@@ -1,0 +1,122 @@
+// A component whose settings name a directory in place of a server: a restore makes a data directory of it.
+
+import { hash } from 'node:crypto';
+import { createReadStream, existsSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { measured } from '../../../core/bytes.ts';
+import { interruption } from '../../../core/context.ts';
+import { Failure } from '../../../core/errors.ts';
+import { byKindAndName } from '../../../core/inventory.ts';
+import type { Component, InventoryLine, InventoryReader, Probe } from '../../../core/model.ts';
+import { mapBounded } from '../../../core/parallel.ts';
+import { sorter } from '../../../core/sorter.ts';
+import type { DirectorySettings } from '../settings.ts';
+import { fileLine } from './inventory.ts';
+import { MAP_FILE } from './names.ts';
+import { restoreDirectory } from './restore.ts';
+import { heldIn, MARK } from './target.ts';
+
+const READ_BYTES = 1024 * 1024;
+const READS_AT_ONCE = 4;
+const CHARS_PER_LINE = 200;
+
+export function directoryComponent(settings: DirectorySettings): Component {
+  return {
+    probe: async () => probe(settings),
+    capture: async () => {
+      throw new Failure(
+        'settings-invalid',
+        `postgresql: a data directory (${settings.path}) is restored, not captured`,
+        {
+          hint: 'name the server by url or host',
+        },
+      );
+    },
+    restore: async (ctx, chain, options = {}) => await restoreDirectory(ctx, settings, chain, options),
+    inventory: async () => directoryInventory(settings.path),
+  };
+}
+
+function probe({ path }: DirectorySettings): Probe {
+  const version = join(path, 'PG_VERSION');
+  return {
+    version: existsSync(version) ? readFileSync(version, 'utf8').trim() : 'of a directory',
+    identity: `${hostname()}:${path}`,
+    bytes: null,
+    holdsData: heldIn(path),
+    clockSkewMs: null,
+    findings: [],
+  };
+}
+
+/** Of the files as they are when it is read. */
+function directoryInventory(path: string): InventoryReader {
+  return {
+    async *lines(ctx) {
+      await using lines = sorter<InventoryLine>(ctx.scratch, 'the list of files', {
+        order: byKindAndName,
+        lineOf: (line) => JSON.stringify(line),
+        itemOf: (line) => JSON.parse(line) as InventoryLine,
+        charsOf: ({ name }) => name.length + CHARS_PER_LINE,
+      });
+      await mapBounded(walk(path, ''), READS_AT_ONCE, async (found) => {
+        if (ctx.signal.aborted) throw interruption(ctx.signal);
+        await lines.add([await lineOf(path, found)]);
+      });
+      for await (const batch of lines.sorted()) yield* batch;
+    },
+  };
+}
+
+interface Found {
+  readonly name: string;
+  readonly isFile: boolean;
+}
+
+/** Tablespaces by their links; any other link is told as what it is. */
+async function* walk(root: string, folder: string): AsyncIterable<Found> {
+  for (const entry of await readdir(join(root, folder), { withFileTypes: true })) {
+    const name = `${folder}${entry.name}`;
+    const isTablespace = folder === 'pg_tblspc/' && entry.isSymbolicLink();
+    if (entry.isDirectory() || isTablespace) yield* walk(root, `${name}/`);
+    else if (entry.name !== MARK) yield { name, isFile: entry.isFile() };
+  }
+}
+
+async function lineOf(root: string, { name, isFile }: Found): Promise<InventoryLine> {
+  if (!isFile) return { kind: 'file', name, count: null, digest: 'no file' };
+  const path = join(root, name);
+  const { bytes, sha256 } = statSync(path).size <= READ_BYTES ? sumOf(readFileSync(path)) : await readSum(path);
+  const line = fileLine(name, bytes, sha256);
+  return name === MAP_FILE ? { ...line, detail: mapDetail(root, readFileSync(path, 'utf8')) } : line;
+}
+
+interface Sum {
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+function sumOf(whole: Uint8Array): Sum {
+  return { bytes: whole.length, sha256: hash('sha256', whole) };
+}
+
+async function readSum(path: string): Promise<Sum> {
+  const { body, sum } = measured(createReadStream(path, { highWaterMark: READ_BYTES }));
+  for await (const _ of body);
+  return sum();
+}
+
+/** Which tablespaces the map names, and whether each lies where its link leads. */
+function mapDetail(root: string, text: string): { tablespaces: string[]; linked: boolean } {
+  const entries = [...text.matchAll(/^(\d+) ((?:\\[\s\S]|[^\\\n\r])*)$/gm)];
+  const linkOf = (oid: string): string | null => {
+    const link = join(root, 'pg_tblspc', oid);
+    return existsSync(link) ? readlinkSync(link) : null;
+  };
+  return {
+    tablespaces: entries.map(([, oid = '']) => oid),
+    linked: entries.every(([, oid = '', path = '']) => linkOf(oid) === path.replace(/\\([\s\S])/g, '$1')),
+  };
+}

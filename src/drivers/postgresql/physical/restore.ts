@@ -1,0 +1,210 @@
+// A base backup of a point becomes a data directory: every file as the inventory has it, brought to the disk, and then
+// looked at by PostgreSQL's own pg_verifybackup. What makes it startable is written last.
+
+import { readAll } from '../../../core/bytes.ts';
+import { interruption, withDeadline } from '../../../core/context.ts';
+import { Failure } from '../../../core/errors.ts';
+import { inventoryBatches } from '../../../core/inventory.ts';
+import { getAll } from '../../../core/many-parts.ts';
+import type { Chain, Context, InventoryLine, Restored, RestoreOptions, Source } from '../../../core/model.ts';
+import { mapBounded } from '../../../core/parallel.ts';
+import { refuseForeign } from '../../../core/selection.ts';
+import type { DirectorySettings } from '../settings.ts';
+import { factsIn, isOfFiles } from './inventory.ts';
+import { CONTROL_FILE, DIRECTORIES_PART, MAP_FILE, oidIn, SIGNAL_FILES } from './names.ts';
+import {
+  type ExpectedFile,
+  putDirectory,
+  putLink,
+  putStreamed,
+  putWhole,
+  replaceFile,
+  syncDirectory,
+  syncFile,
+} from './put-file.ts';
+import { isPlainName } from './tar.ts';
+import { checkSpace, type OpenPlace, type OpenPlaces, openPlaces, type Place, placesOf, unmark } from './target.ts';
+import { verifyBackup } from './verify.ts';
+
+/** Files up to this size are fetched whole, many at a time. */
+const WHOLE_BYTES_MAX = 1024 * 1024;
+const PARALLEL = 4;
+const SYNCS_AT_ONCE = 16;
+const DIRECTORIES_BYTES_MAX = 64 * 1024 * 1024;
+
+export async function restoreDirectory(
+  ctx: Context,
+  settings: DirectorySettings,
+  { base }: Chain,
+  { select, jobs = PARALLEL }: RestoreOptions,
+): Promise<Restored> {
+  const hint = 'a data directory comes back whole: choose databases or tables of what a server is restored into';
+  refuseForeign('a data directory of postgresql', select ?? {}, [], hint);
+  return await withDeadline(ctx, settings.deadlineMs, `restore into ${settings.path}`, async (limited) => {
+    const facts = await factsIn(limited, base);
+    const places = placesOf(settings, facts.tablespaces);
+    const needs = await needsOf(limited, base, places);
+    checkSpace(needs);
+    using open = openPlaces(places);
+    const job: Job = { source: base, open, jobs };
+    await putDirectories(limited, job);
+    const skipped = await putFiles(limited, job);
+    for (const place of open.all) {
+      if (place.oid !== null) putLink(open.all[0].root, `pg_tblspc/${place.oid}`, place.path, open.owner);
+    }
+    await syncAll(limited, job);
+    const verified = await verifyBackup(limited, settings, open);
+    if (facts.tablespaces.length > 0) replaceFile(open.all[0].root, MAP_FILE, mapOf(open.all), open.owner);
+    unmark(open);
+    const bytes = needs.reduce((sum, need) => sum + need.bytes, 0);
+    return {
+      bytes,
+      method: verified === null ? 'files' : 'files, pg_verifybackup',
+      warnings: warningsOf(open, skipped),
+    };
+  });
+}
+
+interface Job {
+  readonly source: Source;
+  readonly open: OpenPlaces;
+  readonly jobs: number;
+}
+
+/** Before anything is touched: what goes where, and that each name is one of ours. */
+async function needsOf(
+  ctx: Context,
+  source: Source,
+  places: readonly Place[],
+): Promise<readonly { readonly path: string; bytes: number }[]> {
+  const needs = places.map(({ path }) => ({ path, bytes: 0 }));
+  for await (const line of fileLines(ctx, source)) {
+    const at = indexOf(places, line.name);
+    const need = needs[at];
+    if (need) need.bytes += expectedOf(line).bytes;
+  }
+  return needs;
+}
+
+async function* fileLines(ctx: Context, source: Source): AsyncIterable<InventoryLine> {
+  for await (const batch of inventoryBatches(ctx, source)) {
+    for (const line of batch) if (isOfFiles(line) && line.kind === 'file') yield line;
+  }
+}
+
+function indexOf(places: readonly Place[], name: string): number {
+  const oid = oidIn(name);
+  const at = places.findIndex((place) => place.oid === oid);
+  if (at >= 0 && isPlainName(name)) return at;
+  throw new Failure(
+    'malformed',
+    `the point has a file ${JSON.stringify(name)}, which is in no directory of its backup`,
+  );
+}
+
+function expectedOf({ name, count, digest }: InventoryLine): ExpectedFile {
+  if (count !== null && digest !== null) return { name, bytes: count, digest };
+  throw new Failure('malformed', `the point does not tell size and digest of ${JSON.stringify(name)}`);
+}
+
+async function putDirectories(ctx: Context, { source, open }: Job): Promise<void> {
+  for (const { place, name } of await directoriesOf(ctx, source, open.all)) {
+    if (name !== '') putDirectory(place.root, name, open.owner);
+  }
+}
+
+/** '' is the place itself. */
+async function directoriesOf(
+  ctx: Context,
+  source: Source,
+  places: readonly OpenPlace[],
+): Promise<readonly { readonly place: OpenPlace; readonly name: string }[]> {
+  const text = (await readAll(source.get(ctx, DIRECTORIES_PART), DIRECTORIES_BYTES_MAX)).toString('utf8');
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => {
+      const full = `physical/${line}/`;
+      const place = places.find(({ parts }) => full.startsWith(parts));
+      const name = full.slice(place?.parts.length, -1);
+      if (place && (name === '' || isPlainName(name))) return { place, name };
+      throw new Failure('malformed', `the point has a directory ${JSON.stringify(line)}, which is none of its backup`);
+    });
+}
+
+interface PlannedFile {
+  readonly place: OpenPlace;
+  readonly part: string;
+  readonly file: ExpectedFile;
+}
+
+/** Without the file that makes it startable until the others are there. What is left out is named. */
+async function putFiles(ctx: Context, job: Job): Promise<readonly string[]> {
+  const { source, open, jobs } = job;
+  const skipped: string[] = [];
+  const control: PlannedFile[] = [];
+  for await (const batch of inventoryBatches(ctx, source)) {
+    const small: PlannedFile[] = [];
+    const large: PlannedFile[] = [];
+    for (const line of batch) {
+      if (line.kind !== 'file') continue;
+      const planned = plannedOf(open, line);
+      if (SIGNAL_FILES.has(line.name)) skipped.push(line.name);
+      else if (line.name === CONTROL_FILE) control.push(planned);
+      else (planned.file.bytes > WHOLE_BYTES_MAX ? large : small).push(planned);
+    }
+    await putSmall(ctx, job, small);
+    await mapBounded(large, jobs, async ({ place, part, file }) =>
+      putStreamed(place.root, file, source.get(ctx, part), open.owner),
+    );
+  }
+  if (control.length === 0)
+    throw new Failure('malformed', `${source.point}/${source.component} has no ${CONTROL_FILE}`);
+  await putSmall(ctx, job, control);
+  return skipped;
+}
+
+function plannedOf({ all }: OpenPlaces, line: InventoryLine): PlannedFile {
+  const place = all[indexOf(all, line.name)] ?? all[0];
+  const file = { ...expectedOf(line), name: line.name.slice(place.files.length) };
+  return { place, part: place.parts + file.name, file };
+}
+
+async function putSmall(ctx: Context, { source, open }: Job, files: readonly PlannedFile[]): Promise<void> {
+  if (files.length === 0) return;
+  let at = 0;
+  const parts = files.map(({ part }) => part);
+  for await (const bodies of getAll(ctx, source, parts)) {
+    for (const body of bodies) {
+      const planned = files[at++];
+      if (planned) putWhole(planned.place.root, planned.file, body, open.owner);
+    }
+    if (ctx.signal.aborted) throw interruption(ctx.signal);
+  }
+}
+
+/** One by one at the end: most are on the disk by then, and the others go together. */
+async function syncAll(ctx: Context, { source, open }: Job): Promise<void> {
+  await mapBounded(fileLines(ctx, source), SYNCS_AT_ONCE, async (line) => {
+    if (SIGNAL_FILES.has(line.name)) return;
+    if (ctx.signal.aborted) throw interruption(ctx.signal);
+    const { place, file } = plannedOf(open, line);
+    await syncFile(place.root, file.name);
+  });
+  for (const { place, name } of await directoriesOf(ctx, source, open.all)) {
+    if (name !== '') syncDirectory(place.root, name);
+  }
+}
+
+/** As the server reads it when it begins to recover: where each tablespace is now. */
+function mapOf(places: readonly OpenPlace[]): string {
+  const escaped = (path: string): string => path.replace(/[\\\n\r]/g, '\\$&');
+  return places.flatMap(({ oid, path }) => (oid === null ? [] : [`${oid} ${escaped(path)}\n`])).join('');
+}
+
+function warningsOf({ cleared }: OpenPlaces, skipped: readonly string[]): string[] {
+  return [
+    ...cleared.map((path) => `what an unfinished restore had left in ${path} was cleared away`),
+    ...skipped.map((name) => `${name} was left out: the server comes up as a primary`),
+  ];
+}

@@ -1,0 +1,102 @@
+// A base backup by the command itself: drilled on a server that starts on it, restored to a directory, and brought back
+// by stock restic with what the page says.
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fillWithTablespaces, rowsOf, testDirs } from '../../src/drivers/postgresql/physical/testing.ts';
+import { sql } from '../../src/drivers/postgresql/testing.ts';
+import { unprivilegedUser } from '../servers/install.ts';
+import { needServer } from '../servers/need.ts';
+import { startPostgres, startPostgresOn } from '../servers/postgres.ts';
+import { workspace } from './workspace.ts';
+
+const MAJOR = 17;
+
+interface Drilled {
+  readonly evidence: { readonly verdict: string; readonly components: unknown };
+}
+
+const { dir, store, configure, run } = workspace('physical');
+
+/** The block of the page. */
+function byHand(): string {
+  const page = readFileSync('docs/drivers/postgresql.md', 'utf8');
+  const [, block = ''] = /```bash\n([\s\S]*?)```/.exec(page) ?? [];
+  return block;
+}
+
+test('a base backup is drilled, restored to a directory, and brought back without Lifeboat', async (t) => {
+  if (!(await needServer(t, `postgres-${MAJOR}`, 'restic'))) return;
+  using dirs = testDirs();
+  await using server = await startPostgres(MAJOR);
+  const { slow } = await fillWithTablespaces(server, dirs);
+  await sql(server, 'postgres', "create role backup login replication password 'of the backup'");
+  const component = `stack: shop
+stores:
+  main: ${store('main')}
+  plain: { format: plain, layout: dated, bucket: ${join(dir, 'plain')} }
+components:
+  main-db:
+    kind: postgresql
+    host: ${server.host}
+    port: ${server.port}
+    user: backup
+    password: of the backup
+    capture: [physical]
+    bin_dir: ${server.bin}
+    tablespaces: { ${slow}: ${dirs.absent('slow here')}, '*': ${dirs.absent('others')} }
+    checks: [{ name: rows are there, sql: select count(*) from customers, database: shop, equals: 1000 }]
+`;
+  configure(component);
+  await run(0, 'init');
+  await run(0, 'doctor');
+  await run(0, 'backup');
+  const { evidence } = (await run(0, 'drill', '--store', 'main', '--json')).json() as Drilled;
+  assert.equal(evidence.verdict, 'pass');
+  const findings = JSON.stringify(evidence.components);
+  assert.match(findings, /files are the same.*a server starts on it.*rows are there/);
+
+  const path = dirs.absent('restored');
+  // Its check asks a server, and a directory is none.
+  const restored = (await run(3, 'restore', 'latest', '--store', 'main', '--to', `main-db=${path}`, '--yes', '--json'))
+    .stdout;
+  assert.match(restored, /files are the same/);
+  assert.doesNotMatch(restored, /"verdict": ?"fail"/);
+  const customers = await rowsOf(server, 'shop', 'customers');
+  const old = await rowsOf(server, 'archive', 'old');
+  {
+    await using again = await startPostgresOn(MAJOR, path);
+    assert.deepEqual(await rowsOf(again, 'shop', 'customers'), customers);
+    assert.deepEqual(await rowsOf(again, 'archive', 'old'), old);
+  }
+  await run(12, 'restore', 'latest', '--store', 'main', '--to', `main-db=${path}`, '--yes');
+  // Its tablespaces would go to where they are by now.
+  const plain = ['restore', 'latest', '--store', 'plain', '--yes', '--to'];
+  const refused = await run(12, ...plain, `main-db=${dirs.absent('from plain')}`);
+  assert.match(refused.stderr, /slow here/);
+  for (const place of ['slow here', 'others']) rmSync(dirs.absent(place), { recursive: true });
+  await run(3, ...plain, `main-db=${dirs.absent('from plain')}`);
+  {
+    await using again = await startPostgresOn(MAJOR, dirs.absent('from plain'));
+    assert.deepEqual(await rowsOf(again, 'archive', 'old'), old);
+  }
+
+  const owner = unprivilegedUser();
+  const env = {
+    ...process.env,
+    HOME: dir,
+    RESTIC_CACHE_DIR: join(dir, 'cache'),
+    RESTIC_REPOSITORY: join(dir, 'main'),
+    RESTIC_PASSWORD_FILE: join(dir, 'password'),
+    RESTORED: dirs.make('by hand'),
+    OWNER: owner ? `${owner.uid}:${owner.gid}` : String(process.getuid?.()),
+  };
+  const ran = spawnSync('bash', ['-euo', 'pipefail', '-c', byHand()], { encoding: 'utf8', env });
+  assert.equal(ran.status, 0, ran.stdout + ran.stderr);
+  await using alone = await startPostgresOn(MAJOR, join(env.RESTORED, 'main-db/physical/data'));
+  assert.deepEqual(await rowsOf(alone, 'shop', 'customers'), customers);
+  assert.deepEqual(await rowsOf(alone, 'archive', 'old'), old);
+});
