@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fillWithTablespaces, rowsOf, testDirs } from '../../src/drivers/postgresql/physical/testing.ts';
@@ -77,6 +77,7 @@ components:
   const plain = ['restore', 'latest', '--store', 'plain', '--yes', '--to'];
   const refused = await run(12, ...plain, `main-db=${dirs.absent('from plain')}`);
   assert.match(refused.stderr, /slow here/);
+  assert.ok(!existsSync(dirs.absent('from plain')));
   for (const place of ['slow here', 'others']) rmSync(dirs.absent(place), { recursive: true });
   await run(3, ...plain, `main-db=${dirs.absent('from plain')}`);
   {

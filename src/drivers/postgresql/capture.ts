@@ -141,7 +141,10 @@ async function putGlobals(
   await sink.put(ctx, GLOBALS_PART, bytesOf(text), {});
   const { lines, changed } = steady(before, await roleLines(control));
   const passwords = full ? [] : [`the passwords of roles are not in it: ${server.user} may not read pg_authid`];
-  const places = spaces.length === 0 ? [] : [`tablespaces are noted, not captured: ${spaces.join(', ')}`];
+  const places =
+    spaces.length === 0 || server.methods.includes('physical')
+      ? []
+      : [`tablespaces are noted, not captured: ${spaces.join(', ')}`];
   const moved = changed.length === 0 ? [] : [`roles that changed during the capture: ${changed.join(', ')}`];
   return { lines, warnings: [...passwords, ...places, ...moved] };
 }

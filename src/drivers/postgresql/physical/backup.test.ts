@@ -39,6 +39,7 @@ for (const major of postgresMajors) {
       );
       assert.equal(grown, 1, 'a table came while the backup ran');
       assert.equal(capture.method, 'physical');
+      assert.deepEqual(capture.warnings, []);
       assert.match(capture.cut.position, /^[0-9A-F]+\/[0-9A-F]+ on timeline 1$/);
       const { size } = (await sql(server, 'postgres', 'select count(*)::int as size from pg_replication_slots'))[0] as {
         size: number;

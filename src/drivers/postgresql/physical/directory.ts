@@ -15,7 +15,7 @@ import { sorter } from '../../../core/sorter.ts';
 import type { DirectorySettings } from '../settings.ts';
 import { fileLine } from './inventory.ts';
 import { MAP_FILE } from './names.ts';
-import { restoreDirectory } from './restore.ts';
+import { placesInWords, restoreDirectory } from './restore.ts';
 import { heldIn, MARK } from './target.ts';
 
 const READ_BYTES = 1024 * 1024;
@@ -35,6 +35,7 @@ export function directoryComponent(settings: DirectorySettings): Component {
       );
     },
     restore: async (ctx, chain, options = {}) => await restoreDirectory(ctx, settings, chain, options),
+    cautions: async (ctx, chain) => await placesInWords(ctx, settings, chain),
     inventory: async () => directoryInventory(settings.path),
   };
 }

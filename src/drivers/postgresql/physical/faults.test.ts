@@ -241,6 +241,17 @@ describe('base backups and what goes wrong', { skip }, () => {
       await assert.rejects(into(dirs.absent('hostile')).restore(ctx, { base: other }), { code: 'malformed' }, line);
     }
     assert.ok(!existsSync(dirs.absent('x')));
+    for (const location of ['/srv/../etc', 'srv', '/srv/', '/srv/a\nb']) {
+      const [facts, ...others] = inventory;
+      const told = { ...facts, detail: { ...Object(facts?.detail), tablespaces: [{ oid: '7', location }] } };
+      const { sink, source: hostile } = memoryParts();
+      await sink.put(
+        ctx,
+        'inventory.ndjson',
+        bytesOf([told, ...others].map((line) => `${JSON.stringify(line)}\n`).join('')),
+      );
+      await assert.rejects(into(dirs.absent('hostile')).restore(ctx, { base: hostile }), { code: 'malformed' });
+    }
   });
 
   test('links in the way are met, not followed', async () => {
@@ -265,6 +276,10 @@ describe('base backups and what goes wrong', { skip }, () => {
     await sql(spaced, 'postgres', `create tablespace fast location '${space}'`);
     const { source: spread } = await captureOf(ctx, physicalOf(spaced));
     const path = dirs.absent('nested');
+    assert.deepEqual(await into(path, { tablespaces: { '*': '/srv/a' } }).cautions?.(ctx, { base: spread }), [
+      'tablespace 16384 goes to /srv/a/16384',
+    ]);
+    await assert.rejects(async () => into(path).cautions?.(ctx, { base: spread }), { code: 'target-not-empty' });
     const nested = into(path, { tablespaces: { [space]: join(path, 'pg_tblspc_here') } });
     await assert.rejects(nested.restore(ctx, { base: spread }), { code: 'settings-invalid' });
     await assert.rejects(into(path).restore(ctx, { base: spread }), { code: 'target-not-empty', message: /space/ });

@@ -23,7 +23,16 @@ import {
   syncFile,
 } from './put-file.ts';
 import { isPlainName } from './tar.ts';
-import { checkSpace, type OpenPlace, type OpenPlaces, openPlaces, type Place, placesOf, unmark } from './target.ts';
+import {
+  checkSpace,
+  type OpenPlace,
+  type OpenPlaces,
+  openPlaces,
+  type Place,
+  placesOf,
+  refuseData,
+  unmark,
+} from './target.ts';
 import { verifyBackup } from './verify.ts';
 
 /** Files up to this size are fetched whole, many at a time. */
@@ -54,7 +63,10 @@ export async function restoreDirectory(
     }
     await syncAll(limited, job);
     const verified = await verifyBackup(limited, settings, open);
-    if (facts.tablespaces.length > 0) replaceFile(open.all[0].root, MAP_FILE, mapOf(open.all), open.owner);
+    if (facts.tablespaces.length > 0) {
+      replaceFile(open.all[0].root, MAP_FILE, mapOf(open.all), open.owner);
+      await syncFile(open.all[0].root, MAP_FILE);
+    }
     unmark(open);
     const bytes = needs.reduce((sum, need) => sum + need.bytes, 0);
     return {
@@ -63,6 +75,17 @@ export async function restoreDirectory(
       warnings: warningsOf(open, skipped),
     };
   });
+}
+
+/** Where tablespaces go, for the preview. Throws what a restore would throw before anything is touched. */
+export async function placesInWords(
+  ctx: Context,
+  settings: DirectorySettings,
+  { base }: Chain,
+): Promise<readonly string[]> {
+  const places = placesOf(settings, (await factsIn(ctx, base)).tablespaces);
+  refuseData(places);
+  return places.flatMap(({ oid, path }) => (oid === null ? [] : [`tablespace ${oid} goes to ${path}`]));
 }
 
 interface Job {

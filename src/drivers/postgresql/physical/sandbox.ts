@@ -32,6 +32,8 @@ const QUIET: Readonly<Record<string, string>> = {
   ssl: 'off',
   logging_collector: 'off',
   log_destination: 'stderr',
+  log_statement: 'none', // what makes the role has its password
+  log_min_duration_statement: '-1',
   log_min_error_statement: 'panic',
   huge_pages: 'off',
   max_prepared_transactions: '200', // those that wait in the point

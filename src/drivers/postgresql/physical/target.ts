@@ -13,7 +13,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { Failure, systemCode } from '../../../core/errors.ts';
 import { close, type Dir, labelOf, openRoot, within } from '../../beneath.ts';
 import { attempt, explained } from '../../failures.ts';
@@ -51,8 +51,9 @@ export function placesOf(
   });
   const places: [Place, ...Place[]] = [{ ...DATA_TREE, oid: null, path: settings.path }, ...spaces];
   for (const [at, place] of places.entries()) {
-    if (!place.path.startsWith('/'))
-      throw new Failure('malformed', `a tablespace was at ${place.path}, no place at all`);
+    if (resolve(place.path) !== place.path || /\p{Cc}/u.test(place.path)) {
+      throw new Failure('malformed', `a tablespace was at ${JSON.stringify(place.path)}, which is no place`);
+    }
     const other = places.find((each, i) => i !== at && `${place.path}/`.startsWith(`${each.path}/`));
     if (!other) continue;
     throw new Failure(
@@ -94,15 +95,23 @@ export interface Owner {
   readonly gid: number;
 }
 
-/** Opens the places, empty and marked. 'target-not-empty' before anything is touched. */
-export function openPlaces(places: readonly [Place, ...Place[]]): OpenPlaces {
+/** 'target-not-empty' where a restore may not write. */
+export function refuseData(places: readonly Place[]): void {
   for (const { path } of places) {
     const held = heldIn(path);
-    if (held === null) continue;
-    throw new Failure('target-not-empty', `${path} is not restored: it holds ${held}`, {
-      hint: 'name a directory that is empty or not there yet, or move away what it holds',
-    });
+    if (held !== null) throw notEmpty(path, held);
   }
+}
+
+function notEmpty(path: string, held: string): Failure {
+  return new Failure('target-not-empty', `${path} is not restored: it holds ${held}`, {
+    hint: 'name a directory that is empty or not there yet, or move away what it holds',
+  });
+}
+
+/** Opens the places, empty and marked. 'target-not-empty' before anything is touched. */
+export function openPlaces(places: readonly [Place, ...Place[]]): OpenPlaces {
+  refuseData(places);
   const owner = ownerFor(places[0].path);
   const opened: OpenPlace[] = [];
   const cleared: string[] = [];
@@ -134,6 +143,8 @@ function emptied(root: Dir): boolean {
     attempt(labelOf(root, mark), () => writeFileSync(within(root, mark), MARK_TEXT, { flag: 'wx', mode: 0o600 }));
     return false;
   }
+  // What came since it was looked at is somebody else's.
+  if (!names.some((name) => name.equals(mark))) throw notEmpty(root.label, String(names[0]));
   for (const name of names) {
     if (name.equals(mark)) continue;
     attempt(labelOf(root, name), () => rmSync(within(root, name), { recursive: true, force: true }));
