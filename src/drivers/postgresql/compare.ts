@@ -1,10 +1,10 @@
 // What equal means for PostgreSQL; docs/drivers/postgresql.md has the rules in words.
 
 import { z } from 'zod';
-import { judge, type LinePair, paired } from '../../core/inventory.ts';
+import { inventoryWith, judge, type LinePair, paired } from '../../core/inventory.ts';
 import type { Context, Finding, InventoryLine, InventoryReader } from '../../core/model.ts';
 import { compareFiles } from './physical/compare.ts';
-import { isOfFiles, only } from './physical/inventory.ts';
+import { isOfFiles } from './physical/inventory.ts';
 
 const databaseDetail = z.object({
   tables: z.number(),
@@ -28,7 +28,7 @@ export async function* compareInventories(
   try {
     const first = await lines.next();
     const ofFiles = first.done ? await isAny(ctx, expected, isOfFiles) : isOfFiles(first.value);
-    const before = only(expected, (line) => isOfFiles(line) === ofFiles);
+    const before = inventoryWith(expected, (line) => isOfFiles(line) === ofFiles);
     if (!first.done && !(await isAny(ctx, before, () => true))) yield notComparable(ofFiles);
     else if (ofFiles) yield* compareFiles(ctx, before, { lines: () => resumed(first, lines) });
     else yield* compareRows(ctx, before, actual);

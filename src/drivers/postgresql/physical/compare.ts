@@ -1,9 +1,8 @@
 // What equal means for a data directory: the same files, byte for byte.
 
 import { z } from 'zod';
-import { judge, type LinePair, paired } from '../../../core/inventory.ts';
+import { inventoryWith, judge, type LinePair, paired } from '../../../core/inventory.ts';
 import type { Context, Finding, InventoryReader } from '../../../core/model.ts';
-import { only } from './inventory.ts';
 import { MAP_FILE, SIGNAL_FILES } from './names.ts';
 
 /** Of files that are not the same; the others are counted. */
@@ -16,7 +15,8 @@ export async function* compareFiles(
   expected: InventoryReader,
   actual: InventoryReader,
 ): AsyncIterable<Finding> {
-  const files = (inventory: InventoryReader): InventoryReader => only(inventory, ({ kind }) => kind === 'file');
+  const files = (inventory: InventoryReader): InventoryReader =>
+    inventoryWith(inventory, ({ kind }) => kind === 'file');
   let [same, unlike] = [0, 0];
   for await (const pair of paired(ctx, files(expected), files(actual))) {
     const finding = judged(pair);

@@ -4,7 +4,7 @@
 import { z } from 'zod';
 import { Failure } from '../../../core/errors.ts';
 import { inventoryOf } from '../../../core/inventory.ts';
-import type { Context, InventoryLine, InventoryReader, Json, Source } from '../../../core/model.ts';
+import type { Context, InventoryLine, Json, Source } from '../../../core/model.ts';
 import { type Sorter, sorter } from '../../../core/sorter.ts';
 import type { LogPosition, Tablespace } from './base-backup.ts';
 import { MANIFEST_FILE, MAP_FILE } from './names.ts';
@@ -35,15 +35,6 @@ export function seenFiles(ctx: Context): SeenFiles {
 
 export function isOfFiles({ kind }: InventoryLine): boolean {
   return kind === FILE || kind === BACKUP;
-}
-
-/** Only lines that `wanted` takes. */
-export function only(inventory: InventoryReader, wanted: (line: InventoryLine) => boolean): InventoryReader {
-  return {
-    async *lines(ctx) {
-      for await (const line of inventory.lines(ctx)) if (wanted(line)) yield line;
-    },
-  };
 }
 
 export interface BackupFacts {
