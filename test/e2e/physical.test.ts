@@ -2,15 +2,17 @@
 // by stock restic with what the page says.
 
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { type ChildProcess, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { MARK } from '../../src/drivers/postgresql/physical/target.ts';
 import { fillWithTablespaces, rowsOf, testDirs } from '../../src/drivers/postgresql/physical/testing.ts';
 import { sql } from '../../src/drivers/postgresql/testing.ts';
 import { unprivilegedUser } from '../servers/install.ts';
 import { needServer } from '../servers/need.ts';
 import { startPostgres, startPostgresOn } from '../servers/postgres.ts';
+import { lifeboat } from './lifeboat.ts';
 import { workspace } from './workspace.ts';
 
 const MAJOR = 17;
@@ -28,7 +30,15 @@ function byHand(): string {
   return block;
 }
 
-test('a base backup is drilled, restored to a directory, and brought back without Lifeboat', async (t) => {
+async function killedAsSoonAs(isTime: () => boolean, args: readonly string[]): Promise<void> {
+  const onStart = (child: ChildProcess): void => {
+    const watching = setInterval(() => isTime() && child.kill('SIGKILL'), 1);
+    child.once('exit', () => clearInterval(watching));
+  };
+  await lifeboat(args, { cwd: dir, onStart });
+}
+
+test('a base backup is drilled, restored to a directory, also after a kill, and brought back without Lifeboat', async (t) => {
   if (!(await needServer(t, `postgres-${MAJOR}`, 'restic'))) return;
   using dirs = testDirs();
   await using server = await startPostgres(MAJOR);
@@ -78,7 +88,17 @@ components:
   const refused = await run(12, ...plain, `main-db=${dirs.absent('from plain')}`);
   assert.match(refused.stderr, /slow here/);
   assert.ok(!existsSync(dirs.absent('from plain')));
-  for (const place of ['slow here', 'others']) rmSync(dirs.absent(place), { recursive: true });
+  const withoutTablespaces = (): void => {
+    for (const place of ['slow here', 'others']) rmSync(dirs.absent(place), { recursive: true });
+  };
+  withoutTablespaces();
+  const killed = dirs.absent('killed');
+  const again = ['restore', 'latest', '--store', 'main', '--to', `main-db=${killed}`, '--yes'];
+  await killedAsSoonAs(() => existsSync(join(killed, 'base')), again);
+  assert.ok(existsSync(join(killed, MARK)) && !existsSync(join(killed, 'global/pg_control')));
+  assert.match((await run(3, ...again)).stdout, /unfinished restore had left .* was cleared away/);
+  assert.ok(!existsSync(join(killed, MARK)) && existsSync(join(killed, 'global/pg_control')));
+  withoutTablespaces();
   await run(3, ...plain, `main-db=${dirs.absent('from plain')}`);
   {
     await using again = await startPostgresOn(MAJOR, dirs.absent('from plain'));
