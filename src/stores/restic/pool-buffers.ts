@@ -34,8 +34,8 @@ export interface LentBuffers {
 }
 
 /**
- * The lender looks at the mark when it needs memory, so that giving back is no message. Of those that nobody has then it
- * keeps the one that it takes: the one before is stored meanwhile, and the next to be taken.
+ * The lender looks at the mark when it needs memory, so that giving back is no message. Of those that nobody has then
+ * it keeps the one that it takes: the one before is stored meanwhile, and the next to be taken.
  */
 export function lentBuffers(bytes: number): LentBuffers {
   let kept: SharedArrayBuffer[] = [];
