@@ -5,9 +5,11 @@ import { createHash, randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { bytesOf, readAll } from '../core/bytes.ts';
 import { Failure, isFailure } from '../core/errors.ts';
+import { putObjects } from '../core/many-objects.ts';
 import type { Bytes, Context } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
 import type { Bucket } from '../core/storage.ts';
+import { broken, GENERATED_CHUNK_BYTES, generated, generatedRange, pieces } from './bodies.ts';
 
 export interface BucketCheck {
   readonly title: string;
@@ -18,7 +20,6 @@ export interface BucketCheck {
 const PARALLEL = 16;
 const MANY = 1_100; // more than one page of a listing
 const LARGE_BYTES = 37 * 1024 * 1024 + 11; // several parts, the last one odd
-const LARGE_CHUNK_BYTES = 300_000;
 const ODD_NAMES = [
   'a b',
   'a+b',
@@ -84,6 +85,20 @@ export const bucketChecks: readonly BucketCheck[] = [
     same(data.toString(), 'mine', 'the buffer after its put');
     data.fill(0);
     same(await text(ctx, bucket, `${folder}a`), 'mine', 'the object after its buffer was used again');
+  }),
+  check('many that are put at once are each what was put', async (ctx, bucket, folder) => {
+    const names = ['new', 'old', 'empty', ...Array.from({ length: 150 }, (_, i) => `${i % 3}/${i % 7}/${i}`)];
+    await bucket.put(ctx, `${folder}old`, Buffer.from('as it was'));
+    const bodyOf = (name: string): Buffer => Buffer.alloc(name === 'empty' ? 0 : name.length * 1000, name);
+    const large = { key: `${folder}large`, body: Buffer.alloc(2_000_000, 'large') };
+    const objects = [...names.map((name) => ({ key: folder + name, body: bodyOf(name) })), large];
+    await putObjects(ctx, bucket, objects);
+    for (const { body } of objects) body.fill(0); // they may be used again
+    same(await keys(ctx, bucket, folder), [...names, 'large'].sort(), 'the keys afterwards');
+    for (const name of names) same(await text(ctx, bucket, folder + name), bodyOf(name).toString(), name);
+    same((await bucket.head(ctx, large.key)).bytes, 2_000_000, 'the size of the large one');
+    expect((await readAll(bucket.get(ctx, large.key))).equals(Buffer.alloc(2_000_000, 'large')), 'the large one');
+    await putObjects(ctx, bucket, []);
   }),
   check('a key that is not there is missing, and deleting it is no error', async (ctx, bucket, folder) => {
     await bucket.put(ctx, `${folder}a/b`, Buffer.from('x'));
@@ -207,6 +222,9 @@ export const bucketChecks: readonly BucketCheck[] = [
     for (const key of BAD_KEYS) {
       const shown = JSON.stringify(key.slice(0, 20));
       await fails('malformed', `putting ${shown}`, () => bucket.put(ctx, key, Buffer.from('x')));
+      await fails('malformed', `putting ${shown} with others`, () =>
+        putObjects(ctx, bucket, [{ key, body: Buffer.from('x') }]),
+      );
       await fails('malformed', `reading ${shown}`, () => text(ctx, bucket, key));
       await fails('malformed', `head of ${shown}`, () => bucket.head(ctx, key));
       await fails('malformed', `deleting ${shown}`, () => bucket.delete(ctx, key));
@@ -238,6 +256,9 @@ export const bucketChecks: readonly BucketCheck[] = [
     }
     await fails('interrupted', 'a put that was stopped', () => bucket.put(stopped, `${folder}a`, endless()));
     await fails('interrupted', 'a put after the stop', () => bucket.put(stopped, `${folder}b`, Buffer.from('x')));
+    await fails('interrupted', 'a put of many after the stop', () =>
+      putObjects(stopped, bucket, [{ key: `${folder}c`, body: Buffer.from('x') }]),
+    );
     same(await keys(ctx, bucket, folder), [], 'what is listed after puts that were stopped');
   }),
   check(
@@ -276,7 +297,7 @@ export const bucketChecks: readonly BucketCheck[] = [
     const actual = createHash('sha256');
     for await (const chunk of bucket.get(ctx, key)) actual.update(chunk);
     same(actual.digest('hex'), expected.digest('hex'), 'the digest of the large object');
-    const border = Math.ceil((16 * 1024 * 1024) / LARGE_CHUNK_BYTES) * LARGE_CHUNK_BYTES;
+    const border = Math.ceil((16 * 1024 * 1024) / GENERATED_CHUNK_BYTES) * GENERATED_CHUNK_BYTES;
     for (const offset of [border - 5_000_000, LARGE_BYTES - 5_000_000]) {
       const range = { offset, length: 5_000_000 };
       const got = await readAll(bucket.get(ctx, key, range));
@@ -369,30 +390,4 @@ async function text(
 /** What is listed below `prefix`, without it. */
 async function keys(ctx: Context, bucket: Bucket, prefix: string): Promise<string[]> {
   return await Array.fromAsync(bucket.list(ctx, prefix), (info) => info.key.slice(prefix.length));
-}
-
-async function* pieces(...texts: string[]): Bytes {
-  for (const each of texts) yield Buffer.from(each);
-}
-async function* broken(bytes: number, cause: Failure): Bytes {
-  yield* generated(bytes);
-  throw cause;
-}
-
-/** The same bytes at each call, in one chunk that is used again: chunks are borrowed. */
-async function* generated(bytes: number): Bytes {
-  const chunk = Buffer.alloc(LARGE_CHUNK_BYTES);
-  for (let at = 0; at < bytes; at += chunk.length) yield fill(chunk, at).subarray(0, bytes - at);
-}
-function generatedRange(offset: number, length: number): Buffer {
-  const first = Math.floor(offset / LARGE_CHUNK_BYTES) * LARGE_CHUNK_BYTES;
-  const chunks: Buffer[] = [];
-  for (let at = first; at < offset + length; at += LARGE_CHUNK_BYTES) {
-    chunks.push(fill(Buffer.alloc(LARGE_CHUNK_BYTES), at));
-  }
-  return Buffer.concat(chunks).subarray(offset - first, offset - first + length);
-}
-function fill(chunk: Buffer, at: number): Buffer {
-  for (let i = 0; i < chunk.length; i += 4) chunk.writeUInt32LE(Math.imul(at + i + 1, 2_654_435_761) >>> 0, i);
-  return chunk;
 }

@@ -25,6 +25,14 @@ test('after its last change the machine is dead, in the middle of a deletion of 
   assert.equal(faultyBucket(memory, {}).changes(), 0);
 });
 
+test('a machine that dies while many are put has put those before', async () => {
+  const memory = memoryBucket();
+  const bucket = faultyBucket(memory, { changesMax: 2 });
+  const objects = ['a', 'b', 'c', 'd'].map((key) => ({ key, body: Buffer.from('x') }));
+  await assert.rejects(async () => await bucket.putAll?.(ctx, objects), { code: 'unreachable' });
+  assert.deepEqual(await keysOf(memory), ['a', 'b']);
+});
+
 test('a lost reply leaves its change made', async () => {
   const memory = memoryBucket();
   const bucket = faultyBucket(memory, { loseReply: (operation) => operation === 'put' });

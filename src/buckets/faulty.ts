@@ -1,7 +1,7 @@
 import { readAll } from '../core/bytes.ts';
 import { Failure, messageOf } from '../core/errors.ts';
 import type { Bytes } from '../core/model.ts';
-import type { Bucket, ObjectInfo } from '../core/storage.ts';
+import type { Bucket, ObjectInfo, SmallObject } from '../core/storage.ts';
 import { checkKey, missingRange } from './keys.ts';
 
 export type BucketOperation = 'put' | 'get' | 'head' | 'list' | 'folders' | 'delete' | 'thaw';
@@ -105,14 +105,36 @@ export function faultyBucket(inner: Bucket, faults: Faults): FaultyBucket {
     },
     close: () => inner.close(),
   };
-  const { thaw } = inner;
-  if (!thaw) return bucket;
+  const { thaw, putAll } = inner;
   return {
     ...bucket,
-    async thaw(ctx, key, request) {
-      meet('thaw', key);
-      await thaw(ctx, key, request);
-    },
+    ...(putAll && { putAll: manyMet(putAll, meet, reply) }),
+    ...(thaw && {
+      async thaw(ctx, key, request) {
+        meet('thaw', key);
+        await thaw(ctx, key, request);
+      },
+    }),
+  };
+}
+
+/** Those before the one that fails are put. */
+function manyMet(
+  putAll: NonNullable<Bucket['putAll']>,
+  meet: (operation: 'put', key: string) => void,
+  reply: (operation: 'put', key: string) => void,
+): NonNullable<Bucket['putAll']> {
+  return async (ctx, objects) => {
+    const met: SmallObject[] = [];
+    try {
+      for (const object of objects) {
+        meet('put', object.key);
+        met.push(object);
+      }
+    } finally {
+      if (met.length > 0) await putAll(ctx, met);
+    }
+    for (const { key } of objects) reply('put', key);
   };
 }
 

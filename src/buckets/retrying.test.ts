@@ -21,6 +21,7 @@ bucketSuite('retrying what fails every other time', () => retryingBucket(faultyB
   except: {
     'what comes back is what was put, from a buffer and from a stream': STREAM,
     'an object may be empty': STREAM,
+    'many that are put at once are each what was put': 'of so many, one fails each time',
     'a large stream comes back whole, and in ranges': STREAM,
     'a body that breaks off leaves nothing': STREAM,
     'a put that is stopped leaves nothing': STREAM,
@@ -119,6 +120,17 @@ test('trying again ends when the user stops it', async () => {
   };
   await assert.rejects(retryingBucket(faultyBucket(memoryBucket(), { fail })).head(ctx, 'a'));
   assert.equal(calls, 3);
+});
+
+test('many whose put fails are put once more', async () => {
+  const ctx = sleeper();
+  const memory = memoryBucket();
+  let calls = 0;
+  const fail = (): Failure | undefined => (++calls === 2 ? new Failure('unreachable', 'no answer') : undefined);
+  const objects = ['a', 'b', 'c'].map((key) => ({ key, body: Buffer.from(key) }));
+  await retryingBucket(faultyBucket(memory, { fail })).putAll?.(ctx, objects);
+  assert.deepEqual([calls, ctx.slept.length], [5, 1]);
+  assert.equal((await readAll(memory.get(ctx, 'c'))).toString(), 'c');
 });
 
 test('a read that breaks off goes on where it was', async () => {

@@ -74,10 +74,12 @@ export function retryingBucket(inner: Bucket, options: RetryOptions = {}): Bucke
     delete: (ctx, key) => retried(ctx, options, () => inner.delete(ctx, key)),
     deleteAll: (ctx, keys) => deleteAll(ctx, inner, options, keys),
   };
-  const { thaw } = inner;
-  return thaw
-    ? { ...bucket, thaw: (ctx, key, request) => retried(ctx, options, () => thaw(ctx, key, request)) }
-    : bucket;
+  const { thaw, putAll } = inner;
+  return {
+    ...bucket,
+    ...(putAll ? { putAll: (ctx, objects) => retried(ctx, options, () => putAll(ctx, objects)) } : {}),
+    ...(thaw ? { thaw: (ctx, key, request) => retried(ctx, options, () => thaw(ctx, key, request)) } : {}),
+  };
 }
 
 /** Sleeps after a failure that may pass, longer each time; throws any other, and the last one. */

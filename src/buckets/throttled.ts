@@ -17,7 +17,8 @@ export function throttledBucket(inner: Bucket, options: { readonly bytesPerSecon
       yield chunk;
     }
   }
-  return {
+  const { putAll } = inner;
+  const bucket: Bucket = {
     ...inner,
     async put(ctx, key, body, options) {
       if (!(body instanceof Uint8Array)) return await inner.put(ctx, key, paced(ctx, body), options);
@@ -25,5 +26,16 @@ export function throttledBucket(inner: Bucket, options: { readonly bytesPerSecon
       return await inner.put(ctx, key, body, options);
     },
     get: (ctx, key, range) => paced(ctx, inner.get(ctx, key, range)),
+  };
+  if (!putAll) return bucket;
+  return {
+    ...bucket,
+    async putAll(ctx, objects) {
+      await pass(
+        ctx,
+        objects.reduce((sum, { body }) => sum + body.length, 0),
+      );
+      await putAll(ctx, objects);
+    },
   };
 }

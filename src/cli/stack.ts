@@ -87,6 +87,7 @@ export async function openStore(ctx: Context, config: StoreConfig): Promise<Open
   const { format: settings } = await config.settings(ctx);
   const bucket = await openBucket(ctx, config);
   let written = 0;
+  const { putAll } = bucket;
   const counted: Bucket = {
     ...bucket,
     async put(putCtx, key, body, options) {
@@ -94,6 +95,12 @@ export async function openStore(ctx: Context, config: StoreConfig): Promise<Open
       written += info.bytes;
       return info;
     },
+    ...(putAll && {
+      async putAll(putCtx, objects) {
+        await putAll(putCtx, objects);
+        for (const { body } of objects) written += body.length;
+      },
+    }),
   };
   try {
     const store = await (await config.format()).open(ctx, counted, settings);

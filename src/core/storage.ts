@@ -203,6 +203,13 @@ export interface PutOptions {
   /** Of a buffer, in hex, where the caller knows it: saves hashing it again for the transfer. */
   readonly sha256?: string;
 }
+/** One of many that are put together. */
+export interface SmallObject {
+  readonly key: string;
+  readonly body: Uint8Array;
+  /** As in `PutOptions`. */
+  readonly sha256?: string;
+}
 /** Dumb, flat storage. Keys are '/'-separated UTF-8. What wraps it (retry, throttling, faults) is a bucket too. */
 export interface Bucket {
   readonly url: string; // for messages; without secrets
@@ -211,6 +218,11 @@ export interface Bucket {
    * stream can't.
    */
   put(ctx: Context, key: string, body: Bytes | Uint8Array, options?: PutOptions): Promise<ObjectInfo>;
+  /**
+   * As `put` of each, where many cost less together; no two have one key. All are durable when it resolves. When it
+   * rejects, any of them may be there, each whole.
+   */
+  putAll?(ctx: Context, objects: readonly SmallObject[]): Promise<void>;
   /** A missing key is 'missing', an archived one 'archived'. A range past the end is 'missing' too. */
   get(ctx: Context, key: string, range?: ByteRange): Bytes;
   head(ctx: Context, key: string): Promise<ObjectInfo>;

@@ -1,4 +1,4 @@
-// Small disks, for tests of what happens when one is full.
+// Disks of their own, for tests of what happens when one is full, or loses its power.
 
 import { spawnSync } from 'node:child_process';
 import { rmSync, statfsSync, writeFileSync } from 'node:fs';
@@ -17,16 +17,8 @@ export const FILLER = 'filler';
 
 /** A file system of its own of so many bytes in memory, or null and a skipped test where none can be mounted. */
 export function smallDisk(t: TestContext, bytes: number): SmallDisk | null {
-  const dir = temporaryDir('disk');
-  const { status, stderr, error } = spawnSync('/bin/mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', dir]);
-  if (status !== 0) {
-    t.skip(`no file system can be mounted here: ${error ?? stderr}`);
-    return null;
-  }
-  t.after(() => {
-    spawnSync('/bin/umount', ['--lazy', dir]);
-    removeDir(dir);
-  });
+  const dir = mounted(t, ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs']);
+  if (dir === null) return null;
   return {
     dir,
     fill(leftBytes) {
@@ -35,4 +27,23 @@ export function smallDisk(t: TestContext, bytes: number): SmallDisk | null {
     },
     free: () => rmSync(join(dir, FILLER)),
   };
+}
+
+/** Where the ext4 in a file is mounted; as above. A copy of that file is what a disk has that loses its power now. */
+export function imageDisk(t: TestContext, image: string): string | null {
+  return mounted(t, ['-t', 'ext4', '-o', 'loop', image]);
+}
+
+function mounted(t: TestContext, args: readonly string[]): string | null {
+  const dir = temporaryDir('disk');
+  const { status, stderr, error } = spawnSync('/bin/mount', [...args, dir]);
+  if (status !== 0) {
+    t.skip(`no file system can be mounted here: ${error ?? stderr}`);
+    return null;
+  }
+  t.after(() => {
+    spawnSync('/bin/umount', ['--lazy', dir]);
+    removeDir(dir);
+  });
+  return dir;
 }

@@ -1,14 +1,16 @@
-import { type FileHandle, link, lstat, open, opendir, rename, rmdir, unlink } from 'node:fs/promises';
+import { type FileHandle, lstat, open, opendir, rmdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readBuffer, release } from '../../core/bytes.ts';
 import { Failure, systemCode } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
 import type { Bucket, ObjectInfo } from '../../core/storage.ts';
-import { checkKey, checkPrefix, checkRange, missing, missingRange, sortByBytes, taken, UNFINISHED } from '../keys.ts';
-import { clearAway, startDraft, tidyOnce, writeBody } from './draft.ts';
+import { checkKey, checkPrefix, checkRange, missing, missingRange, sortByBytes, UNFINISHED } from '../keys.ts';
+import { clearAway } from './draft.ts';
 import { failureOf, isGone } from './failures.ts';
+import { putAlone } from './put.ts';
 import { infoOf, type QuickLook, quickLook } from './quick.ts';
 import { nameOf, openRoot, READ_FLAGS, type Root, syncFolder } from './root.ts';
+import { togetherIn } from './together.ts';
 
 const READ_BYTES = 1024 * 1024;
 const SMALL_BYTES = 64 * 1024;
@@ -16,7 +18,6 @@ const SMALL_BYTES = 64 * 1024;
 const SPARE_MAX = 4;
 const STATS_AHEAD = 64;
 const DIR_ENTRIES_AHEAD = 1024;
-const PUBLISH_ATTEMPTS = 16;
 
 /** Objects as files of one directory, readable by their owner only. The directory is made by the first put. */
 export function localBucket(dir: string): Bucket {
@@ -26,16 +27,8 @@ export function localBucket(dir: string): Bucket {
   const spare: Uint8Array<ArrayBuffer>[] = [];
   return {
     url,
-    async put(ctx, key, body, options) {
-      checkKey(key);
-      ctx.signal.throwIfAborted();
-      await using draft = await startDraft(root);
-      await tidyOnce(root, draft);
-      await writeBody(ctx, draft.file, body, url);
-      const { size, mtime } = await draft.sync();
-      await publish(root, draft.path, key, options?.ifAbsent ?? false);
-      return { key, bytes: size, modifiedAt: mtime };
-    },
+    put: (ctx, key, body, options) => putAlone(ctx, root, key, body, options?.ifAbsent),
+    putAll: togetherIn(root),
     async *get(ctx, key, range): Bytes {
       checkKey(key);
       checkRange(range);
@@ -71,36 +64,6 @@ export function localBucket(dir: string): Bucket {
     deleteAll: (ctx, keys) => deleteAll(ctx, root, keys),
     close: () => clearAway(root),
   };
-}
-
-/** Gives the draft its name. Until then nobody sees it; afterwards it is durable. */
-async function publish(root: Root, draft: string, key: string, ifAbsent: boolean): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
-    const folder = await root.makeFolder(key);
-    const path = join(folder, nameOf(key));
-    try {
-      if (ifAbsent) await renameIfAbsent(draft, path);
-      else await rename(draft, path);
-      return await syncFolder(folder);
-    } catch (error) {
-      if (['EEXIST', 'EISDIR', 'ENOTEMPTY', 'ENOTDIR'].includes(systemCode(error))) throw taken(root.url, key, error);
-      // A deletion removes folders that it leaves empty, this one perhaps a moment ago.
-      if (systemCode(error) === 'ENOENT' && attempt < PUBLISH_ATTEMPTS) continue;
-      throw failureOf(error, `writing ${key}`, root.url);
-    }
-  }
-}
-
-async function renameIfAbsent(from: string, to: string): Promise<void> {
-  try {
-    await link(from, to); // fails when it is there, which rename does not
-    await unlink(from);
-  } catch (error) {
-    if (!['EPERM', 'ENOTSUP', 'ENOSYS'].includes(systemCode(error))) throw error;
-    // A file system without hard links: as good as it can tell.
-    if (await lstat(to).catch(() => null)) throw Object.assign(new Error('it is there'), { code: 'EEXIST' });
-    await rename(from, to);
-  }
 }
 
 async function openObject(root: Root, key: string): Promise<FileHandle> {

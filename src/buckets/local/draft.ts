@@ -8,8 +8,9 @@ import { UNFINISHED } from '../keys.ts';
 import { failureOf } from './failures.ts';
 import type { Root } from './root.ts';
 
-const FOLDER = `${UNFINISHED}lifeboat`;
-const FILE_MODE = 0o600;
+/** Of drafts: as `Root` takes it. */
+export const DRAFTS = `${UNFINISHED}lifeboat/`;
+export const FILE_MODE = 0o600;
 const OPEN_ATTEMPTS = 16;
 const WRITE_BYTES = 512 * 1024;
 /** No living put leaves its file alone for so long. */
@@ -46,7 +47,7 @@ export async function startDraft(root: Root): Promise<ObjectDraft> {
 
 async function openFresh(root: Root): Promise<{ path: string; file: FileHandle }> {
   for (let attempt = 1; ; attempt++) {
-    const path = join(await root.makeFolder(`${FOLDER}/`), randomBytes(12).toString('hex'));
+    const path = join(await root.makeFolder(DRAFTS), randomBytes(12).toString('hex'));
     try {
       return { path, file: await open(path, 'wx', FILE_MODE) };
     } catch (error) {
@@ -59,7 +60,7 @@ async function openFresh(root: Root): Promise<{ path: string; file: FileHandle }
 
 /** Removes the folder of drafts while it is empty, and a bucket that was made for nothing. */
 export async function clearAway(root: Root): Promise<void> {
-  await removeIfEmpty(join(root.path(), FOLDER));
+  await removeIfEmpty(join(root.path(), DRAFTS));
   if (root.isMade()) await removeIfEmpty(root.path());
 }
 
@@ -98,10 +99,10 @@ export async function writeBody(ctx: Context, file: FileHandle, body: Bytes | Ui
 }
 
 /** Removes what puts of dead processes left. Ages are told by the disk's own clock: that of the fresh draft. */
-export async function tidyOnce(root: Root, { path: draft, file }: ObjectDraft): Promise<void> {
+export async function tidyOnce(root: Root, draft: string): Promise<void> {
   if (tidied.has(root)) return;
   tidied.add(root);
-  const fresh = await file.stat();
+  const fresh = await stat(draft);
   for (const name of await readdir(dirname(draft))) {
     const path = join(dirname(draft), name);
     const stats = await stat(path).catch(() => null); // finished meanwhile

@@ -21,7 +21,7 @@ export function memoryBucket(): Bucket {
     const keys = [...held.keys()].filter((key) => key.startsWith(prefix));
     return sortByBytes(keys, (key) => key);
   }
-  return {
+  const bucket: Bucket = {
     url,
     async put(ctx, key, body, options) {
       checkKey(key);
@@ -73,5 +73,11 @@ export function memoryBucket(): Bucket {
       return [];
     },
     async close() {},
+  };
+  return {
+    ...bucket,
+    async putAll(ctx, objects) {
+      for (const { key, body } of objects) await bucket.put(ctx, key, body);
+    },
   };
 }

@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import type { Context } from '../../core/model.ts';
+import type { Context } from './model.ts';
 
 /** What else waits for this thread, signals and the renewing of locks, waits no longer than this and one call. */
 const TURN_MS = 10;
