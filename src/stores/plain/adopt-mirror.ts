@@ -46,7 +46,7 @@ export async function adoptMirror(
       await putBody(ctx, bucket, key, body.body);
       sum = body.sum();
     }
-    await spool.add({ name: part.name, key, gzip: false, ...sum, stored: sum });
+    await spool.add([{ name: part.name, key, gzip: false, ...sum, stored: sum }]);
     count += 1;
     bytes += sum.bytes;
   }

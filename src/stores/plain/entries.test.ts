@@ -23,7 +23,7 @@ test('a part list larger than memory allows is sorted on disk, and a name is fou
   let sum: { bytes: number; sha256: string };
   {
     await using spool = entrySpool(ctx);
-    for (let i = 0; i < count; i += 1) await spool.add(entry(nameOf((i * 70_001) % count)));
+    for (let i = 0; i < count; i += 1) await spool.add([entry(nameOf((i * 70_001) % count))]);
     const list = measured(spool.lines());
     await bucket.put(ctx, indexKey(PLACE.point, PLACE.component), list.body);
     sum = list.sum();
@@ -44,7 +44,7 @@ test('a part list larger than memory allows is sorted on disk, and a name is fou
 test('names are in the order of their bytes, also beyond the first plane of Unicode', async () => {
   const ctx = testContext();
   await using spool = entrySpool(ctx);
-  for (const name of ['\u{1f680}', '\uffee', 'b', 'a/b', 'a', 'B', 'a-']) await spool.add(entry(name));
+  for (const name of ['\u{1f680}', '\uffee', 'b', 'a/b', 'a', 'B', 'a-']) await spool.add([entry(name)]);
   const lines = (await readAll(spool.lines())).toString().trim().split('\n');
   const names = lines.map((line) => JSON.parse(line).name);
   assert.deepEqual(names, ['B', 'a', 'a-', 'a/b', 'b', '\uffee', '\u{1f680}']);

@@ -45,7 +45,7 @@ export function parseEntry(line: string, where: string): Entry {
 
 /** Sorts any number of entries with bounded memory. */
 export interface EntrySpool extends AsyncDisposable {
-  add(entry: Entry): Promise<void>;
+  add(entries: readonly Entry[]): Promise<void>;
   /** All of them as the lines of an index. Nothing is added after it. */
   lines(): Bytes;
 }
@@ -58,7 +58,7 @@ export function entrySpool(ctx: Context): EntrySpool {
     charsOf: ({ name, key }) => name.length + key.length + ENTRY_CHARS,
   });
   return {
-    add: (entry) => entries.add([entry]),
+    add: entries.add,
     lines: () => batched(rendered(unique(entries.sorted()))),
     [Symbol.asyncDispose]: () => entries[Symbol.asyncDispose](),
   };

@@ -30,10 +30,12 @@ export interface PlainFiles {
   /** What is joined and open never comes to be. */
   giveUp(): Promise<void>;
 }
-interface Place {
+export interface Place {
   readonly key: string;
   readonly take: Target;
   taken(bytes: number): void;
+  /** Where a part lies under its key as it is, and in no file of its own: resolves when it may be put. */
+  readonly ready: Promise<unknown> | null;
 }
 interface Named extends PlainFile {
   readonly item: string | null;
@@ -72,34 +74,34 @@ export function plainFiles(ctx: Context, bucket: Bucket, { layout, id, owner, as
     await left;
     await claim(putCtx, bucket, { id, component, folder: key });
   }
+  function unannounced(putCtx: Context, key: string, ready: Promise<unknown>): Omit<Place, 'taken'> {
+    const take = alone(async (body) => {
+      await ready;
+      await putBody(putCtx, bucket, key, body);
+    });
+    return { key, take, ready };
+  }
   function inFolder(putCtx: Context, folderOf: string, key: string): Place {
     const own = folder ?? { key: folderOf, ready: claimFolder(putCtx, folderOf), bytes: 0 };
     folder = own;
     assert(own.key === folderOf, `${id}/${component} has one folder`);
-    const take = alone(async (body) => {
-      await own.ready;
-      await putBody(putCtx, bucket, key, body);
-    });
-    return { key, take, taken: (size) => void (own.bytes += size) };
+    return { ...unannounced(putCtx, key, own.ready), taken: (size) => void (own.bytes += size) };
   }
   return {
     place(putCtx, name, rendition) {
       const form = aside ? undefined : rendition;
       if (form?.path) return inFolder(putCtx, folderKey(layout, id, owner, form), fileKey(layout, id, owner, form));
       if (!form && folder) return inFolder(putCtx, folder.key, folderPartKey(folder.key, name));
-      if (!form) {
-        const key = partKey(id, component, name);
-        return { key, take: alone((body) => putBody(putCtx, bucket, key, body)), taken() {} };
-      }
+      if (!form) return { ...unannounced(putCtx, partKey(id, component, name), left), taken() {} };
       const key = fileKey(layout, id, owner, form);
       const { item } = form;
       if (form.joined) {
         const all = joined.get(key)?.all ?? joinedFile((body) => putJoined(key, body));
         joined.set(key, { all, item });
-        return { key, take: async (body) => ({ offset: await all.append(body) }), taken() {} };
+        return { key, take: async (body) => ({ offset: await all.append(body) }), taken() {}, ready: null };
       }
       const take = alone((body) => putAlone(putCtx, key, body));
-      return { key, take, taken: (size) => void files.push({ file: key, size, item }) };
+      return { key, take, taken: (size) => void files.push({ file: key, size, item }), ready: null };
     },
     folder: () => folder?.key ?? null,
     async close() {

@@ -5,7 +5,8 @@ import { Failure, isFailure } from '../../core/errors.ts';
 import { isPointId } from '../../core/manifest.ts';
 import type { Context } from '../../core/model.ts';
 import type { Bucket, Reclaimed, ReclaimOptions } from '../../core/storage.ts';
-import { announcedFiles, deleteDraft, deleteFolders, type PlainBucket } from './draft.ts';
+import type { PlainBucket } from './book.ts';
+import { announcedFiles, deleteDraft, deleteFolders } from './draft.ts';
 import {
   DRAFTS,
   datedDigestKey,

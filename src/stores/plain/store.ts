@@ -11,8 +11,9 @@ import { parseSettings } from '../../core/settings.ts';
 import type { Bucket, Draft, DraftPlan, Store, StoreFormat } from '../../core/storage.ts';
 import { adopt } from './adopt.ts';
 import { plainArchive } from './archive.ts';
+import { assertKept } from './book.ts';
 import { checkPoint, unreadable } from './check.ts';
-import { announcedFiles, assertKept, type DraftStore, openDraft, type PlainDraft, planSchema } from './draft.ts';
+import { announcedFiles, openDraft, type PlainDraft, planSchema } from './draft.ts';
 import { putAboutFolder } from './folder.ts';
 import { openIndex, type PartIndex } from './index.ts';
 import { plainJournals } from './journals.ts';
@@ -44,7 +45,8 @@ import { isDamage, points } from './points.ts';
 import { reclaim, refuseCleared, removePoint } from './reclaim.ts';
 import { plainRecords } from './records.ts';
 import { type Layout, type PlainSettings, plainSettings } from './settings.ts';
-import { findEntry, openSource } from './source.ts';
+import type { DraftStore } from './sink.ts';
+import { openSource } from './source.ts';
 
 const RESTIC_CONFIG = 'config';
 const RESTIC_KEYS = 'keys/';
@@ -113,19 +115,9 @@ function plainStore(bucket: Bucket, layout: Layout): Store {
   const drafts: DraftStore = {
     bucket,
     layout,
-    async entry(ctx, point, component, name) {
-      return await findEntry(
-        ctx,
-        await indexOf(ctx, bucket, await find(ctx, point), point, component),
-        point,
-        component,
-        name,
-      );
-    },
+    index: async (ctx, point, component) => indexOf(ctx, bucket, await find(ctx, point), point, component),
   };
-  const archive = plainArchive(bucket, layout, async (ctx, point, component) =>
-    indexOf(ctx, bucket, await find(ctx, point), point, component),
-  );
+  const archive = plainArchive(bucket, layout, drafts.index);
   const journals = plainJournals(bucket);
   return {
     url: bucket.url,
@@ -144,7 +136,7 @@ function plainStore(bucket: Bucket, layout: Layout): Store {
       }
     },
     async open(ctx, point, component) {
-      return openSource(bucket, point, component, await indexOf(ctx, bucket, await find(ctx, point), point, component));
+      return openSource(bucket, point, component, await drafts.index(ctx, point, component));
     },
     async remove(ctx, ids) {
       let bytes = 0;

@@ -111,12 +111,19 @@ export async function text(ctx: Context, bucket: Bucket, key: string): Promise<s
 export function watching(bucket: Bucket, before: (look: number) => Promise<void>): Bucket {
   let looks = 0;
   const next = (): Promise<void> => before(++looks);
+  const { putAll } = bucket;
   return {
     ...bucket,
     async put(...args) {
       await next();
       return await bucket.put(...args);
     },
+    ...(putAll && {
+      async putAll(...args) {
+        await next();
+        await putAll(...args);
+      },
+    }),
     async *get(...args) {
       await next();
       yield* bucket.get(...args);

@@ -13,6 +13,7 @@ import {
   copyOf,
   created,
   declare,
+  fillTogether,
   findings,
   ids,
   keys,
@@ -37,7 +38,7 @@ export function survives(rig: StoreRig): void {
     const contents: Record<string, Contents> = {
       [P1]: { db: { one: noise(1, 90_000), two: '2' } },
       [P2]: { db: { one: noise(2, 90_000) }, cache: { 'three/four': noise(3, 9_000) } },
-      [P3]: { db: { one: noise(4, 90_000) } },
+      [P3]: { db: { one: noise(4, 90_000), ...smallParts(5) } },
     };
     await save(ctx, store, P1, contents[P1] ?? {});
     await store[Symbol.asyncDispose]();
@@ -124,8 +125,12 @@ async function life(rig: StoreRig, ctx: TestContext, disk: Bucket, contents: Rec
   await save(ctx, store, P2, contents[P2] ?? {});
   await store.records.put(ctx, 'proofs', `${P2}/d`, { verdict: 'pass' });
   await store.remove(ctx, [P1]);
-  await save(ctx, store, P3, contents[P3] ?? {});
+  await save(ctx, store, P3, contents[P3] ?? {}, fillTogether);
   await reclaimed(ctx, store);
+}
+
+function smallParts(count: number): Contents[string] {
+  return Object.fromEntries(Array.from({ length: count }, (_, i) => [`small/${i}`, noise(i, 100 + i)]));
 }
 
 /** Returns 1 when the damage reached a part; fails when the store lies about it. */

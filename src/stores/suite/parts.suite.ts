@@ -2,8 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
+import { type Faults, faultyBucket } from '../../buckets/faulty.ts';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { bytesOf, readAll } from '../../core/bytes.ts';
+import { Failure } from '../../core/errors.ts';
 import { getAll, keepAll, putAll } from '../../core/many-parts.ts';
 import type { Bytes } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
@@ -14,6 +16,7 @@ import {
   created,
   declare,
   fails,
+  fillTogether,
   findings,
   inPieces,
   noise,
@@ -137,6 +140,24 @@ export function keepsWhatItIsGiven(rig: StoreRig): void {
     const part = await (await reopen.open(ctx, P2, 'db')).part(ctx, 'folder-1/part-1');
     assert.deepEqual(part.attributes, (await before.part(ctx, 'folder-1/part-1')).attributes);
     assert.deepEqual(await findings(ctx, reopen), []);
+  });
+
+  it('gives no receipt for small parts that found no room', async () => {
+    const inner = memoryBucket();
+    await rig.format.create(ctx, inner, rig.settings(STACK));
+    const faults: Faults = {};
+    await using store = await rig.format.open(ctx, faultyBucket(inner, faults), rig.settings(STACK));
+    const parts = Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`${i}`, noise(i, 3000)]));
+    const draft = await store.begin(ctx, P1, planOf({ db: parts }));
+    const full = new Failure('no-space', 'the disk is full');
+    faults.fail = (operation, key) => (operation === 'put' && /db.77$|^data/.test(key) ? full : undefined);
+    await fails('no-space', fillTogether(ctx, draft.sink('db'), parts));
+    await draft[Symbol.asyncDispose]();
+    await using again = await reopened(rig, ctx, inner);
+    assert.deepEqual(await Array.fromAsync(again.list(ctx)), []);
+    await save(ctx, again, P2, { db: parts }, fillTogether);
+    await assertWhole(ctx, again, P2, { db: parts });
+    assert.deepEqual(await findings(ctx, again), []);
   });
 
   it('reads a range of a part', async () => {

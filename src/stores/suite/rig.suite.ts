@@ -1,12 +1,13 @@
 // What the tests of stores are made of.
 
 import assert from 'node:assert/strict';
-import { createCipheriv } from 'node:crypto';
+import { createCipheriv, hash } from 'node:crypto';
 import { test } from 'node:test';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import { readAll } from '../../core/bytes.ts';
 import { isFailure } from '../../core/errors.ts';
-import type { Bytes, Context, Finding, Receipt, Sink, Source } from '../../core/model.ts';
+import { putAll } from '../../core/many-parts.ts';
+import type { Bytes, Context, Finding, Receipt, Sink, Source, WholePart } from '../../core/model.ts';
 import type { CapturedComponent, RecoveryPoint } from '../../core/point.ts';
 import type { Bucket, Draft, Store, StoreFormat } from '../../core/storage.ts';
 import { captured, type TestContext } from '../../core/testing.ts';
@@ -55,11 +56,17 @@ export async function reopenedIfItCan(rig: StoreRig, ctx: Context, bucket: Bucke
   }
 }
 
-export async function save(ctx: Context, store: Store, id: string, contents: Contents): Promise<RecoveryPoint> {
+export async function save(
+  ctx: Context,
+  store: Store,
+  id: string,
+  contents: Contents,
+  filling = fill,
+): Promise<RecoveryPoint> {
   await using draft = await store.begin(ctx, id, planOf(contents));
   const receipts: Receipt[] = [];
   for (const [component, parts] of Object.entries(contents)) {
-    receipts.push(await fill(ctx, draft.sink(component), parts));
+    receipts.push(await filling(ctx, draft.sink(component), parts));
   }
   return await commit(ctx, store, draft, receipts);
 }
@@ -67,6 +74,19 @@ export async function save(ctx: Context, store: Store, id: string, contents: Con
 export async function fill(ctx: Context, sink: Sink, parts: Contents[string]): Promise<Receipt> {
   await Promise.all(Object.entries(parts).map(([name, data]) => sink.put(ctx, name, inPieces(data))));
   return await sink.receipt(ctx);
+}
+
+/** All parts at once. */
+export async function fillTogether(ctx: Context, sink: Sink, parts: Contents[string]): Promise<Receipt> {
+  await putAll(ctx, sink, wholesOf(parts));
+  return await sink.receipt(ctx);
+}
+function wholesOf(parts: Contents[string]): WholePart[] {
+  return Object.entries(parts).map(([name, data]) => ({
+    name,
+    whole: Buffer.from(data),
+    sha256: hash('sha256', data),
+  }));
 }
 
 export async function commit(
