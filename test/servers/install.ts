@@ -58,6 +58,7 @@ const SOURCES = {
   logcli: optional(goBuild(lokiPins(), 'github.com/grafana/loki/v3/cmd/logcli', 'logcli', LOKI_FLAGS)),
   kazoo: pip('kazoo==2.10.0', 'kazoo/__init__.py'),
   restic: debian('restic', () => inPath('restic')),
+  rclone: debian('rclone', () => inPath('rclone')),
 } as const satisfies Record<string, Source>;
 
 export type ServerName = keyof typeof SOURCES;

@@ -18,7 +18,7 @@ export const PLACE_KEYS: readonly string[] = [
     'profile',
     'sasl',
   ],
-  ...['tls', 'ca_file'],
+  ...['tls', 'ca_file', 'data_directory', 'tablespaces'],
 ];
 
 export function stagingSettings(
