@@ -7,6 +7,7 @@ import { outliving } from '../core/context.ts';
 import { Failure, isFailure, messageOf } from '../core/errors.ts';
 import { identityOf, type ProcessIdentity, processIdentitySchema, stateOf } from '../core/liveness.ts';
 import type { Context } from '../core/model.ts';
+import { isThere } from '../core/objects.ts';
 import type { ObjectInfo } from '../core/storage.ts';
 import type { JournalVault } from './journal-names.ts';
 
@@ -76,7 +77,7 @@ function heldLease(
   }
   /** Null when nobody has taken over, which nobody may while this is refreshed in time. */
   async function takeoverOf(within: Context, isOverdue: boolean): Promise<string | null> {
-    if (!(await isThere(within, vault, key))) return 'it is gone';
+    if (!(await isThere(within, vault.bucket, key))) return 'it is gone';
     await putLease(within, vault, key, owner);
     if (!isOverdue) return null;
     // Who takes over puts his own, then looks at ours: one of the two sees the other.
@@ -120,16 +121,6 @@ async function dropLease(ctx: Context, vault: JournalVault, key: string): Promis
     await vault.bucket.delete(ctx, key);
   } catch (error) {
     ctx.log.warn('a lease was left behind; it counts until it is proved dead', { key, error: messageOf(error) });
-  }
-}
-
-async function isThere(ctx: Context, { bucket }: JournalVault, key: string): Promise<boolean> {
-  try {
-    await bucket.head(ctx, key);
-    return true;
-  } catch (error) {
-    if (isFailure(error, 'missing')) return false;
-    throw error;
   }
 }
 

@@ -1,7 +1,7 @@
 // Small objects that are on their way into the bucket while the next ones are read from where they come.
 
-import { putObjects } from '../../core/many-objects.ts';
 import type { Context } from '../../core/model.ts';
+import { putObjects } from '../../core/objects.ts';
 import { type Gate, gate } from '../../core/parallel.ts';
 import type { Bucket, SmallObject } from '../../core/storage.ts';
 

@@ -4,12 +4,13 @@ import assert from 'node:assert/strict';
 import { measured } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Context, Part, PartMeta, Receipt } from '../../core/model.ts';
+import { isThere } from '../../core/objects.ts';
 import type { Bucket, DraftPlan } from '../../core/storage.ts';
 import { type Entry, entrySpool, partOf } from './entries.ts';
 import { type Place, plainFiles } from './files.ts';
 import { putFolderList } from './folder.ts';
 import { draftKey, indexKey, receiptKey } from './keys.ts';
-import { isThere, type Proof } from './manifest.ts';
+import type { Proof } from './manifest.ts';
 import { putBody, putJson } from './objects.ts';
 import type { Layout } from './settings.ts';
 

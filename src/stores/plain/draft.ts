@@ -4,12 +4,13 @@
 import { z } from 'zod';
 import { outliving } from '../../core/context.ts';
 import type { Context } from '../../core/model.ts';
+import { isThere } from '../../core/objects.ts';
 import { gate } from '../../core/parallel.ts';
 import type { Bucket, Draft, DraftPlan } from '../../core/storage.ts';
 import { heldGate } from './behind.ts';
 import type { PlainBucket } from './book.ts';
 import { announcedPrefix, DRAFTS, INDEXES, mayBelong, ownDigestKey, PARTS, pendingKey } from './keys.ts';
-import { isThere, ownPlaceOf, type Place, placeOf } from './manifest.ts';
+import { ownPlaceOf, type Place, placeOf } from './manifest.ts';
 import { deleteKeys, findNote, keysBelow, keysOf, putJson } from './objects.ts';
 import { type DraftStore, type OpenSink, openSink } from './sink.ts';
 

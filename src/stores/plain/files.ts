@@ -5,10 +5,11 @@ import assert from 'node:assert/strict';
 import { z } from 'zod';
 import { Failure } from '../../core/errors.ts';
 import type { Bytes, Context, Rendition } from '../../core/model.ts';
+import { isThere } from '../../core/objects.ts';
 import type { Bucket } from '../../core/storage.ts';
 import { type JoinedFile, joinedFile } from './joined.ts';
 import { announcedKey, type FileOwner, fileKey, folderKey, folderPartKey, partKey } from './keys.ts';
-import { isThere, type PlainFile } from './manifest.ts';
+import type { PlainFile } from './manifest.ts';
 import { deleteKeys, findJson, keysBelow, putBody, putJson } from './objects.ts';
 import type { Layout } from './settings.ts';
 

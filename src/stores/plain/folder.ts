@@ -6,13 +6,14 @@ import { byteOrder, lineBatchesOf, measured } from '../../core/bytes.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import { manifestJson, pointFrom } from '../../core/manifest.ts';
 import type { Bytes, Context, Finding } from '../../core/model.ts';
+import { isThere } from '../../core/objects.ts';
 import { mapOrdered } from '../../core/parallel.ts';
 import type { CapturedComponent, RecoveryPoint } from '../../core/point.ts';
 import type { Bucket } from '../../core/storage.ts';
 import { type Entry, parseEntry } from './entries.ts';
 import { gunzipped, gzipped } from './gzip.ts';
 import { aboutKey, listKey } from './keys.ts';
-import { type FolderProof, folderProofSchema, isThere } from './manifest.ts';
+import { type FolderProof, folderProofSchema } from './manifest.ts';
 import { findJson, putBody } from './objects.ts';
 
 const LOOKS_AT_ONCE = 16;

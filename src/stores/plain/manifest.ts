@@ -143,16 +143,6 @@ export async function contentOf(ctx: Context, bucket: Bucket, key: string): Prom
   }
 }
 
-export async function isThere(ctx: Context, bucket: Bucket, key: string): Promise<boolean> {
-  try {
-    await bucket.head(ctx, key);
-    return true;
-  } catch (error) {
-    if (isFailure(error, 'missing')) return false;
-    throw error;
-  }
-}
-
 function mentionsFormat(text: string): boolean {
   try {
     const json: unknown = JSON.parse(text);

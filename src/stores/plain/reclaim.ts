@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { Failure, isFailure } from '../../core/errors.ts';
 import { isPointId } from '../../core/manifest.ts';
 import type { Context } from '../../core/model.ts';
+import { isThere } from '../../core/objects.ts';
 import type { Bucket, Reclaimed, ReclaimOptions } from '../../core/storage.ts';
 import type { PlainBucket } from './book.ts';
 import { announcedFiles, deleteDraft, deleteFolders } from './draft.ts';
@@ -21,7 +22,7 @@ import {
   PENDING,
   pendingKey,
 } from './keys.ts';
-import { IMPORTED, isThere, type PlainPoint } from './manifest.ts';
+import { IMPORTED, type PlainPoint } from './manifest.ts';
 import { deleteKeys, findNote, keysBelow, keysOf, putJson } from './objects.ts';
 import { filesOfOthers } from './points.ts';
 

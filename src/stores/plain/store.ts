@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import { isPointId } from '../../core/manifest.ts';
 import type { Context, Receipt } from '../../core/model.ts';
+import { isThere } from '../../core/objects.ts';
 import type { RecoveryPoint } from '../../core/point.ts';
 import { parseSettings } from '../../core/settings.ts';
 import type { Bucket, Draft, DraftPlan, Store, StoreFormat } from '../../core/storage.ts';
@@ -32,7 +33,6 @@ import {
 } from './keys.ts';
 import {
   findPoint,
-  isThere,
   ownPlaceOf,
   type PlainPoint,
   type Proof,
