@@ -19,7 +19,7 @@ export interface PartSpool extends AsyncDisposable {
   sorted(): AsyncIterable<readonly PartEntry[]>;
 }
 
-const MEMORY_BYTES_MAX = 16 * 1024 * 1024;
+const MEMORY_BYTES_MAX = 24 * 1024 * 1024;
 const ENTRY_BYTES = 400; // of an entry in memory, beside its name and content
 /** Entries that are written together. */
 const WRITTEN_ENTRIES = 500;
