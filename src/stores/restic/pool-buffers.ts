@@ -27,23 +27,23 @@ export function buffers(size: number): Buffers {
   };
 }
 
-/** Of those that nobody has: one is filled while the other one is stored. */
-const FREE_MAX = 2;
-
 /** What one thread fills and lends to another one. */
 export interface LentBuffers {
   /** `bytes` and a mark. Lent from now on; what it holds means nothing. */
   take(): SharedArrayBuffer;
 }
 
-/** The lender looks at the mark when it needs memory, so that giving back is no message. */
+/**
+ * The lender looks at the mark when it needs memory, so that giving back is no message. It keeps what it takes and what
+ * is lent: while one is filled, the one before is stored, and comes next.
+ */
 export function lentBuffers(bytes: number): LentBuffers {
   let kept: SharedArrayBuffer[] = [];
   return {
     take() {
-      const free = kept.filter((each) => Atomics.load(markOf(each), 0) === 0);
-      const buffer = free[0] ?? new SharedArrayBuffer(bytes + MARK_BYTES);
-      kept = [buffer, ...kept.filter((each) => !free.includes(each)), ...free.slice(1, FREE_MAX)];
+      const lent = kept.filter((each) => Atomics.load(markOf(each), 0) !== 0);
+      const buffer = kept.find((each) => !lent.includes(each)) ?? new SharedArrayBuffer(bytes + MARK_BYTES);
+      kept = [buffer, ...lent];
       Atomics.store(markOf(buffer), 0, 1);
       return buffer;
     },
