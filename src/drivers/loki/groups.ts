@@ -23,7 +23,7 @@ export function groupsOf(series: readonly Labels[], most: Sizes): Group[] {
   if (!label) return [];
   return packed(label, most).map(({ streams, values }) => ({
     streams,
-    matcher: `${label.name}=~${JSON.stringify(values.join('|'))}`,
+    matcher: matcherOf(label, '=~', values),
   }));
 }
 
@@ -32,13 +32,14 @@ export function groupsOf(series: readonly Labels[], most: Sizes): Group[] {
  * lines of a page, so that pages of few streams cost it a fraction. Streams that come meanwhile are the last one's.
  */
 export function sharesOf({ selector, series }: Chosen, count: number): string[] {
+  if (count < 2) return [selector];
   const streams = Math.ceil(series.length / count);
   const label = labelsOf(series).find(({ chars }) => chars <= MATCHER_CHARS_MAX);
   const groups = label ? packed(label, { streams, chars: MATCHER_CHARS_MAX }) : [];
   if (!label || groups.length < 2) return [selector];
-  const matchers = groups.slice(0, -1).map(({ values }) => `${label.name}=~${JSON.stringify(values.join('|'))}`);
-  const others = groups.slice(0, -1).flatMap(({ values }) => values);
-  return [...matchers, `${label.name}!~${JSON.stringify(others.join('|'))}`].map(
+  const named = groups.slice(0, -1).map(({ values }) => values);
+  const matchers = named.map((values) => matcherOf(label, '=~', values));
+  return [...matchers, matcherOf(label, '!~', named.flat())].map(
     (matcher) => `${selector.replace(/,?\s*\}$/, '')}, ${matcher}}`,
   );
 }
@@ -83,6 +84,10 @@ function packed({ byValue }: Label, most: Sizes): Packed[] {
   }
   finish();
   return groups;
+}
+
+function matcherOf({ name }: Label, how: '=~' | '!~', values: readonly string[]): string {
+  return `${name}${how}${JSON.stringify(values.join('|'))}`;
 }
 
 /** In a regular expression. */
