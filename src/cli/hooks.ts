@@ -1,8 +1,9 @@
 // The hooks of the configuration, ready to be run: their secrets are resolved only then.
 
 import { z } from 'zod';
+import type { Component } from '../core/component.ts';
 import { Failure, isFailure, messageOf } from '../core/errors.ts';
-import type { Component, Context } from '../core/model.ts';
+import type { Context } from '../core/model.ts';
 import { run } from '../core/process.ts';
 import { PLACEHOLDER } from '../core/settings.ts';
 import type { Around, Hook } from '../engine/hooks.ts';

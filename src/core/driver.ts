@@ -1,6 +1,7 @@
 // A driver, and the throw-away servers that it describes for drills.
 
-import type { Bytes, Component, Context, Finding, InventoryLine, InventoryReader, Rendition, Source } from './model.ts';
+import type { Component } from './component.ts';
+import type { Bytes, Context, Finding, InventoryLine, InventoryReader, Rendition, Source } from './model.ts';
 
 /** The code for one kind of component. */
 export interface Driver {

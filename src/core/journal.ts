@@ -1,7 +1,7 @@
 // Journals: the continuous log that follows a recovery point. Stores keep them, drivers fill and replay them. Nothing
 // here does any work.
 
-import type { Context, Cut, Json } from './model.ts';
+import type { Capture, Clock, Context, Cut, JournalPoint, Json, Sink } from './model.ts';
 
 /**
  * Where a driver is in its log: 1 to 80 digits and small letters that sort by byte as the log goes. All positions of a
@@ -36,6 +36,8 @@ export interface JournalRange {
   readonly to: Cut;
   /** When the last of it arrived; RFC 3339, our clock. */
   readonly at: string;
+  /** The source's clock, where it was measured meanwhile. */
+  readonly clock?: Clock | undefined;
   /** At most `RANGE_BYTES_MAX`. */
   readonly body: Uint8Array;
 }
@@ -79,6 +81,20 @@ export interface JournalWriter extends AsyncDisposable {
   append(ctx: Context, range: JournalRange): Promise<void>;
   /** Begins where the journal ends, and is as durable and as repeatable as a range. */
   gap(ctx: Context, gap: JournalGap): Promise<void>;
+}
+
+/** What who follows a service is given: its journal, and the points that the log is replayed on. */
+export interface Feed extends Omit<JournalWriter, keyof AsyncDisposable> {
+  /**
+   * Takes a point of this component alone, by `capture` where the copy comes with the log, else as any backup does. The
+   * log may be fed meanwhile. To its id.
+   */
+  base(ctx: Context, why: string, capture?: (ctx: Context, sink: Sink) => Promise<Capture>): Promise<string>;
+  /** The points that hold this component, with where they join a log; oldest first. */
+  bases(ctx: Context): Promise<readonly FeedBase[]>;
+}
+export interface FeedBase extends JournalPoint {
+  readonly point: string;
 }
 
 export interface PrunedJournal {

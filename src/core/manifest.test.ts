@@ -27,6 +27,7 @@ const point: RecoveryPoint = {
       parts: { count: 4, bytes: 1_000_000 },
       durationMs: 8000,
       external: null,
+      journal: { source: { system: '7', timeline: 1 }, from: '0a', to: '0b' },
       warnings: ['a view was left out'],
     },
     cache: failedComponent('redis', { code: 'unreachable', message: 'redis at cache: no answer' }, 10),

@@ -26,6 +26,7 @@ const componentSchema = z.object({
   duration_ms: z.number(),
   warnings: z.array(z.string()),
   external: z.custom<Json>().default(null), // whatever JSON the driver wrote
+  journal: z.object({ source: z.custom<Json>(), from: z.string(), to: z.string() }).nullable().default(null),
 });
 const manifestSchema = z.object({
   format: z.literal(1),
@@ -78,6 +79,7 @@ export function failedComponent(
     durationMs: Math.round(durationMs),
     warnings: [],
     external: null,
+    journal: null,
   };
 }
 
@@ -136,6 +138,7 @@ function componentJson(each: CapturedComponent): ComponentJson {
     duration_ms: each.durationMs,
     warnings: [...each.warnings],
     external: each.external,
+    journal: each.journal,
   };
 }
 
@@ -153,5 +156,6 @@ function parseComponent(json: ComponentJson): CapturedComponent {
     durationMs: json.duration_ms,
     warnings: json.warnings,
     external: json.external,
+    journal: json.journal,
   };
 }

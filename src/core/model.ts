@@ -50,6 +50,14 @@ export interface Cut {
   readonly at: string; // RFC 3339, the source server's clock
 }
 
+/** A service's clock as it was measured. */
+export interface Clock {
+  /** Before ours. */
+  readonly aheadMs: number;
+  /** How far that may be wrong, either way. */
+  readonly errorMs: number;
+}
+
 /** Modes and owners of a file, for stores that can keep them and for restores that set them. */
 export interface FileAttributes {
   readonly mode: number; // permission bits
@@ -232,13 +240,19 @@ export interface Capture {
   readonly warnings: readonly string[];
   /** Where the data lies when it is not in our store; goes into the manifest, and to `check` and `release`. */
   readonly external?: Json;
+  /** Where it lies in the log of its service, where there is one that can be followed. */
+  readonly journal?: JournalPoint;
+}
+/** Where a capture joins the log of its service. */
+export interface JournalPoint {
+  /** Tells which log: it joins lineages that have an equal one. */
+  readonly source: Json;
+  /** Replaying begins here. */
+  readonly from: string;
+  /** From here on what was replayed is whole. */
+  readonly to: string;
 }
 export type InventoryLevel = 'full' | 'sample' | 'counts';
-
-/** A full capture; what followed it joins when journals exist. */
-export interface Chain {
-  readonly base: Source;
-}
 
 /** What part of a component is meant; each driver reads its own fields and refuses the others. */
 export interface Selection {
@@ -300,14 +314,6 @@ export interface Selected {
   readonly uncompared: string | null;
 }
 
-/** Data restored beside the live data of the same server, not yet in its place. */
-export interface Staged extends AsyncDisposable {
-  /** What was restored, to be compared before it is published. */
-  readonly component: Component;
-  /** Swaps it in; the old data stays under `keptAs` until told otherwise. */
-  publish(ctx: Context, options: { terminateConnections: boolean }): Promise<{ keptAs: readonly string[] }>;
-}
-
 /** One row, key or file that `extract` brings back. */
 export interface Row {
   /** Names it within its component: a primary key, a Redis key, a path. */
@@ -321,73 +327,4 @@ export interface Merged {
   readonly same: number;
   readonly expired?: number; // passed away since: left out, and what has its name now stays
   readonly applied: number;
-}
-
-/** One configured service that holds data. An ability is told by a method's presence. */
-export interface Component {
-  /** Changes nothing. */
-  probe(ctx: Context): Promise<Probe>;
-  /** All of it as of one cut, with an `inventory.ndjson` of exactly that cut. */
-  capture(ctx: Context, sink: Sink, previous?: Source): Promise<Capture>;
-  /**
-   * Into an empty target, or 'target-not-empty' with nothing changed. When it throws it has set back itself what it
-   * suspended.
-   */
-  restore(ctx: Context, chain: Chain, options?: RestoreOptions): Promise<Restored>;
-  /**
-   * What would delete or rewrite by age what a restore of this chain brings: rules of the point and of the target, in
-   * words for the preview. `restore` suspends them, and `settle` of its result sets them back.
-   */
-  ageing?(ctx: Context, chain: Chain, options?: RestoreOptions): Promise<readonly string[]>;
-  /**
-   * What the target would refuse or delete of what a restore of this chain brings, where no restore can suspend that:
-   * in words, for the preview.
-   */
-  cautions?(ctx: Context, chain: Chain, options?: RestoreOptions): Promise<readonly string[]>;
-  /**
-   * Sets back what a restore told `suspending` of and was killed before it could. What it finds set back, or changed by
-   * others since, stays.
-   */
-  resume?(ctx: Context, what: Json): Promise<void>;
-  /** Only for data that lies outside our store: is what `external` names still there and whole? Changes nothing. */
-  check?(ctx: Context, external: Json): AsyncIterable<Finding>;
-  /** Forgets the data that `external` names; what is gone already is no error. The point goes next. */
-  release?(ctx: Context, external: Json): Promise<void>;
-  /** Of the live service as it is now, at the level the settings name. */
-  inventory(ctx: Context): Promise<InventoryReader>;
-  /** Runs the user's check against the live service; the answer is one number. `database` where there are several. */
-  measure?(ctx: Context, query: string, database?: string): Promise<number>;
-  /** What a query of the user's answers, in its only column, without nulls; for reference checks. It may only read. */
-  values?(ctx: Context, query: string, database?: string): AsyncIterable<string>;
-  /**
-   * All names in one of its spaces (a bucket, an index, a topic, a pattern of keys), in any order; 'missing' without
-   * it.
-   */
-  names?(ctx: Context, space: string): AsyncIterable<string>;
-  /** Which of `names` are in that space, in their order; 'missing' when there is no such space. */
-  holds?(ctx: Context, space: string, names: readonly string[]): Promise<readonly boolean[]>;
-  /** Runs one statement of the user's against the live service, for hooks. */
-  execute?(ctx: Context, statement: string, database?: string): Promise<void>;
-  /** For doctor: what settings that cost time would cost here, measured on a little of the live data. */
-  costs?(ctx: Context): Promise<readonly Finding[]>;
-  /** Restores beside the live data, for a comparison before the swap. */
-  stage?(ctx: Context, chain: Chain, id: string, options?: RestoreOptions): Promise<Staged>;
-  /**
-   * Removes from a staging service what a restore of this chain brought into it when it was empty, after a drill. Names
-   * what stays, each with its reason.
-   */
-  clear?(ctx: Context, chain: Chain): Promise<readonly string[]>;
-  /**
-   * Of a staging service in which a restore was killed: ends what that left going on, such as following a master that
-   * is gone. The data stays.
-   */
-  detach?(ctx: Context): Promise<void>;
-  /** Of a staging service: does something pass on what is written there (archives, replicas)? Changes nothing. */
-  isolation?(ctx: Context): Promise<readonly Finding[]>;
-  /** Forgets old data that in-place restores kept. Names what it removed. */
-  dropOld?(ctx: Context): Promise<readonly string[]>;
-  /** Rows of the point. `sandbox` gives an empty throw-away server of the point's version to those who need one. */
-  extract?(ctx: Context, chain: Chain, selection: Selection, sandbox: () => Promise<Component>): AsyncIterable<Row>;
-  /** Puts extracted rows into this live service. 'preview' only counts. */
-  merge?(ctx: Context, rows: AsyncIterable<Row>, selection: Selection, mode: MergeMode): Promise<Merged>;
 }

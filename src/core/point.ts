@@ -1,6 +1,6 @@
 // The recovery point, as its manifest says it.
 
-import type { Cut, InventoryLevel, Json } from './model.ts';
+import type { Cut, InventoryLevel, JournalPoint, Json } from './model.ts';
 
 /** The manifest: one moment of the stack. Once committed it never changes. See docs/format.md. */
 export interface RecoveryPoint {
@@ -31,4 +31,6 @@ export interface CapturedComponent {
   readonly warnings: readonly string[];
   /** Where its data lies when that is not in our store, in the driver's own words; else null. */
   readonly external: Json | null;
+  /** Where it joins the log of its service; null where it joins none. */
+  readonly journal: JournalPoint | null;
 }

@@ -106,6 +106,7 @@ export function captured(more: Partial<CapturedComponent> = {}): CapturedCompone
     durationMs: 0,
     warnings: [],
     external: null,
+    journal: null,
     ...more,
   };
 }

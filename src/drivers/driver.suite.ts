@@ -3,13 +3,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { byteOrder } from '../core/bytes.ts';
+import type { Component } from '../core/component.ts';
 import type { Driver } from '../core/driver.ts';
 import { isFailure } from '../core/errors.ts';
 import { INVENTORY_PART, inventoryFrom, inventoryOf } from '../core/inventory.ts';
 import type {
   Bytes,
   Capture,
-  Component,
   Context,
   Finding,
   InventoryLine,

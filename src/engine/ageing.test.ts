@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
+import type { Component } from '../core/component.ts';
 import type { Driver } from '../core/driver.ts';
 import { Failure } from '../core/errors.ts';
 import { identityOf } from '../core/liveness.ts';
-import type { Component, Context, Json, Restored } from '../core/model.ts';
+import type { Context, Json, Restored } from '../core/model.ts';
 import { testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
 import { drillPoint } from './drill.ts';

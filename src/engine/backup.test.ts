@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { Component } from '../core/component.ts';
 import { Failure, isFailure } from '../core/errors.ts';
-import type { Bytes, Component } from '../core/model.ts';
+import type { Bytes } from '../core/model.ts';
 import { testContext } from '../core/testing.ts';
 import { type BackUpRequest, backUp } from './backup.ts';
 import type { StackComponent } from './model.ts';

@@ -156,6 +156,7 @@ function described(
     durationMs: elapsed,
     warnings,
     external: made.external ?? null,
+    journal: made.journal ?? null,
   };
 }
 

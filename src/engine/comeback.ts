@@ -1,11 +1,12 @@
 // One component coming back from a store: read, restored, timed, and compared with what it was at the cut.
 
+import type { Component } from '../core/component.ts';
 import { outliving } from '../core/context.ts';
 import type { Driver } from '../core/driver.ts';
 import { ERRORS, isFailure, messageOf } from '../core/errors.ts';
 import { inventoryOf, inventoryWith } from '../core/inventory.ts';
 import { getAll } from '../core/many-parts.ts';
-import type { Component, Context, Finding, InventoryReader, Restored, RestoreOptions, Source } from '../core/model.ts';
+import type { Context, Finding, InventoryReader, Restored, RestoreOptions, Source } from '../core/model.ts';
 import type { CapturedComponent } from '../core/point.ts';
 import type { FindingsBook } from './findings.ts';
 import type { Check } from './model.ts';

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { Component } from '../core/component.ts';
 import type { SandboxRunner } from '../core/driver.ts';
 import { Failure, isFailure } from '../core/errors.ts';
-import type { Component, Verdict } from '../core/model.ts';
+import type { Verdict } from '../core/model.ts';
 import type { RecoveryPoint } from '../core/point.ts';
 import { type TestContext, testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';

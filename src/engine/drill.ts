@@ -1,11 +1,12 @@
 // The rehearsal: a point is restored into sandboxes, compared, asked, and timed. A verdict says what was
 // shown, not what was hoped: what could not be tried is unknown, and only a damaged or different point fails.
 
+import type { Component } from '../core/component.ts';
 import { interruption } from '../core/context.ts';
 import type { Guest, Sandbox, SandboxRunner } from '../core/driver.ts';
 import { messageOf } from '../core/errors.ts';
 import { idOf } from '../core/manifest.ts';
-import type { Component, Context, Finding } from '../core/model.ts';
+import type { Context, Finding } from '../core/model.ts';
 import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
 import { worst } from '../core/verdict.ts';
 import { bringBack, phasesFrom, prove, sumOf, thenSettle, verdictOf, type Watch, watch } from './comeback.ts';

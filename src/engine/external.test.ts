@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { Component } from '../core/component.ts';
 import type { Driver } from '../core/driver.ts';
-import type { Component } from '../core/model.ts';
 import type { RecoveryPoint } from '../core/point.ts';
 import { testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';

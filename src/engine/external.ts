@@ -2,8 +2,9 @@
 // and released when the last store has forgotten it.
 
 import { z } from 'zod';
+import type { Component } from '../core/component.ts';
 import { messageOf } from '../core/errors.ts';
-import type { Component, Context, Json } from '../core/model.ts';
+import type { Context, Json } from '../core/model.ts';
 import type { RecoveryPoint } from '../core/point.ts';
 import type { FindingsBook } from './findings.ts';
 import { heldIn, type NamedStore } from './model.ts';

@@ -1,7 +1,7 @@
 // What the use cases are given: opened components and stores, and what their owner promised for them.
 
+import type { Component } from '../core/component.ts';
 import type { Driver, Guest, SandboxRunner } from '../core/driver.ts';
-import type { Component } from '../core/model.ts';
 import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
 import type { Records, Store } from '../core/storage.ts';
 import type { Around } from './hooks.ts';

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Component } from '../core/model.ts';
+import type { Component } from '../core/component.ts';
 import { testContext } from '../core/testing.ts';
 import { findingsBook } from './findings.ts';
 import type { Reference } from './model.ts';

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { Component } from '../core/component.ts';
 import type { Driver } from '../core/driver.ts';
-import type { Component, Finding } from '../core/model.ts';
+import type { Finding } from '../core/model.ts';
 import { testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
 import { drillPoint } from './drill.ts';

@@ -2,8 +2,9 @@
 // invoices that they point to. What points to nothing is missing; what nothing points to is an orphan.
 
 import { hash } from 'node:crypto';
+import type { Component } from '../core/component.ts';
 import { messageOf } from '../core/errors.ts';
-import type { Component, Context, Finding } from '../core/model.ts';
+import type { Context, Finding } from '../core/model.ts';
 import type { FindingsBook } from './findings.ts';
 import type { Reference } from './model.ts';
 

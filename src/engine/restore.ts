@@ -1,8 +1,9 @@
 // Brings components of a point back: into empty targets, beside live data, or over it.
 
+import type { Component } from '../core/component.ts';
 import { interruption } from '../core/context.ts';
 import { Failure, isFailure, messageOf } from '../core/errors.ts';
-import type { Component, Context, Restored, RestoreOptions, Source, Verdict } from '../core/model.ts';
+import type { Context, Restored, RestoreOptions, Source, Verdict } from '../core/model.ts';
 import { type Gate, gate } from '../core/parallel.ts';
 import type { RecoveryPoint } from '../core/point.ts';
 import type { Store } from '../core/storage.ts';

@@ -4,10 +4,11 @@
 
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
+import type { Component } from '../core/component.ts';
 import { outliving } from '../core/context.ts';
 import { messageOf } from '../core/errors.ts';
 import { identityOf, isGone, processIdentitySchema } from '../core/liveness.ts';
-import type { Component, Context, Json } from '../core/model.ts';
+import type { Context, Json } from '../core/model.ts';
 import type { Store } from '../core/storage.ts';
 import type { NamedStore, StackComponent } from './model.ts';
 import { readNote, strikeNote } from './notes.ts';

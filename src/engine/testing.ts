@@ -3,22 +3,12 @@
 
 import { createHash, hash } from 'node:crypto';
 import { readAll } from '../core/bytes.ts';
+import type { Component, Staged } from '../core/component.ts';
 import type { Driver, SandboxRunner } from '../core/driver.ts';
 import { Failure } from '../core/errors.ts';
 import { inventoryFrom, judge, paired, putInventory } from '../core/inventory.ts';
 import { keepAll, putAll } from '../core/many-parts.ts';
-import type {
-  Component,
-  Context,
-  Finding,
-  InventoryLine,
-  KeptPart,
-  Part,
-  Row,
-  Source,
-  Staged,
-  WholePart,
-} from '../core/model.ts';
+import type { Context, Finding, InventoryLine, KeptPart, Part, Row, Source, WholePart } from '../core/model.ts';
 import type { StackComponent } from './model.ts';
 
 export interface KvServer {

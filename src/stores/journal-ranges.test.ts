@@ -14,6 +14,7 @@ const CONTENT = {
   from: { position: '00', at: AT },
   to: { position: '10', at: AT },
   at: AT,
+  clock: { aheadMs: -12.5, errorMs: 3 },
   gap: null,
   body: Buffer.from('body'),
 };

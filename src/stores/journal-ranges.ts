@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { readAll } from '../core/bytes.ts';
 import { Failure, messageOf } from '../core/errors.ts';
 import { type JournalRange, RANGE_BYTES_MAX } from '../core/journal.ts';
-import type { Context, Cut } from '../core/model.ts';
+import type { Clock, Context, Cut } from '../core/model.ts';
 import { type Entry, entryName, isPosition, type JournalVault } from './journal-names.ts';
 
 const HEADER_BYTES_MAX = 64 * 1024;
@@ -22,9 +22,12 @@ const headerSchema = z.object({
   from: cutSchema,
   to: cutSchema,
   at: z.iso.datetime({ offset: true }),
+  clock: z.object({ ahead_ms: z.number(), error_ms: z.number().nonnegative() }).nullable().default(null),
   previous: z.string(),
   gap: z.string().nullable(),
 });
+
+type Header = z.output<typeof headerSchema>;
 
 /** Which lineage of which component. */
 export interface Whose {
@@ -50,11 +53,21 @@ export function sealRange(
   content: Content,
   previous: string,
 ): Sealed {
-  const { from, to, at, gap, body } = content;
+  const { from, to, at, clock, gap, body } = content;
   if (body.length > RANGE_BYTES_MAX) {
     throw new Failure('value-too-large', `a range of ${body.length} bytes is larger than ${RANGE_BYTES_MAX}`);
   }
-  const header = headerSchema.parse({ format: 1, component, lineage, from, to, at, previous, gap });
+  const header = headerSchema.parse({
+    format: 1,
+    component,
+    lineage,
+    from,
+    to,
+    at,
+    clock: clockJson(clock),
+    previous,
+    gap,
+  });
   const line = Buffer.from(`${JSON.stringify(header)}\n`);
   if (line.length > HEADER_BYTES_MAX) throw new Failure('value-too-large', 'the header of a range is too large');
   const plain = Buffer.concat([line, body]);
@@ -96,7 +109,7 @@ export async function openRange(
   if (previous !== null && header.previous !== previous) {
     throw new Failure('checksum', `${where} does not follow the range that lies before it`);
   }
-  return { from, to, at, gap, body: plain.subarray(end + 1) };
+  return { from, to, at, ...clockIn(header), gap, body: plain.subarray(end + 1) };
 }
 
 async function readStored(ctx: Context, { bucket }: JournalVault, { key }: Entry): Promise<Buffer> {
@@ -116,10 +129,17 @@ function unsealed(vault: JournalVault, stored: Buffer, where: string): Buffer {
   }
 }
 
-function parseHeader(line: Buffer, where: string): z.output<typeof headerSchema> {
+function parseHeader(line: Buffer, where: string): Header {
   try {
     return headerSchema.parse(JSON.parse(line.toString('utf8')));
   } catch (cause) {
     throw new Failure('malformed', `${where} has no header`, { cause });
   }
+}
+
+function clockJson(clock: Clock | undefined): Header['clock'] {
+  return clock ? { ahead_ms: clock.aheadMs, error_ms: clock.errorMs } : null;
+}
+function clockIn({ clock }: Header): Pick<Content, 'clock'> {
+  return clock ? { clock: { aheadMs: clock.ahead_ms, errorMs: clock.error_ms } } : {};
 }

@@ -1,9 +1,10 @@
 // What deletes by age: lifecycle management stands still while documents come back, and goes on after the comparison.
 
 import { z } from 'zod';
+import type { Chain } from '../../core/component.ts';
 import { interruption, outliving } from '../../core/context.ts';
 import { messageOf } from '../../core/errors.ts';
-import type { Chain, Context, Restored, RestoreOptions } from '../../core/model.ts';
+import type { Context, Restored, RestoreOptions } from '../../core/model.ts';
 import { connect } from './client.ts';
 import { definitionsOf } from './definitions.ts';
 import { DEFINITIONS_FOLDER, definitionOfPart } from './entries.ts';

@@ -1,7 +1,8 @@
 // Elasticsearch and OpenSearch: documents and definitions exported into our stores, or snapshots by the cluster itself.
 
+import type { Chain, Component } from '../../core/component.ts';
 import type { Driver } from '../../core/driver.ts';
-import type { Chain, Component, Context, Restored, RestoreOptions } from '../../core/model.ts';
+import type { Context, Restored, RestoreOptions } from '../../core/model.ts';
 import { renditionsByName, withForms } from '../../core/renditions.ts';
 import { ageing, resumeAgeing } from './ageing.ts';
 import { capture } from './capture.ts';

@@ -1,6 +1,7 @@
 // What a restore would do to what is there, in words for the preview: planned as the restore itself plans it.
 
-import type { Chain, Context, RestoreOptions } from '../../core/model.ts';
+import type { Chain } from '../../core/component.ts';
+import type { Context, RestoreOptions } from '../../core/model.ts';
 import { named } from './capture.ts';
 import { connect } from './client.ts';
 import { planRestore, type RestorePlan } from './plan.ts';

@@ -2,10 +2,11 @@
 
 import { accessSync, constants } from 'node:fs';
 import { resolve } from 'node:path';
+import type { Component } from '../../core/component.ts';
 import type { Driver } from '../../core/driver.ts';
 import { Failure } from '../../core/errors.ts';
 import { judge, type LinePair, paired } from '../../core/inventory.ts';
-import type { Component, Context, Finding, InventoryReader, Probe } from '../../core/model.ts';
+import type { Context, Finding, InventoryReader, Probe } from '../../core/model.ts';
 import { parseSettings } from '../../core/settings.ts';
 import { attempt } from '../failures.ts';
 import { capture, identityHere, liveInventory, versionHere } from './capture.ts';

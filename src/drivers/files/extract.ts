@@ -3,8 +3,9 @@
 import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, readlinkSync } from 'node:fs';
 import { z } from 'zod';
 import { readAll } from '../../core/bytes.ts';
+import type { Chain } from '../../core/component.ts';
 import { Failure } from '../../core/errors.ts';
-import type { Chain, Context, Merged, MergeMode, Row, Selection } from '../../core/model.ts';
+import type { Context, Merged, MergeMode, Row, Selection } from '../../core/model.ts';
 import { close, labelOf, openRoot, within } from '../beneath.ts';
 import { explained } from '../failures.ts';
 import { type Entry, entriesOf } from './entries.ts';

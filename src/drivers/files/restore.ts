@@ -4,10 +4,11 @@
 import assert from 'node:assert/strict';
 import { lstatSync } from 'node:fs';
 import { bytesOf } from '../../core/bytes.ts';
+import type { Chain } from '../../core/component.ts';
 import { Failure } from '../../core/errors.ts';
 import { idOf } from '../../core/manifest.ts';
 import { getAll } from '../../core/many-parts.ts';
-import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import type { Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { type Pace, paceOf } from '../../core/pace.ts';
 import { turns } from '../../core/turns.ts';
 import { close, type Dir, openRoot, within } from '../beneath.ts';

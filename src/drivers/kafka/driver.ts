@@ -1,7 +1,7 @@
 // Kafka: records as the brokers keep them, from the start of each partition up to its last stable offset.
 
+import type { Component } from '../../core/component.ts';
 import type { Driver } from '../../core/driver.ts';
-import type { Component } from '../../core/model.ts';
 import { capture } from './capture.ts';
 import { compare } from './compare.ts';
 import { liveInventory } from './inventory.ts';

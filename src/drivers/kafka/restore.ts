@@ -1,9 +1,10 @@
 // A restore: topics are made anew, their records sent in order, and the offsets of groups committed where they belong
 // among the records as they are now numbered.
 
+import type { Chain } from '../../core/component.ts';
 import { outliving } from '../../core/context.ts';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
-import type { Chain, Context, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import type { Context, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import { budgetOf } from './budget.ts';
 import { type Cluster, connect } from './cluster.ts';

@@ -1,7 +1,7 @@
 // Loki: log lines with their labels and structured metadata, read by queries and pushed as agents push them.
 
+import type { Component } from '../../core/component.ts';
 import type { Driver } from '../../core/driver.ts';
-import type { Component } from '../../core/model.ts';
 import { renditionsByName } from '../../core/renditions.ts';
 import { capture, dayOfPart, linesRendition, liveInventory } from './capture.ts';
 import { compare } from './compare.ts';

@@ -1,17 +1,10 @@
 // A restore: lines are pushed in order of time, as agents push them.
 
 import { lineBatchesOf } from '../../core/bytes.ts';
+import type { Chain } from '../../core/component.ts';
 import { Failure } from '../../core/errors.ts';
 import { inventoryOf, shapedLine } from '../../core/inventory.ts';
-import type {
-  Chain,
-  Context,
-  InventoryLine,
-  InventoryReader,
-  Restored,
-  RestoreOptions,
-  Source,
-} from '../../core/model.ts';
+import type { Context, InventoryLine, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { countNow, dayOfLine, dayOfPart, liveInventory, rangeIn } from './capture.ts';
 import { type Answer, ask, PUSH, refusal, whereOf } from './http.ts';
 import { type Limits, limitsOf } from './limits.ts';

@@ -1,8 +1,9 @@
 // For staging services: emptied after a drill, and asked whether what is written there stays there.
 
 import { z } from 'zod';
+import type { Chain } from '../../core/component.ts';
 import { isFailure } from '../../core/errors.ts';
-import type { Chain, Context, Finding, InventoryLine } from '../../core/model.ts';
+import type { Context, Finding, InventoryLine } from '../../core/model.ts';
 import type { Session } from './connection.ts';
 import { connectAside, connectSomewhere, namesOnServer } from './databases.ts';
 import { dropDatabase, itemsOf } from './restore.ts';

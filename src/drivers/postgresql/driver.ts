@@ -1,9 +1,10 @@
 // PostgreSQL, 15 and newer.
 
+import type { Component } from '../../core/component.ts';
 import type { Driver } from '../../core/driver.ts';
 import { Failure } from '../../core/errors.ts';
 import { inventoryFrom } from '../../core/inventory.ts';
-import type { Component, Context, Part, Selection, Source } from '../../core/model.ts';
+import type { Context, Part, Selection, Source } from '../../core/model.ts';
 import { renditionsByName } from '../../core/renditions.ts';
 import { captureServer, liveLines } from './capture.ts';
 import { clearServer, isHalfOf, isolationOf } from './clear.ts';
@@ -53,7 +54,20 @@ const servers = new WeakMap<Component, Server>();
 /** `names`: what the databases of the point are called on this server, where that is not the same. */
 /** What lies outside our store, and what ages, are no matters of a database. */
 type Database = Required<
-  Omit<Component, 'ageing' | 'cautions' | 'detach' | 'resume' | 'check' | 'release' | 'names' | 'holds'>
+  Omit<
+    Component,
+    | 'ageing'
+    | 'cautions'
+    | 'detach'
+    | 'resume'
+    | 'follow'
+    | 'standing'
+    | 'unfollow'
+    | 'check'
+    | 'release'
+    | 'names'
+    | 'holds'
+  >
 >;
 
 function componentOf(server: Server, names: ReadonlyMap<string, string> | null): Database {

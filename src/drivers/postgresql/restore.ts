@@ -1,9 +1,10 @@
 // A restore: each database of the point into one of the server that is missing, empty, or to be replaced.
 
 import { z } from 'zod';
+import type { Chain } from '../../core/component.ts';
 import { withDeadline } from '../../core/context.ts';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
-import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import type { Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { refuseForeign } from '../../core/selection.ts';
 import { connect, place, type Session, sqlState } from './connection.ts';
 import { connectAside, type DatabaseFacts, heldBy, namesOnServer, propertyStatements } from './databases.ts';

@@ -2,9 +2,10 @@
 
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import type { Chain, Component, Staged } from '../../core/component.ts';
 import { Failure } from '../../core/errors.ts';
 import { idOf } from '../../core/manifest.ts';
-import type { Chain, Component, Context, RestoreOptions, Staged } from '../../core/model.ts';
+import type { Context, RestoreOptions } from '../../core/model.ts';
 import type { Session } from './connection.ts';
 import { connectAside } from './databases.ts';
 import { quoted } from './names.ts';

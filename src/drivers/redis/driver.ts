@@ -1,8 +1,9 @@
 // Redis and Valkey: captured as a replica of them, restored as their master.
 
+import type { Component } from '../../core/component.ts';
 import type { Driver, Recognised } from '../../core/driver.ts';
 import { inventoryFrom } from '../../core/inventory.ts';
-import type { Bytes, Component, Context } from '../../core/model.ts';
+import type { Bytes, Context } from '../../core/model.ts';
 import { renditionsByName } from '../../core/renditions.ts';
 import { capture, liveInventory, RDB_PART, rdbRendition } from './capture.ts';
 import { clear, detach, isHalfOf, isolation } from './clear.ts';

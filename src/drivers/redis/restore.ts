@@ -1,9 +1,10 @@
 // A restore, in the best of three ways: as the target's master, by RESTORE per key, or by the commands that build
 // the same values.
 
+import type { Chain } from '../../core/component.ts';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import { INVENTORY_PART, inventoryOf } from '../../core/inventory.ts';
-import type { Chain, Context, InventoryLine, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import type { Context, InventoryLine, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { RDB_PART, serverTime, tallyJob } from './capture.ts';
 import { type Connection, connect, refusal } from './connection.ts';
 import { type RdbFacts, rdbFacts } from './facts.ts';

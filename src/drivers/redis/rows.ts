@@ -1,8 +1,9 @@
 // Single keys of a point: brought back as rows, and put into a live server after a look at what is there.
 
 import { z } from 'zod';
+import type { Chain } from '../../core/component.ts';
 import { Failure } from '../../core/errors.ts';
-import type { Chain, Context, Merged, MergeMode, Row, Selection } from '../../core/model.ts';
+import type { Context, Merged, MergeMode, Row, Selection } from '../../core/model.ts';
 import { hexOf } from '../../core/murmur.ts';
 import { RDB_PART, serverTime } from './capture.ts';
 import { type Connection, connect, refusal } from './connection.ts';

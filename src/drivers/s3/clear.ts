@@ -1,7 +1,8 @@
 // For staging services: emptied after a drill.
 
+import type { Chain } from '../../core/component.ts';
 import { isFailure, messageOf } from '../../core/errors.ts';
-import type { Chain, Context } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
 import { bucketExists, readBuckets } from './buckets.ts';
 import { type Client, openClient } from './client.ts';
 import { listed } from './listing.ts';

@@ -1,7 +1,7 @@
 // Buckets of S3: MinIO, SeaweedFS, versitygw, AWS.
 
+import type { Component } from '../../core/component.ts';
 import type { Driver } from '../../core/driver.ts';
-import type { Component } from '../../core/model.ts';
 import { capture } from './capture.ts';
 import { clear } from './clear.ts';
 import { compare } from './compare.ts';

@@ -1,9 +1,10 @@
 // A restore: buckets are made, objects written as the point lists them, and the settings of the buckets set last.
 
 import { z } from 'zod';
+import type { Chain } from '../../core/component.ts';
 import { outliving } from '../../core/context.ts';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
-import type { Chain, Context, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import type { Context, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { gate, mapBounded } from '../../core/parallel.ts';
 import { ageingRules, type BucketSetting, bucketExists, dropSetting, putSetting, readBuckets } from './buckets.ts';
 import { type Client, openClient } from './client.ts';

@@ -1,7 +1,7 @@
 // ZooKeeper: the tree of znodes with their data and rights, read and written by a client of our own.
 
+import type { Component } from '../../core/component.ts';
 import type { Driver } from '../../core/driver.ts';
-import type { Component } from '../../core/model.ts';
 import { renditionsByName } from '../../core/renditions.ts';
 import { capture, liveInventory, treeRendition } from './capture.ts';
 import { clear } from './clear.ts';

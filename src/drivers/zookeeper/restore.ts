@@ -1,6 +1,7 @@
 // A restore: znodes in the order of the tree, then the counters of their parents, then ACLs.
 
-import type { Chain, Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import type { Chain } from '../../core/component.ts';
+import type { Context, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import type { Client } from './client.ts';
 import { type Entry, parentOf, sameAcl } from './entries.ts';
 import { heldBelow, removeExtras } from './existing.ts';

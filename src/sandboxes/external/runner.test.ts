@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { after, describe, test } from 'node:test';
+import type { Component } from '../../core/component.ts';
 import type { Driver, Guest } from '../../core/driver.ts';
 import { Failure } from '../../core/errors.ts';
 import { inventoryFrom, judge, paired, putInventory } from '../../core/inventory.ts';
 import { identityOf } from '../../core/liveness.ts';
-import type { Component, Finding, Json, Source } from '../../core/model.ts';
+import type { Finding, Json, Source } from '../../core/model.ts';
 import type { Records } from '../../core/storage.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { sandboxSuite } from '../sandbox.suite.ts';

@@ -3,11 +3,12 @@
 // cleared away by the next, unless somebody else has put something there since.
 
 import { sharedPlace } from '../../core/addresses.ts';
+import type { Component } from '../../core/component.ts';
 import { outliving, withDeadline } from '../../core/context.ts';
 import type { Driver, Guest, Sandbox, SandboxRunner } from '../../core/driver.ts';
 import { Failure, isFailure, messageOf as textOf } from '../../core/errors.ts';
 import { inventoryOf, paired } from '../../core/inventory.ts';
-import type { Component, Context, Finding, InventoryLine, Probe, Restored } from '../../core/model.ts';
+import type { Context, Finding, InventoryLine, Probe, Restored } from '../../core/model.ts';
 import type { Records } from '../../core/storage.ts';
 import { type KnownLine, type StagingNote, type StagingNotes, stagingNotes } from './notes.ts';
 

@@ -6,10 +6,11 @@ import { chmod, chown, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'nod
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
+import type { Component } from '../../core/component.ts';
 import { interruption, withSignal } from '../../core/context.ts';
 import type { Command, Driver, Sandbox, SandboxNeed, SandboxRunner, ServerSpec } from '../../core/driver.ts';
 import { Failure, messageOf } from '../../core/errors.ts';
-import type { Component, Context } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
 import { type Running, run, start } from '../../core/process.ts';
 import { removeLeftovers, SANDBOX_PREFIX, writeOwner } from './leftovers.ts';
 

@@ -19,5 +19,6 @@ export function importedComponent(kind: string, parts: CapturedComponent['parts'
     durationMs: 0,
     warnings: [NOTE],
     external: null,
+    journal: null,
   };
 }

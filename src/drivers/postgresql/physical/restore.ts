@@ -2,11 +2,12 @@
 // looked at by PostgreSQL's own pg_verifybackup. What makes it startable is written last.
 
 import { readAll } from '../../../core/bytes.ts';
+import type { Chain } from '../../../core/component.ts';
 import { interruption, withDeadline } from '../../../core/context.ts';
 import { Failure } from '../../../core/errors.ts';
 import { inventoryBatches } from '../../../core/inventory.ts';
 import { getAll } from '../../../core/many-parts.ts';
-import type { Chain, Context, InventoryLine, Restored, RestoreOptions, Source } from '../../../core/model.ts';
+import type { Context, InventoryLine, Restored, RestoreOptions, Source } from '../../../core/model.ts';
 import { mapBounded } from '../../../core/parallel.ts';
 import { refuseForeign } from '../../../core/selection.ts';
 import type { DirectorySettings } from '../settings.ts';

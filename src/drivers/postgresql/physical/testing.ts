@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { unprivilegedUser } from '../../../../test/servers/install.ts';
 import type { Postgres } from '../../../../test/servers/postgres.ts';
 import { removeDir, temporaryDir } from '../../../../test/servers/processes.ts';
+import type { Component } from '../../../core/component.ts';
 import { inventoryOf } from '../../../core/inventory.ts';
-import type { Component, Context, Finding, Source } from '../../../core/model.ts';
+import type { Context, Finding, Source } from '../../../core/model.ts';
 import { postgresqlDriver } from '../driver.ts';
 import { type Login, SHOP, settingsFor, sql } from '../testing.ts';
 
