@@ -48,6 +48,11 @@ export function release(buffer: ArrayBufferLike): void {
   if (buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
+/** As `release`, of what a library returned: small results may share their memory with others. */
+export function releaseLarge({ buffer, length }: Buffer): void {
+  if (buffer.byteLength > Buffer.poolSize || buffer.byteLength === length) release(buffer);
+}
+
 /** Collects a body that is known to be small; more than `bytesMax` is a bug or an attack and throws. */
 export async function readAll(body: Bytes, bytesMax = 64 * 1024 * 1024): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
@@ -86,10 +91,13 @@ export async function* lineBatchesOf(body: Bytes, bytesMax = 16 * 1024 * 1024): 
   for await (const chunk of body) {
     const end = chunk.lastIndexOf(10) + 1;
     if (end > 0) {
-      const text = Buffer.concat([...held, chunk.subarray(0, end - 1)]).toString('utf8');
+      // Joined with what was held is the first line alone: large buffers would lie about until the collector comes.
+      const first = chunk.indexOf(10);
+      const lines = [Buffer.concat([...held, chunk.subarray(0, first)]).toString('utf8')];
       held = [];
       bytes = 0;
-      yield text.split('\n');
+      if (first < end - 1) lines.push(...textOf(chunk.subarray(first + 1, end - 1)).split('\n'));
+      yield lines;
     }
     if (end < chunk.length) held.push(Buffer.from(chunk.subarray(end))); // a copy: chunks are borrowed
     bytes += chunk.length - end;
@@ -98,18 +106,25 @@ export async function* lineBatchesOf(body: Bytes, bytesMax = 16 * 1024 * 1024): 
   if (bytes > 0) yield [Buffer.concat(held).toString('utf8')];
 }
 
-/** Joins small pieces into chunks of about `size` bytes, so that what follows is called less often. */
+function textOf({ buffer, byteOffset, length }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, length).toString('utf8');
+}
+
+/** Joins small pieces into chunks of `size` bytes, so that what follows is called less often. */
 export async function* batched(pieces: AsyncIterable<string | Uint8Array>, size = 256 * 1024): Bytes {
-  let held: Buffer[] = [];
-  let bytes = 0;
+  const chunk = new Uint8Array(size); // always the same one: chunks are borrowed
+  let filled = 0;
   for await (const piece of pieces) {
-    const data = Buffer.from(piece as string); // copies: pieces are borrowed
-    held.push(data);
-    bytes += data.length;
-    if (bytes < size) continue;
-    yield Buffer.concat(held, bytes);
-    held = [];
-    bytes = 0;
+    const data = typeof piece === 'string' ? Buffer.from(piece) : piece;
+    for (let from = 0; from < data.length; ) {
+      const some = data.subarray(from, from + size - filled);
+      chunk.set(some, filled);
+      from += some.length;
+      filled += some.length;
+      if (filled < size) continue;
+      yield chunk;
+      filled = 0;
+    }
   }
-  if (bytes > 0) yield Buffer.concat(held, bytes);
+  if (filled > 0) yield chunk.subarray(0, filled);
 }

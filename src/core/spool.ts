@@ -2,6 +2,7 @@
 
 import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { releaseLarge } from './bytes.ts';
 import { Failure, messageOf, systemCode } from './errors.ts';
 import type { Bytes } from './model.ts';
 
@@ -56,7 +57,7 @@ export function spool(scratch: string, what: string): Spool {
       held = [];
       heldChars = 0;
       heldFrom = end;
-      writing = writing.then(() => write(data, from));
+      writing = writing.then(() => write(data, from)).finally(() => releaseLarge(data));
     }
     await writing;
   }

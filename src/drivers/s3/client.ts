@@ -1,6 +1,7 @@
 // One S3 server: signed requests, tried again where that may help.
 
 import { hash } from 'node:crypto';
+import { releaseLarge } from '../../core/bytes.ts';
 import { interruption } from '../../core/context.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
@@ -144,6 +145,7 @@ export function xmlOf(what: string, { chunks, status }: HttpAnswer, name: string
     throw new Failure('unreachable', `${what}: the answer was none of S3`, { cause });
   }
   if (root.name === 'Error') throw refused(what, status, body);
+  releaseLarge(body);
   if (root.name === name) return root;
   throw new Failure('unreachable', `${what}: the answer was ${root.name}, not ${name}`);
 }

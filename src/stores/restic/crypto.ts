@@ -13,8 +13,9 @@ import {
   timingSafeEqual,
 } from 'node:crypto';
 import { createRequire } from 'node:module';
+import { releaseLarge } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
-import { copyInto, releaseLarge } from './pool-buffers.ts';
+import { copyInto } from './pool-buffers.ts';
 
 export interface MasterKey {
   readonly encrypt: Buffer; // 32 bytes, AES-256

@@ -3,7 +3,7 @@
 import { Failure } from '../../core/errors.ts';
 import { type MasterKey, SEAL_BYTES, sealInto, sha256 } from './crypto.ts';
 import type { PackedBlob } from './index.ts';
-import { checkBlobs, encodeHeader, HEADER_ENTRY_BYTES, PACK_BYTES_MAX, PACK_FRAME_BYTES } from './pack.ts';
+import { checkBlobs, encodeHeader, HEADER_ENTRY_BYTES, PACK_FRAME_BYTES } from './pack.ts';
 import type { LentBuffers } from './pool-buffers.ts';
 import { compress } from './zstd.ts';
 
@@ -34,7 +34,7 @@ export function packBuilder(options: {
   key: MasterKey;
   tree: boolean;
   compressionLevel: number;
-  /** Of the thread; of `PACK_BYTES_MAX` each. */
+  /** Of the thread; what a pack has at most. */
   memory: LentBuffers;
 }): PackBuilder {
   const { key, tree, memory } = options;
@@ -54,8 +54,8 @@ export function packBuilder(options: {
 
   /** What a pack usually takes is filled again; a blob that is larger gets memory of its own. */
   function memoryOf(bytes: number): Buffer {
-    if (bytes > PACK_BYTES_MAX) return Buffer.allocUnsafeSlow(bytes);
-    return Buffer.from(memory.take(), 0, PACK_BYTES_MAX);
+    if (bytes > memory.bytes) return Buffer.allocUnsafeSlow(bytes);
+    return Buffer.from(memory.take(), 0, memory.bytes);
   }
 
   function finish(): FinishedPack | undefined {

@@ -29,6 +29,7 @@ export function buffers(size: number): Buffers {
 
 /** What one thread fills and lends to another one. */
 export interface LentBuffers {
+  readonly bytes: number;
   /** `bytes` and a mark. Lent from now on; what it holds means nothing. */
   take(): SharedArrayBuffer;
 }
@@ -40,6 +41,7 @@ export interface LentBuffers {
 export function lentBuffers(bytes: number): LentBuffers {
   let kept: SharedArrayBuffer[] = [];
   return {
+    bytes,
     take() {
       const lent = kept.filter((each) => Atomics.load(markOf(each), 0) !== 0);
       const buffer = kept.find((each) => !lent.includes(each)) ?? new SharedArrayBuffer(bytes + MARK_BYTES);
@@ -58,12 +60,6 @@ export function giveBack(buffer: ArrayBufferLike): void {
 
 function markOf(buffer: SharedArrayBuffer): Int32Array<SharedArrayBuffer> {
   return new Int32Array(buffer, buffer.byteLength - MARK_BYTES, 1);
-}
-
-/** Frees what zlib or a cipher returned, at once. Small results may share their memory with others. */
-export function releaseLarge(data: Buffer): void {
-  const { buffer } = data;
-  if (buffer.byteLength > Buffer.poolSize || buffer.byteLength === data.length) release(buffer);
 }
 
 /**

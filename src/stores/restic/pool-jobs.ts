@@ -6,6 +6,9 @@ import { openBlob, PACK_BYTES_MAX, plainLength } from './pack.ts';
 import { type FinishedPack, type PackBuilder, packBuilder } from './pack-builder.ts';
 import { copyInto, lentBuffers } from './pool-buffers.ts';
 
+/** One thread packs all trees, when data may fill packs of its own: several of these are in memory at once. */
+const TREE_PACK_BYTES_MAX = 8 * 1024 * 1024;
+
 /** Some pieces of a buffer, which is the thread's until its answer. `ids` are theirs, 32 bytes each. */
 export interface Pieces {
   readonly buffer: SharedArrayBuffer;
@@ -58,10 +61,10 @@ export function jobRunner(settings: JobSettings): (job: Job) => Answers {
     macK: Buffer.from(settings.key.macK),
     macR: Buffer.from(settings.key.macR),
   };
-  const memory = lentBuffers(PACK_BYTES_MAX);
-  const builderOf = (tree: boolean): PackBuilder =>
-    packBuilder({ key, tree, compressionLevel: settings.compressionLevel, memory });
-  const builders = { data: builderOf(false), tree: builderOf(true) };
+  const { compressionLevel } = settings;
+  const builderOf = (tree: boolean, bytes: number): PackBuilder =>
+    packBuilder({ key, tree, compressionLevel, memory: lentBuffers(bytes) });
+  const builders = { data: builderOf(false, PACK_BYTES_MAX), tree: builderOf(true, TREE_PACK_BYTES_MAX) };
   return ({ kind, job }) => {
     switch (kind) {
       case 'hash':

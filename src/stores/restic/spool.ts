@@ -1,13 +1,12 @@
 // The parts of a component that is being captured come in any order and are entered into trees in order of name: what
 // does not fit into memory is sorted on disk.
 
-import { createReadStream } from 'node:fs';
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { byteOrder } from '../../core/bytes.ts';
+import { byteOrder, releaseLarge } from '../../core/bytes.ts';
 import { Failure, systemCode } from '../../core/errors.ts';
 import { merged } from '../../core/merged.ts';
-import type { Bytes, Context } from '../../core/model.ts';
+import type { Context } from '../../core/model.ts';
 import type { Folder, PartEntry } from './trees.ts';
 
 export interface PartSpool extends AsyncDisposable {
@@ -21,6 +20,8 @@ export interface PartSpool extends AsyncDisposable {
 
 const MEMORY_BYTES_MAX = 24 * 1024 * 1024;
 const ENTRY_BYTES = 400; // of an entry in memory, beside its name and content
+/** Of a run at a time. */
+const READ_BYTES = 64 * 1024;
 /** Entries that are written together. */
 const WRITTEN_ENTRIES = 500;
 /** Of the memory, for the folders of what is kept: of each all stays there, however little of it is kept. */
@@ -42,7 +43,9 @@ export function partSpool(options: { memoryBytesMax: number } = { memoryBytesMax
     try {
       entries.sort(byName);
       for (let at = 0; at < entries.length; at += WRITTEN_ENTRIES) {
-        await file.appendFile(Buffer.concat(entries.slice(at, at + WRITTEN_ENTRIES).map(encode)));
+        const some = Buffer.concat(entries.slice(at, at + WRITTEN_ENTRIES).map(encode));
+        await file.appendFile(some);
+        releaseLarge(some);
       }
     } catch (cause) {
       if (systemCode(cause) !== 'ENOSPC') throw cause;
@@ -79,7 +82,7 @@ export function partSpool(options: { memoryBytesMax: number } = { memoryBytesMax
       await run;
     },
     async *sorted() {
-      const sources = (await Promise.all(runs)).map((run) => readRun(createReadStream(run)));
+      const sources = (await Promise.all(runs)).map(readRun);
       let last: string | undefined;
       let given = 0;
       for await (const entries of merged([...sources, inMemory(held.toSorted(byName))], byName)) {
@@ -116,24 +119,26 @@ function encode({ name, bytes, content, attributes }: PartEntry): Buffer {
   return Buffer.concat([lengths, head, content]);
 }
 
-async function* readRun(file: Bytes): AsyncIterable<readonly PartEntry[]> {
-  let rest: Buffer = Buffer.alloc(0);
-  let wanted = 8;
-  let pieces: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of file) {
-    pieces.push(chunk);
-    bytes += chunk.length;
-    if (bytes < wanted) continue; // an entry may be larger than a chunk: joined once, not with each
-    rest = Buffer.concat(pieces, bytes);
+/** The buffer is always the same one: hundreds of MiB that were used once would wait for the collector. */
+async function* readRun(path: string): AsyncIterable<readonly PartEntry[]> {
+  await using file = await open(path);
+  let buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  let filled = 0;
+  for (;;) {
+    const { bytesRead } = await file.read(buffer, filled, buffer.length - filled);
+    if (bytesRead === 0) return;
+    filled += bytesRead;
     const entries: PartEntry[] = [];
-    for (wanted = entryBytes(rest); rest.length >= wanted; wanted = entryBytes(rest)) {
-      entries.push(decode(rest.subarray(0, wanted)));
-      rest = rest.subarray(wanted);
+    let at = 0;
+    let wanted = entryBytes(buffer.subarray(0, filled));
+    for (; at + wanted <= filled; wanted = entryBytes(buffer.subarray(at, filled))) {
+      entries.push(decode(buffer.subarray(at, at + wanted)));
+      at += wanted;
     }
-    pieces = [rest];
-    bytes = rest.length;
-    yield entries;
+    buffer.copyWithin(0, at, filled);
+    filled -= at;
+    if (wanted > buffer.length) buffer = Buffer.concat([buffer], wanted); // one entry that is larger
+    if (entries.length > 0) yield entries;
   }
 }
 function entryBytes(data: Buffer): number {

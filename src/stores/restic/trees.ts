@@ -1,7 +1,7 @@
 // Folders: written from parts in order of name, and read with limits, as the store is untrusted.
 
 import { setImmediate } from 'node:timers/promises';
-import { byteOrder } from '../../core/bytes.ts';
+import { byteOrder, releaseLarge } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Context, FileAttributes } from '../../core/model.ts';
 import type { BlobIndex } from './index.ts';
@@ -126,7 +126,9 @@ async function writeFolder(
       hint: 'a folder takes about 300 000 files, or a file of 1.4 TiB: spread them over more folders',
     });
   }
-  const id = await writer.addBlob(ctx, 'tree', treeBlob(entries.map(({ json }) => json)));
+  const blob = treeBlob(entries.map(({ json }) => json));
+  const id = await writer.addBlob(ctx, 'tree', blob);
+  releaseLarge(blob);
   trees.enter(
     id,
     entries.map(({ node }) => node),
@@ -181,6 +183,7 @@ export interface Trees {
 const CACHED_BYTES_MAX = 16 * 1024 * 1024;
 const ENTRY_BYTES = 512; // of an entry in memory, beside the ids of its content
 
+/** Blobs that are read are its own. */
 export function treeReader(readBlob: (ctx: Context, id: Buffer) => Promise<Buffer>): Trees {
   const cached = new Map<string, Folder>();
   const loading = new Map<string, Promise<Folder>>();
@@ -197,7 +200,9 @@ export function treeReader(readBlob: (ctx: Context, id: Buffer) => Promise<Buffe
     }
   }
   async function read(ctx: Context, id: Buffer, hex: string): Promise<Folder> {
-    const folder = folderOf(id, parseTree(await readBlob(ctx, id), `tree ${hex}`));
+    const blob = await readBlob(ctx, id);
+    const folder = folderOf(id, parseTree(blob, `tree ${hex}`));
+    releaseLarge(blob);
     enter(hex, folder);
     return folder;
   }

@@ -59,7 +59,7 @@ export interface Packing extends AsyncDisposable {
 /** Of the least buffer; chunks have 1 MiB on average. */
 const BUFFER_BYTES = 1024 * 1024;
 /** For each worker: what is in its hands and on the way to it. */
-const AHEAD_BYTES = 4 * 1024 * 1024;
+const AHEAD_BYTES = 3 * 1024 * 1024;
 /** Packs on their way to the bucket. */
 const PUTS_MAX = 2;
 
