@@ -5,7 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { batched, linesOf } from '../core/bytes.ts';
+import { linesOf } from '../core/bytes.ts';
 import type { Component } from '../core/component.ts';
 import type { Sandbox, SandboxRunner } from '../core/driver.ts';
 import { Failure } from '../core/errors.ts';
@@ -96,7 +96,7 @@ async function spoolRows(ctx: Context, rows: AsyncIterable<Row>, path: string): 
   async function* lines(): AsyncIterable<string> {
     for await (const row of rows) yield `${JSON.stringify(row)}\n`;
   }
-  await pipeline(Readable.from(batched(lines()), { objectMode: false }), createWriteStream(path, { mode: 0o600 }), {
+  await pipeline(Readable.from(lines(), { objectMode: false }), createWriteStream(path, { mode: 0o600 }), {
     signal: ctx.signal,
   });
 }

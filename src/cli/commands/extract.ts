@@ -2,7 +2,6 @@ import { createWriteStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
-import { batched } from '../../core/bytes.ts';
 import { Failure, systemCode } from '../../core/errors.ts';
 import type { Context, Merged, Selection } from '../../core/model.ts';
 import { type ExtractRequest, extractRows, type MergeRequest, mergeRows } from '../../engine/extract.ts';
@@ -123,7 +122,7 @@ async function write(session: Session, request: ExtractRequest, output: string, 
       yield `${JSON.stringify(row)}\n`;
     }
   }
-  const body = Readable.from(batched(lines()), { objectMode: false });
+  const body = Readable.from(lines(), { objectMode: false });
   if (output === '-') {
     await toStdout(ctx, body);
     if (rows === 0) session.note('nothing in it matches');

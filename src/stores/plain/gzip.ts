@@ -5,7 +5,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { createGunzip, gunzip, gzip } from 'node:zlib';
-import { release } from '../../core/bytes.ts';
+import { releaseLarge } from '../../core/bytes.ts';
 import { Failure } from '../../core/errors.ts';
 import type { Bytes } from '../../core/model.ts';
 
@@ -31,7 +31,7 @@ export async function* gzipped(body: Bytes): Bytes {
     while (members.length > left) {
       const packed = await (members.shift() as Promise<Buffer>);
       yield packed;
-      releaseOwn(packed);
+      releaseLarge(packed);
     }
   }
   try {
@@ -95,14 +95,9 @@ async function member(block: Buffer): Promise<Buffer> {
   // A little more than comes out: a buffer that is full makes it get another one.
   const again = await decompress(packed, { maxOutputLength: block.length + 1, chunkSize: block.length + 64 });
   const same = again.equals(block);
-  releaseOwn(again);
+  releaseLarge(again);
   if (!same) throw new Failure('checksum', 'gzip did not give back what it was given');
   return packed;
-}
-
-/** Not what shares its memory with other small buffers. */
-function releaseOwn({ buffer }: Buffer): void {
-  if (buffer.byteLength > Buffer.poolSize) release(buffer);
 }
 
 async function* ownChunks(body: Bytes, failed: (error: unknown) => void): AsyncIterable<Buffer> {
