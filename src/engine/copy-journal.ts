@@ -12,7 +12,7 @@ export interface JournalCopy {
   readonly to: Journal;
   readonly writer: JournalWriter;
   /** Called with each that was stored. */
-  readonly copied: (entry: JournalEntry) => void;
+  readonly copied?: (entry: JournalEntry) => void;
 }
 
 /** To the lineage of `from` that the writer is in now; null when there is none. */
@@ -42,7 +42,8 @@ async function copyLineage(
   let reached = isOpen ? writer.durable() : piece ? await endOf(ctx, to, piece) : null;
   const begin = async (at: Cut): Promise<void> => {
     const goesOn = piece && reached && at.position <= reached.position;
-    const parent = goesOn && piece ? { lineage: piece.id, position: at.position } : parentIn(originals, copies, original);
+    const parent =
+      goesOn && piece ? { lineage: piece.id, position: at.position } : parentIn(originals, copies, original);
     piece = await writer.begin(ctx, { ...original, from: at, parent });
     copies.push(piece);
     [isOpen, reached] = [true, at];
@@ -57,7 +58,7 @@ async function copyLineage(
     if ('body' in entry) await writer.append(ctx, entry);
     else await writer.gap(ctx, { ...entry, from: writer.durable() ?? entry.from });
     reached = entry.to;
-    copied(entry);
+    copied?.(entry);
   }
   if (!isOpen && (!piece || original === originals.at(-1))) await begin(reached ?? original.from);
 }
@@ -70,11 +71,7 @@ async function endOf(ctx: Context, journal: Journal, { id, from }: Lineage): Pro
 }
 
 /** Null where what it goes on from is not in the copy. */
-function parentIn(
-  originals: readonly Lineage[],
-  copies: readonly Lineage[],
-  { parent }: Lineage,
-): JournalPlace | null {
+function parentIn(originals: readonly Lineage[], copies: readonly Lineage[], { parent }: Lineage): JournalPlace | null {
   const original = parent && originals.find(({ id }) => id === parent.lineage);
   if (!original) return null;
   const piece = copies.findLast((each) => isSame(each, original) && each.from.position <= parent.position);

@@ -57,14 +57,9 @@ export interface JournalCopier {
   run(ctx: Context): Promise<void>;
 }
 
-interface Held {
-  readonly lineage: string;
-  readonly entry: JournalEntry;
-  readonly bytes: number;
-}
-
-export function journalCopier({ component, from, to, room, told }: CopyRequest): JournalCopier {
-  const held: Held[] = [];
+export function journalCopier(request: CopyRequest): JournalCopier {
+  const { component, from, to, told } = request;
+  const held = heldEntries(request.room);
   const pause = pauses();
   let needsRead = true; // something that came is not held
   let [isBehind, error]: [boolean, unknown] = [true, null];
@@ -75,35 +70,18 @@ export function journalCopier({ component, from, to, room, told }: CopyRequest):
     [isBehind, error] = [behind, failed];
     told();
   }
-  function drop(): Held | undefined {
-    const next = held.shift();
-    if (next) room.bytes += next.bytes;
-    return next;
-  }
-  /** Stores what is held as long as each goes on from the one before. False when it has to be read. */
-  async function handOn(ctx: Context, writer: JournalWriter, lineage: Lineage | null): Promise<boolean> {
-    for (let next = drop(); next; next = drop()) {
-      const { entry } = next;
-      const end = writer.durable()?.position;
-      if (next.lineage !== lineage?.id || end === undefined || end < entry.from.position) return false;
-      if (entry.to.position <= end) continue;
-      if (entry.from.position !== end) return false;
-      await ('body' in entry ? writer.append(ctx, entry) : writer.gap(ctx, entry));
-    }
-    return true;
-  }
   async function keepUp(ctx: Context, writer: JournalWriter, journal: Journal, stopped: Stopped): Promise<void> {
     for (let lineage: Lineage | null = null; ; ) {
       if (needsRead) {
         needsRead = false;
-        lineage = await copyJournal(ctx, { from, to: journal, writer, copied: () => {} });
+        lineage = await copyJournal(ctx, { from, to: journal, writer });
         pause.reset();
       }
-      if (!(await handOn(ctx, writer, lineage))) needsRead = true;
+      if (!(await handOn(ctx, held, writer, lineage))) needsRead = true;
       show(needsRead, null);
       if (stopped.isTrue()) return;
       woken = Promise.withResolvers();
-      if (!needsRead && held.length === 0) await Promise.race([woken.promise, stopped.promise]);
+      if (!needsRead && held.isEmpty()) await Promise.race([woken.promise, stopped.promise]);
     }
   }
   async function once(ctx: Context, stopped: Stopped): Promise<void> {
@@ -120,14 +98,8 @@ export function journalCopier({ component, from, to, room, told }: CopyRequest):
       return { store: to.name, error, behind: isBehind };
     },
     stored(lineage, entry) {
-      const bytes = ENTRY_BYTES + ('body' in entry ? entry.body.length : 0);
       // Without room, or while nobody can store it, it is read later.
-      if (error !== null || room.bytes < bytes) needsRead = true;
-      else {
-        room.bytes -= bytes;
-        const kept = 'body' in entry ? { ...entry, body: Buffer.from(entry.body) } : entry;
-        held.push({ lineage: lineage.id, entry: kept, bytes });
-      }
+      if (error !== null || !held.add(lineage, entry)) needsRead = true;
       woken.resolve();
     },
     more() {
@@ -141,7 +113,7 @@ export function journalCopier({ component, from, to, room, told }: CopyRequest):
           await once(ctx, stopped);
         } catch (failed) {
           if (ctx.signal.aborted) break;
-          while (drop());
+          held.clear();
           const hint = isFailure(failed) ? failed.hint : undefined;
           const fields = { component, store: to.name, again_in_ms: pause.next(), reason: messageOf(failed), hint };
           ctx.log.warn('a journal is not copied to another store for now', fields);
@@ -149,9 +121,61 @@ export function journalCopier({ component, from, to, room, told }: CopyRequest):
           await pause.wait(ctx).catch(() => {}); // the signal is looked at next
         }
       }
-      while (drop());
+      held.clear();
     },
   };
+}
+
+interface HeldEntry {
+  readonly lineage: string;
+  readonly entry: JournalEntry;
+}
+interface HeldEntries {
+  /** False when there is no room for it. */
+  add(lineage: Lineage, entry: JournalEntry): boolean;
+  next(): HeldEntry | undefined;
+  isEmpty(): boolean;
+  clear(): void;
+}
+function heldEntries(room: { bytes: number }): HeldEntries {
+  const held: (HeldEntry & { readonly bytes: number })[] = [];
+  const next = (): HeldEntry | undefined => {
+    const first = held.shift();
+    room.bytes += first?.bytes ?? 0;
+    return first;
+  };
+  return {
+    next,
+    isEmpty: () => held.length === 0,
+    add({ id }, entry) {
+      const bytes = ENTRY_BYTES + ('body' in entry ? entry.body.length : 0);
+      if (room.bytes < bytes) return false;
+      room.bytes -= bytes;
+      held.push({ lineage: id, entry: 'body' in entry ? { ...entry, body: Buffer.from(entry.body) } : entry, bytes });
+      return true;
+    },
+    clear() {
+      while (next());
+    },
+  };
+}
+
+/** Stores what is held as long as each goes on from the one before. False when it has to be read. */
+async function handOn(
+  ctx: Context,
+  held: HeldEntries,
+  writer: JournalWriter,
+  lineage: Lineage | null,
+): Promise<boolean> {
+  for (let next = held.next(); next; next = held.next()) {
+    const { entry } = next;
+    const end = writer.durable()?.position;
+    if (next.lineage !== lineage?.id || end === undefined || end < entry.from.position) return false;
+    if (entry.to.position <= end) continue;
+    if (entry.from.position !== end) return false;
+    await ('body' in entry ? writer.append(ctx, entry) : writer.gap(ctx, entry));
+  }
+  return true;
 }
 
 interface Stopped {

@@ -55,9 +55,7 @@ export function feedOf(request: FeedRequest): Feed {
   }
   async function add(ctx: Context, entry: JournalEntry): Promise<void> {
     const lineage = writer.lineage();
-    await patiently(ctx, (within) =>
-      'body' in entry ? writer.append(within, entry) : writer.gap(within, entry),
-    );
+    await patiently(ctx, (within) => ('body' in entry ? writer.append(within, entry) : writer.gap(within, entry)));
     if (lineage) events.stored(lineage, entry);
   }
 
