@@ -131,7 +131,7 @@ export interface Journal {
   entries(ctx: Context, from: JournalPlace): AsyncIterable<JournalEntry>;
   /**
    * Removes what no kept point needs: these are the cuts of all of them, and of those that are being written. The
-   * newest lineage stays when none lies in it, as its base may not be a point yet. Unless told to apply, it only counts.
+   * newest lineage stays when none lies in it, as its base may not be a point yet. Only counted unless told to apply.
    */
   prune(ctx: Context, kept: readonly JournalPlace[], options: { readonly apply: boolean }): Promise<PrunedJournal>;
   /** Removes all of it. 'locked' while somebody writes it. */

@@ -236,7 +236,7 @@ test('of two that follow one component the second ends and says so, and the firs
   await run.stop();
 });
 
-test('who lost his journal to another one ends (fault 7), and so does who finds another log at its place', async () => {
+test('who lost his journal to another one ends and says so (fault 7)', async () => {
   const ctx = testContext();
   const server = numbersServer();
   const disk = memoryBucket();
