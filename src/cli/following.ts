@@ -18,7 +18,7 @@ export interface Following extends Disposable {
   told(view: FollowView): void;
 }
 
-export function showFollowing({ ctx, note }: Session): Following {
+export function showFollowing({ ctx, globals, note }: Session): Following {
   const views = new Map<string, { view: FollowView; shownMs: number; toldMs: number; state: string }>();
   const show = (name: string, leastMs: number): void => {
     const shown = views.get(name);
@@ -29,7 +29,7 @@ export function showFollowing({ ctx, note }: Session): Following {
     const state = stateOf(shown.view);
     if (state === shown.state && nowMs - shown.toldMs < TELL_MS) return;
     [shown.toldMs, shown.state] = [nowMs, state];
-    note(`${name}: ${followText(ctx, shown.view)}`);
+    if (globals.progress === undefined) note(`${name}: ${followText(ctx, shown.view)}`);
   };
   const timer = setInterval(() => {
     for (const name of views.keys()) show(name, SHOW_MS);

@@ -2,8 +2,10 @@
 // so it may be interrupted and repeated; what can't be read, or was pruned before it was copied, becomes a gap.
 
 import { isDeepStrictEqual } from 'node:util';
+import { interruption } from '../core/context.ts';
 import type { Journal, JournalEntry, JournalPlace, JournalWriter, Lineage } from '../core/journal.ts';
 import type { Context, Cut } from '../core/model.ts';
+import type { Store } from '../core/storage.ts';
 
 const PRUNED = 'it was pruned in the store that it was to be copied from';
 
@@ -13,6 +15,41 @@ export interface JournalCopy {
   readonly writer: JournalWriter;
   /** Called with each that was stored. */
   readonly copied?: (entry: JournalEntry) => void;
+}
+
+export interface CopiedJournal {
+  readonly component: string;
+  /** What was copied now. */
+  readonly ranges: number;
+  readonly bytes: number;
+  /** Null when all is there. */
+  readonly error: unknown;
+}
+
+/** One that fails stops no other. */
+export async function copyJournals(
+  ctx: Context,
+  request: { readonly from: Store; readonly to: Store; readonly components: readonly string[] },
+): Promise<readonly CopiedJournal[]> {
+  const results: CopiedJournal[] = [];
+  for (const component of request.components) {
+    let [ranges, bytes] = [0, 0];
+    const copied = (entry: JournalEntry): void => {
+      if (!('body' in entry)) return;
+      [ranges, bytes] = [ranges + 1, bytes + entry.body.length];
+      ctx.progress({ task: component, phase: 'copy log', bytes, items: ranges });
+    };
+    try {
+      const [from, to] = [request.from.journal(component), request.to.journal(component)];
+      await using writer = await to.write(ctx);
+      await copyJournal(ctx, { from, to, writer, copied });
+      results.push({ component, ranges, bytes, error: null });
+    } catch (error) {
+      if (ctx.signal.aborted) throw interruption(ctx.signal);
+      results.push({ component, ranges, bytes, error });
+    }
+  }
+  return results;
 }
 
 /** To the lineage of `from` that the writer is in now; null when there is none. */

@@ -3,7 +3,7 @@
 import { bytesOf, readAll } from '../core/bytes.ts';
 import type { Component } from '../core/component.ts';
 import { putInventory } from '../core/inventory.ts';
-import type { Feed, JournalEntry, JournalRange, Lineage } from '../core/journal.ts';
+import type { Feed, JournalEntry, JournalRange, JournalWriter, Lineage } from '../core/journal.ts';
 import type { Context, Cut } from '../core/model.ts';
 import type { Store } from '../core/storage.ts';
 import type { FollowStore } from './follow-views.ts';
@@ -81,6 +81,31 @@ function numbersComponent(server: NumbersServer): Component {
     const start = { base: null, why: 'first', source: { id: server.id }, parent: null };
     await feed.begin(ctx, { ...start, from: cutAt(server.numbers.length) });
     await feed.base(ctx, 'nothing to go on from', server.syncs ? (within, sink) => capture(within, sink) : undefined);
+  }
+}
+
+/** Lets the log grow and puts what came into the journal, a lineage for each log. */
+export async function feedNumbers(
+  ctx: Context,
+  store: Store,
+  component: string,
+  server: NumbersServer,
+  count: number,
+  held?: JournalWriter,
+): Promise<void> {
+  await using own = held ? null : await store.journal(component).write(ctx);
+  const writer = held ?? own;
+  if (!writer) throw new Error('a writer is there');
+  const start = { base: null, why: 'first', source: { id: server.id }, parent: null };
+  const known = writer.lineage();
+  if ((known?.source as { id?: string } | undefined)?.id !== server.id) {
+    await writer.begin(ctx, { ...start, from: cutAt(server.numbers.length) });
+  }
+  grow(server, count);
+  for (;;) {
+    const at = Number(writer.durable()?.position);
+    if (at >= server.numbers.length) return;
+    await writer.append(ctx, rangeOf(server, at, Math.min(at + PER_RANGE, server.numbers.length)));
   }
 }
 
