@@ -31,6 +31,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
   },
   lint: { summary: 'say which promises the configuration can not keep', load: () => import('./commands/lint.ts') },
   backup: { summary: 'take one recovery point', load: () => import('./commands/backup.ts') },
+  follow: {
+    summary: 'ship the logs of components as they grow, until stopped',
+    load: () => import('./commands/follow.ts'),
+  },
   list: { summary: 'list recovery points', load: () => import('./commands/list.ts') },
   show: { summary: 'show one recovery point', load: () => import('./commands/show.ts') },
   status: {

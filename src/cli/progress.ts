@@ -28,6 +28,8 @@ export function jsonProgress(write: (text: string) => void, now: () => Date): Pr
     bytes_total: event.bytesTotal,
     items: event.items,
     items_total: event.itemsTotal,
+    up_to: event.upTo,
+    note: event.note,
   });
   return { show: (event) => write(`${JSON.stringify(snake(event))}\n`), clear: () => undefined };
 }
@@ -99,6 +101,7 @@ function lineText(line: Line, width: number): string {
   if (rate !== null && rate > 0 && bytesTotal !== undefined && bytes !== undefined && bytesTotal > bytes) {
     parts.push(`${durationText(((bytesTotal - bytes) / rate) * 1000)} left`);
   }
+  if (line.event.note !== undefined) parts.push(printable(line.event.note));
   const text = parts.join('  ');
   const room = Math.min(BAR_MAX, width - head.length - text.length - 4);
   const shown = share !== null && room >= BAR_MIN ? [head, bar(Math.min(1, share), room), text] : [head, text];

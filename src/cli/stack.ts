@@ -199,6 +199,25 @@ export function orderingOf({ plans, references }: Config, plan: string | undefin
   return new Map(pairs.map(([to]) => [to, pairs.filter(([other]) => other === to).map(([, from]) => from)]));
 }
 
+/** Components alone, for commands that open stores by themselves or need none. */
+export async function openComponents(
+  ctx: Context,
+  config: Config,
+  names: readonly string[],
+): Promise<readonly StackComponent[]> {
+  const chosen = pickComponents(config, names);
+  const settings = await Promise.all(chosen.map((each) => each.settings(ctx)));
+  return await Promise.all(chosen.map((each, at) => openStackComponent(config, each, settings[at])));
+}
+
+function notFollowed({ file, lineOf }: Config, name: string, kind: string): Failure {
+  const path = ['components', name, 'follow'];
+  const where = `${file}:${lineOf(path)}: ${path.join('.')}`;
+  return new Failure('settings-invalid', `${where}: ${kind} can not be followed as it is configured here`, {
+    hint: `docs/drivers/${kind}.md says what can be; without follow: true it is as recoverable as its plans make it`,
+  });
+}
+
 /** Its own secrets are resolved when a drill restores into it, and never else. */
 function stagingOf({ staging, common }: ComponentConfig): StackComponent['sandbox'] {
   if (!staging) return undefined;
@@ -214,6 +233,7 @@ function stagingOf({ staging, common }: ComponentConfig): StackComponent['sandbo
 async function openStackComponent(config: Config, each: ComponentConfig, settings: unknown): Promise<StackComponent> {
   const driver = await each.driver();
   const component = driver.open(settings);
+  if (each.common.follow && !component.follow) throw notFollowed(config, each.name, driver.kind);
   const tier = each.common.tier === undefined ? undefined : config.tiers[each.common.tier];
   return {
     name: each.name,

@@ -12,6 +12,24 @@ export function outliving(ctx: Context, ms: number): Context {
   return { ...ctx, signal: AbortSignal.timeout(ms) };
 }
 
+/** The same context, whose signal comes so much later: what was begun may still be ended. */
+export function lingering(ctx: Context, ms: number): { readonly ctx: Context } & Disposable {
+  const controller = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const onAbort = (): void => {
+    timer = setTimeout(() => controller.abort(interruption(ctx.signal)), ms);
+  };
+  if (ctx.signal.aborted) onAbort();
+  else ctx.signal.addEventListener('abort', onAbort, { once: true });
+  return {
+    ctx: { ...ctx, signal: controller.signal },
+    [Symbol.dispose]() {
+      ctx.signal.removeEventListener('abort', onAbort);
+      clearTimeout(timer);
+    },
+  };
+}
+
 /** The `sleep` of real contexts: who sleeps in one with another signal is woken by that one. */
 export async function sleep(this: Context, ms: number): Promise<void> {
   await delay(ms, undefined, { signal: this.signal }).catch(() => {

@@ -52,6 +52,8 @@ export interface JournalGap {
   readonly reason: string;
 }
 
+export type JournalEntry = JournalRange | JournalGap;
+
 /** An unbroken piece of a lineage, or what is missing between two. */
 export interface JournalStretch {
   readonly lineage: Lineage;
@@ -73,7 +75,8 @@ export interface JournalWriter extends AsyncDisposable {
   lineage(): Lineage | null;
   /** Up to where all is stored: the source may forget no more than this. Null without a lineage. */
   durable(): Cut | null;
-  begin(ctx: Context, start: LineageStart): Promise<Lineage>;
+  /** What is copied from another store is begun as it was there: by `begunAt` and `source` both are known for one. */
+  begin(ctx: Context, start: LineageStart & Partial<Pick<Lineage, 'begunAt'>>): Promise<Lineage>;
   /**
    * Durable when it resolves. Begins where the journal ends. A range that is there already with the same bytes is no
    * error; with others it is 'different', and so is one with other borders: two sources have the same positions.
@@ -83,7 +86,10 @@ export interface JournalWriter extends AsyncDisposable {
   gap(ctx: Context, gap: JournalGap): Promise<void>;
 }
 
-/** What who follows a service is given: its journal, and the points that the log is replayed on. */
+/**
+ * What who follows a service is given: its journal, and the points that the log is replayed on. While a store is away
+ * a call waits for it. After the signal what is put still has some seconds: what came can be stored.
+ */
 export interface Feed extends Omit<JournalWriter, keyof AsyncDisposable> {
   /**
    * Takes a point of this component alone, by `capture` where the copy comes with the log, else as any backup does. The
@@ -119,10 +125,15 @@ export interface Journal {
    */
   read(ctx: Context, from: JournalPlace, to: string | null): AsyncIterable<JournalRange>;
   /**
-   * Removes what no kept point needs: these are the cuts of all of them, and of those that are being written. The
-   * newest lineage stays when none lies in it, as its base may not be a point yet.
+   * For copies: what ends behind that place, in order, with a gap in place of what is missing or damaged. Begins later
+   * where the rest was pruned.
    */
-  prune(ctx: Context, kept: readonly JournalPlace[]): Promise<PrunedJournal>;
+  entries(ctx: Context, from: JournalPlace): AsyncIterable<JournalEntry>;
+  /**
+   * Removes what no kept point needs: these are the cuts of all of them, and of those that are being written. The
+   * newest lineage stays when none lies in it, as its base may not be a point yet. Only counted unless told to apply.
+   */
+  prune(ctx: Context, kept: readonly JournalPlace[], options: { readonly apply: boolean }): Promise<PrunedJournal>;
   /** Removes all of it. 'locked' while somebody writes it. */
   forget(ctx: Context): Promise<PrunedJournal>;
 }

@@ -24,6 +24,10 @@ export interface Progress {
   readonly bytesTotal?: number;
   readonly items?: number;
   readonly itemsTotal?: number;
+  /** Of a log that is followed: all up to there is stored. */
+  readonly upTo?: Cut;
+  /** What figures do not tell. */
+  readonly note?: string;
 }
 
 /** What every call that can wait is given first. Only cli/main.ts makes a real one; tests pass their own clock. */

@@ -10,6 +10,7 @@ import { type ComponentOf, noteReleases, releaseNoted, type Unreleased } from '.
 import { type Decision, decide, type RulesOf } from './keep.ts';
 import type { NamedStore } from './model.ts';
 import { listPoints } from './points.ts';
+import { capturesUnderway, type PrunedJournals, pruneJournals } from './prune-journals.ts';
 
 /** What was found unreferenced may go after this long: a backup that runs meanwhile may still need it. */
 const GRACE_MS = 24 * 3_600_000;
@@ -43,6 +44,8 @@ export interface Pruned {
   /** Why it would not be applied; null when nothing stands in the way. */
   readonly refusal: Failure | null;
   readonly reclaimed: Reclaimed;
+  /** What went of journals, or would. */
+  readonly journals: PrunedJournals;
   /** Data outside the store that no point needs, and that could not be released yet. */
   readonly unreleased: readonly Unreleased[];
 }
@@ -52,7 +55,9 @@ export async function prunePoints(asked: Context, request: PruneRequest): Promis
   const { store, name } = request.in;
   const ctx: Context = { ...asked, progress: (event) => asked.progress({ ...event, task: name }) };
   ctx.progress({ task: name, phase: 'list' });
-  const views = (await listPoints(ctx, request.in)).filter(({ point }) => point.stack === request.stack);
+  const underway = await capturesUnderway(ctx, store);
+  const all = await listPoints(ctx, request.in);
+  const views = all.filter(({ point }) => point.stack === request.stack);
   const now = ctx.now();
   const decisions = decide(views, request.rulesOf, now);
   const removed = decisions.filter(({ reasons }) => reasons.length === 0).map(({ point }) => point.id);
@@ -69,6 +74,11 @@ export async function prunePoints(asked: Context, request: PruneRequest): Promis
   const { componentOf } = request;
   const stores = request.stores ?? [request.in];
   const unreleased = request.apply && componentOf ? await releaseNoted(ctx, request.in, stores, componentOf) : [];
+  // Points go first: a prune that dies leaves more of a journal than is needed, and never less.
+  const points = all
+    .map(({ point }) => point)
+    .filter(({ id, stack }) => stack !== request.stack || !removed.includes(id));
+  const journals = await pruneJournals(ctx, store, { points, underway, apply: request.apply });
   const graceMs = request.graceMs ?? GRACE_MS;
   if (request.apply) await forgetInterrupted(ctx, store, now, graceMs);
   const found = await reclaimed(ctx, request, { apply: request.apply, graceMs });
@@ -78,6 +88,7 @@ export async function prunePoints(asked: Context, request: PruneRequest): Promis
     applied: request.apply,
     refusal,
     reclaimed: { ...found, bytes: found.bytes + freed },
+    journals,
     unreleased,
   };
 }

@@ -29,28 +29,36 @@ import { entriesIn, folderNames } from './journal-walk.ts';
 const KEYS_PER_DELETION = 1000;
 const NOTHING: PrunedJournal = { bytes: 0, objects: 0 };
 
+interface Going {
+  readonly key: string;
+  readonly bytes: number;
+}
+
 export async function pruneJournal(
   ctx: Context,
   vault: JournalVault,
   component: string,
   kept: readonly JournalPlace[],
+  { apply }: { readonly apply: boolean },
 ): Promise<PrunedJournal> {
-  await using lease = await acquireLease(ctx, vault, leaseFolder(vault, 'journal-prune', component));
+  await using lease = apply ? await acquireLease(ctx, vault, leaseFolder(vault, 'journal-prune', component)) : null;
   const ids = await lineageIds(ctx, vault, component);
   const floors = new Map<string, string>();
   let sum = NOTHING;
   for (const lineage of ids) {
-    await lease.touch(ctx);
+    await lease?.touch(ctx);
     const whose = { component, lineage };
     const known = await knownOf(ctx, vault, whose);
     // What can't be read, and what goes on from it, may be needed.
     const floor = known === 'unreadable' ? '' : known ? neededFrom(known, kept, floors, lineage === ids.at(-1)) : ALL;
     floors.set(lineage, floor);
     if (known === 'unreadable') continue;
-    if (known && floor === ALL) await putPruned(ctx, vault, whose, floorOf(known), true);
-    const freed =
-      floor === ALL ? await clear(ctx, vault, whose) : known && (await cut(ctx, vault, whose, known, floor));
-    sum = added(sum, freed ?? NOTHING);
+    if (!apply) sum = await counted(goingOf(ctx, vault, whose, known, floor), sum);
+    else if (floor !== ALL) sum = added(sum, known ? await cut(ctx, vault, whose, known, floor) : NOTHING);
+    else {
+      if (known) await putPruned(ctx, vault, whose, floorOf(known), true);
+      sum = added(sum, await clear(ctx, vault, whose));
+    }
   }
   return sum;
 }
@@ -143,25 +151,45 @@ async function* entriesBefore(
 
 /** Everything but the note that says so. */
 async function clear(ctx: Context, vault: JournalVault, whose: Whose): Promise<PrunedJournal> {
-  const describing = describingKeys(vault, whose);
-  const note = prunedKey(vault, whose);
   const last = new Set<string>();
-  async function* ranges(): AsyncIterable<{ key: string; bytes: number }> {
-    for await (const object of vault.bucket.list(ctx, lineageFolder(vault, whose.component, whose.lineage))) {
-      if (describing.includes(object.key)) last.add(object.key);
-      else if (object.key !== note) yield object;
-    }
-  }
-  const freed = await deleted(ctx, vault, ranges());
+  const freed = await deleted(ctx, vault, rangesIn(ctx, vault, whose, last));
   for (const key of last) await vault.bucket.delete(ctx, key);
   return freed;
 }
 
-async function deleted(
+/** What lies there but what describes the lineage, whose keys go into `describing`. */
+async function* rangesIn(
   ctx: Context,
-  { bucket }: JournalVault,
-  objects: AsyncIterable<{ readonly key: string; readonly bytes: number }>,
-): Promise<PrunedJournal> {
+  vault: JournalVault,
+  whose: Whose,
+  describing: Set<string>,
+): AsyncIterable<Going> {
+  const [about, note] = [describingKeys(vault, whose), prunedKey(vault, whose)];
+  for await (const object of vault.bucket.list(ctx, lineageFolder(vault, whose.component, whose.lineage))) {
+    if (about.includes(object.key)) describing.add(object.key);
+    else if (object.key !== note) yield object;
+  }
+}
+
+/** What a prune would delete. */
+async function* goingOf(
+  ctx: Context,
+  vault: JournalVault,
+  whose: Whose,
+  known: Known | null,
+  floor: string,
+): AsyncIterable<Going> {
+  if (floor === ALL) yield* rangesIn(ctx, vault, whose, new Set());
+  else if (known) yield* entriesBefore(ctx, vault, whose, known, floor);
+}
+
+async function counted(objects: AsyncIterable<Going>, before: PrunedJournal): Promise<PrunedJournal> {
+  let sum = before;
+  for await (const { bytes } of objects) sum = added(sum, { bytes, objects: 1 });
+  return sum;
+}
+
+async function deleted(ctx: Context, { bucket }: JournalVault, objects: AsyncIterable<Going>): Promise<PrunedJournal> {
   let sum = NOTHING;
   let batch: string[] = [];
   const flush = async (): Promise<void> => {

@@ -1,10 +1,10 @@
 // Reads journals: ranges one after another, each proved, and what stretches there are.
 
 import { Failure } from '../core/errors.ts';
-import type { JournalPlace, JournalRange, JournalStretch } from '../core/journal.ts';
+import type { JournalEntry, JournalPlace, JournalRange, JournalStretch } from '../core/journal.ts';
 import type { Context, Cut } from '../core/model.ts';
 import { mapOrdered } from '../core/parallel.ts';
-import { floorOf, isDamage, type Known, loadLineage, readableLineages } from './journal-lineages.ts';
+import { floorOf, isDamage, type Known, loadLineage, prunedUpTo, readableLineages } from './journal-lineages.ts';
 import { assertPositions, type Entry, type JournalVault } from './journal-names.ts';
 import { type Content, openRange, type Whose } from './journal-ranges.ts';
 import { type Step, stepsOf } from './journal-walk.ts';
@@ -54,6 +54,48 @@ async function openStep(ctx: Context, vault: JournalVault, whose: Whose, step: S
 function outside({ bucket }: JournalVault, { component, lineage }: Whose, position: string, why: string): Failure {
   const what = `the journal of ${component}, lineage ${lineage}, has no ${position}: it ${why}`;
   return new Failure('missing', `${bucket.url}: ${what}`, { hint: HINT_STRETCHES });
+}
+
+export async function* entriesOf(
+  ctx: Context,
+  vault: JournalVault,
+  component: string,
+  { lineage, position }: JournalPlace,
+): AsyncIterable<JournalEntry> {
+  const whose = { component, lineage };
+  const known = await loadLineage(ctx, vault, whose);
+  if (!known) return;
+  let edge = floorOf(known).to; // up to where all was told
+  for await (const step of stepsOf(ctx, vault, whose, known, position)) {
+    const { from, to } = step.entry ?? step;
+    if (to <= position || to <= edge.position) continue;
+    const found = await entryAt(ctx, vault, whose, step);
+    if (found === 'pruned') continue;
+    // Nobody knows when what is lost was: it counts from what is known on.
+    const begin = from < edge.position ? edge : { position: from, at: edge.at };
+    const lost = { from: begin, to: { position: to, at: edge.at }, at: ctx.now().toISOString() };
+    const entry = typeof found === 'string' ? { ...lost, reason: found } : found;
+    yield entry;
+    edge = entry.to;
+  }
+}
+
+/** Why it can't be read, in words. */
+async function entryAt(
+  ctx: Context,
+  vault: JournalVault,
+  whose: Whose,
+  step: Step,
+): Promise<JournalEntry | 'pruned' | string> {
+  if (!step.entry) return step.failure.message;
+  try {
+    const { gap, ...range } = await openRange(ctx, vault, whose, step.entry, step.previous);
+    return gap === null ? range : { from: range.from, to: range.to, at: range.at, reason: gap };
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    const isPruned = error.code === 'missing' && (await prunedUpTo(ctx, vault, whose)) >= step.entry.to;
+    return isPruned ? 'pruned' : error.message;
+  }
 }
 
 export async function* stretchesOf(

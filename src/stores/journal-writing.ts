@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { outliving } from '../core/context.ts';
 import { Failure, isFailure, messageOf } from '../core/errors.ts';
-import type { JournalWriter, Lineage, LineageStart } from '../core/journal.ts';
+import type { JournalWriter, Lineage } from '../core/journal.ts';
 import type { Context } from '../core/model.ts';
 import { gate } from '../core/parallel.ts';
 import { acquireLease, type Lease } from './journal-lease.ts';
@@ -88,12 +88,12 @@ function writerOf(
     pending = sealRange(vault, line.whose, line.folder, content, line.end.sha256);
     await settle(within);
   }
-  async function begin(within: Context, start: LineageStart): Promise<Lineage> {
+  async function begin(within: Context, start: Parameters<JournalWriter['begin']>[1]): Promise<Lineage> {
     assert(isPosition(start.from.position), `${start.from.position} is a position`);
     await settle(within);
     await noteTip(within);
     const id = nextLineageId((await lineageIds(within, vault, component)).at(-1));
-    const lineage: Lineage = { ...start, id, begunAt: within.now().toISOString() };
+    const lineage: Lineage = { ...start, id, begunAt: start.begunAt ?? within.now().toISOString() };
     const chain = randomBytes(32).toString('hex');
     await putBegin(within, vault, component, lineage, chain);
     line = freshLine({ component, lineage: id }, lineage, { to: start.from, sha256: chain });

@@ -5,7 +5,7 @@ import type { Context, Finding } from '../core/model.ts';
 import type { CheckOptions, Store } from '../core/storage.ts';
 import { readableLineages } from './journal-lineages.ts';
 import { componentFolder, type JournalVault, journalNames } from './journal-names.ts';
-import { readRanges, stretchesOf } from './journal-reading.ts';
+import { entriesOf, readRanges, stretchesOf } from './journal-reading.ts';
 
 interface Journals extends Pick<Store, 'journal' | 'journals'> {
   check(ctx: Context, options: CheckOptions): AsyncIterable<Finding>;
@@ -31,9 +31,10 @@ export function storeJournals(vault: JournalVault): Journals {
         },
         stretches: (ctx) => stretchesOf(ctx, vault, component),
         read: (ctx, from, to) => readRanges(ctx, vault, component, from, to),
-        async prune(ctx, kept) {
+        entries: (ctx, from) => entriesOf(ctx, vault, component, from),
+        async prune(ctx, kept, options) {
           const { pruneJournal } = await import('./journal-pruning.ts');
-          return await pruneJournal(ctx, vault, component, kept);
+          return await pruneJournal(ctx, vault, component, kept, options);
         },
         async forget(ctx) {
           const { forgetJournal } = await import('./journal-pruning.ts');

@@ -2,11 +2,13 @@ import type { Command } from 'commander';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { RecoveryPoint } from '../../core/point.ts';
 import { copyPoints, type Drivers } from '../../engine/copy.ts';
+import { type CopiedJournal, copyJournals } from '../../engine/copy-journal.ts';
+import { heldBy } from '../../engine/model.ts';
 import { choosePoint, listPoints } from '../../engine/points.ts';
 import { driverNames, driverPlugin } from '../plugins.ts';
 import { type Bind, errorJson } from '../session.ts';
 import { openStack } from '../stack.ts';
-import { plural } from '../terminal.ts';
+import { bytesText, plural } from '../terminal.ts';
 
 interface Options {
   readonly from: string;
@@ -36,8 +38,21 @@ export function define(command: Command, bind: Bind): void {
     );
     const copied = await copyPoints(ctx, { from, to, drivers, ...(words.length === 0 ? {} : { points }) });
     const failed = copied.filter(({ error }) => error !== null);
+    const told = views.map(({ point }) => point).filter(({ id }) => points.includes(id));
+    const components = words.length === 0 ? null : new Set(told.flatMap(heldBy));
+    const journals = await copyJournals(ctx, {
+      from: from.store,
+      to: to.store,
+      components: await Array.fromAsync(from.store.journals(ctx)).then((all) =>
+        all.filter((name) => components?.has(name) ?? true),
+      ),
+    });
     const json = copied.map(({ error, ...each }) => ({ ...each, ...(error === null ? {} : errorJson(error)) }));
-    session.print({ from: from.name, to: to.name, points: json }, () => {
+    const journalsJson = journals.map(({ error, ...each }) => ({
+      ...each,
+      ...(error === null ? {} : errorJson(error)),
+    }));
+    session.print({ from: from.name, to: to.name, points: json, journals: journalsJson }, () => {
       const moved = copied.filter((each) => each.moved).length;
       const lines = failed.map(({ point, error }) => {
         const hint = isFailure(error) && error.hint ? `\n  ${error.hint}` : '';
@@ -52,10 +67,22 @@ export function define(command: Command, bind: Bind): void {
           .flatMap(({ point, outside }) =>
             outside.map((name) => `${point}: the data of ${name} lies outside the stores and was not copied`),
           ),
+        ...journals.map(journalText),
       ].join('\n');
     });
-    return failed.length === 0 ? 0 : 3;
+    return failed.length === 0 && journals.every(({ error }) => error === null || isKeptUp(error)) ? 0 : 3;
   });
+}
+
+/** Who follows copies as well, to the stores that he was given. */
+function isKeptUp(error: unknown): boolean {
+  return isFailure(error, 'locked');
+}
+
+function journalText({ component, ranges, bytes, error }: CopiedJournal): string {
+  if (error === null) return `journal of ${component}: ${plural(ranges, 'range')} copied, ${bytesText(bytes)}`;
+  if (isKeptUp(error)) return `journal of ${component}: left to who writes it: ${messageOf(error)}`;
+  return `journal of ${component}: FAILED: ${messageOf(error)}`;
 }
 
 /** Of the kinds that are in these points, as far as this program knows them. */

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { Failure, messageOf } from '../../core/errors.ts';
 import { parseDuration } from '../../core/settings.ts';
+import { FOLLOW_PLAN } from '../../engine/follow-views.ts';
 import type { KeepRules, RulesOf } from '../../engine/keep.ts';
 import { type Pruned, prunePoints } from '../../engine/prune.ts';
 import { noteUnreadable, unreadableJson } from '../across.ts';
@@ -68,9 +69,14 @@ Examples:
     };
     session.print(json, () => results.map(toText).join('\n\n'));
     noteUnreadable(session, stack.failed);
-    const whole = stack.failed.length === 0 && results.every(({ pruned }) => pruned?.unreleased.length === 0);
+    const whole = stack.failed.length === 0 && results.every(({ pruned }) => pruned && isWhole(pruned));
     return whole ? 0 : 3;
   });
+}
+
+/** A journal that is in use is pruned the next time. */
+function isWhole({ unreleased, journals }: Pruned): boolean {
+  return unreleased.length === 0 && journals.left.every(({ error }) => error.code === 'locked');
 }
 
 function durationOf(option: string, text: string): number {
@@ -81,12 +87,21 @@ function durationOf(option: string, text: string): number {
 
 function rulesFor(config: Config, store: string): RulesOf {
   return (plan) => {
-    const found = plan === null || !Object.hasOwn(config.plans, plan) ? undefined : config.plans[plan];
+    const named = plan === null || !Object.hasOwn(config.plans, plan) ? undefined : config.plans[plan];
+    const found = named ?? (plan === FOLLOW_PLAN ? planOfFollowed(config) : undefined);
     if (!found?.keep) return null;
     const rules: Readonly<Record<string, unknown>> = found.keep;
     const own = perStoreKeep(found.keep).length === 0 ? rules : rules[store];
     return own === undefined ? null : { keep: own as KeepRules, timezone: found.timezone };
   };
+}
+
+/** The first with a rule that holds for all that are followed: points that follow takes are kept as its own are. */
+function planOfFollowed({ plans, components }: Config): Config['plans'][string] | undefined {
+  const followed = components.filter(({ common }) => common.follow).map(({ name }) => name);
+  return Object.values(plans).find(
+    (plan) => plan.keep && (plan.components === 'all' || followed.every((name) => plan.components.includes(name))),
+  );
 }
 
 function toJson({ store, pruned, error }: { store: string; pruned: Pruned | null; error: unknown }): object {
@@ -101,12 +116,15 @@ function toJson({ store, pruned, error }: { store: string; pruned: Pruned | null
     freed_objects: pruned.reclaimed.objects,
     pending_bytes: pruned.reclaimed.pendingBytes,
     pending_objects: pruned.reclaimed.pendingObjects,
+    journal_bytes: pruned.journals.bytes,
+    journal_objects: pruned.journals.objects,
+    journals_left: pruned.journals.left.map(({ component, error }) => ({ component, ...errorJson(error) })),
   };
 }
 
 function toText({ store, pruned, error }: { store: string; pruned: Pruned | null; error: unknown }): string {
   if (!pruned) return `${store}: FAILED: ${messageOf(error)}`;
-  const { decisions, removed, applied, refusal, reclaimed } = pruned;
+  const { decisions, removed, applied, refusal, reclaimed, journals } = pruned;
   const rows = decisions.map(({ point, reasons }) => [
     point.id,
     reasons.length > 0 ? 'keep' : applied ? 'removed' : 'would go',
@@ -122,10 +140,16 @@ function toText({ store, pruned, error }: { store: string; pruned: Pruned | null
   ];
   if (applied) lines.push(`freed ${bytesText(reclaimed.bytes)}`);
   if (reclaimed.pendingBytes > 0) lines.push(`${bytesText(reclaimed.pendingBytes)} are unused and wait out the grace`);
+  if (journals.objects > 0) {
+    const what = `${bytesText(journals.bytes)} of journals in ${plural(journals.objects, 'object')}`;
+    lines.push(applied ? `freed ${what}` : `${what} would go: no point that stays needs them`);
+  }
+  for (const { component, error } of journals.left)
+    lines.push(`journal of ${component} left as it is: ${error.message}`);
   for (const { point, component, error } of pruned.unreleased) {
     lines.push(`NOT RELEASED: ${component} of ${point}: ${messageOf(error)}; the next prune tries again`);
   }
   if (refusal) lines.push(`would be refused: ${refusal.message}`);
-  if (!applied && removed.length > 0) lines.push('this is a preview: add --apply');
+  if (!applied && (removed.length > 0 || journals.objects > 0)) lines.push('this is a preview: add --apply');
   return lines.join('\n');
 }

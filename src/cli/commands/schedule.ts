@@ -16,6 +16,12 @@ interface Job {
   readonly commands: readonly string[];
 }
 
+/** Runs for good, and is started again when it ends. */
+interface Service {
+  readonly name: string;
+  readonly command: string;
+}
+
 interface Options {
   readonly format: 'cron' | 'systemd';
   readonly output?: string;
@@ -29,6 +35,8 @@ interface ScheduleFile {
 const VARIABLES = '/etc/lifeboat/environment';
 /** Plans that end at the same time: the backup of one is waited for before the other frees space. */
 const WAIT = '1h';
+/** Before a service that has ended is started again. */
+const RESTART_SECONDS = 10;
 /** Where the system looks for them. */
 const FOLDERS = { cron: '/etc/cron.d', systemd: '/etc/systemd/system' };
 
@@ -49,23 +57,27 @@ Examples:
   bind<Options>(print, async (session, { format, output }) => {
     const config = await session.config();
     const jobs = jobsOf(config);
-    if (jobs.length === 0) {
+    const services = servicesOf(config);
+    if (jobs.length + services.length === 0) {
       throw new Failure('settings-invalid', `${config.file}: no plan and no drill has a schedule`, {
         hint: 'add schedule: "0 2 * * *" to a plan',
       });
     }
-    const files = format === 'cron' ? [{ name: 'lifeboat', text: cronText(jobs) }] : jobs.flatMap(unitsOf);
+    const files =
+      format === 'cron'
+        ? [{ name: 'lifeboat', text: cronText(jobs, services) }]
+        : [...jobs.flatMap(unitsOf), ...services.map(serviceOf)];
     const zones = format === 'cron' ? otherZones(jobs, session.ctx.now()) : [];
     const warnings = [...toBeSet(variablesOf(config)), ...zones];
     for (const text of warnings) session.note(`warning: ${text}`);
     if (output === undefined)
       session.print(
-        { jobs, warnings },
+        { jobs, services, warnings },
         files.map((each) => `# ${FOLDERS[format]}/${each.name}\n${each.text}`).join('\n\n'),
       );
     else {
       const written = await writeAll(files, output);
-      session.print({ jobs, warnings, written }, written.map((file) => `wrote ${file}`).join('\n'));
+      session.print({ jobs, services, warnings, written }, written.map((file) => `wrote ${file}`).join('\n'));
     }
     return 0;
   });
@@ -84,7 +96,7 @@ async function writeAll(files: readonly ScheduleFile[], folder: string): Promise
 
 function jobsOf(config: Config): readonly Job[] {
   const jobs: Job[] = [];
-  const lifeboat = `lifeboat --config ${quoted(resolve(config.file))}`;
+  const lifeboat = lifeboatFor(config);
   const add = (name: string, each: { schedule?: string | undefined; timezone: string }, ...words: string[]): void => {
     if (each.schedule === undefined) return;
     const commands = words.map((rest) => `${lifeboat} ${rest}`);
@@ -103,6 +115,15 @@ function jobsOf(config: Config): readonly Job[] {
   return jobs;
 }
 
+function servicesOf(config: Config): readonly Service[] {
+  const isFollowed = config.components.some(({ common }) => common.follow);
+  return isFollowed ? [{ name: 'follow', command: `${lifeboatFor(config)} follow` }] : [];
+}
+
+function lifeboatFor({ file }: Config): string {
+  return `lifeboat --config ${quoted(resolve(file))}`;
+}
+
 /** Neither cron nor systemd knows the variables of the shell in which all was tried. */
 function variablesOf({ stores, components }: Config): readonly string[] {
   return [...new Set([...stores, ...components].flatMap(({ variables }) => variables))].sort();
@@ -114,8 +135,13 @@ function toBeSet(variables: readonly string[]): readonly string[] {
 }
 
 /** For /etc/cron.d. A percent sign would end the command there. */
-function cronText(jobs: readonly Job[]): string {
+function cronText(jobs: readonly Job[], services: readonly Service[]): string {
   const set = `set -a; [ ! -r ${VARIABLES} ] || . ${VARIABLES};`;
+  // Started each minute where it does not run.
+  const running = services.map(({ name, command }) => {
+    const once = `flock -n /run/lifeboat-${name}.lock ${command} --progress none`;
+    return `# ${name}: runs for good\n* * * * * root ${set} ${once.replaceAll('%', '\\%')}`;
+  });
   const lines = jobs.map(({ name, schedule, timezone, commands }) => {
     return `# ${name}\nCRON_TZ=${timezone}\n${schedule} root ${set} ${commands.join(' && ').replaceAll('%', '\\%')}`;
   });
@@ -126,6 +152,7 @@ function cronText(jobs: readonly Job[]): string {
     'SHELL=/bin/sh',
     'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
     ...lines,
+    ...running,
   ].join('\n');
 }
 
@@ -171,6 +198,23 @@ function unitsOf({ name, schedule, timezone, commands }: Job): readonly Schedule
     { name: `lifeboat-${name}.service`, text: service.join('\n') },
     { name: `lifeboat-${name}.timer`, text: timer.join('\n') },
   ];
+}
+
+function serviceOf({ name, command }: Service): ScheduleFile {
+  const text = [
+    '[Unit]',
+    `Description=Lifeboat ${name}`,
+    'After=network-online.target',
+    'Wants=network-online.target',
+    '[Service]',
+    `EnvironmentFile=-${VARIABLES}`,
+    `ExecStart=/usr/bin/env ${command.replaceAll('%', '%%')}`,
+    'Restart=always',
+    `RestartSec=${RESTART_SECONDS}`,
+    '[Install]',
+    'WantedBy=multi-user.target',
+  ];
+  return { name: `lifeboat-${name}.service`, text: text.join('\n') };
 }
 
 /** A word as a shell takes it. Plain ones stay as they are. */

@@ -69,6 +69,7 @@ export const sandboxSchema = z.strictObject({
 export const componentCommon = z.object({
   kind: z.string().describe('postgresql, redis, s3, elasticsearch, loki, kafka, zookeeper or files'),
   tier: z.string().optional().describe('the tier whose objectives hold for this component'),
+  follow: z.boolean().default(false).describe('lifeboat follow ships its log, so that any moment can be restored'),
   restore_after: z.array(z.string()).default([]).describe('components that are restored before this one'),
   checks: z.array(checkSchema).default([]).describe('what must hold after a restore and in drills'),
   sandbox: sandboxSchema.optional().describe('where drills restore it to, instead of a server started for them'),

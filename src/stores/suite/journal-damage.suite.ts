@@ -230,7 +230,7 @@ export function survivesInJournals(rig: StoreRig): void {
         await using writer = await journal.write(ctx);
         const first = { lineage: await written(ctx, writer, start(), [10, 20, 30]), position: cut(20).position };
         await written(ctx, writer, start(100), [110]);
-        const prune = (): Promise<unknown> => journal.prune(ctx, keepsFirst ? [first] : []);
+        const prune = (): Promise<unknown> => journal.prune(ctx, keepsFirst ? [first] : [], { apply: true });
         await using looking = await reopened(rig, ctx, interrupting(bucket, moment, prune));
         assert.deepEqual(await findings(ctx, looking), [], `pruned at look ${moment}`);
         await store[Symbol.asyncDispose]();
@@ -319,7 +319,7 @@ async function filled(rig: StoreRig, ctx: Context): Promise<Filled> {
   {
     await using writer = await store.journal('sibling').write(ctx);
     const lineage = await written(ctx, writer, start(), [10, 20, 30]);
-    await store.journal('sibling').prune(ctx, [{ lineage, position: cut(10).position }]);
+    await store.journal('sibling').prune(ctx, [{ lineage, position: cut(10).position }], { apply: true });
     add('sibling', lineage, 10, 20, 30);
   }
   assert.equal((await failures(ctx, store)).length, 1, 'the gap that was noted');
@@ -416,7 +416,7 @@ async function life(rig: StoreRig, ctx: TestContext, disk: Bucket, told: Told): 
   await tell(writer, 100, [110, 120]);
   told.pruned = 30;
   told.kept.push({ lineage: first, position: cut(30).position }, { lineage: second, position: cut(100).position });
-  await journal.prune(ctx, told.kept);
+  await journal.prune(ctx, told.kept, { apply: true });
   await tell(writer, 120, [130]);
 }
 
@@ -430,7 +430,7 @@ async function assertKept(rig: StoreRig, ctx: TestContext, disk: Bucket, told: T
   const wrong = async () => (await failures(ctx, store)).filter(({ detail }) => !detail.includes('the slot was lost'));
   assert.deepEqual(await wrong(), [], what);
   if (told.pruned > 0) {
-    await store.journal(COMPONENT).prune(ctx, told.kept);
+    await store.journal(COMPONENT).prune(ctx, told.kept, { apply: true });
     const left = (await keys(ctx, disk)).filter(
       (key) => key.includes(`/${firstId}/`) && /\/\d{8}-000000[123]0-/.test(key),
     );
@@ -441,7 +441,7 @@ async function assertKept(rig: StoreRig, ctx: TestContext, disk: Bucket, told: T
   const at = Number(writer.durable()?.position);
   await writer.append(ctx, range(at, at + 10));
   assert.deepEqual(await readAllOf(ctx, store, id, at), [range(at, at + 10)], what);
-  await store.journal(COMPONENT).prune(ctx, [{ lineage: id, position: cut(at).position }]);
+  await store.journal(COMPONENT).prune(ctx, [{ lineage: id, position: cut(at).position }], { apply: true });
   assert.deepEqual(await readAllOf(ctx, store, id, at), [range(at, at + 10)], what);
   assert.deepEqual(await wrong(), [], what);
 }
@@ -540,7 +540,7 @@ async function prune(ctx: Context, store: Store, model: Modelled[], by: number):
       line.entries = line.entries.filter(({ to }) => to > entry.from);
     } else if (line !== newest) line.entries = [];
   }
-  await store.journal(COMPONENT).prune(ctx, kept);
+  await store.journal(COMPONENT).prune(ctx, kept, { apply: true });
 }
 
 async function assertModel(rig: StoreRig, ctx: TestContext, disk: Bucket, model: readonly Modelled[]): Promise<void> {

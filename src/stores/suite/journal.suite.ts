@@ -154,9 +154,9 @@ export function keepsJournals(rig: StoreRig): void {
     const third = await written(ctx, writer, start(30, { why: 'failover', parent }), [40, 50]);
     const at = (lineage: string, position: number) => ({ lineage, position: cut(position).position });
 
-    assert.equal((await journal.prune(ctx, [at(first, 5), at(second, 100)])).objects, 0);
+    assert.equal((await journal.prune(ctx, [at(first, 5), at(second, 100)], { apply: true })).objects, 0);
     const before = await total(ctx, bucket);
-    const pruned = await journal.prune(ctx, [at(first, 15), at(first, 25), at(second, 110)]);
+    const pruned = await journal.prune(ctx, [at(first, 15), at(first, 25), at(second, 110)], { apply: true });
     assert.equal(pruned.objects, 2);
     assert.ok(pruned.bytes > 0 && (await total(ctx, bucket)) < before + 2000);
     assert.deepEqual(await stretches(ctx, store), ['1: 10-30 2', '2: 110-120 1', '3: 30-50 2']);
@@ -164,18 +164,18 @@ export function keepsJournals(rig: StoreRig): void {
     await fails('missing', readAllOf(ctx, store, first, 9));
     assert.deepEqual(await findings(ctx, store), []);
 
-    await journal.prune(ctx, [at(third, 50)]);
+    await journal.prune(ctx, [at(third, 50)], { apply: true });
     await fails('missing', readAllOf(ctx, store, first, 15));
     assert.deepEqual(await stretches(ctx, store), []);
     await writer.append(ctx, range(50, 60));
-    await journal.prune(ctx, []);
+    await journal.prune(ctx, [], { apply: true });
     assert.deepEqual(await stretches(ctx, store), ['3: 50-60 1'], 'its base may not be a point yet');
     assert.deepEqual(await findings(ctx, store), []);
     await writer[Symbol.asyncDispose]();
 
     await using again = await journal.write(ctx);
     assert.deepEqual(again.durable(), cut(60));
-    await journal.prune(ctx, [at(third, 60)]);
+    await journal.prune(ctx, [at(third, 60)], { apply: true });
     await again.append(ctx, range(60, 70));
     assert.deepEqual(await readAllOf(ctx, store, third, 60), [range(60, 70)]);
     assert.deepEqual(await findings(ctx, store), []);
@@ -190,9 +190,9 @@ export function keepsJournals(rig: StoreRig): void {
     await written(ctx, writer, start(15, { base: null, parent }), [18, 30]);
     await written(ctx, writer, start(100), [110]);
     const journal = store.journal(COMPONENT);
-    await journal.prune(ctx, [{ lineage: first, position: cut(15).position }]);
+    await journal.prune(ctx, [{ lineage: first, position: cut(15).position }], { apply: true });
     assert.deepEqual(await stretches(ctx, store), ['1: 10-20 1', '2: 15-30 2', '3: 100-110 1']);
-    await journal.prune(ctx, [{ lineage: first, position: cut(16).position }]);
+    await journal.prune(ctx, [{ lineage: first, position: cut(16).position }], { apply: true });
     assert.deepEqual(await stretches(ctx, store), ['1: 10-20 1', '3: 100-110 1']);
     assert.deepEqual(await findings(ctx, store), []);
   });
@@ -203,7 +203,7 @@ export function keepsJournals(rig: StoreRig): void {
     {
       await using writer = await journal.write(ctx);
       const lineage = await written(ctx, writer, start(), [10, 20]);
-      await journal.prune(ctx, [{ lineage, position: cut(20).position }]);
+      await journal.prune(ctx, [{ lineage, position: cut(20).position }], { apply: true });
     }
     await using writer = await journal.write(ctx);
     assert.deepEqual(writer.durable(), cut(20));

@@ -1,0 +1,282 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { type Faults, faultyBucket } from '../buckets/faulty.ts';
+import { memoryBucket } from '../buckets/memory/bucket.ts';
+import { Failure } from '../core/errors.ts';
+import { type TestContext, testContext } from '../core/testing.ts';
+import { type Followed, type FollowRequest, follow } from './follow.ts';
+import {
+  cutAt,
+  followStore,
+  grow,
+  journalOf,
+  type NumbersServer,
+  numbers,
+  numbersIn,
+  numbersServer,
+  pointNumbers,
+  textOf,
+} from './follow-testing.ts';
+import type { FollowView } from './follow-views.ts';
+import { KINDS, made, opened } from './stores.suite.ts';
+
+const AWAY = new Failure('unreachable', 'no answer');
+
+interface Running {
+  /** Resolves when what is told fits. */
+  until(fits: (view: FollowView) => boolean): Promise<FollowView>;
+  stop(): Promise<readonly Followed[]>;
+  /** Resolves when a point was taken. */
+  based(component?: string): Promise<void>;
+  readonly done: Promise<readonly Followed[]>;
+}
+
+/** Follows until it is stopped. */
+function running(ctx: TestContext, request: Omit<FollowRequest, 'stack' | 'told'>): Running {
+  const controller = new AbortController();
+  const views = new Map<string, FollowView>();
+  const waiting = new Set<() => void>();
+  const done = follow(
+    { ...ctx, signal: controller.signal },
+    {
+      ...request,
+      stack: 'shop',
+      told(view) {
+        views.set(view.component, view);
+        for (const look of waiting) look();
+      },
+    },
+  );
+  const until: Running['until'] = (fits) =>
+    new Promise((resolve, reject) => {
+      const look = (): void => {
+        const found = [...views.values()].find(fits);
+        if (!found) return;
+        waiting.delete(look);
+        resolve(found);
+      };
+      waiting.add(look);
+      look();
+      done.then(() => reject(new Error('it ended')), reject);
+    });
+  return {
+    done,
+    until,
+    async based(component = 'db') {
+      await until((view) => view.component === component && view.takesPoint);
+      await until((view) => view.component === component && !view.takesPoint);
+    },
+    async stop() {
+      controller.abort(new Failure('interrupted', 'stopped'));
+      return await done;
+    },
+  };
+}
+const upTo =
+  (at: number) =>
+  ({ durable, copies }: FollowView) =>
+    durable?.position === cutAt(at).position && copies.every(({ behind }) => !behind);
+
+function counted(server: NumbersServer, from: number): number[] {
+  return server.numbers.slice(from);
+}
+
+for (const kind of KINDS.filter(({ title }) => title !== 'plain, by component')) {
+  describe(`following into a store that is ${kind.title}`, () => {
+    test('what comes is in the journal, the base is a point, and a second start goes on without a gap', async () => {
+      const ctx = testContext();
+      const server = numbersServer(5);
+      await using store = await opened(ctx, kind, await made(ctx, kind));
+      const request = { components: [numbers('db', server)], stores: [followStore(store)] };
+      const first = running(ctx, request);
+      await first.based();
+      grow(server, 7);
+      await first.until(upTo(12));
+      const [ended] = await first.stop();
+      assert.equal(ended?.error, null);
+      assert.equal(server.acknowledged, 12);
+      grow(server, 4);
+      const second = running(ctx, request);
+      await second.until(upTo(16));
+      await second.stop();
+      assert.deepEqual(await numbersIn(ctx, store.store, 'db'), counted(server, 5));
+      const points = await Array.fromAsync(store.store.list(ctx));
+      assert.equal(points.length, 1);
+      assert.deepEqual([points[0]?.plan, points[0]?.components.db?.journal?.from], ['follow', cutAt(5).position]);
+      await using _free = await store.store.journal('db').write(ctx); // the lease was given back
+    });
+
+    test('the other stores have the same lineages, ranges, times, clocks and gaps', async () => {
+      const ctx = testContext();
+      const server = numbersServer(2);
+      await using store = await opened(ctx, kind, await made(ctx, kind), 'one');
+      const others = KINDS.map(async (each, at) => await opened(ctx, each, await made(ctx, each), `other-${at}`));
+      const stores = [store, ...(await Promise.all(others))];
+      const request = { components: [numbers('db', server)], stores: stores.map((each) => followStore(each)) };
+      const first = running(ctx, request);
+      await first.based();
+      grow(server, 7);
+      await first.until(upTo(9));
+      await first.stop();
+      grow(server, 4);
+      server.since = 11; // what lies between was lost
+      const second = running(ctx, request);
+      await second.until(upTo(13));
+      await second.stop();
+      [server.id, server.syncs] = ['log-2', true];
+      const third = running(ctx, request);
+      await third.based();
+      grow(server, 2);
+      await third.until(upTo(15));
+      await third.stop();
+      const original = await journalOf(ctx, store.store, 'db');
+      assert.deepEqual(await textOf(ctx, store.store, 'db'), [
+        ...['1 2-5: 2,3,4', '1 5-8: 5,6,7', '1 8-9: 8', '1 9-11: trimmed', '1 11-13: 11,12', '2 13-15: 13,14'],
+      ]);
+      for (const each of stores) {
+        assert.deepEqual(await journalOf(ctx, each.store, 'db'), original, each.name);
+        const points = await Array.fromAsync(each.store.list(ctx), ({ id }) => id);
+        assert.equal(points.length, 2);
+        assert.deepEqual(await pointNumbers(ctx, each.store, points[1] ?? '', 'db'), server.numbers.slice(0, 13));
+        await each[Symbol.asyncDispose]();
+      }
+    });
+  });
+}
+
+const [kind] = KINDS.slice(-1);
+if (!kind) throw new Error('there is a store to test with');
+
+test('a store that is away is waited for: nothing is acknowledged meanwhile, and nothing is lost or twice', async () => {
+  const ctx = testContext();
+  const server = numbersServer(1);
+  const faults: Faults = {};
+  await using store = await opened(ctx, kind, faultyBucket(await made(ctx, kind), faults));
+  const run = running(ctx, { components: [numbers('db', server)], stores: [followStore(store)] });
+  await run.based();
+  let away = 0;
+  faults.fail = (operation, key) => {
+    if (operation !== 'put' || !/-[0-9a-f]{64}$/.test(key)) return undefined;
+    if (++away === 8) delete faults.fail;
+    return AWAY;
+  };
+  grow(server, 3);
+  await run.until(({ state, error }) => state === 'waiting' && error === AWAY);
+  assert.equal(server.acknowledged, 0);
+  await run.until(upTo(4));
+  let lost = 0;
+  faults.loseReply = (operation, key) => operation === 'put' && /-[0-9a-f]{64}$/.test(key) && ++lost % 2 === 1;
+  grow(server, 20);
+  const { error, state } = await run.until(upTo(24));
+  await run.stop();
+  assert.deepEqual([error, state, server.acknowledged], [null, 'following', 24]);
+  assert.ok(lost > 3);
+  assert.deepEqual(await numbersIn(ctx, store.store, 'db'), counted(server, 1));
+  const [told, ...again] = ctx.logged.filter(({ message }) => message.includes('takes nothing'));
+  assert.ok(told && again.length < 12, 'it is told once each time that it goes away');
+});
+
+test('a component that fails is tried again, later each time, and stops no other', async () => {
+  const ctx = testContext();
+  const [well, ill] = [numbersServer(), numbersServer()];
+  await using store = await opened(ctx, kind, await made(ctx, kind));
+  let failures = 0;
+  ill.fault = (step) => {
+    if (step !== 'follow' || ++failures > 8) return;
+    throw new Failure('unreachable', 'no server', { hint: 'start it' });
+  };
+  const components = [numbers('well', well), numbers('ill', ill)];
+  const run = running(ctx, { components, stores: [followStore(store)] });
+  await run.based('well');
+  grow(well, 3);
+  await run.until((view) => view.component === 'well' && upTo(3)(view));
+  await run.based('ill');
+  grow(ill, 2);
+  await run.until((view) => view.component === 'ill' && upTo(2)(view));
+  await run.stop();
+  const told = ctx.logged.filter(({ message }) => message.includes('can not be followed for now'));
+  const waits = told.map(({ fields }) => (fields as { again_in_ms: number }).again_in_ms / 1000);
+  assert.deepEqual(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+  assert.ok(told.every(({ fields }) => (fields as { hint: string }).hint === 'start it'));
+});
+
+test('a base whose copy comes with the log is taken once, and one that fails is taken again', async () => {
+  const ctx = testContext();
+  const server = numbersServer(4);
+  server.syncs = true;
+  let bases = 0;
+  server.fault = (step) => {
+    if (step !== 'base' || ++bases > 1) return;
+    server.id = 'log-2'; // another full sync comes next
+    throw new Failure('unreachable', 'it broke off');
+  };
+  await using store = await opened(ctx, kind, await made(ctx, kind));
+  const item = numbers('db', server);
+  const run = running(ctx, { components: [item], stores: [followStore(store)] });
+  await run.until(({ takesPoint }) => bases === 2 && !takesPoint);
+  await run.stop();
+  const points = await Array.fromAsync(store.store.list(ctx));
+  assert.deepEqual([bases, points.length], [2, 1]);
+  assert.deepEqual(points[0]?.components.db?.journal?.source, { id: 'log-2' });
+});
+
+test('of two that follow one component the second ends and says so, and the first goes on', async () => {
+  const ctx = testContext();
+  const server = numbersServer();
+  const disk = await made(ctx, kind);
+  await using store = await opened(ctx, kind, disk);
+  await using other = await opened(ctx, kind, disk);
+  const run = running(ctx, { components: [numbers('db', server)], stores: [followStore(store)] });
+  await run.based();
+  const [second] = await running(ctx, { components: [numbers('db', server)], stores: [followStore(other)] }).done;
+  assert.equal(second?.error?.code, 'locked');
+  assert.match(second?.error?.hint ?? '', /one process at a time/);
+  grow(server, 3);
+  await run.until(upTo(3));
+  await run.stop();
+});
+
+test('who lost his journal to another one ends and says so (fault 7)', async () => {
+  const ctx = testContext();
+  const server = numbersServer();
+  const disk = memoryBucket();
+  await made(ctx, kind, disk);
+  await using store = await opened(ctx, kind, disk);
+  const run = running(ctx, { components: [numbers('db', server)], stores: [followStore(store)] });
+  await run.based();
+  for await (const { key } of disk.list(ctx, 'lifeboat/leases/journal/')) await disk.delete(ctx, key);
+  ctx.advance(2 * 60_000);
+  grow(server, 3);
+  const [ended] = await run.done;
+  assert.equal(ended?.error?.code, 'lease-lost');
+  assert.equal(server.acknowledged, 0);
+});
+
+test('another store that is slow, away, or not even there at first holds nobody up and is caught up with', async () => {
+  const ctx = testContext();
+  const server = numbersServer(1);
+  const faults: Faults = {};
+  const disk = await made(ctx, kind);
+  await using store = await opened(ctx, kind, await made(ctx, kind), 'one');
+  await using other = await opened(ctx, kind, disk, 'two');
+  let opens = 0;
+  const late = followStore({ name: 'two', store: (await opened(ctx, kind, faultyBucket(disk, faults))).store }, () => {
+    if (++opens < 3) throw AWAY;
+  });
+  faults.fail = () => AWAY;
+  const run = running(ctx, { components: [numbers('db', server)], stores: [followStore(store), late] });
+  await run.based();
+  grow(server, 9);
+  const behind = await run.until(({ durable }) => durable?.position === cutAt(10).position);
+  assert.deepEqual([behind.state, behind.copies[0]?.behind], ['following', true]);
+  await run.until(({ copies }) => copies[0]?.error === AWAY);
+  delete faults.fail;
+  await run.until(upTo(10));
+  let broken = 0;
+  faults.loseReply = (operation, key) => operation === 'put' && /-[0-9a-f]{64}$/.test(key) && ++broken % 3 === 1;
+  grow(server, 12);
+  await run.until(upTo(22));
+  await run.stop();
+  assert.ok(broken > 2);
+  assert.deepEqual(await textOf(ctx, other.store, 'db'), await textOf(ctx, store.store, 'db'));
+});

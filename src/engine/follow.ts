@@ -1,0 +1,175 @@
+// Follows components of the stack side by side until it is told to stop: each feeds the journal of the first store, and
+// the journals of the others are kept as full as that.
+
+import { isDeepStrictEqual } from 'node:util';
+import { lingering } from '../core/context.ts';
+import { Failure, isFailure, messageOf } from '../core/errors.ts';
+import type { JournalEntry } from '../core/journal.ts';
+import type { Context } from '../core/model.ts';
+import { HELD_BYTES_MAX, type JournalCopier, journalCopier, type OtherStore, otherStore } from './follow-copies.ts';
+import { type FeedEvents, feedOf } from './follow-feed.ts';
+import { type FollowStore, type FollowView, pauses } from './follow-views.ts';
+import type { NamedStore, StackComponent } from './model.ts';
+
+/** What has gone on for so long is well: the next failure is a new one. */
+const WELL_MS = 60_000;
+/** For storing what came before all was told to stop. */
+const LINGER_MS = 15_000;
+
+export interface FollowRequest {
+  readonly stack: string;
+  /** The application's version, for the points that are taken. */
+  readonly version?: string | null | undefined;
+  readonly components: readonly StackComponent[];
+  /** The first has the journals that are fed; the others get copies. */
+  readonly stores: readonly FollowStore[];
+  /** Called whenever something about a component has changed. */
+  readonly told?: ((view: FollowView) => void) | undefined;
+}
+export interface Followed {
+  readonly component: string;
+  /** Why it ended by itself; null when it was stopped. */
+  readonly error: Failure | null;
+  readonly view: FollowView;
+}
+
+/**
+ * Ends by the signal, or when none can be followed any more. Throws when the first store can't be opened; after that a
+ * component that fails is tried again, for good, and stops no other.
+ */
+export async function follow(ctx: Context, request: FollowRequest): Promise<readonly Followed[]> {
+  const [main, ...rest] = request.stores;
+  if (!main) throw new Failure('usage', 'a store is needed to follow into');
+  await using undo = new AsyncDisposableStack();
+  const first = undo.use(await main.open(ctx));
+  const others = rest.map((each) => undo.use(otherStore(each)));
+  const room = { bytes: HELD_BYTES_MAX };
+  const all = request.components.map((item) => followOne(ctx, { ...request, item, first, others, room }));
+  return await Promise.all(all);
+}
+
+interface OneRequest extends FollowRequest {
+  readonly item: StackComponent;
+  readonly first: NamedStore;
+  readonly others: readonly OtherStore[];
+  readonly room: { bytes: number };
+}
+
+async function followOne(ctx: Context, request: OneRequest): Promise<Followed> {
+  const { item, first, others, room, told } = request;
+  const component = item.name;
+  const stop = new AbortController();
+  const from = first.store.journal(component);
+  let view: Omit<FollowView, 'copies'> = {
+    ...{ component, state: 'starting', error: null, takesPoint: false, durable: null, cameAt: null, bytes: 0 },
+    ranges: 0,
+  };
+  let copiers: readonly JournalCopier[] = [];
+  const whole = (): FollowView => ({ ...view, copies: copiers.map((each) => each.view) });
+  const show = (more: Partial<FollowView>): void => {
+    const next = { ...view, ...more };
+    if (isDeepStrictEqual(next, view)) return;
+    view = next;
+    told?.(whole());
+  };
+  copiers = others.map((to) => journalCopier({ component, from, to, room, told: () => told?.(whole()) }));
+  const copying = Promise.all(copiers.map((each) => each.run({ ...ctx, signal: stop.signal })));
+  const error = await keepFollowing(ctx, request, copiers, { view: () => view, show });
+  // What came at last is stored in the others too, if they take it.
+  stop.abort();
+  await copying;
+  show({ state: 'ended', error });
+  return { component, error, view: whole() };
+}
+
+interface Shown {
+  view(): Omit<FollowView, 'copies'>;
+  show(more: Partial<FollowView>): void;
+}
+
+/** Null when it was told to stop. */
+async function keepFollowing(
+  ctx: Context,
+  request: OneRequest,
+  copiers: readonly JournalCopier[],
+  shown: Shown,
+): Promise<Failure | null> {
+  const component = request.item.name;
+  const pause = pauses();
+  while (!ctx.signal.aborted) {
+    const startedMs = ctx.monotonicMs();
+    const ended = await once(ctx, request, copiers, shown);
+    if (ctx.signal.aborted) return null;
+    const { error, isFinal } = ended;
+    const hint = isFailure(error) ? error.hint : undefined;
+    if (isFinal && isFailure(error)) {
+      ctx.log.error('a component is not followed any more', { component, reason: error.message, hint });
+      return error;
+    }
+    if (ctx.monotonicMs() - startedMs >= WELL_MS) pause.reset();
+    const fields = { component, again_in_ms: pause.next(), reason: messageOf(error), hint };
+    ctx.log.warn('a component can not be followed for now', fields);
+    shown.show({ state: 'waiting', error });
+    await pause.wait(ctx).catch(() => {}); // the signal is looked at next
+  }
+  return null;
+}
+
+interface Ended {
+  readonly error: unknown;
+  /** Another one follows, or the log forks: going on would spoil the journal. */
+  readonly isFinal: boolean;
+}
+
+async function once(
+  ctx: Context,
+  request: OneRequest,
+  copiers: readonly JournalCopier[],
+  { view, show }: Shown,
+): Promise<Ended> {
+  const { item, first } = request;
+  let barred: Failure | null = null;
+  try {
+    using linger = lingering(ctx, LINGER_MS);
+    // Opened anew after each failure: what a call that failed has stored is found out so.
+    await using writer = await first.store
+      .journal(item.name)
+      .write(linger.ctx)
+      .catch((error: unknown) => {
+        if (isFailure(error, 'locked')) barred = error;
+        throw error;
+      });
+    const events: FeedEvents = {
+      stored(lineage, entry) {
+        for (const each of copiers) each.stored(lineage, entry);
+        show({ durable: writer.durable(), ...countedWith(view(), entry), state: 'following', error: null });
+      },
+      begun() {
+        for (const each of copiers) each.more();
+        show({ durable: writer.durable() });
+      },
+      waiting(error) {
+        if (error && view().error === null) {
+          const hint = isFailure(error) ? error.hint : undefined;
+          const fields = { component: item.name, store: first.name, reason: messageOf(error), hint };
+          ctx.log.warn('the store takes nothing of a journal for now', fields);
+        }
+        show({ state: error ? 'waiting' : 'following', error });
+      },
+      barred: (error) => void (barred = error),
+      takesPoint: (takesPoint) => show({ takesPoint }),
+    };
+    const feed = feedOf({ ...request, writer, lingering: linger.ctx, events });
+    show({ state: 'following', error: null, durable: writer.durable() });
+    if (!item.component.follow) throw new Failure('settings-invalid', `${item.kind} can not be followed`);
+    await item.component.follow(ctx, feed);
+    return { error: new Failure('program-failed', `following ${item.name} ended by itself`), isFinal: false };
+  } catch (error) {
+    return { error: barred ?? error, isFinal: barred !== null };
+  }
+}
+
+function countedWith(view: Omit<FollowView, 'copies'>, entry: JournalEntry): Partial<FollowView> {
+  if (!('body' in entry)) return {};
+  return { cameAt: entry.at, bytes: view.bytes + entry.body.length, ranges: view.ranges + 1 };
+}
