@@ -15,7 +15,7 @@ import { positionOf } from './positions.ts';
 import { pulseOf } from './pulse.ts';
 import { receiveLog } from './receiving.ts';
 import { shipLog } from './shipping.ts';
-import { dropSlot, holdSlot, inUse } from './slot.ts';
+import { dropSlot, type HeldSlot, holdSlot, inUse } from './slot.ts';
 import { type WalFacts, walFacts } from './standing.ts';
 import { streamWal } from './stream.ts';
 
@@ -30,6 +30,10 @@ interface Following {
   readonly server: Server;
   readonly feed: Feed;
   readonly bases: BaseKeeper;
+  /** Begins with what the journal has last, to see that it is the same log. */
+  compares: boolean;
+  /** Since something was stored: it may be why what comes next is gone. */
+  slotWas: HeldSlot['was'];
 }
 /** Why the log does not go on as it was asked for. */
 type Ended = 'the timeline ends' | 'nothing to compare with' | 'a gap';
@@ -42,11 +46,10 @@ export async function followServer(ctx: Context, server: Server, feed: Feed): Pr
     });
   }
   await using bases = keepBases(ctx, feed);
-  const following = { ctx, server, feed, bases };
-  let compares = true;
+  const following: Following = { ctx, server, feed, bases, compares: true, slotWas: 'there' };
   for (;;) {
     try {
-      compares = (await followOnce(following, compares)) !== 'nothing to compare with';
+      following.compares = (await followOnce(following)) !== 'nothing to compare with';
     } catch (error) {
       const mayPass = isFailure(error) && ERRORS[error.code].retry && !ctx.signal.aborted;
       if (!bases.isTaking() || !mayPass) throw error;
@@ -56,20 +59,24 @@ export async function followServer(ctx: Context, server: Server, feed: Feed): Pr
   }
 }
 
-/** `compares`: begins with what the journal has last, to see that it is the same log. */
-async function followOnce(following: Following, compares: boolean): Promise<Ended> {
+async function followOnce(following: Following): Promise<Ended> {
   const { ctx, server, feed, bases } = following;
   const stop = new AbortController();
   const within = withSignal(ctx, stop.signal);
   await using source = await reach(within, server);
-  const { session, connection, facts, standpoint } = source;
+  const { session, connection, facts, standpoint, slotWas } = source;
+  if (slotWas !== 'there') following.slotWas = slotWas;
   const joint = await joinLog(ctx, feed, connection, standpoint);
   if (!joint.isPast) bases.want(joint.lineage);
-  const last = compares ? await feed.last(ctx) : null;
+  const last = following.compares ? await feed.last(ctx) : null;
   const from = last?.from.position ?? joint.from.position;
   const stream = streamWal(connection, { slot: server.slot, timeline: joint.timeline, from });
   const pulse = pulseOf(ctx, session, server, facts.clock);
-  const options = { feed, segmentBytes: facts.segmentBytes, clock: pulse.clock, onDurable: () => receiving.report() };
+  const onDurable = (): void => {
+    following.slotWas = 'there';
+    receiving.report();
+  };
+  const options = { feed, segmentBytes: facts.segmentBytes, clock: pulse.clock, onDurable };
   const shipping = shipLog(ctx, joint.from, options);
   const receiving = receiveLog(within, { where: connection.where, stream, feed, shipping, pulse, last });
   try {
@@ -82,7 +89,7 @@ async function followOnce(following: Following, compares: boolean): Promise<Ende
     if (sqlState(error) === IN_USE) throw inUse(server.slot, null, error);
     if (sqlState(error) !== UNDEFINED_FILE) throw error;
     if (receiving.isComparing()) return 'nothing to compare with';
-    await noteGap(following, standpoint.slotWas, messageOf(error));
+    await noteGap(following, messageOf(error));
     return 'a gap';
   }
 }
@@ -102,6 +109,7 @@ interface Reached extends AsyncDisposable {
   readonly connection: Replication;
   readonly facts: WalFacts;
   readonly standpoint: Standpoint;
+  readonly slotWas: HeldSlot['was'];
 }
 
 async function reach(ctx: Context, server: Server): Promise<Reached> {
@@ -120,13 +128,13 @@ async function reach(ctx: Context, server: Server): Promise<Reached> {
     at: facts.at.toISOString(),
     held: slot.restart,
     segmentBytes: facts.segmentBytes,
-    slotWas: slot.was,
   };
   const kept = opened.move();
-  return { session, connection, facts, standpoint, [Symbol.asyncDispose]: () => kept[Symbol.asyncDispose]() };
+  const reached = { session, connection, facts, standpoint, slotWas: slot.was };
+  return { ...reached, [Symbol.asyncDispose]: () => kept[Symbol.asyncDispose]() };
 }
 
-async function noteGap({ ctx, server, feed }: Following, slotWas: string, said: string): Promise<void> {
+async function noteGap({ ctx, server, feed, slotWas }: Following, said: string): Promise<void> {
   await using source = await reach(ctx, server);
   const { session, connection, standpoint } = source;
   const durable = feed.durable()?.position ?? '';

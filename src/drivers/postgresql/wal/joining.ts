@@ -22,7 +22,6 @@ export interface Standpoint {
   /** From here on its slot holds the log. */
   readonly held: string;
   readonly segmentBytes: number;
-  readonly slotWas: 'there' | 'lost' | 'not there';
 }
 
 export interface Joint {
