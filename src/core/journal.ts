@@ -23,6 +23,8 @@ export interface LineageStart {
   readonly source: Json;
   /** Where in an earlier lineage it goes on from, when what was replayed up to there can be replayed on here. */
   readonly parent: JournalPlace | null;
+  /** What else a replay needs that is not in the log itself, such as the history of a timeline. */
+  readonly detail?: Json;
 }
 export interface Lineage extends LineageStart {
   /** Lineages of a component sort by it as they were begun. */
@@ -75,6 +77,8 @@ export interface JournalWriter extends AsyncDisposable {
   lineage(): Lineage | null;
   /** Up to where all is stored: the source may forget no more than this. Null without a lineage. */
   durable(): Cut | null;
+  /** What was stored last in the lineage, to be compared with the source; null when that is a gap, or nothing. */
+  last(ctx: Context): Promise<JournalRange | null>;
   /** What is copied from another store is begun as it was there: by `begunAt` and `source` both are known for one. */
   begin(ctx: Context, start: LineageStart & Partial<Pick<Lineage, 'begunAt'>>): Promise<Lineage>;
   /**

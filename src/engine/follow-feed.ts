@@ -62,9 +62,11 @@ export function feedOf(request: FeedRequest): Feed {
   return {
     lineage: () => writer.lineage(),
     durable: () => writer.durable(),
+    last: (ctx) => writer.last(ctx),
     // Picked one by one: what a driver takes over from another lineage must not make it that one.
-    async begin(ctx, { from, base, why, source, parent }) {
-      const begun = await patiently(ctx, (within) => writer.begin(within, { from, base, why, source, parent }));
+    async begin(ctx, { from, base, why, source, parent, detail }) {
+      const start = { from, base, why, source, parent, ...(detail === undefined ? {} : { detail }) };
+      const begun = await patiently(ctx, (within) => writer.begin(within, start));
       events.begun();
       return begun;
     },

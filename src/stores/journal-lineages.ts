@@ -21,6 +21,7 @@ const beginSchema = whoseSchema.extend({
   why: z.string(),
   source: z.custom<Json>().default(null), // whatever JSON the driver wrote
   parent: z.object({ lineage: z.string(), position: z.string() }).nullable(),
+  detail: z.custom<Json>().optional(), // the driver's, too
   begun_at: z.iso.datetime({ offset: true }),
   chain: z.hex().length(64),
 });
@@ -63,8 +64,9 @@ export async function loadLineage(ctx: Context, vault: JournalVault, whose: Whos
     throw error;
   });
   if (!begin) return null;
-  const { from, base, why, source, parent, chain } = begin;
-  const lineage = { id: whose.lineage, from, base, why, source, parent, begunAt: begin.begun_at };
+  const { from, base, why, source, parent, detail, chain } = begin;
+  const more = detail === undefined ? {} : { detail };
+  const lineage = { id: whose.lineage, from, base, why, source, parent, ...more, begunAt: begin.begun_at };
   return { lineage, chain, tip: await find(TIP, markSchema), pruned, problems };
 }
 
@@ -102,10 +104,12 @@ export async function putBegin(
   ctx: Context,
   vault: JournalVault,
   component: string,
-  { id, from, base, why, source, parent, begunAt }: Lineage,
+  { id, from, base, why, source, parent, detail, begunAt }: Lineage,
   chain: string,
 ): Promise<void> {
-  const said = { from: { ...from }, base, why, source, parent: parent && { ...parent }, begun_at: begunAt, chain };
+  const more = detail === undefined ? {} : { detail };
+  const goesOn = parent && { ...parent };
+  const said = { from: { ...from }, base, why, source, parent: goesOn, ...more, begun_at: begunAt, chain };
   const whose = { component, lineage: id };
   await vault.putDocument(ctx, keyOf(vault, whose, BEGIN), { format: 1, ...whose, ...said }, { ifAbsent: true });
 }

@@ -20,10 +20,9 @@ const CONTENT = {
 };
 
 async function stored(vault: JournalVault): Promise<Entry> {
-  const { key, stored: bytes } = sealRange(vault, WHOSE, FOLDER, CONTENT, PREVIOUS);
-  await vault.bucket.put(ctx, key, bytes);
-  const entry = entryOf(FOLDER, key, bytes.length);
-  assert.ok(entry);
+  const { entry, stored: bytes } = sealRange(vault, WHOSE, FOLDER, CONTENT, PREVIOUS);
+  await vault.bucket.put(ctx, entry.key, bytes);
+  assert.deepEqual(entryOf(FOLDER, entry.key, bytes.length), entry);
   return entry;
 }
 

@@ -39,8 +39,7 @@ export interface Content extends JournalRange {
   readonly gap: string | null;
 }
 export interface Sealed {
-  readonly key: string;
-  readonly sha256: string;
+  readonly entry: Entry;
   readonly to: Cut;
   readonly stored: Buffer;
 }
@@ -76,9 +75,8 @@ export function sealRange(
     throw new Failure('checksum', `a range of ${component} from ${from.position} can't be read back as it was sealed`);
   }
   const sha256 = hash('sha256', stored, 'hex');
-  const isGap = gap !== null;
-  const key = folder + entryName({ from: from.position, to: to.position, sha256, isGap });
-  return { key, sha256, to, stored };
+  const name = { from: from.position, to: to.position, sha256, isGap: gap !== null };
+  return { entry: { ...name, key: folder + entryName(name), folder, bytes: stored.length }, to, stored };
 }
 
 /**

@@ -4,13 +4,14 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { outliving } from '../core/context.ts';
 import { Failure, isFailure, messageOf } from '../core/errors.ts';
-import type { JournalWriter, Lineage } from '../core/journal.ts';
+import type { JournalRange, JournalWriter, Lineage } from '../core/journal.ts';
 import type { Context } from '../core/model.ts';
 import { gate } from '../core/parallel.ts';
 import { acquireLease, type Lease } from './journal-lease.ts';
 import { floorOf, isDamage, type Known, loadLineage, type Mark, putBegin, putTip } from './journal-lineages.ts';
 import {
   assertPositions,
+  type Entry,
   isPosition,
   type JournalVault,
   leaseFolder,
@@ -32,6 +33,8 @@ interface Line {
   readonly whose: Whose;
   /** What was stored last. */
   end: Mark;
+  /** The range or gap that reaches it; null where none is left. */
+  last: Entry | null;
   /** Where the next range goes, and how many are there; null: into a new one. */
   folder: string | null;
   ranges: number;
@@ -63,9 +66,11 @@ function writerOf(
   async function settle(within: Context): Promise<void> {
     if (await lease.touch(within)) await noteTip(within);
     if (!line || !pending) return;
-    await vault.bucket.put(within, pending.key, pending.stored, { sha256: pending.sha256 });
+    const { entry, stored, to } = pending;
+    await vault.bucket.put(within, entry.key, stored, { sha256: entry.sha256 });
     await lease.assertHeld(within);
-    line.end = { to: pending.to, sha256: pending.sha256 };
+    line.end = { to, sha256: entry.sha256 };
+    line.last = entry;
     line.ranges += 1;
     pending = null;
   }
@@ -88,6 +93,16 @@ function writerOf(
     pending = sealRange(vault, line.whose, line.folder, content, line.end.sha256);
     await settle(within);
   }
+  async function lastRange(within: Context): Promise<JournalRange | null> {
+    if (!line?.last || line.last.isGap) return null;
+    try {
+      const { gap: _, ...range } = await openRange(within, vault, line.whose, line.last, null);
+      return range;
+    } catch (error) {
+      if (isFailure(error, 'missing')) return null; // it was pruned meanwhile
+      throw error;
+    }
+  }
   async function begin(within: Context, start: Parameters<JournalWriter['begin']>[1]): Promise<Lineage> {
     assert(isPosition(start.from.position), `${start.from.position} is a position`);
     await settle(within);
@@ -103,6 +118,7 @@ function writerOf(
   return {
     lineage: () => line?.lineage ?? null,
     durable: () => line?.end.to ?? null,
+    last: (within) => turns.run(() => lastRange(within)),
     begin: (within, start) => turns.run(() => begin(within, start)),
     append: (within, range) => turns.run(() => add(within, { ...range, gap: null })),
     gap: (within, { reason, ...gap }) => turns.run(() => add(within, { ...gap, gap: reason, body: NO_BYTES })),
@@ -123,7 +139,7 @@ function writerOf(
 }
 
 function freshLine(whose: Whose, lineage: Lineage, end: Mark): Line {
-  return { lineage, whose, end, folder: null, ranges: 0, noted: end.to.position };
+  return { lineage, whose, end, last: null, folder: null, ranges: 0, noted: end.to.position };
 }
 
 /** Null when there is none, and when the newest can't be gone on with, which is logged. */
@@ -148,7 +164,7 @@ async function lineOf(ctx: Context, vault: JournalVault, whose: Whose, known: Kn
   const folders = await folderNames(ctx, vault, whose, known.lineage.from.position.length);
   const line = freshLine(whose, known.lineage, floorOf(known));
   if (known.tip) line.noted = known.tip.to.position;
-  let last: (Step & { entry: object }) | null = null;
+  let last: Extract<Step, { entry: Entry }> | null = null;
   for await (const step of stepsOf(ctx, vault, whose, known, folders.at(-1))) {
     if (!step.entry) throw step.failure;
     line.ranges = step.entry.folder === line.folder ? line.ranges + 1 : 1;
@@ -158,6 +174,7 @@ async function lineOf(ctx: Context, vault: JournalVault, whose: Whose, known: Kn
   if (!last) return line;
   const { to } = await openRange(ctx, vault, whose, last.entry, last.previous);
   line.end = { to, sha256: last.entry.sha256 };
+  line.last = last.entry;
   return line;
 }
 

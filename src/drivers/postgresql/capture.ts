@@ -7,7 +7,7 @@ import { withDeadline, withSignal } from '../../core/context.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import { byKindAndName, putInventory } from '../../core/inventory.ts';
 import { merged } from '../../core/merged.ts';
-import type { Bytes, Capture, Context, Cut, InventoryLine, Sink } from '../../core/model.ts';
+import type { Bytes, Capture, Context, Cut, InventoryLine, JournalPoint, Sink } from '../../core/model.ts';
 import { type Running, run, start } from '../../core/process.ts';
 import { archiveReader, type Toc } from './archive.ts';
 import { qualified } from './catalogue.ts';
@@ -18,11 +18,12 @@ import { withNames } from './encodings.ts';
 import { type Contents, contentsOf, databaseLines, roleLines, type Snapshot, takeSnapshot } from './inventory.ts';
 import { ARCHIVE_SUFFIX, conninfo, databasePart, GLOBALS_PART } from './names.ts';
 import type { LogPosition } from './physical/base-backup.ts';
-import { captureBackup } from './physical/capture.ts';
+import { type CapturedBackup, captureBackup } from './physical/capture.ts';
 import { withPlainForms } from './plain.ts';
 import { cleanContext, commandFor, findProgram, type Program, piped } from './programs.ts';
 import type { Server } from './settings.ts';
 import { putToc } from './toc-part.ts';
+import { positionOf, sourceJson } from './wal/positions.ts';
 
 export async function captureServer(ctx: Context, server: Server, sink: Sink): Promise<Capture> {
   return await withDeadline(
@@ -55,7 +56,13 @@ async function captureAll(ctx: Context, server: Server, sink: Sink): Promise<Cap
     inventoryLevel: logical ? server.inventory : 'full',
     totals: { ...(logical ? totalsOf(logical.lines) : {}), ...physical?.totals },
     warnings: [...(logical?.warnings ?? []), ...(physical?.warnings ?? [])],
+    ...(physical ? { journal: journalPointOf(about.identity, physical) } : {}),
   };
+}
+
+function journalPointOf(system: string, { start, end }: Pick<CapturedBackup, 'start' | 'end'>): JournalPoint {
+  const source = sourceJson({ system, timeline: start.timeline });
+  return { source, from: positionOf(start.lsn), to: positionOf(end.lsn) };
 }
 
 function positionText({ lsn, timeline }: LogPosition): string {

@@ -21,6 +21,9 @@ import { askedFor, measureNumber, mergeRows, readRows, readValues } from './rows
 import { sandboxSpec } from './sandbox.ts';
 import { directoryOf, retargeted, type Server, serverOf } from './settings.ts';
 import { dropOldDatabases, stageServer } from './stage.ts';
+import { followServer } from './wal/follow.ts';
+import { dropSlot } from './wal/slot.ts';
+import { standingOf } from './wal/standing.ts';
 
 export const postgresqlDriver = {
   kind: 'postgresql',
@@ -54,26 +57,19 @@ const servers = new WeakMap<Component, Server>();
 /** `names`: what the databases of the point are called on this server, where that is not the same. */
 /** What lies outside our store, and what ages, are no matters of a database. */
 type Database = Required<
-  Omit<
-    Component,
-    | 'ageing'
-    | 'cautions'
-    | 'detach'
-    | 'resume'
-    | 'follow'
-    | 'standing'
-    | 'unfollow'
-    | 'check'
-    | 'release'
-    | 'names'
-    | 'holds'
-  >
+  Omit<Component, 'ageing' | 'cautions' | 'detach' | 'resume' | 'check' | 'release' | 'names' | 'holds'>
 >;
 
 function componentOf(server: Server, names: ReadonlyMap<string, string> | null): Database {
   const component: Database = {
     probe: async (ctx) => await probeServer(ctx, server),
     capture: async (ctx, sink) => await captureServer(ctx, server, sink),
+    follow: async (ctx, feed) => await followServer(ctx, server, feed),
+    standing: async (ctx) => await standingOf(ctx, server),
+    unfollow: async (ctx) => {
+      await using session = await connectSomewhere(ctx, server);
+      return await dropSlot(session, server);
+    },
     restore: async (ctx, chain, options = {}) => await restoreServer(ctx, server, chain, options, names),
     inventory: async (ctx) => inventoryFrom(await liveLines(ctx, server, names)),
     measure: async (ctx, query, database) => {

@@ -5,6 +5,7 @@ import { isFailure, messageOf } from '../../core/errors.ts';
 import type { Context, Finding, Probe } from '../../core/model.ts';
 import { serverFacts } from './capture.ts';
 import { qualified, tablesOf } from './catalogue.ts';
+import { measureClock } from './clock.ts';
 import { connect, type Session } from './connection.ts';
 import { connectSomewhere, heldBy, namesOnServer, POSTGRES } from './databases.ts';
 import { ident, quoted } from './names.ts';
@@ -21,7 +22,7 @@ const LOOK_MS_MAX = 20_000;
 export async function probeServer(ctx: Context, server: Server): Promise<Probe> {
   await using control = await connectSomewhere(ctx, server);
   const { version, identity } = await serverFacts(control);
-  const clockSkewMs = await skewOf(ctx, control);
+  const { clock } = await measureClock(ctx, control);
   const there = await namesOnServer(control);
   const names = server.databases === 'all' ? there : server.databases.filter((name) => there.includes(name));
   const { bytes } = await control.row(
@@ -56,16 +57,7 @@ export async function probeServer(ctx: Context, server: Server): Promise<Probe> 
     }
   }
   const holdsData = held.length === 0 ? null : held.join('; ');
-  return { version, identity, bytes, holdsData, clockSkewMs, findings };
-}
-
-async function skewOf(ctx: Context, session: Session): Promise<number> {
-  const before = ctx.now().getTime();
-  const { at } = await session.row(
-    z.object({ at: z.coerce.number() }),
-    'select extract(epoch from clock_timestamp()) * 1000 as at',
-  );
-  return Math.round(at - (before + ctx.now().getTime()) / 2);
+  return { version, identity, bytes, holdsData, clockSkewMs: clock.aheadMs, findings };
 }
 
 async function programFindings(ctx: Context, server: Server, major: number): Promise<Finding[]> {

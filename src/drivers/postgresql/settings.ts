@@ -46,6 +46,11 @@ export const postgresqlSettings = z.strictObject({
     .refine((bytes) => bytes >= RATE_MIN && bytes <= RATE_MAX, 'a size from 32KiB to 1GiB')
     .optional()
     .describe('physical: what the server sends in a second at most; no limit unless given'),
+  slot: z
+    .string()
+    .regex(/^[a-z0-9_]{1,63}$/, 'up to 63 small letters, digits and underscores')
+    .default('lifeboat_follow')
+    .describe('Name of the replication slot of follow; each that follows the same server needs one of its own'),
   data_directory: absolute
     .optional()
     .describe('In place of a server: the directory that a physical capture is restored to'),
@@ -85,6 +90,7 @@ export interface Server {
   };
   readonly methods: readonly CaptureMethod[];
   readonly kilobytesPerSecondMax: number | null;
+  readonly slot: string;
   readonly inventory: InventoryLevel;
   readonly lockTimeoutMs: number;
   readonly deadlineMs: number;
@@ -112,6 +118,7 @@ export function serverOf(settings: unknown): Server {
     },
     methods: given.capture,
     kilobytesPerSecondMax: given.max_rate === undefined ? null : Math.floor(given.max_rate / 1024),
+    slot: given.slot,
     inventory: given.inventory,
     lockTimeoutMs: given.lock_timeout,
     deadlineMs: given.deadline,

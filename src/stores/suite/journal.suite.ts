@@ -1,6 +1,8 @@
 // What a store does with journals.
 
 import assert from 'node:assert/strict';
+import type { JournalRange, JournalWriter } from '../../core/journal.ts';
+import type { Context } from '../../core/model.ts';
 import { testContext } from '../../core/testing.ts';
 import { COMPONENT, cut, gap, range, readAllOf, start, stretches, written } from './journal-rig.suite.ts';
 import {
@@ -24,12 +26,14 @@ export function keepsJournals(rig: StoreRig): void {
 
   it('gives back a journal range by range, from any position to any', async () => {
     const { bucket, store } = await created(rig, ctx);
+    const begin = start(0, { detail: { history: '1\t0/5000000\tno recovery target specified\n' } });
     const history = [range(0, 10), range(10, 20, Buffer.alloc(0)), range(20, 50, noise(1, 1_500_000))];
     {
       await using writer = await store.journal(COMPONENT).write(ctx);
       assert.deepEqual([writer.lineage(), writer.durable()], [null, null]);
-      const lineage = await writer.begin(ctx, start());
+      const lineage = await writer.begin(ctx, begin);
       assert.deepEqual([writer.lineage(), writer.durable()], [lineage, cut(0)]);
+      assert.equal(await writer.last(ctx), null);
       for (const each of history) {
         await writer.append(ctx, each);
         assert.deepEqual(writer.durable(), each.to);
@@ -40,7 +44,7 @@ export function keepsJournals(rig: StoreRig): void {
     const [lineage, ...others] = await Array.fromAsync(again.journal(COMPONENT).lineages(ctx));
     assert.ok(lineage && others.length === 0);
     const { id, begunAt: _, ...told } = lineage;
-    assert.deepEqual(told, start());
+    assert.deepEqual(told, begin);
     assert.deepEqual(await readAllOf(ctx, again, id, 0), history);
     assert.deepEqual(await readAllOf(ctx, again, id, 15, 20), history.slice(1, 2));
     assert.deepEqual(await readAllOf(ctx, again, id, 9, 21), history);
@@ -63,7 +67,9 @@ export function keepsJournals(rig: StoreRig): void {
     await using writer = await again.journal(COMPONENT).write(ctx);
     const id = writer.lineage()?.id ?? '';
     assert.deepEqual([writer.lineage()?.source, writer.durable()], [{ timeline: 1 }, cut(20)]);
+    assert.deepEqual(await lastOf(ctx, writer), range(10, 20));
     await writer.append(ctx, range(20, 30));
+    assert.deepEqual(await lastOf(ctx, writer), range(20, 30));
     assert.deepEqual(await readAllOf(ctx, again, id, 0), [range(0, 10), range(10, 20), range(20, 30)]);
     assert.deepEqual(await findings(ctx, again), []);
     await store[Symbol.asyncDispose]();
@@ -176,6 +182,7 @@ export function keepsJournals(rig: StoreRig): void {
     await using again = await journal.write(ctx);
     assert.deepEqual(again.durable(), cut(60));
     await journal.prune(ctx, [at(third, 60)], { apply: true });
+    assert.equal(await again.last(ctx), null, 'nobody needs it any more');
     await again.append(ctx, range(60, 70));
     assert.deepEqual(await readAllOf(ctx, store, third, 60), [range(60, 70)]);
     assert.deepEqual(await findings(ctx, store), []);
@@ -243,4 +250,9 @@ export function keepsJournals(rig: StoreRig): void {
     assert.deepEqual(await findings(own, store), []);
     await store[Symbol.asyncDispose]();
   });
+}
+
+async function lastOf(ctx: Context, writer: JournalWriter): Promise<JournalRange | null> {
+  const last = await writer.last(ctx);
+  return last && { ...last, body: Buffer.from(last.body) };
 }

@@ -23,7 +23,7 @@ import {
   type Tree,
   tablespaceTree,
 } from './names.ts';
-import { identifySystem, openReplication, type Replication } from './replication.ts';
+import { identifySame, openReplication, type Replication } from './replication.ts';
 import { type TarEntry, tarEntries } from './tar.ts';
 
 /** Files up to this size wait for others, to be put together. */
@@ -36,6 +36,8 @@ const DATA_CORRUPTED = 'XX001';
 
 /** Disposed of when its lines are read. */
 export interface CapturedBackup extends AsyncDisposable {
+  /** From here on the log is needed. */
+  readonly start: LogPosition;
   /** Up to here a restored server recovers before anybody is let in. */
   readonly end: LogPosition;
   readonly totals: { readonly files: number; readonly file_bytes: number };
@@ -59,16 +61,7 @@ export async function captureBackup(
   await using connection = await openReplication(ctx, server);
   await using undo = new AsyncDisposableStack();
   const { where } = connection;
-  const { systemid } = await identifySystem(connection);
-  if (systemid !== identity) {
-    throw new Failure(
-      'different',
-      `${where}: it leads to another server (${systemid}) than sessions do (${identity})`,
-      {
-        hint: 'name the server itself, not a proxy or a pool before it',
-      },
-    );
-  }
+  await identifySame(connection, identity);
   const warnings = await holdLog(connection);
   const backup = await beginBackup(connection, { kilobytesPerSecondMax: server.kilobytesPerSecondMax });
   const files = undo.use(seenFiles(ctx));
@@ -80,6 +73,7 @@ export async function captureBackup(
   });
   undo.move();
   return {
+    start: backup.start,
     end,
     totals: intake.totals(),
     warnings: [...warnings, ...backup.notices, ...intake.warnings()],

@@ -24,7 +24,11 @@ export interface Replication extends AsyncDisposable {
   /** The rows that a command answers with, each parsed by `schema`. */
   rows<S extends z.ZodType>(schema: S, command: string): Promise<z.output<S>[]>;
   /** Sends a command and gives what it answers. It is the last one. */
-  stream(command: string): Messages;
+  stream(command: string): Stream;
+}
+export interface Stream extends Messages {
+  /** A message to the server, while a copy goes both ways. */
+  send(type: string, body: Uint8Array): void;
 }
 /** What the server sends, one message after the other. Its errors are thrown. */
 export interface Messages {
@@ -64,12 +68,14 @@ export async function openReplication(ctx: Context, server: Server): Promise<Rep
     stream(command) {
       socket.removeAllListeners('data');
       socket.pause();
-      const text = Buffer.from(`${command}\0`);
-      const header = Buffer.alloc(HEADER_BYTES);
-      header.write('Q');
-      header.writeInt32BE(text.length + 4, 1);
-      socket.write(Buffer.concat([header, text]));
-      return messagesOf(chunksOf(ctx, socket, where), where);
+      const send = (type: string, body: Uint8Array): void => {
+        const header = Buffer.alloc(HEADER_BYTES);
+        header.write(type);
+        header.writeInt32BE(body.length + 4, 1);
+        if (socket.writable) socket.write(Buffer.concat([header, body])); // who reads is told that it is gone
+      };
+      send('Q', Buffer.from(`${command}\0`));
+      return { ...messagesOf(chunksOf(ctx, socket, where), where), send };
     },
     async [Symbol.asyncDispose]() {
       ctx.signal.removeEventListener('abort', onAbort);
@@ -164,9 +170,21 @@ function errorIn(body: Buffer): Error & { code: string; hint: string | undefined
 
 const systemRow = z.object({ systemid: z.string(), timeline: z.coerce.number(), xlogpos: z.string() });
 
+export type System = z.output<typeof systemRow>;
+
 /** Which server it is, and where its log stands. */
-export async function identifySystem({ rows, where }: Replication): Promise<z.output<typeof systemRow>> {
+export async function identifySystem({ rows, where }: Replication): Promise<System> {
   const [row] = await rows(systemRow, 'IDENTIFY_SYSTEM');
   if (!row) throw new Failure('malformed', `${where}: it does not say which server it is`);
   return row;
+}
+
+/** 'different' unless it is the server that sessions lead to. */
+export async function identifySame(connection: Replication, identity: string): Promise<System> {
+  const system = await identifySystem(connection);
+  if (system.systemid === identity) return system;
+  const what = `it leads to another server (${system.systemid}) than sessions do (${identity})`;
+  throw new Failure('different', `${connection.where}: ${what}`, {
+    hint: 'name the server itself, not a proxy or a pool before it',
+  });
 }

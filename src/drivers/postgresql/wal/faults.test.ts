@@ -1,0 +1,175 @@
+// What goes wrong while a log is followed: slots that are lost, servers that are killed, set back or copied.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { describe, test } from 'node:test';
+import { missing } from '../../../../test/servers/need.ts';
+import { type Postgres, startPostgres, startPostgresOn } from '../../../../test/servers/postgres.ts';
+import { liveContext } from '../../../core/testing.ts';
+import { openServer } from '../driver.ts';
+import { physicalOf, testDirs } from '../physical/testing.ts';
+import { sql } from '../testing.ts';
+import { placeOf } from './positions.ts';
+import { assertOnDisk, caughtUp, endOf, follow, journalStore, piecesOf, standbyDir, until } from './testing.ts';
+
+const FORGETFUL = {
+  conf: { wal_keep_size: '0', max_slot_wal_keep_size: '64MB', max_wal_size: '32MB', min_wal_size: '32MB' },
+};
+const SOME = 'insert into many select g, repeat(md5(g::text), 20) from generate_series(1, 5000) g';
+const SWITCH = "select pg_logical_emit_message(true, 'x', ''::text), pg_switch_wal()";
+const TABLE = 'create table many (g int, text text)';
+
+for (const major of [15, 18] as const) {
+  describe(`following PostgreSQL ${major} and what goes wrong`, { skip: await missing(`postgres-${major}`) }, () => {
+    const ctx = liveContext();
+
+    test('fault 29: the slot is lost: the gap is noted when it is found, and a new base is taken (fault 25)', async () => {
+      await using server = await startPostgres(major, FORGETFUL);
+      await sql(server, 'postgres', TABLE);
+      const store = await journalStore(ctx);
+      {
+        await using follower = await follow(physicalOf(server), { store });
+        await until('a base is taken', () => follower.bases.length > 0);
+        await caughtUp(server, follower);
+      }
+      await forget(server);
+      const [slot] = await sql(server, 'postgres', 'select wal_status from pg_replication_slots');
+      assert.deepEqual(slot, { wal_status: 'lost' });
+      await using follower = await follow(physicalOf(server), { store });
+      await until('a base is taken', () => follower.bases.length > 0);
+      await caughtUp(server, follower);
+      const stretches = await Array.fromAsync(follower.journal.stretches(ctx));
+      const [first, gap, second, ...others] = stretches;
+      assert.ok(first?.gap === null && second?.gap === null && others.length === 0);
+      assert.match(gap?.gap ?? '', /the slot was lost; .* has already been removed/);
+      assert.deepEqual([gap?.from.position, gap?.to.position], [first.to.position, second.from.position]);
+      assert.equal(second.lineage.parent, null);
+      assert.ok(follower.bases[0] && follower.bases[0].from >= second.from.position, 'the base joins what follows');
+      assert.ok(follower.ctx.logged.some(({ level, message }) => level === 'error' && /a gap is noted/.test(message)));
+      const pieces = await piecesOf(ctx, follower.journal);
+      assertOnDisk(server, pieces.at(-1) ?? assert.fail());
+    });
+
+    test('fault 25: the slot was dropped and segments are gone: noted with from and to, and gone on with', async () => {
+      await using server = await startPostgres(major, FORGETFUL);
+      await sql(server, 'postgres', TABLE);
+      const store = await journalStore(ctx);
+      {
+        await using follower = await follow(physicalOf(server), { store });
+        await caughtUp(server, follower);
+      }
+      await until('nobody uses the slot', async () => {
+        return await openServer(physicalOf(server))
+          .unfollow(ctx)
+          .then(
+            () => true,
+            () => false,
+          );
+      });
+      await forget(server);
+      await using follower = await follow(physicalOf(server), { store });
+      await until('it goes on', () => follower.bases.length > 0);
+      await caughtUp(server, follower);
+      const gaps = (await Array.fromAsync(follower.journal.stretches(ctx))).filter(({ gap }) => gap !== null);
+      assert.equal(gaps.length, 1);
+      assert.match(gaps[0]?.gap ?? '', /the slot was not there; /);
+    });
+
+    test('a server that is killed at full speed: all that is in the journal is what it had written', async () => {
+      await using server = await startPostgres(major, { conf: { wal_keep_size: '1GB', fsync: 'on' } });
+      await sql(server, 'postgres', TABLE, 'create table acked (n int, lsn text)');
+      await using follower = await follow(physicalOf(server));
+      await until('a base is taken', () => follower.bases.length > 0);
+      const acked: bigint[] = [];
+      let isKilled = false;
+      const writing = (async () => {
+        while (!isKilled) {
+          await sql(server, 'postgres', SOME);
+          acked.push(placeOf(await endOf(server)));
+        }
+      })().catch(() => undefined); // the server is gone
+      await until('some was written', () => acked.length > 5);
+      const killedAtMs = Date.now();
+      await server.kill();
+      isKilled = true;
+      await writing;
+      await until('the failure is seen', () => follower.failures.length > 0);
+      const durable = follower.writer.durable();
+      const lost = acked.filter((place) => place > placeOf(durable?.position ?? ''));
+      assert.ok(lost.length < acked.length, 'most of it was stored');
+      assert.ok(killedAtMs - Date.parse(durable?.at ?? '') < 8000, 'what came in the last seconds is what is lost');
+      const [piece] = await piecesOf(ctx, follower.journal);
+      assertOnDisk(server, piece ?? assert.fail());
+      await server.start();
+      await caughtUp(server, follower);
+      const [whole, ...others] = await piecesOf(ctx, follower.journal);
+      assert.ok(whole && others.length === 0);
+      assertOnDisk(server, whole);
+    });
+
+    test('fault 33: a copy that went on by itself is not followed: neither a longer log nor a shorter one', async () => {
+      using dirs = testDirs();
+      await using server = await startPostgres(major, { conf: { wal_keep_size: '1GB' } });
+      await sql(server, 'postgres', TABLE);
+      const store = await journalStore(ctx);
+      {
+        await using follower = await follow(physicalOf(server), { store });
+        await caughtUp(server, follower);
+      }
+      await server.stop();
+      const copies = ['longer', 'shorter'].map((name) => {
+        execFileSync('cp', ['-a', `${server.dir}/.`, dirs.make(name)]);
+        return dirs.absent(name);
+      });
+      await server.start();
+      {
+        await using follower = await follow(physicalOf(server), { store });
+        await sql(server, 'postgres', SOME);
+        await caughtUp(server, follower);
+      }
+      for (const [dir = '', more, said] of [
+        [copies[0], [SWITCH, SWITCH, SWITCH], /has other bytes than the journal: two primaries/],
+        [copies[1], [], /its log ends at .*, and the journal at .*: it was set back, or there are two primaries/],
+      ] as const) {
+        await using copy = await startPostgresOn(major, dir);
+        await sql(copy, 'postgres', 'create table only_here ()', ...more);
+        await using follower = await follow(physicalOf(copy), { store });
+        assert.equal(await follower.ended, 'different');
+        assert.match(follower.failures[0]?.message ?? '', said);
+      }
+      await using follower = await follow(physicalOf(server), { store });
+      await sql(server, 'postgres', SOME);
+      await caughtUp(server, follower);
+      const [piece, ...others] = await piecesOf(ctx, follower.journal);
+      assert.ok(piece && others.length === 0);
+      assertOnDisk(server, piece);
+    });
+
+    test('a standby that is behind the journal is waited for', async () => {
+      using dirs = testDirs();
+      await using server = await startPostgres(major, { conf: { wal_keep_size: '1GB' } });
+      await sql(server, 'postgres', TABLE);
+      const store = await journalStore(ctx);
+      await using standby = await startPostgresOn(major, await standbyDir(server, dirs.make('standby')));
+      await standby.stop();
+      {
+        await using follower = await follow(physicalOf(server), { store });
+        await sql(server, 'postgres', SOME);
+        await caughtUp(server, follower);
+      }
+      await server.stop();
+      await standby.start();
+      await using follower = await follow(physicalOf(standby), { store });
+      await until('it is told', () => follower.failures.length > 0);
+      assert.equal(follower.failures[0]?.code, 'blocked');
+      await server.start();
+      await sql(server, 'postgres', SOME);
+      await caughtUp(server, follower);
+    });
+
+    /** So much is written that the server removes what was held. */
+    async function forget(server: Postgres): Promise<void> {
+      for (let each = 0; each < 8; each += 1) await sql(server, 'postgres', SWITCH, 'checkpoint');
+    }
+  });
+}

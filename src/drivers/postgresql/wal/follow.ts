@@ -1,0 +1,149 @@
+// Follows a server's log: streams it from a slot into the journal, and lets the server forget what is stored there.
+
+import { withSignal } from '../../../core/context.ts';
+import { ERRORS, Failure, isFailure, messageOf } from '../../../core/errors.ts';
+import type { Feed } from '../../../core/journal.ts';
+import type { Context } from '../../../core/model.ts';
+import { type Session, sqlState } from '../connection.ts';
+import { connectSomewhere } from '../databases.ts';
+import { identifySame, openReplication, type Replication } from '../physical/replication.ts';
+import type { Server } from '../settings.ts';
+import { type BaseKeeper, keepBases } from './bases.ts';
+import { historyOf } from './history.ts';
+import { joinLog, type Standpoint, skipLost } from './joining.ts';
+import { positionOf } from './positions.ts';
+import { pulseOf } from './pulse.ts';
+import { receiveLog } from './receiving.ts';
+import { shipLog } from './shipping.ts';
+import { dropSlot, type HeldSlot, holdSlot, inUse } from './slot.ts';
+import { type WalFacts, walFacts } from './standing.ts';
+import { streamWal } from './stream.ts';
+
+/** While a base is taken, whose connections have nothing to do with this one. */
+const AGAIN_MS = 5000;
+/** Of the server's error codes: a file that is gone, an object in use. */
+const UNDEFINED_FILE = '58P01';
+const IN_USE = '55006';
+
+interface Following {
+  readonly ctx: Context;
+  readonly server: Server;
+  readonly feed: Feed;
+  readonly bases: BaseKeeper;
+  /** Begins with what the journal has last, to see that it is the same log. */
+  compares: boolean;
+  /** Since something was stored: it may be why what comes next is gone. */
+  slotWas: HeldSlot['was'];
+}
+/** Why the log does not go on as it was asked for. */
+type Ended = 'the timeline ends' | 'nothing to compare with' | 'a gap';
+
+/** Until the signal or a failure. */
+export async function followServer(ctx: Context, server: Server, feed: Feed): Promise<void> {
+  if (!server.methods.includes('physical')) {
+    throw new Failure('settings-invalid', 'postgresql: a log can only be replayed on a base backup', {
+      hint: 'set capture: [physical] of the component, or do not follow it',
+    });
+  }
+  await using bases = keepBases(ctx, feed);
+  const following: Following = { ctx, server, feed, bases, compares: true, slotWas: 'there' };
+  for (;;) {
+    try {
+      following.compares = (await followOnce(following)) !== 'nothing to compare with';
+    } catch (error) {
+      const mayPass = isFailure(error) && ERRORS[error.code].retry && !ctx.signal.aborted;
+      if (!bases.isTaking() || !mayPass) throw error;
+      ctx.log.warn('the log broke off while a base is taken: it is gone on with', { reason: messageOf(error) });
+      await ctx.sleep(AGAIN_MS);
+    }
+  }
+}
+
+async function followOnce(following: Following): Promise<Ended> {
+  const { ctx, server, feed, bases } = following;
+  const stop = new AbortController();
+  const within = withSignal(ctx, stop.signal);
+  await using source = await reach(within, server);
+  const { session, connection, facts, standpoint, slotWas } = source;
+  if (slotWas !== 'there') following.slotWas = slotWas;
+  const joint = await joinLog(ctx, feed, connection, standpoint);
+  if (!joint.isPast) bases.want(joint.lineage);
+  const last = following.compares ? await feed.last(ctx) : null;
+  const from = last?.from.position ?? joint.from.position;
+  const stream = streamWal(connection, { slot: server.slot, timeline: joint.timeline, from });
+  const pulse = pulseOf(ctx, session, server, facts.clock);
+  const onDurable = (): void => {
+    following.slotWas = 'there';
+    receiving.report();
+  };
+  const options = { feed, segmentBytes: facts.segmentBytes, clock: pulse.clock, onDurable };
+  const shipping = shipLog(ctx, joint.from, options);
+  const receiving = receiveLog(within, { where: connection.where, stream, feed, shipping, pulse, last });
+  try {
+    await whicheverEnds(stop, [receiving.run(), receiving.watch(bases.check), pulse.run(within)]);
+    await shipping.end();
+    return 'the timeline ends';
+  } catch (error) {
+    // What came is stored before anything else: it may be the last of a server that is gone.
+    if (!ctx.signal.aborted) await shipping.end();
+    if (sqlState(error) === IN_USE) throw inUse(server.slot, null, error);
+    if (sqlState(error) !== UNDEFINED_FILE) throw error;
+    if (receiving.isComparing()) return 'nothing to compare with';
+    await noteGap(following, messageOf(error));
+    return 'a gap';
+  }
+}
+
+/** The first that ends; the others are ended then. */
+async function whicheverEnds(stop: AbortController, works: readonly Promise<void>[]): Promise<void> {
+  try {
+    await Promise.race(works);
+  } finally {
+    stop.abort();
+    await Promise.allSettled(works);
+  }
+}
+
+interface Reached extends AsyncDisposable {
+  readonly session: Session;
+  readonly connection: Replication;
+  readonly facts: WalFacts;
+  readonly standpoint: Standpoint;
+  readonly slotWas: HeldSlot['was'];
+}
+
+async function reach(ctx: Context, server: Server): Promise<Reached> {
+  await using opened = new AsyncDisposableStack();
+  const session = opened.use(await connectSomewhere(ctx, server));
+  const facts = await walFacts(ctx, session, server);
+  const connection = opened.use(await openReplication(ctx, server));
+  const { timeline, xlogpos } = await identifySame(connection, facts.identity);
+  const history = await historyOf(connection, timeline);
+  const slot = await holdSlot(ctx, session, server);
+  const standpoint = {
+    source: { system: facts.identity, timeline },
+    history,
+    end: positionOf(xlogpos),
+    isStandby: facts.isStandby,
+    at: facts.at.toISOString(),
+    held: slot.restart,
+    segmentBytes: facts.segmentBytes,
+  };
+  const kept = opened.move();
+  const reached = { session, connection, facts, standpoint, slotWas: slot.was };
+  return { ...reached, [Symbol.asyncDispose]: () => kept[Symbol.asyncDispose]() };
+}
+
+async function noteGap({ ctx, server, feed, slotWas }: Following, said: string): Promise<void> {
+  await using source = await reach(ctx, server);
+  const { session, connection, standpoint } = source;
+  const durable = feed.durable()?.position ?? '';
+  let { held } = standpoint;
+  if (held <= durable) {
+    // It is what we have told it last. Made anew, it holds what is there.
+    await dropSlot(session, server);
+    held = (await holdSlot(ctx, session, server)).restart;
+  }
+  const reason = slotWas === 'there' ? said : `the slot was ${slotWas}; ${said}`;
+  await skipLost(ctx, feed, connection.where, { ...standpoint, held }, reason);
+}

@@ -1,0 +1,103 @@
+// Takes what a stream brings, and tells the server how far it is safe.
+
+import { Failure } from '../../../core/errors.ts';
+import type { Feed, JournalRange } from '../../../core/journal.ts';
+import type { Context } from '../../../core/model.ts';
+import { lsnOf, placeOf, positionAt } from './positions.ts';
+import type { Pulse } from './pulse.ts';
+import type { Shipping } from './shipping.ts';
+import type { WalStream } from './stream.ts';
+
+const TICK_MS = 500;
+const REPORT_MS = 10_000;
+/** The server answers each report at once. */
+const SILENCE_MS_MAX = 60_000;
+
+export interface Receiving {
+  /** Until the timeline ends. */
+  run(): Promise<void>;
+  /** What has to be done now and then meanwhile. `check` throws what else went wrong. */
+  watch(check: () => void): Promise<never>;
+  report(): void;
+  /** Nothing has come that the journal has not got already. */
+  isComparing(): boolean;
+}
+export interface ReceivingOptions {
+  readonly where: string;
+  readonly stream: WalStream;
+  readonly feed: Pick<Feed, 'durable'>;
+  readonly shipping: Shipping;
+  readonly pulse: Pick<Pulse, 'seen'>;
+  /** What the journal has last, where the stream begins with it. */
+  readonly last: JournalRange | null;
+}
+
+export function receiveLog(ctx: Context, options: ReceivingOptions): Receiving {
+  const { where, stream, feed, shipping, pulse, last } = options;
+  const known = Buffer.from(last?.body ?? []);
+  let compared = 0;
+  let heardMs = ctx.monotonicMs();
+  let reportedMs = heardMs;
+  /** Nothing is read while there is no room. */
+  let isWaiting = false;
+
+  function report(wantsReply = false): void {
+    reportedMs = ctx.monotonicMs();
+    const durable = feed.durable();
+    if (durable) stream.report(ctx, { written: shipping.received(), flushed: placeOf(durable.position), wantsReply });
+  }
+  /** What of it the journal has not got yet. */
+  function beyondKnown(piece: Buffer): Buffer {
+    const same = piece.subarray(0, known.length - compared);
+    if (same.compare(known, compared, compared + same.length) !== 0) throw otherBytes(where, last);
+    compared += same.length;
+    return piece.subarray(same.length);
+  }
+  async function take(from: bigint, at: Date, next: () => Promise<Buffer | null>): Promise<void> {
+    const expected =
+      compared < known.length ? placeOf(last?.from.position ?? '') + BigInt(compared) : shipping.received();
+    if (from !== expected) {
+      const [given, asked] = [from, expected].map((each) => lsnOf(positionAt(each)));
+      throw new Failure('malformed', `${where}: the server sent its log from ${given} where ${asked} is next`);
+    }
+    for (let piece = await next(); piece; piece = await next()) {
+      isWaiting = true;
+      await shipping.add(beyondKnown(piece), at);
+      isWaiting = false;
+      heardMs = ctx.monotonicMs();
+    }
+  }
+  return {
+    report: () => report(),
+    isComparing: () => compared < known.length,
+    async run() {
+      for (;;) {
+        const message = await stream.next();
+        heardMs = ctx.monotonicMs();
+        if (message.kind === 'end') return;
+        pulse.seen(message.at);
+        if (message.kind === 'log') await take(message.from, message.at, message.piece);
+        else if (message.wantsReply) report();
+      }
+    },
+    async watch(check) {
+      for (;;) {
+        await ctx.sleep(TICK_MS);
+        check();
+        shipping.tick();
+        const nowMs = ctx.monotonicMs();
+        if (nowMs - reportedMs >= REPORT_MS) report(true);
+        if (isWaiting || nowMs - heardMs <= SILENCE_MS_MAX) continue;
+        throw new Failure('unreachable', `${where}: the server has been silent for ${SILENCE_MS_MAX / 1000} s`);
+      }
+    },
+  };
+}
+
+function otherBytes(where: string, last: JournalRange | null): Failure {
+  const [from, to] = [last?.from, last?.to].map((cut) => lsnOf(cut?.position ?? ''));
+  const what = `its log from ${from} to ${to} has other bytes than the journal: two primaries, or a copy that went on?`;
+  return new Failure('different', `${where}: ${what}`, {
+    hint: 'find out which server is the right one before anything goes on',
+  });
+}

@@ -1,0 +1,134 @@
+// What came of the log becomes ranges: a segment's end completes one, and so does the time that its first byte waits.
+// One is collected while another is stored; a third has no room, and then nothing more is read.
+
+import { ERRORS, isFailure, messageOf } from '../../../core/errors.ts';
+import { type Feed, type JournalRange, RANGE_BYTES_MAX } from '../../../core/journal.ts';
+import type { Clock, Context, Cut } from '../../../core/model.ts';
+import { placeOf, positionAt } from './positions.ts';
+
+/** With what it takes to store it, a server's end then costs two seconds. */
+const SHIP_MS = 1500;
+const RETRY_MS = 1000;
+const RETRY_MS_MAX = 30_000;
+
+export interface Shipping {
+  /** Up to where everything came. */
+  received(): bigint;
+  /** Takes what comes next, sent at `at` by the source's clock. The bytes are the caller's again when it resolves. */
+  add(bytes: Uint8Array, at: Date): Promise<void>;
+  /** Begins to store what has waited long enough. Throws what storing failed with, for good. */
+  tick(): void;
+  /** Stores all that came. */
+  end(): Promise<void>;
+}
+export interface ShippingOptions {
+  readonly feed: Pick<Feed, 'append' | 'durable'>;
+  readonly segmentBytes: number;
+  clock(): Clock | undefined;
+  onDurable(): void;
+}
+
+/** Goes on from `from`, which is where the journal ends. */
+export function shipLog(ctx: Context, from: Cut, options: ShippingOptions): Shipping {
+  const { feed, segmentBytes, clock, onDurable } = options;
+  const memories: Buffer[] = [];
+  let begin = from;
+  let place = placeOf(from.position);
+  let memory: Buffer = Buffer.alloc(0);
+  let used = 0;
+  let firstMs = 0;
+  let sentAt = from.at;
+  let storing: Promise<void> | null = null;
+  let broken: { readonly error: unknown } | null = null;
+
+  function roomOf(): number {
+    const toBoundary = segmentBytes - Number(place % BigInt(segmentBytes));
+    return Math.min(toBoundary, RANGE_BYTES_MAX - used);
+  }
+  async function store(range: JournalRange, body: Buffer): Promise<void> {
+    try {
+      await appendForSure(ctx, feed, range);
+      onDurable();
+    } catch (error) {
+      broken ??= { error };
+    } finally {
+      memories.push(body);
+      storing = null;
+    }
+  }
+  function ship(): void {
+    const to = { position: positionAt(place), at: sentAt };
+    const range = { from: begin, to, at: ctx.now().toISOString(), clock: clock(), body: memory.subarray(0, used) };
+    storing = store(range, memory);
+    begin = to;
+    memory = Buffer.alloc(0);
+    used = 0;
+  }
+  /** Waits for what is being stored, as the next one has to follow it. */
+  async function shipNext(): Promise<void> {
+    await storing;
+    if (broken) throw broken.error;
+    if (used > 0) ship();
+  }
+  return {
+    received: () => place,
+    async add(bytes, at) {
+      for (let taken = 0; taken < bytes.length; ) {
+        if (broken) throw broken.error;
+        if (used === 0) firstMs = ctx.monotonicMs();
+        const piece = bytes.subarray(taken, taken + roomOf());
+        memory = roomFor(memory, used, piece.length, memories);
+        memory.set(piece, used);
+        sentAt = at.toISOString();
+        used += piece.length;
+        taken += piece.length;
+        place += BigInt(piece.length);
+        if (used === RANGE_BYTES_MAX || place % BigInt(segmentBytes) === 0n) await shipNext();
+      }
+    },
+    tick() {
+      if (broken) throw broken.error;
+      if (!storing && used > 0 && ctx.monotonicMs() - firstMs >= SHIP_MS) ship();
+    },
+    async end() {
+      await shipNext();
+      await storing;
+      if (broken) throw broken.error;
+    },
+  };
+}
+
+/** Most ranges of a quiet server are small: memory for a whole one is taken when it is needed, and used again. */
+function roomFor(memory: Buffer, used: number, more: number, free: Buffer[]): Buffer {
+  if (used + more <= memory.length) return memory;
+  const known = free.findIndex(({ length }) => used + more <= length);
+  const larger =
+    known >= 0
+      ? (free.splice(known, 1)[0] ?? Buffer.alloc(0))
+      : Buffer.allocUnsafeSlow(Math.min(RANGE_BYTES_MAX, Math.max(64 * 1024, 4 * (used + more))));
+  free.splice(2);
+  larger.set(memory.subarray(0, used));
+  return larger;
+}
+
+/**
+ * A range whose fate nobody knows has to be offered again as it was, however long that takes: the journal takes no
+ * other before it, and cut otherwise it would be another one.
+ */
+async function appendForSure(ctx: Context, feed: Pick<Feed, 'append'>, range: JournalRange): Promise<void> {
+  for (let waitMs = RETRY_MS; ; waitMs = Math.min(2 * waitMs, RETRY_MS_MAX)) {
+    try {
+      return await feed.append(ctx, range);
+    } catch (error) {
+      const isFinal = !isFailure(error) || error.code === 'lease-lost' || error.code === 'different';
+      if (isFinal || ctx.signal.aborted) throw error;
+      const { retry } = ERRORS[error.code];
+      ctx.log.warn('a range of the log could not be stored: it is tried again', {
+        from: range.from.position,
+        reason: messageOf(error),
+        retry,
+      });
+      await ctx.sleep(waitMs);
+    }
+  }
+}

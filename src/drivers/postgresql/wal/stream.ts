@@ -1,0 +1,87 @@
+// The log as a server streams it to a standby, and what it is told of how far that is safe.
+
+import { Failure } from '../../../core/errors.ts';
+import type { Context } from '../../../core/model.ts';
+import type { Message, Replication, Stream } from '../physical/replication.ts';
+import { lsnOf } from './positions.ts';
+
+/** Times of the protocol are microseconds since the beginning of 2000. */
+const EPOCH_MS = Date.UTC(2000, 0, 1);
+const LOG_HEADER_BYTES = 24;
+const ALIVE_BYTES = 17;
+const STATUS_BYTES = 34;
+
+export type WalMessage =
+  /** Its bytes are read to their end before the next message, and borrowed. */
+  | { readonly kind: 'log'; readonly from: bigint; readonly at: Date; piece(): Promise<Buffer | null> }
+  | { readonly kind: 'alive'; readonly at: Date; readonly wantsReply: boolean }
+  /** The timeline ends here. */
+  | { readonly kind: 'end' };
+
+export interface WalStream {
+  next(): Promise<WalMessage>;
+  /** `flushed`: the server may forget what lies before it. */
+  report(ctx: Context, status: { written: bigint; flushed: bigint; wantsReply: boolean }): void;
+}
+
+export interface StreamPlace {
+  readonly slot: string;
+  readonly timeline: number;
+  readonly from: string;
+}
+
+/** It is the last command of the connection. */
+export function streamWal(connection: Replication, { slot, timeline, from }: StreamPlace): WalStream {
+  const { where } = connection;
+  const command = `START_REPLICATION SLOT "${slot}" PHYSICAL ${lsnOf(from)} TIMELINE ${timeline}`;
+  const stream = connection.stream(command);
+  return {
+    next: () => nextMessage(stream, where),
+    report(ctx, { written, flushed, wantsReply }) {
+      const body = Buffer.alloc(STATUS_BYTES);
+      body.write('r');
+      body.writeBigInt64BE(written, 1);
+      body.writeBigInt64BE(flushed, 9);
+      body.writeBigInt64BE(0n, 17); // nothing is replayed here
+      body.writeBigInt64BE(BigInt(ctx.now().getTime() - EPOCH_MS) * 1000n, 25);
+      body.writeUInt8(wantsReply ? 1 : 0, 33);
+      stream.send('d', body);
+    },
+  };
+}
+
+async function nextMessage(stream: Stream, where: string): Promise<WalMessage> {
+  for (;;) {
+    const message = await stream.next();
+    if (message.type === 'c' || message.type === 'T' || message.type === 'C') return { kind: 'end' };
+    if (message.type === 'W') continue; // from here on it is a copy
+    if (message.type !== 'd') throw unexpected(where, message.type);
+    const kind = String.fromCharCode((await exactly(message, 1, where))[0] ?? 0);
+    if (kind === 'w') {
+      const header = await exactly(message, LOG_HEADER_BYTES, where);
+      const [from, at] = [header.readBigInt64BE(0), timeOf(header.readBigInt64BE(16))];
+      return { kind: 'log', from, at, piece: () => message.piece() };
+    }
+    if (kind !== 'k') throw unexpected(where, kind);
+    const body = await exactly(message, ALIVE_BYTES, where);
+    return { kind: 'alive', at: timeOf(body.readBigInt64BE(8)), wantsReply: body.readUInt8(16) === 1 };
+  }
+}
+
+async function exactly(message: Message, bytes: number, where: string): Promise<Buffer> {
+  const read = Buffer.alloc(bytes);
+  for (let filled = 0; filled < bytes; ) {
+    const piece = await message.piece(bytes - filled);
+    if (!piece) throw new Failure('malformed', `${where}: a message that is too short`);
+    filled += piece.copy(read, filled);
+  }
+  return read;
+}
+
+function timeOf(microseconds: bigint): Date {
+  return new Date(EPOCH_MS + Number(microseconds / 1000n));
+}
+
+function unexpected(where: string, kind: string): Failure {
+  return new Failure('malformed', `${where}: the server sent ${JSON.stringify(kind)} in its log`);
+}
