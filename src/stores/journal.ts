@@ -30,6 +30,10 @@ export function storeJournals(vault: JournalVault): Journals {
           for await (const { lineage } of readableLineages(ctx, vault, component)) yield lineage;
         },
         stretches: (ctx) => stretchesOf(ctx, vault, component),
+        async arrived(ctx, lineage, at) {
+          const { arrivedIn } = await import('./journal-arrivals.ts');
+          return await arrivedIn(ctx, vault, { component, lineage }, at);
+        },
         read: (ctx, from, to) => readRanges(ctx, vault, component, from, to),
         async prune(ctx, kept) {
           const { pruneJournal } = await import('./journal-pruning.ts');
