@@ -29,15 +29,27 @@ export interface Chain {
 /** The log from where a base joins it up to where it is to end. */
 export interface Replay {
   readonly target: ReplayTarget;
+  /** What is there ends here. */
+  readonly end: Cut;
   /**
    * In order, each proved to be what was written there: the first holds the position at which the base joins, the last
-   * one the target, or is the last there is. May be read again, and from a later position on. 'missing' at a gap.
+   * one the target, or is the last there is. Where a lineage goes on from another, its first one may begin before that.
+   * May be read again, and from a later position on: from the end on there are none. 'missing' at a gap.
    */
   ranges(ctx: Context, from?: string): AsyncIterable<ReplayRange>;
+  /** All lineages that the log is known to have had, in order: also those that the replay does not go through. */
+  readonly lineages: readonly Lineage[];
+  /**
+   * The words of a command that can be run once the restore has ended, where what replays the log does so then. Without
+   * them this process gives it, as long as it lives.
+   */
+  readonly command?: readonly string[];
 }
 export interface ReplayRange extends JournalRange {
   /** Another than that of the range before, where the log goes on in a later one. */
   readonly lineage: Lineage;
+  /** Only what lies before it is replayed: from here on the next lineage goes on. */
+  readonly until?: string;
 }
 /** Where a replay ends: all that was done up to and with it is there. */
 export type ReplayTarget =
