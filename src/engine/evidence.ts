@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { Failure } from '../core/errors.ts';
-import type { Context, Finding, Json } from '../core/model.ts';
+import type { Clock, Context, Finding, Json } from '../core/model.ts';
 import type { Store } from '../core/storage.ts';
 import type { Findings } from './findings.ts';
 
@@ -22,13 +22,25 @@ const objective = z.object({
   rpo_met: z.boolean().nullable(),
 });
 
+const cut = z.object({ position: z.string(), at: z.string() });
+
 const componentEvidence = z.object({
   name: z.string(),
   kind: z.string(),
   verdict,
   server_version: z.string().nullable(),
   method: z.string().nullable(),
-  cut: z.object({ position: z.string(), at: z.string() }).nullable(),
+  cut: cut.nullable(),
+  /** Of which point it came; null where it came of none, and in evidence from before restores to a moment. */
+  point: z.string().nullable().default(null),
+  /** Up to where its log was replayed, by its own clock or in its driver's words; null where none was. */
+  target: z
+    .object({ kind: z.string(), at: z.string().optional(), value: z.string().optional() })
+    .nullable()
+    .default(null),
+  clock: z.object({ ahead_ms: z.number(), error_ms: z.number() }).nullable().default(null),
+  /** The last change that came with it; null where nobody told. */
+  reached: cut.nullable().default(null),
   bytes: z.number(),
   /** From the beginning of the drill until this component was back and verified. */
   rto_ms: ms.nullable(),
@@ -44,7 +56,10 @@ export const evidenceSchema = z.object({
   drill: z.string(),
   scenario: z.string().nullable(),
   stack: z.string(),
+  /** The newest of those that something came of. */
   point: z.string(),
+  /** What was asked for instead of a point, by our clock. */
+  moment: z.string().nullable().default(null),
   store: z.string(),
   sandboxes: z.string(),
   started_at: z.string(),
@@ -86,6 +101,9 @@ export async function drillIds(ctx: Context, store: Store): Promise<readonly str
   return ids.toSorted().toReversed();
 }
 
+export function clockJson({ aheadMs, errorMs }: Clock): NonNullable<ComponentEvidence['clock']> {
+  return { ahead_ms: aheadMs, error_ms: errorMs };
+}
 export function findingsJson({ tally, kept, omitted }: Findings): ComponentEvidence['findings'] {
   return { tally, kept: kept.map((each) => ({ ...each })), omitted };
 }

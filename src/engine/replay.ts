@@ -8,12 +8,12 @@ import type { Journal, JournalStretch, Lineage } from '../core/journal.ts';
 import type { Context, Cut, JournalPoint } from '../core/model.ts';
 
 /** A piece of one lineage, up to where the next one goes on or to where there is no more. */
-interface Leg {
+export interface Leg {
   readonly lineage: Lineage;
   readonly from: string;
   readonly to: string;
 }
-interface Path {
+export interface Path {
   readonly legs: readonly Leg[];
   /** Of what can be replayed without a break. */
   readonly end: Cut;
@@ -58,7 +58,11 @@ async function* rangesOf(ctx: Context, journal: Journal, { legs, end, gap }: Pat
 }
 
 /** Every way on from the base, each as far as it goes. The fewer lineages, the earlier; of equally many, the newest. */
-function pathsFrom(lineages: readonly Lineage[], stretches: readonly JournalStretch[], base: JournalPoint): Path[] {
+export function pathsFrom(
+  lineages: readonly Lineage[],
+  stretches: readonly JournalStretch[],
+  base: JournalPoint,
+): Path[] {
   const own = (id: string): readonly JournalStretch[] => stretches.filter(({ lineage }) => lineage.id === id);
   const paths: Path[] = [];
   const follow = (before: readonly Leg[], lineage: Lineage, from: string): void => {
@@ -150,7 +154,7 @@ function joinsNothing({ from, to }: JournalPoint): Failure {
 }
 
 /** For those who think in the time of where they are, too. */
-function inTime(at: string): string {
+export function inTime(at: string): string {
   const date = new Date(at);
   const minutes = -date.getTimezoneOffset();
   if (minutes === 0) return date.toISOString();

@@ -3,6 +3,7 @@ import { ERRORS, Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { type RestoredPoint, restorePoint } from '../../engine/restore.ts';
 import {
+  byPoint,
   type Ended,
   needChosen,
   planRestore,
@@ -217,8 +218,7 @@ export async function thawFirst(
   { from }: Pick<RestoreRequest, 'from'>,
   options: Options,
 ): Promise<Later | null> {
-  const names = plan.steps.map(({ name }) => name);
-  const need = plan.archived && pointNeed(from, plan.point.id, names);
+  const need = plan.archived && pointNeed(from, byPoint(plan.steps));
   // Before anybody is asked, or it is paid for. Thawing alone touches no target, and may be for a drill.
   if (!need || options.wait) refuseFullTargets(plan.steps);
   const agreed = need && plan.archived && (await confirmThaw(session, need, plan.archived, options));
