@@ -114,7 +114,7 @@ export function evidenceMarkdown(evidence: Evidence): string {
   const lines = [
     `# Drill ${evidence.drill}: ${evidence.verdict}`,
     '',
-    `Point ${cell(evidence.point)} of stack ${cell(evidence.stack)}, restored from store ${cell(evidence.store)}` +
+    `${cell(pointText(evidence))} of stack ${cell(evidence.stack)}, restored from store ${cell(evidence.store)}` +
       ` into sandboxes (${cell(evidence.sandboxes)}).`,
     `Started ${evidence.started_at}, finished ${evidence.finished_at}.`,
     '',
@@ -134,9 +134,25 @@ export function evidenceMarkdown(evidence: Evidence): string {
     '|---|---|---|---|---|---|---|---|',
     ...evidence.components.map(componentRow),
   ];
+  lines.push(...originLines(evidence));
   for (const component of evidence.components) lines.push(...findingLines(component));
   lines.push(...referenceLines(evidence.references));
   return `${lines.join('\n')}\n`;
+}
+
+function pointText({ point, moment }: Evidence): string {
+  return moment === null ? `Point ${point}` : `Points and their logs up to ${moment}`;
+}
+
+/** Of a moment each component has its own. */
+function originLines({ moment, components }: Evidence): string[] {
+  if (moment === null) return [];
+  const rows = components.map(({ name, point, target, clock, reached }) => {
+    const error = target?.at !== undefined && clock ? ` ± ${clock.error_ms} ms` : '';
+    const to = target ? `${target.at ?? target.value ?? target.kind}${error}, by its own clock` : 'its cut';
+    return `| ${[name, point ?? '–', to, reached?.at ?? '–'].map(cell).join(' | ')} |`;
+  });
+  return ['', '| component | point | up to | last change |', '|---|---|---|---|', ...rows];
 }
 
 /** Where time is to be won: nothing to tell of a single component. */

@@ -76,8 +76,7 @@ export type Wanted =
  */
 export async function momentOf(ctx: Context, request: MomentRequest, wanted: Wanted): Promise<Moment> {
   const { from, points, components, named } = request;
-  const failed: Failure[] = [];
-  const lacking = new Map<string, Failure>();
+  const [failed, lacking] = [new Map<string, Failure>(), new Map<string, Failure>()];
   const origins = new Map<string, Origin>();
   await mapBounded(components, PARALLEL_DEFAULT, async (name) => {
     try {
@@ -87,11 +86,11 @@ export async function momentOf(ctx: Context, request: MomentRequest, wanted: Wan
       else origins.set(name, found);
     } catch (error) {
       if (!(error instanceof Failure) || ctx.signal.aborted) throw error;
-      failed.push(error);
+      failed.set(name, error);
     }
   });
-  refuse(failed);
-  if (named || origins.size === 0) refuse([...lacking.values()]);
+  refuse(inOrderOf(components, failed));
+  if (named || origins.size === 0) refuse(inOrderOf(components, lacking));
   return {
     wanted: 'at' in wanted ? wanted.at.toISOString() : wanted.words,
     origins: inOrderOf(components, origins),
@@ -100,15 +99,18 @@ export async function momentOf(ctx: Context, request: MomentRequest, wanted: Wan
 }
 
 function inOrderOf<T>(names: readonly string[], found: ReadonlyMap<string, T>): ReadonlyMap<string, T> {
-  return new Map(names.flatMap((name) => [...found].filter(([each]) => each === name)));
+  return new Map([...found].toSorted(([a], [b]) => names.indexOf(a) - names.indexOf(b)));
 }
 
-function refuse(failed: readonly Failure[]): void {
-  const [first] = failed;
+function refuse(failed: ReadonlyMap<string, Failure>): void {
+  const [first] = failed.values();
   if (!first) return;
-  if (failed.length === 1) throw first;
-  const hint = failed.flatMap((each) => each.hint ?? []).join('; ');
-  throw new Failure(first.code, failed.map(messageOf).join('; '), { cause: first, hint });
+  if (failed.size === 1) throw first;
+  const hints = [...failed].flatMap(([name, { hint }]) => (hint === undefined ? [] : [`${name}: ${hint}`]));
+  throw new Failure(first.code, [...failed.values()].map(messageOf).join('; '), {
+    cause: first,
+    hint: `${hints.join('; ')}; or leave out what can not with --only`,
+  });
 }
 
 /** A failure where there is nothing as old as that; what can't be recovered for another reason is thrown. */

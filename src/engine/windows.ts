@@ -64,6 +64,21 @@ export interface Recoverable {
   readonly end: { readonly lineage: Lineage; readonly edge: Edge } | null;
 }
 
+/** From and to by our clock. */
+export interface Span {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+/** What holds for several components at once. */
+export interface StackMoments {
+  /** All of them can be brought to any moment in these, or to their newest point before. Nothing where none has a log. */
+  readonly spans: readonly Span[];
+  /** Those that come from their newest point before. */
+  readonly byPoints: readonly string[];
+  /** Those that nothing is there of. */
+  readonly without: readonly string[];
+}
+
 /** `points` are those of one stack in this store. Of a store without a journal the points are all there is. */
 export async function recoverable(
   ctx: Context,
@@ -71,8 +86,8 @@ export async function recoverable(
   component: string,
   points: readonly RecoveryPoint[],
 ): Promise<Recoverable> {
-  const own = pointsOf(points, component);
   const log = await logOf(ctx, store.journal(component));
+  const own = pointsOf(points, component, anyClock(log));
   const reaches = own.flatMap((base) => [...reachesOf(log, base)]);
   const windows = windowsOf(log, reaches);
   return {
@@ -98,6 +113,24 @@ export async function recoverables(
   return await Promise.all([...names].toSorted().map((name) => recoverable(ctx, store, name, points)));
 }
 
+/** The moments that all of them have. */
+export function stackMoments(all: readonly Recoverable[]): StackMoments {
+  const logged = all.filter(({ windows }) => windows.length > 0);
+  const pointed = all.filter(({ windows, points }) => windows.length === 0 && points.length > 0);
+  const firstMs = Math.max(...pointed.map(({ points }) => points[0]?.ms ?? 0));
+  let spans: readonly Span[] = logged.length === 0 ? [] : [{ fromMs: firstMs, toMs: Infinity }];
+  for (const { windows } of logged) {
+    spans = spans.flatMap(({ fromMs, toMs }) =>
+      windows
+        .map(({ from, to }) => ({ fromMs: Math.max(fromMs, from.ms), toMs: Math.min(toMs, to.ms) }))
+        .filter((span) => span.fromMs <= span.toMs),
+    );
+  }
+  const nameOf = ({ component }: Recoverable): string => component;
+  const without = all.filter((each) => !logged.includes(each) && !pointed.includes(each)).map(nameOf);
+  return { spans, byPoints: pointed.map(nameOf), without };
+}
+
 /** By our clock. */
 export function edgeOf(cut: Cut, clock: Clock | null): Edge {
   return { ms: Date.parse(cut.at) - Math.round(clock?.aheadMs ?? 0), cut, clock };
@@ -108,12 +141,12 @@ export function reachOf({ reaches }: Recoverable, point: string): Reach | undefi
   return reaches.find(({ base }) => base.point.id === point);
 }
 
-function pointsOf(points: readonly RecoveryPoint[], component: string): readonly PointOf[] {
+function pointsOf(points: readonly RecoveryPoint[], component: string, clock: Clock | null): readonly PointOf[] {
   return points
     .filter(({ plan }) => plan !== SAFETY_PLAN)
     .flatMap((point) => {
       const captured = heldIn(point, component);
-      return captured?.cut ? [{ point, captured, ms: Date.parse(captured.cut.at) }] : [];
+      return captured?.cut ? [{ point, captured, ms: edgeOf(captured.cut, clock).ms }] : [];
     })
     .toSorted((a, b) => a.ms - b.ms);
 }
@@ -128,6 +161,12 @@ async function logOf(ctx: Context, journal: Journal): Promise<Log> {
   const lineages = await Array.fromAsync(journal.lineages(ctx));
   const all = lineages.length === 0 ? [] : await Array.fromAsync(journal.stretches(ctx));
   return { lineages, stretches: Map.groupBy(all, ({ lineage }) => lineage.id) };
+}
+
+/** As it was measured last, for points that lie in no stretch. */
+function anyClock({ stretches }: Log): Clock | null {
+  const clocks = [...stretches.values()].flat().flatMap(({ clocks: { from, to } }) => to ?? from ?? []);
+  return clocks.at(-1) ?? null;
 }
 
 /** One for each way on from the point; nothing where it joins no log, or nothing was logged since. */
