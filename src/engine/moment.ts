@@ -6,12 +6,14 @@ import type { Journal } from '../core/journal.ts';
 import type { Clock, Context } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
 import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
+import { inTime } from '../core/times.ts';
 import { heldIn, type NamedStore, PARALLEL_DEFAULT } from './model.ts';
-import { inTime, replayOf } from './replay.ts';
+import { replayOf } from './replay.ts';
 import { edgeOf, type Reach, type Recoverable, reachOf, recoverable } from './windows.ts';
 
 /** How many points a failure names. */
 const IDS_MAX = 5;
+const TO_THE_END = 'all that is there comes back with lifeboat restore latest --until latest';
 
 /** Where one component comes from. */
 export interface Origin {
@@ -145,7 +147,7 @@ async function originAt(ctx: Context, journal: Journal, known: Recoverable, at: 
   }
   // What was followed once is a component of points again as soon as there is a newer one.
   if (window && !(before && before.ms > window.to.ms)) {
-    throw unreached(known, at, `it lies after what the store has of its log${whyGap(known, ms)}`);
+    throw unreached(known, at, `it lies after what the store has of its log${whyGap(known, ms)}`, TO_THE_END);
   }
   if (!before) return known.points.length === 0 ? nothingOf(known, '') : unreached(known, at, 'nothing is as old');
   const { point, captured } = before;
@@ -187,21 +189,20 @@ function nothingOf({ component }: Recoverable, where: string): Failure {
 }
 
 /** With the nearest moments that can be recovered, to be copied from here. */
-function unreached({ component, windows, points }: Recoverable, at: Date, why: string): Failure {
+function unreached({ component, windows, points }: Recoverable, at: Date, why: string, ...more: string[]): Failure {
   const all = [...windows.flatMap(({ from, to }) => [from.ms, to.ms]), ...points.map(({ ms }) => ms)];
   const before = all.filter((each) => each <= at.getTime());
   const after = all.filter((each) => each > at.getTime());
   const nearest = [
-    ...(before.length > 0 ? [`the nearest before is ${told(Math.max(...before))}`] : []),
-    ...(after.length > 0 ? [`the nearest after is ${told(Math.min(...after))}`] : []),
-    ...(all.length > 0 ? [`the first of all is ${told(Math.min(...all))}, the last ${told(Math.max(...all))}`] : []),
+    ...(before.length > 0 ? [`the nearest before is ${inTime(Math.max(...before))}`] : []),
+    ...(after.length > 0 ? [`the nearest after is ${inTime(Math.min(...after))}`] : []),
+    ...(all.length > 0
+      ? [`the first of all is ${inTime(Math.min(...all))}, the last ${inTime(Math.max(...all))}`]
+      : []),
+    ...more,
   ];
-  const what = `${component} can not be brought to ${inTime(at.toISOString())}: ${why}`;
+  const what = `${component} can not be brought to ${inTime(at.getTime())}: ${why}`;
   return new Failure('missing', what, nearest.length > 0 ? { hint: nearest.join('; ') } : {});
-}
-
-function told(ms: number): string {
-  return inTime(new Date(ms).toISOString());
 }
 
 function joinsNone({ component, reaches }: Recoverable, point: string, words: string): Failure {
