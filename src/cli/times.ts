@@ -18,6 +18,15 @@ export function parseTime(text: string, now: Date): Date {
   throw new Failure('usage', `${text} is no time that can be told`, { hint: meant(text) });
 }
 
+export function isTime(text: string): boolean {
+  try {
+    parseTime(text, new Date(0));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** What it may have meant: an hour that clocks show twice in autumn is told apart by its offset alone. */
 function meant(text: string): string {
   const how = "write it as 2026-11-21T14:03:27Z, with Z or an offset such as +01:00, as '15m ago' or as now";

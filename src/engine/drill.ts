@@ -308,7 +308,7 @@ function componentEvidence(
     cut,
     point: origin?.point.id ?? null,
     target: origin?.replay?.target ?? null,
-    clock: origin?.aim?.clock ? clockJson(origin.aim.clock) : null,
+    clock: clockJson(origin?.aim?.clock ?? null),
     reached,
     bytes: trial.bytes,
     rto_ms: rtoMs,

@@ -101,8 +101,8 @@ export async function drillIds(ctx: Context, store: Store): Promise<readonly str
   return ids.toSorted().toReversed();
 }
 
-export function clockJson({ aheadMs, errorMs }: Clock): NonNullable<ComponentEvidence['clock']> {
-  return { ahead_ms: aheadMs, error_ms: errorMs };
+export function clockJson(clock: Clock | null): ComponentEvidence['clock'] {
+  return clock && { ahead_ms: clock.aheadMs, error_ms: clock.errorMs };
 }
 export function findingsJson({ tally, kept, omitted }: Findings): ComponentEvidence['findings'] {
   return { tally, kept: kept.map((each) => ({ ...each })), omitted };
