@@ -72,7 +72,7 @@ export function chooseEverywhere({ stores, unreadable }: Listing, stack: string,
 }
 
 /** What is missing in the stores that can be read may lie in one that can't. */
-function notFound(error: unknown, [unread]: Listing['unreadable']): unknown {
+export function notFound(error: unknown, [unread]: Listing['unreadable']): unknown {
   if (!unread || !isFailure(error, 'missing')) return error;
   const message = `${error.message}, and store ${unread.name} could not be read: ${messageOf(unread.error)}`;
   if (!isFailure(unread.error)) return new Error(message, { cause: unread.error });

@@ -30,9 +30,11 @@ export function setupOf(config: Config, now: Date, measured: Setup['measured']):
     stores: stores.map(({ name, formatName, url, written }) => ({ name, format: formatName, url, written })),
     tiers: Object.entries(tiers).map(([name, { rto, rpo }]) => ({ name, rtoMs: rto ?? null, rpoMs: rpo ?? null })),
     plans: Object.entries(plans).map(([name, plan]) => planOf(config, name, plan)),
-    drills: Object.entries(drills).map(([name, { schedule = null, store = null, components: own, ...drill }]) => {
-      return { ...drill, name, schedule, store, components: own === 'all' ? all : own, ofAll: own === 'all' };
-    }),
+    drills: Object.entries(drills).map(
+      ([name, { schedule = null, store = null, point = 'latest', components: own, ...drill }]) => {
+        return { ...drill, name, point, schedule, store, components: own === 'all' ? all : own, ofAll: own === 'all' };
+      },
+    ),
     references: references.map(({ name, from, to }) => ({ name, from: from.component, to: to.component })),
   };
 }

@@ -4,11 +4,14 @@ import { isFailure, messageOf } from '../core/errors.ts';
 import type { RestoredPoint, RestoreOutcome } from '../engine/restore.ts';
 import type { RestorePlan } from '../engine/restore-plan.ts';
 import { type ChosenIn, unreadableJson } from './across.ts';
+import { originJson, originLines, reachedLines } from './moment-views.ts';
 import { errorJson } from './session.ts';
 import { withoutPassword } from './targets.ts';
 import { bytesText, durationText, table } from './terminal.ts';
 import { archivedJson, archivedText } from './thaw.ts';
 import { findingLines, setIn } from './views.ts';
+
+type From = Pick<ChosenIn, 'store' | 'unreadable'>;
 
 const WAYS = {
   empty: 'into an empty target',
@@ -40,7 +43,7 @@ export function planText(plan: RestorePlan, store: string): string {
       : [`PROBLEM: ${name}: ${messageOf(problem)}${isFailure(problem) && problem.hint ? `\n  ${problem.hint}` : ''}`],
   );
   return [
-    `point ${plan.point.id} from store ${store}: ${bytesText(plan.bytes)}, ${
+    `${whatText(plan)} from store ${store}: ${bytesText(plan.bytes)}, ${
       plan.estimate === null ? UNMEASURED : `about ${durationText(plan.estimate.ms)}, ${BASIS[plan.estimate.from]}`
     }`,
     `order: ${plan.order.map((group) => group.join(' and ')).join(', then ')}`,
@@ -49,6 +52,7 @@ export function planText(plan: RestorePlan, store: string): string {
       titles.map((title) => ({ title })),
       rows,
     ),
+    ...originLines(plan.moment, plan.steps),
     ...plan.steps.flatMap(({ name, ageing }) => ageing.map((rule) => `suspended meanwhile: ${name}: ${setIn(rule)}`)),
     ...problems,
     ...(plan.archived ? [archivedText(plan.archived)] : []),
@@ -56,9 +60,15 @@ export function planText(plan: RestorePlan, store: string): string {
   ].join('\n');
 }
 
-export function planJson(plan: RestorePlan, { store, unreadable }: ChosenIn): object {
+/** A point, or the moment that everything is brought to. */
+function whatText({ point, moment }: Pick<RestorePlan, 'point' | 'moment'>): string {
+  return moment === null ? `point ${point.id}` : `as of ${moment.wanted}`;
+}
+
+export function planJson(plan: RestorePlan, { store, unreadable }: From): object {
   return {
     point: plan.point.id,
+    moment: plan.moment?.wanted ?? null,
     store: store.name,
     ...unreadableJson(unreadable),
     bytes: plan.bytes,
@@ -69,6 +79,7 @@ export function planJson(plan: RestorePlan, { store, unreadable }: ChosenIn): ob
       name: step.name,
       kind: step.kind,
       way: step.way,
+      origin: originJson(step.origin),
       target: step.target === null ? null : withoutPassword(step.target),
       target_version: step.targetVersion,
       target_holds: step.targetHolds,
@@ -86,9 +97,10 @@ function estimateJson({ estimate }: Pick<RestorePlan, 'estimate'>): object {
   return { estimated_ms: estimate?.ms ?? null, estimated_from: estimate?.from ?? null };
 }
 
-export function restoredJson(restored: RestoredPoint, { store, unreadable }: ChosenIn): object {
+export function restoredJson(restored: RestoredPoint, { store, unreadable }: From): object {
   return {
     point: restored.point.id,
+    moment: restored.moment?.wanted ?? null,
     store: store.name,
     ...unreadableJson(unreadable),
     verdict: restored.verdict,
@@ -105,6 +117,8 @@ export function restoredJson(restored: RestoredPoint, { store, unreadable }: Cho
     components: restored.outcomes.map((each) => ({
       name: each.name,
       verdict: each.verdict,
+      origin: originJson(each.step.origin),
+      reached: each.reached,
       bytes: each.bytes,
       method: each.method,
       phases: phasesJson(each.phases),
@@ -123,8 +137,11 @@ function phasesJson(phases: RestoredPoint['phases']): object {
   return Object.fromEntries(Object.entries(phases).map(([name, ms]) => [name, Math.round(ms)]));
 }
 
-function stateText({ error, verdict, findings }: RestoredPoint['outcomes'][number]): string {
+function stateText({ error, verdict, findings, step }: RestoredPoint['outcomes'][number]): string {
+  const { tally, uncompared } = findings;
+  const { replay } = step.origin;
   if (error !== null) return 'NOT BACK';
+  if (verdict === 'unknown' && replay !== null && tally.unknown === uncompared) return 'back, log replayed';
   if (verdict !== 'pass') return `back, ${verdict}`;
   return findings.unread ? 'back, equal as written' : 'back, proved equal';
 }
@@ -143,12 +160,13 @@ export function restoredText(
   ]);
   const lacking = restored.lacking.map((name) => [name, 'NOT IN THE POINT', '', '', '']);
   return [
-    `point ${restored.point.id}: ${restored.verdict}${restored.selected ? ' for what was selected' : ''}, in ${durationText(restored.rtoMs)}`,
+    `${whatText(restored)}: ${restored.verdict}${restored.selected ? ' for what was selected' : ''}, in ${durationText(restored.rtoMs)}`,
     '',
     table(
       ['component', 'result', 'method', 'read', 'took'].map((title) => ({ title })),
       [...rows, ...lacking],
     ),
+    ...reachedLines(restored.moment, restored.outcomes),
     ...restored.outcomes.flatMap((each) => outcomeLines(each, Object.hasOwn(targets, each.name))),
     ...(restored.outcomes.length < 2 ? [] : [`critical path: ${restored.waitedFor.join(', then ')}`]),
     ...restored.references.kept.map(({ check, verdict, detail }) => `${verdict}: ${setIn(`${check}: ${detail}`)}`),

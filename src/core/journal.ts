@@ -61,6 +61,8 @@ export interface JournalStretch {
   readonly lineage: Lineage;
   readonly from: Cut;
   readonly to: Cut;
+  /** The source's clock as it was measured with its first and its last range; null where nobody did. */
+  readonly clocks: { readonly from: Clock | null; readonly to: Clock | null };
   /** Stored ones. */
   readonly ranges: number;
   readonly bytes: number;
@@ -123,6 +125,8 @@ export interface Journal {
    * is whole, `check` of the store says.
    */
   stretches(ctx: Context): AsyncIterable<JournalStretch>;
+  /** The first range that had arrived at or after `at`, by our clock, without its bytes; null when none had. */
+  arrived(ctx: Context, lineage: string, at: Date): Promise<Omit<JournalRange, 'body'> | null>;
   /**
    * In order, each proved to be the one that was written there: the one that holds `from` is the first, the one that
    * reaches `to` the last (null: as far as there are any). 'missing' at a gap, 'checksum' or 'different' at damage.

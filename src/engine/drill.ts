@@ -6,31 +6,28 @@ import { interruption } from '../core/context.ts';
 import type { Guest, Sandbox, SandboxRunner } from '../core/driver.ts';
 import { messageOf } from '../core/errors.ts';
 import { idOf } from '../core/manifest.ts';
-import type { Context, Finding } from '../core/model.ts';
+import type { Context, Cut, Finding } from '../core/model.ts';
 import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
 import { worst } from '../core/verdict.ts';
 import { bringBack, phasesFrom, prove, sumOf, thenSettle, verdictOf, type Watch, watch } from './comeback.ts';
 import { criticalPath, type Timed } from './critical-path.ts';
-import { type ComponentEvidence, type Evidence, findingsJson, putEvidence } from './evidence.ts';
+import { type ComponentEvidence, clockJson, type Evidence, findingsJson, putEvidence } from './evidence.ts';
 import { type FindingsBook, findingsBook } from './findings.ts';
 import { kitFinding } from './kit.ts';
-import {
-  heldIn,
-  type NamedStore,
-  type Objective,
-  PARALLEL_DEFAULT,
-  type Reference,
-  type StackComponent,
-} from './model.ts';
+import { type NamedStore, type Objective, PARALLEL_DEFAULT, type Reference, type StackComponent } from './model.ts';
+import { type Moment, momentIn, type Origin, originIn } from './moment.ts';
 import { dependencies, inOrder } from './order.ts';
 import { firstCut } from './points.ts';
 import { freeRecordId, putProof } from './proofs.ts';
 import { among, checkReferences } from './references.ts';
+import { byPoint } from './restore-plan.ts';
 import { needThawed } from './thaw.ts';
 
 export interface DrillRequest {
   readonly from: NamedStore;
   readonly point: RecoveryPoint;
+  /** As of a restore. */
+  readonly moment?: Moment | undefined;
   readonly components: readonly StackComponent[];
   readonly only?: readonly string[] | undefined;
   /** Without `only`: what the point should hold, all that is configured when left out. What it lacks is unknown. */
@@ -58,8 +55,11 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
   const startedMs = ctx.monotonicMs();
   const startedAt = new Date(ctx.now().getTime() - chooseMs); // choosing is part of a recovery
   const names = namesIn(request);
-  const held = names.filter((name) => heldIn(point, name));
-  await needThawed(ctx, from, point.id, held);
+  const held = names.flatMap((name) => {
+    const origin = originIn(request, name);
+    return origin ? [{ name, origin }] : [];
+  });
+  await needThawed(ctx, from, byPoint(held));
   await using boxes = new AsyncDisposableStack();
   const standing = new Map<string, Sandbox>();
   const keep = (name: string, box: Sandbox): void => void standing.set(name, boxes.use(box));
@@ -78,25 +78,26 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
   );
   const references = fit.sum();
   // That they came back equal was shown, whatever the sandboxes were like.
-  const proved = found.filter(({ book }) => book.sum().verdict === 'pass').map(({ name }) => name);
+  const proved = found.filter(({ book }) => book.sum().verdict === 'pass');
   for (const [name, box] of standing) {
     const { book } = trials.get(name) ?? { book: findingsBook() };
     for (const finding of [...(box.findings ?? []), ...(await vacated(ctx, name, box))]) book.add(finding);
   }
-  const components = found.map((trial) => componentEvidence(point, trial, startedAt, chooseMs));
+  const components = found.map((trial) => componentEvidence(request, trial, startedAt, chooseMs));
   const critical = criticalPath(trials);
   const known: Omit<Evidence, 'drill'> = {
     format: 1,
     scenario: request.scenario ?? null,
     stack: point.stack,
     point: point.id,
+    moment: request.moment?.wanted ?? null,
     store: from.name,
     sandboxes: runnersOf(request, names),
     started_at: startedAt.toISOString(),
     finished_at: new Date(startedAt.getTime() + chooseMs + ctx.monotonicMs() - startedMs).toISOString(),
     verdict: worst([...components, ...references.kept].map(({ verdict }) => verdict)),
     rto_ms: wholeRto(components),
-    rpo_ms: startedAt.getTime() - firstCut(point),
+    rpo_ms: startedAt.getTime() - firstOf(request, held),
     objectives_met: allMet(components),
     kit: await kitEvidence(ctx, from),
     critical_path: [...critical.names],
@@ -107,7 +108,14 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
   return await record(ctx, request, startedAt, known, proved);
 }
 
-function namesIn({ only, point, expected, components }: DrillRequest): readonly string[] {
+/** The moment up to which nothing is lost. */
+function firstOf({ point, moment }: DrillRequest, held: readonly { readonly origin: Origin }[]): number {
+  if (!moment) return firstCut(point);
+  return Math.min(...held.map(({ origin }) => momentIn(origin) ?? firstCut(origin.point)));
+}
+
+function namesIn({ only, point, moment, expected, components }: DrillRequest): readonly string[] {
+  if (moment) return only ?? [...moment.origins.keys(), ...moment.lacking.keys()];
   const configured = expected ?? components.map(({ name }) => name);
   return only ?? [...new Set([...Object.keys(point.components), ...configured])];
 }
@@ -139,7 +147,10 @@ async function kitEvidence(ctx: Context, { store }: NamedStore): Promise<Evidenc
 interface Trial extends Timed {
   readonly name: string;
   readonly kind: string;
+  /** As it stands in its point, also where its capture had failed. */
   readonly captured: CapturedComponent | null;
+  readonly origin: Origin | null;
+  readonly reached: Cut | null;
   readonly objective: Objective;
   readonly book: FindingsBook;
   readonly method: string | null;
@@ -167,9 +178,11 @@ async function tryOne(
 ): Promise<Trial> {
   const startedMs = ctx.monotonicMs();
   const book = findingsBook();
-  const captured = Object.hasOwn(request.point.components, name) ? (request.point.components[name] ?? null) : null;
+  const origin = originIn(request, name) ?? null;
+  const inPoint = Object.hasOwn(request.point.components, name) ? (request.point.components[name] ?? null) : null;
+  const captured = origin?.captured ?? inPoint;
   const item = request.components.find((each) => each.name === name);
-  const attempt: Attempt = { item, captured, book, watch: null };
+  const attempt: Attempt = { item, origin, book, watch: null };
   let done = NOTHING_DONE;
   try {
     done = await attemptOne(ctx, request, name, attempt);
@@ -181,6 +194,7 @@ async function tryOne(
     name,
     kind: captured?.kind ?? item?.kind ?? '',
     captured,
+    origin,
     objective: item?.objective ?? {},
     book,
     bytes: attempt.watch?.bytes() ?? 0,
@@ -193,44 +207,46 @@ async function tryOne(
 
 interface Attempt {
   readonly item: StackComponent | undefined;
-  readonly captured: CapturedComponent | null;
+  readonly origin: Origin | null;
   readonly book: FindingsBook;
   watch: Watch | null;
 }
-type Done = Pick<Trial, 'method' | 'warnings' | 'phases' | 'back'>;
-const NOTHING_DONE: Done = { method: null, warnings: [], phases: phasesFrom({}), back: false };
+type Done = Pick<Trial, 'method' | 'warnings' | 'phases' | 'back' | 'reached'>;
+const NOTHING_DONE: Done = { reached: null, method: null, warnings: [], phases: phasesFrom({}), back: false };
 
 async function attemptOne(ctx: Context, request: Trying, name: string, attempt: Attempt): Promise<Done> {
   if (ctx.signal.aborted) throw interruption(ctx.signal);
-  const { item, captured, book } = attempt;
-  if (!item || captured?.error !== null || !(item.driver.serverSpec || item.sandbox)) {
-    book.add({ check: `${name} comes back`, verdict: 'unknown', detail: whyNotTried(item, captured) });
+  const { item, origin, book } = attempt;
+  if (!item || !origin || !(item.driver.serverSpec || item.sandbox)) {
+    book.add({ check: `${name} comes back`, verdict: 'unknown', detail: whyNotTried(request, name, item) });
     return NOTHING_DONE;
   }
+  const { captured, replay, point } = origin;
   const startedMs = ctx.monotonicMs();
   const version = captured.serverVersion ?? (await item.component.probe(ctx)).version;
   // What goes wrong up to here was thrown before anything of the point was read: it proves nothing about the point.
   await using own = new AsyncDisposableStack();
-  const runner = runnerFor(request, item, captured);
+  const runner = runnerFor(request, item, origin);
   const box = own.use(await runner.start(ctx, item.driver, version, item.settings, captured.method ?? undefined));
   const provision = ctx.monotonicMs() - startedMs;
   const watching = watch(ctx, captured.parts.bytes);
   attempt.watch = watching;
-  const from = { watch: watching, open: () => request.from.store.open(ctx, request.point.id, name) };
+  const from = { watch: watching, open: () => request.from.store.open(ctx, point.id, name), replay };
   const { source, restored, phases } = await bringBack(ctx, box.component, from, { reread: true });
   const verifyMs = ctx.monotonicMs();
   const { driver, checks } = item;
   const served = serverOf(ctx, box);
-  const what = { name, driver, captured, source, watch: watching, target: box.component, checks, restored, ...served };
+  const target = box.component;
+  const what = { name, driver, captured, replay, source, watch: watching, target, checks, restored, ...served };
   await thenSettle(ctx, what, book, () => prove(ctx, what, book));
-  const { method, warnings } = restored;
+  const { method, warnings, reached = null } = restored;
   if (isReferred(request, name) || box.vacate) {
     own.move();
     request.keep(name, { ...box, component: served.asked() });
   }
   const start = phases.start + served.tookMs();
   const verify = ctx.monotonicMs() - verifyMs - served.tookMs();
-  return { method, warnings, phases: { ...phases, provision, start, verify }, back: true };
+  return { method, warnings, reached, phases: { ...phases, provision, start, verify }, back: true };
 }
 
 /** What can be asked in a sandbox: where a server is started on what was restored, once it was. */
@@ -251,9 +267,9 @@ function serverOf(
 }
 
 function runnerFor(
-  { from, point, sandboxes }: DrillRequest,
+  { from, sandboxes }: DrillRequest,
   { name, component, settings, sandbox }: StackComponent,
-  { identity }: CapturedComponent,
+  { point, captured: { identity } }: Origin,
 ): SandboxRunner {
   if (!sandbox) return sandboxes;
   const open: Guest['open'] = (ctx, id) => from.store.open(ctx, id, name);
@@ -261,19 +277,28 @@ function runnerFor(
   return sandbox(guest, from.store.records);
 }
 
-function whyNotTried(item: StackComponent | undefined, captured: CapturedComponent | null): string {
-  if (!captured) return 'the point does not hold it';
-  if (captured.error) return `its capture failed: ${captured.error.message}`;
+function whyNotTried({ point, moment }: DrillRequest, name: string, item: StackComponent | undefined): string {
+  const captured = Object.hasOwn(point.components, name) ? point.components[name] : undefined;
+  const lacking = moment?.lacking.get(name);
+  if (lacking !== undefined) return lacking;
+  if (!captured && !moment) return 'the point does not hold it';
+  if (captured?.error && !moment) return `its capture failed: ${captured.error.message}`;
   if (!item) return 'it is no longer in the configuration';
   return `there are no throw-away servers of kind ${item.kind}, and no staging service is named`;
 }
 
-function componentEvidence(point: RecoveryPoint, trial: Trial, startedAt: Date, chooseMs: number): ComponentEvidence {
+function componentEvidence(
+  { point }: DrillRequest,
+  trial: Trial,
+  startedAt: Date,
+  chooseMs: number,
+): ComponentEvidence {
+  const { origin, reached } = trial;
   const findings = trial.book.sum();
   const rtoMs = trial.back ? chooseMs + trial.endedMs : null;
   const cut = trial.captured?.cut ?? null;
   const held = trial.captured !== null && trial.captured.error === null;
-  const rpoMs = held ? startedAt.getTime() - (cut ? Date.parse(cut.at) : firstCut(point)) : null;
+  const rpoMs = held ? startedAt.getTime() - ((origin && momentIn(origin)) ?? firstCut(origin?.point ?? point)) : null;
   return {
     name: trial.name,
     kind: trial.kind,
@@ -281,6 +306,10 @@ function componentEvidence(point: RecoveryPoint, trial: Trial, startedAt: Date, 
     server_version: trial.captured?.serverVersion ?? null,
     method: trial.method,
     cut,
+    point: origin?.point.id ?? null,
+    target: origin?.replay?.target ?? null,
+    clock: clockJson(origin?.aim?.clock ?? null),
+    reached,
     bytes: trial.bytes,
     rto_ms: rtoMs,
     rpo_ms: rpoMs,
@@ -324,10 +353,10 @@ function allMet(components: readonly ComponentEvidence[]): boolean | null {
 /** Evidence first: a proof points at it. */
 async function record(
   ctx: Context,
-  { from, point }: DrillRequest,
+  { from }: DrillRequest,
   startedAt: Date,
   known: Omit<Evidence, 'drill'>,
-  proved: readonly string[],
+  proved: readonly Trial[],
 ): Promise<Drilled> {
   const { store } = from;
   let evidence: Evidence = { ...known, drill: idOf(startedAt) };
@@ -335,10 +364,11 @@ async function record(
     const drill = await freeRecordId(ctx, store, 'evidence', startedAt, (stamp) => stamp);
     evidence = { ...known, drill };
     await putEvidence(ctx, store, evidence);
-    if (proved.length > 0) {
-      await putProof(ctx, store, { point: point.id, how: 'drill', components: [...proved], source: drill });
+    const held = proved.flatMap(({ name, origin }) => (origin ? [{ name, origin }] : []));
+    for (const [point, components] of byPoint(held)) {
+      await putProof(ctx, store, { point, how: 'drill', components: [...components], source: drill });
     }
-    return { evidence, proved, unrecorded: null };
+    return { evidence, proved: proved.map(({ name }) => name), unrecorded: null };
   } catch (error) {
     if (ctx.signal.aborted) throw interruption(ctx.signal);
     return { evidence, proved: [], unrecorded: error };

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { Failure } from '../core/errors.ts';
-import type { Context, Finding, Json } from '../core/model.ts';
+import type { Clock, Context, Finding, Json } from '../core/model.ts';
 import type { Store } from '../core/storage.ts';
 import type { Findings } from './findings.ts';
 
@@ -22,13 +22,25 @@ const objective = z.object({
   rpo_met: z.boolean().nullable(),
 });
 
+const cut = z.object({ position: z.string(), at: z.string() });
+
 const componentEvidence = z.object({
   name: z.string(),
   kind: z.string(),
   verdict,
   server_version: z.string().nullable(),
   method: z.string().nullable(),
-  cut: z.object({ position: z.string(), at: z.string() }).nullable(),
+  cut: cut.nullable(),
+  /** Of which point it came; null where it came of none, and in evidence from before restores to a moment. */
+  point: z.string().nullable().default(null),
+  /** Up to where its log was replayed, by its own clock or in its driver's words; null where none was. */
+  target: z
+    .object({ kind: z.string(), at: z.string().optional(), value: z.string().optional() })
+    .nullable()
+    .default(null),
+  clock: z.object({ ahead_ms: z.number(), error_ms: z.number() }).nullable().default(null),
+  /** The last change that came with it; null where nobody told. */
+  reached: cut.nullable().default(null),
   bytes: z.number(),
   /** From the beginning of the drill until this component was back and verified. */
   rto_ms: ms.nullable(),
@@ -44,7 +56,10 @@ export const evidenceSchema = z.object({
   drill: z.string(),
   scenario: z.string().nullable(),
   stack: z.string(),
+  /** The newest of those that something came of. */
   point: z.string(),
+  /** What was asked for instead of a point, by our clock. */
+  moment: z.string().nullable().default(null),
   store: z.string(),
   sandboxes: z.string(),
   started_at: z.string(),
@@ -86,6 +101,9 @@ export async function drillIds(ctx: Context, store: Store): Promise<readonly str
   return ids.toSorted().toReversed();
 }
 
+export function clockJson(clock: Clock | null): ComponentEvidence['clock'] {
+  return clock && { ahead_ms: clock.aheadMs, error_ms: clock.errorMs };
+}
 export function findingsJson({ tally, kept, omitted }: Findings): ComponentEvidence['findings'] {
   return { tally, kept: kept.map((each) => ({ ...each })), omitted };
 }
@@ -96,7 +114,7 @@ export function evidenceMarkdown(evidence: Evidence): string {
   const lines = [
     `# Drill ${evidence.drill}: ${evidence.verdict}`,
     '',
-    `Point ${cell(evidence.point)} of stack ${cell(evidence.stack)}, restored from store ${cell(evidence.store)}` +
+    `${cell(pointText(evidence))} of stack ${cell(evidence.stack)}, restored from store ${cell(evidence.store)}` +
       ` into sandboxes (${cell(evidence.sandboxes)}).`,
     `Started ${evidence.started_at}, finished ${evidence.finished_at}.`,
     '',
@@ -116,9 +134,25 @@ export function evidenceMarkdown(evidence: Evidence): string {
     '|---|---|---|---|---|---|---|---|',
     ...evidence.components.map(componentRow),
   ];
+  lines.push(...originLines(evidence));
   for (const component of evidence.components) lines.push(...findingLines(component));
   lines.push(...referenceLines(evidence.references));
   return `${lines.join('\n')}\n`;
+}
+
+function pointText({ point, moment }: Evidence): string {
+  return moment === null ? `Point ${point}` : `Points and their logs up to ${moment}`;
+}
+
+/** Of a moment each component has its own. */
+function originLines({ moment, components }: Evidence): string[] {
+  if (moment === null) return [];
+  const rows = components.map(({ name, point, target, clock, reached }) => {
+    const error = target?.at !== undefined && clock ? ` ± ${clock.error_ms} ms` : '';
+    const to = target ? `${target.at ?? target.value ?? target.kind}${error}, by its own clock` : 'its cut';
+    return `| ${[name, point ?? '–', to, reached?.at ?? '–'].map(cell).join(' | ')} |`;
+  });
+  return ['', '| component | point | up to | last change |', '|---|---|---|---|', ...rows];
 }
 
 /** Where time is to be won: nothing to tell of a single component. */

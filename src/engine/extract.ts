@@ -35,7 +35,7 @@ export async function* extractRows(ctx: Context, request: ExtractRequest): Async
   if (!component.extract) {
     throw new Failure('usage', `a component of kind ${item.kind} has no rows to extract; restore it instead`);
   }
-  await needThawed(ctx, from, point.id, [item.name]);
+  await needThawed(ctx, from, new Map([[point.id, [item.name]]]));
   let box: Sandbox | undefined;
   const sandbox = async (): Promise<Component> => {
     const version = captured.serverVersion ?? (await component.probe(ctx)).version;

@@ -6,14 +6,15 @@ import type { Replay, ReplayRange, ReplayTarget } from '../core/component.ts';
 import { Failure } from '../core/errors.ts';
 import type { Journal, JournalStretch, Lineage } from '../core/journal.ts';
 import type { Context, Cut, JournalPoint } from '../core/model.ts';
+import { inTime } from '../core/times.ts';
 
 /** A piece of one lineage, up to where the next one goes on or to where there is no more. */
-interface Leg {
+export interface Leg {
   readonly lineage: Lineage;
   readonly from: string;
   readonly to: string;
 }
-interface Path {
+export interface Path {
   readonly legs: readonly Leg[];
   /** Of what can be replayed without a break. */
   readonly end: Cut;
@@ -58,7 +59,11 @@ async function* rangesOf(ctx: Context, journal: Journal, { legs, end, gap }: Pat
 }
 
 /** Every way on from the base, each as far as it goes. The fewer lineages, the earlier; of equally many, the newest. */
-function pathsFrom(lineages: readonly Lineage[], stretches: readonly JournalStretch[], base: JournalPoint): Path[] {
+export function pathsFrom(
+  lineages: readonly Lineage[],
+  stretches: readonly JournalStretch[],
+  base: JournalPoint,
+): Path[] {
   const own = (id: string): readonly JournalStretch[] => stretches.filter(({ lineage }) => lineage.id === id);
   const paths: Path[] = [];
   const follow = (before: readonly Leg[], lineage: Lineage, from: string): void => {
@@ -147,15 +152,4 @@ function joinsNothing({ from, to }: JournalPoint): Failure {
   return new Failure('missing', `no journal of this log reaches from ${from} to ${to}, where the point joins it`, {
     hint: 'restore the point as it is, or choose one that was taken while the service was followed',
   });
-}
-
-/** For those who think in the time of where they are, too. */
-function inTime(at: string): string {
-  const date = new Date(at);
-  const minutes = -date.getTimezoneOffset();
-  if (minutes === 0) return date.toISOString();
-  const here = new Date(date.getTime() + minutes * 60_000).toISOString().slice(0, 19);
-  const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60];
-  const digits = (count: number): string => String(count).padStart(2, '0');
-  return `${date.toISOString()} (${here}${minutes < 0 ? '-' : '+'}${digits(hours)}:${digits(rest)})`;
 }

@@ -7,12 +7,15 @@ import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
 import { nearest } from '../core/settings.ts';
 import { type Estimate, type Estimator, estimator } from './estimate.ts';
 import { heldBy, heldIn, type NamedStore, PARALLEL_DEFAULT, type Reference, type StackComponent } from './model.ts';
+import { type Moment, type Origin, originIn } from './moment.ts';
 import { dependencies, waves } from './order.ts';
-import { type Archived, archivedFailure, archivedIn, pointNeed } from './thaw.ts';
+import { type Archived, archivedFailure, archivedIn, type ByPoint, pointNeed } from './thaw.ts';
 
 export interface RestoreRequest {
   readonly from: NamedStore;
   readonly point: RecoveryPoint;
+  /** Where each component comes from, and how far its log is replayed; nothing: all of it from the point, as it is. */
+  readonly moment?: Moment | undefined;
   /** All that is configured: the order of the chosen ones may go through others. */
   readonly components: readonly StackComponent[];
   /** All that the point holds when left out. */
@@ -60,6 +63,7 @@ export interface RestoreStep {
   readonly way: RestoreWay;
   /** Null for the configured place. */
   readonly target: string | null;
+  readonly origin: Origin;
   readonly captured: CapturedComponent;
   /** Null when the target can't be probed; `problem` says why. */
   readonly targetVersion: string | null;
@@ -79,7 +83,9 @@ export interface RestoreStep {
 }
 
 export interface RestorePlan {
+  /** The newest of those that something comes from. */
   readonly point: RecoveryPoint;
+  readonly moment: Moment | null;
   readonly steps: readonly RestoreStep[];
   /** Names in groups, each restored after the ones before it. */
   readonly order: readonly (readonly string[])[];
@@ -105,7 +111,8 @@ export async function planRestore(ctx: Context, request: RestoreRequest): Promis
   refuseMixed(request, chosen);
   const names = chosen.map(({ name }) => name);
   const before = dependencies(request.components, names);
-  const archived = await archivedIn(ctx, pointNeed(request.from, request.point.id, names));
+  const origins = chosen.map(({ name }) => ({ name, origin: originOf(request, name) }));
+  const archived = await archivedIn(ctx, pointNeed(request.from, byPoint(origins)));
   const estimate = await estimator(ctx, request.from.store);
   const steps = await mapBounded(chosen, request.parallel ?? PARALLEL_DEFAULT, (item) =>
     planStep(ctx, request, estimate, item),
@@ -113,6 +120,7 @@ export async function planRestore(ctx: Context, request: RestoreRequest): Promis
   const order = waves(before);
   return {
     point: request.point,
+    moment: request.moment ?? null,
     steps,
     order,
     before,
@@ -138,14 +146,14 @@ function refuseMixed({ inPlace, rename, delta }: RestoreRequest, chosen: readonl
 
 /** The chosen components, opened at the place they go to. */
 function choose(request: RestoreRequest): LeftOut & { readonly chosen: readonly StackComponent[] } {
-  const { point, components, only, to = {} } = request;
-  const held = heldBy(point);
+  const { point, components, only, to = {}, moment } = request;
+  const held = moment ? [...moment.origins.keys()] : heldBy(point);
   const names = only ?? held.filter((name) => components.some((each) => each.name === name));
   needChosen(Object.keys(to), names);
   const chosen = names.map((name) => {
     const item = components.find((each) => each.name === name);
     if (!item) throw new Failure('missing', `there is no component ${name} in the configuration`);
-    needHeld(point, item);
+    needHeld(request, item);
     const target = Object.hasOwn(to, name) ? to[name] : undefined;
     return target === undefined ? item : retargeted(item, target);
   });
@@ -154,7 +162,8 @@ function choose(request: RestoreRequest): LeftOut & { readonly chosen: readonly 
       hint: `it holds ${held.join(', ') || 'nothing'}`,
     });
   }
-  return { chosen, ...(only ? NOTHING_LEFT_OUT : leftOut(point, components)) };
+  if (only) return { chosen, ...NOTHING_LEFT_OUT };
+  return { chosen, ...(moment ? lackedAt(moment) : leftOut(point, components)) };
 }
 
 /** A target of what is not chosen is a slip. */
@@ -167,8 +176,8 @@ export function needChosen(targeted: readonly string[], names: readonly string[]
   }
 }
 
-function needHeld(point: RecoveryPoint, { name, kind }: StackComponent): void {
-  const captured = heldIn(point, name);
+function needHeld(request: RestoreRequest, { name, kind }: StackComponent): void {
+  const { point, captured } = originIn(request, name) ?? { point: request.point, captured: null };
   if (!captured) {
     const error = Object.hasOwn(point.components, name) ? point.components[name]?.error : undefined;
     const why = error ? `: its capture failed (${error.message})` : '';
@@ -177,6 +186,18 @@ function needHeld(point: RecoveryPoint, { name, kind }: StackComponent): void {
   }
   if (captured.kind === kind) return;
   throw new Failure('settings-invalid', `${name} is of kind ${kind}, but ${captured.kind} in point ${point.id}`);
+}
+
+function originOf(request: RestoreRequest, name: string): Origin {
+  const origin = originIn(request, name);
+  if (!origin) throw new Error(`${name} was chosen and is not held`);
+  return origin;
+}
+
+/** What comes from which point. */
+export function byPoint(steps: readonly Pick<RestoreStep, 'name' | 'origin'>[]): ByPoint {
+  const groups = Map.groupBy(steps, ({ origin }) => origin.point.id);
+  return new Map([...groups].map(([point, each]) => [point, each.map(({ name }) => name)]));
 }
 
 /** The component at that place instead of the configured one. */
@@ -190,6 +211,10 @@ export function retargeted(item: StackComponent, target: string): StackComponent
 
 type LeftOut = Pick<RestorePlan, 'lacking' | 'warnings'>;
 const NOTHING_LEFT_OUT: LeftOut = { lacking: [], warnings: [] };
+
+function lackedAt({ lacking }: Moment): LeftOut {
+  return { lacking: [...lacking.keys()], warnings: [...lacking.values()] };
+}
 
 function leftOut(point: RecoveryPoint, components: readonly StackComponent[]): LeftOut {
   const lacking = components.map(({ name }) => name).filter((name) => !heldIn(point, name));
@@ -213,18 +238,19 @@ async function planStep(
   estimate: Estimator,
   item: StackComponent,
 ): Promise<RestoreStep> {
-  const { point, to = {} } = request;
-  const captured = heldIn(point, item.name);
-  if (!captured) throw new Error(`${item.name} was chosen and is not held`);
+  const { to = {} } = request;
+  const origin = originOf(request, item.name);
+  const { captured } = origin;
   const probed = await probe(ctx, item);
   const way = wayOf(request, item);
   const holds = probed.probe?.holdsData ?? null;
-  const rules = probed.probe ? await ageingOf(ctx, request, item) : NO_RULES;
+  const rules = probed.probe ? await ageingOf(ctx, request, origin, item) : NO_RULES;
   return {
     name: item.name,
     kind: item.kind,
     way,
     target: Object.hasOwn(to, item.name) ? (to[item.name] ?? null) : null,
+    origin,
     captured,
     targetVersion: probed.probe?.version ?? null,
     targetIdentity: probed.probe?.identity ?? null,
@@ -259,20 +285,21 @@ const NO_RULES: Rules = { ageing: [], cautions: [], error: null };
 /** Who can't be asked what it would delete can't be stopped from deleting it either. */
 async function ageingOf(
   ctx: Context,
-  { from, point, select, rename, inPlace, delta }: RestoreRequest,
+  { from, select, rename, inPlace, delta }: RestoreRequest,
+  { point, replay }: Origin,
   { name, component }: StackComponent,
 ): Promise<Rules> {
   if (!component.ageing && !component.cautions) return NO_RULES;
   try {
-    const base = await from.store.open(ctx, point.id, name);
+    const chain = { base: await from.store.open(ctx, point.id, name), ...(replay ? { replay } : {}) };
     const options = {
       ...(select ? { select } : {}),
       ...(rename ? { rename } : {}),
       ...(inPlace ? { replace: true } : {}),
       ...(delta ? { delta } : {}),
     };
-    const ageing = (await component.ageing?.(ctx, { base }, options)) ?? [];
-    const cautions = (await component.cautions?.(ctx, { base }, options)) ?? [];
+    const ageing = (await component.ageing?.(ctx, chain, options)) ?? [];
+    const cautions = (await component.cautions?.(ctx, chain, options)) ?? [];
     return { ageing, cautions, error: null };
   } catch (error) {
     if (ctx.signal.aborted) throw error;
@@ -311,8 +338,10 @@ function totalOf(order: RestorePlan['order'], steps: readonly RestoreStep[]): Es
 }
 
 /** Throws before anything is touched when what is to be restored can't be read yet. */
-export function refuseArchived({ point, archived }: RestorePlan, from: NamedStore): void {
-  if (archived) throw archivedFailure({ store: from.name, what: `point ${point.id}` }, archived);
+export function refuseArchived({ steps, archived }: RestorePlan, from: NamedStore): void {
+  const points = [...byPoint(steps).keys()];
+  const what = `${points.length === 1 ? 'point' : 'points'} ${points.join(', ')}`;
+  if (archived) throw archivedFailure({ store: from.name, what }, archived);
 }
 
 /** Throws before anything is touched when a target holds data that nobody asked to replace. */

@@ -3,14 +3,15 @@
 import type { Component } from '../core/component.ts';
 import { interruption } from '../core/context.ts';
 import { Failure, isFailure, messageOf } from '../core/errors.ts';
-import type { Context, Restored, RestoreOptions, Source, Verdict } from '../core/model.ts';
+import type { Context, Cut, Restored, RestoreOptions, Source, Verdict } from '../core/model.ts';
 import { type Gate, gate } from '../core/parallel.ts';
 import type { RecoveryPoint } from '../core/point.ts';
 import type { Store } from '../core/storage.ts';
 import { worst } from '../core/verdict.ts';
-import { backUp } from './backup.ts';
 import {
   bringBack,
+  type Coming,
+  chainOf,
   noteMissing,
   type Phases,
   phasesFrom,
@@ -24,11 +25,13 @@ import {
 import { criticalPath, type Timed } from './critical-path.ts';
 import { type Findings, type FindingsBook, findingsBook } from './findings.ts';
 import { around, type HookFailure, NO_HOOKS } from './hooks.ts';
-import { PARALLEL_DEFAULT, SAFETY_PLAN } from './model.ts';
+import { PARALLEL_DEFAULT } from './model.ts';
+import type { Moment } from './moment.ts';
 import { inOrder } from './order.ts';
 import { putProof } from './proofs.ts';
 import { among, checkReferences } from './references.ts';
 import {
+  byPoint,
   type Ended,
   planRestore,
   type RestorePlan,
@@ -37,6 +40,7 @@ import {
   refuseArchived,
   refuseFullTargets,
 } from './restore-plan.ts';
+import { type Safety, takeSafety, withSafety } from './safety.ts';
 import { noting, resumeSuspended } from './suspended.ts';
 
 export interface RestoreOutcome extends Timed, Ended {
@@ -47,16 +51,13 @@ export interface RestoreOutcome extends Timed, Ended {
   readonly warnings: readonly string[];
   /** Names under which the old data was kept. */
   readonly keptAs: readonly string[];
-}
-
-interface Safety {
-  readonly point: string | null;
-  readonly error: unknown;
-  readonly warnings: readonly string[];
+  /** The last change of the log that came with it, by the source's clock; null where nobody tells. */
+  readonly reached: Cut | null;
 }
 
 export interface RestoredPoint {
   readonly point: RecoveryPoint;
+  readonly moment: Moment | null;
   readonly outcomes: readonly RestoreOutcome[];
   /** Whether the components fit together. */
   readonly references: Findings;
@@ -103,8 +104,8 @@ export async function restorePoint(ctx: Context, request: RestoreRequest, shown?
   const all = [...outcomes.values()];
   const failed = all.filter(({ error }) => error !== null);
   if (failed.length === all.length) throw withSafety(firstCause(failed), safety);
-  const proved = request.select ? [] : all.filter(isProof).map(({ name }) => name);
-  const warnings = [...plan.warnings, ...(safety?.warnings ?? []), ...(await recordProof(ctx, request, proved))];
+  const proofs = request.select ? [] : all.filter(isProof);
+  const warnings = [...plan.warnings, ...(safety?.warnings ?? []), ...(await recordProofs(ctx, request, proofs))];
   const references = await referencesOf(ctx, request, outcomes);
   const critical = criticalPath(outcomes);
   const verdict = worst([
@@ -114,18 +115,19 @@ export async function restorePoint(ctx: Context, request: RestoreRequest, shown?
   ]);
   return {
     point: request.point,
+    moment: request.moment ?? null,
     outcomes: all,
     references,
     verdict,
     safety,
-    proved,
+    proved: proofs.map(({ name }) => name),
     rtoMs: ctx.monotonicMs() - startedMs,
     waitedFor: critical.names,
     phases: critical.phases,
     warnings,
     lacking: plan.lacking,
     selected: request.select !== undefined,
-    complete: verdict === 'pass' || (request.select !== undefined && plan.lacking.length === 0 && all.every(isAsAsked)),
+    complete: plan.lacking.length === 0 && all.every((each) => isAsAsked(request, each)) && isFitting(references),
   };
 }
 
@@ -165,27 +167,6 @@ async function referencesOf(
   return book.sum();
 }
 
-/** What is about to be replaced becomes a point, if it can: data that can't be captured must not stand in the way. */
-async function takeSafety(ctx: Context, request: RestoreRequest, plan: RestorePlan): Promise<Safety | null> {
-  const replaced = plan.steps.filter(({ way, targetHolds }) => way === 'replace' && targetHolds !== null);
-  if (replaced.length === 0) return null;
-  try {
-    const done = await backUp(ctx, {
-      stack: request.point.stack,
-      plan: SAFETY_PLAN,
-      components: replaced.map(({ item }) => item),
-      stores: request.safety ?? [request.from],
-      others: request.others,
-      parallel: request.parallel,
-    });
-    return { point: done.point?.id ?? null, error: done.failures[0]?.error ?? null, warnings: done.warnings };
-  } catch (error) {
-    if (ctx.signal.aborted) throw interruption(ctx.signal);
-    ctx.log.warn('no safety point', { reason: messageOf(error) });
-    return { point: null, error, warnings: [] };
-  }
-}
-
 async function restoreStep(
   ctx: Context,
   request: RestoreRequest,
@@ -218,6 +199,7 @@ async function restoreStep(
     method: null,
     warnings: [],
     keptAs: [],
+    reached: null,
     error: null,
     ...done,
     phases: 'phases' in done ? done.phases : phasesFrom({ restore: ctx.monotonicMs() - startMs }),
@@ -240,6 +222,7 @@ interface Done {
   readonly method: string;
   readonly warnings: readonly string[];
   readonly keptAs: readonly string[];
+  readonly reached: Cut | null;
   readonly phases: Phases;
 }
 
@@ -248,7 +231,8 @@ async function attemptStep(attempt: Attempt): Promise<Done> {
   if (ctx.signal.aborted) throw interruption(ctx.signal);
   const watching = watch(ctx, step.bytes);
   attempt.watch = watching;
-  const from = { watch: watching, open: () => request.from.store.open(ctx, request.point.id, step.name) };
+  const { point, replay } = step.origin;
+  const from = { watch: watching, open: () => request.from.store.open(ctx, point.id, step.name), replay };
   const options: RestoreOptions = {
     ...(request.select ? { select: request.select } : {}),
     // Only what was seen is replaced: where nothing was, the driver refuses what came there since.
@@ -265,7 +249,8 @@ async function attemptStep(attempt: Attempt): Promise<Done> {
   const verify = await thenSettle(ctx, { name: step.name, restored }, attempt.book, () =>
     compareWith(attempt, source, watching, step.item.component, restored),
   );
-  return { method: restored.method, warnings: restored.warnings, keptAs: [], phases: { ...phases, verify } };
+  const { method, warnings, reached = null } = restored;
+  return { method, warnings, keptAs: [], reached, phases: { ...phases, verify } };
 }
 
 /** Where notes outlive this process: a point may be restored from a store that does not. */
@@ -283,20 +268,16 @@ async function resumeFirst({ ctx, request, step, book }: Attempt): Promise<void>
 }
 
 /** The live data is touched only after what came back was found not to differ. */
-async function restoreBeside(
-  attempt: Attempt,
-  from: { readonly watch: Watch; readonly open: () => Promise<Source> },
-  options: RestoreOptions,
-): Promise<Done> {
+async function restoreBeside(attempt: Attempt, from: Coming, options: RestoreOptions): Promise<Done> {
   const { ctx, request, step, book } = attempt;
   const { component } = step.item;
   if (!component.stage) throw new Error(`${step.name} was planned beside and can't be staged`);
   const startedMs = ctx.monotonicMs();
-  const source = await from.watch.open(from.open);
-  await using staged = await component.stage(ctx, { base: source }, request.point.id, options);
+  const chain = await chainOf(from);
+  await using staged = await component.stage(ctx, chain, step.origin.point.id, options);
   const fetch = from.watch.fetchMs();
   const restore = Math.max(0, ctx.monotonicMs() - startedMs - fetch);
-  const verify = await compareWith(attempt, source, from.watch, staged.component);
+  const verify = await compareWith(attempt, chain.base, from.watch, staged.component);
   const { verdict, tally } = book.sum();
   if (verdict === 'fail') {
     const what = `${step.name}: what came back is not what was captured, or fails a check`;
@@ -313,7 +294,7 @@ async function restoreBeside(
   const start = ctx.monotonicMs() - swapMs;
   const findings = tally.unknown === 1 ? 'finding' : 'findings';
   const warnings = unsure ? [`it was swapped in with ${tally.unknown} ${findings} unknown, and none that differs`] : [];
-  return { method: 'beside', warnings, keptAs, phases: phasesFrom({ fetch, restore, start, verify }) };
+  return { method: 'beside', warnings, keptAs, reached: null, phases: phasesFrom({ fetch, restore, start, verify }) };
 }
 
 /** Milliseconds that it took. Of a selection only what the driver can tell from the rest is compared. */
@@ -334,7 +315,8 @@ async function compareWith(
   }
   const { name, driver } = step.item;
   const checks = request.select ? [] : step.item.checks; // their owner asks about the whole
-  await prove(ctx, { name, driver, captured: step.captured, source, watch: watching, target, checks, restored }, book);
+  const { captured, replay } = step.origin;
+  await prove(ctx, { name, driver, captured, replay, source, watch: watching, target, checks, restored }, book);
   return ctx.monotonicMs() - startedMs;
 }
 
@@ -348,21 +330,20 @@ function needEarlier({ name }: RestoreStep, earlier: ReadonlyMap<string, Restore
   }
 }
 
-/** Who has lost data must learn where it is. */
-function withSafety(error: unknown, safety: Safety | null): unknown {
-  if (!isFailure(error) || !safety?.point) return error;
-  const hint = [`what was replaced is point ${safety.point}`, error.hint].filter((each) => each !== undefined);
-  return new Failure(error.code, error.message, { cause: error, hint: hint.join('; ') });
-}
-
 /** Of all that failed, the one that says why: not one that only waited for another. */
 function firstCause(failed: readonly RestoreOutcome[]): unknown {
   return (failed.find(({ error }) => !isFailure(error, 'blocked')) ?? failed[0])?.error;
 }
 
-/** A selection that came back: that it can't be compared is all that is not known of it. */
-function isAsAsked({ error, findings: { tally, uncompared } }: RestoreOutcome): boolean {
-  return error === null && tally.fail === 0 && tally.unknown === uncompared;
+function isFitting({ tally }: Findings): boolean {
+  return tally.fail + tally.unknown === 0;
+}
+
+/** Of a selection, and beyond a cut, that it can't be compared may be all that is not known of what came back. */
+function isAsAsked({ select }: RestoreRequest, { error, verdict, step, findings }: RestoreOutcome): boolean {
+  const { tally, uncompared } = findings;
+  const isOpen = select !== undefined || step.origin.replay !== null;
+  return error === null && (verdict === 'pass' || (isOpen && tally.fail === 0 && tally.unknown === uncompared));
 }
 
 /** What nobody has read since it was written may pass, and proves nothing to retention. */
@@ -370,17 +351,20 @@ function isProof({ verdict, findings }: RestoreOutcome): boolean {
   return verdict === 'pass' && !findings.unread;
 }
 
-async function recordProof(
+/** The points that something came back equal from. */
+async function recordProofs(
   ctx: Context,
-  { from, point }: RestoreRequest,
-  components: readonly string[],
+  { from }: RestoreRequest,
+  proved: readonly RestoreOutcome[],
 ): Promise<readonly string[]> {
-  if (components.length === 0) return [];
-  try {
-    await putProof(ctx, from.store, { point: point.id, how: 'restore', components: [...components], source: null });
-    return [];
-  } catch (error) {
-    if (ctx.signal.aborted) throw interruption(ctx.signal);
-    return [`store ${from.name} could not record that the point was proved: ${messageOf(error)}`];
+  const warnings: string[] = [];
+  for (const [point, components] of byPoint(proved.map(({ step }) => step))) {
+    try {
+      await putProof(ctx, from.store, { point, how: 'restore', components: [...components], source: null });
+    } catch (error) {
+      if (ctx.signal.aborted) throw interruption(ctx.signal);
+      warnings.push(`store ${from.name} could not record that point ${point} was proved: ${messageOf(error)}`);
+    }
   }
+  return warnings;
 }

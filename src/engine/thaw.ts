@@ -26,12 +26,18 @@ export interface ThawNeed {
   readonly thaw: Archive['thaw'];
 }
 
+/** Components by the id of the point that they come from. */
+export type ByPoint = ReadonlyMap<string, readonly string[]>;
+
 /** Null where nothing is ever archived. */
-export function pointNeed({ name, store }: NamedStore, point: string, components: readonly string[]): ThawNeed | null {
+export function pointNeed({ name, store }: NamedStore, points: ByPoint): ThawNeed | null {
   const { archive } = store;
   if (!archive) return null;
-  const needed = (ctx: Context): AsyncIterable<ArchivedObject> => archive.needed(ctx, point, components);
-  return { store: name, what: `point ${point}`, needed, thaw: archive.thaw };
+  async function* needed(ctx: Context): AsyncIterable<ArchivedObject> {
+    for (const [point, components] of points) if (archive) yield* archive.needed(ctx, point, components);
+  }
+  const what = `${points.size === 1 ? 'point' : 'points'} ${[...points.keys()].join(', ')}`;
+  return { store: name, what, needed, thaw: archive.thaw };
 }
 
 /** What can't be read now. */
@@ -53,13 +59,8 @@ export async function archivedIn(ctx: Context, need: ThawNeed | null): Promise<A
 }
 
 /** 'archived', before anything was done, when something that the components need can't be read. */
-export async function needThawed(
-  ctx: Context,
-  from: NamedStore,
-  point: string,
-  components: readonly string[],
-): Promise<void> {
-  const need = pointNeed(from, point, components);
+export async function needThawed(ctx: Context, from: NamedStore, points: ByPoint): Promise<void> {
+  const need = pointNeed(from, points);
   const archived = await archivedIn(ctx, need);
   if (need && archived) throw archivedFailure(need, archived);
 }

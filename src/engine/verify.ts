@@ -81,7 +81,7 @@ async function verifyEach(
   share: number,
   book: FindingsBook,
 ): Promise<number> {
-  for (const point of share > 0 ? (chosen ?? []) : []) await needThawed(ctx, named, point.id, heldBy(point));
+  if (share > 0 && chosen) await needThawed(ctx, named, new Map(chosen.map((point) => [point.id, heldBy(point)])));
   const job = { store: named.store, share: chosen ? share : 0, book, whole: new Map<string, Whole>() };
   let points = 0;
   for await (const point of chosen ?? named.store.list(ctx)) {

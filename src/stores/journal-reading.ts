@@ -2,7 +2,7 @@
 
 import { Failure } from '../core/errors.ts';
 import type { JournalEntry, JournalPlace, JournalRange, JournalStretch } from '../core/journal.ts';
-import type { Context, Cut } from '../core/model.ts';
+import type { Clock, Context, Cut } from '../core/model.ts';
 import { mapOrdered } from '../core/parallel.ts';
 import { floorOf, isDamage, type Known, loadLineage, prunedUpTo, readableLineages } from './journal-lineages.ts';
 import { assertPositions, type Entry, type JournalVault } from './journal-names.ts';
@@ -108,9 +108,12 @@ export async function* stretchesOf(
   }
 }
 
+const NO_CLOCKS = { from: null, to: null };
+
 /** A stretch that the walk has not come to the end of. */
 interface Open {
   readonly from: Cut;
+  readonly clock: Clock | null;
   ranges: number;
   bytes: number;
   last: Entry;
@@ -129,7 +132,7 @@ async function* lineageStretches(
   const gapTo = (to: Cut, gap: string): JournalStretch => {
     const from = edge;
     edge = to;
-    return { lineage, from, to, ranges: 0, bytes: 0, gap };
+    return { lineage, from, to, clocks: NO_CLOCKS, ranges: 0, bytes: 0, gap };
   };
   for await (const step of stepsOf(ctx, vault, whose, known)) {
     const { entry } = step;
@@ -154,7 +157,7 @@ async function* lineageStretches(
     if (edge.position < content.from.position) yield gapTo(content.from, why ?? UNREADABLE);
     why = null;
     if (content.gap !== null) yield gapTo(content.to, content.gap);
-    else open = { from: content.from, ranges: 1, bytes: entry.bytes, last: entry };
+    else open = { from: content.from, clock: content.clock ?? null, ranges: 1, bytes: entry.bytes, last: entry };
   }
   if (open) {
     const closed = await close(ctx, vault, whose, lineage, open);
@@ -170,12 +173,13 @@ async function close(
   vault: JournalVault,
   whose: Whose,
   lineage: JournalStretch['lineage'],
-  { from, ranges, bytes, last }: Open,
+  { from, clock, ranges, bytes, last }: Open,
 ): Promise<JournalStretch> {
   const content = await readable(ctx, vault, whose, last);
-  if (content) return { lineage, from, to: content.to, ranges, bytes, gap: null };
+  const clocks = { from: clock, to: content?.clock ?? null };
+  if (content) return { lineage, from, to: content.to, clocks, ranges, bytes, gap: null };
   const to = { position: last.from, at: from.at };
-  return { lineage, from, to, ranges: ranges - 1, bytes: bytes - last.bytes, gap: null };
+  return { lineage, from, to, clocks, ranges: ranges - 1, bytes: bytes - last.bytes, gap: null };
 }
 
 async function readable(ctx: Context, vault: JournalVault, whose: Whose, entry: Entry): Promise<Content | null> {

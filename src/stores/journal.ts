@@ -30,6 +30,10 @@ export function storeJournals(vault: JournalVault): Journals {
           for await (const { lineage } of readableLineages(ctx, vault, component)) yield lineage;
         },
         stretches: (ctx) => stretchesOf(ctx, vault, component),
+        async arrived(ctx, lineage, at) {
+          const { arrivedIn } = await import('./journal-arrivals.ts');
+          return await arrivedIn(ctx, vault, { component, lineage }, at);
+        },
         read: (ctx, from, to) => readRanges(ctx, vault, component, from, to),
         entries: (ctx, from) => entriesOf(ctx, vault, component, from),
         async prune(ctx, kept, options) {

@@ -1,20 +1,26 @@
 import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { Failure, messageOf } from '../../core/errors.ts';
+import type { Context } from '../../core/model.ts';
 import { nearest } from '../../core/settings.ts';
 import { drillPoint } from '../../engine/drill.ts';
 import { drillIds, type Evidence, evidenceMarkdown, readEvidence } from '../../engine/evidence.ts';
+import type { Moment } from '../../engine/moment.ts';
 import { chooseEverywhere, listEverywhere, noteUnreadable, unreadableJson } from '../across.ts';
 import type { Config } from '../config/model.ts';
+import { type MomentIn, type MomentWords, momentEverywhere, wantedMoment } from '../moments.ts';
 import { namesOption } from '../options.ts';
 import { needPlaceFor } from '../output.ts';
 import { processSandboxes } from '../plugins.ts';
 import { type Bind, errorJson, type Session } from '../session.ts';
-import { openStack, pickComponents, referencesIn } from '../stack.ts';
+import { type OpenStack, openStack, pickComponents, referencesIn } from '../stack.ts';
 import { durationText, table } from '../terminal.ts';
+import { UNTIL } from '../times.ts';
 
 interface Options {
   readonly point?: string;
+  readonly at?: string;
+  readonly until?: string;
   readonly store?: readonly string[];
   readonly only?: readonly string[];
   readonly evidence?: string;
@@ -27,6 +33,8 @@ export function define(command: Command, bind: Bind): void {
   command
     .argument('[scenario]', "a drill of the configuration, or 'history'")
     .option('--point <point>', "'latest', 'latest-proved', an id or the beginning of one")
+    .option('--at <time>', "each component as it was at this time: '15m ago'")
+    .option('--until <where>', `replay the log on the point: ${UNTIL}`)
     .addOption(namesOption('--store <stores>', 'only from these stores'))
     .addOption(namesOption('--only <components>', 'only these components'))
     .option('--evidence <file>', 'write the evidence there too: .json or .md')
@@ -37,6 +45,7 @@ Examples:
   lifeboat drill                    the latest point, everything
   lifeboat drill weekly             as the configuration says
   lifeboat drill --only main-db --evidence drill.md
+  lifeboat drill --at '15m ago'     each component from a point of its own, and its log
   lifeboat drill history`,
     );
   bind<Options>(command, async (session, options, [word]) => {
@@ -46,15 +55,14 @@ Examples:
     if (options.evidence !== undefined) await needPlaceFor(options.evidence, '--evidence');
     const startedMs = session.ctx.monotonicMs();
     await using stack = await openStack(session.ctx, config, { stores: wish.stores });
-    const wanted = { word: wish.point, components: wish.only ?? config.components.map(({ name }) => name) };
-    const listing = await listEverywhere(session.ctx, stack);
-    const { store, chosen, unreadable } = chooseEverywhere(listing, config.stack, wanted);
+    const { store, point, moment, unreadable } = await chosenBy(session.ctx, config, stack, wish);
     const { evidence, proved, unrecorded } = await drillPoint(session.ctx, {
       from: store,
-      point: chosen.point,
+      point,
+      moment,
       components: stack.components,
       only: wish.only,
-      expected: expectedOf(config, chosen.point.plan),
+      expected: expectedOf(config, point.plan),
       sandboxes: await processSandboxes(),
       scenario: word ?? null,
       chooseMs: session.ctx.monotonicMs() - startedMs,
@@ -75,8 +83,7 @@ Examples:
   });
 }
 
-interface Wish {
-  readonly point: string;
+interface Wish extends MomentWords {
   readonly stores: readonly string[] | undefined;
   readonly only: readonly string[] | undefined;
 }
@@ -92,11 +99,30 @@ function wishOf(config: Config, options: Options, name: string | undefined): Wis
   }
   if (options.only) pickComponents(config, options.only);
   const planned = scenario && scenario.components !== 'all' ? scenario.components : undefined;
+  const { point, at, until } = options;
+  const own = point === undefined && at === undefined && until === undefined;
   return {
-    point: options.point ?? scenario?.point ?? 'latest',
+    point: own ? scenario?.point : point,
+    at: own ? scenario?.at : at,
+    until,
     stores: options.store ?? (scenario?.store === undefined ? undefined : [scenario.store]),
     only: options.only ?? planned,
   };
+}
+
+async function chosenBy(
+  ctx: Context,
+  config: Config,
+  stack: OpenStack,
+  wish: Wish,
+): Promise<Pick<MomentIn, 'store' | 'point' | 'unreadable'> & { readonly moment?: Moment }> {
+  const components = wish.only ?? config.components.map(({ name }) => name);
+  const listing = await listEverywhere(ctx, stack);
+  const meant = { stack: config.stack, components, named: wish.only !== undefined };
+  const wanted = wantedMoment(ctx, listing, wish, meant);
+  if (wanted) return await momentEverywhere(ctx, listing, meant, wanted);
+  const { store, chosen, unreadable } = chooseEverywhere(listing, config.stack, { word: wish.point, components });
+  return { store, point: chosen.point, unreadable };
 }
 
 /**

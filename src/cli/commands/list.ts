@@ -7,6 +7,7 @@ import type { Bind } from '../session.ts';
 import { openStack } from '../stack.ts';
 import { bytesText, plural, table } from '../terminal.ts';
 import { pointBytes } from '../views.ts';
+import { momentsJson, momentsOf, momentsText } from '../windows.ts';
 
 export function define(command: Command, bind: Bind): void {
   command.addOption(namesOption('--store <stores>', 'only these stores')).addHelpText(
@@ -21,6 +22,8 @@ Examples:
     await using stack = await openStack(session.ctx, config, { stores: store, components: [] });
     const listing = await listEverywhere(session.ctx, stack);
     const points = pointsOf(listing);
+    const names = config.components.map(({ name }) => name);
+    const { moments, unreadable } = await momentsOf(session.ctx, listing, config.stack, names);
     const json = {
       points: points.map((each) => ({
         ...manifestJson(each.point),
@@ -30,7 +33,8 @@ Examples:
           copy_of_proved: view.copyOfProved,
         })),
       })),
-      ...unreadableJson(listing.unreadable),
+      ...momentsJson(moments),
+      ...unreadableJson(unreadable),
     };
     session.print(json, () => {
       if (points.length === 0) return 'no recovery points yet: run lifeboat backup';
@@ -43,13 +47,14 @@ Examples:
         provedText(each),
       ]);
       const titles = ['point (UTC)', 'status', 'components', 'size', 'stores', 'proved'];
-      return table(
+      const told = table(
         titles.map((title) => ({ title, right: title === 'size' })),
         rows,
       );
+      return [told, ...momentsText(moments, session.ctx.now())].join('\n');
     });
-    noteUnreadable(session, listing.unreadable);
+    noteUnreadable(session, unreadable);
     if (points.length > 0) session.note(plural(points.length, 'point'));
-    return listing.unreadable.length === 0 ? 0 : 3;
+    return unreadable.length === 0 ? 0 : 3;
   });
 }

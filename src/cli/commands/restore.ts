@@ -1,8 +1,10 @@
 import type { Command } from 'commander';
 import { ERRORS, Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
+import type { Moment } from '../../engine/moment.ts';
 import { type RestoredPoint, restorePoint } from '../../engine/restore.ts';
 import {
+  byPoint,
   type Ended,
   needChosen,
   planRestore,
@@ -15,6 +17,7 @@ import { pointNeed } from '../../engine/thaw.ts';
 import { chooseEverywhere, listEverywhere, noteUnreadable } from '../across.ts';
 import type { Config } from '../config/model.ts';
 import { confirm } from '../confirm.ts';
+import { type MomentIn, type MomentWords, momentEverywhere, momentWords, wantedMoment } from '../moments.ts';
 import { namesOption, repeatedOption } from '../options.ts';
 import { planJson, planText, restoredJson, restoredText } from '../restore-views.ts';
 import { renamesOf, SELECTABLE, selectionOf } from '../selecting.ts';
@@ -22,10 +25,11 @@ import type { Bind, Session } from '../session.ts';
 import { type OpenStack, openOthers, openStack, pickComponents, pickStores, referencesIn } from '../stack.ts';
 import { targetsOf } from '../targets.ts';
 import { confirmThaw, type Later, type ThawOptions, thaw, thawStores, tierOf } from '../thaw.ts';
-import { parseTime } from '../times.ts';
+import { UNTIL } from '../times.ts';
 
 interface Options extends ThawOptions {
   readonly at?: string;
+  readonly until?: string;
   readonly only?: readonly string[];
   readonly to?: readonly string[];
   readonly select?: readonly string[];
@@ -42,7 +46,8 @@ interface Options extends ThawOptions {
 export function define(command: Command, bind: Bind): void {
   command
     .argument('[point]', "'latest', 'latest-proved', an id or the beginning of one")
-    .option('--at <time>', "the newest point before this time: '2026-11-21T14:03:27Z' or '15m ago'")
+    .option('--at <time>', "everything as it was at this time: '2026-11-21T14:03:27Z' or '15m ago'")
+    .option('--until <where>', `replay the log on the point: ${UNTIL}`)
     .addOption(namesOption('--only <components>', 'only these components'))
     .addOption(repeatedOption('--to <component=target>', 'into another target: main-db=postgresql://staging/shop'))
     .addOption(repeatedOption('--select <what=name>', `a part: ${SELECTABLE}`))
@@ -64,6 +69,8 @@ Examples:
   lifeboat restore latest --preview
   lifeboat restore latest --yes
   lifeboat restore --at '2h ago' --only main-db --to 'main-db=postgresql://me:\${env:STAGING}@staging.internal/shop'
+  lifeboat restore --at 2026-11-21T14:03:27Z --preview   how near each component comes to it
+  lifeboat restore latest --until latest --yes           all that was stored of what is followed
   lifeboat restore latest --in-place --only main-db      the old database is kept beside it
   lifeboat restore --drop-old --only main-db             … until you say so
   lifeboat restore latest --only events --rename orders=orders-restored --select topic=orders
@@ -82,24 +89,16 @@ Examples:
     }
     await using stack = await openStack(session.ctx, config, { stores: options.store });
     if (options.dropOld) return await dropOld(session, stack, options);
-    if (word !== undefined && options.at !== undefined) throw new Failure('usage', 'either a point or --at');
-    if (word === undefined && options.at === undefined) {
-      throw new Failure('usage', 'which point? none was named', {
-        hint: 'name it before the options: lifeboat restore latest --only main-db; or --at TIME',
-      });
-    }
-    const at = options.at === undefined ? undefined : parseTime(options.at, session.ctx.now());
-    // A point of a smaller plan may be newer: it is not what "everything" means.
-    const wanted = { word, at, components: options.only ?? config.components.map(({ name }) => name) };
-    const choice = chooseEverywhere(await listEverywhere(session.ctx, stack), config.stack, wanted);
-    const { store, chosen, unreadable } = choice;
+    const choice = await chosenBy(
+      session,
+      config,
+      stack,
+      { point: word, at: options.at, until: options.until },
+      options,
+    );
+    const { store, unreadable } = choice;
     const { targets, warnings } = await targetsOf(session.ctx, options.to ?? []);
-    const request = {
-      ...requestOf(options, stack, store, chosen.point, config),
-      to: targets,
-      references: referencesIn(config),
-    };
-    for (const id of chosen.passedOver) session.note(`point ${id} is newer but lacks some of the components`);
+    const request = { ...requestOf(options, stack, choice, config), to: targets, references: referencesIn(config) };
     const planned = await planRestore(session.ctx, request);
     const plan = { ...planned, warnings: [...warnings, ...planned.warnings] };
     if (options.preview) {
@@ -117,7 +116,13 @@ Examples:
     }
     await using aside = await openOthers(session.ctx, config, stack);
     const asked = { ...request, others: [...stack.stores, ...aside.stores] };
-    const { restored, hint } = await restoreOrSayHow(session.ctx, options, asked, { ...plan, archived: null });
+    const { restored, hint } = await restoreOrSayHow(
+      session.ctx,
+      options,
+      asked,
+      { ...plan, archived: null },
+      choice.again,
+    );
     session.print({ ...restoredJson(restored, choice), hint }, () => restoredText(restored, targets, hint));
     return restored.complete && unreadable.length === 0 ? 0 : 3;
   });
@@ -129,6 +134,7 @@ export async function restoreOrSayHow(
   options: Options,
   request: RestoreRequest,
   plan: RestorePlan,
+  again = `for point ${plan.point.id} with --store ${request.from.name}`,
 ): Promise<{ readonly restored: RestoredPoint; readonly hint: string | undefined }> {
   // What is there now is ours to replace only where nothing was seen beforehand, and nothing came there since.
   const left = new Set(plan.steps.filter(({ problem }) => problem === null).map(({ name }) => name));
@@ -138,8 +144,8 @@ export async function restoreOrSayHow(
   const hintAfter = (errors: readonly unknown[]): string | undefined => {
     if (!errors.some(mayPass) || options.inPlace || left.size === 0) return undefined;
     if (options.select) return 'remove what has come into the target so far, then run the same command again';
-    const how = `--store ${request.from.name} --in-place --only ${[...left].join(',')}`;
-    return `what has come back so far stays; go on with the same command for point ${plan.point.id} with ${how}`;
+    const how = `${again} --in-place --only ${[...left].join(',')}`;
+    return `what has come back so far stays; go on with the same command ${how}`;
   };
   try {
     const restored = await restorePoint(ctx, { ...request, onEnd }, plan);
@@ -157,17 +163,52 @@ function mayPass(error: unknown): boolean {
   return isFailure(error) && error.code !== 'blocked' && ERRORS[error.code].retry;
 }
 
+interface Choice extends Pick<MomentIn, 'store' | 'unreadable' | 'point'> {
+  readonly moment?: Moment;
+  /** What another command says to mean the same. */
+  readonly again: string;
+}
+
+/** A point as it is, or a moment, for which each component has a point of its own. */
+async function chosenBy(
+  session: Session,
+  config: Config,
+  stack: OpenStack,
+  words: MomentWords,
+  { only }: Options,
+): Promise<Choice> {
+  const { ctx } = session;
+  if (words.point === undefined && words.at === undefined && words.until === undefined) {
+    throw new Failure('usage', 'which point? none was named', {
+      hint: 'name it before the options: lifeboat restore latest --only main-db; or --at TIME',
+    });
+  }
+  // A point of a smaller plan may be newer: it is not what "everything" means.
+  const components = only ?? config.components.map(({ name }) => name);
+  const wish = { stack: config.stack, components, named: only !== undefined };
+  const listing = await listEverywhere(ctx, stack);
+  const wanted = wantedMoment(ctx, listing, words, wish);
+  if (wanted) {
+    const found = await momentEverywhere(ctx, listing, wish, wanted);
+    return { ...found, again: `with ${momentWords(wanted, found.store)}` };
+  }
+  const { store, chosen, unreadable } = chooseEverywhere(listing, config.stack, { word: words.point, components });
+  for (const id of chosen.passedOver) session.note(`point ${id} is newer but lacks some of the components`);
+  const { point } = chosen;
+  return { store, point, unreadable, again: `for point ${point.id} with --store ${store.name}` };
+}
+
 function requestOf(
   options: Options,
   stack: OpenStack,
-  from: RestoreRequest['from'],
-  point: RestoreRequest['point'],
+  { store, point, moment }: Choice,
   { parallel, stores }: Config,
 ): RestoreRequest {
   const transient = stores.filter((each) => each.transient).map(({ name }) => name);
   return {
-    from,
+    from: store,
     point,
+    moment,
     components: stack.components,
     only: options.only,
     select: options.select && selectionOf(options.select),
@@ -217,8 +258,7 @@ export async function thawFirst(
   { from }: Pick<RestoreRequest, 'from'>,
   options: Options,
 ): Promise<Later | null> {
-  const names = plan.steps.map(({ name }) => name);
-  const need = plan.archived && pointNeed(from, plan.point.id, names);
+  const need = plan.archived && pointNeed(from, byPoint(plan.steps));
   // Before anybody is asked, or it is paid for. Thawing alone touches no target, and may be for a drill.
   if (!need || options.wait) refuseFullTargets(plan.steps);
   const agreed = need && plan.archived && (await confirmThaw(session, need, plan.archived, options));

@@ -16,6 +16,7 @@ import type { Bind } from '../session.ts';
 import { openStack } from '../stack.ts';
 import { durationText, table } from '../terminal.ts';
 import { componentTable, setIn } from '../views.ts';
+import { joinedJson, joinedOf, joinedText, momentsOf } from '../windows.ts';
 
 export function define(command: Command, bind: Bind): void {
   command
@@ -30,13 +31,18 @@ export function define(command: Command, bind: Bind): void {
     const { id } = chooseEverywhere(listing, config.stack, wanted).chosen.point;
     const each = pointsOf(listing).find(({ point }) => point.id === id);
     if (!each) throw new Error(`point ${id} was chosen from the list`);
-    session.print(toJson(each, listing), () => toText(each));
-    noteUnreadable(session, listing.unreadable);
-    return listing.unreadable.length === 0 ? 0 : 3;
+    const names = config.components.map(({ name }) => name);
+    const { moments, unreadable } = await momentsOf(session.ctx, listing, config.stack, names);
+    const joined = joinedOf(moments, id);
+    session.print({ ...toJson(each, unreadable), ...joinedJson(joined) }, () => {
+      return toText(each, (name) => joinedText(joined.get(name), session.ctx.now()));
+    });
+    noteUnreadable(session, unreadable);
+    return unreadable.length === 0 ? 0 : 3;
   });
 }
 
-function toJson(each: Everywhere, { unreadable }: Listing): object {
+function toJson(each: Everywhere, unreadable: Listing['unreadable']): object {
   const stores = each.in.map(({ store, view }) => ({
     name: store,
     proved_at: view.provedAt,
@@ -46,7 +52,7 @@ function toJson(each: Everywhere, { unreadable }: Listing): object {
   return { ...manifestJson(each.point), stores, ...unreadableJson(unreadable) };
 }
 
-function toText(each: Everywhere): string {
+function toText(each: Everywhere, logOf: (component: string) => string): string {
   const { point } = each;
   const head = [
     `point      ${point.id}, ${point.status}`,
@@ -60,15 +66,17 @@ function toText(each: Everywhere): string {
   const warnings = Object.entries(point.components).flatMap(([name, { warnings: texts }]) =>
     texts.map((text) => `warning: ${name}: ${setIn(text)}`),
   );
-  return [...head, '', componentTable(point), '', cutTable(point), ...warnings].join('\n');
+  return [...head, '', componentTable(point), '', cutTable(point, logOf), ...warnings].join('\n');
 }
 
-function cutTable(point: RecoveryPoint): string {
+function cutTable(point: RecoveryPoint, logOf: (component: string) => string): string {
   const rows = Object.entries(point.components).flatMap(([name, { cut, method, inventoryLevel }]) =>
-    cut ? [[name, cut.position, cut.at, method ?? '', inventoryLevel ?? '']] : [],
+    cut ? [[name, cut.position, cut.at, method ?? '', inventoryLevel ?? '', logOf(name)]] : [],
   );
+  const titles = ['component', 'cut', 'at', 'method', 'inventory', 'log'];
+  const isLogged = rows.some((row) => row.at(-1) !== '');
   return table(
-    ['component', 'cut', 'at', 'method', 'inventory'].map((title) => ({ title })),
+    titles.slice(0, isLogged ? undefined : -1).map((title) => ({ title })),
     rows,
   );
 }

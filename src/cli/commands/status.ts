@@ -1,20 +1,31 @@
 import type { Command } from 'commander';
+import type { Component } from '../../core/component.ts';
+import { messageOf } from '../../core/errors.ts';
 import type { Context, Verdict } from '../../core/model.ts';
+import { mapBounded } from '../../core/parallel.ts';
 import { kitFinding } from '../../engine/kit.ts';
-import { heldBy, SAFETY_PLAN } from '../../engine/model.ts';
+import { heldBy, PARALLEL_DEFAULT, SAFETY_PLAN } from '../../engine/model.ts';
 import { byBeginning } from '../../engine/points.ts';
+import { lossMs, type Stored, storedOf } from '../../engine/standing.ts';
+import type { Recoverable } from '../../engine/windows.ts';
 import { type Everywhere, type Listing, listEverywhere, noteUnreadable, pointsOf, unreadableJson } from '../across.ts';
 import type { Config } from '../config/model.ts';
 import type { Bind } from '../session.ts';
-import { openStack } from '../stack.ts';
+import { componentsOnDemand, openStack } from '../stack.ts';
 import { bytesText, durationText, table } from '../terminal.ts';
+import { setIn } from '../views.ts';
+import { type MomentsIn, momentsJson, momentsOf, momentsText } from '../windows.ts';
 
 interface ComponentStatus {
   readonly name: string;
   /** The newest point that holds it, but for those that a restore took of what it replaced. */
   readonly point: string | null;
   /** What would be lost if it were gone now. */
+  readonly lossMs: number | null;
+  /** Since its newest point; null without one. */
   readonly ageMs: number | null;
+  /** How its log in the store compares with itself; null where there is none, or it can't be asked. */
+  readonly log: Stored | null;
   readonly rpoMs: number | null;
   readonly provedAt: string | null;
   readonly stores: readonly string[];
@@ -30,8 +41,15 @@ export function define(command: Command, bind: Bind): void {
     await using stack = await openStack(ctx, config, { components: [] });
     const listing = await listEverywhere(ctx, stack);
     const points = pointsOf(listing);
-    const components = config.components.map(({ name }) => statusOf(ctx, config, points, name));
-    const { stores, unreadable } = await storesOf(ctx, listing);
+    const names = config.components.map(({ name }) => name);
+    const { moments, unreadable: unread } = await momentsOf(ctx, listing, config.stack, names);
+    const componentOf = componentsOnDemand(ctx, config);
+    const components = await mapBounded(config.components, PARALLEL_DEFAULT, async ({ name, common: { kind } }) => {
+      const newest = newestOf(moments, name);
+      const log = newest?.followed ? await logOf(ctx, newest, () => componentOf(name, kind)) : null;
+      return statusOf(ctx, config, points, { name, newest, log });
+    });
+    const { stores, unreadable } = await storesOf(ctx, { ...listing, unreadable: unread });
     const kitsOpen = stores.every(({ kit }) => kit === null || kit === 'pass');
     const well = components.every(({ state }) => state === 'protected') && unreadable.length === 0 && kitsOpen;
     session.print(
@@ -40,11 +58,12 @@ export function define(command: Command, bind: Bind): void {
         well,
         components: components.map(toJson),
         stores,
+        ...momentsJson(moments),
         ...unreadableJson(unreadable),
       },
       () =>
         [
-          componentText(components),
+          [componentText(components), ...momentsText(moments, ctx.now()), ...logLines(components)].join('\n'),
           table(
             [
               { title: 'store' },
@@ -99,13 +118,39 @@ async function storesOf(
 
 const KITS = { pass: 'opens it', unknown: 'not known to open it', fail: 'DOES NOT OPEN IT: lifeboat keys kit' };
 
-function statusOf(ctx: Context, config: Config, points: readonly Everywhere[], name: string): ComponentStatus {
+/** In the store that has the newest moment. */
+function newestOf(moments: readonly MomentsIn[], name: string): Recoverable | undefined {
+  const all = moments.flatMap(({ all: each }) => each.filter(({ component }) => component === name));
+  return all.toSorted((a, b) => newestMs(a) - newestMs(b)).at(-1);
+}
+function newestMs({ windows, points }: Recoverable): number {
+  return Math.max(windows.at(-1)?.to.ms ?? -Infinity, points.at(-1)?.ms ?? -Infinity);
+}
+
+/** The service is asked only where there is something to compare; that it can't be opened is told as well. */
+async function logOf(ctx: Context, known: Recoverable, open: () => Promise<Component | null>): Promise<Stored | null> {
+  try {
+    const component = await open();
+    return component && (await storedOf(ctx, component, known));
+  } catch (error) {
+    if (ctx.signal.aborted) throw error;
+    return { state: 'unknown', behindMs: null, detail: messageOf(error) };
+  }
+}
+
+function statusOf(
+  ctx: Context,
+  config: Config,
+  points: readonly Everywhere[],
+  { name, newest: known, log }: { name: string; newest: Recoverable | undefined; log: Stored | null },
+): ComponentStatus {
   const holding = points
     .filter(({ point }) => point.stack === config.stack && heldBy(point).includes(name) && point.plan !== SAFETY_PLAN)
     .toSorted((a, b) => byBeginning(a.point, b.point));
   const newest = holding.at(-1);
   const cut = newest?.point.components[name]?.cut;
   const ageMs = cut ? ctx.now().getTime() - Date.parse(cut.at) : null;
+  const loss = (known && lossMs(known, log, ctx.now())) ?? ageMs;
   const tier = config.components.find((each) => each.name === name)?.common.tier;
   const rpoMs = (tier === undefined ? undefined : config.tiers[tier]?.rpo) ?? null;
   const proofs = holding.flatMap((each) =>
@@ -116,17 +161,36 @@ function statusOf(ctx: Context, config: Config, points: readonly Everywhere[], n
   return {
     name,
     point: newest?.point.id ?? null,
+    lossMs: loss,
     ageMs,
+    log,
     rpoMs,
     provedAt: proofs.sort().at(-1) ?? null,
     stores: newest?.in.map(({ store }) => store) ?? [],
-    state: ageMs === null ? 'unprotected' : rpoMs !== null && ageMs > rpoMs ? 'late' : 'protected',
+    state: loss === null ? 'unprotected' : rpoMs !== null && loss > rpoMs ? 'late' : 'protected',
   };
 }
 
-function toJson({ name, point, ageMs, rpoMs, provedAt, stores, state }: ComponentStatus): object {
-  return { name, state, point, age_ms: ageMs, rpo_ms: rpoMs, proved_at: provedAt, stores };
+function toJson({ name, point, lossMs: loss, ageMs, log, rpoMs, provedAt, stores, state }: ComponentStatus): object {
+  const stored = log && { state: log.state, behind_ms: log.behindMs, detail: log.detail };
+  return { name, state, point, loss_ms: loss, age_ms: ageMs, log: stored, rpo_ms: rpoMs, proved_at: provedAt, stores };
 }
+
+/** Where the store and the service do not agree. That what came last is on its way is nothing to tell. */
+function logLines(components: readonly ComponentStatus[]): string[] {
+  const told = components.flatMap(({ name, log, state }) => {
+    const isOnItsWay = log?.state === 'behind' && (log.behindMs ?? 0) < ON_ITS_WAY_MS && state === 'protected';
+    if (!log || log.state === 'stored' || isOnItsWay) return [];
+    return [`${name}: ${LOGS[log.state]}: ${setIn(log.detail)}`];
+  });
+  return told.length === 0 ? [] : ['', ...told];
+}
+const ON_ITS_WAY_MS = 60_000;
+const LOGS = {
+  behind: 'THE STORE IS BEHIND ITS LOG',
+  other: 'ITS LOG IS NOT STORED',
+  unknown: 'its log in the store was not compared with the service',
+};
 
 function componentText(components: readonly ComponentStatus[]): string {
   return table(
@@ -135,7 +199,7 @@ function componentText(components: readonly ComponentStatus[]): string {
       each.name,
       each.state,
       each.point ?? 'none',
-      each.ageMs === null ? 'everything' : durationText(each.ageMs),
+      each.lossMs === null ? 'everything' : durationText(each.lossMs),
       each.rpoMs === null ? '' : durationText(each.rpoMs),
       each.provedAt?.slice(0, 16).replace('T', ' ') ?? 'never',
       each.stores.join(', '),

@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import { duration, size } from '../../core/settings.ts';
+import { isTime } from '../times.ts';
 
 /** Of stores, components, plans and whatever else has one. */
 export const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
@@ -124,13 +125,20 @@ const planSchema = z.strictObject({
     .describe('what is run around the captures of all components'),
 });
 
-const drillSchema = z.strictObject({
-  schedule: cron.optional(),
-  timezone: z.string().default('UTC'),
-  point: z.string().default('latest'),
-  store: name.optional().describe('restore from this store; the first that holds the point when left out'),
-  components: z.union([z.literal('all'), z.array(name).min(1)]).default('all'),
-});
+const drillSchema = z
+  .strictObject({
+    schedule: cron.optional(),
+    timezone: z.string().default('UTC'),
+    point: z.string().optional().describe("'latest' when left out, 'latest-proved', an id or the beginning of one"),
+    at: z
+      .string()
+      .refine(isTime, "a time such as '15m ago'")
+      .optional()
+      .describe("instead of a point: each component as it was then, '15m ago', from a point of its own and its log"),
+    store: name.optional().describe('restore from this store; the first that holds the point when left out'),
+    components: z.union([z.literal('all'), z.array(name).min(1)]).default('all'),
+  })
+  .refine(({ point, at }) => point === undefined || at === undefined, 'either a point or a time');
 
 const referenceSchema = z.strictObject({
   name: z.string().describe('what the check is called'),

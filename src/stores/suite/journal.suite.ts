@@ -113,6 +113,37 @@ export function keepsJournals(rig: StoreRig): void {
     }
   });
 
+  it('finds the range that arrived first after a moment, and tells the clocks at both ends', async () => {
+    await using store = (await created(rig, ctx)).store;
+    const clock = (aheadMs: number) => ({ aheadMs, errorMs: 3 });
+    let id = '';
+    {
+      await using first = await store.journal(COMPONENT).write(ctx);
+      id = (await first.begin(ctx, start())).id;
+      await first.append(ctx, { ...range(0, 10), clock: clock(1) });
+      await first.append(ctx, { ...range(10, 20), clock: clock(2) });
+    }
+    await using writer = await store.journal(COMPONENT).write(ctx); // in a folder of its own
+    await writer.gap(ctx, gap(20, 30));
+    await writer.append(ctx, { ...range(30, 40), clock: clock(3) });
+    await writer.append(ctx, range(40, 50));
+    const journal = store.journal(COMPONENT);
+    const found = async (at: number) => (await journal.arrived(ctx, id, new Date(cut(at).at)))?.to.position ?? null;
+    const wanted = [0, 10, 11, 20, 21, 40, 50, 51];
+    const expected = [10, 10, 20, 20, 40, 40, 50, null].map((at) => at && cut(at).position);
+    assert.deepEqual(await Promise.all(wanted.map(found)), expected);
+    const { body: _, ...told } = { ...range(30, 40), clock: clock(3) };
+    assert.deepEqual(await journal.arrived(ctx, id, new Date(cut(25).at)), told);
+    assert.deepEqual(
+      await Array.fromAsync(journal.stretches(ctx), ({ clocks: { from, to } }) => [from?.aheadMs, to?.aheadMs]),
+      [
+        [1, 2],
+        [undefined, undefined],
+        [3, undefined],
+      ],
+    );
+  });
+
   it('keeps lineages apart', async () => {
     await using store = (await created(rig, ctx)).store;
     await using writer = await store.journal(COMPONENT).write(ctx);
