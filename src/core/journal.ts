@@ -1,7 +1,7 @@
 // Journals: the continuous log that follows a recovery point. Stores keep them, drivers fill and replay them. Nothing
 // here does any work.
 
-import type { Capture, Clock, Context, Cut, JournalPoint, Json, Sink } from './model.ts';
+import type { Capture, Clock, Context, Cut, JournalPoint, Json, Sink, Source } from './model.ts';
 
 /**
  * Where a driver is in its log: 1 to 80 digits and small letters that sort by byte as the log goes. All positions of a
@@ -104,6 +104,13 @@ export interface Feed extends Omit<JournalWriter, keyof AsyncDisposable> {
   base(ctx: Context, why: string, capture?: (ctx: Context, sink: Sink) => Promise<Capture>): Promise<string>;
   /** The points that hold this component, with where they join a log; oldest first. */
   bases(ctx: Context): Promise<readonly FeedBase[]>;
+  /**
+   * What the lineage that is gone on with has stored, for services that do not keep for us where we are: in order, from
+   * the range that holds `from` on. As `Journal.read`.
+   */
+  read(ctx: Context, from: string): AsyncIterable<JournalRange>;
+  /** The component as a point has it, to go on from that. */
+  open(ctx: Context, point: string): Promise<Source>;
 }
 export interface FeedBase extends JournalPoint {
   readonly point: string;

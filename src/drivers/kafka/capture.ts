@@ -6,11 +6,13 @@ import { isFailure } from '../../core/errors.ts';
 import { putInventory } from '../../core/inventory.ts';
 import { keepAll } from '../../core/many-parts.ts';
 import type { Capture, Context, KeptPart, Sink, Source } from '../../core/model.ts';
+import { joinsAt } from '../../core/moments.ts';
 import { mapBounded } from '../../core/parallel.ts';
 import { batchesIn } from './batches.ts';
 import { type Cluster, connect, type PartitionName } from './cluster.ts';
 import { type Described, type DescribedTopic, describe } from './describe.ts';
 import { type ClusterFacts, putFacts } from './facts.ts';
+import { sourceOf } from './journal/state.ts';
 import { linesOf } from './lines.ts';
 import { writePieces } from './pieces.ts';
 import { type Earlier, earlierOf, type Kept, keptRanges, NOTHING_KEPT } from './plan.ts';
@@ -79,6 +81,7 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
       acls: facts.acls.length,
     },
     warnings: work.warnings,
+    journal: joinsAt(sourceOf(described.clusterId), described.at.getTime()),
   };
 }
 

@@ -5,6 +5,7 @@ import type { Driver } from '../../core/driver.ts';
 import { capture } from './capture.ts';
 import { compare } from './compare.ts';
 import { liveInventory } from './inventory.ts';
+import { follow, standing } from './journal/follow.ts';
 import { probe } from './probe.ts';
 import { holds, measure, names } from './questions.ts';
 import { ageing, restore } from './restore.ts';
@@ -25,6 +26,8 @@ function open(input: unknown): Component & Required<Pick<Component, 'measure' | 
   return {
     probe: (ctx) => probe(ctx, settings),
     capture: (ctx, sink, previous) => capture(ctx, settings, sink, previous),
+    follow: (ctx, feed) => follow(ctx, settings, feed),
+    standing: (ctx) => standing(ctx, settings),
     restore: (ctx, chain, options) => restore(ctx, settings, chain, options),
     resume: (ctx, what) => resumeSettings(ctx, settings, what),
     ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),

@@ -8,14 +8,14 @@ import type { Context, Json, Sink, Source } from '../../core/model.ts';
 
 const CLUSTER_PART = 'cluster.json';
 
-const offset = z.number().int().nonnegative();
+export const offsetFact = z.number().int().nonnegative();
 const partition = z.object({
   partition: z.number().int().nonnegative(),
   /** The first offset that was there, and the one after the last. */
-  start: offset,
-  end: offset,
+  start: offsetFact,
+  end: offsetFact,
 });
-const topic = z.object({
+export const topicFacts = z.object({
   name: z.string().regex(/^[\w.-]{1,249}$/),
   id: z.string(),
   replication_factor: z.number().int().positive(),
@@ -23,7 +23,7 @@ const topic = z.object({
   configs: z.record(z.string(), z.string().nullable()),
   partitions: z.array(partition).nonempty(),
 });
-const acl = z.object({
+export const aclFacts = z.object({
   resource_type: z.number().int(),
   resource_name: z.string(),
   pattern_type: z.number().int(),
@@ -32,33 +32,35 @@ const acl = z.object({
   operation: z.number().int(),
   permission: z.number().int(),
 });
-const committed = z.object({
+export const committedFacts = z.object({
   topic: z.string(),
   partition: z.number().int().nonnegative(),
-  offset,
+  offset: offsetFact,
   metadata: z.string(),
   /** How many of the partition's records come before it. */
-  position: offset,
+  position: offsetFact,
 });
-const group = z.object({ group: z.string(), state: z.string(), offsets: z.array(committed) });
+const group = z.object({ group: z.string(), state: z.string(), offsets: z.array(committedFacts) });
 /** 'none': the cluster has no access control. 'denied': we may not look at it. 'left': it was not wanted. */
-const authorizer = z.enum(['none', 'readable', 'denied', 'left']);
+export const authorizerFacts = z.enum(['none', 'readable', 'denied', 'left']);
 
 const schema = z.object({
   format: z.literal(1),
   cluster: z.string(),
+  /** When it was looked at; points of before journals do not say it. */
+  at: z.iso.datetime().nullable().default(null),
   version: z.string(),
-  authorizer,
-  topics: z.array(topic),
-  acls: z.array(acl),
+  authorizer: authorizerFacts,
+  topics: z.array(topicFacts),
+  acls: z.array(aclFacts),
   groups: z.array(group),
 });
 
 export type ClusterFacts = z.output<typeof schema>;
-export type TopicFacts = z.output<typeof topic>;
-export type Acl = z.output<typeof acl>;
-export type Committed = z.output<typeof committed>;
-export type Authorizer = z.output<typeof authorizer>;
+export type TopicFacts = z.output<typeof topicFacts>;
+export type Acl = z.output<typeof aclFacts>;
+export type Committed = z.output<typeof committedFacts>;
+export type Authorizer = z.output<typeof authorizerFacts>;
 
 export async function putFacts(ctx: Context, sink: Sink, facts: ClusterFacts): Promise<void> {
   await sink.put(ctx, CLUSTER_PART, bytesOf(JSON.stringify(facts satisfies Json)));

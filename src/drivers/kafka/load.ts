@@ -11,6 +11,7 @@ import { produceBatch } from './protocol.ts';
 import type { Range } from './ranges.ts';
 import { refuse } from './refusals.ts';
 import { type Builder, builderOf, resealed, type Sealed, type Writer } from './sealing.ts';
+import { countBefore } from './tally.ts';
 import { endOf } from './topics.ts';
 
 /** Smaller batches are put together. */
@@ -30,35 +31,48 @@ export interface LoadWork {
   readonly writer: Writer;
   /** Null for all records. */
   readonly window: Window | null;
+  /** Count which records come before committed offsets, where the point does not say it. */
+  readonly counting: boolean;
   readonly onBytes: (bytes: number) => void;
   /** Of batches that are on their way: each is there twice. */
   readonly sending: Budget;
 }
-export interface Loaded {
+/** It goes on with what is sent. */
+export interface Loaded extends PartitionName {
   /** The offset after the last record. */
+  end: number;
+  /** By offset where it was captured: how many records that were sent come before it. Only where they are counted. */
+  readonly positions: Map<number, number>;
+}
+/** Records that lie one after another: those from `first` to before `end`. */
+export interface Piece {
+  readonly part: string;
+  readonly batches: readonly Batch[];
+  readonly first: number;
   readonly end: number;
-  /** By offset in the point: how many records that were sent come before it. Only where a window says which were. */
-  readonly positions: ReadonlyMap<number, number>;
 }
 
-/** One batch is on its way while the next is made, so that their order is that of the point. The partition is new. */
-export async function loadPartition(
+/** The partition is new. */
+export async function loadPartition(ctx: Context, work: LoadWork, ranges: readonly Range[], to: Loaded): Promise<void> {
+  await sendPieces(ctx, work, piecesOf(ctx, work, ranges), to);
+}
+
+/** One batch is on its way while the next is made, so that their order is that of the pieces. */
+export async function sendPieces(
   ctx: Context,
   work: LoadWork,
-  ranges: readonly Range[],
-  { topic, partition, offsets }: { topic: string; partition: number; offsets: readonly number[] },
-): Promise<Loaded> {
-  const positions = new Map(offsets.map((offset) => [offset, 0]));
+  pieces: AsyncIterable<Piece> | Iterable<Piece>,
+  to: Loaded,
+): Promise<void> {
+  const { topic, partition } = to;
   let sending = Promise.resolve();
-  let end = 0;
-  for await (const { bytes, count } of sealedBatches(ctx, work, ranges, positions)) {
+  for await (const { bytes, count } of sealedBatches(work, pieces, to)) {
     await sending;
-    sending = produce(ctx, work, { topic, partition, bytes, count, at: end });
+    sending = produce(ctx, work, { topic, partition, bytes, count, at: to.end });
     sending.catch(() => undefined); // thrown by whoever waits next
-    end += count;
+    to.end += count;
   }
   await sending;
-  return { end, positions };
 }
 
 interface Sending extends PartitionName, Sealed {
@@ -98,13 +112,19 @@ function misplaced(where: string, { topic, partition, at }: Sending, found: numb
   });
 }
 
-/** Also counts which records come before each of the offsets. */
 async function* sealedBatches(
-  ctx: Context,
   work: LoadWork,
-  ranges: readonly Range[],
-  positions: Map<number, number>,
+  pieces: AsyncIterable<Piece> | Iterable<Piece>,
+  to: Loaded,
 ): AsyncIterable<Sealed> {
+  const sealer = sealerOf(work, to);
+  for await (const piece of pieces) {
+    for (const batch of piece.batches) yield* sealer.add(batch, piece);
+  }
+  yield* sealer.rest();
+}
+
+async function* piecesOf(ctx: Context, work: LoadWork, ranges: readonly Range[]): AsyncIterable<Piece> {
   const { window, cluster } = work;
   const wanted = ranges.filter(({ maxTime }) => window === null || maxTime >= window.since);
   let held = 0;
@@ -113,30 +133,29 @@ async function* sealedBatches(
     held += range.bytes;
     return await readRange(ctx, work, range);
   };
-  const sealer = sealerOf(work, positions);
   try {
     for await (const { range, batches } of mapOrdered(wanted, PARTS_AHEAD, read)) {
       try {
-        for (const batch of batches) yield* sealer.add(batch, range);
+        yield { part: range.part, batches, first: range.first, end: Number.POSITIVE_INFINITY };
       } finally {
         cluster.memory.give(range.bytes);
         held -= range.bytes;
       }
     }
-    yield* sealer.rest();
   } finally {
     cluster.memory.give(held); // of what was read ahead in vain
   }
 }
 
 interface Sealer {
-  add(batch: Batch, range: Range): Iterable<Sealed>;
+  add(batch: Batch, piece: Piece): Iterable<Sealed>;
   rest(): Iterable<Sealed>;
 }
 
-function sealerOf({ writer, window }: LoadWork, positions: Map<number, number>): Sealer {
+function sealerOf({ writer, window, counting }: LoadWork, { end, positions }: Loaded): Sealer {
   let builder: Builder | null = null;
-  let sequence = 0;
+  let sequence = end; // each record that is there was one of it
+  const counted = counting ? positions : null;
   const sealed = (batch: Sealed): Sealed => {
     sequence += batch.count;
     return batch;
@@ -145,12 +164,17 @@ function sealerOf({ writer, window }: LoadWork, positions: Map<number, number>):
     if (builder && builder.count > 0) yield sealed(builder.seal(writer, sequence));
   }
   return {
-    *add(batch, range) {
-      const isReady = isSentAsItIs(batch, range, window);
+    *add(batch, piece) {
+      const isReady = isSentAsItIs(batch, piece, window);
       if (isReady || builder?.codec !== batch.codec) yield* rest();
-      if (isReady) return yield sealed(resealed(batch, writer, sequence));
+      if (isReady) {
+        for (const [offset, before] of counted ?? []) {
+          positions.set(offset, before + countBefore(batch, offset, piece.first, piece.part));
+        }
+        return yield sealed(resealed(batch, writer, sequence));
+      }
       if (builder?.codec !== batch.codec) builder = builderOf(batch.codec, BATCH_BYTES + BATCH_BYTES_MIN);
-      addRecords(builder, batch, range, { window, positions });
+      addRecords(builder, batch, piece, { window, counted });
       if (builder.bytes >= BATCH_BYTES) yield* rest();
     },
     rest,
@@ -158,24 +182,22 @@ function sealerOf({ writer, window }: LoadWork, positions: Map<number, number>):
 }
 
 /** Nothing about it has to change but its writer. */
-function isSentAsItIs(batch: Batch, { first }: Range, window: Window | null): boolean {
-  const whole = batch.count === batch.last - batch.first + 1 && batch.first >= first;
+function isSentAsItIs(batch: Batch, { first, end }: Piece, window: Window | null): boolean {
+  const whole = batch.count === batch.last - batch.first + 1 && batch.first >= first && batch.last < end;
   return whole && window === null && !batch.hasAppendTime && batch.bytes.length >= BATCH_BYTES_MIN;
 }
 
 function addRecords(
   builder: Builder,
   batch: Batch,
-  { first, part }: Range,
-  { window, positions }: { window: Window | null; positions: Map<number, number> },
+  { first, end, part }: Piece,
+  { window, counted }: { window: Window | null; counted: Map<number, number> | null },
 ): void {
   const data = recordsOf(batch, part);
   eachRecord(batch, data, part, (record) => {
-    if (record.offset < first) return;
-    if (window) {
-      if (record.time < window.since || record.time >= window.until) return;
-      for (const [offset, before] of positions) if (record.offset < offset) positions.set(offset, before + 1);
-    }
+    if (record.offset < first || record.offset >= end) return;
+    if (window && (record.time < window.since || record.time >= window.until)) return;
+    for (const [offset, before] of counted ?? []) if (record.offset < offset) counted?.set(offset, before + 1);
     builder.add(data, record);
   });
 }
@@ -197,8 +219,8 @@ async function readRange(
   return { range, batches };
 }
 
-/** What is wrong with the batches of a point is wrong with the point. */
-function* malformed<T>(what: string, items: Iterable<T>): Iterable<T> {
+/** What is wrong with batches that were stored is wrong with the store. */
+export function* malformed<T>(what: string, items: Iterable<T>): Iterable<T> {
   try {
     yield* items;
   } catch (error) {

@@ -1,7 +1,7 @@
 // A restore: topics are made anew, their records sent in order, and the offsets of groups committed where they belong
 // among the records as they are now numbered.
 
-import type { Chain } from '../../core/component.ts';
+import type { Chain, Replay } from '../../core/component.ts';
 import { outliving } from '../../core/context.ts';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import type { Context, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
@@ -11,6 +11,7 @@ import { type Cluster, connect } from './cluster.ts';
 import { type ClusterFacts, factsOf, isCompacted, isOfTopic } from './facts.ts';
 import { groupsOf } from './groups.ts';
 import { restoredInventory } from './inventory.ts';
+import { foretold, replayRecords } from './journal/replay.ts';
 import { nameOfAcl } from './lines.ts';
 import { type Loaded, type LoadWork, loadPartition } from './load.ts';
 import { createAcls, makeTopics, removeTopics, writerOf } from './making.ts';
@@ -29,7 +30,11 @@ const IDLE = ['Empty', 'Dead', 'EMPTY', 'DEAD'];
 interface Work {
   readonly cluster: Cluster;
   readonly source: Source;
+  /** As the point says them. */
+  readonly point: ClusterFacts;
+  /** As they are to come back. */
   readonly facts: ClusterFacts;
+  readonly replay: Replay | null;
   readonly ranges: RangeList;
   readonly chosen: Chosen;
   readonly jobs: number;
@@ -38,14 +43,18 @@ interface Work {
 export async function restore(
   ctx: Context,
   settings: Settings,
-  { base: source }: Chain,
+  chain: Chain,
   options: RestoreOptions = {},
 ): Promise<Restored> {
-  const facts = await factsOf(ctx, source);
+  const { base: source } = chain;
+  const point = await factsOf(ctx, source);
+  const replay = chain.replay && chain.replay.target.kind !== 'immediate' ? chain.replay : null;
+  const facts = replay ? await foretold(ctx, point, replay) : point;
   const chosen = chosenOf(settings, facts, options);
   await using ranges = await rangesOf(ctx, source);
   await using cluster = await connect(ctx, settings);
-  const work = { cluster, source, facts, ranges, chosen, jobs: options.jobs ?? PARTITIONS_AT_ONCE };
+  const jobs = options.jobs ?? PARTITIONS_AT_ONCE;
+  const work = { cluster, source, point, facts, replay, ranges, chosen, jobs };
   await refuseInUse(ctx, work, settings, options.replace ?? false);
   const before = [...cluster.layout().topics.keys()];
   const clashing = chosen.topics.filter(({ target }) => before.includes(target)).map(({ target }) => target);
@@ -56,7 +65,7 @@ export async function restore(
   try {
     const { warnings, missing } = await makeTopics(ctx, cluster, chosen.topics, made);
     const { loaded, bytes } = await load(ctx, work);
-    missing.push(...(await restoreOffsets(ctx, { ...work, settings, loaded })));
+    missing.push(...(await restoreOffsets(ctx, { ...work, settings, loaded, counted: isCounted(work) })));
     if (settings.acls) missing.push(...(await restoreAcls(ctx, work)));
     warnings.push(...others(before, work, settings, options.replace ?? false));
     const settleAll = async (c: Context): Promise<void> => {
@@ -70,6 +79,11 @@ export async function restore(
     await leaveNothing(ctx, settings, { made: [...made], removed: clashing }, error);
     throw error;
   }
+}
+
+/** Which records came back is known only once they are sent. */
+function isCounted({ chosen, replay }: Pick<Work, 'chosen' | 'replay'>): boolean {
+  return chosen.window !== null || replay !== null;
 }
 
 /** Nothing is changed before this. */
@@ -102,7 +116,7 @@ function groupsIn({ groups }: ClusterFacts, { names }: Chosen, settings: Setting
 }
 
 async function load(ctx: Context, work: Work): Promise<{ loaded: Map<string, Loaded>; bytes: number }> {
-  const { cluster, source, ranges, facts, chosen, jobs } = work;
+  const { cluster, source, ranges, point, facts, replay, chosen, jobs } = work;
   const writer = await writerOf(ctx, cluster);
   let bytes = 0;
   const onBytes = (more: number): void => {
@@ -114,21 +128,25 @@ async function load(ctx: Context, work: Work): Promise<{ loaded: Map<string, Loa
     source,
     writer,
     window: chosen.window,
+    counting: isCounted(work),
     onBytes,
     sending: budgetOf(SENT_BYTES_MAX),
   };
   const offsets = facts.groups.flatMap((group) => group.offsets);
   const committed = Map.groupBy(offsets, partitionKey);
   const loaded = new Map<string, Loaded>();
-  const all = chosen.topics.flatMap(({ name, target, partitions }) =>
-    partitions.map(({ partition }) => ({ name, target, partition, key: partitionKey({ topic: name, partition }) })),
+  const captured = new Set(point.topics.map(({ id }) => id));
+  const all = chosen.topics.flatMap(({ name, id, target, partitions }) =>
+    partitions.map(({ partition }) => ({ name, id, target, partition, key: partitionKey({ topic: name, partition }) })),
   );
-  await mapBounded(all, jobs, async ({ name, target, partition, key }) => {
-    const wanted = (committed.get(key) ?? []).map(({ offset }) => offset);
-    const own = await ranges.of({ topic: name, partition });
-    const at = { topic: target, partition, offsets: wanted };
-    loaded.set(key, await loadPartition(ctx, loading, own, at));
+  await mapBounded(all, jobs, async ({ name, id, target, partition, key }) => {
+    const positions = new Map((committed.get(key) ?? []).map(({ offset }) => [offset, 0]));
+    const to = { topic: target, partition, end: 0, positions };
+    loaded.set(key, to);
+    // What the point has of one that was made anew since is not its own.
+    if (captured.has(id)) await loadPartition(ctx, loading, await ranges.of({ topic: name, partition }), to);
   });
+  if (replay) await replayRecords(ctx, { replay, point, topics: chosen.topics, loaded, loading, jobs });
   return { loaded, bytes };
 }
 

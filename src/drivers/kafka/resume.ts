@@ -16,6 +16,8 @@ interface ResumeWork {
   readonly chosen: Chosen;
   readonly settings: Settings;
   readonly loaded: ReadonlyMap<string, Loaded>;
+  /** What was sent says where groups stand, not the point. */
+  readonly counted: boolean;
 }
 
 /** What was not taken, each with its reason. */
@@ -46,6 +48,6 @@ function translate({ topic, partition, offset, position, metadata }: Committed, 
   const target = work.chosen.names.get(topic);
   const loaded = work.loaded.get(partitionKey({ topic, partition }));
   if (target === undefined || !loaded) return [];
-  const before = work.chosen.window ? (loaded.positions.get(offset) ?? 0) : position;
+  const before = work.counted ? (loaded.positions.get(offset) ?? 0) : position;
   return [{ topic: target, partition, offset: Math.min(before, loaded.end), metadata }];
 }

@@ -38,6 +38,7 @@ export const kafkaSettings = z.strictObject({
     .default('full')
     .describe('full: every record is digested; counts: records are only counted'),
   timeout: duration.prefault('30s').describe('how long the brokers may give no answer'),
+  follow_every: duration.prefault('2s').describe('how often what came is looked for while the cluster is followed'),
   server: z
     .string()
     .optional()
@@ -57,6 +58,7 @@ export interface Settings {
   readonly serverName: string | null;
   readonly inventory: 'full' | 'counts';
   readonly timeoutMs: number;
+  readonly followEveryMs: number;
 }
 
 export function readSettings(input: unknown): Settings {
@@ -75,6 +77,7 @@ export function readSettings(input: unknown): Settings {
     serverName: (typeof parsed.tls === 'object' && parsed.tls.server_name) || null,
     inventory: parsed.inventory,
     timeoutMs: parsed.timeout,
+    followEveryMs: parsed.follow_every,
   };
 }
 

@@ -59,6 +59,7 @@ export function factsFrom(described: Described, states: readonly PartitionState[
   return {
     format: 1,
     cluster: described.clusterId,
+    at: described.at.toISOString(),
     version: described.version,
     authorizer: described.authorizer,
     acls: [...described.acls],

@@ -1,0 +1,181 @@
+// Journals of services that have no position in a log of their own: theirs are moments of a clock. What a service says
+// or holds is looked at in rounds; a round may be several ranges, and only the last one brings the journal on in time.
+
+import assert from 'node:assert/strict';
+import { isDeepStrictEqual } from 'node:util';
+import { interruption, withSignal } from './context.ts';
+import { ERRORS, Failure, isFailure, messageOf } from './errors.ts';
+import type { Feed } from './journal.ts';
+import type { Context, Cut, JournalPoint, Json } from './model.ts';
+
+const MS_DIGITS = 14;
+const COUNT_DIGITS = 6;
+/** Between when a point was asked for and when a clock on another host says so. What comes twice is known as such. */
+const OVERLAP_MS = 10_000;
+/** Looking may take this share of the time. */
+const LOOKING_SHARE = 0.25;
+/** A clock that was set back by more begins another lineage. */
+const BACK_MS_MAX = 60_000;
+const PAUSE_MS = 1_000;
+const PAUSE_MS_MAX = 30_000;
+
+/** A moment, and how many ranges of the round after it come before. */
+interface Moment {
+  readonly ms: number;
+  readonly count: number;
+}
+
+function momentOf(position: string): Moment {
+  assert(isMoment(position), `${position} is a moment`);
+  return { ms: Number(position.slice(0, MS_DIGITS)), count: Number(position.slice(MS_DIGITS)) };
+}
+
+export function isMoment(position: string): boolean {
+  return position.length === MS_DIGITS + COUNT_DIGITS && /^\d+$/.test(position);
+}
+
+function positionAt(ms: number, count = 0): string {
+  return `${String(ms).padStart(MS_DIGITS, '0')}${String(count).padStart(COUNT_DIGITS, '0')}`;
+}
+
+export function cutAt(ms: number, count = 0): Cut {
+  return { position: positionAt(ms, count), at: new Date(ms).toISOString() };
+}
+
+/** In the range that ends at this position. */
+export function justBefore(position: string): string {
+  const { ms, count } = momentOf(position);
+  return count > 0 ? positionAt(ms, count - 1) : positionAt(ms - 1, 10 ** COUNT_DIGITS - 1);
+}
+
+/** Where a point joins whose content was asked for at `ms` or later. */
+export function joinsAt(source: Json, ms: number): JournalPoint {
+  return { source, from: positionAt(ms - OVERLAP_MS), to: positionAt(ms) };
+}
+
+/** Writes ranges whose positions are moments. */
+export interface Rounds {
+  /** Up to when all is stored. */
+  atMs(): number;
+  /** Where the next range goes. */
+  position(): string;
+  /** There is something stored, it is of this service, and the clock has not gone back far since. */
+  goesOn(source: Json, ms: number): boolean;
+  begin(ctx: Context, source: Json, why: string, ms: number): Promise<void>;
+  /** A range of a round that is not over. */
+  more(ctx: Context, body: Uint8Array): Promise<void>;
+  /** The last range of a round: now all is there up to `ms`. */
+  upTo(ctx: Context, ms: number, body: Uint8Array): Promise<void>;
+  gap(ctx: Context, ms: number, reason: string): Promise<void>;
+}
+
+export function roundsOf(feed: Feed): Rounds {
+  const end = (): Cut => {
+    const durable = feed.durable();
+    assert(durable, 'a lineage is begun before anything is put into it');
+    return durable;
+  };
+  const at = (): Moment => momentOf(end().position);
+  /** The clock may have been set back: time goes on in the journal all the same. */
+  const later = (ms: number): Cut => cutAt(Math.max(ms, at().ms + 1));
+  async function append(ctx: Context, to: Cut, body: Uint8Array): Promise<void> {
+    const range = { from: end(), to, at: ctx.now().toISOString(), body };
+    await persist(ctx, () => feed.append(ctx, range));
+  }
+  return {
+    atMs: () => at().ms,
+    position: () => end().position,
+    goesOn(source, ms) {
+      const lineage = feed.lineage();
+      if (!lineage || !isDeepStrictEqual(lineage.source, source)) return false;
+      return end().position > lineage.from.position && at().ms - ms < BACK_MS_MAX;
+    },
+    async begin(ctx, source, why, ms) {
+      const from = cutAt(ms - OVERLAP_MS);
+      await persist(ctx, () => feed.begin(ctx, { from, base: null, why, source, parent: null }));
+    },
+    async more(ctx, body) {
+      const { ms, count } = at();
+      await append(ctx, cutAt(ms, count + 1), body);
+    },
+    upTo: (ctx, ms, body) => append(ctx, later(ms), body),
+    async gap(ctx, ms, reason) {
+      const gap = { from: end(), to: later(ms), at: ctx.now().toISOString(), reason };
+      await persist(ctx, () => feed.gap(ctx, gap));
+    },
+  };
+}
+
+/** What may pass is asked for again as it was: nothing else may be stored before it. The service keeps its data. */
+async function persist(ctx: Context, store: () => Promise<unknown>): Promise<void> {
+  for (let pause = PAUSE_MS; ; pause = Math.min(pause * 2, PAUSE_MS_MAX)) {
+    try {
+      return void (await store());
+    } catch (error) {
+      if (ctx.signal.aborted) throw interruption(ctx.signal);
+      if (!isFailure(error) || !ERRORS[error.code].retry || error.code === 'lease-lost') throw error;
+      ctx.log.warn('a piece of the journal is not stored yet', { reason: messageOf(error) });
+    }
+    await ctx.sleep(pause);
+  }
+}
+
+/** One round after another while `goesOn`, until the signal or a failure. Those that take long come less often. */
+export async function eachRound(
+  ctx: Context,
+  everyMs: number,
+  goesOn: () => boolean,
+  round: () => Promise<void>,
+): Promise<void> {
+  while (goesOn()) {
+    if (ctx.signal.aborted) throw interruption(ctx.signal);
+    const begun = ctx.monotonicMs();
+    await round();
+    const tookMs = ctx.monotonicMs() - begun;
+    await ctx.sleep(Math.max(everyMs - tookMs, tookMs * (1 / LOOKING_SHARE - 1)));
+  }
+}
+
+/** Takes the points that a journal needs while it is fed. One that fails ends the following with its failure. */
+export interface Bases {
+  /** Takes one in the background, unless there is one from which the journal can be replayed from `joins` on. */
+  need(joins: string, why: string): void;
+}
+
+export async function withBases<T>(
+  ctx: Context,
+  feed: Feed,
+  work: (ctx: Context, bases: Bases) => Promise<T>,
+): Promise<T> {
+  const over = new AbortController();
+  const within = withSignal(ctx, over.signal);
+  let wanted: { joins: string; why: string } | null = null;
+  let taking: Promise<void> | null = null;
+  async function takeAll(): Promise<void> {
+    for (let next = wanted; next; next = wanted) {
+      wanted = null;
+      // What it joins by lies before it is asked for.
+      await within.sleep(Math.max(0, momentOf(next.joins).ms + OVERLAP_MS - within.now().getTime()));
+      if (!(await isJoined(within, feed, next.joins))) await feed.base(within, next.why);
+    }
+    taking = null;
+  }
+  const need = (joins: string, why: string): void => {
+    wanted = { joins, why };
+    taking ??= takeAll().catch((error: unknown) => over.abort(error));
+  };
+  try {
+    return await work(within, { need });
+  } catch (error) {
+    throw over.signal.aborted && !ctx.signal.aborted ? over.signal.reason : error;
+  } finally {
+    if (!over.signal.aborted) over.abort(new Failure('interrupted', 'following has ended'));
+    await taking;
+  }
+}
+
+async function isJoined(ctx: Context, feed: Feed, joins: string): Promise<boolean> {
+  const source = feed.lineage()?.source;
+  const bases = await feed.bases(ctx);
+  return bases.some((base) => isDeepStrictEqual(base.source, source) && base.from >= joins);
+}

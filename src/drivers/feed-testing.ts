@@ -1,0 +1,139 @@
+// What tests of following are made of: a journal in a real store, and a feed of it as one engine process has it.
+
+import { memoryBucket } from '../buckets/memory/bucket.ts';
+import type { Component, Replay, ReplayTarget } from '../core/component.ts';
+import { withSignal } from '../core/context.ts';
+import { isFailure } from '../core/errors.ts';
+import type { Feed, FeedBase, JournalGap, JournalRange } from '../core/journal.ts';
+import type { Context, Cut, Source } from '../core/model.ts';
+import type { Store } from '../core/storage.ts';
+import { captured } from '../core/testing.ts';
+import { createStore, openStore } from '../stores/restic/testing.ts';
+import { pointOf } from '../stores/suite/rig.suite.ts';
+
+const COMPONENT = 'it';
+const POLL_MS = 50;
+
+/** A store with the journal of one component, and the points of it. */
+export interface Recording extends AsyncDisposable {
+  readonly store: Store;
+  /** With where they join, oldest first. */
+  readonly points: readonly FeedBase[];
+  base(ctx: Context, component: Component): Promise<string>;
+  /** Follows while the work goes on; then it is killed, and so is what it had begun. */
+  follow(ctx: Context, component: Component, work: () => Promise<void>, options?: FollowOptions): Promise<void>;
+  /** All up to now is stored, and there is a point that it is replayed on. */
+  reached(ctx: Context): Promise<void>;
+}
+export interface FollowOptions {
+  /** Before a piece is stored: throws what a store would, and is asked again when that may pass. */
+  readonly before?: (piece: JournalRange | JournalGap) => Promise<void> | void;
+}
+
+export async function recording(ctx: Context): Promise<Recording> {
+  const bucket = memoryBucket();
+  await createStore(ctx, bucket);
+  const store: Store = await openStore(ctx, bucket);
+  const points: FeedBase[] = [];
+  let end: () => Cut | null = () => null;
+  const base = async (within: Context, component: Component): Promise<string> => {
+    const point = await takePoint(within, store, component, points.length + 1);
+    points.push(point);
+    return point.point;
+  };
+  return {
+    store,
+    points,
+    base,
+    async follow(outer, component, work, { before } = {}) {
+      const stop = new AbortController();
+      await using writer = await store.journal(COMPONENT).write(outer);
+      end = () => writer.durable();
+      const feed: Feed = {
+        lineage: () => writer.lineage(),
+        durable: () => writer.durable(),
+        begin: (c, start) => writer.begin(c, start),
+        async append(c, range) {
+          await before?.(range);
+          await writer.append(c, range);
+        },
+        async gap(c, gap) {
+          await before?.(gap);
+          await writer.gap(c, gap);
+        },
+        base: (c) => base(c, component),
+        bases: async () => points,
+        read(c, position) {
+          const { id = '' } = writer.lineage() ?? {};
+          return store.journal(COMPONENT).read(c, { lineage: id, position }, null);
+        },
+        open: (c, point) => store.open(c, point, COMPONENT),
+      };
+      const following = component.follow?.(withSignal(outer, stop.signal), feed).catch((error: unknown) => {
+        if (!isFailure(error, 'interrupted')) throw error;
+      });
+      try {
+        await Promise.race([work(), following]);
+      } finally {
+        stop.abort();
+        await following;
+        end = () => null;
+      }
+    },
+    async reached(outer) {
+      const now = outer.now().toISOString();
+      while (points.length === 0 || (end()?.at ?? '') <= now) await outer.sleep(POLL_MS);
+    },
+    [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+  };
+}
+
+async function takePoint(ctx: Context, store: Store, component: Component, day: number): Promise<FeedBase> {
+  const id = `2026-01-${String(day).padStart(2, '0')}-020000`;
+  await using draft = await store.begin(ctx, id, { stack: 'shop', components: [{ name: COMPONENT, kind: 'kv' }] });
+  const sink = draft.sink(COMPONENT);
+  const { journal } = await component.capture(ctx, sink);
+  if (!journal) throw new Error('the point joins no journal');
+  const receipt = await sink.receipt(ctx);
+  const components = { [COMPONENT]: captured({ journal }) };
+  await store.commit(ctx, draft, { ...pointOf(id, [receipt]), components }, [receipt]);
+  return { ...journal, point: id };
+}
+
+/** What a restore of the newest point, or of that one, is given. */
+export async function chainOf(
+  ctx: Context,
+  { store, points }: Recording,
+  target: ReplayTarget,
+  point?: string,
+): Promise<{ base: Source; replay: Replay }> {
+  const base = points.find((each) => each.point === point) ?? points.at(-1);
+  if (!base) throw new Error('there is no point');
+  const journal = store.journal(COMPONENT);
+  async function* ranges(within: Context, position = base?.from ?? '') {
+    const lineage = (await Array.fromAsync(journal.lineages(within)))
+      .filter(({ from }) => from.position <= position)
+      .at(-1);
+    if (!lineage) throw new Error(`no lineage holds ${position}`);
+    for await (const range of journal.read(within, { lineage: lineage.id, position }, null))
+      yield { ...range, lineage };
+  }
+  return { base: await store.open(ctx, base.point, COMPONENT), replay: { target, ranges } };
+}
+
+/** Of all lineages, in order: 'lineage: from-to', or why there is nothing. */
+export async function stretchesOf(ctx: Context, { store }: Recording): Promise<string[]> {
+  const stretches = await Array.fromAsync(store.journal(COMPONENT).stretches(ctx));
+  return stretches.map(({ lineage, gap, ranges }) => `${Number(lineage.id)}: ${gap ?? (ranges > 0 ? 'ranges' : '')}`);
+}
+
+export async function rangesOf(ctx: Context, { store }: Recording): Promise<JournalRange[]> {
+  const all: JournalRange[] = [];
+  for await (const { id, from } of store.journal(COMPONENT).lineages(ctx)) {
+    const at = { lineage: id, position: from.position };
+    for await (const range of store.journal(COMPONENT).read(ctx, at, null)) {
+      all.push({ ...range, body: Buffer.from(range.body) });
+    }
+  }
+  return all;
+}
