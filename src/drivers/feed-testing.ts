@@ -8,6 +8,7 @@ import type { Feed, FeedBase, JournalGap, JournalRange } from '../core/journal.t
 import type { Context, Cut, Source } from '../core/model.ts';
 import type { Store } from '../core/storage.ts';
 import { captured } from '../core/testing.ts';
+import { replayOf } from '../engine/replay.ts';
 import { createStore, openStore } from '../stores/restic/testing.ts';
 import { pointOf } from '../stores/suite/rig.suite.ts';
 
@@ -52,6 +53,7 @@ export async function recording(ctx: Context): Promise<Recording> {
       const feed: Feed = {
         lineage: () => writer.lineage(),
         durable: () => writer.durable(),
+        last: (c) => writer.last(c),
         begin: (c, start) => writer.begin(c, start),
         async append(c, range) {
           await before?.(range);
@@ -109,16 +111,8 @@ export async function chainOf(
 ): Promise<{ base: Source; replay: Replay }> {
   const base = points.find((each) => each.point === point) ?? points.at(-1);
   if (!base) throw new Error('there is no point');
-  const journal = store.journal(COMPONENT);
-  async function* ranges(within: Context, position = base?.from ?? '') {
-    const lineage = (await Array.fromAsync(journal.lineages(within)))
-      .filter(({ from }) => from.position <= position)
-      .at(-1);
-    if (!lineage) throw new Error(`no lineage holds ${position}`);
-    for await (const range of journal.read(within, { lineage: lineage.id, position }, null))
-      yield { ...range, lineage };
-  }
-  return { base: await store.open(ctx, base.point, COMPONENT), replay: { target, ranges } };
+  const replay = await replayOf(ctx, store.journal(COMPONENT), base, target);
+  return { base: await store.open(ctx, base.point, COMPONENT), replay };
 }
 
 /** Of all lineages, in order: 'lineage: from-to', or why there is nothing. */

@@ -72,6 +72,11 @@ export function feedOf(request: FeedRequest): Feed {
     },
     append: add,
     gap: add,
+    read(ctx, position) {
+      const { id: lineage = '' } = writer.lineage() ?? {};
+      return first.store.journal(item.name).read(ctx, { lineage, position }, null);
+    },
+    open: (ctx, point) => first.store.open(ctx, point, item.name),
     async base(ctx, why, capture) {
       ctx.log.info('a point is taken to follow from', { component: item.name, why });
       events.takesPoint(true);

@@ -65,6 +65,8 @@ export async function follow(settings: unknown, options: FollowerOptions = {}): 
       return bases.at(-1)?.point ?? '';
     },
     bases: async () => bases,
+    read: (within, position) => journal.read(within, { lineage: writer.lineage()?.id ?? '', position }, null),
+    open: async (_within, point) => assert.fail(`nobody opens ${point}`),
   };
   const run = async (): Promise<ErrorCode> => {
     for (;;) {
@@ -221,5 +223,7 @@ export function since(piece: Piece, position: string): Piece {
 export async function strayFeed(): Promise<Feed> {
   const ctx = liveContext();
   const store = await journalStore(ctx);
-  return { ...(await store.journal(COMPONENT).write(ctx)), base: async () => 'none', bases: async () => [] };
+  const nobody = (): never => assert.fail('nobody reads it');
+  const writer = await store.journal(COMPONENT).write(ctx);
+  return { ...writer, base: async () => 'none', bases: async () => [], read: nobody, open: nobody };
 }
