@@ -71,7 +71,7 @@ export interface Span {
 }
 /** What holds for several components at once. */
 export interface StackMoments {
-  /** All of them can be brought to any moment in these, or to their newest point before. Nothing where none has a log. */
+  /** To any moment in these, or to the newest point before it; nothing where none has a log. */
   readonly spans: readonly Span[];
   /** Those that come from their newest point before. */
   readonly byPoints: readonly string[];
