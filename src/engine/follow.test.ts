@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { type Faults, faultyBucket } from '../buckets/faulty.ts';
 import { memoryBucket } from '../buckets/memory/bucket.ts';
 import { Failure } from '../core/errors.ts';
 import { type TestContext, testContext } from '../core/testing.ts';
 import { type Followed, type FollowRequest, follow } from './follow.ts';
+import { type JournalCopier, journalCopier, otherStore } from './follow-copies.ts';
 import {
   cutAt,
+  feedNumbers,
   followStore,
   grow,
   journalOf,
@@ -218,6 +221,57 @@ test('a base whose copy comes with the log is taken once, and one that fails is 
   const points = await Array.fromAsync(store.store.list(ctx));
   assert.deepEqual([bases, points.length], [2, 1]);
   assert.deepEqual(points[0]?.components.db?.journal?.source, { id: 'log-2' });
+});
+
+test('a copy that comes with the log is asked for once, also where any other would be repeated', async () => {
+  const ctx = testContext();
+  const server = numbersServer(4);
+  server.syncs = true;
+  await using store = await opened(ctx, kind, await made(ctx, kind));
+  const request = { components: [numbers('db', server)], stores: [followStore(store)] };
+  const first = running(ctx, request);
+  await first.based();
+  await first.stop();
+  let bases = 0;
+  server.id = 'log-2';
+  server.fault = (step) => {
+    if (step === 'base' && ++bases === 1) throw new Failure('checksum', 'the earlier point is damaged');
+    if (step === 'follow' && bases > 0) throw new Failure('unreachable', 'enough');
+  };
+  const second = running(ctx, request);
+  await second.until(({ state }) => state === 'waiting');
+  await second.stop();
+  assert.equal(bases, 1);
+  assert.ok(ctx.logged.some(({ fields }) => (fields as { code?: string } | undefined)?.code === 'nothing-captured'));
+});
+
+test('what there is no room to hold for another store is read for it, and nothing is left out', async () => {
+  const ctx = testContext();
+  const server = numbersServer();
+  await using store = await opened(ctx, kind, await made(ctx, kind), 'one');
+  await using other = await opened(ctx, kind, await made(ctx, kind), 'two');
+  await using writer = await store.store.journal('db').write(ctx);
+  await feedNumbers(ctx, store.store, 'db', server, 4, writer);
+  const stop = new AbortController();
+  let [told, isBehind] = [Promise.withResolvers<void>(), false];
+  const copier: JournalCopier = journalCopier({
+    ...{ component: 'db', from: store.store.journal('db'), to: otherStore(followStore(other)), room: { bytes: 0 } },
+    told() {
+      isBehind = copier.view.behind;
+      told.resolve();
+    },
+  });
+  const run = copier.run({ ...ctx, signal: stop.signal });
+  await told.promise;
+  told = Promise.withResolvers();
+  await feedNumbers(ctx, store.store, 'db', server, 5, writer);
+  const lineage = writer.lineage();
+  assert.ok(lineage);
+  copier.stored(lineage, { from: cutAt(7), to: cutAt(9), at: cutAt(9).at, body: Buffer.from('7,8') });
+  for (let at = 0; at < 1000 && (await numbersIn(ctx, other.store, 'db')).length < 9; at++) await setImmediate();
+  stop.abort();
+  await run;
+  assert.deepEqual([await numbersIn(ctx, other.store, 'db'), isBehind], [server.numbers, false]);
 });
 
 test('of two that follow one component the second ends and says so, and the first goes on', async () => {
