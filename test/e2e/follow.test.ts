@@ -1,0 +1,118 @@
+// Following by the command itself, on a real server: killed, started again, stopped, and dropped.
+
+import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { sql } from '../../src/drivers/postgresql/testing.ts';
+import { needServer } from '../servers/need.ts';
+import { type Postgres, startPostgres } from '../servers/postgres.ts';
+import { lifeboat, type Ran } from './lifeboat.ts';
+import { query } from './postgres.ts';
+import { workspace } from './workspace.ts';
+
+const { dir, store, configure, run } = workspace('follow');
+
+interface Event {
+  readonly task: string;
+  readonly note?: string;
+  readonly up_to?: { readonly position: string };
+}
+interface Running {
+  /** Resolves when an event fits. */
+  until(fits: (event: Event) => boolean): Promise<void>;
+  kill(signal: NodeJS.Signals): Promise<Ran>;
+}
+
+function start(): Running {
+  let child: ChildProcess | undefined;
+  let last: Event | undefined;
+  const looking = new Set<() => void>();
+  const ran = lifeboat(['follow', '--progress', 'json', '--json'], {
+    cwd: dir,
+    onStart(started) {
+      child = started;
+      let rest = '';
+      started.stderr?.on('data', (text: string) => {
+        const lines = (rest + text).split('\n');
+        rest = lines.pop() ?? '';
+        for (const line of lines.filter((each) => each.includes('"phase":'))) {
+          last = JSON.parse(line) as Event;
+          for (const look of looking) look();
+        }
+      });
+    },
+  });
+  return {
+    until: (fits) =>
+      new Promise((resolve, reject) => {
+        const look = (): void => {
+          if (!last || !fits(last)) return;
+          looking.delete(look);
+          resolve();
+        };
+        looking.add(look);
+        look();
+        ran.then(({ stderr }) => reject(new Error(`it ended: ${stderr}`)), reject);
+      }),
+    async kill(signal) {
+      child?.kill(signal);
+      return await ran;
+    },
+  };
+}
+
+/** Up to where all must be stored so that what was done so far is. */
+async function endOf({ url }: Postgres): Promise<string> {
+  const [row] = await query(url, 'select pg_current_wal_flush_lsn()::text as lsn');
+  const [high = '', low = ''] = String(row?.lsn).split('/');
+  return `${high.padStart(8, '0')}${low.padStart(8, '0')}`.toLowerCase();
+}
+async function stored(running: Running, server: Postgres): Promise<void> {
+  const end = await endOf(server);
+  await running.until(({ up_to, note }) => (up_to?.position ?? '') >= end && !/catches up|behind/.test(note ?? ''));
+}
+
+test('follow goes on after a kill, stops cleanly, has no gap in any store, and gives the slot back', async (t) => {
+  if (!(await needServer(t, 'postgres-17'))) return;
+  await using server = await startPostgres(17);
+  configure(`stack: shop
+stores:
+  main: ${store('main')}
+  plain: { format: plain, layout: dated, bucket: ${join(dir, 'plain')} }
+components:
+  main-db: { kind: postgresql, url: "${server.url}", capture: [physical], follow: true, bin_dir: ${server.bin} }
+plans:
+  nightly: { keep: { last: 1 } }
+`);
+  await run(0, 'init');
+  const first = start();
+  await first.until(({ note }) => /takes a point/.test(note ?? ''));
+  await first.until(({ note, up_to }) => up_to !== undefined && !/takes a point/.test(note ?? ''));
+  await sql(server, 'postgres', 'create table orders as select generate_series(1, 1000) as id');
+  await stored(first, server);
+  const another = await run(19, 'follow', 'main-db', '--json');
+  assert.match(another.stdout, /works on this journal/);
+  assert.equal((await first.kill('SIGKILL')).code, null);
+
+  await sql(server, 'postgres', 'insert into orders select generate_series(1001, 2000)');
+  const second = start();
+  await stored(second, server);
+  const { code, json } = await second.kill('SIGTERM');
+  assert.equal(code, 0);
+  const [told] = (json() as { components: { name: string; bytes: number; stores_behind: string[] }[] }).components;
+  assert.deepEqual([told?.name, told?.stores_behind], ['main-db', []]);
+  assert.ok((told?.bytes ?? 0) > 0);
+
+  for (const each of ['main', 'plain']) await run(0, 'verify', '--all', '--read-data', '--store', each);
+  const { points } = (await run(0, 'list', '--json')).json() as { points: { plan: string }[] };
+  assert.deepEqual(points.map(({ plan }) => plan).toSorted(), ['follow']);
+  await run(0, 'prune', '--apply');
+  await run(0, 'verify', '--all', '--read-data');
+
+  const slots = 'select slot_name from pg_replication_slots';
+  const [{ slot_name } = {}] = await query(server.url, slots);
+  const dropped = await run(0, 'follow', '--drop', 'main-db');
+  assert.ok(dropped.stdout.includes(String(slot_name)), dropped.stdout);
+  assert.deepEqual(await query(server.url, slots), []);
+});
