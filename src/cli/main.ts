@@ -55,6 +55,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
   schedule: { summary: 'print the schedules for cron or systemd', load: () => import('./commands/schedule.ts') },
   config: { summary: 'show the configuration or its JSON Schema', load: () => import('./commands/config.ts') },
   compat: { summary: 'stand in for the scripts of an older plan', load: () => import('./commands/compat.ts') },
+  'wal-push': {
+    summary: 'store one file of the log of PostgreSQL, as archive_command',
+    load: () => import('./commands/wal-push.ts'),
+  },
   completion: { summary: 'print a completion script for a shell', load: () => import('./commands/completion.ts') },
 };
 

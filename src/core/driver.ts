@@ -1,6 +1,7 @@
 // A driver, and the throw-away servers that it describes for drills.
 
 import type { Component } from './component.ts';
+import type { Journal } from './journal.ts';
 import type { Bytes, Context, Finding, InventoryLine, InventoryReader, Rendition, Source } from './model.ts';
 
 /** The code for one kind of component. */
@@ -19,12 +20,22 @@ export interface Driver {
   retarget?(settings: unknown, target: string): unknown;
   /** A throw-away server, as data for a sandbox runner. 'program-missing' when this machine has none. */
   serverSpec?(ctx: Context, need: SandboxNeed): Promise<ServerSpec>;
+  /**
+   * Puts a file of its log that a service hands over by itself into the journal: durable when it resolves. 'different'
+   * where the journal has other bytes.
+   */
+  pushLog?(ctx: Context, journal: Journal, path: string): Promise<PushedLog>;
   /** The plain forms of the parts of a capture, in byte order of part. Parts it does not name stay as they are. */
   renditions?(ctx: Context, source: Source, serverVersion: string): AsyncIterable<PartForm>;
   /** Recognises a file that the old scripts wrote: the part that it is, or null. */
   recognise?(fileName: string): Recognised | null;
   /** Recognises a folder that the old scripts filled, by its name, or null. */
   recogniseFolder?(folderName: string): RecognisedFolder | null;
+}
+export interface PushedLog {
+  readonly outcome: 'stored' | 'was there' | 'passed over';
+  /** Why it was passed over. */
+  readonly why: string | null;
 }
 export interface PartForm {
   readonly part: string;

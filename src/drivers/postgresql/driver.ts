@@ -22,6 +22,7 @@ import { sandboxSpec } from './sandbox.ts';
 import { directoryOf, retargeted, type Server, serverOf } from './settings.ts';
 import { dropOldDatabases, stageServer } from './stage.ts';
 import { followServer } from './wal/follow.ts';
+import { pushLogFile } from './wal/push.ts';
 import { dropSlot } from './wal/slot.ts';
 import { standingOf } from './wal/standing.ts';
 
@@ -34,6 +35,7 @@ export const postgresqlDriver = {
   compare: compareInventories,
   retarget: retargeted,
   serverSpec: sandboxSpec,
+  pushLog: pushLogFile,
   renditions: (ctx, source, version) => formsOf(ctx, { ...source, parts: () => ofDatabases(ctx, source) }, version),
   recognise: recogniseFile,
   isHalfOf,

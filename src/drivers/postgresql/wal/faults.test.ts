@@ -145,6 +145,38 @@ for (const major of [15, 18] as const) {
       assertOnDisk(server, piece);
     });
 
+    test('fault 28: a slot that nobody reads, that has no limit or holds half of it: each with the way out', async () => {
+      await using server = await startPostgres(major, FORGETFUL);
+      const component = openServer(physicalOf(server));
+      const said = async (): Promise<string[]> => {
+        const { findings } = await component.probe(ctx);
+        return findings
+          .filter(({ check }) => check.includes('lifeboat_follow'))
+          .map(({ check, verdict, detail, hint }) => {
+            return `${verdict}: ${check}: ${detail}; ${hint ?? ''}`;
+          });
+      };
+      assert.deepEqual(await said(), [], 'nobody follows');
+      {
+        await using follower = await follow(physicalOf(server));
+        await until('a base is taken', () => follower.bases.length > 0);
+        await caughtUp(server, follower);
+        assert.equal((await said()).filter((each) => !each.startsWith('pass')).length, 0);
+        await sql(server, 'postgres', 'alter system set max_slot_wal_keep_size = -1', 'select pg_reload_conf()');
+        await until('it has no limit', async () =>
+          /^unknown: .* can not fill the disk/m.test((await said()).join('\n')),
+        );
+        await sql(server, 'postgres', 'alter system reset max_slot_wal_keep_size', 'select pg_reload_conf()');
+      }
+      await until('nobody reads it', async () =>
+        /nobody does; .*pg_drop_replication_slot/.test((await said()).join('\n')),
+      );
+      await sql(server, 'postgres', SWITCH, SWITCH, SWITCH);
+      assert.match((await said()).join('\n'), /^fail: .*holds 4\d MiB of 64 MiB: more than half/m);
+      await forget(server);
+      assert.match((await said()).join('\n'), /^fail: .*its log was removed; run lifeboat follow/m);
+    });
+
     test('a standby that is behind the journal is waited for', async () => {
       using dirs = testDirs();
       await using server = await startPostgres(major, { conf: { wal_keep_size: '1GB' } });

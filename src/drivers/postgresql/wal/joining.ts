@@ -7,7 +7,7 @@ import type { Replication } from '../physical/replication.ts';
 import { endsIn, historyDetail, historyIn, historyOf, type TimelineEnd } from './history.ts';
 import { lsnOf, segmentStart, sourceIn, sourceJson, type WalSource } from './positions.ts';
 
-const WHICH = 'find out which one is the right one before anything goes on';
+export const WHICH = 'find out which one is the right one before anything goes on';
 
 /** The server as it is now. */
 export interface Standpoint {
@@ -63,7 +63,7 @@ export async function joinLog(
     }
     // A fork from before the timeline that was followed: nothing of that one leads here.
     const start = past
-      ? await startAfter(connection, past, { lineage, durable, system: source.system })
+      ? startAfter(past, await historyOf(connection, past.next), { lineage, durable, system: source.system })
       : startHere(server, ends, `timeline ${source.timeline}, which does not come from ${followed.timeline}`);
     ctx.log.warn('the log goes on with another timeline', { from: start.from.position, why: start.why });
     await feed.begin(ctx, start);
@@ -105,18 +105,18 @@ function startHere(server: Standpoint, ends: readonly TimelineEnd[], why: string
 }
 
 /** What the one before has beyond the switch is no part of it. */
-async function startAfter(
-  connection: Replication,
+export function startAfter(
   { timeline, end, next }: TimelineEnd,
+  history: string | null,
   { lineage, durable, system }: { lineage: Lineage; durable: Cut; system: string },
-): Promise<LineageStart> {
+): LineageStart {
   return {
     from: { position: end, at: durable.at },
     base: null,
     why: `timeline ${next} goes on from timeline ${timeline} at ${lsnOf(end)}`,
     source: sourceJson({ system, timeline: next }),
     parent: { lineage: lineage.id, position: end },
-    ...historyDetail(await historyOf(connection, next)),
+    ...historyDetail(history),
   };
 }
 

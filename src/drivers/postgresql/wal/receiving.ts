@@ -3,6 +3,7 @@
 import { Failure } from '../../../core/errors.ts';
 import type { Feed, JournalRange } from '../../../core/journal.ts';
 import type { Context } from '../../../core/model.ts';
+import { WHICH } from './joining.ts';
 import { lsnOf, placeOf, positionAt } from './positions.ts';
 import type { Pulse } from './pulse.ts';
 import type { Shipping } from './shipping.ts';
@@ -98,6 +99,6 @@ function otherBytes(where: string, last: JournalRange | null): Failure {
   const [from, to] = [last?.from, last?.to].map((cut) => lsnOf(cut?.position ?? ''));
   const what = `its log from ${from} to ${to} has other bytes than the journal: two primaries, or a copy that went on?`;
   return new Failure('different', `${where}: ${what}`, {
-    hint: 'find out which server is the right one before anything goes on',
+    hint: WHICH,
   });
 }

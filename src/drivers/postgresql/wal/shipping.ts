@@ -1,15 +1,12 @@
 // What came of the log becomes ranges: a segment's end completes one, and so does the time that its first byte waits.
 // One is collected while another is stored; a third has no room, and then nothing more is read.
 
-import { ERRORS, isFailure, messageOf } from '../../../core/errors.ts';
 import { type Feed, type JournalRange, RANGE_BYTES_MAX } from '../../../core/journal.ts';
 import type { Clock, Context, Cut } from '../../../core/model.ts';
 import { placeOf, positionAt } from './positions.ts';
 
 /** With what it takes to store it, a server's end then costs two seconds. */
 const SHIP_MS = 1500;
-const RETRY_MS = 1000;
-const RETRY_MS_MAX = 30_000;
 
 export interface Shipping {
   /** Up to where everything came. */
@@ -47,7 +44,7 @@ export function shipLog(ctx: Context, from: Cut, options: ShippingOptions): Ship
   }
   async function store(range: JournalRange, body: Buffer): Promise<void> {
     try {
-      await appendForSure(ctx, feed, range);
+      await feed.append(ctx, range);
       onDurable();
     } catch (error) {
       broken ??= { error };
@@ -109,26 +106,4 @@ function roomFor(memory: Buffer, used: number, more: number, free: Buffer[]): Bu
   free.splice(2);
   larger.set(memory.subarray(0, used));
   return larger;
-}
-
-/**
- * A range whose fate nobody knows has to be offered again as it was, however long that takes: the journal takes no
- * other before it, and cut otherwise it would be another one.
- */
-async function appendForSure(ctx: Context, feed: Pick<Feed, 'append'>, range: JournalRange): Promise<void> {
-  for (let waitMs = RETRY_MS; ; waitMs = Math.min(2 * waitMs, RETRY_MS_MAX)) {
-    try {
-      return await feed.append(ctx, range);
-    } catch (error) {
-      const isFinal = !isFailure(error) || error.code === 'lease-lost' || error.code === 'different';
-      if (isFinal || ctx.signal.aborted) throw error;
-      const { retry } = ERRORS[error.code];
-      ctx.log.warn('a range of the log could not be stored: it is tried again', {
-        from: range.from.position,
-        reason: messageOf(error),
-        retry,
-      });
-      await ctx.sleep(waitMs);
-    }
-  }
 }

@@ -18,7 +18,7 @@ import { openServer } from '../driver.ts';
 import { sql } from '../testing.ts';
 import { lsnOf, placeOf, positionAt, positionOf, sourceIn } from './positions.ts';
 
-const COMPONENT = 'main-db';
+export const COMPONENT = 'main-db';
 const SEGMENT_BYTES = 16 * 1024 * 1024;
 const SETTINGS = { stack: 'shop' };
 const DEADLINE_MS = 60_000;

@@ -1,0 +1,49 @@
+// For doctor: how well the slot of follow is, and what it may do to the server. Nothing where nobody follows.
+
+import type { Finding } from '../../../core/model.ts';
+import type { Session } from '../connection.ts';
+import { literal } from '../names.ts';
+import type { Server } from '../settings.ts';
+import { type SlotState, slotState } from './slot.ts';
+
+const MIB = 1024 * 1024;
+
+export async function followFindings(session: Session, { slot }: Server): Promise<readonly Finding[]> {
+  const state = await slotState(session, slot);
+  if (!state) return [];
+  return [lossFinding(slot, state), useFinding(slot, state), limitFinding(slot, state)];
+}
+
+function lossFinding(slot: string, { isLost }: SlotState): Finding {
+  const check = `the slot ${slot} holds the log that is not stored yet`;
+  if (!isLost) return { check, verdict: 'pass', detail: 'it is whole' };
+  const detail = 'it held more than the server lets it, and its log was removed';
+  const hint = 'run lifeboat follow: it makes the slot anew, notes the gap, and takes a base; free the store before';
+  return { check, verdict: 'fail', detail, hint };
+}
+
+function useFinding(slot: string, { pid, heldBytes }: SlotState): Finding {
+  const check = `somebody follows by the slot ${slot}`;
+  const held = `it holds ${mebibytes(heldBytes)} of log`;
+  if (pid !== null) return { check, verdict: 'pass', detail: `process ${pid} of the server; ${held}` };
+  const hint = `run lifeboat follow, or give it back: select pg_drop_replication_slot(${literal(slot)})`;
+  return { check, verdict: 'fail', detail: `nobody does; ${held}, and ever more`, hint };
+}
+
+function limitFinding(slot: string, { heldBytes, allowedBytes }: SlotState): Finding {
+  const check = `the slot ${slot} can not fill the disk of the server`;
+  if (allowedBytes === null) {
+    const detail = 'max_slot_wal_keep_size is -1: while the store takes nothing, it holds all that is written';
+    const hint =
+      "alter system set max_slot_wal_keep_size = '…GB', as much as there is room for; select pg_reload_conf()";
+    return { check, verdict: 'unknown', detail, hint };
+  }
+  const detail = `it holds ${mebibytes(heldBytes)} of ${mebibytes(allowedBytes)}`;
+  if (heldBytes < allowedBytes / 2) return { check, verdict: 'pass', detail };
+  const hint = 'see why the store takes nothing; beyond that the server removes log that is not stored';
+  return { check, verdict: 'fail', detail: `${detail}: more than half`, hint };
+}
+
+function mebibytes(bytes: number): string {
+  return `${Math.round(bytes / MIB)} MiB`;
+}

@@ -1,0 +1,155 @@
+// Segments that a server hands over by itself: on real ones, whose archiver waits for ever, so that all lies there.
+
+import assert from 'node:assert/strict';
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { describe, test } from 'node:test';
+import { missing } from '../../../../test/servers/need.ts';
+import { type Postgres, startPostgres, startPostgresOn } from '../../../../test/servers/postgres.ts';
+import type { PushedLog } from '../../../core/driver.ts';
+import { liveContext } from '../../../core/testing.ts';
+import { physicalOf, testDirs } from '../physical/testing.ts';
+import { sql } from '../testing.ts';
+import { historyIn } from './history.ts';
+import { placeOf } from './positions.ts';
+import { pushLogFile } from './push.ts';
+import {
+  assertOnDisk,
+  COMPONENT,
+  caughtUp,
+  endOf,
+  follow,
+  journalStore,
+  piecesOf,
+  standbyDir,
+  until,
+} from './testing.ts';
+
+const ARCHIVING = { conf: { archive_mode: 'on', archive_command: 'false', wal_keep_size: '1GB' } };
+const SWITCH = "select pg_logical_emit_message(true, 'x', repeat('y', 1000)), pg_switch_wal()";
+
+for (const major of [15, 18] as const) {
+  describe(`archiving the log of PostgreSQL ${major}`, { skip: await missing(`postgres-${major}`) }, () => {
+    const ctx = liveContext();
+
+    test('each segment is stored once; one that was passed over is found beside it', async () => {
+      await using server = await startPostgres(major, ARCHIVING);
+      const journal = (await journalStore(ctx)).journal(COMPONENT);
+      await sql(server, 'postgres', SWITCH, SWITCH, SWITCH);
+      const [first = '', second = '', third = ''] = ready(server);
+      const outcome = async (path: string): Promise<string> => (await pushLogFile(ctx, journal, path)).outcome;
+      assert.deepEqual(await Promise.all([first].map(outcome)), ['stored']);
+      assert.equal(await outcome(third), 'stored');
+      for (const path of [first, second, third]) assert.equal(await outcome(path), 'was there');
+      const [piece, ...others] = await piecesOf(ctx, journal);
+      assert.ok(piece && others.length === 0);
+      assert.equal(piece.bytes.length, 3 * 16 * 1024 * 1024);
+      assertOnDisk(server, piece);
+      const label = join(server.dir, 'pg_wal', `${basename(first)}.00000028.backup`);
+      assert.equal(await outcome(label), 'passed over');
+    });
+
+    test('fault 33: a segment of the same name with other bytes is refused, and so is what is no segment', async () => {
+      await using server = await startPostgres(major, ARCHIVING);
+      const journal = (await journalStore(ctx)).journal(COMPONENT);
+      await sql(server, 'postgres', SWITCH, SWITCH);
+      const [first = '', second = ''] = ready(server);
+      await pushLogFile(ctx, journal, first);
+      const changed = copied(first);
+      const bytes = readFileSync(changed);
+      bytes[bytes.length - 1] = 1;
+      writeFileSync(changed, bytes);
+      const refused = async (path: string, code: string): Promise<void> =>
+        await assert.rejects(pushLogFile(ctx, journal, path), { code });
+      await assert.rejects(pushLogFile(ctx, journal, changed), { code: 'different', message: /two primaries\?/ });
+      await refused(copied(first, basename(second)), 'malformed');
+      const empty = copied(second);
+      writeFileSync(empty, '');
+      await refused(empty, 'malformed');
+      await refused(join(server.dir, 'PG_VERSION'), 'usage');
+      await refused(`${second.slice(0, -1)}F`, 'missing');
+    });
+
+    test('fault 25: a segment that is gone is noted as a gap, and another lineage begins', async () => {
+      await using server = await startPostgres(major, ARCHIVING);
+      const journal = (await journalStore(ctx)).journal(COMPONENT);
+      await sql(server, 'postgres', SWITCH, SWITCH, SWITCH);
+      const [first = '', , third = ''] = ready(server);
+      for (const path of [first, third]) await pushLogFile(ctx, journal, copied(path));
+      const told = await Array.fromAsync(journal.stretches(ctx), ({ lineage, gap }) => [Number(lineage.id), gap]);
+      assert.deepEqual(told, [
+        [1, null],
+        [1, 'the server has not handed over the segments between, and has removed them'],
+        [2, null],
+      ]);
+    });
+
+    test('what is followed and what is archived is one log', async () => {
+      await using server = await startPostgres(major, ARCHIVING);
+      const store = await journalStore(ctx);
+      const journal = store.journal(COMPONENT);
+      {
+        await using follower = await follow(physicalOf(server), { store });
+        await until('a base is taken', () => follower.bases.length > 0);
+        await caughtUp(server, follower);
+      }
+      await sql(server, 'postgres', SWITCH, SWITCH);
+      for (const path of ready(server).slice(-2))
+        assert.equal((await pushLogFile(ctx, journal, path)).outcome, 'stored');
+      await using follower = await follow(physicalOf(server), { store });
+      await sql(server, 'postgres', SWITCH);
+      const last = ready(server).at(-1) ?? '';
+      assert.deepEqual(await pushLogFile(ctx, journal, last), { outcome: 'was there', why: null });
+      await caughtUp(server, follower);
+      const [piece, ...others] = await piecesOf(ctx, journal);
+      assert.ok(piece && others.length === 0);
+      assertOnDisk(server, piece);
+      assert.deepEqual(follower.failures, []);
+    });
+
+    test('a standby takes over: its history, the .partial and what follows come in the order of the server', async () => {
+      using dirs = testDirs();
+      await using primary = await startPostgres(major, ARCHIVING);
+      const store = await journalStore(ctx);
+      const journal = store.journal(COMPONENT);
+      await using standby = await startPostgresOn(major, await standbyDir(primary, dirs.make('standby')));
+      await sql(primary, 'postgres', SWITCH, 'create table in_the_partial ()');
+      for (const path of ready(primary)) await pushLogFile(ctx, journal, path);
+      const end = await endOf(primary);
+      await until('the standby has it', async () => {
+        const query = `select pg_last_wal_receive_lsn() >= '0/0'::pg_lsn + ${placeOf(end)} as has`;
+        return ((await sql(standby, 'postgres', query)) as { has: boolean }[])[0]?.has === true;
+      });
+      await primary.kill();
+      await sql(standby, 'postgres', 'select pg_promote()', SWITCH, SWITCH);
+      const told: PushedLog[] = [];
+      for (const path of ready(standby)) told.push(await pushLogFile(ctx, journal, path));
+      assert.ok(ready(standby).some((path) => path.endsWith('.partial')));
+      const [history] = told;
+      assert.equal(history?.outcome, 'stored', 'what is missing of the old timeline lies beside it');
+      const [first, second, ...others] = await piecesOf(ctx, journal);
+      assert.ok(first && second && others.length === 0);
+      assert.equal(first.from + BigInt(first.bytes.length), second.from);
+      assertOnDisk(standby, second);
+      const lineages = await Array.fromAsync(journal.lineages(ctx));
+      assert.equal(lineages[1]?.parent?.lineage, lineages[0]?.id);
+      assert.match(historyIn(lineages[1]?.detail) ?? '', /^1\t0\//);
+    });
+
+    /** What waits to be archived, in the order in which the server does it. */
+    function ready(server: Postgres): string[] {
+      const folder = join(server.dir, 'pg_wal');
+      const names = readdirSync(join(folder, 'archive_status')).flatMap(
+        (name) => /^(.*)\.ready$/.exec(name)?.[1] ?? [],
+      );
+      const isHistory = (name: string): boolean => name.endsWith('.history');
+      const inOrder = [...names.filter(isHistory).sort(), ...names.filter((name) => !isHistory(name)).sort()];
+      return inOrder.map((name) => join(folder, name));
+    }
+    function copied(path: string, name = basename(path)): string {
+      const copy = join(mkdtempSync(join(ctx.scratch, 'archive-')), name);
+      copyFileSync(path, copy);
+      return copy;
+    }
+  });
+}
