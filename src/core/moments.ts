@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { interruption, withSignal } from './context.ts';
 import { ERRORS, Failure, isFailure, messageOf } from './errors.ts';
 import type { Feed } from './journal.ts';
-import type { Context, Cut, JournalPoint, Json } from './model.ts';
+import type { Clock, Context, Cut, JournalPoint, Json } from './model.ts';
 
 const MS_DIGITS = 14;
 const COUNT_DIGITS = 6;
@@ -34,6 +34,10 @@ export function isMoment(position: string): boolean {
   return position.length === MS_DIGITS + COUNT_DIGITS && /^\d+$/.test(position);
 }
 
+export function msOf(position: string): number {
+  return momentOf(position).ms;
+}
+
 function positionAt(ms: number, count = 0): string {
   return `${String(ms).padStart(MS_DIGITS, '0')}${String(count).padStart(COUNT_DIGITS, '0')}`;
 }
@@ -48,9 +52,9 @@ export function justBefore(position: string): string {
   return count > 0 ? positionAt(ms, count - 1) : positionAt(ms - 1, 10 ** COUNT_DIGITS - 1);
 }
 
-/** Where a point joins whose content was asked for at `ms` or later. */
-export function joinsAt(source: Json, ms: number): JournalPoint {
-  return { source, from: positionAt(ms - OVERLAP_MS), to: positionAt(ms) };
+/** Where a point joins whose content was asked for from `ms` on, up to `endMs`. */
+export function joinsAt(source: Json, ms: number, endMs = ms): JournalPoint {
+  return { source, from: positionAt(ms - OVERLAP_MS), to: positionAt(endMs) };
 }
 
 /** Writes ranges whose positions are moments. */
@@ -65,7 +69,7 @@ export interface Rounds {
   /** A range of a round that is not over. */
   more(ctx: Context, body: Uint8Array): Promise<void>;
   /** The last range of a round: now all is there up to `ms`. */
-  upTo(ctx: Context, ms: number, body: Uint8Array): Promise<void>;
+  upTo(ctx: Context, ms: number, body: Uint8Array, clock?: Clock): Promise<void>;
   gap(ctx: Context, ms: number, reason: string): Promise<void>;
 }
 
@@ -78,8 +82,8 @@ export function roundsOf(feed: Feed): Rounds {
   const at = (): Moment => momentOf(end().position);
   /** The clock may have been set back: time goes on in the journal all the same. */
   const later = (ms: number): Cut => cutAt(Math.max(ms, at().ms + 1));
-  async function append(ctx: Context, to: Cut, body: Uint8Array): Promise<void> {
-    const range = { from: end(), to, at: ctx.now().toISOString(), body };
+  async function append(ctx: Context, to: Cut, body: Uint8Array, clock?: Clock): Promise<void> {
+    const range = { from: end(), to, at: ctx.now().toISOString(), body, clock };
     await persist(ctx, () => feed.append(ctx, range));
   }
   return {
@@ -98,7 +102,7 @@ export function roundsOf(feed: Feed): Rounds {
       const { ms, count } = at();
       await append(ctx, cutAt(ms, count + 1), body);
     },
-    upTo: (ctx, ms, body) => append(ctx, later(ms), body),
+    upTo: (ctx, ms, body, clock) => append(ctx, later(ms), body, clock),
     async gap(ctx, ms, reason) {
       const gap = { from: end(), to: later(ms), at: ctx.now().toISOString(), reason };
       await persist(ctx, () => feed.gap(ctx, gap));

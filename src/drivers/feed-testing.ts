@@ -131,3 +131,12 @@ export async function rangesOf(ctx: Context, { store }: Recording): Promise<Jour
   }
   return all;
 }
+
+/** Numbers from 0 to 1. */
+export function randomOf(seed: number): () => number {
+  let state = seed + 1;
+  return () => {
+    state = (state * 48_271) % 2_147_483_647;
+    return state / 2_147_483_647;
+  };
+}

@@ -27,22 +27,21 @@ export const BUCKET_SETTINGS = [
 ] as const;
 export type BucketSetting = (typeof BUCKET_SETTINGS)[number];
 
+export const bucketSchema = z.object({
+  name: z.string(),
+  prefix: z.string(),
+  exclude: z.array(z.string()),
+  versions: z.boolean(),
+  settings: z.partialRecord(z.enum(BUCKET_SETTINGS), z.string()),
+  /** What the server does not know, or the key may not ask for, each with its reason. */
+  unknown: z.partialRecord(z.enum(BUCKET_SETTINGS), z.string()),
+});
 const captured = z.object({
   /** As it calls itself. */
   server: z.string(),
   /** The cut, by the server's clock. */
   at: z.string(),
-  buckets: z.array(
-    z.object({
-      name: z.string(),
-      prefix: z.string(),
-      exclude: z.array(z.string()),
-      versions: z.boolean(),
-      settings: z.partialRecord(z.enum(BUCKET_SETTINGS), z.string()),
-      /** What the server does not know, or the key may not ask for, each with its reason. */
-      unknown: z.partialRecord(z.enum(BUCKET_SETTINGS), z.string()),
-    }),
-  ),
+  buckets: z.array(bucketSchema),
 });
 export type CapturedBuckets = z.output<typeof captured>;
 export type CapturedBucket = CapturedBuckets['buckets'][number];

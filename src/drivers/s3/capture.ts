@@ -3,12 +3,14 @@
 import { bytesOf } from '../../core/bytes.ts';
 import { INVENTORY_PART, inventoryText } from '../../core/inventory.ts';
 import type { Bytes, Capture, Context, InventoryLine, Sink, Source } from '../../core/model.ts';
+import { joinsAt } from '../../core/moments.ts';
 import { sorter } from '../../core/sorter.ts';
 import { spool } from '../../core/spool.ts';
 import { BUCKETS_PART, type CapturedBucket, capturedBucket, scopesOf, settingLines } from './buckets.ts';
 import { type Client, openClient } from './client.ts';
 import { type Entry, entryLine, OBJECTS_PART } from './entries.ts';
 import { storingIntake, unchangedSince } from './intake.ts';
+import { serverMs, sourceOf } from './journal/source.ts';
 import { openKeeper } from './keeping.ts';
 import { listMeta, plainNames } from './plain.ts';
 import { recheckAt } from './recheck.ts';
@@ -22,7 +24,7 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
   const warnings = warningList();
   const scopes = await scopesOf(ctx, client);
   const buckets = await bucketsOf(ctx, client, scopes);
-  const at = new Date(ctx.now().getTime() + (client.clockSkewMs() ?? 0)).toISOString();
+  const at = new Date(serverMs(ctx, client)).toISOString();
   const totals = { buckets: scopes.length, objects: 0, versions: 0, delete_markers: 0, bytes: 0 };
   // Put only after the walk: a part that waits for others could hold the place that they wait for.
   await using lines = spool(ctx.scratch, 'the list of objects');
@@ -56,6 +58,7 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
     inventoryLevel: settings.inventory,
     totals,
     warnings: [...warnings.list(), ...unknownSettings(buckets)],
+    journal: joinsAt(sourceOf(client), Date.parse(at), serverMs(ctx, client)),
   };
 }
 

@@ -5,6 +5,7 @@ import type { Driver } from '../../core/driver.ts';
 import { capture } from './capture.ts';
 import { clear } from './clear.ts';
 import { compare } from './compare.ts';
+import { follow, standing } from './journal/follow.ts';
 import { liveInventory } from './live.ts';
 import { recogniseFolder } from './mirror.ts';
 import { holds, names } from './names.ts';
@@ -32,6 +33,8 @@ function open(input: unknown): Component {
   return {
     probe: (ctx) => probe(ctx, settings),
     capture: (ctx, sink, previous) => capture(ctx, settings, sink, previous),
+    follow: (ctx, feed) => follow(ctx, settings, feed),
+    standing: (ctx) => standing(ctx, settings),
     restore: (ctx, chain, options) => restore(ctx, settings, past, chain, options),
     resume: (ctx, what) => resumeLifecycle(ctx, settings, what),
     ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),

@@ -51,15 +51,20 @@ export function partOf({ bucket, key, version }: Pick<Entry, 'bucket' | 'key' | 
   return `objects/${id.slice(0, 2)}/${id}`;
 }
 
-/** In one line, with `id` the last segment of its part. */
-export function entryLine(entry: Entry): string {
+/** As it is stored, with `id` the last segment of its part. */
+export function entryJson(entry: Entry): object {
   const { storageClass, ...rest } = entry;
   const id = entry.marker ? undefined : partOf(entry).slice(-32);
-  return `${JSON.stringify({ ...rest, storage_class: storageClass, id })}\n`;
+  return { ...rest, storage_class: storageClass, id };
+}
+
+/** In one line. */
+export function entryLine(entry: Entry): string {
+  return `${JSON.stringify(entryJson(entry))}\n`;
 }
 
 /** In the order of the lines: versions of one key are equal. */
-function entryOrder(a: Pick<Entry, 'bucket' | 'key'>, b: Pick<Entry, 'bucket' | 'key'>): number {
+export function entryOrder(a: Pick<Entry, 'bucket' | 'key'>, b: Pick<Entry, 'bucket' | 'key'>): number {
   return bucketOrder(a.bucket, b.bucket) || keyOrder(a.key, b.key);
 }
 
@@ -89,7 +94,7 @@ export function isUnchanged(entry: Entry, listed: Listed, cutMs: number): boolea
 export async function* entryBatches(ctx: Context, source: Source): AsyncIterable<Entry[]> {
   const what = `the objects of ${source.point}/${source.component}`;
   for await (const lines of lineBatchesOf(source.get(ctx, OBJECTS_PART))) {
-    yield lines.filter((line) => line !== '').map((line) => shapedLine(line, shaped, what));
+    yield lines.filter((line) => line !== '').map((line) => shapedLine(line, entryFrom, what));
   }
 }
 
@@ -125,8 +130,8 @@ function sorted(texts: Texts = {}): [string, string][] {
   return Object.entries(texts).sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
-/** By hand: there are millions of them, and a schema takes as long as all the rest. */
-function shaped(value: unknown): Entry | null {
+/** By hand: there are millions of them, and a schema takes as long as all the rest. Null for what is none. */
+export function entryFrom(value: unknown): Entry | null {
   if (!isObject(value)) return null;
   const { storage_class: storageClass, id, ...rest } = value;
   const entry = { ...rest, ...(storageClass === undefined ? {} : { storageClass }) };

@@ -10,6 +10,8 @@ import { ageingRules, type BucketSetting, bucketExists, dropSetting, putSetting,
 import { type Client, openClient } from './client.ts';
 import { historyLeft, type There, thereIn } from './delta.ts';
 import { type Entry, entryBatches } from './entries.ts';
+import type { Placed } from './journal/overlay.ts';
+import { type Replaying, replayingOf, replayObjects, wantedEntries } from './journal/replay.ts';
 import { limitedTo, liveInventory } from './live.ts';
 import { type Missing, missingList } from './missing.ts';
 import type { Listed } from './pages.ts';
@@ -63,10 +65,12 @@ export async function restore(
   ctx: Context,
   settings: Settings,
   { written, filled }: Past,
-  { base: source }: Chain,
+  chain: Chain,
   options: RestoreOptions = {},
 ): Promise<Restored> {
-  const { buckets } = await readBuckets(ctx, source);
+  const { base: source } = chain;
+  await using replaying = await replayingOf(ctx, chain, options);
+  const buckets = replaying?.buckets ?? (await readBuckets(ctx, source)).buckets;
   const chosen = chosenOf(buckets, options, settings.scopes);
   await using client = openClient(ctx, { ...settings, connections: options.jobs ?? settings.connections });
   if (!options.replace && !options.delta) {
@@ -75,7 +79,7 @@ export async function restore(
   }
   const suspended = new Map<string, string>();
   try {
-    return await restoreInto(ctx, client, { source, ...chosen, suspended, written, options });
+    return await restoreInto(ctx, client, { source, replaying, ...chosen, suspended, written, options });
   } catch (error) {
     await resume(ctx, settings, suspended);
     throw error;
@@ -84,6 +88,7 @@ export async function restore(
 
 interface Plan extends Choice {
   readonly source: Source;
+  readonly replaying: Replaying | null;
   /** Lifecycles that the buckets themselves had, and have no more. */
   readonly suspended: Map<string, string>;
   readonly written: Written;
@@ -93,7 +98,7 @@ interface Plan extends Choice {
 async function restoreInto(
   ctx: Context,
   client: Client,
-  { source, wanted, leftOut, suspended, written, options }: Plan,
+  { source, replaying, wanted, leftOut, suspended, written, options }: Plan,
 ): Promise<Restored> {
   const missing = missingList();
   await using opened = new AsyncDisposableStack();
@@ -117,7 +122,7 @@ async function restoreInto(
       if (items % 100 === 0) ctx.progress({ task: 's3', phase: 'restore', bytes, items });
     },
   };
-  await restoreObjects(ctx, job, targets, options.delta ?? false);
+  await restoreObjects(ctx, job, targets, { delta: options.delta ?? false, replaying });
   for (const { there } of targets.values()) await there?.end();
   if (items === 0) missing.throwFirst();
   for (const target of targets.values()) {
@@ -138,7 +143,7 @@ async function restoreInto(
 /** Of the buckets that were meant, whatever the settings name, and under their names in the point. */
 function inventoryAfter(
   settings: Settings,
-  { source, wanted, leftOut, written, options }: Omit<Plan, 'suspended'>,
+  { source, wanted, leftOut, written, options }: Omit<Plan, 'suspended' | 'replaying'>,
 ): InventoryReader {
   const scopes = wanted.map(({ captured: { name, versions, exclude }, target, prefix, key }): Scope => {
     const scope = { bucket: target, prefix, versions, exclude, ...(key ? { only: key } : {}) };
@@ -293,17 +298,24 @@ async function restoreObjects(
   ctx: Context,
   job: Job,
   targets: ReadonlyMap<string, Target>,
-  delta: boolean,
+  { delta, replaying }: { delta: boolean; replaying: Replaying | null },
 ): Promise<void> {
+  const ofJournal = wantedEntries();
   async function* groups(): AsyncIterable<Run[]> {
-    for await (const runs of runsOf(entryBatches(ctx, job.source))) {
+    for await (const runs of replaying?.entries(ctx) ?? placed(runsOf(entryBatches(ctx, job.source)))) {
       const chosen: Run[] = [];
-      for (const run of runs) {
+      for (const all of runs) {
+        const run = all.map(({ entry }) => entry);
         const [first] = run;
         const target = first && targets.get(first.bucket);
         if (!target || (target.key && !target.key(first.key))) continue;
         const found = (await target.there?.of(first.key)) ?? [];
-        const entries = await toWrite(ctx, job, target, run, found);
+        const wanted = await toWrite(ctx, job, target, run, found);
+        const entries = wanted.filter((entry) => {
+          const at = all.find((each) => each.entry === entry)?.at ?? null;
+          if (at !== null) ofJournal.add(at);
+          return at === null;
+        });
         const there = delta && !target.history ? found.at(-1) : undefined;
         if (entries.length > 0) chosen.push({ place: target.place, entries, there, isThere: found.length > 0 });
       }
@@ -311,6 +323,12 @@ async function restoreObjects(
     }
   }
   await mapBounded(groups(), GROUPS_PARALLEL, (runs) => writeRuns(ctx, job, runs));
+  const placeOf = (bucket: string): Place | undefined => targets.get(bucket)?.place;
+  if (replaying) await replayObjects(ctx, job, replaying, { wanted: ofJournal, placeOf });
+}
+
+async function* placed(groups: AsyncIterable<Entry[][]>): AsyncIterable<Placed[][]> {
+  for await (const runs of groups) yield runs.map((run) => run.map((entry) => ({ entry, at: null })));
 }
 
 async function toWrite(

@@ -51,6 +51,9 @@ export const s3Settings = z.strictObject({
     .describe('full: a comparison reads every object; counts: it looks at keys and sizes, and equality is unknown'),
   connections: z.number().int().min(1).max(CONNECTIONS_MAX).default(CONNECTIONS).describe('requests at a time'),
   timeout: duration.prefault('2m').describe('how long a request may stand still'),
+  follow_every: duration
+    .prefault('10s')
+    .describe('how often everything is listed while the buckets are followed; less often where that takes long'),
 });
 
 /** A bucket, or what begins with a prefix in it. */
@@ -83,6 +86,7 @@ export interface Settings {
   readonly inventory: InventoryLevel;
   readonly connections: number;
   readonly timeoutMs: number;
+  readonly followEveryMs: number;
 }
 export interface Identity {
   readonly accessKey: string;
@@ -117,6 +121,7 @@ export function readSettings(input: unknown): Settings {
     inventory: parsed.inventory,
     connections: parsed.connections,
     timeoutMs: parsed.timeout,
+    followEveryMs: parsed.follow_every,
   };
 }
 

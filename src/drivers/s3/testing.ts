@@ -81,9 +81,9 @@ export async function keysOf(ctx: Context, client: Client, bucket: string): Prom
   return keys;
 }
 
-/** No bucket is left. */
-export async function wipe(ctx: Context, client: Client): Promise<void> {
-  for (const bucket of await bucketNames(ctx, client)) {
+/** No bucket is left, or none of these. */
+export async function wipe(ctx: Context, client: Client, buckets?: readonly string[]): Promise<void> {
+  for (const bucket of buckets ?? (await bucketNames(ctx, client))) {
     for (const versions of [true, false]) {
       try {
         for await (const page of listed(ctx, client, { bucket, prefix: '', exclude: [], versions })) {

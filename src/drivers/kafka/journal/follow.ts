@@ -18,8 +18,10 @@ import { newlyTold, type Shipper, type Shipping, shipperOf, tellAll } from './sh
 import { applyChanges, applyLogs, changesTo, emptyState, logKey, type State, seenState, sourceOf } from './state.ts';
 
 const PARTITIONS_AT_ONCE = 4;
-/** So often the journal says that nothing came. */
-const IDLE_MS = 10_000;
+/** After so many rounds the journal says that nothing came. */
+const IDLE_ROUNDS = 5;
+/** A moment lies no further before what was seen: else points would be taken to have it that do not. */
+const LOOKING_MS_MAX = 8_000;
 const FIRST = 'the cluster is followed from here on';
 
 interface Work extends Shipping {
@@ -87,8 +89,9 @@ async function readBack(ctx: Context, feed: Feed, rounds: Rounds): Promise<Shipp
 
 async function round(ctx: Context, work: Work): Promise<void> {
   const { cluster, settings, rounds, state } = work;
+  const begunMs = ctx.now().getTime();
   const described = await describe(ctx, cluster, settings);
-  const toMs = Math.max(described.at.getTime(), rounds.atMs() + 1);
+  const toMs = Math.max(begunMs, ctx.now().getTime() - LOOKING_MS_MAX, rounds.atMs() + 1);
   const logs = logsOf(described, state);
   const lost: Lost[] = logs.filter(({ start, next }) => start > next);
   if (lost.length > 0) return await noteLoss(ctx, work, lost, toMs);
@@ -98,7 +101,8 @@ async function round(ctx: Context, work: Work): Promise<void> {
   await mapBounded(grown, PARTITIONS_AT_ONCE, (each) => ship(ctx, work, shipper, { each, lost }));
   if (lost.length > 0) return await noteLoss(ctx, work, lost, toMs);
   const changes = changesTo(state, seenState(described, state));
-  if (shipper.isEmpty && changes === null && toMs - rounds.atMs() < IDLE_MS) return;
+  const isSaid = toMs - rounds.atMs() < settings.followEveryMs * IDLE_ROUNDS;
+  if (shipper.isEmpty && changes === null && isSaid) return;
   await shipper.end(ctx, changes);
   if (changes) applyChanges(state, changes);
 }
