@@ -50,8 +50,31 @@ const CASES: readonly Case[] = [
     rule: 'rpo',
     replace: [['critical: { rto: 1h, rpo: 25h }', 'critical: { rto: 1h, rpo: 15m }']],
     at: 'components.shop-db',
-    why: /^15m may be lost, but plan nightly captures nothing of it from 2026-06-10T02:00Z to 2026-06-11T02:00Z: 24h at worst$/,
+    why: /^15m may be lost, but plan nightly captures nothing of it from 2026-06-10T02:00Z to 2026-06-11T02:00Z, and it is not followed: 24h at worst$/,
+    change: ['components.shop-db.capture: ["physical"]', 'components.shop-db.follow: true'],
+  },
+  {
+    title: 'the same of what has no log to follow',
+    rule: 'rpo',
+    replace: [
+      ['standard: { rto: 4h, rpo: 25h }', 'standard: { rto: 4h, rpo: 25h }\n  soon: { rto: 4h, rpo: 15m }'],
+      ['.internal:9200", tier: standard', '.internal:9200", tier: soon'],
+    ],
+    at: 'components.search',
+    why: /to 2026-06-11T02:00Z: 24h at worst$/,
     change: ['plans.nightly.schedule: "*/10 * * * *"'],
+  },
+  {
+    title: 'write-ahead logs that are to be replayed on a dump',
+    rule: 'follow-without-base',
+    replace: [
+      ['critical: { rto: 1h, rpo: 25h }', 'critical: { rto: 1h, rpo: 15m }'],
+      ['databases: [shop], tier', 'databases: [shop], capture: [logical], follow: true, tier'],
+    ],
+    at: 'components.shop-db.follow',
+    why: /can not be replayed on a dump/,
+    change: ['components.shop-db.capture: ["logical","physical"]'],
+    besides: ['rpo'],
   },
   {
     title: 'a schedule without a minute for the capture itself',

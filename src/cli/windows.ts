@@ -64,7 +64,7 @@ export function momentsText(moments: readonly MomentsIn[], now: Date): string[] 
 }
 
 /** '2026-11-01 02:00:00 … now − 4 s, gap 13:02:00–13:07:00 (the slot was lost)' */
-export function windowsText({ windows, gaps, points, forks }: Recoverable, now: Date): string {
+function windowsText({ windows, gaps, points, forks }: Recoverable, now: Date): string {
   const [first, last] = [windows[0], windows.at(-1)];
   const newest = points.at(-1);
   const told = first && last ? [spanText(first.from.ms, last.to.ms, now)] : [];

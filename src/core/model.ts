@@ -217,6 +217,8 @@ export interface Finding {
   readonly unread?: true;
   /** Unknown for no other reason than that there is nothing to compare with. */
   readonly uncompared?: true;
+  /** What is found lies in a journal; `noted` where it is a gap that was known before. */
+  readonly journal?: { readonly component: string; readonly noted: boolean };
 }
 
 /** What `probe` saw. */

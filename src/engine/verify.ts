@@ -16,6 +16,7 @@ import { type Findings, type FindingsBook, findingsBook } from './findings.ts';
 import { heldBy, type NamedStore } from './model.ts';
 import { type ListedPart, PARTS_PART, type PartSeal, partDigests, readPartList } from './parts.ts';
 import { needThawed } from './thaw.ts';
+import { windowFindings } from './verify-windows.ts';
 
 /** Parts that are read at the same time. */
 const READS_AT_ONCE = 4;
@@ -37,6 +38,8 @@ export interface VerifyRequest {
 export interface Verified {
   readonly points: number;
   readonly findings: Findings;
+  /** Whether each window has no gap; of a whole store alone. */
+  readonly windows: readonly Finding[];
   /** What has been read when; only when a whole store's data was read. */
   readonly coverage: Coverage | null;
 }
@@ -44,17 +47,20 @@ export interface Verified {
 export async function verifyPoints(ctx: Context, request: VerifyRequest): Promise<Verified> {
   const share = Math.min(1, Math.max(0, request.readData ?? 0));
   const [book, ofPoints] = [findingsBook(), findingsBook()];
-  const [coverage, points] = await both(
+  const [{ coverage, windows }, points] = await both(
     ctx,
-    async (within) => (request.points ? null : await checkStore(within, request.in, share, book)),
+    async (within) => (request.points ? POINTS_ALONE : await checkStore(within, request.in, share, book)),
     async (within) => await verifyEach(within, request, share, ofPoints),
   );
   book.addAll(ofPoints.sum()); // in this order, whichever came first
   if (points === 0) {
     book.add({ check: `store ${request.in.name} holds points`, verdict: 'unknown', detail: 'it holds none' });
   }
-  return { points, findings: book.sum(), coverage };
+  return { points, findings: book.sum(), windows, coverage };
 }
+
+type OfStore = Pick<Verified, 'coverage' | 'windows'>;
+const POINTS_ALONE: OfStore = { coverage: null, windows: [] };
 
 /** Runs both at the same time. When one fails, the other is stopped; nothing runs on behind the caller's back. */
 async function both<A, B>(
@@ -96,26 +102,26 @@ async function verifyEach(
 const nobody: ComponentOf = async () => null;
 
 /** The store's own check: what only it knows of its files. */
-async function checkStore(
-  ctx: Context,
-  { name, store }: NamedStore,
-  share: number,
-  book: FindingsBook,
-): Promise<Coverage | null> {
+async function checkStore(ctx: Context, named: NamedStore, share: number, book: FindingsBook): Promise<OfStore> {
+  const { name, store } = named;
   const turn = share > 0 ? await nextTurn(ctx, store, share) : null;
   const options = { readData: share, ...(turn ? { from: turn.from } : {}) };
   let [found, unread] = [0, 0];
+  const damaged = new Set<string>();
   for await (const finding of store.check(ctx, options)) {
     book.add(finding);
     found += 1;
     if (finding.verdict === 'unknown') unread += 1;
+    if (finding.journal?.noted === false) damaged.add(finding.journal.component);
   }
   if (found === 0) {
     const read = share === 0 ? 'structure only' : `structure and ${Math.round(share * 100)} % of the data`;
     book.add({ check: `store ${name} is undamaged`, verdict: 'pass', detail: read });
   }
   const coverage = turn && (await noteTurn(ctx, store, turn, unread === 0));
-  return unread === 0 ? coverage : null; // what is archived was not read
+  const windows = await Array.fromAsync(windowFindings(ctx, named, { damaged, share }));
+  for (const finding of windows) book.add(finding);
+  return { coverage: unread === 0 ? coverage : null, windows }; // what is archived was not read
 }
 
 /** What was found without damage. */

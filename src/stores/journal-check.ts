@@ -66,7 +66,7 @@ async function checkStep(
   try {
     const { gap, from, to } = await openRange(ctx, vault, whose, entry, step.previous);
     if (gap === null) return null;
-    return fail(whose, what, `a gap, from ${from.at} to ${to.at}: ${gap}`);
+    return { ...fail(whose, what, `a gap, from ${from.at} to ${to.at}: ${gap}`), journal: journalOf(whose, true) };
   } catch (error) {
     // Pruned since it was listed.
     if (isFailure(error, 'missing') && (await prunedUpTo(ctx, vault, whose)) >= entry.to) return null;
@@ -77,11 +77,14 @@ async function checkStep(
 function found(whose: Whose, what: string, error: unknown): Finding {
   if (isDamage(error)) return fail(whose, what, error.message);
   if (!isFailure(error) || !OUT_OF_REACH.includes(error.code)) throw error;
-  return { check: checkOf(whose, what), verdict: 'unknown', detail: error.message };
+  return { check: checkOf(whose, what), verdict: 'unknown', detail: error.message, journal: journalOf(whose) };
 }
 
 function fail(whose: Whose, what: string, detail: string): Finding {
-  return { check: checkOf(whose, what), verdict: 'fail', detail, hint: HINT };
+  return { check: checkOf(whose, what), verdict: 'fail', detail, hint: HINT, journal: journalOf(whose) };
+}
+function journalOf({ component }: Whose, noted = false): NonNullable<Finding['journal']> {
+  return { component, noted };
 }
 function checkOf({ component, lineage }: Whose, what: string): string {
   return `the journal of ${component}, lineage ${lineage}, ${what}`;

@@ -129,12 +129,13 @@ function shareOf(text: string | true | undefined): number {
   throw new Failure('usage', `--read-data ${text} is no share such as 10%`);
 }
 
-function toJson({ store, verified: { points, findings, coverage } }: Result): object {
+function toJson({ store, verified: { points, findings, windows, coverage } }: Result): object {
   return {
     store,
     points,
     verdict: findings.verdict,
     findings,
+    windows,
     coverage: coverage && {
       shares_read: coverage.sharesRead,
       all_read_since: coverage.allReadSince,
@@ -143,7 +144,7 @@ function toJson({ store, verified: { points, findings, coverage } }: Result): ob
   };
 }
 
-function toText({ store, verified: { points, findings, coverage } }: Result): string {
+function toText({ store, verified: { points, findings, windows, coverage } }: Result): string {
   const lines = [
     `${store}: ${findings.verdict}: ${plural(points, 'point')}, ${plural(findings.tally.pass, 'check')} passed`,
   ];
@@ -151,5 +152,6 @@ function toText({ store, verified: { points, findings, coverage } }: Result): st
     const since = coverage.allReadSince === null ? '' : `, all of it since ${coverage.allReadSince}`;
     lines.push(`${coverage.sharesRead} % of the data has been read by such runs${since}`);
   }
-  return [...lines, ...findingLines(findings)].join('\n');
+  const whole = windows.filter(({ verdict }) => verdict === 'pass').map(({ check, detail }) => `${check}: ${detail}`);
+  return [...lines, ...whole, ...findingLines(findings)].join('\n');
 }

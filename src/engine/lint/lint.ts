@@ -3,6 +3,7 @@
 
 import { capturedTwice, noTier, notCaptured, snapshotOnly, unusedTier } from './coverage.ts';
 import { drillAge, drillApart, drillOnlyHere, drillWithoutPoints, noDrill, offGrid } from './drills.ts';
+import { followWithoutBase } from './following.ts';
 import { rpo, rpoElsewhere, rto, rtoOrder } from './objectives.ts';
 import { clearSecret, onlyHere, sameFailure, unencrypted } from './places.ts';
 import { referencesApart, referencesUnordered } from './references.ts';
@@ -16,6 +17,7 @@ const RULES = {
   'not-captured': notCaptured,
   rpo,
   'rpo-elsewhere': rpoElsewhere,
+  'follow-without-base': followWithoutBase,
   rto,
   'rto-order': rtoOrder,
   'same-failure': sameFailure,

@@ -4,6 +4,7 @@ import { formatDuration } from '../../core/settings.ts';
 import { dependencies } from '../order.ts';
 import type { Timetable } from '../slots.ts';
 import { denser } from './crons.ts';
+import { FOLLOWED_MS, followChange, isFollowed } from './following.ts';
 import type { Gap } from './gaps.ts';
 import {
   type Change,
@@ -21,21 +22,30 @@ import { isLostWith } from './where.ts';
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 const DAY_MS = 24 * HOUR_MS;
+const FOLLOW_BELOW_MS = HOUR_MS;
 
 type Plan = PlanSetup & Timetable;
 
 /** More may be lost than is promised, however well everything goes. */
 export function* rpo(setup: Setup): Generator<Found> {
   for (const [component, tier, rpoMs] of promised(setup, 'rpoMs')) {
+    if (isFollowed(component) && rpoMs >= FOLLOWED_MS) continue;
     const plans = plansOf(setup, component.name);
     const gap = setup.gap(plans);
     const tookMs = setup.measured.get(component.name)?.captureMs ?? 0;
     if (!gap || gap.ms + tookMs < rpoMs) continue;
+    const schedule = moreOften(setup, plans, { belowMs: rpoMs - tookMs, leastMs: tookMs });
+    // Captures every few minutes are no way to keep such a promise where the changes themselves can be had.
+    const follow = rpoMs < FOLLOW_BELOW_MS && !isFollowed(component) ? followChange(component) : [];
+    const others =
+      follow.length > 0 ? schedule.map(({ path, to }) => `or ${path.join('.')}: ${JSON.stringify(to)}`) : [];
     yield {
       at: ['components', component.name],
-      why: `${formatDuration(rpoMs)} may be lost, but ${takenBy(plans, gap)}${atWorst(gap, tookMs, rpoMs)}`,
-      change: moreOften(setup, plans, { belowMs: rpoMs - tookMs, leastMs: tookMs }),
-      advice: `or promise what that can keep: ${tierChange(tier, 'rpo', gap.ms + tookMs)}`,
+      why:
+        `${formatDuration(rpoMs)} may be lost, but ${takenBy(plans, gap)}` +
+        `${follow.length > 0 ? ', and it is not followed' : ''}${atWorst(gap, tookMs, rpoMs)}`,
+      change: follow.length > 0 ? follow : schedule,
+      advice: [...others, `or promise what that can keep: ${tierChange(tier, 'rpo', gap.ms + tookMs)}`].join('; '),
     };
   }
 }
@@ -45,6 +55,7 @@ export function* rpoElsewhere(setup: Setup): Generator<Found> {
   for (const [component, , rpoMs] of promised(setup, 'rpoMs')) {
     const plans = plansOf(setup, component.name);
     const lost = setup.stores.filter((store) => isLostWith(component, store)).map(({ name }) => name);
+    if (isFollowed(component) && lost.length < setup.stores.length) continue; // its log goes to all of them
     const left = plans.filter(({ to }) => to.some((store) => !lost.includes(store)));
     const [all, some] = [setup.gap(plans), setup.gap(left)];
     if (!all || !some || all.ms >= rpoMs || some.ms < rpoMs) continue;
