@@ -11,7 +11,7 @@ import { sqlState } from '../connection.ts';
 import type { Server } from '../settings.ts';
 import { type ManifestReader, manifestReader } from './backup-manifest.ts';
 import { type BaseBackup, beginBackup, type Content, type LogPosition } from './base-backup.ts';
-import { type EarlierBackup, MANIFEST_PART } from './earlier-backup.ts';
+import { type Earlier, type EarlierBackup, MANIFEST_PART } from './earlier-backup.ts';
 import { INCREMENTAL } from './incremental-file.ts';
 import { type Intake, intakeOf, isIncremental, type Totals } from './intake.ts';
 import { backupLines, type CapturedFile, capturedFiles, fileLine, type SeenFiles, seenFiles } from './inventory.ts';
@@ -37,8 +37,7 @@ export interface CapturedBackup extends AsyncDisposable {
 export interface CaptureOptions {
   /** Of the server that the other connections lead to. */
   readonly identity: string;
-  /** Only what has changed since is asked for; null for all. */
-  readonly earlier: EarlierBackup | null;
+  readonly earlier: Earlier;
   /** Called when all but the log has come, which is shortly before the backup's end. */
   readonly onLast: () => Promise<void>;
 }
@@ -62,9 +61,10 @@ export async function captureBackup(
     return await backup.end();
   });
   const { start, tablespaces } = backup;
+  const { witness, replaced, ...told } = await options.earlier.witnessed();
   const all = (): AsyncIterable<readonly CapturedFile[]> =>
     capturedFiles(files, where, earlier ? inventoryBatches(ctx, earlier.source) : undefined);
-  const lines = [backupLines({ start, end, tablespaces }, all())];
+  const lines = [backupLines({ start, end, tablespaces, witness, replaced }, all())];
   if (earlier) {
     const { bytes, sha256 } = await intake.manifest(writtenManifest(reader.frame, listed(all())));
     lines.push(only({ ...fileLine(MANIFEST_FILE, bytes, sha256), detail: { in_manifest: false } }));
@@ -74,7 +74,7 @@ export async function captureBackup(
     start,
     end,
     totals: intake.totals(),
-    warnings: [...begun.warnings, ...backup.notices, ...intake.warnings()],
+    warnings: [...begun.warnings, ...backup.notices, ...intake.warnings(), ...told.warnings],
     lines: merged(lines, byKindAndName),
     [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
   };
@@ -98,18 +98,23 @@ interface Begun extends AsyncDisposable {
 }
 
 /** What the server can't tell from the earlier backup is read again, all of it. */
-async function beginFrom(ctx: Context, server: Server, options: CaptureOptions): Promise<Begun> {
-  if (!options.earlier) return await begin(ctx, server, options);
+async function beginFrom(ctx: Context, server: Server, { identity, earlier }: CaptureOptions): Promise<Begun> {
+  const { warnings } = earlier;
+  if (!earlier.backup) return withWarnings(warnings, await begin(ctx, server, identity, null));
   try {
-    return await begin(ctx, server, options);
+    return await begin(ctx, server, identity, earlier.backup);
   } catch (error) {
     if (!isFailure(error, 'query-failed') || ctx.signal.aborted) throw error;
-    const begun = await begin(ctx, server, { ...options, earlier: null });
-    return { ...begun, warnings: [`all of it was read, not what changed alone: ${error.message}`, ...begun.warnings] };
+    const why = `all of it was read, not what changed alone: ${error.message}`;
+    return withWarnings([why], await begin(ctx, server, identity, null));
   }
 }
 
-async function begin(ctx: Context, server: Server, { identity, earlier }: CaptureOptions): Promise<Begun> {
+function withWarnings(warnings: readonly string[], begun: Begun): Begun {
+  return { ...begun, warnings: [...warnings, ...begun.warnings] };
+}
+
+async function begin(ctx: Context, server: Server, identity: string, earlier: EarlierBackup | null): Promise<Begun> {
   await using undo = new AsyncDisposableStack();
   const connection = undo.use(await openReplication(ctx, server));
   const { where } = connection;

@@ -1,11 +1,11 @@
 // What keeps a server from telling what has changed, and what is wrong with the earlier point.
 
 import assert from 'node:assert/strict';
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { missing } from '../../../../test/servers/need.ts';
-import { type Postgres, startPostgres } from '../../../../test/servers/postgres.ts';
+import { type Postgres, startPostgres, startPostgresOn } from '../../../../test/servers/postgres.ts';
 import { Failure } from '../../../core/errors.ts';
 import type { Source } from '../../../core/model.ts';
 import { liveContext, memoryParts } from '../../../core/testing.ts';
@@ -51,18 +51,69 @@ describe('an incremental base backup and what goes wrong', { skip }, () => {
   });
 
   test('where the server has not noted all that changed since, all of it is read, and the reason is told', async () => {
-    await using late = await startPostgres(MAJOR);
+    await using late = await startPostgres(MAJOR, { conf: { summarize_wal: 'on', autovacuum: 'off' } });
     const { source } = await captureOf(ctx, physicalOf(late));
-    await sql(late, 'postgres', 'create table t as select 1 as one', 'select pg_switch_wal()', 'checkpoint');
-    await sql(late, 'postgres', 'alter system set summarize_wal = on', 'select pg_reload_conf()');
-    await sql(late, 'postgres', 'create table u as select 1 as one');
+    await sql(late, 'postgres', 'create table t as select 1 as one');
+    const noted = 'select from pg_available_wal_summaries() where end_lsn >= ';
+    const [row] = await sql(late, 'postgres', 'select pg_current_wal_lsn()::text as lsn');
+    await sql(late, 'postgres', 'checkpoint');
+    while ((await sql(late, 'postgres', `${noted} '${(row as { lsn: string }).lsn}'`)).length === 0)
+      await ctx.sleep(20);
+    const notes = join(late.dir, 'pg_wal/summaries');
+    for (const name of readdirSync(notes)) rmSync(join(notes, name));
     const warnings = await isFull(source, {}, late);
     assert.match(warnings.join(), /^all of it was read, not what changed alone: .*WAL summaries are required/);
   });
 
+  test('fault 33: a server that was restored is not told from a point that it never was in', async () => {
+    using dirs = testDirs();
+    await using origin = await startPostgres(MAJOR, { conf: { summarize_wal: 'on', autovacuum: 'off' } });
+    await sql(origin, 'postgres', 'create table t as select g, 1 as n from generate_series(1, 20000) g', 'checkpoint');
+    const { source: older } = await captureOf(ctx, physicalOf(origin));
+    await sql(origin, 'postgres', 'update t set n = 2 where g % 100 = 1', 'checkpoint');
+    const { source: newer, kept } = await captureAfter(ctx, physicalOf(origin), older);
+    assert.ok(kept.length > 100);
+    const path = dirs.absent('restored');
+    await postgresqlDriver.open({ data_directory: path, bin_dir: origin.bin }).restore(ctx, { base: older });
+    await using restored = await startPostgresOn(MAJOR, path);
+    // Beyond the newer point by its numbers, and by notes of its own.
+    await sql(restored, 'postgres', 'update t set n = 3 where g % 100 = 2');
+    for (let at = 0; at < 4; at++) {
+      await sql(restored, 'postgres', 'create table if not exists u as select 1 as one', 'select pg_switch_wal()');
+      await sql(restored, 'postgres', 'insert into u values (1)', 'checkpoint');
+    }
+    assert.match((await isFull(newer, {}, restored)).join(), /all of it was read, .*was restored since/);
+  });
+
+  test('what tells that a server lived through a point holds no log, and goes when the next but one is there', async () => {
+    await using steady = await startPostgres(MAJOR, { conf: { summarize_wal: 'on' } });
+    const slots = async (): Promise<number> => {
+      const rows = await sql(steady, 'postgres', 'select restart_lsn as held from pg_replication_slots');
+      assert.ok(rows.every((row) => (row as { held: unknown }).held === null));
+      return rows.length;
+    };
+    let { source } = await captureOf(ctx, physicalOf(steady));
+    for (let at = 0; at < 3; at++) {
+      const next = await captureAfter(ctx, physicalOf(steady), source);
+      assert.ok(next.kept.length > 100);
+      assert.equal(await slots(), 2);
+      source = next.source;
+    }
+    for (let at = 0; at < 8; at++) await captureOf(ctx, physicalOf(steady));
+    assert.equal(await slots(), 6, 'of points that nobody goes on from the newest stay');
+  });
+
+  test('without a free slot the next capture reads all, and both say so', async () => {
+    await using taken = await startPostgres(MAJOR, { conf: { summarize_wal: 'on', max_replication_slots: '1' } });
+    const all = /the next capture will read all of the server: .*slots are in use/;
+    const { source, capture } = await captureOf(ctx, physicalOf(taken));
+    assert.match(capture.warnings.join(), all);
+    assert.match((await isFull(source, {}, taken)).join(), all);
+  });
+
   test('after a point of another server all of it is read, and the reason is told', async () => {
     await using other = await startPostgres(MAJOR, { conf: { summarize_wal: 'on' }, ownIdentity: true });
-    assert.match((await isFull(first, {}, other)).join(), /all of it was read, .*system identifier/);
+    assert.match((await isFull(first, {}, other)).join(), /all of it was read, .*the server is not the one/);
   });
 
   test('doctor tells where a server does not note what changes, and what noting it would save', async () => {

@@ -48,6 +48,10 @@ export interface BackupFacts {
   readonly start: LogPosition;
   readonly end: LogPosition;
   readonly tablespaces: readonly Tablespace[];
+  /** A slot of a server that has lived through it. */
+  readonly witness: string | null;
+  /** That of the point before it. */
+  readonly replaced: string | null;
 }
 
 /** A file as it is in the point. */
@@ -162,14 +166,18 @@ const factsSchema = z.object({
   start: positionSchema,
   end: positionSchema,
   tablespaces: z.array(z.object({ oid: z.string().regex(/^\d+$/), location: z.string() })),
+  witness: z.string().nullable().default(null),
+  replaced: z.string().nullable().default(null),
 });
 
-function factsJson({ start, end, tablespaces }: BackupFacts): Json {
+function factsJson({ start, end, tablespaces, witness, replaced }: BackupFacts): Json {
   const plain = ({ lsn, timeline }: LogPosition): Json => ({ lsn, timeline });
   return {
     start: plain(start),
     end: plain(end),
     tablespaces: tablespaces.map(({ oid, location }) => ({ oid, location })),
+    ...(witness === null ? {} : { witness }),
+    ...(replaced === null ? {} : { replaced }),
   };
 }
 
