@@ -65,8 +65,8 @@ async function backupIn(ctx: Context, source: Source): Promise<BackupFacts | nul
 }
 
 /**
- * Of one system there may be two histories: a server that was restored goes on at the same numbers, and its own notes of
- * what changed would fit a point that it never was in.
+ * A server that was restored goes on at the same numbers as before, and its own notes of what changed would fit a point
+ * that it never was in.
  */
 async function isThere(session: Session, name: string): Promise<boolean> {
   const rows = await session.rows(z.object({}), 'select from pg_replication_slots where slot_name = $1', [name]);
