@@ -144,7 +144,7 @@ export async function restoreOrSayHow(
   const hintAfter = (errors: readonly unknown[]): string | undefined => {
     if (!errors.some(mayPass) || options.inPlace || left.size === 0) return undefined;
     if (options.select) return 'remove what has come into the target so far, then run the same command again';
-    const how = `${again} --in-place --only ${[...left].join(',')}`;
+    const how = `${again} ${options.delta ? '' : '--in-place '}--only ${[...left].join(',')}`;
     return `what has come back so far stays; go on with the same command ${how}`;
   };
   try {

@@ -7,7 +7,7 @@ import { withDeadline, withSignal } from '../../core/context.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import { byKindAndName, putInventory } from '../../core/inventory.ts';
 import { merged } from '../../core/merged.ts';
-import type { Bytes, Capture, Context, Cut, InventoryLine, JournalPoint, Sink } from '../../core/model.ts';
+import type { Bytes, Capture, Context, Cut, InventoryLine, JournalPoint, Sink, Source } from '../../core/model.ts';
 import { type Running, run, start } from '../../core/process.ts';
 import { archiveReader, type Toc } from './archive.ts';
 import { qualified } from './catalogue.ts';
@@ -19,29 +19,35 @@ import { type Contents, contentsOf, databaseLines, roleLines, type Snapshot, tak
 import { ARCHIVE_SUFFIX, conninfo, databasePart, GLOBALS_PART } from './names.ts';
 import type { LogPosition } from './physical/base-backup.ts';
 import { type CapturedBackup, captureBackup } from './physical/capture.ts';
+import { earlierBackup } from './physical/earlier-backup.ts';
 import { withPlainForms } from './plain.ts';
 import { cleanContext, commandFor, findProgram, type Program, piped } from './programs.ts';
 import type { Server } from './settings.ts';
 import { putToc } from './toc-part.ts';
 import { positionOf, sourceJson } from './wal/positions.ts';
 
-export async function captureServer(ctx: Context, server: Server, sink: Sink): Promise<Capture> {
+export async function captureServer(ctx: Context, server: Server, sink: Sink, previous?: Source): Promise<Capture> {
   return await withDeadline(
     ctx,
     server.deadlineMs,
     `capture of postgresql at ${server.host}:${server.port}`,
-    (limited) => captureAll(limited, server, sink),
+    (limited) => captureAll(limited, server, sink, previous),
   );
 }
 
-async function captureAll(ctx: Context, server: Server, sink: Sink): Promise<Capture> {
+async function captureAll(ctx: Context, server: Server, sink: Sink, previous?: Source): Promise<Capture> {
   await using control = await connectSomewhere(ctx, server);
   const about = await serverFacts(control);
   const logical = server.methods.includes('logical') ? await captureDatabases(ctx, server, control, sink) : null;
   const at: { last: string | null } = { last: null };
   const onLast = async (): Promise<void> => void (at.last = (await control.row(cutRow, CUT)).at);
-  const options = { identity: about.identity, onLast };
-  await using physical = server.methods.includes('physical') ? await captureBackup(ctx, server, sink, options) : null;
+  await using physical = server.methods.includes('physical')
+    ? await captureBackup(ctx, server, sink, {
+        identity: about.identity,
+        earlier: await earlierBackup(ctx, server, control, previous),
+        onLast,
+      })
+    : null;
   const lines = [...(physical ? [physical.lines] : []), ...(logical ? [inBatches(logical.lines)] : [])];
   await putInventory(ctx, sink, flat(merged(lines, byKindAndName)));
   // Of both, the cut is the earlier one; where the log of the other begins and ends is in its inventory.

@@ -130,25 +130,32 @@ function sessionOf(ctx: Context, facts: Facts, where: string, forget: () => void
         throw failureOf(error, where);
       }
     },
-    async copy(text, rows) {
-      const { from } = await import('pg-copy-streams');
-      let failed: { readonly error: unknown } | undefined;
-      try {
-        if (ctx.signal.aborted) throw interruption(ctx.signal);
-        const reading = lasting(rows, (error) => (failed = { error }));
-        await pipeline(reading, client.query(from(text)));
-      } catch (error) {
-        if (failed) throw failed.error;
-        if (ctx.signal.aborted) throw interruption(ctx.signal);
-        throw failureOf(error, where);
-      }
-    },
+    copy: async (text, rows) => await copyInto(ctx, client, { text, rows, where }),
     async [Symbol.asyncDispose]() {
       forget();
       await client.end();
     },
   };
   return session;
+}
+
+/** A statement that takes bytes. What they fail with is thrown as it is. */
+export async function copyInto(
+  ctx: Context,
+  client: Client,
+  { text, rows, where }: { readonly text: string; readonly rows: Bytes; readonly where: string },
+): Promise<void> {
+  const { from } = await import('pg-copy-streams');
+  let failed: { readonly error: unknown } | undefined;
+  try {
+    if (ctx.signal.aborted) throw interruption(ctx.signal);
+    const reading = lasting(rows, (error) => (failed = { error }));
+    await pipeline(reading, client.query(from(text)));
+  } catch (error) {
+    if (failed) throw failed.error;
+    if (ctx.signal.aborted) throw interruption(ctx.signal);
+    throw failureOf(error, where);
+  }
 }
 
 /**

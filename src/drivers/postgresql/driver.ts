@@ -65,13 +65,13 @@ type Database = Required<
 function componentOf(server: Server, names: ReadonlyMap<string, string> | null): Database {
   const component: Database = {
     probe: async (ctx) => await probeServer(ctx, server),
-    capture: async (ctx, sink) => await captureServer(ctx, server, sink),
     follow: async (ctx, feed) => await followServer(ctx, server, feed),
     standing: async (ctx) => await standingOf(ctx, server),
     unfollow: async (ctx) => {
       await using session = await connectSomewhere(ctx, server);
       return await dropSlot(session, server);
     },
+    capture: async (ctx, sink, previous) => await captureServer(ctx, server, sink, previous),
     restore: async (ctx, chain, options = {}) => await restoreServer(ctx, server, chain, options, names),
     inventory: async (ctx) => inventoryFrom(await liveLines(ctx, server, names)),
     measure: async (ctx, query, database) => {

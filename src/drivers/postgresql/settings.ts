@@ -51,6 +51,10 @@ export const postgresqlSettings = z.strictObject({
     .regex(/^[a-z0-9_]{1,63}$/, 'up to 63 small letters, digits and underscores')
     .default('lifeboat_follow')
     .describe('Name of the replication slot of follow; each that follows the same server needs one of its own'),
+  incremental: z
+    .enum(['auto', 'off'])
+    .default('auto')
+    .describe('physical: auto asks a server that notes what changes (17, summarize_wal) for that alone; off reads all'),
   data_directory: absolute
     .optional()
     .describe('In place of a server: the directory that a physical capture is restored to'),
@@ -91,6 +95,8 @@ export interface Server {
   readonly methods: readonly CaptureMethod[];
   readonly kilobytesPerSecondMax: number | null;
   readonly slot: string;
+  /** What did not change since the earlier point is not read again, where the server can tell. */
+  readonly incremental: boolean;
   readonly inventory: InventoryLevel;
   readonly lockTimeoutMs: number;
   readonly deadlineMs: number;
@@ -119,6 +125,7 @@ export function serverOf(settings: unknown): Server {
     methods: given.capture,
     kilobytesPerSecondMax: given.max_rate === undefined ? null : Math.floor(given.max_rate / 1024),
     slot: given.slot,
+    incremental: given.incremental === 'auto',
     inventory: given.inventory,
     lockTimeoutMs: given.lock_timeout,
     deadlineMs: given.deadline,

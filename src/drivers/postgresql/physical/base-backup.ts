@@ -36,6 +36,8 @@ export interface BaseBackup {
 export interface BackupOptions {
   /** Of what the server sends; null for no limit. */
   readonly kilobytesPerSecondMax: number | null;
+  /** Only what has changed since the backup whose manifest was uploaded. */
+  readonly incremental?: boolean;
 }
 
 export async function beginBackup(connection: Replication, options: BackupOptions): Promise<BaseBackup> {
@@ -60,7 +62,7 @@ export async function beginBackup(connection: Replication, options: BackupOption
   };
 }
 
-function commandOf({ kilobytesPerSecondMax }: BackupOptions): string {
+function commandOf({ kilobytesPerSecondMax, incremental = false }: BackupOptions): string {
   const options = [
     `LABEL ${literal(LABEL)}`,
     'PROGRESS',
@@ -70,6 +72,7 @@ function commandOf({ kilobytesPerSecondMax }: BackupOptions): string {
     "MANIFEST 'yes'",
     "MANIFEST_CHECKSUMS 'SHA256'",
     'TABLESPACE_MAP true',
+    ...(incremental ? ['INCREMENTAL'] : []),
     ...(kilobytesPerSecondMax === null ? [] : [`MAX_RATE ${kilobytesPerSecondMax}`]),
   ];
   return `BASE_BACKUP (${options.join(', ')})`;

@@ -1,36 +1,25 @@
 // A base backup as parts: each file is one, so that a stock restic gives a data directory. Nothing waits on a disk but
 // the list of files.
 
-import { hash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
-import { bytesOf, measured } from '../../../core/bytes.ts';
-import { interruption } from '../../../core/context.ts';
 import { Failure, isFailure, messageOf } from '../../../core/errors.ts';
-import { putAll } from '../../../core/many-parts.ts';
-import type { Bytes, Context, InventoryLine, PartMeta, Sink, WholePart } from '../../../core/model.ts';
+import { byKindAndName, inventoryBatches } from '../../../core/inventory.ts';
+import { merged } from '../../../core/merged.ts';
+import type { Bytes, Context, InventoryLine, Sink } from '../../../core/model.ts';
 import { sqlState } from '../connection.ts';
 import type { Server } from '../settings.ts';
-import { manifestReader } from './backup-manifest.ts';
+import { type ManifestReader, manifestReader } from './backup-manifest.ts';
 import { type BaseBackup, beginBackup, type Content, type LogPosition } from './base-backup.ts';
-import { backupLines, type SeenFiles, seenFiles } from './inventory.ts';
-import {
-  CONTROL_FILE,
-  DATA_TREE,
-  DIRECTORIES_PART,
-  MANIFEST_FILE,
-  PHYSICAL_PREFIX,
-  SIGNAL_FILES,
-  type Tree,
-  tablespaceTree,
-} from './names.ts';
+import { type Earlier, type EarlierBackup, MANIFEST_PART } from './earlier-backup.ts';
+import { INCREMENTAL } from './incremental-file.ts';
+import { type Intake, intakeOf, isIncremental, type Totals } from './intake.ts';
+import { backupLines, type CapturedFile, capturedFiles, fileLine, type SeenFiles, seenFiles } from './inventory.ts';
+import { CONTROL_FILE, DATA_TREE, MANIFEST_FILE, tablespaceTree } from './names.ts';
 import { identifySame, openReplication, type Replication } from './replication.ts';
-import { type TarEntry, tarEntries } from './tar.ts';
+import { tarEntries } from './tar.ts';
+import { type WrittenFile, writtenManifest } from './written-manifest.ts';
 
-/** Files up to this size wait for others, to be put together. */
-const WHOLE_BYTES_MAX = 1024 * 1024;
-/** Of those together; there is always room for one more. */
-const GROUP_BYTES = 1024 * 1024;
-const GROUP_PARTS = 500;
 /** Of the server's error codes. */
 const DATA_CORRUPTED = 'XX001';
 
@@ -40,7 +29,7 @@ export interface CapturedBackup extends AsyncDisposable {
   readonly start: LogPosition;
   /** Up to here a restored server recovers before anybody is let in. */
   readonly end: LogPosition;
-  readonly totals: { readonly files: number; readonly file_bytes: number };
+  readonly totals: Totals;
   readonly warnings: readonly string[];
   /** In order, some at a time. */
   readonly lines: AsyncIterable<readonly InventoryLine[]>;
@@ -48,6 +37,7 @@ export interface CapturedBackup extends AsyncDisposable {
 export interface CaptureOptions {
   /** Of the server that the other connections lead to. */
   readonly identity: string;
+  readonly earlier: Earlier;
   /** Called when all but the log has come, which is shortly before the backup's end. */
   readonly onLast: () => Promise<void>;
 }
@@ -56,30 +46,85 @@ export async function captureBackup(
   ctx: Context,
   server: Server,
   sink: Sink,
-  { identity, onLast }: CaptureOptions,
+  options: CaptureOptions,
 ): Promise<CapturedBackup> {
-  await using connection = await openReplication(ctx, server);
+  await using begun = await beginFrom(ctx, server, options);
   await using undo = new AsyncDisposableStack();
-  const { where } = connection;
-  await identifySame(connection, identity);
-  const warnings = await holdLog(connection);
-  const backup = await beginBackup(connection, { kilobytesPerSecondMax: server.kilobytesPerSecondMax });
+  const { backup, earlier, where } = begun;
   const files = undo.use(seenFiles(ctx));
-  const intake = intakeOf(ctx, sink, files);
+  const intake = intakeOf(ctx, { sink, files, earlier, where });
+  const reader = manifestReader(where);
+  const taking: Taking = { where, intake, files, reader, earlier, onLast: options.onLast };
   const end = await unlessDamaged(backup, where, async () => {
-    for await (const content of backup.contents()) await take(content, { where, intake, files, onLast });
+    for await (const content of backup.contents()) await take(content, taking);
     await intake.end();
     return await backup.end();
   });
+  const { start, tablespaces } = backup;
+  const { witness, replaced, ...told } = await options.earlier.witnessed();
+  const all = (): AsyncIterable<readonly CapturedFile[]> =>
+    capturedFiles(files, where, earlier ? inventoryBatches(ctx, earlier.source) : undefined);
+  const lines = [backupLines({ start, end, tablespaces, witness, replaced }, all())];
+  if (earlier) {
+    const { bytes, sha256 } = await intake.manifest(writtenManifest(reader.frame, listed(all())));
+    lines.push(only({ ...fileLine(MANIFEST_FILE, bytes, sha256), detail: { in_manifest: false } }));
+  }
   undo.move();
   return {
-    start: backup.start,
+    start,
     end,
     totals: intake.totals(),
-    warnings: [...warnings, ...backup.notices, ...intake.warnings()],
-    lines: linesOf(backup, end, files, where),
+    warnings: [...begun.warnings, ...backup.notices, ...intake.warnings(), ...told.warnings],
+    lines: merged(lines, byKindAndName),
     [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
   };
+}
+
+async function* only(line: InventoryLine): AsyncIterable<readonly InventoryLine[]> {
+  yield [line];
+}
+
+async function* listed(files: AsyncIterable<readonly CapturedFile[]>): AsyncIterable<readonly WrittenFile[]> {
+  for await (const batch of files) {
+    yield batch.flatMap(({ modified, ...file }) => (modified === null ? [] : [{ ...file, modified }]));
+  }
+}
+
+interface Begun extends AsyncDisposable {
+  readonly where: string;
+  readonly backup: BaseBackup;
+  readonly earlier: EarlierBackup | null;
+  readonly warnings: readonly string[];
+}
+
+/** What the server can't tell from the earlier backup is read again, all of it. */
+async function beginFrom(ctx: Context, server: Server, { identity, earlier }: CaptureOptions): Promise<Begun> {
+  const { warnings } = earlier;
+  if (!earlier.backup) return withWarnings(warnings, await begin(ctx, server, identity, null));
+  try {
+    return await begin(ctx, server, identity, earlier.backup);
+  } catch (error) {
+    if (!isFailure(error, 'query-failed') || ctx.signal.aborted) throw error;
+    const why = `all of it was read, not what changed alone: ${error.message}`;
+    return withWarnings([why], await begin(ctx, server, identity, null));
+  }
+}
+
+function withWarnings(warnings: readonly string[], begun: Begun): Begun {
+  return { ...begun, warnings: [...warnings, ...begun.warnings] };
+}
+
+async function begin(ctx: Context, server: Server, identity: string, earlier: EarlierBackup | null): Promise<Begun> {
+  await using undo = new AsyncDisposableStack();
+  const connection = undo.use(await openReplication(ctx, server));
+  const { where } = connection;
+  await identifySame(connection, identity);
+  const warnings = await holdLog(connection);
+  if (earlier) await connection.upload('UPLOAD_MANIFEST', earlier.source.get(ctx, MANIFEST_PART));
+  const { kilobytesPerSecondMax } = server;
+  const backup = await beginBackup(connection, { kilobytesPerSecondMax, incremental: earlier !== null });
+  undo.move();
+  return { where, backup, earlier, warnings, [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose]() };
 }
 
 /** The server goes on to the end, warns of each page, and fails then. */
@@ -93,11 +138,6 @@ async function unlessDamaged<T>({ notices }: BaseBackup, where: string, work: ()
       hint: 'look at the disk, and restore what is damaged from the newest point',
     });
   }
-}
-
-function linesOf(backup: BaseBackup, end: LogPosition, files: SeenFiles, where: string): CapturedBackup['lines'] {
-  const { start, tablespaces } = backup;
-  return backupLines({ start, end, tablespaces }, files, where);
 }
 
 /**
@@ -119,18 +159,14 @@ interface Taking {
   readonly where: string;
   readonly intake: Intake;
   readonly files: SeenFiles;
+  readonly reader: ManifestReader;
+  readonly earlier: EarlierBackup | null;
   readonly onLast: CaptureOptions['onLast'];
 }
 
-async function take({ of, body }: Content, { where, intake, files, onLast }: Taking): Promise<void> {
-  if (of === 'manifest') {
-    const reader = manifestReader(where);
-    const listed = async (chunk: Uint8Array): Promise<void> =>
-      await files.add(reader.push(chunk).map((file) => ({ ...file, listed: true })));
-    await intake.manifest(watched(body, listed));
-    reader.end();
-    return;
-  }
+async function take({ of, body }: Content, taking: Taking): Promise<void> {
+  if (of === 'manifest') return await takeManifest(body, taking);
+  const { where, intake, onLast } = taking;
   const tree = of === 'data' ? DATA_TREE : tablespaceTree(of.oid);
   if (of !== 'data') intake.directory(tree, '');
   for await (const entry of tarEntries(body, where)) {
@@ -140,83 +176,26 @@ async function take({ of, body }: Content, { where, intake, files, onLast }: Tak
   }
 }
 
+/** That of an incremental backup is not the one of what is stored. */
+async function takeManifest(body: Bytes, { intake, files, reader, earlier }: Taking): Promise<void> {
+  const look = async (chunk: Uint8Array): Promise<void> =>
+    await files.add(
+      reader.push(chunk).map((file) => {
+        const whole = earlier && isIncremental(file.path) ? file.path.replace(INCREMENTAL, '') : null;
+        return { ...file, listed: true, ...(whole === null ? {} : { path: whole, as: file.path }) };
+      }),
+    );
+  if (earlier) for await (const chunk of body) await look(chunk);
+  else {
+    const { bytes, sha256 } = await intake.manifest(watched(body, look));
+    await files.add([{ path: MANIFEST_FILE, bytes, sha256, listed: false }]);
+  }
+  reader.end();
+}
+
 async function* watched(body: Bytes, look: (chunk: Uint8Array) => Promise<void>): Bytes {
   for await (const chunk of body) {
     await look(chunk);
     yield chunk;
   }
-}
-
-interface Intake {
-  directory(tree: Tree, name: string): void;
-  file(tree: Tree, entry: TarEntry): Promise<void>;
-  manifest(body: Bytes): Promise<void>;
-  end(): Promise<void>;
-  totals(): CapturedBackup['totals'];
-  warnings(): readonly string[];
-}
-
-/** One after the other, as they come; small ones wait in memory that is used again. */
-function intakeOf(ctx: Context, sink: Sink, files: SeenFiles): Intake {
-  const memory = Buffer.allocUnsafeSlow(GROUP_BYTES + WHOLE_BYTES_MAX);
-  const totals = { files: 0, file_bytes: 0 };
-  const directories: string[] = [];
-  const signals: string[] = [];
-  let group: WholePart[] = [];
-  let used = 0;
-  let last: PartMeta = {}; // of the data directory: its manifest is no file there
-
-  async function flush(): Promise<void> {
-    if (group.length > 0) await putAll(ctx, sink, group);
-    group = [];
-    used = 0;
-  }
-  async function note(path: string, bytes: number, sha256: string): Promise<void> {
-    totals.files += 1;
-    totals.file_bytes += bytes;
-    if (SIGNAL_FILES.has(path)) signals.push(path);
-    await files.add([{ path, bytes, sha256, listed: false }]);
-  }
-  async function small(name: string, path: string, entry: TarEntry): Promise<void> {
-    const whole = memory.subarray(used, used + entry.bytes);
-    for await (const piece of entry.body) {
-      memory.set(piece, used);
-      used += piece.length;
-    }
-    const sha256 = hash('sha256', whole);
-    group.push({ name, whole, sha256, meta: metaOf(entry) });
-    await note(path, entry.bytes, sha256);
-    if (used >= GROUP_BYTES || group.length >= GROUP_PARTS) await flush();
-  }
-  return {
-    directory(tree, name) {
-      directories.push(`${tree.parts.slice(PHYSICAL_PREFIX.length)}${name}`.replace(/\/$/, ''));
-    },
-    async file(tree, entry) {
-      const [name, path] = [tree.parts + entry.name, tree.files + entry.name];
-      if (ctx.signal.aborted) throw interruption(ctx.signal);
-      last = metaOf(entry);
-      if (entry.bytes <= WHOLE_BYTES_MAX) return await small(name, path, entry);
-      const { body, sum } = measured(entry.body);
-      await sink.put(ctx, name, body, metaOf(entry));
-      const { bytes, sha256 } = sum();
-      await note(path, bytes, sha256);
-    },
-    async manifest(given) {
-      const { body, sum } = measured(given);
-      await sink.put(ctx, DATA_TREE.parts + MANIFEST_FILE, body, last);
-      const { bytes, sha256 } = sum();
-      await note(MANIFEST_FILE, bytes, sha256);
-    },
-    async end() {
-      await flush();
-      await sink.put(ctx, DIRECTORIES_PART, bytesOf(directories.map((name) => `${name}\n`).join('')));
-    },
-    totals: () => totals,
-    warnings: () => signals.map((name) => `it is a standby's: ${name} is in it, and no restore brings that`),
-  };
-}
-
-function metaOf({ mode, uid, gid, mtime }: TarEntry): PartMeta {
-  return { attributes: { mode, uid, gid, mtime: mtime.toISOString() } };
 }

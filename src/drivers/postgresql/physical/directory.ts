@@ -36,7 +36,7 @@ export function directoryComponent(settings: DirectorySettings): Component {
       );
     },
     restore: async (ctx, chain, options = {}) => await restoreDirectory(ctx, settings, chain, options),
-    cautions: async (ctx, chain) => await placesInWords(ctx, settings, chain),
+    cautions: async (ctx, chain, options = {}) => await placesInWords(ctx, settings, chain, options),
     inventory: async () => directoryInventory(settings.path),
   };
 }

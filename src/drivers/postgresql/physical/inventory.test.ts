@@ -2,13 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { InventoryLine } from '../../../core/model.ts';
 import { testContext } from '../../../core/testing.ts';
-import { backupLines, seenFiles } from './inventory.ts';
+import { backupLines, capturedFiles, seenFiles } from './inventory.ts';
 
 const facts = {
   start: { lsn: '0/2000028', timeline: 1 },
   end: { lsn: '0/2000100', timeline: 1 },
   tablespaces: [{ oid: '16385', location: '/srv/fast' }],
 };
+const unwitnessed = { witness: null, replaced: null };
 const [SUM, OTHER] = ['a'.repeat(64), 'b'.repeat(64)];
 
 interface Told {
@@ -24,7 +25,7 @@ async function linesOf({ stored, listed }: Told, bytes = 7): Promise<InventoryLi
   await using files = seenFiles(testContext());
   for (const [path, sha256] of Object.entries(stored)) await files.add([{ path, bytes: 7, sha256, listed: false }]);
   for (const [path, sha256] of Object.entries(listed)) await files.add([{ path, bytes, sha256, listed: true }]);
-  return (await Array.fromAsync(backupLines(facts, files, 'it'))).flat();
+  return (await Array.fromAsync(backupLines({ ...facts, ...unwitnessed }, capturedFiles(files, 'it')))).flat();
 }
 
 test('every file of a backup is told in order, and what its manifest does not have says so', async () => {
@@ -57,5 +58,8 @@ test('what came must be what the manifest lists', async () => {
   await using twice = seenFiles(testContext());
   const file = { path: 'base/1', bytes: 7, sha256: SUM, listed: false };
   await twice.add([file, file]);
-  await assert.rejects(Array.fromAsync(backupLines(facts, twice, 'it')), { code: 'malformed', message: /came twice/ });
+  await assert.rejects(Array.fromAsync(backupLines({ ...facts, ...unwitnessed }, capturedFiles(twice, 'it'))), {
+    code: 'malformed',
+    message: /came twice/,
+  });
 });

@@ -14,12 +14,19 @@ const BACKUP = 'base-backup';
 const FILE = 'file';
 const CHARS_PER_FILE = 120;
 
-/** A file as it was stored, or as the manifest lists it. */
+/** A file as it came, or as the manifest lists it. */
 interface Seen {
   readonly path: string;
+  /** Of what came. */
   readonly bytes: number;
   readonly sha256: string;
   readonly listed: boolean;
+  /** The name of what came, where that is not the file itself: its pages that changed, a label. */
+  readonly as?: string;
+  /** What was stored in place of that; without a digest it is the file of the earlier backup. */
+  readonly stored?: { readonly bytes: number; readonly sha256: string | null };
+  /** In the words of the manifest. */
+  readonly modified?: string;
 }
 export type SeenFiles = Sorter<Seen>;
 
@@ -41,52 +48,113 @@ export interface BackupFacts {
   readonly start: LogPosition;
   readonly end: LogPosition;
   readonly tablespaces: readonly Tablespace[];
+  /** A slot of a server that has lived through it. */
+  readonly witness: string | null;
+  /** That of the point before it. */
+  readonly replaced: string | null;
+}
+
+/** A file as it is in the point. */
+export interface CapturedFile {
+  readonly path: string;
+  readonly bytes: number;
+  readonly sha256: string;
+  /** As the manifest says it; null for what is in none: the log, and the manifest itself. */
+  readonly modified: string | null;
 }
 
 /**
- * Every file, with the digest that the manifest has of it. What the backup sent must be what its manifest lists; the
- * log and the manifest itself are in none, and their lines say so.
+ * Every file, in order. What the backup sent must be what its manifest lists; the log and the manifest itself are in
+ * none. `earlier` tells of files that were kept.
  */
-export async function* backupLines(
-  facts: BackupFacts,
+export async function* capturedFiles(
   files: SeenFiles,
   what: string,
-): AsyncIterable<readonly InventoryLine[]> {
-  yield [{ kind: BACKUP, name: 'base', count: null, digest: null, detail: factsJson(facts) }];
+  earlier?: AsyncIterable<Iterable<InventoryLine>>,
+): AsyncIterable<readonly CapturedFile[]> {
   const differs = (path: string, why: string): Failure => new Failure('malformed', `${what}: ${path} ${why}`);
-  let stored: Seen | undefined;
-  const lineOf = (file: Seen, listed: boolean): InventoryLine => {
-    const detail = {
-      ...(listed ? {} : { in_manifest: false }),
-      ...(file.path === MAP_FILE ? { tablespaces: facts.tablespaces.map(({ oid }) => oid) } : {}),
-    };
-    const line = fileLine(file.path, file.bytes, file.sha256);
-    return Object.keys(detail).length === 0 ? line : { ...line, detail };
+  const kept = earlier ? keptFiles(earlier) : null;
+  const captured = async ({ path, bytes, sha256, stored }: Seen, modified: string | null): Promise<CapturedFile> => {
+    if (!stored) return { path, bytes, sha256, modified };
+    const digest = stored.sha256 ?? (await kept?.sha256Of(path, stored.bytes));
+    if (digest) return { path, bytes: stored.bytes, sha256: digest, modified };
+    throw differs(path, 'did not change, and the earlier point does not tell its digest');
   };
-  const unlisted = (file: Seen): InventoryLine => {
-    if (file.path === MANIFEST_FILE || file.path.startsWith('pg_wal/')) return lineOf(file, false);
+  const unlisted = async (file: Seen): Promise<CapturedFile> => {
+    if (file.path === MANIFEST_FILE || file.path.startsWith('pg_wal/')) return await captured(file, null);
     throw differs(file.path, 'is in the backup, and its manifest does not know it');
   };
-  for await (const batch of files.sorted()) {
-    const lines: InventoryLine[] = [];
-    for (const file of batch) {
-      if (!file.listed) {
-        if (stored?.path === file.path) throw differs(file.path, 'came twice');
-        if (stored) lines.push(unlisted(stored));
-        stored = file;
-        continue;
+  try {
+    let came: Seen | undefined;
+    for await (const batch of files.sorted()) {
+      const all: CapturedFile[] = [];
+      for (const file of batch) {
+        if (!file.listed) {
+          if (came?.path === file.path) throw differs(file.path, 'came twice');
+          if (came) all.push(await unlisted(came));
+          came = file;
+          continue;
+        }
+        if (came && came.path !== file.path) all.push(await unlisted(came));
+        if (came?.path !== file.path) throw differs(file.path, 'is in the manifest of the backup and did not come');
+        if (came.bytes !== file.bytes || came.sha256 !== file.sha256 || came.as !== file.as) {
+          throw differs(file.path, 'came with other bytes than the manifest of the backup says');
+        }
+        all.push(await captured(came, file.modified ?? ''));
+        came = undefined;
       }
-      if (stored && stored.path !== file.path) lines.push(unlisted(stored));
-      if (stored?.path !== file.path) throw differs(file.path, 'is in the manifest of the backup and did not come');
-      if (stored.bytes !== file.bytes || stored.sha256 !== file.sha256) {
-        throw differs(file.path, 'came with other bytes than the manifest of the backup says');
-      }
-      lines.push(lineOf(stored, true));
-      stored = undefined;
+      yield all;
     }
-    yield lines;
+    if (came) yield [await unlisted(came)];
+  } finally {
+    await kept?.end();
   }
-  if (stored) yield [unlisted(stored)];
+}
+
+/** The files of an earlier point, asked for in their order. */
+function keptFiles(batches: AsyncIterable<Iterable<InventoryLine>>): {
+  /** In hex; null where it does not tell, or the file has another size. */
+  sha256Of(path: string, bytes: number): Promise<string | null>;
+  end(): Promise<void>;
+} {
+  const lines = linesIn(batches);
+  let line: InventoryLine | undefined;
+  let ended = false;
+  return {
+    async sha256Of(path, bytes) {
+      while (!ended && (line === undefined || line.name < path)) {
+        const next = await lines.next();
+        ended = next.done === true;
+        line = next.done ? undefined : next.value;
+      }
+      if (line?.name !== path || line.count !== bytes) return null;
+      return /^sha256:([0-9a-f]{64})$/.exec(line.digest ?? '')?.[1] ?? null;
+    },
+    async end() {
+      await lines.return(undefined);
+    },
+  };
+}
+async function* linesIn(batches: AsyncIterable<Iterable<InventoryLine>>): AsyncGenerator<InventoryLine, undefined> {
+  for await (const batch of batches) for (const line of batch) if (line.kind === FILE) yield line;
+}
+
+/** Of all of the backup: what it is, and every file. */
+export async function* backupLines(
+  facts: BackupFacts,
+  files: AsyncIterable<readonly CapturedFile[]>,
+): AsyncIterable<readonly InventoryLine[]> {
+  yield [{ kind: BACKUP, name: 'base', count: null, digest: null, detail: factsJson(facts) }];
+  for await (const batch of files) {
+    yield batch.map(({ path, bytes, sha256, modified }) => {
+      const detail = {
+        ...(modified === null ? { in_manifest: false } : {}),
+        ...(path === MAP_FILE ? { tablespaces: facts.tablespaces.map(({ oid }) => oid) } : {}),
+      };
+      const line = fileLine(path, bytes, sha256);
+      return Object.keys(detail).length === 0 ? line : { ...line, detail };
+    });
+  }
 }
 
 export function fileLine(path: string, bytes: number, sha256: string): InventoryLine {
@@ -98,14 +166,18 @@ const factsSchema = z.object({
   start: positionSchema,
   end: positionSchema,
   tablespaces: z.array(z.object({ oid: z.string().regex(/^\d+$/), location: z.string() })),
+  witness: z.string().nullable().default(null),
+  replaced: z.string().nullable().default(null),
 });
 
-function factsJson({ start, end, tablespaces }: BackupFacts): Json {
+function factsJson({ start, end, tablespaces, witness, replaced }: BackupFacts): Json {
   const plain = ({ lsn, timeline }: LogPosition): Json => ({ lsn, timeline });
   return {
     start: plain(start),
     end: plain(end),
     tablespaces: tablespaces.map(({ oid, location }) => ({ oid, location })),
+    ...(witness === null ? {} : { witness }),
+    ...(replaced === null ? {} : { replaced }),
   };
 }
 

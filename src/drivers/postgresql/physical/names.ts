@@ -6,6 +6,7 @@ export const PHYSICAL_PREFIX = 'physical/';
 export const DIRECTORIES_PART = 'physical/directories';
 export const MANIFEST_FILE = 'backup_manifest';
 export const MAP_FILE = 'tablespace_map';
+export const LABEL_FILE = 'backup_label';
 /** Without it no server starts. */
 export const CONTROL_FILE = 'global/pg_control';
 /** They would make a restored server look for a primary, or for an archive. */

@@ -19,6 +19,7 @@ const factsRow = z.object({
   slots: z.coerce.number(),
   taken: z.coerce.number(),
   summaries: z.string().nullable(),
+  bytes: z.coerce.number(),
 });
 
 export async function physicalFindings(ctx: Context, server: Server, session: Session): Promise<Finding[]> {
@@ -28,7 +29,9 @@ export async function physicalFindings(ctx: Context, server: Server, session: Se
       current_setting('wal_level') as level, current_setting('max_wal_senders') as senders,
       (select count(*) from pg_stat_activity where backend_type = 'walsender') as sending,
       current_setting('max_replication_slots') as slots, (select count(*) from pg_replication_slots) as taken,
-      current_setting('summarize_wal', true) as summaries`,
+      current_setting('summarize_wal', true) as summaries,
+      (select coalesce(sum(pg_tablespace_size(oid)), 0) from pg_tablespace
+        where has_tablespace_privilege(oid, 'create') or pg_has_role('pg_read_all_stats', 'usage')) as bytes`,
   );
   const wanting = lacking(server, facts);
   // What is known to be in the way would only be said again.
@@ -38,7 +41,7 @@ export async function physicalFindings(ctx: Context, server: Server, session: Se
     ...connection,
     slotFinding(facts),
     ...(await followFindings(session, server)),
-    ...summaryFinding(facts),
+    ...summaryFinding(server, facts),
     await verifierFinding(ctx, server, session),
   ];
 }
@@ -81,10 +84,15 @@ function slotFinding({ slots, taken }: Facts): Finding {
   return { check, verdict: 'unknown', detail, hint: 'raise max_replication_slots, or wal_keep_size' };
 }
 
-/** Says only what is: nothing needs it yet. */
-function summaryFinding({ summaries }: Facts): Finding[] {
-  if (summaries === null) return [];
-  return [{ check: 'changes of its log are summed up', verdict: 'pass', detail: `summarize_wal is ${summaries}` }];
+/** No server needs it; what is saved is the reading there, and the way here. */
+function summaryFinding({ incremental }: Server, { summaries, bytes }: Facts): Finding[] {
+  if (summaries === null || !incremental) return [];
+  const check = 'a capture reads what changed alone';
+  if (summaries === 'on') return [{ check, verdict: 'pass', detail: 'summarize_wal is on' }];
+  const all = bytes > 0 ? `${Math.ceil(bytes / 2 ** 20)} MiB` : 'of it';
+  const detail = `summarize_wal is off: each capture reads all ${all}, also what did not change`;
+  const hint = 'alter system set summarize_wal = on; select pg_reload_conf()';
+  return [{ check, verdict: 'pass', detail, hint }];
 }
 
 async function verifierFinding(ctx: Context, { binDir }: Server, { major }: Session): Promise<Finding> {

@@ -5,7 +5,9 @@ import { createHash, hash } from 'node:crypto';
 import {
   closeSync,
   constants,
+  fchmodSync,
   fchownSync,
+  fstatSync,
   fsyncSync,
   lchownSync,
   openSync,
@@ -17,10 +19,12 @@ import { open } from 'node:fs/promises';
 import { Failure } from '../../../core/errors.ts';
 import type { Bytes } from '../../../core/model.ts';
 import { close, type Dir, labelOf, makeDir, openDir, within } from '../../beneath.ts';
-import { attempt, explained } from '../../failures.ts';
+import { attempt, explained, GONE, unlessGone } from '../../failures.ts';
 import { give, type Owner } from './target.ts';
 
 const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+/** What is no file may be opened too, and never waits for another. */
+const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const FILE_MODE = 0o600;
 const DIR_MODE = 0o700;
 
@@ -83,9 +87,39 @@ async function writeAll(handle: Awaited<ReturnType<typeof open>>, chunk: Uint8Ar
   }
 }
 
+/** Opened for reading, where it is a file of that size. */
+export function openSame(root: Dir, { name, bytes }: ExpectedFile): number | null {
+  return inFolderOf(root, name, (dir, base) => {
+    const fd = unlessGone(within(dir, base), () => openSync(within(dir, base), READ_FLAGS), [
+      ...GONE,
+      'ELOOP',
+      'ENXIO',
+    ]);
+    if (fd === null) return null;
+    const there = fstatSync(fd);
+    if (there.isFile() && there.size === bytes) return fd;
+    closeSync(fd);
+    return null;
+  });
+}
+export function closeFile(fd: number): void {
+  closeSync(fd);
+}
+
+/** As one that was written here. */
+export function makeOurs(fd: number, owner: Owner | null): void {
+  fchmodSync(fd, FILE_MODE);
+  if (owner) fchownSync(fd, owner.uid, owner.gid);
+}
+
+/** A missing one is no error. */
+export function removeFile(root: Dir, name: string): void {
+  inFolderOf(root, name, (dir, base) => attempt(labelOf(dir, base), () => rmSync(within(dir, base), { force: true })));
+}
+
 /** In place of what has that name. */
 export function replaceFile(root: Dir, name: string, text: string, owner: Owner | null): void {
-  inFolderOf(root, name, (dir, base) => attempt(labelOf(dir, base), () => rmSync(within(dir, base), { force: true })));
+  removeFile(root, name);
   const whole = Buffer.from(text);
   putWhole(root, { name, bytes: whole.length, digest: `sha256:${hash('sha256', whole)}` }, whole, owner);
 }

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { interruption } from '../../../core/context.ts';
 import { Failure, messageOf } from '../../../core/errors.ts';
 import type { Bytes, Context } from '../../../core/model.ts';
-import { clientConfig, connected, connectFailure, failureOf, sqlState } from '../connection.ts';
+import { clientConfig, connected, connectFailure, copyInto, failureOf, sqlState } from '../connection.ts';
 import { quoted } from '../names.ts';
 import type { Server } from '../settings.ts';
 import { type ByteReader, byteReader } from './reader.ts';
@@ -23,6 +23,8 @@ export interface Replication extends AsyncDisposable {
   readonly where: string;
   /** The rows that a command answers with, each parsed by `schema`. */
   rows<S extends z.ZodType>(schema: S, command: string): Promise<z.output<S>[]>;
+  /** A command that takes bytes. What they fail with is thrown as it is. */
+  upload(command: string, body: Bytes): Promise<void>;
   /** Sends a command and gives what it answers. It is the last one. */
   stream(command: string): Stream;
 }
@@ -65,6 +67,7 @@ export async function openReplication(ctx: Context, server: Server): Promise<Rep
         throw failureOf(error, where);
       }
     },
+    upload: async (command, body) => await copyInto(ctx, client, { text: command, rows: body, where }),
     stream(command) {
       socket.removeAllListeners('data');
       socket.pause();

@@ -5,12 +5,13 @@ import { readAll } from '../../../core/bytes.ts';
 import type { Chain } from '../../../core/component.ts';
 import { interruption, withDeadline } from '../../../core/context.ts';
 import { Failure } from '../../../core/errors.ts';
-import { inventoryBatches } from '../../../core/inventory.ts';
+import { inventoryBatches, inventoryOf } from '../../../core/inventory.ts';
 import { getAll } from '../../../core/many-parts.ts';
 import type { Context, InventoryLine, Restored, RestoreOptions, Source } from '../../../core/model.ts';
 import { mapBounded } from '../../../core/parallel.ts';
 import { refuseForeign } from '../../../core/selection.ts';
 import type { DirectorySettings } from '../settings.ts';
+import { bytesIn, clearOthers, filesOf, noOldFiles, type OldFiles, refuseOthers } from './delta.ts';
 import { factsIn, isOfFiles } from './inventory.ts';
 import { CONTROL_FILE, DIRECTORIES_PART, MAP_FILE, oidIn, SIGNAL_FILES } from './names.ts';
 import {
@@ -26,6 +27,8 @@ import {
 import { isPlainName } from './tar.ts';
 import {
   checkSpace,
+  heldIn,
+  marked,
   type OpenPlace,
   type OpenPlaces,
   openPlaces,
@@ -34,7 +37,7 @@ import {
   refuseData,
   unmark,
 } from './target.ts';
-import { verifyBackup } from './verify.ts';
+import { VERIFIER, verifyBackup } from './verify.ts';
 
 /** Files up to this size are fetched whole, many at a time. */
 const WHOLE_BYTES_MAX = 1024 * 1024;
@@ -46,7 +49,7 @@ export async function restoreDirectory(
   ctx: Context,
   settings: DirectorySettings,
   { base }: Chain,
-  { select, jobs = PARALLEL }: RestoreOptions,
+  { select, jobs = PARALLEL, delta = false }: RestoreOptions,
 ): Promise<Restored> {
   const hint = 'a data directory comes back whole: choose databases or tables of what a server is restored into';
   refuseForeign('a data directory of postgresql', select ?? {}, [], hint);
@@ -54,11 +57,15 @@ export async function restoreDirectory(
     const facts = await factsIn(limited, base);
     const places = placesOf(settings, facts.tablespaces);
     const needs = await needsOf(limited, base, places);
-    checkSpace(needs);
-    using open = openPlaces(places);
-    const job: Job = { source: base, open, jobs };
+    if (delta) await refuseOthers(limited, base, places);
+    else refuseData(places);
+    checkSpace(delta ? needs.map(({ path, bytes }) => ({ path, bytes: Math.max(0, bytes - bytesIn(path)) })) : needs);
+    using open = openPlaces(places, ...(delta ? [marked] : []));
+    await using old = delta ? await clearOld(limited, base, open, jobs) : noOldFiles();
+    const job: Job = { source: base, open, jobs, old };
     await putDirectories(limited, job);
     const skipped = await putFiles(limited, job);
+    if (delta) limited.log.info('files that were the same stay', { kept: old.kept });
     for (const place of open.all) {
       if (place.oid !== null) putLink(open.all[0].root, `pg_tblspc/${place.oid}`, place.path, open.owner);
     }
@@ -72,9 +79,18 @@ export async function restoreDirectory(
     const bytes = needs.reduce((sum, need) => sum + need.bytes, 0);
     return {
       bytes,
-      method: verified === null ? 'files' : 'files, pg_verifybackup',
-      warnings: warningsOf(open, skipped),
+      method: [delta ? 'files that differ' : 'files', ...(verified === null ? [] : [VERIFIER])].join(', '),
+      warnings: [...warningsOf(open, skipped), ...old.warnings],
     };
+  });
+}
+
+async function clearOld(ctx: Context, source: Source, open: OpenPlaces, jobs: number): Promise<OldFiles> {
+  const directories = await directoriesOf(ctx, source, open.all);
+  return await clearOthers(ctx, open, {
+    expected: filesOf(inventoryOf(source)),
+    directories: new Set(directories.map(({ place, name }) => place.files + name)),
+    jobs,
   });
 }
 
@@ -83,16 +99,23 @@ export async function placesInWords(
   ctx: Context,
   settings: DirectorySettings,
   { base }: Chain,
+  { delta = false }: RestoreOptions,
 ): Promise<readonly string[]> {
   const places = placesOf(settings, (await factsIn(ctx, base)).tablespaces);
-  refuseData(places);
-  return places.flatMap(({ oid, path }) => (oid === null ? [] : [`tablespace ${oid} goes to ${path}`]));
+  if (delta) await refuseOthers(ctx, base, places);
+  else refuseData(places);
+  const going = delta && heldIn(settings.path) !== null ? [`what ${settings.path} holds ${GOING}`] : [];
+  return [...going, ...places.flatMap(({ oid, path }) => (oid === null ? [] : [`tablespace ${oid} goes to ${path}`]))];
 }
+/** Of what is written since the point, only its log may tell. */
+const GOING =
+  'and the point has not is removed, the log in pg_wal too: copy that first if anything in it may be needed';
 
 interface Job {
   readonly source: Source;
   readonly open: OpenPlaces;
   readonly jobs: number;
+  readonly old: OldFiles;
 }
 
 /** Before anything is touched: what goes where, and that each name is one of ours. */
@@ -164,7 +187,7 @@ interface PlannedFile {
 
 /** Without the file that makes it startable until the others are there. What is left out is named. */
 async function putFiles(ctx: Context, job: Job): Promise<readonly string[]> {
-  const { source, open, jobs } = job;
+  const { source, open, jobs, old } = job;
   const skipped: string[] = [];
   const control: PlannedFile[] = [];
   for await (const batch of inventoryBatches(ctx, source)) {
@@ -177,8 +200,8 @@ async function putFiles(ctx: Context, job: Job): Promise<readonly string[]> {
       else if (line.name === CONTROL_FILE) control.push(planned);
       else (planned.file.bytes > WHOLE_BYTES_MAX ? large : small).push(planned);
     }
-    await putSmall(ctx, job, small);
-    await mapBounded(large, jobs, async ({ place, part, file }) =>
+    await putSmall(ctx, job, await old.differing(small));
+    await mapBounded(await old.differing(large), jobs, async ({ place, part, file }) =>
       putStreamed(place.root, file, source.get(ctx, part), open.owner),
     );
   }

@@ -2,10 +2,13 @@
 // empty or not there yet, or holds what a restore that was broken off left, which says so.
 
 import {
+  closeSync,
+  constants,
   existsSync,
   fchmodSync,
   fchownSync,
   fsyncSync,
+  openSync,
   readdirSync,
   realpathSync,
   rmSync,
@@ -24,8 +27,9 @@ import { DATA_TREE, type Tree, tablespaceTree } from './names.ts';
 /** In a directory that is not whole. A server takes no notice of it. */
 export const MARK = 'LIFEBOAT_UNFINISHED';
 const MARK_TEXT = `Lifeboat has not finished restoring this directory, and removes this file when it has. Do not start a
-server on it. The same restore, repeated, clears the directory and begins anew.
+server on it. The same restore, repeated, clears the directory and begins anew; with --delta it goes on.
 `;
+const MARK_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
 const DIR_MODE = 0o700;
 const SPARE_BYTES = 64 * 1024 * 1024;
 /** In the setting, for all tablespaces that are not named. */
@@ -109,9 +113,11 @@ function notEmpty(path: string, held: string): Failure {
   });
 }
 
-/** Opens the places, empty and marked. 'target-not-empty' before anything is touched. */
-export function openPlaces(places: readonly [Place, ...Place[]]): OpenPlaces {
-  refuseData(places);
+/** Opens the places, marked, and empty unless what they hold is to be looked through. */
+export function openPlaces(
+  places: readonly [Place, ...Place[]],
+  prepare: (root: Dir) => boolean = emptied,
+): OpenPlaces {
   const owner = ownerFor(places[0].path);
   const opened: OpenPlace[] = [];
   const cleared: string[] = [];
@@ -125,7 +131,7 @@ export function openPlaces(places: readonly [Place, ...Place[]]): OpenPlaces {
     const [data, ...spaces] = places;
     const all: [OpenPlace, ...OpenPlace[]] = [open(data), ...spaces.map(open)];
     for (const { path, root } of all) {
-      if (emptied(root)) cleared.push(path);
+      if (prepare(root)) cleared.push(path);
       attempt(path, () => give(root.fd, owner));
     }
     return { all, owner, cleared, [Symbol.dispose]: closeAll };
@@ -133,6 +139,18 @@ export function openPlaces(places: readonly [Place, ...Place[]]): OpenPlaces {
     closeAll();
     throw error;
   }
+}
+
+/** From now on it is not whole; what it holds stays. */
+export function marked(root: Dir): false {
+  const mark = Buffer.from(MARK);
+  attempt(labelOf(root, mark), () => {
+    const fd = openSync(within(root, mark), MARK_FLAGS, 0o600);
+    writeFileSync(fd, MARK_TEXT);
+    closeSync(fd);
+  });
+  fsyncSync(root.fd);
+  return false;
 }
 
 /** Marks it first, so that what is half cleared is known as well. True when there was anything. */

@@ -8,7 +8,8 @@ import type { Postgres } from '../../../../test/servers/postgres.ts';
 import { removeDir, temporaryDir } from '../../../../test/servers/processes.ts';
 import type { Component } from '../../../core/component.ts';
 import { inventoryOf } from '../../../core/inventory.ts';
-import type { Context, Finding, Source } from '../../../core/model.ts';
+import type { Capture, Context, Finding, Sink, Source } from '../../../core/model.ts';
+import { memoryParts } from '../../../core/testing.ts';
 import { postgresqlDriver } from '../driver.ts';
 import { type Login, SHOP, settingsFor, sql } from '../testing.ts';
 
@@ -65,6 +66,33 @@ export async function fillWithTablespaces(server: Postgres, dirs: TestDirs): Pro
     'create table old as select g, repeat(md5(g::text), 8) from generate_series(1, 20000) g',
   );
   return places;
+}
+
+/** The next point of a server, with what it kept of the earlier one. `during` runs once, when the first part comes. */
+export async function captureAfter(
+  ctx: Context,
+  settings: unknown,
+  earlier: Source,
+  during?: () => Promise<unknown>,
+): Promise<{ source: Source; capture: Capture; kept: readonly string[] }> {
+  const { sink, source } = memoryParts('it', '2026-01-02-000000');
+  const kept: string[] = [];
+  let waiting = during;
+  const keeping: Sink = {
+    ...sink,
+    async put(c, name, body, meta) {
+      const now = waiting;
+      waiting = undefined;
+      await now?.();
+      return await sink.put(c, name, body, meta);
+    },
+    async keep(c, name, from, meta) {
+      kept.push(name);
+      return await sink.put(c, name, earlier.get(c, from.name), meta);
+    },
+  };
+  const capture = await postgresqlDriver.open(settings).capture(ctx, keeping, earlier);
+  return { source, capture, kept };
 }
 
 /** What was in it: rows and their sum, whatever the server and the place. */
