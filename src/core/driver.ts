@@ -1,6 +1,7 @@
 // A driver, and the throw-away servers that it describes for drills.
 
 import type { Component } from './component.ts';
+import type { Journal } from './journal.ts';
 import type { Bytes, Context, Finding, InventoryLine, InventoryReader, Rendition, Source } from './model.ts';
 
 /** The code for one kind of component. */
@@ -19,12 +20,25 @@ export interface Driver {
   retarget?(settings: unknown, target: string): unknown;
   /** A throw-away server, as data for a sandbox runner. 'program-missing' when this machine has none. */
   serverSpec?(ctx: Context, need: SandboxNeed): Promise<ServerSpec>;
+  /**
+   * Gives a service that recovers by itself one file of its log. False where the log ends before it: what else is in the
+   * way is thrown.
+   */
+  fetchLog?(ctx: Context, journal: Journal, request: LogRequest): Promise<boolean>;
   /** The plain forms of the parts of a capture, in byte order of part. Parts it does not name stay as they are. */
   renditions?(ctx: Context, source: Source, serverVersion: string): AsyncIterable<PartForm>;
   /** Recognises a file that the old scripts wrote: the part that it is, or null. */
   recognise?(fileName: string): Recognised | null;
   /** Recognises a folder that the old scripts filled, by its name, or null. */
   recogniseFolder?(folderName: string): RecognisedFolder | null;
+}
+export interface LogRequest {
+  /** As the service calls it. */
+  readonly file: string;
+  /** Where it goes; relative to where the service runs. */
+  readonly path: string;
+  /** A folder for those that come next, which it looks into first. */
+  readonly spool?: string | undefined;
 }
 export interface PartForm {
   readonly part: string;

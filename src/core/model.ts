@@ -297,6 +297,8 @@ export interface Restored {
   /** 'master', 'restore-commands', 'logical' where a driver has several ways. */
   readonly method: string;
   readonly warnings: readonly string[];
+  /** Where a log is replayed: the last that is done before it ends, as far as that can be told. */
+  readonly reached?: Cut;
   /** What could not be brought back, each named with its reason. Anything here makes the restore incomplete. */
   readonly missing?: readonly string[];
   /** Where a log was replayed: the last change that came with it, by the source's clock. */
@@ -306,8 +308,9 @@ export interface Restored {
   /** Of a selection, where it can be told. Without it nothing of a selection is compared. */
   readonly selected?: Selected;
   /**
-   * Sets back what deletes or rewrites by age, which the restore had suspended. The engine calls it after the
-   * comparison, also when that fails. May be called again.
+   * Sets back what deletes or rewrites by age, which the restore had suspended, and ends what the restored service was
+   * given meanwhile, such as its log. The engine calls it after the comparison, also when that fails. May be called
+   * again.
    */
   readonly settle?: (ctx: Context) => Promise<void>;
 }

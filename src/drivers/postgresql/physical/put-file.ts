@@ -84,9 +84,9 @@ async function writeAll(handle: Awaited<ReturnType<typeof open>>, chunk: Uint8Ar
 }
 
 /** In place of what has that name. */
-export function replaceFile(root: Dir, name: string, text: string, owner: Owner | null): void {
+export function replaceFile(root: Dir, name: string, content: string | Uint8Array, owner: Owner | null): void {
   inFolderOf(root, name, (dir, base) => attempt(labelOf(dir, base), () => rmSync(within(dir, base), { force: true })));
-  const whole = Buffer.from(text);
+  const whole = Buffer.from(content);
   putWhole(root, { name, bytes: whole.length, digest: `sha256:${hash('sha256', whole)}` }, whole, owner);
 }
 
