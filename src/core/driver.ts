@@ -21,8 +21,8 @@ export interface Driver {
   /** A throw-away server, as data for a sandbox runner. 'program-missing' when this machine has none. */
   serverSpec?(ctx: Context, need: SandboxNeed): Promise<ServerSpec>;
   /**
-   * Gives a service that recovers by itself one file of its log. False where the log ends before it: what else is in the
-   * way is thrown.
+   * Gives a service that recovers by itself one file of its log. False where the log ends before it: what else is in
+   * the way is thrown.
    */
   fetchLog?(ctx: Context, journal: Journal, request: LogRequest): Promise<boolean>;
   /** The plain forms of the parts of a capture, in byte order of part. Parts it does not name stay as they are. */
