@@ -22,8 +22,14 @@ import {
 import { printableLines } from './terminal.ts';
 import { VERSION } from './version.ts';
 
+interface Listed {
+  readonly summary: string;
+  readonly load: () => Promise<CommandModule>;
+  /** The one exit code of whatever goes wrong, where that is read by a program that knows none of ours. */
+  readonly failsWith?: number;
+}
 /** Every command, with what `lifeboat --help` says of it. A module is loaded when its command is called. */
-const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<CommandModule> }>> = {
+const COMMANDS: Readonly<Record<string, Listed>> = {
   init: { summary: 'write lifeboat.yaml and create its stores', load: () => import('./commands/init.ts') },
   doctor: {
     summary: 'check every component and store, and what would go wrong',
@@ -59,6 +65,11 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'store one file of the log of PostgreSQL, as archive_command',
     load: () => import('./commands/wal-push.ts'),
   },
+  'wal-fetch': {
+    summary: 'give PostgreSQL one file of its log, as restore_command',
+    load: () => import('./commands/wal-fetch.ts'),
+    failsWith: 255, // PostgreSQL takes what is not larger than 125 for the end of its log
+  },
   completion: { summary: 'print a completion script for a shell', load: () => import('./commands/completion.ts') },
 };
 
@@ -79,6 +90,8 @@ interface Running {
   command: readonly string[];
   /** What --json prints when all is done. */
   result: object | null;
+  /** Of whatever goes wrong. */
+  failsWith?: number | undefined;
 }
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -89,10 +102,10 @@ async function main(argv: readonly string[]): Promise<number> {
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
-    if (error instanceof CommanderError && error.code === 'commander.help') return 2; // it was shown
+    if (error instanceof CommanderError && error.code === 'commander.help') return running.failsWith ?? 2; // it was shown
     const shown = error instanceof CommanderError ? usageFailure(error, running.command) : error;
     report(shown, running);
-    return exitCodeOf(shown);
+    return running.failsWith ?? exitCodeOf(shown);
   }
 }
 
@@ -109,11 +122,12 @@ async function dispatch(argv: readonly string[], running: Running): Promise<numb
       '\nExit codes: 0 done, 1 failed, 2 usage, 3 incomplete or with findings, 10 and up: see docs/errors.md',
     );
   const wanted = commandIn(argv);
-  for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
+  for (const [name, { summary, load, failsWith }] of Object.entries(COMMANDS)) {
     const command = withGlobals(new Command(name)).description(summary).exitOverride().showSuggestionAfterError(true);
     program.addCommand(command.copyInheritedSettings(program));
     if (name !== wanted) continue;
     running.command = [name];
+    running.failsWith = failsWith;
     const { define } = await load();
     define(command, (target, action) => {
       for (const each of [target, ...target.commands]) withGlobals(each).copyInheritedSettings(program);

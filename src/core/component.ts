@@ -40,8 +40,8 @@ export interface Replay {
   /** All lineages that the log is known to have had, in order: also those that the replay does not go through. */
   readonly lineages: readonly Lineage[];
   /**
-   * The words of a command that can be run once the restore has ended, where what replays the log does so then. Without
-   * them this process gives it, as long as it lives.
+   * The words of `lifeboat wal-fetch` with all that it needs to know, for a service that recovers when the restore has
+   * ended. Without them this process gives it its log, until `settle`.
    */
   readonly command?: readonly string[];
 }

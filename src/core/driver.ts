@@ -25,6 +25,11 @@ export interface Driver {
    * where the journal has other bytes.
    */
   pushLog?(ctx: Context, journal: Journal, path: string): Promise<PushedLog>;
+  /**
+   * Gives a service that recovers by itself one file of its log. False where the log ends before it: what else is in
+   * the way is thrown.
+   */
+  fetchLog?(ctx: Context, journal: Journal, request: LogRequest): Promise<boolean>;
   /** The plain forms of the parts of a capture, in byte order of part. Parts it does not name stay as they are. */
   renditions?(ctx: Context, source: Source, serverVersion: string): AsyncIterable<PartForm>;
   /** Recognises a file that the old scripts wrote: the part that it is, or null. */
@@ -36,6 +41,14 @@ export interface PushedLog {
   readonly outcome: 'stored' | 'was there' | 'passed over';
   /** Why it was passed over. */
   readonly why: string | null;
+}
+export interface LogRequest {
+  /** As the service calls it. */
+  readonly file: string;
+  /** Where it goes; relative to where the service runs. */
+  readonly path: string;
+  /** A folder for those that come next, which it looks into first. */
+  readonly spool?: string | undefined;
 }
 export interface PartForm {
   readonly part: string;

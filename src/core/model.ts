@@ -308,8 +308,9 @@ export interface Restored {
   /** Of a selection, where it can be told. Without it nothing of a selection is compared. */
   readonly selected?: Selected;
   /**
-   * Sets back what deletes or rewrites by age, which the restore had suspended. The engine calls it after the
-   * comparison, also when that fails. May be called again.
+   * Sets back what deletes or rewrites by age, which the restore had suspended, and ends what the restored service was
+   * given meanwhile, such as its log. The engine calls it after the comparison, also when that fails. May be called
+   * again.
    */
   readonly settle?: (ctx: Context) => Promise<void>;
 }

@@ -23,23 +23,25 @@ export interface Path {
 }
 
 /**
- * 'missing' when the point joins no log, or the target lies before the point, in a gap or behind the end: then with the
- * nearest moments that can be recovered. A time is looked for in the point's own lineage first, and in those that go
- * on from it when it lies behind that. Everything else goes the way of the newest.
+ * 'missing' when the point joins no log, or the target lies before its cut, in a gap or behind the end: then with the
+ * nearest moments that can be recovered. A time is looked for in the point's own lineage first, and in those that go on
+ * from it when it lies behind that. Everything else goes the way of the newest.
  */
 export async function replayOf(
   ctx: Context,
   journal: Journal,
   base: JournalPoint,
   target: ReplayTarget,
+  cut: Cut | null = null,
 ): Promise<Replay> {
   const stretches = await Array.fromAsync(journal.stretches(ctx));
   const lineages = await Array.fromAsync(journal.lineages(ctx));
   const paths = pathsFrom(lineages, stretches, base);
   const path = target.kind === 'time' ? pathToTime(paths, stretches, target.at) : newest(paths);
   if (!path) throw joinsNothing(base);
+  if (target.kind === 'time' && cut && Date.parse(target.at) < Date.parse(cut.at))
+    throw beforePoint(target.at, cut, path);
   if (target.kind === 'latest' && path.gap) throw lastBeforeGap(path, path.gap);
-  if (target.kind === 'time') await refuseBeforeBase(ctx, journal, { path, base, at: target.at });
   // A moment that is there lies before whatever gap there is.
   const way = target.kind === 'time' ? { ...path, gap: null } : path;
   return { target, end: path.end, lineages, ranges: (c, from = base.from) => rangesOf(c, journal, way, from) };
@@ -119,19 +121,11 @@ function pathToTime(paths: readonly Path[], stretches: readonly JournalStretch[]
   });
 }
 
-/** The log that the base itself needs can't be left out. */
-async function refuseBeforeBase(
-  ctx: Context,
-  journal: Journal,
-  { path, base, at }: { path: Path; base: JournalPoint; at: string },
-): Promise<void> {
-  for await (const { from, to } of rangesOf(ctx, journal, path, base.to)) {
-    if (Date.parse(at) >= Date.parse(from.at)) return;
-    const earliest = `the earliest moment of this point is ${inTime(to.at)} at the latest`;
-    throw new Failure('missing', `${inTime(at)} lies before the end of the point: ${earliest}`, {
-      hint: `choose an older point, or a moment up to ${inTime(path.end.at)}`,
-    });
-  }
+function beforePoint(at: string, cut: Cut, { end }: Path): Failure {
+  const what = `${inTime(at)} lies before the point, from which the earliest moment is`;
+  return new Failure('missing', `${what} ${inTime(cut.at)}`, {
+    hint: `choose an older point, or a moment up to ${inTime(end.at)}`,
+  });
 }
 
 function inGap({ from, to, gap }: JournalStretch, end: Cut): Failure {

@@ -16,6 +16,7 @@ import { GLOBALS_PART } from './names.ts';
 import { directoryComponent } from './physical/directory.ts';
 import { recogniseFile, renditionsOf } from './plain.ts';
 import { probeServer } from './probe.ts';
+import { fetchLogFile } from './recovery/fetch.ts';
 import { itemsOf, restoreServer } from './restore.ts';
 import { askedFor, measureNumber, mergeRows, readRows, readValues } from './rows.ts';
 import { sandboxSpec } from './sandbox.ts';
@@ -38,6 +39,7 @@ export const postgresqlDriver = {
   pushLog: pushLogFile,
   renditions: (ctx, source, version) => formsOf(ctx, { ...source, parts: () => ofDatabases(ctx, source) }, version),
   recognise: recogniseFile,
+  fetchLog: fetchLogFile,
   isHalfOf,
 } satisfies Driver;
 

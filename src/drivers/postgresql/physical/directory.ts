@@ -13,9 +13,11 @@ import { byKindAndName } from '../../../core/inventory.ts';
 import type { InventoryLine, InventoryReader, Probe } from '../../../core/model.ts';
 import { mapBounded } from '../../../core/parallel.ts';
 import { sorter } from '../../../core/sorter.ts';
+import { AUTO_CONF, SPOOL } from '../recovery/names.ts';
+import { withoutRecovery } from '../recovery/setup.ts';
 import type { DirectorySettings } from '../settings.ts';
 import { fileLine } from './inventory.ts';
-import { MAP_FILE } from './names.ts';
+import { MAP_FILE, SIGNAL_FILES } from './names.ts';
 import { placesInWords, restoreDirectory } from './restore.ts';
 import { heldIn, MARK } from './target.ts';
 
@@ -82,6 +84,7 @@ async function* walk(root: string, folder: string): AsyncIterable<Found> {
   for (const entry of await readdir(join(root, folder), { withFileTypes: true })) {
     const name = `${folder}${entry.name}`;
     const isTablespace = folder === 'pg_tblspc/' && entry.isSymbolicLink();
+    if (name === SPOOL || SIGNAL_FILES.has(name)) continue; // of the recovery that is to come
     if (entry.isDirectory() || isTablespace) yield* walk(root, `${name}/`);
     else if (entry.name !== MARK) yield { name, isFile: entry.isFile() };
   }
@@ -90,6 +93,10 @@ async function* walk(root: string, folder: string): AsyncIterable<Found> {
 async function lineOf(root: string, { name, isFile }: Found): Promise<InventoryLine> {
   if (!isFile) return { kind: 'file', name, count: null, digest: 'no file' };
   const path = join(root, name);
+  if (name === AUTO_CONF) {
+    const { bytes, sha256 } = sumOf(withoutRecovery(readFileSync(path)));
+    return fileLine(name, bytes, sha256);
+  }
   const { bytes, sha256 } = statSync(path).size <= READ_BYTES ? sumOf(readFileSync(path)) : await readSum(path);
   const line = fileLine(name, bytes, sha256);
   return name === MAP_FILE ? { ...line, detail: mapDetail(root, readFileSync(path, 'utf8')) } : line;

@@ -118,9 +118,9 @@ export function removeFile(root: Dir, name: string): void {
 }
 
 /** In place of what has that name. */
-export function replaceFile(root: Dir, name: string, text: string, owner: Owner | null): void {
+export function replaceFile(root: Dir, name: string, content: string | Uint8Array, owner: Owner | null): void {
   removeFile(root, name);
-  const whole = Buffer.from(text);
+  const whole = Buffer.from(content);
   putWhole(root, { name, bytes: whole.length, digest: `sha256:${hash('sha256', whole)}` }, whole, owner);
 }
 

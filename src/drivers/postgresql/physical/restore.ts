@@ -10,6 +10,8 @@ import { getAll } from '../../../core/many-parts.ts';
 import type { Context, InventoryLine, Restored, RestoreOptions, Source } from '../../../core/model.ts';
 import { mapBounded } from '../../../core/parallel.ts';
 import { refuseForeign } from '../../../core/selection.ts';
+import { beginRecovery, planRecovery } from '../recovery/recovery.ts';
+import { setUpRecovery } from '../recovery/setup.ts';
 import type { DirectorySettings } from '../settings.ts';
 import { bytesIn, clearOthers, filesOf, noOldFiles, type OldFiles, refuseOthers } from './delta.ts';
 import { factsIn, isOfFiles } from './inventory.ts';
@@ -44,11 +46,14 @@ const WHOLE_BYTES_MAX = 1024 * 1024;
 const PARALLEL = 4;
 const SYNCS_AT_ONCE = 16;
 const DIRECTORIES_BYTES_MAX = 64 * 1024 * 1024;
+const SEGMENT = /^pg_wal\/[0-9A-F]{24}$/;
+/** Unless initdb was told another size. */
+const SEGMENT_BYTES = 16 * 1024 * 1024;
 
 export async function restoreDirectory(
   ctx: Context,
   settings: DirectorySettings,
-  { base }: Chain,
+  { base, replay }: Chain,
   { select, jobs = PARALLEL, delta = false }: RestoreOptions,
 ): Promise<Restored> {
   const hint = 'a data directory comes back whole: choose databases or tables of what a server is restored into';
@@ -56,10 +61,11 @@ export async function restoreDirectory(
   return await withDeadline(ctx, settings.deadlineMs, `restore into ${settings.path}`, async (limited) => {
     const facts = await factsIn(limited, base);
     const places = placesOf(settings, facts.tablespaces);
-    const needs = await needsOf(limited, base, places);
+    const { needs, segmentBytes } = await needsOf(limited, base, places);
     if (delta) await refuseOthers(limited, base, places);
     else refuseData(places);
     checkSpace(delta ? needs.map(({ path, bytes }) => ({ path, bytes: Math.max(0, bytes - bytesIn(path)) })) : needs);
+    const recovery = replay && (await planRecovery(limited, replay, facts, segmentBytes));
     using open = openPlaces(places, ...(delta ? [marked] : []));
     await using old = delta ? await clearOld(limited, base, open, jobs) : noOldFiles();
     const job: Job = { source: base, open, jobs, old };
@@ -75,13 +81,18 @@ export async function restoreDirectory(
       replaceFile(open.all[0].root, MAP_FILE, mapOf(open.all), open.owner);
       await syncFile(open.all[0].root, MAP_FILE);
     }
+    const place = { root: open.all[0].root, owner: open.owner, task: base.component };
+    if (recovery) await setUpRecovery(place, recovery);
     unmark(open);
+    const begun = recovery && (await beginRecovery(ctx, place, recovery));
     const bytes = needs.reduce((sum, need) => sum + need.bytes, 0);
-    return {
-      bytes,
-      method: [delta ? 'files that differ' : 'files', ...(verified === null ? [] : [VERIFIER])].join(', '),
-      warnings: [...warningsOf(open, skipped), ...old.warnings],
-    };
+    const methods = [
+      delta ? 'files that differ' : 'files',
+      ...(verified === null ? [] : [VERIFIER]),
+      ...(begun ? ['recovery'] : []),
+    ];
+    const warnings = [...warningsOf(open, skipped), ...old.warnings, ...(begun?.notes ?? [])];
+    return { bytes, method: methods.join(', '), warnings, ...begun?.result };
   });
 }
 
@@ -123,14 +134,16 @@ async function needsOf(
   ctx: Context,
   source: Source,
   places: readonly Place[],
-): Promise<readonly { readonly path: string; bytes: number }[]> {
+): Promise<{ readonly needs: readonly { readonly path: string; bytes: number }[]; readonly segmentBytes: number }> {
   const needs = places.map(({ path }) => ({ path, bytes: 0 }));
+  let segmentBytes = SEGMENT_BYTES;
   for await (const line of fileLines(ctx, source)) {
-    const at = indexOf(places, line.name);
-    const need = needs[at];
-    if (need) need.bytes += expectedOf(line).bytes;
+    const { bytes } = expectedOf(line);
+    const need = needs[indexOf(places, line.name)];
+    if (need) need.bytes += bytes;
+    if (SEGMENT.test(line.name)) segmentBytes = bytes;
   }
-  return needs;
+  return { needs, segmentBytes };
 }
 
 async function* fileLines(ctx: Context, source: Source): AsyncIterable<InventoryLine> {

@@ -1,10 +1,12 @@
 // A throw-away server on a data directory that was restored. It recovers alone, with settings of ours: those of the
 // captured server may lead to its archive, its primary or its libraries.
 
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command, SandboxNeed, ServerSpec } from '../../../core/driver.ts';
 import { literal, quoted } from '../names.ts';
 import type { Program } from '../programs.ts';
+import { SIGNAL } from '../recovery/names.ts';
 
 export interface PhysicalSandbox {
   readonly postgres: Program;
@@ -44,7 +46,11 @@ export function physicalSpec(need: SandboxNeed, { postgres, superuser, conf, set
   const data = join(need.dir, 'data');
   const files = { config_file: 'postgresql.conf', hba_file: 'pg_hba.conf', ident_file: 'pg_ident.conf' };
   const places = Object.entries(files).map(([name, file]) => [name, join(need.dir, file)] as const);
-  const quiet = { ...QUIET, ...(postgres.major >= 17 ? { summarize_wal: 'off' } : {}) };
+  const { restore_command: _, ...others } = QUIET;
+  // With a log to go through, it is what the restore has written that gives it; nobody is let in meanwhile.
+  const recovers = existsSync(join(data, SIGNAL));
+  const calm = recovers ? { ...others, hot_standby: 'off' } : QUIET;
+  const quiet = { ...calm, ...(postgres.major >= 17 ? { summarize_wal: 'off' } : {}) };
   const all = [...Object.entries({ ...conf, ...quiet }), ...places];
   const args = ['-D', data, ...all.flatMap(([name, value]) => ['-c', `${name}=${value}`])];
   const env = { LC_ALL: 'C', TZ: 'UTC' };

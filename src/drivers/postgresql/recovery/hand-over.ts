@@ -1,0 +1,171 @@
+// Hands the log over to a server that recovers: files are put into its spool ahead of it, a bounded number of them, in
+// order and each whole. What goes wrong is told there, so that the server stops and takes no early end for the end.
+
+import { closeSync, constants, fchownSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
+import type { Replay } from '../../../core/component.ts';
+import { withSignal } from '../../../core/context.ts';
+import { Failure, messageOf } from '../../../core/errors.ts';
+import type { Context } from '../../../core/model.ts';
+import { close, type Dir, openDir, within } from '../../beneath.ts';
+import { attempt } from '../../failures.ts';
+import type { Owner } from '../physical/target.ts';
+import type { Aim, Extent } from './aim.ts';
+import { logFileIn } from './log.ts';
+import { ABSENT, BEAT, ENDED, FAILED, SPOOL, WANTED } from './names.ts';
+import { patiently } from './pieces.ts';
+import { joined } from './segments.ts';
+
+/** That wait for the server. */
+const FILES_MAX = 16;
+const LOOK_MS = 20;
+const BEAT_MS = 500;
+const MODE = 0o600;
+
+export interface Job {
+  readonly replay: Replay;
+  readonly aim: Aim;
+  readonly base: Extent;
+  /** The data directory. */
+  readonly root: Dir;
+  readonly owner: Owner | null;
+  /** Of progress. */
+  readonly task: string;
+}
+export interface HandOver {
+  /** No more is handed over: a server that wants more fails. */
+  stop(): Promise<void>;
+}
+
+/** Ends by `stop`. */
+export function handOver(ctx: Context, job: Job): HandOver {
+  const folders = openFolders(job.root);
+  const stopping = new AbortController();
+  const inner = withSignal(ctx, stopping.signal);
+  const state = stateOf(job);
+  let beats = 0;
+  const beat = (): void => put(folders.spool, BEAT, String(++beats), job.owner);
+  beat();
+  const timer = setInterval(() => {
+    try {
+      beat();
+      answer(folders.spool, job, state);
+    } catch (error) {
+      stopping.abort(error);
+    }
+  }, BEAT_MS);
+  const work = (async (): Promise<void> => {
+    try {
+      for await (const _ of filled(inner, job, folders, state)) await untilWanted(inner, job, folders, state);
+      put(folders.spool, ENDED, '', job.owner);
+    } catch (error) {
+      const text = stopping.signal.aborted ? 'nobody hands the log over any more' : messageOf(error);
+      put(folders.spool, FAILED, `lifeboat: ${text}\n`, job.owner);
+      if (!stopping.signal.aborted) ctx.log.warn('the log is not handed over', { task: job.task, reason: text });
+    }
+  })().catch((error: unknown) => ctx.log.warn('nothing can be told to the server', { reason: messageOf(error) }));
+  return {
+    async stop() {
+      stopping.abort(new Failure('interrupted', 'the log is handed over no more'));
+      await work;
+      clearInterval(timer);
+      folders[Symbol.dispose]();
+    },
+  };
+}
+
+/** As much as may wait: the rest is fetched by who wants it. */
+export async function fillSpool(ctx: Context, job: Job): Promise<void> {
+  using folders = openFolders(job.root);
+  let count = 0;
+  for await (const _ of filled(ctx, job, folders, stateOf(job))) if (++count >= FILES_MAX) return;
+}
+
+interface Folders extends Disposable {
+  readonly spool: Dir;
+  readonly own: Dir;
+}
+
+function openFolders(root: Dir): Folders {
+  const own = opened(root, 'pg_wal');
+  const spool = opened(own, SPOOL.slice('pg_wal/'.length));
+  let isOpen = true;
+  return {
+    own,
+    spool,
+    [Symbol.dispose]() {
+      if (isOpen) [spool, own].forEach(close);
+      isOpen = false;
+    },
+  };
+}
+
+function opened(dir: Dir, name: string): Dir {
+  const below = openDir(dir, Buffer.from(name));
+  if (below) return below;
+  throw new Failure('missing', `${dir.label} has no folder ${name}`);
+}
+
+/** What comes next, and what was handed over. */
+interface State {
+  next: number;
+  bytes: number;
+}
+
+function stateOf({ base }: Job): State {
+  return { next: Math.floor(base.to / base.segmentBytes), bytes: 0 };
+}
+
+async function* filled(ctx: Context, job: Job, { spool, own }: Folders, state: State): AsyncIterable<string> {
+  const { replay, aim, base, owner, task } = job;
+  const pieces = patiently(ctx, replay, state.next * base.segmentBytes, aim.upTo);
+  for await (const name of joined(pieces, { dir: spool, own, owner, segmentBytes: base.segmentBytes })) {
+    state.next = (logFileIn(name, base.segmentBytes)?.number ?? state.next) + 1;
+    state.bytes += base.segmentBytes;
+    ctx.progress({ task, phase: 'replay', bytes: state.bytes });
+    yield name;
+  }
+}
+
+/** Whoever wants one that lies further ahead is not kept waiting for room. */
+async function untilWanted(ctx: Context, job: Job, { spool }: Folders, state: State): Promise<void> {
+  const { segmentBytes } = job.base;
+  for (;;) {
+    const names = readdirSync(within(spool, Buffer.from('.')), 'utf8');
+    const waiting = names.filter((name) => logFileIn(name, segmentBytes)).length;
+    if (waiting < FILES_MAX || wantedIn(names, segmentBytes).some(({ number }) => number >= state.next)) return;
+    await ctx.sleep(LOOK_MS);
+  }
+}
+
+/** What the base backup has brought itself, and what it has been given already, the server finds where it keeps it. */
+function answer(spool: Dir, { base, owner }: Job, { next }: State): void {
+  const names = readdirSync(within(spool, Buffer.from('.')), 'utf8');
+  for (const { name, number } of wantedIn(names, base.segmentBytes)) {
+    if (number < next && !names.includes(name) && !names.includes(name + ABSENT)) put(spool, name + ABSENT, '', owner);
+  }
+}
+
+function wantedIn(names: readonly string[], segmentBytes: number): { name: string; number: number }[] {
+  return names.flatMap((each) => {
+    const name = each.endsWith(WANTED) ? each.slice(0, -WANTED.length) : '';
+    const file = logFileIn(name, segmentBytes);
+    return file ? [{ name, number: file.number }] : [];
+  });
+}
+
+/** Whole as soon as it is there; what somebody has put in its way is not followed. */
+function put(dir: Dir, name: string, text: string, owner: Owner | null): void {
+  const fresh = within(dir, Buffer.from(`${name}.new`));
+  attempt(`${dir.label}/${name}`, () => {
+    rmSync(fresh, { force: true });
+    const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+    const fd = openSync(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, MODE);
+    try {
+      writeSync(fd, text);
+      if (owner) fchownSync(fd, owner.uid, owner.gid);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(fresh, within(dir, Buffer.from(name)));
+  });
+}
