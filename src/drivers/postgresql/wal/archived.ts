@@ -19,12 +19,12 @@ export async function assertSame(
   to: bigint,
 ): Promise<void> {
   const begin = placeOf(lineage.from.position);
-  const start = begin > segment.from ? begin : segment.from;
+  const start = inOrder(begin, segment.from)[1];
   if (start >= to) return;
   const place = { lineage: lineage.id, position: positionAt(start) };
   for await (const range of journal.read(ctx, place, positionAt(to))) {
     const [from, end] = [placeOf(range.from.position), placeOf(range.to.position)];
-    const [first, last] = [from > start ? from : start, end < to ? end : to];
+    const [first, last] = [inOrder(from, start)[1], inOrder(end, to)[0]];
     const stored = range.body.subarray(Number(first - from), Number(last - from));
     if ((await segment.read(first, last)).equals(stored)) continue;
     const what = `${segment.path} has other bytes than the journal from ${positionAt(first)} on: two primaries?`;
@@ -32,8 +32,12 @@ export async function assertSame(
   }
 }
 
+function inOrder(a: bigint, b: bigint): readonly [bigint, bigint] {
+  return a < b ? [a, b] : [b, a];
+}
+
 /** The lineages of the log that a segment belongs to, newest first. */
-export async function lineagesOf(ctx: Context, journal: Journal, segment: Segment): Promise<readonly Lineage[]> {
+async function lineagesOf(ctx: Context, journal: Journal, segment: Segment): Promise<readonly Lineage[]> {
   const all = await Array.fromAsync(journal.lineages(ctx));
   return all.reverse().filter(({ source }) => {
     const found = sourceIn(source);
