@@ -47,7 +47,8 @@ async function pusherOf(config: Config, wanted: string | undefined): Promise<{ n
   }
   const [only, ...others] = found;
   if (only && others.length === 0) return only;
-  if (!only) throw new Failure('usage', `${wanted ?? 'no component'} has no log that a server hands over by itself`);
+  const none = wanted === undefined ? 'no component has a log' : `${wanted} has no log`;
+  if (!only) throw new Failure('usage', `${none} that a server hands over by itself`);
   throw new Failure('ambiguous', `the log of which component? ${found.map(({ name }) => name).join(', ')}`, {
     hint: 'name it by --component',
   });

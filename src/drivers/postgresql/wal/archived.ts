@@ -4,7 +4,7 @@ import { Failure, isFailure } from '../../../core/errors.ts';
 import type { Journal, Lineage } from '../../../core/journal.ts';
 import type { Context } from '../../../core/model.ts';
 import { WHICH } from './joining.ts';
-import { placeOf, positionAt, sourceIn } from './positions.ts';
+import { earlier, later, placeOf, positionAt, sourceIn } from './positions.ts';
 import type { Segment } from './segments.ts';
 
 const POLL_MS = 1000;
@@ -18,22 +18,17 @@ export async function assertSame(
   segment: Segment,
   to: bigint,
 ): Promise<void> {
-  const begin = placeOf(lineage.from.position);
-  const start = inOrder(begin, segment.from)[1];
+  const start = later(placeOf(lineage.from.position), segment.from);
   if (start >= to) return;
   const place = { lineage: lineage.id, position: positionAt(start) };
   for await (const range of journal.read(ctx, place, positionAt(to))) {
     const [from, end] = [placeOf(range.from.position), placeOf(range.to.position)];
-    const [first, last] = [inOrder(from, start)[1], inOrder(end, to)[0]];
+    const [first, last] = [later(from, start), earlier(end, to)];
     const stored = range.body.subarray(Number(first - from), Number(last - from));
     if ((await segment.read(first, last)).equals(stored)) continue;
     const what = `${segment.path} has other bytes than the journal from ${positionAt(first)} on: two primaries?`;
     throw new Failure('different', what, { hint: WHICH });
   }
-}
-
-function inOrder(a: bigint, b: bigint): readonly [bigint, bigint] {
-  return a < b ? [a, b] : [b, a];
 }
 
 /** The lineages of the log that a segment belongs to, newest first. */

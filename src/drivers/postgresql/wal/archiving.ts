@@ -7,7 +7,7 @@ import { type Journal, type JournalWriter, type Lineage, RANGE_BYTES_MAX } from 
 import type { Context, Cut } from '../../../core/model.ts';
 import { endsIn, historyDetail, historyIn } from './history.ts';
 import { startAfter, WHICH } from './joining.ts';
-import { placeOf, positionAt, sourceIn, sourceJson, type WalSource } from './positions.ts';
+import { earlier, placeOf, positionAt, sourceIn, sourceJson, type WalSource } from './positions.ts';
 import { historyName, openSegment, type Segment, segmentName } from './segments.ts';
 import { historyBeside } from './siblings.ts';
 
@@ -77,7 +77,7 @@ export async function fillUp(archiving: Archiving, to: bigint, next?: number): P
     const [own, other] = [timeline, next ?? timeline].map((each) => segmentName(each, now?.end ?? 0n, segmentBytes));
     await using segment = await firstOf(archiving.dir, system, [own ?? '', `${own}.partial`, other ?? '']);
     if (!segment) return false;
-    await putPart(archiving, segment, segment.to < to ? segment.to : to);
+    await putPart(archiving, segment, earlier(segment.to, to));
   }
   return true;
 }

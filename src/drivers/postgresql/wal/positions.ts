@@ -22,6 +22,16 @@ export function lsnOf(position: string): string {
   const [high, low] = [position.slice(0, 8), position.slice(8)].map((half) => half.replace(/^0+(?=.)/, ''));
   return `${high}/${low}`.toUpperCase();
 }
+/** The library has none for numbers of any size. */
+export function earlier(one: bigint, other: bigint): bigint {
+  if (one < other) return one;
+  return other;
+}
+export function later(one: bigint, other: bigint): bigint {
+  if (one > other) return one;
+  return other;
+}
+
 /** Where the segment begins that a position lies in. */
 export function segmentStart(position: string, segmentBytes: number): string {
   const place = placeOf(position);

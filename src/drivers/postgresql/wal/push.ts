@@ -17,6 +17,7 @@ import {
   skipTo,
   standingIn,
 } from './archiving.ts';
+import { earlier } from './positions.ts';
 import { logFileNamed, openSegment, type Segment } from './segments.ts';
 import { partialEnd } from './siblings.ts';
 
@@ -84,7 +85,7 @@ async function pushSegment(archiving: Archiving, segment: Segment, end: bigint):
 /** False where the journal can't tell any more; 'different' when it has other bytes. */
 async function isSame({ ctx, journal }: Archiving, now: Standing, segment: Segment, end: bigint): Promise<boolean> {
   try {
-    await assertSame(ctx, journal, now.lineage, segment, now.end < end ? now.end : end);
+    await assertSame(ctx, journal, now.lineage, segment, earlier(now.end, end));
     return true;
   } catch (error) {
     if (isFailure(error, 'missing')) return false;
