@@ -301,7 +301,7 @@ export interface Restored {
   readonly warnings: readonly string[];
   /** What could not be brought back, each named with its reason. Anything here makes the restore incomplete. */
   readonly missing?: readonly string[];
-  /** Where a log was replayed: the last change that came with it, by the source's clock. */
+  /** Where a log is replayed: the last change that comes with it, by the source's clock. */
   readonly reached?: Cut;
   /** Of what was restored alone, named as in the point: for restores under other names, or beside other data. */
   readonly inventory?: (ctx: Context) => Promise<InventoryReader>;

@@ -17,6 +17,7 @@ import { pointNeed } from '../../engine/thaw.ts';
 import { chooseEverywhere, listEverywhere, noteUnreadable } from '../across.ts';
 import type { Config } from '../config/model.ts';
 import { confirm } from '../confirm.ts';
+import { fetchedLater } from '../fetching.ts';
 import { type MomentIn, type MomentWords, momentEverywhere, momentWords, wantedMoment } from '../moments.ts';
 import { namesOption, repeatedOption } from '../options.ts';
 import { planJson, planText, restoredJson, restoredText } from '../restore-views.ts';
@@ -202,13 +203,13 @@ function requestOf(
   options: Options,
   stack: OpenStack,
   { store, point, moment }: Choice,
-  { parallel, stores }: Config,
+  { file, parallel, stores }: Config,
 ): RestoreRequest {
   const transient = stores.filter((each) => each.transient).map(({ name }) => name);
   return {
     from: store,
     point,
-    moment,
+    moment: moment && fetchedLater(moment, { file, stores }, store.name, stack.components),
     components: stack.components,
     only: options.only,
     select: options.select && selectionOf(options.select),

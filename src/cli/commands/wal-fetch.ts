@@ -1,3 +1,5 @@
+import { resolve } from 'node:path';
+import { chdir } from 'node:process';
 import type { Command } from 'commander';
 import type { Driver } from '../../core/driver.ts';
 import { Failure } from '../../core/errors.ts';
@@ -11,6 +13,7 @@ interface Options {
   readonly component?: string;
   readonly store?: readonly string[];
   readonly spool?: string;
+  readonly directory?: string;
 }
 
 export function define(command: Command, bind: Bind): void {
@@ -20,6 +23,7 @@ export function define(command: Command, bind: Bind): void {
     .option('--component <name>', 'of which component; needed where several have such a log')
     .addOption(namesOption('--store <stores>', 'only these stores, in the order of the configuration'))
     .option('--spool <directory>', 'a folder for the segments that come next')
+    .option('--directory <directory>', 'where paths of the configuration are seen from')
     .addHelpText(
       'after',
       `
@@ -28,12 +32,14 @@ For PostgreSQL's restore_command, which lifeboat restore writes by itself:
 
 Exit codes: 0 given, 3 the log ends before it, 255 whatever else: PostgreSQL then stops, and can be started again`,
     );
-  bind<Options>(command, async (session, { component, store, spool }, [file = '', path = '']) => {
+  bind<Options>(command, async (session, { component, store, spool, directory }, [file = '', path = '']) => {
     const { ctx } = session;
+    const request = { file, path: resolve(path), spool: spool === undefined ? undefined : resolve(spool) };
+    if (directory !== undefined) chdir(directory); // the server's own is its data directory
     const config = await session.config();
     const { name, fetch } = await fetcherOf(config, component);
     await using stack = await openStack(ctx, config, { stores: store, components: [] });
-    const isGiven = await fromAny(ctx, stack, name, (journal) => fetch(ctx, journal, { file, path, spool }));
+    const isGiven = await fromAny(ctx, stack, name, (journal) => fetch(ctx, journal, request));
     if (session.globals.json) session.print({ file, given: isGiven }, ''); // else it would stand in the server's log
     return isGiven ? 0 : 3;
   });

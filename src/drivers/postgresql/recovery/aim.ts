@@ -5,7 +5,8 @@
 import type { Replay, ReplayRange } from '../../../core/component.ts';
 import { Failure } from '../../../core/errors.ts';
 import type { Context, Cut } from '../../../core/model.ts';
-import { logSourceOf, lsnIn, lsnText, placeOf, positionOf } from './log.ts';
+import { sourceIn } from '../wal/positions.ts';
+import { lsnIn, lsnText, placeOf, positionOf } from './log.ts';
 import { piecesOf } from './pieces.ts';
 import { type LogRecord, recordReader } from './records.ts';
 
@@ -178,7 +179,7 @@ async function rangeAt(ctx: Context, replay: Replay, place: number, base: Extent
 }
 
 function timelineOf({ lineage }: ReplayRange): number {
-  const source = logSourceOf(lineage.source);
+  const source = sourceIn(lineage.source);
   if (source) return source.timeline;
   throw new Failure('malformed', `lineage ${lineage.id} of the journal does not tell its timeline`);
 }

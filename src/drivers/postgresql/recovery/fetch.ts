@@ -23,8 +23,9 @@ import type { Context } from '../../../core/model.ts';
 import { close, openRoot } from '../../beneath.ts';
 import { attempt } from '../../failures.ts';
 import { CONTROL_FILE } from '../physical/names.ts';
+import { sourceIn } from '../wal/positions.ts';
 import { historiesOf } from './histories.ts';
-import { historyIn, type LogFile, logFileIn, logSourceOf, placeOf, positionOf } from './log.ts';
+import { historyIn, type LogFile, logFileIn, placeOf, positionOf } from './log.ts';
 import { piecesOf } from './pieces.ts';
 import { joined } from './segments.ts';
 
@@ -38,7 +39,7 @@ export async function fetchLogFile(ctx: Context, journal: Journal, request: LogR
   const own = dirname(request.path);
   const lineages = await Array.fromAsync(journal.lineages(ctx));
   const system = systemOf(own, lineages);
-  const ours = lineages.filter(({ source }) => logSourceOf(source)?.system === system);
+  const ours = lineages.filter(({ source }) => sourceIn(source)?.system === system);
   if (historyIn(request.file) !== null) return giveHistory(ours, system, own, request);
   const segmentBytes = segmentBytesIn(own);
   const wanted = logFileIn(request.file, segmentBytes);
@@ -82,7 +83,7 @@ interface Asked {
  */
 function wayTo(log: Log, { timeline, number }: LogFile, { name, hasOwn }: Asked): readonly Leg[] | null {
   const [begin, end] = [number * log.segmentBytes, (number + 1) * log.segmentBytes];
-  const same = log.lineages.filter(({ source }) => logSourceOf(source)?.timeline === timeline);
+  const same = log.lineages.filter(({ source }) => sourceIn(source)?.timeline === timeline);
   let why: string | null = null;
   for (const lineage of same.toReversed()) {
     const from = Math.max(begin, placeOf(lineage.from.position));
@@ -178,7 +179,7 @@ function replayOfLegs({ journal, lineages }: Log, legs: readonly Leg[]): Replay 
 function systemOf(own: string, lineages: readonly Lineage[]): string {
   const control = join(own, '..', CONTROL_FILE);
   if (existsSync(control)) return String(firstBytes(control, SYSTEM_BYTES).readBigUInt64LE(0));
-  const systems = new Set(lineages.flatMap(({ source }) => logSourceOf(source)?.system ?? []));
+  const systems = new Set(lineages.flatMap(({ source }) => sourceIn(source)?.system ?? []));
   const [only, ...others] = systems;
   if (only !== undefined && others.length === 0) return only;
   const there = only === undefined ? 'there is none' : `there are ${[...systems].join(', ')}`;

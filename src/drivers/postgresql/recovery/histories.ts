@@ -1,11 +1,10 @@
 // The history files of timelines: where each one went on from another. A server needs those of the timelines that it
 // goes through, and must see those of all others, so that it gives its own new timeline a number that nobody has.
 
-import { z } from 'zod';
 import type { Lineage } from '../../../core/journal.ts';
-import { historyName, type LogSource, logSourceOf, lsnText, placeOf } from './log.ts';
-
-const detailSchema = z.object({ detail: z.object({ history: z.string() }) });
+import { historyIn } from '../wal/history.ts';
+import { sourceIn, type WalSource } from '../wal/positions.ts';
+import { historyName, lsnText, placeOf } from './log.ts';
 
 /** By file name, of one system. `ownOf` has what the base backup brought of a timeline; '' where it brought none. */
 export function historiesOf(
@@ -14,15 +13,15 @@ export function historiesOf(
   ownOf: (name: string) => string,
 ): ReadonlyMap<string, string> {
   const texts = new Map<string, string>();
-  const textOf = (lineage: Lineage, source: LogSource): string => {
+  const textOf = (lineage: Lineage, source: WalSource): string => {
     const name = historyName(source.timeline);
     const known = texts.get(name) ?? ownOf(name);
     if (known !== '') return known;
-    const stored = detailSchema.safeParse(lineage).data;
-    if (stored) return stored.detail.history;
+    const stored = historyIn(lineage.detail);
+    if (stored !== null) return stored;
     const { parent } = lineage;
     const before = lineages.find(({ id }) => id === parent?.lineage);
-    const from = before && logSourceOf(before.source);
+    const from = before && sourceIn(before.source);
     if (!parent || !before || !from || from.system !== system) return '';
     const earlier = textOf(before, from);
     if (from.timeline === source.timeline) return earlier;
@@ -30,7 +29,7 @@ export function historiesOf(
     return earlier + line;
   };
   for (const lineage of lineages) {
-    const source = logSourceOf(lineage.source);
+    const source = sourceIn(lineage.source);
     if (source?.system !== system || source.timeline === 1) continue;
     texts.set(historyName(source.timeline), textOf(lineage, source));
   }

@@ -1,22 +1,10 @@
-// PostgreSQL's log as journals have it: positions are LSNs in 16 hexadecimal digits, a lineage is a timeline of one
-// system, and a file is named after its timeline and its place.
+// Places in the log as plain numbers, which is how files and records are found in it, and how its files are called.
 
-import { z } from 'zod';
 import { Failure } from '../../../core/errors.ts';
-import type { Json } from '../../../core/model.ts';
 
 const POSITION_DIGITS = 16;
 const TIMELINE_DIGITS = 8;
 const LOG_BYTES = 2 ** 32;
-
-const sourceSchema = z.object({ system: z.string(), timeline: z.number().int().positive() });
-/** Which log it is. */
-export type LogSource = z.output<typeof sourceSchema>;
-
-/** Null where it is none of PostgreSQL's. */
-export function logSourceOf(source: Json): LogSource | null {
-  return sourceSchema.safeParse(source).data ?? null;
-}
 
 export function positionOf(at: number): string {
   return at.toString(16).padStart(POSITION_DIGITS, '0');

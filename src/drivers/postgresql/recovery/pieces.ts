@@ -3,7 +3,8 @@
 import type { Replay } from '../../../core/component.ts';
 import { Failure, isFailure } from '../../../core/errors.ts';
 import type { Context } from '../../../core/model.ts';
-import { type LogSource, logSourceOf, lsnText, placeOf, positionOf } from './log.ts';
+import { sourceIn, type WalSource } from '../wal/positions.ts';
+import { lsnText, placeOf, positionOf } from './log.ts';
 
 /** A store that is away for longer fails the recovery. */
 const AWAY_MS_MAX = 15 * 60_000;
@@ -13,7 +14,7 @@ export interface Piece {
   readonly at: number;
   /** Borrowed until the next one. */
   readonly bytes: Uint8Array;
-  readonly source: LogSource;
+  readonly source: WalSource;
 }
 
 /** From that very byte on, or from the first that is there. */
@@ -21,7 +22,7 @@ export async function* piecesOf(ctx: Context, replay: Replay, from: number): Asy
   let reached: number | null = null;
   for await (const range of replay.ranges(ctx, positionOf(from))) {
     const [begin, end] = [placeOf(range.from.position), placeOf(range.to.position)];
-    const source = logSourceOf(range.lineage.source);
+    const source = sourceIn(range.lineage.source);
     if (!source || range.body.length !== end - begin) {
       throw new Failure('malformed', `the journal from ${lsnText(begin)} on is no piece of PostgreSQL's log`);
     }

@@ -25,7 +25,7 @@ import { postgresqlDriver } from '../driver.ts';
 import { fillWithTablespaces, physicalOf, type TestDirs, testDirs } from '../physical/testing.ts';
 import { captureOf, sql } from '../testing.ts';
 import { lsnIn, positionOf } from './log.ts';
-import { dumpOf, joinOf, KEEPING, type Recovering, recovered, restoredTo, shipping, standing } from './testing.ts';
+import { dumpOf, KEEPING, type Recovering, recovered, restoredTo, shipping, standing } from './testing.ts';
 
 const COMPONENT = 'main-db';
 const ROUNDS = 8;
@@ -73,7 +73,8 @@ for (const major of [15, 18] as const) {
       const ships = await shipping(ctx, writer, server);
       lineage = ships.lineage;
       ({ source, capture } = await captureOf(ctx, physicalOf(server), undefined, ''));
-      point = await joinOf(ctx, source, capture.identity);
+      assert.ok(capture.journal);
+      point = capture.journal;
       await sql(server, 'shop', 'create table moments (n int)', 'create table bulk (n int, t text) tablespace fast');
       for (let n = 1; n <= ROUNDS; n++) {
         const bulk = `insert into bulk select ${n}, md5(g::text) from generate_series(1, ${ROWS}) g`;

@@ -7,9 +7,10 @@ import type { Context, Restored } from '../../../core/model.ts';
 import type { Dir } from '../../beneath.ts';
 import type { BackupFacts } from '../physical/inventory.ts';
 import type { Owner } from '../physical/target.ts';
+import { sourceIn } from '../wal/positions.ts';
 import { type Aim, aimOf, type Extent } from './aim.ts';
 import { fillSpool, handOver } from './hand-over.ts';
-import { isSegmentSize, logSourceOf, lsnIn } from './log.ts';
+import { isSegmentSize, lsnIn } from './log.ts';
 
 export interface Recovery {
   readonly replay: Replay;
@@ -35,7 +36,7 @@ export async function planRecovery(
 
 async function systemOf(ctx: Context, { ranges }: Replay): Promise<string> {
   for await (const { lineage } of ranges(ctx)) {
-    const source = logSourceOf(lineage.source);
+    const source = sourceIn(lineage.source);
     if (source) return source.system;
   }
   throw new Failure('missing', 'the journal has nothing of the log that the point needs');

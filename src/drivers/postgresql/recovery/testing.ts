@@ -8,9 +8,8 @@ import { promisify } from 'node:util';
 import { type Postgres, type PostgresMajor, startPostgresOn } from '../../../../test/servers/postgres.ts';
 import type { Replay } from '../../../core/component.ts';
 import type { JournalPlace, JournalWriter } from '../../../core/journal.ts';
-import type { Context, Cut, JournalPoint, Restored, Source } from '../../../core/model.ts';
+import type { Context, Cut, Restored, Source } from '../../../core/model.ts';
 import { postgresqlDriver } from '../driver.ts';
-import { factsIn } from '../physical/inventory.ts';
 import { differencesIn, type TestDirs } from '../physical/testing.ts';
 import { sql } from '../testing.ts';
 import { logFileName, lsnIn, positionOf } from './log.ts';
@@ -97,12 +96,6 @@ function logBytes(
     at += bytes;
   }
   return body;
-}
-
-export async function joinOf(ctx: Context, source: Source, system: string): Promise<JournalPoint> {
-  const { start, end } = await factsIn(ctx, source);
-  const [from, to] = [start.lsn, end.lsn].map((lsn) => positionOf(lsnIn(lsn) ?? 0));
-  return { source: { system, timeline: start.timeline }, from: from ?? '', to: to ?? '' };
 }
 
 export interface Recovered extends AsyncDisposable {

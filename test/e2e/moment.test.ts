@@ -1,0 +1,114 @@
+// A server that was followed is brought to a moment of its past by the command itself: into a directory, on which a
+// server starts that fetches its log from the store.
+
+import assert from 'node:assert/strict';
+import { type ChildProcess, execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { testDirs } from '../../src/drivers/postgresql/physical/testing.ts';
+import { sql } from '../../src/drivers/postgresql/testing.ts';
+import { unprivilegedUser } from '../servers/install.ts';
+import { needServer } from '../servers/need.ts';
+import { type Postgres, startPostgres, startPostgresOn } from '../servers/postgres.ts';
+import { until } from '../servers/processes.ts';
+import { lifeboat } from './lifeboat.ts';
+import { workspace } from './workspace.ts';
+
+const MAJOR = 18;
+const { dir, store, configure, run } = workspace('moment');
+
+async function now(server: Postgres): Promise<string> {
+  const query = `select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as at`;
+  return ((await sql(server, 'shop', query))[0] as { at: string }).at;
+}
+
+/** Follows while `work` is done, and until all of that is stored. */
+async function following(server: Postgres, work: () => Promise<void>): Promise<void> {
+  let child: ChildProcess | undefined;
+  const ended = lifeboat(['follow'], { cwd: dir, onStart: (each) => void (child = each) });
+  const isStored = async (lsn: string): Promise<boolean> => {
+    const query = `select count(*)::int as n from pg_stat_replication where flush_lsn >= '${lsn}'`;
+    return ((await sql(server, 'postgres', query))[0] as { n: number }).n > 0;
+  };
+  await until('it follows', 60_000, () => isStored('0/0'));
+  await work();
+  const [{ lsn }] = (await sql(server, 'postgres', 'select pg_current_wal_lsn()::text as lsn')) as [{ lsn: string }];
+  await until('all is stored', 60_000, () => isStored(lsn));
+  child?.kill('SIGTERM');
+  await ended;
+}
+
+test('a server is brought back to the second before a mistake, and fetches its log by itself', async (t) => {
+  if (!(await needServer(t, `postgres-${MAJOR}`))) return;
+  using dirs = testDirs();
+  await using server = await startPostgres(MAJOR, { conf: { wal_keep_size: '1GB' } });
+  await sql(server, 'postgres', 'create database shop');
+  configure(`stack: shop
+stores:
+  main: ${store('main')}
+components:
+  main-db: { kind: postgresql, host: ${server.host}, port: ${server.port}, user: ${server.user},
+    password: ${server.password}, capture: [physical], follow: true, bin_dir: ${server.bin} }
+`);
+  await run(0, 'init');
+  let before = '';
+  await following(server, async () => {
+    await run(0, 'backup');
+    await sql(server, 'shop', 'create table orders as select g, md5(g::text) from generate_series(1, 800000) g');
+    before = await now(server);
+    await sql(server, 'shop', 'drop table orders', 'create table later ()');
+  });
+  const path = dirs.absent('restored');
+  const restore = ['restore', '--at', before, '--only', 'main-db', '--to', `main-db=${path}`, '--yes', '--json'];
+  // A server is asked for rows only when somebody has started one.
+  const { stdout } = await run(0, ...restore);
+  assert.match(stdout, /"reached": \{[^}]*"at": "20/);
+  assert.match(stdout, /start a server on it: it fetches the log by itself/);
+  const owner = unprivilegedUser();
+  if (owner) execFileSync('chown', ['-R', `${owner.uid}:${owner.gid}`, dir]);
+  await assertTold(path);
+  // What was fetched ahead is not to be all.
+  const spool = join(path, 'pg_wal/lifeboat');
+  for (const name of readdirSync(spool)) if (/^[0-9A-F]{24}$/.test(name)) rmSync(join(spool, name));
+
+  renameSync(join(dir, 'main'), join(dir, 'away'));
+  const early = startPostgresOn(MAJOR, path).then(async (one) => {
+    await one[Symbol.asyncDispose]();
+    throw new Error(one.output());
+  });
+  await assert.rejects(
+    early,
+    /the log was not fetched \(exit code 255\)/,
+    'a store that is away is not the end of the log',
+  );
+  renameSync(join(dir, 'away'), join(dir, 'main'));
+  await using back = await startPostgresOn(MAJOR, path);
+  await until('it has recovered', 60_000, async () => {
+    const [row] = await sql(back, 'postgres', 'select pg_is_in_recovery() as is');
+    return !(row as { is: boolean }).is;
+  });
+  assert.deepEqual(await sql(back, 'shop', 'select count(*)::int as n from orders'), [{ n: 800_000 }]);
+  assert.deepEqual(await sql(back, 'shop', `select to_regclass('later') as later`), [{ later: null }]);
+  assert.match(back.output(), /restored log file "0000000100000000000000\d\d" from archive/);
+  assert.ok(!existsSync(spool));
+});
+
+/** To PostgreSQL, what is not larger than 125 is the end of its log. */
+async function assertTold(data: string): Promise<void> {
+  const config = ['wal-fetch', '--config', join(dir, 'lifeboat.yaml')];
+  const codes = async (...args: string[]): Promise<number | null> => {
+    const { code } = await lifeboat([...config, ...args], { cwd: data });
+    return code;
+  };
+  const first = '000000010000000000000004';
+  assert.equal(await codes(first, 'pg_wal/FETCHED'), 0);
+  assert.equal(statSync(join(data, 'pg_wal/FETCHED')).size, 16 * 1024 * 1024);
+  rmSync(join(data, 'pg_wal/FETCHED'));
+  assert.equal(await codes('0000000100000000000000F4', 'pg_wal/FETCHED'), 3, 'behind the end');
+  assert.equal(await codes('00000007.history', 'pg_wal/FETCHED'), 3);
+  assert.equal(await codes('--component', 'main', first, 'pg_wal/FETCHED'), 255);
+  assert.equal(await codes('--store', 'other', first, 'pg_wal/FETCHED'), 255);
+  assert.equal(await codes(first), 255);
+  assert.ok(!existsSync(join(data, 'pg_wal/FETCHED')));
+}
