@@ -47,7 +47,7 @@ export async function earlierBackup(
   );
   if (summaries !== 'on') return { ...none, witnessed: async () => NO_WITNESS };
   const facts = source ? await backupIn(ctx, source) : null;
-  const witnessed = async (): Promise<Witnessed> => await witness(session, facts);
+  const witnessed = async (): Promise<Witnessed> => await witness(ctx, session, facts);
   if (!source || !facts?.witness) return { ...none, witnessed };
   if (await isThere(session, facts.witness)) return { backup: { source, pageBytes: page }, warnings: [], witnessed };
   const why = `the server is not the one that point ${source.point} was taken of, or was restored since`;
@@ -76,9 +76,9 @@ async function isThere(session: Session, name: string): Promise<boolean> {
 const NO_WITNESS: Witnessed = { witness: null, replaced: null, warnings: [] };
 
 /** It holds no log. That of the earlier point stays until this one is known to have been kept. */
-async function witness(session: Session, earlier: BackupFacts | null): Promise<Witnessed> {
+async function witness(ctx: Context, session: Session, earlier: BackupFacts | null): Promise<Witnessed> {
   // In order of time, so that the oldest can be told.
-  const name = `${WITNESS}${Date.now().toString(36)}_${randomBytes(4).toString('hex')}`;
+  const name = `${WITNESS}${ctx.now().getTime().toString(36)}_${randomBytes(4).toString('hex')}`;
   try {
     await session.rows(z.object({}), 'select from pg_create_physical_replication_slot($1)', [name]);
   } catch (error) {
