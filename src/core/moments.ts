@@ -38,7 +38,7 @@ export function msOf(position: string): number {
   return momentOf(position).ms;
 }
 
-function positionAt(ms: number, count = 0): string {
+export function positionAt(ms: number, count = 0): string {
   return `${String(ms).padStart(MS_DIGITS, '0')}${String(count).padStart(COUNT_DIGITS, '0')}`;
 }
 

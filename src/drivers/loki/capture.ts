@@ -6,7 +6,9 @@ import { isFailure } from '../../core/errors.ts';
 import { byKindAndName, INVENTORY_PART, inventoryOf, inventoryText } from '../../core/inventory.ts';
 import { keepAll } from '../../core/many-parts.ts';
 import type { Capture, Context, InventoryLine, InventoryReader, Rendition, Sink, Source } from '../../core/model.ts';
+import { joinsAt } from '../../core/moments.ts';
 import { spool } from '../../core/spool.ts';
+import { sourceOf } from './journal/format.ts';
 import { type Limits, limitsOf } from './limits.ts';
 import { addLine, digestOf, emptySum, type Line, lineText, type Sum, streamWords } from './lines.ts';
 import { daysText, identityOf, versionOf } from './probe.ts';
@@ -75,10 +77,11 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink, prev
     inventoryLevel: 'full',
     totals,
     warnings: warningsOf(settings, limits, reading),
+    journal: joinsAt(sourceOf(settings), msOf(span.to)),
   };
 }
 
-function pageLines({ linesMax }: Limits): number {
+export function pageLines({ linesMax }: Limits): number {
   return Math.min(PAGE_LINES_MAX, linesMax);
 }
 

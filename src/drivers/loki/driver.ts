@@ -5,6 +5,7 @@ import type { Driver } from '../../core/driver.ts';
 import { renditionsByName } from '../../core/renditions.ts';
 import { capture, dayOfPart, linesRendition, liveInventory } from './capture.ts';
 import { compare } from './compare.ts';
+import { follow, standing } from './journal/follow.ts';
 import { measure } from './measure.ts';
 import { probe } from './probe.ts';
 import { cautions, restore } from './restore.ts';
@@ -31,6 +32,8 @@ function open(input: unknown): Component {
   return {
     probe: (ctx) => probe(ctx, settings),
     capture: (ctx, sink, previous) => capture(ctx, settings, sink, previous),
+    follow: (ctx, feed) => follow(ctx, settings, feed),
+    standing: (ctx) => standing(ctx, settings),
     async restore(ctx, chain, options) {
       const { span, ...result } = await restore(ctx, settings, chain, options);
       restored = span;

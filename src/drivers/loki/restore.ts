@@ -6,52 +6,32 @@ import { Failure } from '../../core/errors.ts';
 import { inventoryOf, shapedLine } from '../../core/inventory.ts';
 import type { Context, InventoryLine, InventoryReader, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { countNow, dayOfLine, dayOfPart, liveInventory, rangeIn } from './capture.ts';
-import { type Answer, ask, PUSH, refusal, whereOf } from './http.ts';
-import { type Limits, limitsOf } from './limits.ts';
-import { added, addLine, digestOf, emptySum, type Line, lineFrom, type Sum, streamName, undivided } from './lines.ts';
+import { ask, whereOf } from './http.ts';
+import { type Replaying, replayingOf, replayLines } from './journal/replay.ts';
+import { limitsOf } from './limits.ts';
+import { added, addLine, digestOf, lineFrom, type Sum } from './lines.ts';
 import { daysText } from './probe.ts';
+import { type Job, pusherOf, type Seen, type Stream, streamOf } from './pushing.ts';
 import { readingOf, seriesOf } from './query.ts';
 import { selectedOf, type Wanted, wantedOf } from './select.ts';
 import type { Settings } from './settings.ts';
 import { earlier, later, msOf, nsOf, type Span, spanOfDay } from './slices.ts';
 
-/** Of one push, about: up to three times as many bytes, of which a server takes 4 MiB by default. */
-const BATCH_CHARS = 1024 * 1024;
-/** What a push has around the values of a stream. */
-const STREAM_CHARS = 25;
-const REASONS_MAX = 10;
 /** How long lines are waited for that were told to go to the store. */
 const SEEN_MS_MAX = 60_000;
 const SEEN_POLL_MS = 500;
-
-interface Job {
-  readonly settings: Settings;
-  readonly limits: Limits;
-  readonly wanted: Wanted;
-  /** Older lines are refused. */
-  readonly oldest: bigint;
-  readonly seen: Seen;
-}
-
-interface Seen {
-  bytes: number;
-  lines: number;
-  tooOld: number;
-  /** How many lines, by what the server said. */
-  readonly refused: Map<string, number>;
-  /** Lines that were sent, by day. */
-  readonly days: Map<string, number>;
-}
 
 /** Resolves with the span that lines were restored in, so that the inventory that follows is of it. */
 export async function restore(
   ctx: Context,
   settings: Settings,
-  { base: source }: Chain,
+  { base: source, replay }: Chain,
   options: RestoreOptions = {},
 ): Promise<Restored & { readonly span: Span }> {
   const wanted = wantedOf(options);
-  const span = await spanOf(ctx, source);
+  const captured = await spanOf(ctx, source);
+  const replaying = replay && replay.target.kind !== 'immediate' ? replayingOf(ctx, replay, captured) : null;
+  const span = replaying?.span ?? captured;
   const limits = await limitsOf(ctx, settings);
   if (!options.replace && !options.delta) await refuseHeld(ctx, settings, span);
   const oldest = limits.ageMaxMs === null ? 0n : nsOf(ctx.now().getTime() - limits.ageMaxMs);
@@ -62,8 +42,9 @@ export async function restore(
     const day = dayOfPart(name);
     const whole = day === null ? null : spanOfDay(day);
     if (day === null || !whole || whole.to <= wanted.from || whole.from >= wanted.to) continue;
-    await putDay(ctx, job, { source, name, day, expected: await sums.of(day) });
+    await putDay(ctx, job, { replaying, source, name, day, expected: await sums.of(day) });
   }
+  if (replaying) await replayLines(ctx, job, replaying);
   if (options.select && seen.lines + seen.tooOld === 0) {
     throw new Failure('missing', `${source.point}/${source.component} has no lines of this selection`);
   }
@@ -167,18 +148,17 @@ async function refuseHeld(ctx: Context, settings: Settings, span: Span): Promise
 }
 
 interface Day {
+  readonly replaying: Replaying | null;
   readonly source: Source;
   readonly name: string;
   readonly day: string;
   readonly expected: ReadonlyMap<string, string>;
 }
 
-async function putDay(ctx: Context, job: Job, { source, name, day, expected }: Day): Promise<void> {
-  const { wanted, seen } = job;
+async function putDay(ctx: Context, job: Job, { replaying, source, name, day, expected }: Day): Promise<void> {
   const what = `${source.point}/${source.component}/${name}`;
   const streams = new Map<string, Stream>();
-  const pushes = oneBehind((body: Batch) => push(ctx, job, body));
-  let batch = emptyBatch();
+  const pusher = pusherOf(ctx, job);
   for await (const texts of lineBatchesOf(source.get(ctx, name))) {
     for (const text of texts) {
       if (text === '') continue;
@@ -186,95 +166,16 @@ async function putDay(ctx: Context, job: Job, { source, name, day, expected }: D
       const stream = streamOf(streams, line);
       const lineJson = JSON.stringify(line.line);
       addLine(stream.sum, line, lineJson);
-      if (!wanted.line(line)) continue;
-      if (BigInt(line.ts) < job.oldest) {
-        seen.tooOld += 1;
-        continue;
-      }
-      addTo(batch, stream, line, lineJson);
-      seen.days.set(day, (seen.days.get(day) ?? 0) + 1);
-      if (batch.chars < BATCH_CHARS) continue;
-      await pushes.next(batch);
-      batch = emptyBatch();
+      replaying?.captured(line);
+      await pusher.add(line, stream, day, lineJson);
     }
   }
-  await pushes.next(batch);
-  await pushes.end();
+  await pusher.end();
   const sums = new Map<string, Sum>();
   for (const { name: its, sum } of streams.values()) sums.set(its, added(sums.get(its), sum));
   const changed = [...sums].some(([stream, sum]) => expected.get(stream) !== `${sum.count} ${digestOf(sum)}`);
   if (!changed && sums.size === expected.size) return;
   throw new Failure('checksum', `${what} is not what was captured on ${day}`, { hint: 'run lifeboat verify --all' });
-}
-
-/** Labels as they lie in the part; what the server has added may tell several of one name apart. */
-interface Stream {
-  readonly name: string;
-  readonly json: string;
-  readonly sum: Sum;
-}
-
-function streamOf(streams: Map<string, Stream>, { labels }: Line): Stream {
-  const json = JSON.stringify(undivided(labels));
-  const found = streams.get(json);
-  if (found) return found;
-  const stream = { name: streamName(labels), json, sum: emptySum() };
-  streams.set(json, stream);
-  return stream;
-}
-
-/** Calls follow one another; the caller makes the next ready meanwhile. */
-function oneBehind<T>(work: (of: T) => Promise<void>): { next(of: T): Promise<void>; end(): Promise<void> } {
-  let running: Promise<void> = Promise.resolve();
-  return {
-    async next(of) {
-      await running;
-      running = work(of);
-      running.catch(() => undefined); // thrown where it is awaited
-    },
-    end: () => running,
-  };
-}
-
-interface Batch {
-  /** Values of a push, by the JSON of the labels. */
-  readonly streams: Map<string, string[]>;
-  chars: number;
-  lines: number;
-}
-function emptyBatch(): Batch {
-  return { streams: new Map(), chars: 0, lines: 0 };
-}
-
-function addTo(batch: Batch, { json }: Stream, { ts, metadata }: Line, lineJson: string): void {
-  const held = batch.streams.get(json);
-  const more = Object.keys(metadata).length === 0 ? '' : `,${JSON.stringify(metadata)}`;
-  const value = `["${ts}",${lineJson}${more}]`;
-  if (held) held.push(value);
-  else batch.streams.set(json, [value]);
-  batch.chars += value.length + (held ? 1 : json.length + STREAM_CHARS);
-  batch.lines += 1;
-}
-
-async function push(ctx: Context, { settings, seen }: Job, { streams, chars, lines }: Batch): Promise<void> {
-  if (lines === 0) return;
-  const each = Array.from(streams, ([json, values]) => `{"stream":${json},"values":[${values.join()}]}`);
-  const answer = await ask(ctx, settings, PUSH, { body: `{"streams":[${each.join()}]}`, isFinal });
-  seen.lines += lines;
-  seen.bytes += chars;
-  ctx.progress({ task: 'loki', phase: 'restore', items: seen.lines, bytes: seen.bytes });
-  if (answer.status >= 200 && answer.status < 300) return;
-  if (answer.status !== 400 && !isFinal(answer)) throw refusal(settings, PUSH, answer);
-  // It has taken the others of the batch.
-  const reason = answer.text.trim().replace(/\s+/g, ' ').slice(0, 300);
-  const [, ignored] = /total ignored: (\d+)/.exec(reason) ?? [];
-  const rest = seen.refused.has(reason) || seen.refused.size < REASONS_MAX ? reason : 'other reasons';
-  seen.refused.set(rest, (seen.refused.get(rest) ?? 0) + Number(ignored ?? 1));
-}
-
-/** More streams than it takes: no later push of the same would be taken. */
-function isFinal({ status, text }: Answer): boolean {
-  return status === 429 && /stream limit/i.test(text);
 }
 
 function missingOf({ seen, limits }: Job): string[] {

@@ -13,6 +13,7 @@ export const lokiSettings = z.strictObject({
   selector: z.string().optional().describe('the streams that are protected: {app="shop"}; all by default'),
   since: duration.prefault('7d').describe('how far back a capture goes, to the beginning of that day (UTC)'),
   timeout: duration.prefault('60s').describe('how long one answer may take'),
+  follow_every: duration.prefault('5s').describe('how often new lines are asked for while the Loki is followed'),
 });
 
 export interface Settings {
@@ -21,14 +22,13 @@ export interface Settings {
   readonly selector: string | null;
   readonly sinceMs: number;
   readonly timeoutMs: number;
+  readonly tenant: string | null;
+  readonly followEveryMs: number;
 }
 
 export function readSettings(input: unknown): Settings {
-  const { url, tenant, username, password, token, selector, since, timeout } = parseSettings(
-    lokiSettings,
-    input,
-    'loki',
-  );
+  const parsed = parseSettings(lokiSettings, input, 'loki');
+  const { url, tenant, username, password, token, selector, since, timeout } = parsed;
   if ((username === undefined) !== (password === undefined)) {
     throw new Failure('settings-invalid', 'loki: username and password: either needs the other');
   }
@@ -50,6 +50,8 @@ export function readSettings(input: unknown): Settings {
     selector: selector?.trim() ?? null,
     sinceMs: since,
     timeoutMs: timeout,
+    tenant: tenant ?? null,
+    followEveryMs: parsed.follow_every,
   };
 }
 
