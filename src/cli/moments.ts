@@ -4,7 +4,7 @@ import { Failure, isFailure } from '../core/errors.ts';
 import type { Context } from '../core/model.ts';
 import type { RecoveryPoint } from '../core/point.ts';
 import type { NamedStore } from '../engine/model.ts';
-import { type Moment, momentOf, type Wanted } from '../engine/moment.ts';
+import { type Moment, momentIn, momentOf, type Wanted } from '../engine/moment.ts';
 import { byBeginning, type PointView } from '../engine/points.ts';
 import { type ChosenIn, chooseEverywhere, type Listing, notFound } from './across.ts';
 import { parseTime, parseUntil } from './times.ts';
@@ -49,7 +49,7 @@ export function wantedMoment(
   return { until: target, words: until, base };
 }
 
-/** In the store in which most is there, then most is exact, then least is lost; of equal ones the first. */
+/** In the store in which most is there, then least is lost; of equal ones the first. */
 export async function momentEverywhere(
   ctx: Context,
   { stores, unreadable }: Listing,
@@ -87,9 +87,13 @@ function distance(a: Moment, b: Moment): number {
 }
 
 function rank({ origins, lacking }: Moment): readonly number[] {
-  const all = [...origins.values()];
-  const lostMs = all.reduce((sum, { aim }) => sum + (aim?.beforeMs ?? 0), 0);
-  return [lacking.size, all.filter(({ replay }) => replay === null).length, lostMs];
+  let lostMs = 0;
+  for (const origin of origins.values()) {
+    // Of a time nothing is lost where it is reached; else the later the better.
+    const { at = null, beforeMs = null } = origin.aim ?? {};
+    lostMs += at === null ? -(momentIn(origin) ?? 0) : (beforeMs ?? 0);
+  }
+  return [lacking.size, lostMs];
 }
 
 /** The same moment for another command, however long ago it was said: '15m ago' is not the same one later. */

@@ -102,6 +102,16 @@ test('a restore to a moment is from the store that comes nearest, and says how n
   });
 });
 
+test('all that is there is restored from the store that has the most of it', async () => {
+  const { ctx, listing } = await followed();
+  const wish = { stack: STACK, components: ['db', 'files'], named: false };
+  const wanted = wantedMoment(ctx, listing, { point: 'latest', at: undefined, until: 'latest' }, wish);
+  assert.ok(wanted);
+  const { store, moment } = await momentEverywhere(ctx, listing, wish, wanted);
+  assert.deepEqual([store.name, moment.wanted], ['two', 'latest']);
+  assert.equal(momentWords(wanted, store), 'latest --until latest --store two');
+});
+
 test('words of one component are for one component, and a time is for no point', async () => {
   const { ctx, listing, ids } = await followed();
   const wish = { stack: STACK, components: ['db', 'files'], named: false };

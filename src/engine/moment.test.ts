@@ -124,6 +124,15 @@ describe('a restore to a moment', () => {
     assert.deepEqual([complete, verdict], [false, 'fail']);
   });
 
+  test('is not complete where a point alone could not be compared', async () => {
+    await using it = await stack();
+    for (const { components } of it.points) {
+      if (components.files) Object.assign(components.files, { inventoryLevel: null });
+    }
+    const { outcomes, complete } = await it.restore(at(32));
+    assert.deepEqual([outcomes.map(({ verdict }) => verdict), complete], [['unknown', 'unknown'], false]);
+  });
+
   test('waits for what comes before it, which may come from another point', async () => {
     await using it = await stack();
     it.db.fault = (step) => void (step === 'restore' && it.files.data.set('too', 'early'));
