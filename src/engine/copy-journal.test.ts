@@ -50,6 +50,9 @@ test('a copy of a journal is the same, is taken once, and goes on', async () => 
   await feedNumbers(ctx, from.store, 'db', server, 4);
   assert.equal(await copied(ctx, from, to), 2);
   assert.deepEqual(await journalOf(ctx, to.store, 'db'), await journalOf(ctx, from.store, 'db'));
+  const needed = [{ lineage: '00000003', position: cutAt(14).position }];
+  await to.store.journal('db').prune(ctx, needed, { apply: true });
+  assert.equal(await copied(ctx, from, to), 0, 'what went there does not come again');
   assert.deepEqual(await Array.fromAsync(to.store.check(ctx, { readData: 1 })), []);
 });
 

@@ -6,8 +6,8 @@ import { isFailure, messageOf } from '../core/errors.ts';
 import type { Journal, JournalEntry, JournalWriter, Lineage } from '../core/journal.ts';
 import type { Context } from '../core/model.ts';
 import { copyJournal } from './copy-journal.ts';
-import { type CopyView, type FollowStore, pauses } from './follow-views.ts';
-import type { NamedStore } from './model.ts';
+import type { OtherStore } from './follow-stores.ts';
+import { type CopyView, pauses } from './follow-views.ts';
 
 /** What all copies together may hold of what came. */
 export const HELD_BYTES_MAX = 64 * 1024 * 1024;
@@ -15,29 +15,6 @@ export const HELD_BYTES_MAX = 64 * 1024 * 1024;
 const LINGER_MS = 10_000;
 /** What an entry takes besides its bytes. */
 const ENTRY_BYTES = 1024;
-
-/** Another store, opened when it is first needed and again when that failed. */
-export interface OtherStore extends AsyncDisposable {
-  readonly name: string;
-  get(ctx: Context): Promise<NamedStore>;
-}
-export function otherStore({ name, open }: FollowStore): OtherStore {
-  let opened: Promise<NamedStore & AsyncDisposable> | null = null;
-  return {
-    name,
-    async get(ctx) {
-      opened ??= open(ctx);
-      const tried = opened;
-      return await tried.catch((error: unknown) => {
-        if (opened === tried) opened = null;
-        throw error;
-      });
-    },
-    async [Symbol.asyncDispose]() {
-      await (await opened?.catch(() => null))?.[Symbol.asyncDispose]();
-    },
-  };
-}
 
 export interface CopyRequest {
   readonly component: string;

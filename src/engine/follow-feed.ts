@@ -17,7 +17,7 @@ export interface FeedRequest {
   /** That points go to, the first among them. */
   readonly stores: readonly FollowStore[];
   readonly writer: JournalWriter;
-  /** Its signal comes some time after the one of those who are asked to stop. */
+  /** Its signal comes some time after the one of those who are asked to stop, or when the feed is of no use any more. */
   readonly lingering: Context;
   readonly events: FeedEvents;
 }
@@ -40,8 +40,10 @@ export function feedOf(request: FeedRequest): Feed {
   async function patiently<T>(ctx: Context, work: (within: Context) => Promise<T>): Promise<T> {
     const pause = pauses();
     for (let isFirst = true; ; isFirst = false) {
+      const { signal } = request.lingering;
+      if (signal.aborted) throw interruption(signal);
       try {
-        const done = await work({ ...ctx, signal: request.lingering.signal });
+        const done = await work({ ...ctx, signal });
         if (!isFirst) events.waiting(null);
         return done;
       } catch (error) {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { describe, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { type Faults, faultyBucket } from '../buckets/faulty.ts';
@@ -6,7 +7,8 @@ import { memoryBucket } from '../buckets/memory/bucket.ts';
 import { Failure } from '../core/errors.ts';
 import { type TestContext, testContext } from '../core/testing.ts';
 import { type Followed, type FollowRequest, follow } from './follow.ts';
-import { type JournalCopier, journalCopier, otherStore } from './follow-copies.ts';
+import { type JournalCopier, journalCopier } from './follow-copies.ts';
+import { otherStore } from './follow-stores.ts';
 import {
   cutAt,
   feedNumbers,
@@ -203,6 +205,37 @@ test('a component that fails is tried again, later each time, and stops no other
   assert.ok(told.every(({ fields }) => (fields as { hint: string }).hint === 'start it'));
 });
 
+test('what a driver left behind when it failed writes nothing beside its next call (fault 33)', async () => {
+  const ctx = testContext();
+  const faults: Faults = {};
+  await using store = await opened(ctx, kind, faultyBucket(await made(ctx, kind), faults));
+  const range = (to: number) => ({ from: cutAt(0), to: cutAt(to), at: cutAt(to).at, body: Buffer.from(`${to}`) });
+  let left: Promise<void> | undefined;
+  const item = numbers('db', numbersServer());
+  const component: typeof item.component = {
+    ...item.component,
+    async follow(within, feed) {
+      if (left) {
+        delete faults.fail;
+        await assert.rejects(left, { code: 'interrupted' });
+        await feed.append(within, range(2));
+        if (!within.signal.aborted) await once(within.signal, 'abort');
+        return;
+      }
+      await feed.begin(within, { from: cutAt(0), base: null, why: 'first', source: 1, parent: null });
+      faults.fail = (operation, key) => (operation === 'put' && /-[0-9a-f]{64}$/.test(key) ? AWAY : undefined);
+      left = feed.append(within, range(3));
+      left.catch(() => {});
+      for (let turns = 0; turns < 10; turns++) await setImmediate();
+      throw new Failure('unreachable', 'the server is gone');
+    },
+  };
+  const run = running(ctx, { components: [{ ...item, component }], stores: [followStore(store)] });
+  await run.until(upTo(2));
+  await run.stop();
+  assert.deepEqual(await textOf(ctx, store.store, 'db'), ['1 0-2: 2']);
+});
+
 test('a base whose copy comes with the log is taken once, and one that fails is taken again', async () => {
   const ctx = testContext();
   const server = numbersServer(4);
@@ -330,7 +363,10 @@ test('another store that is slow, away, or not even there at first holds nobody 
   faults.loseReply = (operation, key) => operation === 'put' && /-[0-9a-f]{64}$/.test(key) && ++broken % 3 === 1;
   grow(server, 12);
   await run.until(upTo(22));
+  const listed = async () => await Array.fromAsync(other.store.list(ctx));
+  for (let at = 0; at < 10_000 && (await listed()).length === 0; at++) await setImmediate();
   await run.stop();
   assert.ok(broken > 2);
   assert.deepEqual(await textOf(ctx, other.store, 'db'), await textOf(ctx, store.store, 'db'));
+  assert.deepEqual(await listed(), await Array.fromAsync(store.store.list(ctx)), 'the point that it lacked came, too');
 });

@@ -2,12 +2,13 @@
 // the journals of the others are kept as full as that.
 
 import { isDeepStrictEqual } from 'node:util';
-import { lingering } from '../core/context.ts';
+import { lingering, withSignal } from '../core/context.ts';
 import { Failure, isFailure, messageOf } from '../core/errors.ts';
 import type { JournalEntry } from '../core/journal.ts';
 import type { Context } from '../core/model.ts';
-import { HELD_BYTES_MAX, type JournalCopier, journalCopier, type OtherStore, otherStore } from './follow-copies.ts';
+import { HELD_BYTES_MAX, type JournalCopier, journalCopier } from './follow-copies.ts';
 import { type FeedEvents, feedOf } from './follow-feed.ts';
+import { type OtherStore, otherStore } from './follow-stores.ts';
 import { type FollowStore, type FollowView, pauses } from './follow-views.ts';
 import type { NamedStore, StackComponent } from './model.ts';
 
@@ -44,8 +45,16 @@ export async function follow(ctx: Context, request: FollowRequest): Promise<read
   const first = undo.use(await main.open(ctx));
   const others = rest.map((each) => undo.use(otherStore(each)));
   const room = { bytes: HELD_BYTES_MAX };
+  const ended = new AbortController();
+  const drivers = new Map(request.components.map(({ kind, driver }) => [kind, driver]));
+  const settling = others.map((each) => each.settle(withSignal(ctx, ended.signal), first, drivers));
   const all = request.components.map((item) => followOne(ctx, { ...request, item, first, others, room }));
-  return await Promise.all(all);
+  try {
+    return await Promise.all(all);
+  } finally {
+    ended.abort();
+    await Promise.all(settling);
+  }
 }
 
 interface OneRequest extends FollowRequest {
@@ -127,7 +136,8 @@ async function once(
   copiers: readonly JournalCopier[],
   { view, show }: Shown,
 ): Promise<Ended> {
-  const { item, first } = request;
+  const { item, first, others } = request;
+  const closed = new AbortController();
   let barred: Failure | null = null;
   try {
     using linger = lingering(ctx, LINGER_MS);
@@ -157,12 +167,18 @@ async function once(
         show({ state: error ? 'waiting' : 'following', error });
       },
       barred: (error) => void (barred = error),
-      takesPoint: (takesPoint) => show({ takesPoint }),
+      takesPoint(takesPoint) {
+        if (!takesPoint) for (const each of others) each.owe();
+        show({ takesPoint });
+      },
     };
-    const feed = feedOf({ ...request, writer, lingering: linger.ctx, events });
+    const feed = feedOf({ ...request, writer, lingering: withSignal(linger.ctx, closed.signal), events });
     show({ state: 'following', error: null, durable: writer.durable() });
     if (!item.component.follow) throw new Failure('settings-invalid', `${item.kind} can not be followed`);
-    await item.component.follow(ctx, feed);
+    // What a driver has left behind must not write beside the next call.
+    await item.component
+      .follow(ctx, feed)
+      .finally(() => closed.abort(new Failure('interrupted', 'the feed has ended')));
     return { error: new Failure('program-failed', `following ${item.name} ended by itself`), isFinal: false };
   } catch (error) {
     return { error: barred ?? error, isFinal: barred !== null };

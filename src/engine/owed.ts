@@ -40,16 +40,17 @@ export async function settleOwed(ctx: Context, lanes: readonly Lane[], point: st
   }
 }
 
-/** Copies what any of `stores` notes that another of them lacks. */
+/** Copies what any of `stores` notes that another of them lacks; only points that are `wanted`. */
 export async function copyOwed(
   ctx: Context,
   stores: readonly NamedStore[],
   drivers: Drivers,
+  wanted: (point: RecoveryPoint) => boolean = () => true,
 ): Promise<readonly OwedCopy[]> {
   const copies: OwedCopy[] = [];
   for (const from of stores) {
     for (const { key, point, to } of await notesOf(ctx, from, stores)) {
-      const copy = await settle(ctx, { from, to, point, key, drivers });
+      const copy = await settle(ctx, { from, to, point, key, drivers, wanted });
       if (copy) copies.push(copy);
     }
   }
@@ -85,12 +86,14 @@ async function settle(
     readonly point: string;
     readonly key: string;
     readonly drivers: Drivers;
+    readonly wanted: (point: RecoveryPoint) => boolean;
   },
 ): Promise<OwedCopy | null> {
   const { from, to, key, drivers } = note;
   const copy = { point: note.point, from: from.name, to: to.name };
   try {
     const point = await find(ctx, from.store, note.point);
+    if (point && !note.wanted(point)) return null;
     const there = point && (await find(ctx, to.store, note.point));
     const moved = point ? await copyPoint(ctx, { from, to, point, there, drivers }) : false;
     await strike(ctx, from.store, key);
