@@ -17,7 +17,7 @@ export interface FeedRequest {
   /** That points go to, the first among them. */
   readonly stores: readonly FollowStore[];
   readonly writer: JournalWriter;
-  /** Its signal comes some time after the one of those who are asked to stop, or when the feed is of no use any more. */
+  /** Its signal comes some time after who follows is asked to stop, or when the feed has ended. */
   readonly lingering: Context;
   readonly events: FeedEvents;
 }
