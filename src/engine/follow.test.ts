@@ -4,7 +4,7 @@ import { describe, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { type Faults, faultyBucket } from '../buckets/faulty.ts';
 import { memoryBucket } from '../buckets/memory/bucket.ts';
-import { Failure } from '../core/errors.ts';
+import { Failure, isFailure } from '../core/errors.ts';
 import { type TestContext, testContext } from '../core/testing.ts';
 import { type Followed, type FollowRequest, follow } from './follow.ts';
 import { type JournalCopier, journalCopier } from './follow-copies.ts';
@@ -320,6 +320,20 @@ test('of two that follow one component the second ends and says so, and the firs
   assert.match(second?.error?.hint ?? '', /one process at a time/);
   grow(server, 3);
   await run.until(upTo(3));
+  await run.stop();
+});
+
+test('who only puts something into a journal for a moment does not end who follows', async () => {
+  const ctx = testContext();
+  const disk = await made(ctx, kind);
+  await using store = await opened(ctx, kind, disk);
+  await using other = await opened(ctx, kind, disk);
+  const writer = await other.store.journal('db').write(ctx);
+  const run = running(ctx, { components: [numbers('db', numbersServer())], stores: [followStore(store)] });
+  const { error } = await run.until(({ state }) => state === 'waiting');
+  assert.ok(isFailure(error, 'locked'));
+  await writer[Symbol.asyncDispose]();
+  await run.based();
   await run.stop();
 });
 

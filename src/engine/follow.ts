@@ -14,6 +14,8 @@ import type { NamedStore, StackComponent } from './model.ts';
 
 /** What has gone on for so long is well: the next failure is a new one. */
 const WELL_MS = 60_000;
+/** Who only puts a segment of the log has the journal for a moment; who still has it after so many tries follows. */
+const LOCKED_TRIES = 5;
 /** For storing what came before all was told to stop. */
 const LINGER_MS = 15_000;
 
@@ -105,11 +107,14 @@ async function keepFollowing(
 ): Promise<Failure | null> {
   const component = request.item.name;
   const pause = pauses();
+  let lockedTries = 0;
   while (!ctx.signal.aborted) {
     const startedMs = ctx.monotonicMs();
     const ended = await once(ctx, request, copiers, shown);
     if (ctx.signal.aborted) return null;
-    const { error, isFinal } = ended;
+    const { error } = ended;
+    lockedTries = ended.isLocked ? lockedTries + 1 : 0;
+    const isFinal = ended.isFinal || lockedTries >= LOCKED_TRIES;
     const hint = isFailure(error) ? error.hint : undefined;
     if (isFinal && isFailure(error)) {
       ctx.log.error('a component is not followed any more', { component, reason: error.message, hint });
@@ -126,8 +131,10 @@ async function keepFollowing(
 
 interface Ended {
   readonly error: unknown;
-  /** Another one follows, or the log forks: going on would spoil the journal. */
+  /** Another one has taken over, or the log forks: going on would spoil the journal. */
   readonly isFinal: boolean;
+  /** Another one writes the journal. */
+  readonly isLocked: boolean;
 }
 
 async function once(
@@ -139,6 +146,7 @@ async function once(
   const { item, first, others } = request;
   const closed = new AbortController();
   let barred: Failure | null = null;
+  let isLocked = false;
   try {
     using linger = lingering(ctx, LINGER_MS);
     // Opened anew after each failure: what a call that failed has stored is found out so.
@@ -146,7 +154,7 @@ async function once(
       .journal(item.name)
       .write(linger.ctx)
       .catch((error: unknown) => {
-        if (isFailure(error, 'locked')) barred = error;
+        isLocked = isFailure(error, 'locked');
         throw error;
       });
     const events: FeedEvents = {
@@ -179,9 +187,9 @@ async function once(
     await item.component
       .follow(ctx, feed)
       .finally(() => closed.abort(new Failure('interrupted', 'the feed has ended')));
-    return { error: new Failure('program-failed', `following ${item.name} ended by itself`), isFinal: false };
+    return { error: new Failure('program-failed', `following ${item.name} ended by itself`), isFinal: false, isLocked };
   } catch (error) {
-    return { error: barred ?? error, isFinal: barred !== null };
+    return { error: barred ?? error, isFinal: barred !== null, isLocked };
   }
 }
 
