@@ -22,6 +22,7 @@ import { compareWithRedisCli } from './redis.ts';
 import { compareWithRestic } from './restic.ts';
 import { compareWithRclone } from './s3.ts';
 import { measureStart } from './start.ts';
+import { measureWal } from './wal.ts';
 
 const { values } = parseArgs({
   options: {
@@ -30,7 +31,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '4' },
     restic: { type: 'string', default: 'restic' },
     // The one with many files comes last: after their removal ext4 makes files ten times as slowly for minutes.
-    only: { type: 'string', default: 'start,memory,redis,postgres,kafka,elasticsearch,loki,s3,objects,restic' },
+    only: { type: 'string', default: 'start,memory,redis,postgres,wal,kafka,elasticsearch,loki,s3,objects,restic' },
   },
 });
 const MIB = 2 ** 20;
@@ -108,6 +109,18 @@ const GROUPS: Readonly<Record<string, Group>> = {
   objects: {
     peers: async () => [],
     run: (dir) => measureObjects(dir, quick ? 5000 : 1_000_000, say),
+  },
+  wal: {
+    peers: async () => [
+      { name: 'pg_receivewal', program: join(await installed('postgres-17'), 'pg_receivewal'), args: ['--version'] },
+      { name: 'pgbench', program: join(await installed('postgres-17'), 'pgbench'), args: ['--version'] },
+    ],
+    run: (dir) => {
+      const sizes = quick
+        ? { transactions: 4000, kills: 2, idleS: 10 }
+        : { transactions: 40_000, kills: 20, idleS: 60 };
+      return measureWal(dir, { ...sizes, rounds, major: 17 }, say);
+    },
   },
   postgres: {
     peers: async () => [

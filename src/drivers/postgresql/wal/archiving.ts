@@ -5,10 +5,11 @@ import { join } from 'node:path';
 import { Failure, isFailure } from '../../../core/errors.ts';
 import { type Journal, type JournalWriter, type Lineage, RANGE_BYTES_MAX } from '../../../core/journal.ts';
 import type { Context, Cut } from '../../../core/model.ts';
+import { historyName } from '../recovery/log.ts';
 import { endsIn, historyDetail, historyIn } from './history.ts';
 import { startAfter, WHICH } from './joining.ts';
 import { earlier, placeOf, positionAt, sourceIn, sourceJson, type WalSource } from './positions.ts';
-import { historyName, openSegment, type Segment, segmentName } from './segments.ts';
+import { openSegment, type Segment, segmentName } from './segments.ts';
 import { historyBeside } from './siblings.ts';
 
 export interface Archiving {

@@ -143,6 +143,16 @@ for (const major of [15, 18] as const) {
       assert.deepEqual(await component.unfollow(ctx), []);
     });
 
+    test('a role that may replicate needs no other right', async () => {
+      await using server = await startPostgres(major);
+      await sql(server, 'postgres', "create role clerk login replication password 'x'");
+      await using follower = await follow(physicalOf(server, { user: 'clerk', password: 'x' }));
+      await until('a base is taken', () => follower.bases.length > 0);
+      await caughtUp(server, follower);
+      assert.deepEqual(follower.failures, []);
+      assert.deepEqual(follower.ctx.logged, []);
+    });
+
     test('settings and servers that can not be followed are told with the next step', async () => {
       await using server = await startPostgres(major, { conf: { wal_level: 'minimal', max_wal_senders: '0' } });
       const refused = async (settings: unknown, hint: RegExp): Promise<void> =>

@@ -3,13 +3,11 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { endianness } from 'node:os';
 import { Failure, systemCode } from '../../../core/errors.ts';
+import { isSegmentSize, logFileName } from '../recovery/log.ts';
 
 const HEADER_BYTES = 40;
 /** In the second field of a page: it is the first one of a segment, and says whose it is. */
 const LONG_HEADER = 2;
-const LOG_BYTES = 0x1_0000_0000n;
-const SEGMENT_BYTES_MIN = 2 ** 20;
-const SEGMENT_BYTES_MAX = 2 ** 30;
 
 export type LogFileName =
   | { readonly kind: 'segment'; readonly timeline: number; readonly isPartial: boolean }
@@ -26,15 +24,8 @@ export function logFileNamed(name: string): LogFileName | null {
   return { kind: 'segment', timeline, isPartial: name.endsWith('.partial') };
 }
 
-export function historyName(timeline: number): string {
-  return `${hex(BigInt(timeline))}.history`;
-}
 export function segmentName(timeline: number, place: bigint, segmentBytes: number): string {
-  const [segment, perLog] = [place / BigInt(segmentBytes), LOG_BYTES / BigInt(segmentBytes)];
-  return hex(BigInt(timeline)) + hex(segment / perLog) + hex(segment % perLog);
-}
-function hex(value: bigint): string {
-  return value.toString(16).toUpperCase().padStart(8, '0');
+  return logFileName({ timeline, number: Number(place / BigInt(segmentBytes)) }, segmentBytes);
 }
 
 export interface Segment extends AsyncDisposable {
@@ -96,8 +87,7 @@ interface Header {
 
 /** In the byte order of the machine, which is that of its server. */
 function headerOf(header: Buffer, bytes: number): Header | null {
-  const isSize = bytes >= SEGMENT_BYTES_MIN && bytes <= SEGMENT_BYTES_MAX && Number.isInteger(Math.log2(bytes));
-  if (!isSize || header.length < HEADER_BYTES) return null;
+  if (!isSegmentSize(bytes) || header.length < HEADER_BYTES) return null;
   const view = new DataView(header.buffer, header.byteOffset, header.length);
   const isLittle = endianness() === 'LE';
   if ((view.getUint16(2, isLittle) & LONG_HEADER) === 0 || view.getUint32(32, isLittle) !== bytes) return null;

@@ -3,9 +3,10 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure, systemCode } from '../../../core/errors.ts';
+import { historyName } from '../recovery/log.ts';
 import { endsIn } from './history.ts';
 import { placeOf } from './positions.ts';
-import { historyName, logFileNamed, type Segment } from './segments.ts';
+import { logFileNamed, type Segment } from './segments.ts';
 
 /** Null of the first timeline, and where it does not lie there. */
 export async function historyBeside(dir: string, timeline: number): Promise<string | null> {

@@ -17,6 +17,7 @@ import { plainFormat } from '../../../stores/plain/store.ts';
 import { openServer } from '../driver.ts';
 import { sql } from '../testing.ts';
 import { lsnOf, placeOf, positionAt, positionOf, sourceIn } from './positions.ts';
+import { segmentName } from './segments.ts';
 
 export const COMPONENT = 'main-db';
 const SEGMENT_BYTES = 16 * 1024 * 1024;
@@ -144,20 +145,13 @@ export async function piecesOf(ctx: Context, journal: Journal): Promise<Piece[]>
   return pieces;
 }
 
-function segmentName(timeline: number, place: bigint, segmentBytes = SEGMENT_BYTES): string {
-  const segment = place / BigInt(segmentBytes);
-  const each = 0x1_0000_0000n / BigInt(segmentBytes);
-  const digits = [BigInt(timeline), segment / each, segment % each].map((n) => n.toString(16).padStart(8, '0'));
-  return digits.join('').toUpperCase();
-}
-
 /** The server's own files have these bytes there. */
 export function assertOnDisk(server: Pick<Postgres, 'dir'>, { timeline, from, bytes }: Piece): void {
   assert.ok(bytes.length > 0);
   for (let taken = 0; taken < bytes.length; ) {
     const place = from + BigInt(taken);
     const offset = Number(place % BigInt(SEGMENT_BYTES));
-    const name = segmentName(timeline, place);
+    const name = segmentName(timeline, place, SEGMENT_BYTES);
     const file = readFileSync(join(server.dir, 'pg_wal', name)).subarray(offset);
     const ours = bytes.subarray(taken, taken + file.length);
     assert.ok(file.subarray(0, ours.length).equals(ours), `${name} from ${offset} on`);
@@ -173,7 +167,7 @@ export async function dumpOf(ctx: Context, { bin }: Postgres, { timeline, from, 
     for (let taken = 0; taken < bytes.length; taken += SEGMENT_BYTES) {
       const segment = Buffer.alloc(SEGMENT_BYTES);
       bytes.copy(segment, 0, taken);
-      writeFileSync(join(dir, segmentName(timeline, from + BigInt(taken))), segment);
+      writeFileSync(join(dir, segmentName(timeline, from + BigInt(taken), SEGMENT_BYTES)), segment);
     }
     const range = [`--start=${lsnOf(positionAt(from))}`, `--end=${lsnOf(positionAt(from + BigInt(bytes.length)))}`];
     const args = [`--path=${dir}`, `--timeline=${timeline}`, ...range];

@@ -1,0 +1,173 @@
+// PostgreSQL's log under load: what following it costs the server beside pg_receivewal, and what a killed server loses.
+
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { localBucket } from '../src/buckets/local/bucket.ts';
+import { liveContext } from '../src/core/testing.ts';
+import { resticFormat } from '../src/stores/restic/store.ts';
+import { type Postgres, type PostgresMajor, startPostgres } from '../test/servers/postgres.ts';
+import { LIFEBOAT, lifeboatWith, resticStore } from './lifeboat.ts';
+import { alone, type Candidate, compared, interleaved, type Measured, measure, type Row } from './measure.ts';
+
+export interface WalSizes {
+  /** Of each run of pgbench. */
+  readonly transactions: number;
+  readonly kills: number;
+  readonly idleS: number;
+  readonly rounds: number;
+  readonly major: PostgresMajor;
+}
+
+const OURS = 'pgbench while its log is followed';
+const PEER = 'pg_receivewal';
+const CLIENTS = 4;
+const TICKS_PER_S = 100;
+const DEADLINE_MS = 120_000;
+
+export async function measureWal(dir: string, sizes: WalSizes, say: (line: string) => void): Promise<readonly Row[]> {
+  // As it is run: what is committed is on the disk.
+  const conf = {
+    fsync: 'on',
+    full_page_writes: 'on',
+    shared_buffers: '256MB',
+    max_wal_size: '2GB',
+    wal_keep_size: '1GB',
+  };
+  await using server = await startPostgres(sizes.major, { conf });
+  execFileSync(join(server.bin, 'pgbench'), ['-i', '-q', '-s', '10', 'postgres'], {
+    env: envOf(server),
+    stdio: 'ignore',
+  });
+  const file = join(dir, 'lifeboat.yaml');
+  const component = { kind: 'postgresql', url: server.url, capture: ['physical'] };
+  await lifeboatWith(file, { store: resticStore(join(dir, 'store')), component });
+  const taken = new Map(await beside(dir, server, file, sizes, say));
+  await using follower = await following(dir, file);
+  const { pid = 0 } = follower.process;
+  await delay(5000);
+  const [before, at] = [cpuOf(pid), performance.now()];
+  await delay(sizes.idleS * 1000);
+  const idle = {
+    wallS: (performance.now() - at) / 1000,
+    cpuS: cpuOf(pid) - before,
+    othersCpuS: 0,
+    peakMiB: rssOf(pid),
+  };
+  say(`idle: CPU ${idle.cpuS.toFixed(2)} s in ${idle.wallS.toFixed(0)} s, ${idle.peakMiB.toFixed(0)} MiB`);
+  const lost: Measured[] = [];
+  for (let kill = 1; kill <= sizes.kills; kill++) {
+    const lossS = await lossOf(dir, server);
+    lost.push({ wallS: lossS, cpuS: 0, othersCpuS: 0, peakMiB: rssOf(pid) });
+    say(`kill ${kill} of ${sizes.kills}: ${lossS.toFixed(2)} s lost`);
+  }
+  const sorted = lost.toSorted((one, other) => one.wallS - other.wallS);
+  const percent = `CPU of ${((100 * idle.cpuS) / idle.wallS).toFixed(2)} % must be below 1 %, memory 150 MiB`;
+  taken.set('idle', [idle]).set('lost', sorted).set('worst', sorted.slice(-1));
+  return [
+    compared(taken, OURS, { ours: OURS, theirs: PEER, peer: `pgbench beside ${PEER}`, limits: { wall: 1.03 } }),
+    alone(taken, `following an idle server: ${percent}`, 'idle', {}),
+    alone(taken, `log lost by kill -9 of the server under pgbench, median of ${sizes.kills}`, 'lost', { wallS: 3 }),
+    alone(taken, `the same, most of ${sizes.kills}`, 'worst', { wallS: 8 }),
+  ];
+}
+
+/** The same transactions, while one and while the other takes the log. */
+async function beside(dir: string, server: Postgres, file: string, sizes: WalSizes, say: (line: string) => void) {
+  const run = async (): Promise<Measured> =>
+    await measure(
+      join(server.bin, 'pgbench'),
+      ['-n', '-c', String(CLIENTS), '-t', String(Math.round(sizes.transactions / CLIENTS)), 'postgres'],
+      envOf(server),
+    );
+  const ours: Candidate = {
+    name: OURS,
+    async run() {
+      await using _ = await following(dir, file);
+      return await run();
+    },
+  };
+  const theirs: Candidate = {
+    name: PEER,
+    async run() {
+      const place = join(dir, 'theirs');
+      mkdirSync(place, { recursive: true });
+      const [program, env] = [join(server.bin, PEER), envOf(server)];
+      execFileSync(program, ['--slot=theirs', '--create-slot', '--if-not-exists'], { env, stdio: 'ignore' });
+      await using _ = started(program, ['-D', place, '--slot=theirs'], server);
+      await delay(2000);
+      return await run();
+    },
+  };
+  return await interleaved(sizes.rounds, () => [{ candidates: [theirs, ours] }], say);
+}
+
+/** Kills it under load, and starts it again. How long before that what is stored ends, by its own clock. */
+async function lossOf(dir: string, server: Postgres): Promise<number> {
+  await using load = started(
+    join(server.bin, 'pgbench'),
+    ['-n', '-c', String(CLIENTS), '-T', '600', 'postgres'],
+    server,
+  );
+  const from = Date.parse(await storedUpTo(dir));
+  for (const at = Date.now(); Date.parse(await storedUpTo(dir)) < from + 2000; await delay(200)) {
+    if (Date.now() - at > DEADLINE_MS) throw new Error('nothing was stored');
+  }
+  await delay(3000 * Math.random());
+  const killedAt = Date.now();
+  await server.kill();
+  await delay(4000); // what had come is stored meanwhile
+  const lossS = (killedAt - Date.parse(await storedUpTo(dir))) / 1000;
+  await load[Symbol.asyncDispose]();
+  await server.start();
+  return Math.max(0, lossS);
+}
+
+async function storedUpTo(dir: string): Promise<string> {
+  const ctx = liveContext();
+  const settings = { stack: 'bench', password: 'bench' };
+  await using store = await resticFormat.open(ctx, localBucket(join(dir, 'store')), settings);
+  const stretches = await Array.fromAsync(store.journal('data').stretches(ctx));
+  return stretches.at(-1)?.to.at ?? new Date(0).toISOString();
+}
+
+interface Started extends AsyncDisposable {
+  readonly process: ChildProcess;
+}
+function started(program: string, args: readonly string[], server?: Postgres): Started {
+  const child = spawn(program, args, { env: server ? envOf(server) : process.env, stdio: 'ignore' });
+  const closed = new Promise<void>((resolve, reject) => child.once('error', reject).once('close', () => resolve()));
+  return {
+    process: child,
+    async [Symbol.asyncDispose]() {
+      if (child.exitCode === null) child.kill('SIGINT');
+      await closed;
+    },
+  };
+}
+
+/** As soon as its base is taken. */
+async function following(dir: string, file: string): Promise<Started> {
+  const follower = started(LIFEBOAT, ['--config', file, 'follow', 'data']);
+  const list = (): string => execFileSync(LIFEBOAT, ['--config', file, 'list', '--json'], { encoding: 'utf8' });
+  const before = await storedUpTo(dir);
+  for (const at = Date.now(); !/"id"/.test(list()) || (await storedUpTo(dir)) === before; await delay(500)) {
+    if (Date.now() - at > DEADLINE_MS) throw new Error('no base was taken');
+  }
+  return follower;
+}
+
+function envOf({ host, port, user, password }: Postgres): NodeJS.ProcessEnv {
+  return { ...process.env, PGHOST: host, PGPORT: String(port), PGUSER: user, PGPASSWORD: password };
+}
+
+function cpuOf(pid: number): number {
+  const [, fields = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ');
+  const [user = 0, system = 0] = fields.split(' ').slice(11, 13).map(Number);
+  return (user + system) / TICKS_PER_S;
+}
+function rssOf(pid: number): number {
+  const [, kib = '0'] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+  return Number(kib) / 1024;
+}
