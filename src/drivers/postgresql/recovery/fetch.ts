@@ -40,6 +40,10 @@ export async function fetchLogFile(ctx: Context, journal: Journal, request: LogR
   const lineages = await Array.fromAsync(journal.lineages(ctx));
   const system = systemOf(own, lineages);
   const ours = lineages.filter(({ source }) => sourceIn(source)?.system === system);
+  if (ours.length === 0) {
+    const why = `the journal has no log of system ${system}`;
+    throw new Failure('missing', why, { hint: 'name the component and the store that the server was followed to' });
+  }
   if (historyIn(request.file) !== null) return giveHistory(ours, system, own, request);
   const segmentBytes = segmentBytesIn(own);
   const wanted = logFileIn(request.file, segmentBytes);

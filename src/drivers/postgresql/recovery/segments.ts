@@ -46,13 +46,15 @@ export async function* joined(pieces: AsyncIterable<Piece>, place: SegmentPlace)
         open.source = piece.source;
         done += bytes;
         if (at + bytes < open.end) continue;
-        const name = finish(place, open);
+        const full = open;
         open = null;
+        const name = finish(place, full);
         if (name !== null) yield name;
       }
     }
-    const name = open && finish(place, open);
+    const last = open;
     open = null;
+    const name = last && finish(place, last);
     if (name !== null) yield name;
   } finally {
     if (open) closeSync(open.fd);
