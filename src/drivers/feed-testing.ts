@@ -5,7 +5,7 @@ import type { Component, Replay, ReplayTarget } from '../core/component.ts';
 import { withSignal } from '../core/context.ts';
 import { isFailure } from '../core/errors.ts';
 import type { Feed, FeedBase, JournalGap, JournalRange } from '../core/journal.ts';
-import type { Context, Cut, Source } from '../core/model.ts';
+import type { Context, Cut, JournalPoint, Source } from '../core/model.ts';
 import type { Store } from '../core/storage.ts';
 import { captured } from '../core/testing.ts';
 import { replayOf } from '../engine/replay.ts';
@@ -20,6 +20,8 @@ export interface Recording extends AsyncDisposable {
   readonly store: Store;
   /** With where they join, oldest first. */
   readonly points: readonly FeedBase[];
+  /** Ids of all points, also of those that join nothing. */
+  readonly taken: readonly string[];
   base(ctx: Context, component: Component): Promise<string>;
   /** Follows while the work goes on; then it is killed, and so is what it had begun. */
   follow(ctx: Context, component: Component, work: () => Promise<void>, options?: FollowOptions): Promise<void>;
@@ -36,15 +38,18 @@ export async function recording(ctx: Context): Promise<Recording> {
   await createStore(ctx, bucket);
   const store: Store = await openStore(ctx, bucket);
   const points: FeedBase[] = [];
+  const taken: string[] = [];
   let end: () => Cut | null = () => null;
   const base = async (within: Context, component: Component): Promise<string> => {
-    const point = await takePoint(within, store, component, points.length + 1);
-    points.push(point);
-    return point.point;
+    const { point, journal } = await takePoint(within, store, component, taken.length + 1);
+    taken.push(point);
+    if (journal) points.push({ ...journal, point });
+    return point;
   };
   return {
     store,
     points,
+    taken,
     base,
     async follow(outer, component, work, { before } = {}) {
       const stop = new AbortController();
@@ -90,16 +95,20 @@ export async function recording(ctx: Context): Promise<Recording> {
   };
 }
 
-async function takePoint(ctx: Context, store: Store, component: Component, day: number): Promise<FeedBase> {
+async function takePoint(
+  ctx: Context,
+  store: Store,
+  component: Component,
+  day: number,
+): Promise<{ point: string; journal: JournalPoint | null }> {
   const id = `2026-01-${String(day).padStart(2, '0')}-020000`;
   await using draft = await store.begin(ctx, id, { stack: 'shop', components: [{ name: COMPONENT, kind: 'kv' }] });
   const sink = draft.sink(COMPONENT);
-  const { journal } = await component.capture(ctx, sink);
-  if (!journal) throw new Error('the point joins no journal');
+  const { journal = null } = await component.capture(ctx, sink);
   const receipt = await sink.receipt(ctx);
   const components = { [COMPONENT]: captured({ journal }) };
   await store.commit(ctx, draft, { ...pointOf(id, [receipt]), components }, [receipt]);
-  return { ...journal, point: id };
+  return { point: id, journal };
 }
 
 /** What a restore of the newest point, or of that one, is given. */

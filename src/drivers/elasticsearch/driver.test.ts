@@ -4,6 +4,7 @@ import './restore.suite.ts';
 import './snapshot.suite.ts';
 import './odd.suite.ts';
 import './faults.suite.ts';
+import './follow.suite.ts';
 
 const name = 'opensearch-2';
 await suiteOn(name, await missing(name));

@@ -8,6 +8,7 @@ import { ageing, resumeAgeing } from './ageing.ts';
 import { capture } from './capture.ts';
 import { connect } from './client.ts';
 import { compare } from './compare.ts';
+import { follow } from './follow.ts';
 import { cautions } from './foresight.ts';
 import { liveInventory } from './inventory.ts';
 import { holds, names } from './names.ts';
@@ -38,6 +39,7 @@ function open(input: unknown): Component {
       if (settings.method === 'snapshot') return await captureSnapshot(ctx, settings, formed);
       return await capture(ctx, settings, formed, previous);
     },
+    follow: (ctx, feed) => follow(ctx, settings, feed),
     restore: (ctx, chain, options) => back(ctx, settings, chain, options),
     inventory: (ctx) => liveInventory(ctx, settings),
     ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),

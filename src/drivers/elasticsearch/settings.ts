@@ -41,16 +41,19 @@ export const elasticsearchSettings = z.strictObject({
     .default('full')
     .describe('full: every document is digested; counts: documents are only counted'),
   timeout: duration.prefault('2m').describe('how long the server may say nothing'),
+  follow_every: duration.prefault('15m').describe('how often a point is taken while the server is followed'),
 });
 
 export type Repository = z.output<typeof repositorySettings>;
-export interface Settings extends Omit<z.output<typeof elasticsearchSettings>, 'timeout' | 'url'> {
+export interface Settings extends Omit<z.output<typeof elasticsearchSettings>, 'timeout' | 'url' | 'follow_every'> {
   readonly url: URL;
   readonly timeoutMs: number;
+  readonly followEveryMs: number;
 }
 
 export function readSettings(input: unknown): Settings {
-  const { timeout, url: text, ...fields } = parseSettings(elasticsearchSettings, input, 'elasticsearch');
+  const parsed = parseSettings(elasticsearchSettings, input, 'elasticsearch');
+  const { timeout, url: text, follow_every: followEveryMs, ...fields } = parsed;
   const url = URL.parse(text);
   if (!url || !['http:', 'https:'].includes(url.protocol) || url.hostname === '' || url.search !== '') {
     throw new Failure('settings-invalid', 'elasticsearch: url: not of the form https://host:9200');
@@ -65,7 +68,13 @@ export function readSettings(input: unknown): Settings {
   const password = fields.password ?? (url.password === '' ? undefined : decodeURIComponent(url.password));
   url.username = '';
   url.password = '';
-  return { ...fields, url, timeoutMs: timeout, ...(username === undefined ? {} : { username, password }) };
+  return {
+    ...fields,
+    url,
+    timeoutMs: timeout,
+    followEveryMs,
+    ...(username === undefined ? {} : { username, password }),
+  };
 }
 
 /** The same component at another place. Who we are is kept unless the new place says otherwise. */

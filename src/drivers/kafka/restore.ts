@@ -49,7 +49,7 @@ export async function restore(
   const { base: source } = chain;
   const point = await factsOf(ctx, source);
   const replay = chain.replay && chain.replay.target.kind !== 'immediate' ? chain.replay : null;
-  const facts = replay ? await foretold(ctx, point, replay) : point;
+  const { facts, reached } = replay ? await foretold(ctx, point, replay) : { facts: point };
   const chosen = chosenOf(settings, facts, options);
   await using ranges = await rangesOf(ctx, source);
   await using cluster = await connect(ctx, settings);
@@ -74,7 +74,16 @@ export async function restore(
     };
     const inventory = (c: Context): Promise<InventoryReader> => restoredInventory(c, settings, chosen.names, facts);
     const selected = options.select ? { selected: selectedOf(settings, facts, chosen) } : {};
-    return { bytes, method: 'produce', warnings, missing, inventory, ...selected, settle: settleAll };
+    return {
+      bytes,
+      method: 'produce',
+      warnings,
+      missing,
+      inventory,
+      ...selected,
+      ...(reached && { reached }),
+      settle: settleAll,
+    };
   } catch (error) {
     await leaveNothing(ctx, settings, { made: [...made], removed: clashing }, error);
     throw error;

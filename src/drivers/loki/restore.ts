@@ -44,13 +44,21 @@ export async function restore(
     if (day === null || !whole || whole.to <= wanted.from || whole.from >= wanted.to) continue;
     await putDay(ctx, job, { replaying, source, name, day, expected: await sums.of(day) });
   }
-  if (replaying) await replayLines(ctx, job, replaying);
+  const reached = replaying ? await replayLines(ctx, job, replaying) : undefined;
   if (options.select && seen.lines + seen.tooOld === 0) {
     throw new Failure('missing', `${source.point}/${source.component} has no lines of this selection`);
   }
   const warnings = [...(await seenWarnings(ctx, job, span)), ...replaceWarnings(options)];
   const alone = options.select ? partOf(settings, wanted, span) : {};
-  return { bytes: job.seen.bytes, method: 'push', warnings, missing: missingOf(job), span, ...alone };
+  return {
+    bytes: job.seen.bytes,
+    method: 'push',
+    warnings,
+    missing: missingOf(job),
+    span,
+    ...(reached && { reached }),
+    ...alone,
+  };
 }
 
 /** Nothing but what was chosen is read for the comparison. */

@@ -135,6 +135,7 @@ async function restoreInto(
     warnings: warningsOf([...targets.values()], leftOut),
     missing: missing.list(),
     ...(options.select ? { selected: selectedOf(wanted) } : {}),
+    ...(replaying?.reached && { reached: replaying.reached }),
     inventory: async () => inventoryAfter(client.settings, { source, wanted, leftOut, written, options }),
     settle: async (within) => await settle(within, client.settings, [...targets.values()]),
   };

@@ -3,8 +3,8 @@
 import type { Replay, ReplayTarget } from '../../../core/component.ts';
 import { Failure } from '../../../core/errors.ts';
 import type { JournalRange } from '../../../core/journal.ts';
-import type { Context } from '../../../core/model.ts';
-import { isMoment } from '../../../core/moments.ts';
+import type { Context, Cut } from '../../../core/model.ts';
+import { cutAt, isMoment } from '../../../core/moments.ts';
 import { mapBounded } from '../../../core/parallel.ts';
 import { type Batch, batchesIn, eachRecord, isWhole, recordsOf } from '../batches.ts';
 import type { ClusterFacts, TopicFacts } from '../facts.ts';
@@ -73,16 +73,22 @@ function coverageOf({ topics }: ClusterFacts): Coverage {
 }
 
 /** What is there at the target. Where groups stand among the records is counted while these are sent. */
-export async function foretold(ctx: Context, point: ClusterFacts, replay: Replay): Promise<ClusterFacts> {
+export async function foretold(
+  ctx: Context,
+  point: ClusterFacts,
+  replay: Replay,
+): Promise<{ facts: ClusterFacts; reached: Cut | undefined }> {
   const reach = reachOf(replay.target);
   const state = stateOf(point);
   const coverage = coverageOf(point);
   const cutMs = Date.parse(point.at ?? '');
+  let end: Cut | undefined;
   for await (const range of replay.ranges(ctx)) {
     const { head } = readRange(range);
     const reached = reach(head, range);
     if (reached === 'nothing') break;
     coverage.take(head);
+    end = reached === 'all' ? range.to : cutAt(reached.untilMs);
     if (reached !== 'all' || !head.changes) continue;
     // The point knows better than what was told of all before it was taken.
     if (!head.changes.all || head.round[1] > cutMs) applyChanges(state, head.changes);
@@ -92,7 +98,8 @@ export async function foretold(ctx: Context, point: ClusterFacts, replay: Replay
     ...group,
     offsets: offsets.map((each) => ({ ...each, position: 0 })),
   }));
-  return { ...point, version, authorizer, acls: [...acls], topics: [...state.topics.values()], groups };
+  const topics = [...state.topics.values()];
+  return { facts: { ...point, version, authorizer, acls: [...acls], topics, groups }, reached: end };
 }
 
 function stateOf({ version, authorizer, acls, topics, groups }: ClusterFacts): State {

@@ -76,7 +76,9 @@ test('a Loki comes back as it was at any moment, with lines that came late', asy
     await noted();
   });
   await log(at, 'shop', 4); // while nobody follows
-  await log(at, 'new', 2, 45_000);
+  await ctx.sleep(BETWEEN_MS);
+  moments.push(await moment(settings, null));
+  await log(at, 'new', 2);
   await ctx.sleep(BETWEEN_MS);
   await record.follow(ctx, component, async () => {
     await noted();

@@ -2,8 +2,8 @@
 
 import type { Replay, ReplayTarget } from '../../../core/component.ts';
 import { Failure } from '../../../core/errors.ts';
-import type { Context } from '../../../core/model.ts';
-import { isMoment, msOf as momentMs } from '../../../core/moments.ts';
+import type { Context, Cut } from '../../../core/model.ts';
+import { cutAt, isMoment, msOf as momentMs } from '../../../core/moments.ts';
 import type { Line } from '../lines.ts';
 import { type Job, pusherOf, type Stream, streamOf } from '../pushing.ts';
 import { later, msOf, nsOf, type Span } from '../slices.ts';
@@ -41,13 +41,16 @@ function untilOf(target: ReplayTarget): number {
   });
 }
 
-export async function replayLines(ctx: Context, job: Job, { replay, known }: Replaying): Promise<void> {
+/** How far it came. */
+export async function replayLines(ctx: Context, job: Job, { replay, known }: Replaying): Promise<Cut | undefined> {
+  let reached: Cut | undefined;
   const untilMs = untilOf(replay.target);
   const streams = new Map<string, Stream>();
   const pusher = pusherOf(ctx, job);
   for await (const range of replay.ranges(ctx)) {
     const { head, lines } = readRange(range);
     if (head.round[0] >= untilMs) break;
+    reached = head.round[1] > untilMs ? cutAt(untilMs) : range.to;
     for (const line of lines) {
       const ms = msOf(BigInt(line.ts));
       if (ms > untilMs || !known.add(line)) continue;
@@ -57,4 +60,5 @@ export async function replayLines(ctx: Context, job: Job, { replay, known }: Rep
     known.keepFrom(head.round[0] - 2 * LATE_MS);
   }
   await pusher.end();
+  return reached;
 }

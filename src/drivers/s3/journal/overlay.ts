@@ -1,7 +1,8 @@
 // The entries of a point with what a journal says of the time after it, in the order of entries.
 
 import type { JournalRange } from '../../../core/journal.ts';
-import type { Context, Source } from '../../../core/model.ts';
+import type { Context, Cut, Source } from '../../../core/model.ts';
+import { cutAt } from '../../../core/moments.ts';
 import { type Sorter, sorter } from '../../../core/sorter.ts';
 import { type CapturedBucket, readBuckets } from '../buckets.ts';
 import { bucketOrder, type Entry, entryBatches, entryFrom, entryJson, entryOrder } from '../entries.ts';
@@ -24,6 +25,8 @@ interface Told {
 }
 export interface Overlay extends AsyncDisposable {
   readonly buckets: readonly CapturedBucket[];
+  /** How far the journal came. */
+  readonly reached: Cut | undefined;
   /** In order, all of a key together. */
   entries(ctx: Context): AsyncIterable<readonly (readonly Placed[])[]>;
 }
@@ -51,10 +54,12 @@ export async function overlay(
   );
   const buckets = new Map((await readBuckets(ctx, base)).buckets.map((each) => [each.name, each]));
   let at = 0;
+  let reached: Cut | undefined;
   for await (const range of ranges) {
     const { head } = readRange(range);
     const { looked } = head;
     await told.add(head.entries.map((entry) => ({ ...placeOf(entry), at: at++, entry, looked })));
+    reached = head.round[1] > untilMs ? cutAt(untilMs) : range.to;
     if (head.round[1] > untilMs) continue;
     await told.add(head.gone.map((each) => ({ ...each, at, entry: null, looked })));
     for (const bucket of head.buckets) buckets.set(bucket.name, bucket);
@@ -63,6 +68,7 @@ export async function overlay(
   const owned = undo.move();
   return {
     buckets: [...buckets.values()].sort((a, b) => bucketOrder(a.name, b.name)),
+    reached,
     entries: (within) => merged(within, base, told, untilMs),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
