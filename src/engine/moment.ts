@@ -162,7 +162,7 @@ async function replayed(ctx: Context, journal: Journal, reach: Reach, at: Date):
   const [first, last] = [reach.from.cut.at, reach.to.cut.at].map(Date.parse) as [number, number];
   const wantedMs = Math.min(last, Math.max(first, at.getTime() + Math.round(clock?.aheadMs ?? 0)));
   const target = { kind: 'time', at: new Date(wantedMs).toISOString() } as const;
-  const replay = await replayOf(ctx, journal, captured.journal, target);
+  const replay = await replayOf(ctx, journal, captured.journal, target, captured.cut);
   return { point, captured, replay, aim: { at: at.toISOString(), beforeMs: null, clock } };
 }
 
