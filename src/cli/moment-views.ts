@@ -38,9 +38,13 @@ function originText(origin: Origin): string {
   if (!replay) return aim?.beforeMs == null ? from : `${from}, ${durationText(aim.beforeMs)} before`;
   const { target, end } = replay;
   const [error, clock] = [errorText(aim?.clock), aim?.clock ?? null];
-  if (target.kind === 'time') return `exact${error}: ${from} and its log up to then`;
+  if (target.kind === 'time') return `exact${error}: ${from} and its log up to then${forkText(aim)}`;
   if (target.kind === 'latest') return `${from} and all of its log, to ${inTime(edgeOf(end, clock).ms)}${error}`;
   return target.kind === 'immediate' ? `${from}, once it is whole` : `exact: ${from} and its log up to ${target.value}`;
+}
+
+function forkText(aim: Origin['aim']): string {
+  return aim?.forkMs == null ? '' : `; another log that goes on from it at ${inTime(aim.forkMs)} is left out`;
 }
 
 function errorText(clock: Clock | null | undefined): string {
@@ -53,6 +57,7 @@ export function originJson({ point, replay, aim }: Origin): Record<string, Json>
     target: replay && { ...replay.target },
     log_end: replay && { ...replay.end },
     before_ms: aim?.beforeMs ?? null,
+    fork_at: aim?.forkMs == null ? null : new Date(aim.forkMs).toISOString(),
     clock: clockJson(aim?.clock ?? null),
   };
 }

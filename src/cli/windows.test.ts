@@ -98,7 +98,7 @@ test('a restore to a moment is from the store that comes nearest, and says how n
   assert.equal(json.moment, '2026-01-01T02:14:03.000Z');
   assert.deepEqual(json.components[0].reached, { position: '008000', at: second(8000).toISOString() });
   assert.deepEqual(json.components[1].origin, {
-    ...{ point: ids[0], target: null, log_end: null, before_ms: 8033000, clock: null },
+    ...{ point: ids[0], target: null, log_end: null, before_ms: 8033000, fork_at: null, clock: null },
   });
 });
 

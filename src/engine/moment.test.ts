@@ -12,7 +12,7 @@ import { proofsOf } from './proofs.ts';
 import { type RestoredPoint, restorePoint } from './restore.ts';
 import { KINDS, made, opened } from './stores.suite.ts';
 import { type KvServer, kv, kvSandboxes, kvServer } from './testing.ts';
-import { change, type LoggedServer, loggedDriver, loggedServer, second, ship } from './testing-log.ts';
+import { change, type LoggedServer, loggedDriver, loggedServer, second, ship, startOf } from './testing-log.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -86,6 +86,7 @@ describe('a restore to a moment', () => {
       at: second(32).toISOString(),
       beforeMs: null,
       clock: { aheadMs: HOUR_MS, errorMs: 3 },
+      forkMs: null,
     });
     assert.deepEqual([files?.reached, files?.step.origin.aim?.beforeMs], [null, 22_000]);
     assert.deepEqual([complete, verdict], [true, 'unknown'], 'nobody counted what was there then');
@@ -139,6 +140,36 @@ describe('a restore to a moment', () => {
     const { outcomes, complete } = await it.restore(at(32));
     const found = outcomes.map(({ error }) => isFailure(error, 'target-not-empty'));
     assert.deepEqual([found, complete], [[false, true], false]);
+  });
+});
+
+describe('a log that another one goes on from', () => {
+  /** At second 50; what the other one says then is another truth. */
+  async function forked(it: Awaited<ReturnType<typeof stack>>): Promise<LoggedServer> {
+    const [lineage] = await Array.fromAsync(it.on.store.journal('db').lineages(it.ctx));
+    assert.ok(lineage);
+    const other = loggedServer(HOUR_MS, { log: 'two' });
+    change(other, 58, 'other', 'has it');
+    const begin = startOf(other, 50, { why: 'a copy', parent: { lineage: lineage.id, position: '000050' } });
+    await ship(it.ctx, it.on, 'db', other, [90], begin);
+    return other;
+  }
+
+  test('fault 26: is left out where the log of the point itself reaches the moment, and told', async () => {
+    await using it = await stack();
+    await forked(it);
+    const { outcomes } = await it.restore(at(59));
+    assert.deepEqual(held(it.db), { point: '40', last: '55' });
+    assert.equal(outcomes[0]?.step.origin.aim?.forkMs, second(50).getTime());
+    assert.equal((await it.moment(at(49))).origins.get('db')?.aim?.forkMs, null, 'before it there is one log');
+  });
+
+  test('is followed where that alone reaches the moment, as after a failover', async () => {
+    await using it = await stack();
+    await forked(it);
+    const { outcomes } = await it.restore(at(80));
+    assert.deepEqual(held(it.db), { point: '40', last: '44', other: 'has it' });
+    assert.equal(outcomes[0]?.step.origin.aim?.forkMs, null);
   });
 });
 

@@ -31,6 +31,8 @@ export interface Aim {
   readonly beforeMs: number | null;
   /** The source's clock about then, where it was measured. */
   readonly clock: Clock | null;
+  /** Where another log goes on from the one that is replayed, by our clock: what that one says after it is left out. */
+  readonly forkMs: number | null;
 }
 export interface Moment {
   /** A time by our clock, or the words of --until. */
@@ -122,7 +124,7 @@ async function originOf(ctx: Context, journal: Journal, known: Recoverable, want
   const newest = base === null ? known.points.at(-1) : known.points.find(({ point }) => point.id === base);
   if (!newest) return nothingOf(known, base === null ? '' : ` in point ${base}`);
   const reach = base === null ? furthest(known) : reachOf(known, base);
-  const aim = { at: null, beforeMs: null, clock: reach?.to.clock ?? null };
+  const aim = { at: null, beforeMs: null, clock: reach?.to.clock ?? null, forkMs: null };
   const isPlain = base === null && (until.kind === 'latest' || until.kind === 'immediate');
   if (isPlain && !(reach && newest.ms <= reach.to.ms)) return { ...newest, replay: null, aim };
   const { point, captured } = reach?.base ?? newest;
@@ -139,7 +141,7 @@ async function originAt(ctx: Context, journal: Journal, known: Recoverable, at: 
   const ms = at.getTime();
   if (ms > ctx.now().getTime()) throw unreached(known, at, 'it lies in the future');
   const reach = reachAt(known, ms);
-  if (reach) return await replayed(ctx, journal, reach, at);
+  if (reach) return await replayed(ctx, journal, { known, reach }, at);
   const before = known.points.findLast((each) => each.ms <= ms);
   const window = known.windows.findLast(({ to }) => to.ms < ms);
   if (window && known.windows.some(({ from }) => from.ms > ms)) {
@@ -151,10 +153,20 @@ async function originAt(ctx: Context, journal: Journal, known: Recoverable, at: 
   }
   if (!before) return known.points.length === 0 ? nothingOf(known, '') : unreached(known, at, 'nothing is as old');
   const { point, captured } = before;
-  return { point, captured, replay: null, aim: { at: at.toISOString(), beforeMs: ms - before.ms, clock: null } };
+  return {
+    point,
+    captured,
+    replay: null,
+    aim: { at: at.toISOString(), beforeMs: ms - before.ms, clock: null, forkMs: null },
+  };
 }
 
-async function replayed(ctx: Context, journal: Journal, reach: Reach, at: Date): Promise<Origin> {
+async function replayed(
+  ctx: Context,
+  journal: Journal,
+  { known, reach }: { readonly known: Recoverable; readonly reach: Reach },
+  at: Date,
+): Promise<Origin> {
   const { point, captured } = reach.base;
   if (!captured.journal) throw new Error(`${point.id} reaches what it does not join`);
   const clock = (await clockAt(ctx, journal, reach, at)) ?? reach.to.clock;
@@ -162,8 +174,14 @@ async function replayed(ctx: Context, journal: Journal, reach: Reach, at: Date):
   const [first, last] = [reach.from.cut.at, reach.to.cut.at].map(Date.parse) as [number, number];
   const wantedMs = Math.min(last, Math.max(first, at.getTime() + Math.round(clock?.aheadMs ?? 0)));
   const target = { kind: 'time', at: new Date(wantedMs).toISOString() } as const;
-  const replay = await replayOf(ctx, journal, captured.journal, target);
-  return { point, captured, replay, aim: { at: at.toISOString(), beforeMs: null, clock } };
+  const replay = await replayOf(ctx, journal, captured.journal, target, captured.cut);
+  const own = new Set(reach.legs.map(({ lineage }) => lineage.id));
+  const fork = known.forks.find((each) => {
+    const [from = '', other = ''] = each.lineages;
+    return own.has(from) && !own.has(other) && each.ms >= reach.from.ms && each.ms < at.getTime();
+  });
+  const aim = { at: at.toISOString(), beforeMs: null, clock, forkMs: fork?.ms ?? null };
+  return { point, captured, replay, aim };
 }
 
 /** From the newest point; of its ways the one with the fewest turns, which is that of its own log. */

@@ -67,8 +67,9 @@ function loggedComponent(server: LoggedServer): Component {
     async restore(ctx, chain, options) {
       const restored = await inner.restore(ctx, chain, options);
       let reached: Cut | undefined;
-      for await (const { body } of chain.replay?.ranges(ctx) ?? []) {
+      for await (const { body, until } of chain.replay?.ranges(ctx) ?? []) {
         for (const each of JSON.parse(Buffer.from(body).toString()) as Change[]) {
+          if (until !== undefined && each.at > Number(until)) continue;
           if (!chain.replay || !isWanted(chain.replay.target, each.at, cutOf(server, each.at))) continue;
           server.data.set(each.key, each.value);
           reached = cutOf(server, each.at);

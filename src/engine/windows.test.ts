@@ -120,6 +120,16 @@ test('what a restore took of what it replaced is no moment that is offered', asy
   assert.deepEqual([spans(await look(on)), (await look(on)).points], [[], []]);
 });
 
+test('a point with a name that no journal could have is a point, and no more', async () => {
+  await using on = await store();
+  await pointAt(on, loggedServer(), 10);
+  const [point] = await pointsIn(on);
+  assert.ok(point?.components.db);
+  const hostile = { ...point, components: { '../../etc': point.components.db } };
+  const [found, ...others] = await recoverables(ctx, on.store, [hostile]);
+  assert.deepEqual([found?.component, found?.followed, found?.points.length, others], ['../../etc', false, 1, []]);
+});
+
 test('the stack can be brought to the moments that all of its components have', async () => {
   await using on = await store();
   const [db, cache] = [loggedServer(), loggedServer()];

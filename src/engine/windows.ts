@@ -3,9 +3,10 @@
 
 import type { Journal, JournalStretch, Lineage } from '../core/journal.ts';
 import type { Clock, Context, Cut } from '../core/model.ts';
+import { mapBounded } from '../core/parallel.ts';
 import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
 import type { Store } from '../core/storage.ts';
-import { heldIn, SAFETY_PLAN } from './model.ts';
+import { heldIn, PARALLEL_DEFAULT, SAFETY_PLAN } from './model.ts';
 import { type Leg, type Path, pathsFrom } from './replay.ts';
 
 /** A moment by both clocks. */
@@ -86,7 +87,10 @@ export async function recoverable(
   component: string,
   points: readonly RecoveryPoint[],
 ): Promise<Recoverable> {
-  const log = await logOf(ctx, store.journal(component));
+  return recoverableBy(await logOf(ctx, store.journal(component)), component, points);
+}
+
+function recoverableBy(log: Log, component: string, points: readonly RecoveryPoint[]): Recoverable {
   const own = pointsOf(points, component, anyClock(log));
   const reaches = own.flatMap((base) => [...reachesOf(log, base)]);
   const windows = windowsOf(log, reaches);
@@ -108,9 +112,12 @@ export async function recoverables(
   store: Store,
   points: readonly RecoveryPoint[],
 ): Promise<readonly Recoverable[]> {
-  const names = new Set(await Array.fromAsync(store.journals(ctx)));
-  for (const point of points) for (const name of Object.keys(point.components)) names.add(name);
-  return await Promise.all([...names].toSorted().map((name) => recoverable(ctx, store, name, points)));
+  const logged = await Array.fromAsync(store.journals(ctx));
+  const names = new Set([...logged, ...points.flatMap((point) => Object.keys(point.components))]);
+  return await mapBounded([...names].toSorted(), PARALLEL_DEFAULT, async (name) =>
+    // Names in points are whatever somebody wrote there: not all of them could have a journal.
+    logged.includes(name) ? await recoverable(ctx, store, name, points) : recoverableBy(NO_LOG, name, points),
+  );
 }
 
 /** The moments that all of them have. */
@@ -156,6 +163,8 @@ interface Log {
   /** By lineage, in order; gaps among them. */
   readonly stretches: ReadonlyMap<string, readonly JournalStretch[]>;
 }
+
+const NO_LOG: Log = { lineages: [], stretches: new Map() };
 
 async function logOf(ctx: Context, journal: Journal): Promise<Log> {
   const lineages = await Array.fromAsync(journal.lineages(ctx));
