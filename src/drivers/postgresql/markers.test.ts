@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { missing } from '../../../test/servers/need.ts';
@@ -15,6 +15,12 @@ import {
 } from '../marker-testing.ts';
 import { postgresqlDriver } from './driver.ts';
 import { createDatabase, settingsFor, sql } from './testing.ts';
+
+/** Ready to paste, for this user. */
+function statementsOfPage(user: string): readonly string[] {
+  const page = readFileSync('docs/markers.md', 'utf8').replaceAll('backup;', `${user};`);
+  return [...page.matchAll(/```sql\n(.*?)```/gs)].map(([, text = '']) => text);
+}
 
 const OURS = {
   where: 'lifeboat.marker of shop',
@@ -74,7 +80,20 @@ describe('markers in postgresql', { skip: await missing('postgres-17') }, () => 
     const component = opened({ user: 'writer', password: 'secret' });
     await assert.rejects(component.mark(ctx, numbered(1)), { code: 'privileges', hint: /docs\/markers\.md/ });
     assert.equal(await component.marker(ctx), null);
-    await sql(server, 'shop', 'create schema lifeboat authorization writer');
+    const [alone = '', withTable = ''] = statementsOfPage('writer');
+    await sql(server, 'shop', alone);
+    await markersComeAndGo(ctx, component, OURS);
+    await sql(server, 'shop', 'create publication everything for all tables', withTable);
+    await component.mark(ctx, numbered(1));
+    assert.equal((await component.marker(ctx))?.number, 1);
+    assert.deepEqual(await component.unmark(ctx), OURS.removed);
+    await sql(server, 'shop', 'drop publication everything');
+  });
+
+  it('a database that does not let the user in is no reason not to look into the others', async () => {
+    await sql(server, 'zoo', 'revoke connect on database zoo from public');
+    const component = opened({ user: 'writer', password: 'secret', databases: 'all' });
+    await sql(server, 'shop', statementsOfPage('writer')[0] ?? '');
     await markersComeAndGo(ctx, component, OURS);
   });
 

@@ -41,18 +41,24 @@ export async function mark(
 export async function marker(ctx: Context, server: Server, databases: readonly string[]): Promise<FoundMarker | null> {
   const found: FoundMarker[] = [];
   for (const database of databases) {
-    await using session = await connect(ctx, server, database);
-    const one = await markerIn(session, server);
-    if (one !== null && one !== 'empty') found.push(one);
+    await using session = await connect(ctx, server, database).catch(unlessShut);
+    const one = session && (await markerIn(session, server));
+    if (one && one !== 'empty') found.push(one);
   }
   return newestOf(found);
+}
+
+/** Whom a database does not let in has left nothing there. */
+function unlessShut(error: unknown): null {
+  if (isFailure(error, 'privileges') || isFailure(error, 'denied')) return null;
+  throw error;
 }
 
 export async function unmark(ctx: Context, server: Server, databases: readonly string[]): Promise<readonly string[]> {
   const removed: string[] = [];
   for (const database of databases) {
-    await using session = await connect(ctx, server, database);
-    if ((await markerIn(session, server)) === null) continue;
+    await using session = await connect(ctx, server, database).catch(unlessShut);
+    if (!session || (await markerIn(session, server)) === null) continue;
     await needPrimary(session, server);
     const withSchema = await isAlone(session);
     // Both in one transaction.
@@ -102,7 +108,7 @@ async function makeTable(session: Session, server: Server): Promise<void> {
   }
 }
 
-const HOW = `docs/markers.md has the statements`;
+const HOW = 'docs/markers.md has the statements';
 
 function saidOf(error: unknown, server: Server, session: Session): unknown {
   if (sqlState(error) === UNDEFINED_COLUMN) return notOurs(`${TABLE} of ${session.database}`, error);
