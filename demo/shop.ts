@@ -84,8 +84,9 @@ async function fillRedis(url: string): Promise<void> {
   });
 }
 
-async function onPostgres<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
+export async function onPostgres<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
   const client = new Client({ connectionString: url });
+  client.on('error', () => undefined); // each query rejects on its own
   await client.connect();
   try {
     return await work(client);
@@ -94,7 +95,7 @@ async function onPostgres<T>(url: string, work: (client: Client) => Promise<T>):
   }
 }
 
-async function onRedis<T>(url: string, work: (client: RedisClient) => Promise<T>): Promise<T> {
+export async function onRedis<T>(url: string, work: (client: RedisClient) => Promise<T>): Promise<T> {
   const client = redisClient(url);
   client.on('error', () => undefined); // each command rejects on its own
   await client.connect();

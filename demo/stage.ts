@@ -1,19 +1,23 @@
 // What the demonstrations share: commands run as a user would, what they say shown, and how long each took.
 
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const lifeboat = join(root, 'bin/lifeboat');
+export const lifeboat = join(root, 'bin/lifeboat');
 
 export interface Stage {
   /** Where commands are run, and what stays of the demonstration. */
   readonly out: string;
   /** Of the commands, besides our own environment. */
   env: Readonly<Record<string, string>>;
-  run(args: readonly string[], what: string): Promise<Ran>;
+  /** Also one that ends with findings (exit code 3) where that is expected. */
+  run(args: readonly string[], what: string, expected?: 0 | 3): Promise<Ran>;
+  /** What a command says as JSON, without showing it; {} as long as it has none. */
+  asked(args: readonly string[]): Promise<object>;
   timed<T>(what: string, work: () => Promise<T>): Promise<T>;
   note(what: string, took: string): void;
   sum(): void;
@@ -31,10 +35,15 @@ export function stageIn(name: string): Stage {
   const stage: Stage = {
     out,
     env: {},
-    async run(args, what) {
+    async run(args, what, expected = 0) {
       process.stdout.write(`\n$ lifeboat ${args.map((word) => (/[ *]/.test(word) ? `'${word}'` : word)).join(' ')}\n`);
-      const text = await stage.timed(what, () => shown(args, out, stage.env));
+      const text = await stage.timed(what, () => shown(args, out, stage.env, expected));
       return { stored: /([\d.]+ \w+) stored/.exec(text)?.[1] ?? '' };
+    },
+    async asked(args) {
+      const env = { ...process.env, ...stage.env };
+      const { stdout } = await promisify(execFile)(lifeboat, args, { cwd: out, env }).catch((error: Said) => error);
+      return JSON.parse(stdout || '{}') as object;
     },
     async timed(what, work) {
       const started = performance.now();
@@ -51,7 +60,16 @@ export function stageIn(name: string): Stage {
   return stage;
 }
 
-async function shown(args: readonly string[], cwd: string, env: Readonly<Record<string, string>>): Promise<string> {
+interface Said {
+  readonly stdout: string;
+}
+
+async function shown(
+  args: readonly string[],
+  cwd: string,
+  env: Readonly<Record<string, string>>,
+  expected: number,
+): Promise<string> {
   let text = '';
   const child = spawn(lifeboat, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] });
   for await (const chunk of child.stdout) {
@@ -59,7 +77,7 @@ async function shown(args: readonly string[], cwd: string, env: Readonly<Record<
     process.stdout.write(chunk);
   }
   const code = child.exitCode ?? (await new Promise<number | null>((resolve) => child.once('exit', resolve)));
-  if (code !== 0) throw new Error(`lifeboat ${args[0]} exited with ${code}`);
+  if (code !== expected) throw new Error(`lifeboat ${args[0]} exited with ${code}`);
   return text;
 }
 

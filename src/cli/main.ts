@@ -52,6 +52,10 @@ const COMMANDS: Readonly<Record<string, Listed>> = {
     load: () => import('./commands/verify.ts'),
   },
   restore: { summary: 'bring back the stack, or a part of it', load: () => import('./commands/restore.ts') },
+  markers: {
+    summary: 'show or remove the markers that following leaves in services',
+    load: () => import('./commands/markers.ts'),
+  },
   extract: { summary: 'bring back single rows, keys or files', load: () => import('./commands/extract.ts') },
   drill: { summary: 'rehearse a recovery in sandboxes and measure it', load: () => import('./commands/drill.ts') },
   prune: { summary: 'remove points that the keep rules no longer want', load: () => import('./commands/prune.ts') },

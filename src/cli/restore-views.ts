@@ -1,6 +1,8 @@
 // What a restore would do, and what one has done, for people and as JSON.
 
 import { isFailure, messageOf } from '../core/errors.ts';
+import { inTime } from '../core/times.ts';
+import { lossJson } from '../engine/markers.ts';
 import type { RestoredPoint, RestoreOutcome } from '../engine/restore.ts';
 import type { RestorePlan } from '../engine/restore-plan.ts';
 import { type ChosenIn, unreadableJson } from './across.ts';
@@ -119,6 +121,7 @@ export function restoredJson(restored: RestoredPoint, { store, unreadable }: Fro
       verdict: each.verdict,
       origin: originJson(each.step.origin),
       reached: each.reached,
+      marker: lossJson(each.loss),
       bytes: each.bytes,
       method: each.method,
       phases: phasesJson(each.phases),
@@ -180,7 +183,15 @@ function outcomeLines(each: RestoreOutcome, elsewhere: boolean): string[] {
   const how = `lifeboat restore --drop-old${elsewhere ? ' with the same --to' : ''}`;
   const kept = each.keptAs.map((name) => `${each.name}: the old data is kept as ${name} until ${how}`);
   const warnings = each.warnings.map((text) => `warning: ${each.name}: ${setIn(text)}`);
-  return [...findingLines(each.findings), ...kept, ...warnings];
+  return [...lossLines(each), ...findingLines(each.findings), ...kept, ...warnings];
+}
+
+/** Below nothing where clocks differ. */
+function lossLines({ name, loss }: RestoreOutcome): string[] {
+  if (loss === null) return [];
+  const { number, at } = loss.marker;
+  const lost = durationText(Math.max(0, loss.lostMs));
+  return [`${name}: lost ${lost}, by marker ${number} of ${inTime(Date.parse(at))}, the newest that came back`];
 }
 
 function safetyLines({ safety }: RestoredPoint): string[] {

@@ -210,6 +210,14 @@ export async function openComponents(
   return await Promise.all(chosen.map((each, at) => openStackComponent(config, each, settings[at])));
 }
 
+function notMarked({ file, lineOf }: Config, name: string, kind: string): Failure {
+  const path = ['components', name, 'markers'];
+  const where = `${file}:${lineOf(path)}: ${path.join('.')}`;
+  return new Failure('settings-invalid', `${where}: no markers can be written into ${kind} as it is configured here`, {
+    hint: 'docs/markers.md says where they can be',
+  });
+}
+
 function notFollowed({ file, lineOf }: Config, name: string, kind: string): Failure {
   const path = ['components', name, 'follow'];
   const where = `${file}:${lineOf(path)}: ${path.join('.')}`;
@@ -234,6 +242,7 @@ async function openStackComponent(config: Config, each: ComponentConfig, setting
   const driver = await each.driver();
   const component = driver.open(settings);
   if (each.common.follow && !component.follow) throw notFollowed(config, each.name, driver.kind);
+  if (each.common.markers !== undefined && !component.mark) throw notMarked(config, each.name, driver.kind);
   const tier = each.common.tier === undefined ? undefined : config.tiers[each.common.tier];
   return {
     name: each.name,
@@ -246,6 +255,7 @@ async function openStackComponent(config: Config, each: ComponentConfig, setting
     restoreAfter: each.common.restore_after,
     checks: each.common.checks,
     objective: tier && { rtoMs: tier.rto, rpoMs: tier.rpo },
+    markersMs: each.common.markers,
   };
 }
 

@@ -1,6 +1,7 @@
 // A configured service, what can be done with it, and what a restore of it is made from. Nothing here does any work.
 
 import type { Feed, JournalRange, Lineage } from './journal.ts';
+import type { FoundMarker, Marker } from './marker.ts';
 import type {
   Capture,
   Clock,
@@ -93,6 +94,15 @@ export interface Component {
   standing?(ctx: Context): Promise<Standing>;
   /** Forgets at the service what `follow` keeps there, such as a slot. Names what it removed. */
   unfollow?(ctx: Context): Promise<readonly string[]>;
+  /**
+   * Leaves a marker in the service's own data, in place of the one before. 'blocked' at a standby and 'exists' where
+   * something else bears the name: both are left as they are.
+   */
+  mark?(ctx: Context, marker: Marker): Promise<void>;
+  /** The newest marker that is there. 'exists' where something else bears the name. Changes nothing. */
+  marker?(ctx: Context): Promise<FoundMarker | null>;
+  /** Removes all that `mark` has ever left. Names what it removed. */
+  unmark?(ctx: Context): Promise<readonly string[]>;
   /**
    * Into an empty target, or 'target-not-empty' with nothing changed. When it throws it has set back itself what it
    * suspended.

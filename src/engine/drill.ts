@@ -14,6 +14,7 @@ import { criticalPath, type Timed } from './critical-path.ts';
 import { type ComponentEvidence, clockJson, type Evidence, findingsJson, putEvidence } from './evidence.ts';
 import { type FindingsBook, findingsBook } from './findings.ts';
 import { kitFinding } from './kit.ts';
+import { type Loss, lossJson, lossOf } from './markers.ts';
 import { type NamedStore, type Objective, PARALLEL_DEFAULT, type Reference, type StackComponent } from './model.ts';
 import { type Moment, momentIn, type Origin, originIn } from './moment.ts';
 import { dependencies, inOrder } from './order.ts';
@@ -65,7 +66,7 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
   const keep = (name: string, box: Sandbox): void => void standing.set(name, boxes.use(box));
   const all = request.components.map(({ name, restoreAfter }) => ({ name, restoreAfter }));
   const trials = await inOrder<Trial>(dependencies(all, names), request.parallel ?? PARALLEL_DEFAULT, (name, earlier) =>
-    tryOne(ctx, { ...request, keep }, name, [...earlier.keys()], startedMs),
+    tryOne(ctx, { ...request, startedAt, keep }, name, [...earlier.keys()], startedMs),
   );
   if (ctx.signal.aborted) throw interruption(ctx.signal);
   const found = [...trials.values()];
@@ -151,6 +152,7 @@ interface Trial extends Timed {
   readonly captured: CapturedComponent | null;
   readonly origin: Origin | null;
   readonly reached: Cut | null;
+  readonly loss: Loss | null;
   readonly objective: Objective;
   readonly book: FindingsBook;
   readonly method: string | null;
@@ -162,6 +164,7 @@ interface Trial extends Timed {
 
 /** A drill whose sandboxes may stay until the components were looked at side by side. */
 interface Trying extends DrillRequest {
+  readonly startedAt: Date;
   keep(name: string, box: Sandbox): void;
 }
 
@@ -211,8 +214,9 @@ interface Attempt {
   readonly book: FindingsBook;
   watch: Watch | null;
 }
-type Done = Pick<Trial, 'method' | 'warnings' | 'phases' | 'back' | 'reached'>;
-const NOTHING_DONE: Done = { reached: null, method: null, warnings: [], phases: phasesFrom({}), back: false };
+type Done = Pick<Trial, 'method' | 'warnings' | 'phases' | 'back' | 'reached' | 'loss'>;
+const NONE = { reached: null, loss: null, method: null };
+const NOTHING_DONE: Done = { ...NONE, warnings: [], phases: phasesFrom({}), back: false };
 
 async function attemptOne(ctx: Context, request: Trying, name: string, attempt: Attempt): Promise<Done> {
   if (ctx.signal.aborted) throw interruption(ctx.signal);
@@ -239,14 +243,16 @@ async function attemptOne(ctx: Context, request: Trying, name: string, attempt: 
   const target = box.component;
   const what = { name, driver, captured, replay, source, watch: watching, target, checks, restored, ...served };
   await thenSettle(ctx, what, book, () => prove(ctx, what, book));
-  const { method, warnings, reached = null } = restored;
+  const { method, reached = null } = restored;
+  const verify = ctx.monotonicMs() - verifyMs - served.tookMs();
+  const { loss, warnings } = await lossOf(ctx, item, served.asked(), origin, request.startedAt);
   if (isReferred(request, name) || box.vacate) {
     own.move();
     request.keep(name, { ...box, component: served.asked() });
   }
   const start = phases.start + served.tookMs();
-  const verify = ctx.monotonicMs() - verifyMs - served.tookMs();
-  return { method, warnings, reached, phases: { ...phases, provision, start, verify }, back: true };
+  const all = [...restored.warnings, ...warnings];
+  return { method, warnings: all, reached, loss, phases: { ...phases, provision, start, verify }, back: true };
 }
 
 /** What can be asked in a sandbox: where a server is started on what was restored, once it was. */
@@ -310,6 +316,7 @@ function componentEvidence(
     target: origin?.replay?.target ?? null,
     clock: clockJson(origin?.aim?.clock ?? null),
     reached,
+    marker: lossJson(trial.loss),
     bytes: trial.bytes,
     rto_ms: rtoMs,
     rpo_ms: rpoMs,

@@ -41,6 +41,11 @@ const componentEvidence = z.object({
   clock: z.object({ ahead_ms: z.number(), error_ms: z.number() }).nullable().default(null),
   /** The last change that came with it; null where nobody told. */
   reached: cut.nullable().default(null),
+  /** The newest marker that came back, and how long that was before the moment; null where it is not marked. */
+  marker: z
+    .object({ number: z.number(), at: z.string(), where: z.string(), lost_ms: z.number() })
+    .nullable()
+    .default(null),
   bytes: z.number(),
   /** From the beginning of the drill until this component was back and verified. */
   rto_ms: ms.nullable(),
@@ -134,7 +139,7 @@ export function evidenceMarkdown(evidence: Evidence): string {
     '|---|---|---|---|---|---|---|---|',
     ...evidence.components.map(componentRow),
   ];
-  lines.push(...originLines(evidence));
+  lines.push(...originLines(evidence), ...markerLines(evidence));
   for (const component of evidence.components) lines.push(...findingLines(component));
   lines.push(...referenceLines(evidence.references));
   return `${lines.join('\n')}\n`;
@@ -153,6 +158,20 @@ function originLines({ moment, components }: Evidence): string[] {
     return `| ${[name, point ?? '–', to, reached?.at ?? '–'].map(cell).join(' | ')} |`;
   });
   return ['', '| component | point | up to | last change |', '|---|---|---|---|', ...rows];
+}
+
+/** Measured from the data: nothing to tell where no markers are written. */
+function markerLines({ components }: Evidence): string[] {
+  const rows = components.flatMap(({ name, marker }) =>
+    marker ? [`| ${cell(name)} | ${marker.number} of ${cell(marker.at)} | ${span(marker.lost_ms)} |`] : [],
+  );
+  return rows.length === 0 ? [] : ['', '| component | newest marker that came back | lost |', '|---|---|---|', ...rows];
+}
+
+/** The most that a component has lost by its markers; null without any. */
+export function lostMs({ components }: Evidence): number | null {
+  const lost = components.flatMap(({ marker }) => (marker ? [marker.lost_ms] : []));
+  return lost.length === 0 ? null : Math.max(...lost);
 }
 
 /** Where time is to be won: nothing to tell of a single component. */

@@ -51,6 +51,8 @@ export interface StackComponent {
   readonly restoreAfter: readonly string[];
   readonly checks: readonly Check[];
   readonly objective?: Objective | undefined;
+  /** How often following it leaves a marker in its data; undefined when it is left alone. */
+  readonly markersMs?: number | undefined;
   /** Where drills restore it to, when that is not a server that is started for them. */
   readonly sandbox?: ((guest: Guest, records: Records) => SandboxRunner) | undefined;
   readonly hooks?: { readonly capture: Around; readonly restore: Around } | undefined;

@@ -25,6 +25,7 @@ import {
 import { criticalPath, type Timed } from './critical-path.ts';
 import { type Findings, type FindingsBook, findingsBook } from './findings.ts';
 import { around, type HookFailure, NO_HOOKS } from './hooks.ts';
+import { type Loss, lossOf } from './markers.ts';
 import { PARALLEL_DEFAULT } from './model.ts';
 import type { Moment } from './moment.ts';
 import { inOrder } from './order.ts';
@@ -53,6 +54,7 @@ export interface RestoreOutcome extends Timed, Ended {
   readonly keptAs: readonly string[];
   /** The last change of the log that came with it, by the source's clock; null where nobody tells. */
   readonly reached: Cut | null;
+  readonly loss: Loss | null;
 }
 
 export interface RestoredPoint {
@@ -87,7 +89,7 @@ export interface RestoredPoint {
  * does not stop those that need it not; throws only when none came back.
  */
 export async function restorePoint(ctx: Context, request: RestoreRequest, shown?: RestorePlan): Promise<RestoredPoint> {
-  const startedMs = ctx.monotonicMs();
+  const began = { ms: ctx.monotonicMs(), at: ctx.now() };
   const plan = shown ?? (await planRestore(ctx, request));
   refuseFullTargets(plan.steps);
   refuseArchived(plan, request.from);
@@ -97,7 +99,7 @@ export async function restorePoint(ctx: Context, request: RestoreRequest, shown?
   const outcomes = await inOrder<RestoreOutcome>(plan.before, request.parallel ?? PARALLEL_DEFAULT, (name, earlier) => {
     const step = steps.get(name);
     if (!step) throw new Error(`no step for ${name}`);
-    const restore = (): Promise<RestoreOutcome> => restoreStep(ctx, request, step, earlier, startedMs);
+    const restore = (): Promise<RestoreOutcome> => restoreStep(ctx, request, step, earlier, began);
     return turns.get(name)?.run(restore) ?? restore();
   });
   if (ctx.signal.aborted) throw withSafety(interruption(ctx.signal), safety);
@@ -121,7 +123,7 @@ export async function restorePoint(ctx: Context, request: RestoreRequest, shown?
     verdict,
     safety,
     proved: proofs.map(({ name }) => name),
-    rtoMs: ctx.monotonicMs() - startedMs,
+    rtoMs: ctx.monotonicMs() - began.ms,
     waitedFor: critical.names,
     phases: critical.phases,
     warnings,
@@ -172,7 +174,7 @@ async function restoreStep(
   request: RestoreRequest,
   step: RestoreStep,
   earlier: ReadonlyMap<string, RestoreOutcome>,
-  originMs: number,
+  began: { readonly ms: number; readonly at: Date },
 ): Promise<RestoreOutcome> {
   const startMs = ctx.monotonicMs();
   const book = findingsBook();
@@ -190,6 +192,11 @@ async function restoreStep(
     done = { error };
   }
   const findings = book.sum();
+  const endedMs = ctx.monotonicMs() - began.ms;
+  const isBack = !('error' in done) && request.select === undefined;
+  const { loss, warnings } = isBack
+    ? await lossOf(ctx, step.item, step.item.component, step.origin, began.at)
+    : NOT_MEASURED;
   const outcome = {
     name: step.name,
     step,
@@ -197,19 +204,22 @@ async function restoreStep(
     findings,
     bytes: attempt.watch?.bytes() ?? 0,
     method: null,
-    warnings: [],
     keptAs: [],
     reached: null,
+    loss,
     error: null,
     ...done,
+    warnings: [...('warnings' in done ? done.warnings : []), ...warnings],
     phases: 'phases' in done ? done.phases : phasesFrom({ restore: ctx.monotonicMs() - startMs }),
-    startedMs: startMs - originMs,
-    endedMs: ctx.monotonicMs() - originMs,
+    startedMs: startMs - began.ms,
+    endedMs,
     after: [...earlier.keys()],
   };
   request.onEnd?.(outcome);
   return outcome;
 }
+
+const NOT_MEASURED = { loss: null, warnings: [] };
 
 interface Attempt {
   readonly ctx: Context;

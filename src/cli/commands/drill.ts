@@ -4,7 +4,7 @@ import { Failure, messageOf } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { nearest } from '../../core/settings.ts';
 import { drillPoint } from '../../engine/drill.ts';
-import { drillIds, type Evidence, evidenceMarkdown, readEvidence } from '../../engine/evidence.ts';
+import { drillIds, type Evidence, evidenceMarkdown, lostMs, readEvidence } from '../../engine/evidence.ts';
 import type { Moment } from '../../engine/moment.ts';
 import { chooseEverywhere, listEverywhere, noteUnreadable, unreadableJson } from '../across.ts';
 import type { Config } from '../config/model.ts';
@@ -162,6 +162,7 @@ async function history(session: Session, options: Options): Promise<0 | 3> {
   found.sort((a, b) => (a.started_at < b.started_at ? 1 : -1));
   session.print({ drills: found, ...unreadableJson(unreadable) }, () => {
     if (found.length === 0) return 'no drill yet: run lifeboat drill';
+    const lost = (ms: number | null): string => (ms === null ? '' : durationText(ms));
     const rows = found.map((each) => [
       each.drill,
       each.verdict,
@@ -169,9 +170,10 @@ async function history(session: Session, options: Options): Promise<0 | 3> {
       each.store,
       each.rto_ms === null ? 'not recovered' : durationText(each.rto_ms),
       durationText(each.rpo_ms),
+      lost(lostMs(each)),
     ]);
     return table(
-      ['drill', 'verdict', 'point', 'store', 'took', 'would lose'].map((title) => ({ title })),
+      ['drill', 'verdict', 'point', 'store', 'took', 'would lose', 'lost by markers'].map((title) => ({ title })),
       rows,
     );
   });

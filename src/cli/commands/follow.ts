@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { Failure } from '../../core/errors.ts';
 import { follow } from '../../engine/follow.ts';
+import { marking } from '../../engine/markers.ts';
 import type { Config } from '../config/model.ts';
 import { followedJson, followedText, showFollowing } from '../following.ts';
 import { namesOption } from '../options.ts';
@@ -43,6 +44,7 @@ Examples:
     }));
     using following = showFollowing(session);
     const { stack, version } = config;
+    await using _markers = marking(ctx, components);
     const followed = await follow(ctx, { stack, version, components, stores, told: following.told });
     const failed = followed.flatMap(({ error }) => error ?? []);
     session.print(followedJson(followed), () => followedText(ctx, followed));

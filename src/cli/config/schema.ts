@@ -66,11 +66,18 @@ export const sandboxSchema = z.strictObject({
   isolated: z.boolean().default(false).describe('you say that nothing which is written there has an effect elsewhere'),
 });
 
+/** More often tells nothing more: logs are shipped every second or so. */
+const MARKERS_MS_MIN = 1000;
+
 /** What every component has, whatever its kind. */
 export const componentCommon = z.object({
   kind: z.string().describe('postgresql, redis, s3, elasticsearch, loki, kafka, zookeeper or files'),
   tier: z.string().optional().describe('the tier whose objectives hold for this component'),
   follow: z.boolean().default(false).describe('lifeboat follow ships its log, so that any moment can be restored'),
+  markers: duration
+    .refine((ms) => ms >= MARKERS_MS_MIN, 'a duration of at least 1s')
+    .optional()
+    .describe('while it is followed a small marker is written into its data this often, to measure losses by'),
   restore_after: z.array(z.string()).default([]).describe('components that are restored before this one'),
   checks: z.array(checkSchema).default([]).describe('what must hold after a restore and in drills'),
   sandbox: sandboxSchema.optional().describe('where drills restore it to, instead of a server started for them'),

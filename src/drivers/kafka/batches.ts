@@ -148,6 +148,15 @@ export function eachRecord(batch: Batch, data: Buffer, what: string, visit: (rec
   }
 }
 
+/** What a record says; null for one that only deletes its key. */
+export function valueIn(data: Buffer, { from }: RecordPlace): Buffer | null {
+  const cursor = { at: from };
+  const keyBytes = varint(data, cursor);
+  cursor.at += Math.max(0, keyBytes);
+  const bytes = varint(data, cursor);
+  return bytes < 0 ? null : data.subarray(cursor.at, cursor.at + bytes);
+}
+
 function int64(bytes: Buffer, at: number): number {
   return bytes.readInt32BE(at) * HIGH + bytes.readUInt32BE(at + 4);
 }

@@ -6,6 +6,7 @@ import { capture } from './capture.ts';
 import { compare } from './compare.ts';
 import { liveInventory } from './inventory.ts';
 import { follow, standing } from './journal/follow.ts';
+import { mark, marker, unmark } from './markers.ts';
 import { probe } from './probe.ts';
 import { holds, measure, names } from './questions.ts';
 import { ageing, restore } from './restore.ts';
@@ -32,6 +33,9 @@ function open(input: unknown): Component & Required<Pick<Component, 'measure' | 
     resume: (ctx, what) => resumeSettings(ctx, settings, what),
     ageing: (ctx, chain, options) => ageing(ctx, settings, chain, options),
     inventory: (ctx) => liveInventory(ctx, settings),
+    mark: (ctx, marked) => mark(ctx, settings, marked),
+    marker: (ctx) => marker(ctx, settings),
+    unmark: (ctx) => unmark(ctx, settings),
     measure: (ctx, query) => measure(ctx, settings, query),
     names: (ctx, topic) => names(ctx, settings, topic),
     holds: (ctx, topic, asked) => holds(ctx, settings, topic, asked),

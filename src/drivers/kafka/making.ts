@@ -152,7 +152,11 @@ async function configure(
   return missing;
 }
 
-async function untilThere(ctx: Context, cluster: Cluster, topics: readonly ChosenTopic[]): Promise<void> {
+export async function untilThere(
+  ctx: Context,
+  cluster: Cluster,
+  topics: readonly { readonly target: string; readonly partitions: { readonly length: number } }[],
+): Promise<void> {
   await untilNoneWaits(ctx, cluster, 'be made', (there) =>
     topics
       .filter(({ target, partitions }) => {

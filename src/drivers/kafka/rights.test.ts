@@ -8,6 +8,7 @@ import { missing } from '../../../test/servers/need.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import type { Context, Sink, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
+import { marked, markersComeAndGo, numbered } from '../marker-testing.ts';
 import { kafkaDriver } from './driver.ts';
 import type { Acl } from './facts.ts';
 import { commitOffsets } from './groups.ts';
@@ -124,6 +125,19 @@ describe('with access control', { skip }, () => {
       lines.some(({ kind, name }) => kind === 'acl' && name === 'User:backup may not Read topic secret from *'),
     );
     assert.ok(!JSON.stringify([lines, totals, findings, ctx.logged]).includes(PASSWORD));
+  });
+
+  test('a marker that may not be written is told, and the rights of the page for it suffice', async () => {
+    const ctx = liveContext();
+    const component = marked(kafkaDriver.open({ ...signedIn('backup'), exclude: ['secret'] }));
+    await assert.rejects(component.mark(ctx, numbered(1)), {
+      code: 'privileges',
+      message: /lifeboat\.marker/,
+      hint: /docs\/drivers\/kafka\.md/,
+    });
+    await onCluster(ctx, signedIn('admin'), (cluster) => createAcls(ctx, cluster, rightsOfPage(2)));
+    const where = 'topic lifeboat.marker';
+    await markersComeAndGo(ctx, component, { where, removed: [where] });
   });
 
   test('doctor names each right that is not there, with the command that grants it', async () => {

@@ -109,6 +109,16 @@ export function builderOf(codec: number, size: number): Builder {
   };
 }
 
+/** From the length of the key on, without headers: for `add`. */
+export function plainRecord(key: Buffer, value: Buffer): Buffer {
+  const record = Buffer.alloc(key.length + value.length + RECORD_OVERHEAD_MAX);
+  let at = putVarint(record, 0, zigzag(key.length));
+  at += key.copy(record, at);
+  at = putVarint(record, at, zigzag(value.length));
+  at += value.copy(record, at);
+  return record.subarray(0, at + 1);
+}
+
 /** What the check sum is made of comes before it. */
 function finished(bytes: Buffer, { producerId, epoch }: Writer, sequence: number): Buffer {
   bytes.writeInt32BE(bytes.length - LENGTH_FROM, 8);

@@ -12,6 +12,7 @@ import { compareInventories } from './compare.ts';
 import { connect } from './connection.ts';
 import { chosenDatabases, connectSomewhere } from './databases.ts';
 import { digestCosts } from './digest-cost.ts';
+import { mark, marker, unmark } from './markers.ts';
 import { GLOBALS_PART } from './names.ts';
 import { directoryComponent } from './physical/directory.ts';
 import { recogniseFile, renditionsOf } from './plain.ts';
@@ -76,6 +77,9 @@ function componentOf(server: Server, names: ReadonlyMap<string, string> | null):
     capture: async (ctx, sink, previous) => await captureServer(ctx, server, sink, previous),
     restore: async (ctx, chain, options = {}) => await restoreServer(ctx, server, chain, options, names),
     inventory: async (ctx) => inventoryFrom(await liveLines(ctx, server, names)),
+    mark: async (ctx, marked) => await mark(ctx, server, await namesThere(ctx, server, names), marked),
+    marker: async (ctx) => await marker(ctx, server, await namesThere(ctx, server, names)),
+    unmark: async (ctx) => await unmark(ctx, server, await namesThere(ctx, server, names)),
     measure: async (ctx, query, database) => {
       const chosen = database === undefined ? {} : { database };
       return await measureNumber(ctx, server, await theDatabase(ctx, server, names, chosen), query);
@@ -128,13 +132,18 @@ async function theDatabase(
   if (database !== undefined && (server.databases === 'all' || server.databases.includes(database))) {
     return names?.get(database) ?? database;
   }
-  const there = names ? [...names.values()] : await databasesOf(ctx, server);
+  const there = await namesThere(ctx, server, names);
   const [only, ...others] = there;
   if (only === undefined || others.length > 0) throw whichDatabase(there);
   return only;
 }
 
-async function databasesOf(ctx: Context, server: Server): Promise<readonly string[]> {
+async function namesThere(
+  ctx: Context,
+  server: Server,
+  names: ReadonlyMap<string, string> | null,
+): Promise<readonly string[]> {
+  if (names) return [...names.values()];
   if (server.databases !== 'all') return server.databases;
   await using control = await connectSomewhere(ctx, server);
   return await chosenDatabases(ctx, server, control);

@@ -8,6 +8,7 @@ import { renditionsByName } from '../../core/renditions.ts';
 import { capture, liveInventory, RDB_PART, rdbRendition } from './capture.ts';
 import { clear, detach, isHalfOf, isolation } from './clear.ts';
 import { compare } from './compare.ts';
+import { mark, marker, unmark } from './markers.ts';
 import { measure } from './measure.ts';
 import { holds, names } from './names.ts';
 import { probe } from './probe.ts';
@@ -38,6 +39,9 @@ function open(input: unknown): Component {
     clear: (ctx) => clear(ctx, settings),
     detach: (ctx) => detach(ctx, settings),
     isolation: (ctx) => isolation(ctx, settings),
+    mark: (ctx, marked) => mark(ctx, settings, marked),
+    marker: (ctx) => marker(ctx, settings),
+    unmark: (ctx) => unmark(ctx, settings),
     measure: (ctx, query) => measure(ctx, settings, query),
     names: (ctx, pattern) => names(ctx, settings, pattern),
     holds: (ctx, _pattern, wanted) => holds(ctx, settings, wanted),

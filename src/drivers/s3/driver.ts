@@ -7,6 +7,7 @@ import { clear } from './clear.ts';
 import { compare } from './compare.ts';
 import { follow, standing } from './journal/follow.ts';
 import { liveInventory } from './live.ts';
+import { mark, marker, unmark } from './markers.ts';
 import { recogniseFolder } from './mirror.ts';
 import { holds, names } from './names.ts';
 import { renditions } from './plain.ts';
@@ -41,6 +42,9 @@ function open(input: unknown): Component {
     cautions: (ctx, chain, options) => cautions(ctx, settings, chain, options),
     inventory: async () => liveInventory(settings, past),
     clear: (ctx, chain) => clear(ctx, settings, past.filled, chain),
+    mark: (ctx, marked) => mark(ctx, settings, marked),
+    marker: (ctx) => marker(ctx, settings),
+    unmark: (ctx) => unmark(ctx, settings),
     names: (ctx, space) => names(ctx, settings, space),
     holds: (ctx, space, keys) => holds(ctx, settings, space, keys),
   };

@@ -115,12 +115,14 @@ export async function restoreSetting(
   }
 }
 
+type Doomed = Pick<Listed, 'key' | 'version'>;
+
 /** However many. Resolves to those that are still there, each with why. */
 export async function deleteAll(
   ctx: Context,
   client: Client,
   bucket: string,
-  doomed: readonly Listed[],
+  doomed: readonly Doomed[],
 ): Promise<string[]> {
   const left: string[] = [];
   for (let at = 0; at < doomed.length; at += DELETED_TOGETHER) {
@@ -129,7 +131,7 @@ export async function deleteAll(
   return left;
 }
 
-async function deleteBatch(ctx: Context, client: Client, bucket: string, doomed: readonly Listed[]): Promise<string[]> {
+async function deleteBatch(ctx: Context, client: Client, bucket: string, doomed: readonly Doomed[]): Promise<string[]> {
   const what = `deleting ${doomed.length} objects of ${bucket}`;
   const objects = doomed.map(({ key, version }) => {
     const id = version === null ? '' : `<VersionId>${escapeXml(version)}</VersionId>`;
@@ -150,7 +152,7 @@ async function deleteBatch(ctx: Context, client: Client, bucket: string, doomed:
   return (await Promise.all(again.map((each) => deleteOne(ctx, client, bucket, each)))).flat();
 }
 
-async function deleteOne(ctx: Context, client: Client, bucket: string, { key, version }: Listed): Promise<string[]> {
+async function deleteOne(ctx: Context, client: Client, bucket: string, { key, version }: Doomed): Promise<string[]> {
   const query = version === null ? {} : { query: { versionId: version } };
   try {
     await client.send(ctx, `deleting ${bucket}/${key}`, { method: 'DELETE', bucket, key, ...query });
