@@ -4,7 +4,7 @@ import { byKindAndName, putInventory } from '../../core/inventory.ts';
 import type { Capture, Context, Cut, InventoryLine, Rendition, Sink } from '../../core/model.ts';
 import { askTime } from './clock.ts';
 import { type Connection, connect } from './connection.ts';
-import { rdbFacts } from './facts.ts';
+import { logLine, rdbFacts } from './facts.ts';
 import { positionOf, sourceOf } from './position.ts';
 import type { Job, Result } from './rdb/job.ts';
 import { type Copy, fullSync } from './replica.ts';
@@ -43,8 +43,9 @@ export async function captureSync(
   await sink.put(ctx, RDB_PART, body, { rendition: rdbRendition });
   const result = await walk.result();
   const cut = cutOf(sync, asked, result);
-  await putInventory(ctx, sink, [...result.lines, timeLine(cut.at)].sort(byKindAndName));
   const position = positionOf(BigInt(sync.offset));
+  const facts = [timeLine(cut.at), logLine(replicationId, position)];
+  await putInventory(ctx, sink, [...result.lines, ...facts].sort(byKindAndName));
   return {
     cut,
     method: 'replica',

@@ -1,7 +1,6 @@
 // A journal in a real store, points in memory, and replays of both: what an engine gives to who follows and restores.
 
 import assert from 'node:assert/strict';
-import { isDeepStrictEqual } from 'node:util';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import type { Chain, Component, ReplayTarget } from '../../core/component.ts';
 import { isFailure } from '../../core/errors.ts';
@@ -9,6 +8,7 @@ import type { Feed, Journal, JournalWriter, Lineage } from '../../core/journal.t
 import type { Capture, Context, Source } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
 import { memoryParts } from '../../core/testing.ts';
+import { replayOf } from '../../engine/replay.ts';
 import { plainFormat } from '../../stores/plain/store.ts';
 
 const COMPONENT = 'cache';
@@ -28,7 +28,7 @@ export interface Keeper {
   capture(ctx: Context, component: Component, why?: string): Promise<Point>;
   lineages(ctx: Context): Promise<readonly Lineage[]>;
   /** What a restore is given: the point, and the log behind it. */
-  chain(point: Point, target: ReplayTarget): Chain;
+  chain(ctx: Context, point: Point, target: ReplayTarget): Promise<Chain>;
 }
 export interface Following {
   readonly ended: Promise<void>;
@@ -93,25 +93,9 @@ export async function keeper(
         },
       };
     },
-    chain({ source, capture }, target) {
-      const joined = capture.journal;
+    async chain(within, { source, capture: { journal: joined } }, target) {
       assert.ok(joined);
-      async function* ranges(within: Context, from = joined?.to ?? '') {
-        const all = await lineages(within);
-        const joins = (each: Lineage): boolean =>
-          isDeepStrictEqual(each.source, joined?.source) && each.from.position <= from;
-        let lineage = all.findLast(joins);
-        for (let position = from; lineage; ) {
-          const { id } = lineage;
-          const at = { lineage: id, position };
-          for await (const range of journal.read(within, at, null)) {
-            yield { ...range, lineage };
-            position = range.to.position;
-          }
-          lineage = all.find(({ parent }) => parent?.lineage === id);
-        }
-      }
-      return { base: source, replay: { target, ranges } };
+      return { base: source, replay: await replayOf(within, journal, joined, target) };
     },
   };
 }

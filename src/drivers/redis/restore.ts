@@ -7,9 +7,10 @@ import { INVENTORY_PART, inventoryOf } from '../../core/inventory.ts';
 import type { Context, InventoryLine, Restored, RestoreOptions, Source } from '../../core/model.ts';
 import { RDB_PART, serverTime, tallyJob } from './capture.ts';
 import { type Connection, connect, refusal } from './connection.ts';
-import { type RdbFacts, rdbFacts } from './facts.ts';
+import { logPosition, type RdbFacts, rdbFacts } from './facts.ts';
 import { restoreAsMaster } from './promotion.ts';
 import type { KeySelection } from './rdb/select.ts';
+import { type Log, logUpTo } from './replay.ts';
 import { isError, type Reply, refusedIn } from './resp.ts';
 import { selectionOf } from './selection.ts';
 import { canLoad, hasFieldExpiry, heldData, type ServerFacts, serverFacts } from './server.ts';
@@ -33,13 +34,15 @@ interface Work {
   /** The target held data, and was named to be overwritten. */
   readonly replace: boolean;
   readonly bytes: number;
+  /** What is done on top of it. */
+  readonly log: Log | null;
 }
 
 /** `only` allows one way, for those who want to know that it works. */
 export async function restore(
   ctx: Context,
   settings: Settings,
-  { base: source }: Chain,
+  { base: source, replay }: Chain,
   options: RestoreOptions = {},
   only?: Way,
 ): Promise<Restored> {
@@ -53,25 +56,41 @@ export async function restore(
       hint: 'restore into an empty server, or in place: restore --in-place',
     });
   }
-  const facts = rdbFacts(await inventoryLines(ctx, settings, source));
+  const lines = await inventoryLines(ctx, settings, source);
+  const facts = rdbFacts(lines);
+  const log = replay ? logUpTo(ctx, replay, logPosition(lines)) : null;
+  if (log) refusePartOfLog(select);
   const { bytes } = await source.part(ctx, RDB_PART);
   const { database, keys } = options.select ?? {};
   const whole = database === undefined && keys === undefined;
-  const work = { settings, connection, server, source, facts, select, whole, replace: held !== null, bytes };
+  const work = { settings, connection, server, source, facts, select, whole, replace: held !== null, bytes, log };
   await refuseTooSmall(work);
   const ways = waysFor(work).filter((way) => only === undefined || way === only);
   const warnings: string[] = [];
   for (const way of ways) {
     if (way !== 'master') {
       warnings.push(...(await restoreByCommands(ctx, work, way)));
-      return { bytes, method: way, warnings };
+      return { bytes, method: way, warnings, ...reached(log) };
     }
-    const refused = await restoreAsMaster(ctx, { ...work, empty: held === null });
-    if (refused === null) return { bytes, method: way, warnings };
+    const refused = await restoreAsMaster(ctx, { ...work, log: log?.bytes ?? null, empty: held === null });
+    if (refused === null) return { bytes, method: way, warnings, ...reached(log) };
     if (way === ways.at(-1)) throw refused;
     warnings.push(`not restored as its master, key by key instead: ${refused.message}`);
   }
   throw new Failure('version-mismatch', `${connection.where} (${server.version}) can't be restored by ${only}`);
+}
+
+function reached(log: Log | null): Pick<Restored, 'reached'> {
+  const cut = log?.reached();
+  return cut ? { reached: cut } : {};
+}
+
+/** A command may move keys from one database to another, or drop them all. */
+function refusePartOfLog({ databases, patterns }: KeySelection): void {
+  if (databases === null && patterns === null) return;
+  throw new Failure('usage', 'only a whole Redis is brought to a moment: its log is one for all databases and keys', {
+    hint: 'restore all of it into another server, and take from there what is wanted',
+  });
 }
 
 /** What each pair of versions and each selection allows, best first. */
