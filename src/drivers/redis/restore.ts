@@ -5,10 +5,12 @@ import type { Chain } from '../../core/component.ts';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import { INVENTORY_PART, inventoryOf } from '../../core/inventory.ts';
 import type { Context, InventoryLine, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import { applyLog, fieldExpiryFailure, LATER_MS, settleExpiries } from './apply.ts';
 import { RDB_PART, serverTime, tallyJob } from './capture.ts';
 import { type Connection, connect, refusal } from './connection.ts';
 import { logPosition, type RdbFacts, rdbFacts } from './facts.ts';
 import { restoreAsMaster } from './promotion.ts';
+import type { Result } from './rdb/job.ts';
 import type { KeySelection } from './rdb/select.ts';
 import { type Log, logUpTo } from './replay.ts';
 import { isError, type Reply, refusedIn } from './resp.ts';
@@ -36,6 +38,8 @@ interface Work {
   readonly bytes: number;
   /** What is done on top of it. */
   readonly log: Log | null;
+  /** Hashes of it have fields that do. */
+  readonly fieldsExpire: boolean;
 }
 
 /** `only` allows one way, for those who want to know that it works. */
@@ -60,10 +64,23 @@ export async function restore(
   const facts = rdbFacts(lines);
   const log = replay ? logUpTo(ctx, replay, logPosition(lines)) : null;
   if (log) refusePartOfLog(select);
+  const fieldsExpire = lines.some(({ name }) => name.includes(' with fields until '));
   const { bytes } = await source.part(ctx, RDB_PART);
   const { database, keys } = options.select ?? {};
   const whole = database === undefined && keys === undefined;
-  const work = { settings, connection, server, source, facts, select, whole, replace: held !== null, bytes, log };
+  const work = {
+    settings,
+    connection,
+    server,
+    source,
+    facts,
+    select,
+    whole,
+    replace: held !== null,
+    bytes,
+    log,
+    fieldsExpire,
+  };
   await refuseTooSmall(work);
   const ways = waysFor(work).filter((way) => only === undefined || way === only);
   const warnings: string[] = [];
@@ -147,7 +164,8 @@ async function inventoryLines(ctx: Context, settings: Settings, source: Source):
 
 /** Loads by commands over one connection, many on their way at a time. */
 async function restoreByCommands(ctx: Context, work: Work, way: Exclude<Way, 'master'>): Promise<string[]> {
-  const { settings, source, select, replace, server } = work;
+  const { settings, source, select, replace, server, log } = work;
+  if (log && work.fieldsExpire) throw fieldExpiryFailure();
   await using load = await connect(ctx, { ...settings, database: 0 });
   if (replace && select.patterns === null) await discard(load, select.databases);
   let refused: Failure | null = null;
@@ -162,6 +180,7 @@ async function restoreByCommands(ctx: Context, work: Work, way: Exclude<Way, 'ma
     fieldExpiry: hasFieldExpiry(server.version),
     whole: work.whole,
     now: await serverTime(ctx, load),
+    laterMs: log ? LATER_MS : 0,
   };
   try {
     const body = source.get(ctx, RDB_PART);
@@ -171,19 +190,32 @@ async function restoreByCommands(ctx: Context, work: Work, way: Exclude<Way, 'ma
     });
     await load.call('PING'); // its answer comes after all others
     if (refused) throw refused;
+    const passed = log ? await replayByCommands(ctx, load, work, result) : result.expired;
     const skipped = [...result.modules].map(
       ([module, count]) => `${count} values of module ${module} were not restored`,
     );
     for (const module of result.ownData) skipped.push(`what module ${module} keeps beside the keys was not restored`);
     if (result.fieldExpiries > 0)
       skipped.push(`${result.fieldExpiries} hash fields no longer expire: the target can't do that`);
-    if (result.expired > 0) skipped.push(`${result.expired} keys were left out: their time has come meanwhile`);
+    if (passed > 0) skipped.push(`${passed} keys were left out: their time has come meanwhile`);
     if (result.keys === 0 && skipped.length === 0 && select.patterns) skipped.push('no key matches the selection');
     return skipped;
   } catch (error) {
     if (!replace) await cleanUp(ctx, work, error);
     throw error;
   }
+}
+
+/** To how many keys passed away meanwhile. */
+async function replayByCommands(
+  ctx: Context,
+  load: Connection,
+  { settings, log }: Work,
+  { aux }: Result,
+): Promise<number> {
+  const database = Number(aux['repl-stream-db'] ?? 0);
+  if (log) await applyLog(ctx, load, log.bytes, { database, username: settings.username });
+  return await settleExpiries(ctx, load);
 }
 
 /** Half of the data looks like all of it: what was empty is left empty. */

@@ -168,7 +168,7 @@ async function writeKey(connection: Connection, server: ServerFacts, key: KeyRow
     replace: true,
     fieldExpiry: hasFieldExpiry(server.version),
     whole: false,
-    now: 0,
+    ...{ now: 0, laterMs: 0 },
   } as const;
   const pieces: Buffer[] = [];
   let commands = 0;

@@ -1,4 +1,4 @@
-// What applications do to a Redis, at random: every type, transactions, scripts, several databases, keys that pass away.
+// What applications do to a Redis, at random: all types, transactions, scripts, several databases, expiries.
 
 import type { Context } from '../../core/model.ts';
 import { type Argument, encodeCommand, isError } from './resp.ts';
