@@ -1,5 +1,5 @@
 // The log replayed as an ordinary client, for targets that may not be our replicas. Such a target lets keys pass away
-// by its own clock, which is later than that of the log: until all is done, every key passes away a thousand years later.
+// by its own clock, which is later than the log's: until all is done, every key passes away a thousand years later.
 
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';

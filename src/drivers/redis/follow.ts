@@ -3,8 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { interruption, withSignal } from '../../core/context.ts';
-import { ERRORS, isFailure, messageOf } from '../../core/errors.ts';
-import type { Feed, JournalRange } from '../../core/journal.ts';
+import type { Feed } from '../../core/journal.ts';
 import type { Context } from '../../core/model.ts';
 import { type CopyBudget, copyBudget, noteGap, type Resumption, resumption } from './backlog.ts';
 import { captureSync } from './capture.ts';
@@ -19,8 +18,6 @@ import type { Settings } from './settings.ts';
 const ACKNOWLEDGE_MS = 1_000;
 /** In acknowledgements. */
 const MEASURE_EACH = 10;
-const RETRY_MS_MIN = 500;
-const RETRY_MS_MAX = 15_000;
 /** What a server asks its replicas for when somebody waits for them. */
 const WAITED_FOR = Buffer.from('\r\nGETACK\r\n');
 
@@ -144,29 +141,17 @@ async function takeIn({ link, clock }: Following, held: Hold): Promise<void> {
 }
 
 async function store(ctx: Context, { feed, clock }: Following, held: Hold, onStored: () => void): Promise<void> {
-  for (let shipment = await held.next(ctx); shipment; shipment = await held.next(ctx)) {
+  // What has come is stored also when all is to stop.
+  const going = { ...ctx, signal: new AbortController().signal };
+  for (let shipment = await held.next(going); shipment; shipment = await held.next(going)) {
     const { body, bytes, lastAt } = shipment;
     const from = feed.durable();
     assert(from, 'a lineage was begun');
     const to = { position: positionOf(BigInt(from.position) + BigInt(bytes)), at: new Date(lastAt).toISOString() };
     const measured = clock.measured();
     const at = new Date(lastAt - (measured?.aheadMs ?? 0)).toISOString();
-    await append(ctx, feed, { from, to, at, clock: measured, body });
+    await feed.append(ctx, { from, to, at, clock: measured, body });
     onStored();
-  }
-}
-
-/** Again and again where that may help: nobody knows whether it was stored, and nothing else may be before it is. */
-async function append(ctx: Context, feed: Feed, range: JournalRange): Promise<void> {
-  for (let waitMs = RETRY_MS_MIN; ; waitMs = Math.min(waitMs * 2, RETRY_MS_MAX)) {
-    try {
-      return await feed.append(ctx, range);
-    } catch (error) {
-      const mayPass = isFailure(error) && ERRORS[error.code].retry && error.code !== 'lease-lost';
-      if (!mayPass || ctx.signal.aborted) throw error;
-      ctx.log.warn('the journal could not be stored and is tried again', { error: messageOf(error) });
-      await ctx.sleep(waitMs);
-    }
   }
 }
 
