@@ -1,66 +1,16 @@
 // Following by the command itself, on a real server: killed, started again, stopped, and dropped.
 
 import assert from 'node:assert/strict';
-import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { sql } from '../../src/drivers/postgresql/testing.ts';
 import { needServer } from '../servers/need.ts';
 import { type Postgres, startPostgres } from '../servers/postgres.ts';
-import { lifeboat, type Ran } from './lifeboat.ts';
+import { type Running, startFollowing } from './following.ts';
 import { query } from './postgres.ts';
 import { workspace } from './workspace.ts';
 
 const { dir, store, configure, run } = workspace('follow');
-
-interface Event {
-  readonly task: string;
-  readonly note?: string;
-  readonly up_to?: { readonly position: string };
-}
-interface Running {
-  /** Resolves when an event fits. */
-  until(fits: (event: Event) => boolean): Promise<void>;
-  kill(signal: NodeJS.Signals): Promise<Ran>;
-}
-
-function start(): Running {
-  let child: ChildProcess | undefined;
-  let last: Event | undefined;
-  const looking = new Set<() => void>();
-  const ran = lifeboat(['follow', '--progress', 'json', '--json'], {
-    cwd: dir,
-    onStart(started) {
-      child = started;
-      let rest = '';
-      started.stderr?.on('data', (text: string) => {
-        const lines = (rest + text).split('\n');
-        rest = lines.pop() ?? '';
-        for (const line of lines.filter((each) => each.includes('"phase":'))) {
-          last = JSON.parse(line) as Event;
-          for (const look of looking) look();
-        }
-      });
-    },
-  });
-  return {
-    until: (fits) =>
-      new Promise((resolve, reject) => {
-        const look = (): void => {
-          if (!last || !fits(last)) return;
-          looking.delete(look);
-          resolve();
-        };
-        looking.add(look);
-        look();
-        ran.then(({ stderr }) => reject(new Error(`it ended: ${stderr}`)), reject);
-      }),
-    async kill(signal) {
-      child?.kill(signal);
-      return await ran;
-    },
-  };
-}
 
 /** Up to where all must be stored so that what was done so far is. */
 async function endOf({ url }: Postgres): Promise<string> {
@@ -86,7 +36,7 @@ plans:
   nightly: { keep: { last: 1 } }
 `);
   await run(0, 'init');
-  const first = start();
+  const first = startFollowing(dir);
   await first.until(({ note }) => /takes a point/.test(note ?? ''));
   await first.until(({ note, up_to }) => up_to !== undefined && !/takes a point/.test(note ?? ''));
   await sql(server, 'postgres', 'create table orders as select generate_series(1, 1000) as id');
@@ -96,7 +46,7 @@ plans:
   assert.equal((await first.kill('SIGKILL')).code, null);
 
   await sql(server, 'postgres', 'insert into orders select generate_series(1001, 2000)');
-  const second = start();
+  const second = startFollowing(dir);
   await stored(second, server);
   const { code, json } = await second.kill('SIGTERM');
   assert.equal(code, 0);

@@ -2,11 +2,12 @@
 
 import { byKindAndName, putInventory } from '../../core/inventory.ts';
 import type { Capture, Context, Cut, InventoryLine, Rendition, Sink } from '../../core/model.ts';
+import { askTime } from './clock.ts';
 import { type Connection, connect } from './connection.ts';
-import { rdbFacts } from './facts.ts';
+import { logLine, rdbFacts } from './facts.ts';
+import { positionOf, sourceOf } from './position.ts';
 import type { Job, Result } from './rdb/job.ts';
-import { type FullSync, fullSync } from './replica.ts';
-import { isError, textOf } from './resp.ts';
+import { type Copy, fullSync } from './replica.ts';
 import type { ServerFacts } from './server.ts';
 import type { Settings } from './settings.ts';
 import { startWalk, walkThrough } from './walker.ts';
@@ -26,14 +27,25 @@ export const rdbRendition: Rendition = {
 export async function capture(ctx: Context, settings: Settings, sink: Sink): Promise<Capture> {
   await using connection = await connect(ctx, settings);
   await using sync = await fullSync(ctx, settings);
-  const { server } = sync;
-  const at = await serverTime(ctx, connection);
+  return await captureSync(ctx, settings, { sync, asked: await serverTime(ctx, connection) }, sink);
+}
+
+/** Of a copy that has been begun; `asked` is the server's clock by then. */
+export async function captureSync(
+  ctx: Context,
+  settings: Settings,
+  { sync, asked }: { readonly sync: Copy; readonly asked: number },
+  sink: Sink,
+): Promise<Capture> {
+  const { server, replicationId } = sync;
   await using walk = startWalk(ctx, tallyJob(settings));
   const body = walk.through(sync.body);
   await sink.put(ctx, RDB_PART, body, { rendition: rdbRendition });
   const result = await walk.result();
-  const cut = cutOf(sync, at, result);
-  await putInventory(ctx, sink, [...result.lines, timeLine(cut.at)].sort(byKindAndName));
+  const cut = cutOf(sync, asked, result);
+  const position = positionOf(BigInt(sync.offset));
+  const facts = [timeLine(cut.at), logLine(replicationId, position)];
+  await putInventory(ctx, sink, [...result.lines, ...facts].sort(byKindAndName));
   return {
     cut,
     method: 'replica',
@@ -42,6 +54,7 @@ export async function capture(ctx: Context, settings: Settings, sink: Sink): Pro
     inventoryLevel: settings.inventory,
     totals: result.totals,
     warnings: warningsOf(server, result),
+    journal: { source: sourceOf(replicationId), from: position, to: position },
   };
 }
 
@@ -60,14 +73,11 @@ export function tallyJob({ inventory, databases }: Settings): Job {
 
 /** The server's clock in milliseconds; ours where it may not be asked. */
 export async function serverTime(ctx: Context, connection: Connection): Promise<number> {
-  const reply = await connection.ask('TIME');
-  if (isError(reply) || !Array.isArray(reply)) return ctx.now().getTime();
-  const [seconds = null, micros = null] = reply;
-  return Number(textOf(seconds)) * 1000 + Math.floor(Number(textOf(micros)) / 1000);
+  return (await askTime(connection)) ?? ctx.now().getTime();
 }
 
 /** A copy that another replica had asked for before is older than our question: the RDB says when it was begun. */
-function cutOf(sync: FullSync, asked: number, { aux }: Result): Cut {
+function cutOf(sync: Copy, asked: number, { aux }: Result): Cut {
   const begun = Number(aux.ctime ?? Number.NaN);
   const at = Number.isFinite(begun) ? Math.min(asked, (begun + 1) * 1000) : asked;
   return { position: `${sync.replicationId}:${sync.offset}`, at: new Date(at).toISOString() };

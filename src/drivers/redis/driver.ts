@@ -8,6 +8,7 @@ import { renditionsByName } from '../../core/renditions.ts';
 import { capture, liveInventory, RDB_PART, rdbRendition } from './capture.ts';
 import { clear, detach, isHalfOf, isolation } from './clear.ts';
 import { compare } from './compare.ts';
+import { follower } from './follow.ts';
 import { mark, marker, unmark } from './markers.ts';
 import { measure } from './measure.ts';
 import { holds, names } from './names.ts';
@@ -16,6 +17,7 @@ import { restore } from './restore.ts';
 import { extract, merge } from './rows.ts';
 import { serverSpec } from './sandbox.ts';
 import { readSettings, retarget } from './settings.ts';
+import { standing } from './standing.ts';
 import { startWalk } from './walker.ts';
 
 export const redisDriver = {
@@ -34,6 +36,8 @@ function open(input: unknown): Component {
   return {
     probe: (ctx) => probe(ctx, settings),
     capture: (ctx, sink) => capture(ctx, settings, sink),
+    follow: follower(settings),
+    standing: (ctx) => standing(ctx, settings),
     restore: (ctx, chain, options) => restore(ctx, settings, chain, options),
     inventory: async (ctx) => inventoryFrom(await liveInventory(ctx, settings)),
     clear: (ctx) => clear(ctx, settings),

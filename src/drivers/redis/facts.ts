@@ -28,3 +28,18 @@ export function timeOf(line: InventoryLine): { takenAt: number; frozen: boolean 
   const { at = '', frozen = false } = timeDetail.safeParse(line.detail).data ?? {};
   return { takenAt: Date.parse(at), frozen };
 }
+
+const logDetail = z.object({ replication_id: z.string(), position: z.string() });
+
+/** Where the log of its server goes on behind it. */
+export function logLine(replicationId: string, position: string): InventoryLine {
+  const detail = { replication_id: replicationId, position };
+  return { kind: 'facts', name: 'log', count: null, digest: null, detail };
+}
+
+export function logPosition(lines: readonly InventoryLine[]): string {
+  const line = lines.find(({ kind, name }) => kind === 'facts' && name === 'log');
+  const parsed = logDetail.safeParse(line?.detail);
+  if (parsed.success) return parsed.data.position;
+  throw new Failure('malformed', 'the inventory does not say where the log goes on', { cause: parsed.error });
+}

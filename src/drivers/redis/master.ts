@@ -1,6 +1,7 @@
 // A master to the target: it asks us for a full copy and gets the RDB. For one server that proves that it is the
 // target, once, on a port of the moment.
 
+import assert from 'node:assert/strict';
 import { createServer, type Server, type Socket } from 'node:net';
 import { Failure } from '../../core/errors.ts';
 import type { Bytes } from '../../core/model.ts';
@@ -23,8 +24,11 @@ export interface Master extends AsyncDisposable {
   readonly asked: Promise<void>;
   /** All of the RDB is on its way. */
   readonly sent: Promise<void>;
+  /** Sends what was done after, once the RDB is loaded. To the offset at which the target has all of it. */
+  follow(log: AsyncIterable<Buffer>): Promise<number>;
 }
 
+const FIRST_OFFSET = 1;
 const REPLICATION_ID = '1'.repeat(40);
 const TLS_HANDSHAKE = 0x16;
 const CONNECTIONS_MAX = 8;
@@ -35,6 +39,7 @@ export async function serveAsMaster(options: MasterOptions): Promise<Master> {
   asked.promise.catch(() => {}); // awaited later
   sent.promise.catch(() => {}); // awaited later
   const sockets = new Set<Socket>();
+  let served: Socket | null = null;
   const fail = (error: unknown): void => {
     asked.reject(error);
     sent.reject(error);
@@ -50,6 +55,7 @@ export async function serveAsMaster(options: MasterOptions): Promise<Master> {
     const serve = (): void => {
       asked.resolve();
       server.close();
+      served = socket;
       deliver(socket, options).then(sent.resolve, fail);
     };
     converse(socket, options, { serve, fail });
@@ -60,6 +66,10 @@ export async function serveAsMaster(options: MasterOptions): Promise<Master> {
     port: typeof address === 'object' && address ? address.port : 0,
     asked: asked.promise,
     sent: sent.promise,
+    async follow(log) {
+      assert(served, 'the target has loaded a copy');
+      return FIRST_OFFSET + (await forward(served, log, options.timeoutMs));
+    },
     async [Symbol.asyncDispose]() {
       server.close();
       for (const socket of sockets) socket.destroy();
@@ -120,7 +130,7 @@ function next(reader: ReturnType<typeof replyReader>): string[] | null {
 }
 
 async function deliver(socket: Socket, { bytes, body, timeoutMs }: MasterOptions): Promise<void> {
-  socket.write(`+FULLRESYNC ${REPLICATION_ID} 1\r\n$${bytes}\r\n`);
+  socket.write(`+FULLRESYNC ${REPLICATION_ID} ${FIRST_OFFSET}\r\n$${bytes}\r\n`);
   let sent = 0;
   for await (const chunk of body()) {
     sent += chunk.length;
@@ -130,6 +140,16 @@ async function deliver(socket: Socket, { bytes, body, timeoutMs }: MasterOptions
     if (socket.destroyed) throw new Failure('unreachable', `the target broke off after ${sent} of ${bytes} bytes`);
   }
   if (sent < bytes) throw new Failure('malformed', `the RDB has ${sent} instead of ${bytes} bytes`);
+}
+
+async function forward(socket: Socket, log: AsyncIterable<Buffer>, timeoutMs: number): Promise<number> {
+  let sent = 0;
+  for await (const chunk of log) {
+    sent += chunk.length;
+    if (!socket.write(chunk)) await writable(socket, timeoutMs);
+    if (socket.destroyed) throw new Failure('unreachable', `the target broke off after ${sent} bytes of the log`);
+  }
+  return sent;
 }
 
 /** Resolves when more may be sent, or the socket is gone; the time of a store that is slow does not count. */

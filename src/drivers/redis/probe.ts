@@ -8,6 +8,9 @@ import { isError } from './resp.ts';
 import { heldData, type ServerFacts, serverFacts } from './server.ts';
 import type { Settings } from './settings.ts';
 
+/** Minutes of what most servers write. */
+const BACKLOG_BYTES_GOOD = 64 * 1024 * 1024;
+
 export async function probe(ctx: Context, settings: Settings): Promise<Probe> {
   await using connection = await connect(ctx, settings);
   const server = await serverFacts(connection);
@@ -25,6 +28,7 @@ export async function probe(ctx: Context, settings: Settings): Promise<Probe> {
       modeFinding(server),
       roleFinding(server),
       persistenceFinding(server),
+      backlogFinding(server),
     ].filter((finding) => finding !== null),
   };
 }
@@ -90,4 +94,15 @@ function persistenceFinding({ info }: ServerFacts): Finding {
     detail: `INFO says so: ${failures.join(', ')}`,
     hint: 'look into the log of the server',
   };
+}
+
+/** Never wrong by itself: how long a break may last depends on how much is written. */
+function backlogFinding({ info }: ServerFacts): Finding | null {
+  const bytes = Number(info.get('repl_backlog_size'));
+  if (!Number.isFinite(bytes)) return null;
+  const kept = `repl-backlog-size keeps ${Math.round(bytes / 1024)} KiB`;
+  const detail = `${kept}: whoever follows and is away for more of it than that needs another full copy`;
+  const check = 'the log outlives a short break';
+  if (bytes >= BACKLOG_BYTES_GOOD) return { check, verdict: 'pass', detail };
+  return { check, verdict: 'pass', detail, hint: 'before following it: CONFIG SET repl-backlog-size 64mb' };
 }

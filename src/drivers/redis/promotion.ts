@@ -26,6 +26,8 @@ export interface Promotion {
   readonly bytes: number;
   /** Nothing was there before: on failure nothing may be there after. */
   readonly empty: boolean;
+  /** What was done after it, up to the moment that is wanted. */
+  readonly log: AsyncIterable<Buffer> | null;
 }
 
 /** Null when it is done; what stood against it when it could not begin, and nothing was changed. */
@@ -52,6 +54,7 @@ export async function restoreAsMaster(ctx: Context, work: Promotion): Promise<Fa
     }
     await Promise.race([master.sent, aborted(ctx)]);
     await loaded(ctx, connection);
+    if (work.log) await replayed(ctx, work, master, work.log);
   } catch (error) {
     await promote(ctx, work, { discard: work.empty });
     throw error;
@@ -95,6 +98,41 @@ async function loaded(ctx: Context, connection: Connection): Promise<void> {
     }
     await ctx.sleep(POLL_MS);
   }
+}
+
+/** Resolves when the target has done all of it, as a replica does: keys pass away when the log says so. */
+async function replayed(
+  ctx: Context,
+  { settings, connection }: Promotion,
+  master: Master,
+  log: AsyncIterable<Buffer>,
+): Promise<void> {
+  const refusedBefore = refusals(await readInfo(connection));
+  const offset = await Promise.race([master.follow(log), aborted(ctx)]);
+  let [done, sinceMs] = [-1, ctx.monotonicMs()];
+  for (;;) {
+    const info = await readInfo(connection);
+    const now = Number(info.get('slave_repl_offset') ?? 0);
+    if (now >= offset) break;
+    if (now > done) [done, sinceMs] = [now, ctx.monotonicMs()];
+    if (info.get('master_link_status') !== 'up' || ctx.monotonicMs() - sinceMs > settings.timeoutMs) {
+      throw new Failure('program-failed', `${connection.where} ended at byte ${now} of ${offset} of the log`, {
+        hint: 'its own log says why',
+      });
+    }
+    await ctx.sleep(POLL_MS);
+  }
+  await loaded(ctx, connection);
+  const refused = refusals(await readInfo(connection)) - refusedBefore;
+  if (refused === 0) return;
+  throw new Failure('version-mismatch', `${connection.where} refused ${refused} commands of the log`, {
+    hint: 'its own log names them; restore into a server of the version that was followed, with the same modules',
+  });
+}
+
+/** What a replica could not do of what its master told it. */
+function refusals(info: ReadonlyMap<string, string>): number {
+  return Number(info.get('unexpected_error_replies') ?? 0);
 }
 
 /** Over a connection of its own, also when the restore was stopped: the target must not stay our replica. */

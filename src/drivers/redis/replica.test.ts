@@ -10,8 +10,9 @@ import { removeDir, temporaryDir } from '../../../test/servers/processes.ts';
 import { type Certificate, certificateIn } from '../../../test/servers/tls.ts';
 import type { Context } from '../../core/model.ts';
 import { liveContext } from '../../core/testing.ts';
+import { openLink } from './link.ts';
 import { type FullSync, fullSync } from './replica.ts';
-import { readSettings } from './settings.ts';
+import { readSettings, type Settings } from './settings.ts';
 
 const INFO = 'redis_version:8.0.0\r\nrole:master\r\n';
 const MARK = 'm'.repeat(40);
@@ -25,9 +26,9 @@ interface Peer {
 }
 
 /** A server that answers up to PSYNC, then says these pieces, one packet each, and hangs up if it is meant to. */
-async function copyOf<T>(
-  { pieces, hangsUp = true, timeout = '2s', certificate, ctx = liveContext() }: Peer,
-  use: (sync: FullSync) => Promise<T>,
+async function spokenTo<T>(
+  { pieces, hangsUp = true, timeout = '2s', certificate }: Peer,
+  use: (settings: Settings) => Promise<T>,
 ): Promise<T> {
   const answer = (socket: Socket): void => {
     socket.setNoDelay(true);
@@ -47,11 +48,17 @@ async function copyOf<T>(
     const address = server.address();
     const port = typeof address === 'object' && address ? address.port : 0;
     const tls = certificate && { ca_file: certificate.caFile };
-    await using sync = await fullSync(ctx, readSettings({ host: '127.0.0.1', port, timeout, ...(tls && { tls }) }));
-    return await use(sync);
+    return await use(readSettings({ host: '127.0.0.1', port, timeout, ...(tls && { tls }) }));
   } finally {
     server.close();
   }
+}
+
+async function copyOf<T>(peer: Peer, use: (sync: FullSync) => Promise<T>): Promise<T> {
+  return await spokenTo(peer, async (settings) => {
+    await using sync = await fullSync(peer.ctx ?? liveContext(), settings);
+    return await use(sync);
+  });
 }
 
 async function heard(...pieces: readonly string[]): Promise<string> {
@@ -95,6 +102,29 @@ test('fault 39: a copy without its end, its beginning or at all is a failure', a
   await assert.rejects(heard('+CONTINUE\r\n'), { code: 'denied' });
   await assert.rejects(heard('-LOADING wait\r\n'), { code: 'blocked' });
   await assert.rejects(heard('HTTP/1.1 400 Bad Request\r\n'), { code: 'unreachable', message: /no Redis server/ });
+});
+
+test('what is said behind a copy, or behind the word that it goes on, is the log', async () => {
+  const log = '*1\r\n$4\r\nPING\r\n';
+  const id = 'f'.repeat(40);
+  for (const [from, ...pieces] of [
+    [null, `${FULL}$5\r\nhello${log}`, log],
+    [null, `${FULL}$5\r\nhel`, `lo${log}`, log],
+    [{ replicationId: id, offset: '7' }, `+CONTINUE ${id}\r\n${log}`, log],
+  ] as const) {
+    await spokenTo({ pieces }, async (settings) => {
+      await using link = await openLink(liveContext(), settings, from);
+      assert.equal(link.offset, '7');
+      const copy = link.copy && (await Array.fromAsync(link.copy, (chunk) => `${Buffer.from(chunk)}`)).join('');
+      assert.equal(copy, from ? null : 'hello');
+      let text = '';
+      const reading = (async () => {
+        for await (const piece of link.stream) text += piece.toString();
+      })();
+      await assert.rejects(reading, { code: 'unreachable', hint: /client-output-buffer-limit/ });
+      assert.equal(text, log + log);
+    });
+  }
 });
 
 test('a server that stands still in the middle of a copy is given up', async () => {

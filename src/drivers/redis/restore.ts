@@ -5,11 +5,14 @@ import type { Chain } from '../../core/component.ts';
 import { Failure, isFailure, messageOf } from '../../core/errors.ts';
 import { INVENTORY_PART, inventoryOf } from '../../core/inventory.ts';
 import type { Context, InventoryLine, Restored, RestoreOptions, Source } from '../../core/model.ts';
+import { applyLog, fieldExpiryFailure, LATER_MS, settleExpiries } from './apply.ts';
 import { RDB_PART, serverTime, tallyJob } from './capture.ts';
 import { type Connection, connect, refusal } from './connection.ts';
-import { type RdbFacts, rdbFacts } from './facts.ts';
+import { logPosition, type RdbFacts, rdbFacts } from './facts.ts';
 import { restoreAsMaster } from './promotion.ts';
+import type { Result } from './rdb/job.ts';
 import type { KeySelection } from './rdb/select.ts';
+import { type Log, logUpTo } from './replay.ts';
 import { isError, type Reply, refusedIn } from './resp.ts';
 import { selectionOf } from './selection.ts';
 import { canLoad, hasFieldExpiry, heldData, type ServerFacts, serverFacts } from './server.ts';
@@ -33,13 +36,17 @@ interface Work {
   /** The target held data, and was named to be overwritten. */
   readonly replace: boolean;
   readonly bytes: number;
+  /** What is done on top of it. */
+  readonly log: Log | null;
+  /** Hashes of it have fields that do. */
+  readonly fieldsExpire: boolean;
 }
 
 /** `only` allows one way, for those who want to know that it works. */
 export async function restore(
   ctx: Context,
   settings: Settings,
-  { base: source }: Chain,
+  { base: source, replay }: Chain,
   options: RestoreOptions = {},
   only?: Way,
 ): Promise<Restored> {
@@ -53,25 +60,54 @@ export async function restore(
       hint: 'restore into an empty server, or in place: restore --in-place',
     });
   }
-  const facts = rdbFacts(await inventoryLines(ctx, settings, source));
+  const lines = await inventoryLines(ctx, settings, source);
+  const facts = rdbFacts(lines);
+  const log = replay ? logUpTo(ctx, replay, logPosition(lines)) : null;
+  if (log) refusePartOfLog(select);
+  const fieldsExpire = lines.some(({ name }) => name.includes(' with fields until '));
   const { bytes } = await source.part(ctx, RDB_PART);
   const { database, keys } = options.select ?? {};
   const whole = database === undefined && keys === undefined;
-  const work = { settings, connection, server, source, facts, select, whole, replace: held !== null, bytes };
+  const work = {
+    settings,
+    connection,
+    server,
+    source,
+    facts,
+    select,
+    whole,
+    replace: held !== null,
+    bytes,
+    log,
+    fieldsExpire,
+  };
   await refuseTooSmall(work);
   const ways = waysFor(work).filter((way) => only === undefined || way === only);
   const warnings: string[] = [];
   for (const way of ways) {
     if (way !== 'master') {
       warnings.push(...(await restoreByCommands(ctx, work, way)));
-      return { bytes, method: way, warnings };
+      return { bytes, method: way, warnings, ...reached(log) };
     }
-    const refused = await restoreAsMaster(ctx, { ...work, empty: held === null });
-    if (refused === null) return { bytes, method: way, warnings };
+    const refused = await restoreAsMaster(ctx, { ...work, log: log?.bytes ?? null, empty: held === null });
+    if (refused === null) return { bytes, method: way, warnings, ...reached(log) };
     if (way === ways.at(-1)) throw refused;
     warnings.push(`not restored as its master, key by key instead: ${refused.message}`);
   }
   throw new Failure('version-mismatch', `${connection.where} (${server.version}) can't be restored by ${only}`);
+}
+
+function reached(log: Log | null): Pick<Restored, 'reached'> {
+  const cut = log?.reached();
+  return cut ? { reached: cut } : {};
+}
+
+/** A command may move keys from one database to another, or drop them all. */
+function refusePartOfLog({ databases, patterns }: KeySelection): void {
+  if (databases === null && patterns === null) return;
+  throw new Failure('usage', 'only a whole Redis is brought to a moment: its log is one for all databases and keys', {
+    hint: 'restore all of it into another server, and take from there what is wanted',
+  });
 }
 
 /** What each pair of versions and each selection allows, best first. */
@@ -128,7 +164,8 @@ async function inventoryLines(ctx: Context, settings: Settings, source: Source):
 
 /** Loads by commands over one connection, many on their way at a time. */
 async function restoreByCommands(ctx: Context, work: Work, way: Exclude<Way, 'master'>): Promise<string[]> {
-  const { settings, source, select, replace, server } = work;
+  const { settings, source, select, replace, server, log } = work;
+  if (log && work.fieldsExpire) throw fieldExpiryFailure();
   await using load = await connect(ctx, { ...settings, database: 0 });
   if (replace && select.patterns === null) await discard(load, select.databases);
   let refused: Failure | null = null;
@@ -143,6 +180,7 @@ async function restoreByCommands(ctx: Context, work: Work, way: Exclude<Way, 'ma
     fieldExpiry: hasFieldExpiry(server.version),
     whole: work.whole,
     now: await serverTime(ctx, load),
+    laterMs: log ? LATER_MS : 0,
   };
   try {
     const body = source.get(ctx, RDB_PART);
@@ -152,19 +190,32 @@ async function restoreByCommands(ctx: Context, work: Work, way: Exclude<Way, 'ma
     });
     await load.call('PING'); // its answer comes after all others
     if (refused) throw refused;
+    const passed = log ? await replayByCommands(ctx, load, work, result) : result.expired;
     const skipped = [...result.modules].map(
       ([module, count]) => `${count} values of module ${module} were not restored`,
     );
     for (const module of result.ownData) skipped.push(`what module ${module} keeps beside the keys was not restored`);
     if (result.fieldExpiries > 0)
       skipped.push(`${result.fieldExpiries} hash fields no longer expire: the target can't do that`);
-    if (result.expired > 0) skipped.push(`${result.expired} keys were left out: their time has come meanwhile`);
+    if (passed > 0) skipped.push(`${passed} keys were left out: their time has come meanwhile`);
     if (result.keys === 0 && skipped.length === 0 && select.patterns) skipped.push('no key matches the selection');
     return skipped;
   } catch (error) {
     if (!replace) await cleanUp(ctx, work, error);
     throw error;
   }
+}
+
+/** To how many keys passed away meanwhile. */
+async function replayByCommands(
+  ctx: Context,
+  load: Connection,
+  { settings, log }: Work,
+  { aux }: Result,
+): Promise<number> {
+  const database = Number(aux['repl-stream-db'] ?? 0);
+  if (log) await applyLog(ctx, load, log.bytes, { database, username: settings.username });
+  return await settleExpiries(ctx, load);
 }
 
 /** Half of the data looks like all of it: what was empty is left empty. */

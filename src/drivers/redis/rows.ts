@@ -30,9 +30,14 @@ const rowSchema = z.object({
 export async function* extract(
   ctx: Context,
   settings: Settings,
-  { base }: Chain,
+  { base, replay }: Chain,
   selection: Selection,
 ): AsyncIterable<Row> {
+  if (replay) {
+    throw new Failure('usage', 'single keys are taken from a point, not from a moment after it', {
+      hint: 'restore the moment into another server, and take them from there',
+    });
+  }
   const select = selectionOf(settings, selection);
   let given = Promise.withResolvers<Row | null>();
   let taken = Promise.withResolvers<void>();
@@ -163,7 +168,7 @@ async function writeKey(connection: Connection, server: ServerFacts, key: KeyRow
     replace: true,
     fieldExpiry: hasFieldExpiry(server.version),
     whole: false,
-    now: 0,
+    ...{ now: 0, laterMs: 0 },
   } as const;
   const pieces: Buffer[] = [];
   let commands = 0;

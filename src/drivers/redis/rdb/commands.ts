@@ -18,6 +18,8 @@ export interface CommandOptions {
   readonly whole: boolean;
   /** By the target's clock. Keys whose time has come would only delete what has their name. */
   readonly now: number;
+  /** Every expiry is later by so much, and no key's time has come: for a log that goes on, which must find them. */
+  readonly laterMs: number;
 }
 export interface CommandWriter {
   readonly visitor: Visitor;
@@ -71,7 +73,7 @@ export function commandWriter(
     const used = head.idleSeconds >= 0 ? ['IDLETIME', head.idleSeconds] : [];
     if (head.frequency >= 0) used.push('FREQ', head.frequency);
     if (options.replace) used.push('REPLACE');
-    out.command('RESTORE', head.name, Math.max(0, head.expiresAt), payload, 'ABSTTL', ...used);
+    out.command('RESTORE', head.name, Math.max(0, expiryOf(head, options)), payload, 'ABSTTL', ...used);
   }
   let wanted = false;
   return {
@@ -92,7 +94,8 @@ export function commandWriter(
       key(head) {
         wanted = chosen(head.database, head.name);
         if (!wanted) return false;
-        if (head.expiresAt >= 0 && head.expiresAt <= options.now) {
+        const expiresAt = expiryOf(head, options);
+        if (expiresAt >= 0 && expiresAt <= options.now) {
           left.expired += 1;
           wanted = false;
           return false;
@@ -182,7 +185,11 @@ interface Logical {
   end(head: KeyHead): void;
 }
 
-function logicalVisitor(out: Output, { fieldExpiry }: CommandOptions, left: CommandWriter['left']): Logical {
+function expiryOf({ expiresAt }: KeyHead, { laterMs }: CommandOptions): number {
+  return expiresAt < 0 ? expiresAt : expiresAt + laterMs;
+}
+
+function logicalVisitor(out: Output, options: CommandOptions, left: CommandWriter['left']): Logical {
   let name: Buffer = Buffer.alloc(0);
   let verb = '';
   let type = '';
@@ -228,7 +235,7 @@ function logicalVisitor(out: Output, { fieldExpiry }: CommandOptions, left: Comm
     end(head) {
       flushBatch();
       stream.end();
-      if (head.expiresAt >= 0) out.command('PEXPIREAT', name, head.expiresAt);
+      if (head.expiresAt >= 0) out.command('PEXPIREAT', name, expiryOf(head, options));
     },
     visitor: {
       text(region, from, to, offset, total) {
@@ -253,7 +260,7 @@ function logicalVisitor(out: Output, { fieldExpiry }: CommandOptions, left: Comm
       },
       fieldExpires(ms) {
         const field = batch.length > 1 ? batch[batch.length - 2] : lastField;
-        if (ms >= 0 && fieldExpiry) expiries.push([ms, field ?? '']);
+        if (ms >= 0 && options.fieldExpiry) expiries.push([ms, field ?? '']);
         else if (ms >= 0) left.fieldExpiries += 1;
         flushFull();
       },
