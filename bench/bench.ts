@@ -17,6 +17,7 @@ import { measureMemory } from './memory.ts';
 import { measureObjects } from './objects.ts';
 import { machineText, placeOf, sectionText, withSection } from './page.ts';
 import { needPeers, type Peer } from './peers.ts';
+import { compareBaseBackups } from './physical.ts';
 import { compareWithPgDump } from './postgres.ts';
 import { compareWithRedisCli } from './redis.ts';
 import { compareWithRestic } from './restic.ts';
@@ -31,7 +32,10 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '4' },
     restic: { type: 'string', default: 'restic' },
     // The one with many files comes last: after their removal ext4 makes files ten times as slowly for minutes.
-    only: { type: 'string', default: 'start,memory,redis,postgres,wal,kafka,elasticsearch,loki,s3,objects,restic' },
+    only: {
+      type: 'string',
+      default: 'start,memory,redis,postgres,wal,physical,kafka,elasticsearch,loki,s3,objects,restic',
+    },
   },
 });
 const MIB = 2 ** 20;
@@ -130,6 +134,14 @@ const GROUPS: Readonly<Record<string, Group>> = {
       { name: 'gzip', program: 'gzip', args: ['--version'] },
     ],
     run: (dir) => compareWithPgDump(dir, { bytes: (quick ? 32 : 1024) * MIB, rounds, major: 17 }, say),
+  },
+  physical: {
+    peers: async () => [
+      { name: 'pg_basebackup', program: join(await installed('postgres-17'), 'pg_basebackup'), args: ['--version'] },
+      { name: 'zstd', program: 'zstd', args: ['--version'] },
+      { name: 'tar', program: 'tar', args: ['--version'] },
+    ],
+    run: (dir) => compareBaseBackups(dir, { bytes: (quick ? 32 : 1024) * MIB, rounds, major: 17 }, say),
   },
 };
 

@@ -59,7 +59,7 @@ export async function compareWithPgDump(
   });
   await using s3 = await startS3('versitygw');
   say(`filling PostgreSQL ${sizes.major}`);
-  await fill(postgres, Math.round(sizes.bytes / BYTES_PER_STEP));
+  await fill(postgres, sizes.bytes);
   const stagesOf = (round: number): readonly Stage[] => {
     const place = join(dir, `${round}`);
     mkdirSync(place);
@@ -70,7 +70,8 @@ export async function compareWithPgDump(
 }
 
 /** Customers with JSON, orders with two indexes, texts: about what a shop has. */
-async function fill(postgres: Postgres, steps: number): Promise<void> {
+export async function fill(postgres: Postgres, bytes: number): Promise<void> {
+  const steps = Math.round(bytes / BYTES_PER_STEP);
   await query(postgres.url, 'CREATE DATABASE bench');
   const url = databaseUrl(postgres, 'bench');
   const third = Math.round(steps / 3);

@@ -163,7 +163,7 @@ describe('markers', { skip: await missing('redis-8') }, () => {
     const markedAt = Date.parse('2026-11-01T12:00:00Z');
     await item.component.mark?.(ctx, { number: 5, at: new Date(markedAt).toISOString() });
     const at = new Date(markedAt + 2500).toISOString();
-    const origin = { aim: { at, beforeMs: null, clock: null } };
+    const origin = { aim: { at, beforeMs: null, clock: null, forkMs: null } };
     const { loss } = await lossOf(ctx, item, item.component, origin, new Date());
     assert.equal(loss?.lostMs, 2500);
   });

@@ -1,11 +1,10 @@
 // A component whose settings name a directory in place of a server: a restore makes a data directory of it.
 
 import { hash } from 'node:crypto';
-import { createReadStream, existsSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, readlinkSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { measured } from '../../../core/bytes.ts';
 import type { Component } from '../../../core/component.ts';
 import { interruption } from '../../../core/context.ts';
 import { Failure } from '../../../core/errors.ts';
@@ -16,12 +15,12 @@ import { sorter } from '../../../core/sorter.ts';
 import { AUTO_CONF, SPOOL } from '../recovery/names.ts';
 import { withoutRecovery } from '../recovery/setup.ts';
 import type { DirectorySettings } from '../settings.ts';
+import { type FileHasher, fileHasher } from './hash-files.ts';
 import { fileLine } from './inventory.ts';
 import { MAP_FILE, SIGNAL_FILES } from './names.ts';
 import { placesInWords, restoreDirectory } from './restore.ts';
 import { heldIn, MARK } from './target.ts';
 
-const READ_BYTES = 1024 * 1024;
 const READS_AT_ONCE = 4;
 const CHARS_PER_LINE = 200;
 
@@ -65,9 +64,10 @@ function directoryInventory(path: string): InventoryReader {
         itemOf: (line) => JSON.parse(line) as InventoryLine,
         charsOf: ({ name }) => name.length + CHARS_PER_LINE,
       });
+      await using hasher = fileHasher();
       await mapBounded(walk(path, ''), READS_AT_ONCE, async (found) => {
         if (ctx.signal.aborted) throw interruption(ctx.signal);
-        await lines.add([await lineOf(path, found)]);
+        await lines.add([await lineOf(path, found, hasher)]);
       });
       for await (const batch of lines.sorted()) yield* batch;
     },
@@ -90,31 +90,21 @@ async function* walk(root: string, folder: string): AsyncIterable<Found> {
   }
 }
 
-async function lineOf(root: string, { name, isFile }: Found): Promise<InventoryLine> {
+async function lineOf(root: string, { name, isFile }: Found, hasher: FileHasher): Promise<InventoryLine> {
   if (!isFile) return { kind: 'file', name, count: null, digest: 'no file' };
   const path = join(root, name);
   if (name === AUTO_CONF) {
-    const { bytes, sha256 } = sumOf(withoutRecovery(readFileSync(path)));
-    return fileLine(name, bytes, sha256);
+    const own = withoutRecovery(readFileSync(path));
+    return fileLine(name, own.length, hash('sha256', own));
   }
-  const { bytes, sha256 } = statSync(path).size <= READ_BYTES ? sumOf(readFileSync(path)) : await readSum(path);
-  const line = fileLine(name, bytes, sha256);
-  return name === MAP_FILE ? { ...line, detail: mapDetail(root, readFileSync(path, 'utf8')) } : line;
-}
-
-interface Sum {
-  readonly bytes: number;
-  readonly sha256: string;
-}
-
-function sumOf(whole: Uint8Array): Sum {
-  return { bytes: whole.length, sha256: hash('sha256', whole) };
-}
-
-async function readSum(path: string): Promise<Sum> {
-  const { body, sum } = measured(createReadStream(path, { highWaterMark: READ_BYTES }));
-  for await (const _ of body);
-  return sum();
+  const fd = openSync(path, 'r');
+  try {
+    const { bytes, sha256 } = await hasher.sumOf(fd);
+    const line = fileLine(name, bytes, sha256);
+    return name === MAP_FILE ? { ...line, detail: mapDetail(root, readFileSync(path, 'utf8')) } : line;
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Which tablespaces the map names, and whether each lies where its link leads. */

@@ -4,7 +4,7 @@
 import { readAll } from '../../../core/bytes.ts';
 import type { Chain } from '../../../core/component.ts';
 import { interruption, withDeadline } from '../../../core/context.ts';
-import { Failure } from '../../../core/errors.ts';
+import { Failure, isFailure } from '../../../core/errors.ts';
 import { inventoryBatches, inventoryOf } from '../../../core/inventory.ts';
 import { getAll } from '../../../core/many-parts.ts';
 import type { Context, InventoryLine, Restored, RestoreOptions, Source } from '../../../core/model.ts';
@@ -22,6 +22,7 @@ import {
   putLink,
   putStreamed,
   putWhole,
+  removeFile,
   replaceFile,
   syncDirectory,
   syncFile,
@@ -54,7 +55,7 @@ export async function restoreDirectory(
   ctx: Context,
   settings: DirectorySettings,
   { base, replay }: Chain,
-  { select, jobs = PARALLEL, delta = false }: RestoreOptions,
+  { select, jobs = PARALLEL, delta = false, reread = false }: RestoreOptions,
 ): Promise<Restored> {
   const hint = 'a data directory comes back whole: choose databases or tables of what a server is restored into';
   refuseForeign('a data directory of postgresql', select ?? {}, [], hint);
@@ -76,7 +77,7 @@ export async function restoreDirectory(
       if (place.oid !== null) putLink(open.all[0].root, `pg_tblspc/${place.oid}`, place.path, open.owner);
     }
     await syncAll(limited, job);
-    const verified = await verifyBackup(limited, settings, open);
+    const verified = await verifyBackup(limited, settings, open, reread);
     if (facts.tablespaces.length > 0) {
       replaceFile(open.all[0].root, MAP_FILE, mapOf(open.all), open.owner);
       await syncFile(open.all[0].root, MAP_FILE);
@@ -214,14 +215,26 @@ async function putFiles(ctx: Context, job: Job): Promise<readonly string[]> {
       else (planned.file.bytes > WHOLE_BYTES_MAX ? large : small).push(planned);
     }
     await putSmall(ctx, job, await old.differing(small));
-    await mapBounded(await old.differing(large), jobs, async ({ place, part, file }) =>
-      putStreamed(place.root, file, source.get(ctx, part), open.owner),
-    );
+    await mapBounded(await old.differing(large), jobs, (planned) => putLarge(ctx, job, planned));
   }
   if (control.length === 0)
     throw new Failure('malformed', `${source.point}/${source.component} has no ${CONTROL_FILE}`);
   await putSmall(ctx, job, control);
   return skipped;
+}
+
+/** What is written is hashed here: only where that differs, it helps that the store hashes what it reads. */
+async function putLarge(ctx: Context, { source, open }: Job, { place, part, file }: PlannedFile): Promise<void> {
+  const { getUnhashed } = source;
+  if (getUnhashed) {
+    try {
+      return await putStreamed(place.root, file, getUnhashed(ctx, part), open.owner);
+    } catch (error) {
+      if (!isFailure(error, 'checksum')) throw error;
+      removeFile(place.root, file.name);
+    }
+  }
+  await putStreamed(place.root, file, source.get(ctx, part), open.owner);
 }
 
 function plannedOf({ all }: OpenPlaces, line: InventoryLine): PlannedFile {
