@@ -1,0 +1,102 @@
+// Writers that note what a server has acknowledged, also while it is killed again and again.
+
+import { Client } from 'pg';
+import type { Postgres } from '../servers/postgres.ts';
+
+const WRITERS = 3;
+const TRIED_AGAIN_MS = 50;
+/** Longer than a checkpoint takes on a busy machine. */
+const STATEMENT_MS = 10_000;
+
+/** One transaction of a writer: its first one has number 1. */
+export interface Done {
+  readonly writer: number;
+  readonly n: number;
+  /** By the server's clock, in microseconds since 1970. */
+  readonly atUs: number;
+}
+export interface Workload {
+  /** The last transaction of each writer that was acknowledged. */
+  acknowledged(): readonly number[];
+  stop(): Promise<void>;
+}
+
+export const SCHEMA = [
+  'create table history (writer int, n bigint, filler text, primary key (writer, n))',
+  'create table sums (writer int primary key, total bigint not null)',
+  'insert into sums select w, 0 from generate_series(0, 99) w',
+];
+
+/** Each transaction adds its number to a sum, so that one of which half came back is seen. */
+export function startWorkload(server: Postgres): Workload {
+  let isOver = false;
+  const acknowledged = Array.from({ length: WRITERS }, () => 0);
+  async function write(writer: number): Promise<void> {
+    let client: Client | null = null;
+    while (!isOver) {
+      try {
+        client ??= await connected(server.url.replace(/postgres$/, 'shop'));
+        const { rows } = await client.query('select coalesce(max(n), 0)::int as n from history where writer = $1', [
+          writer,
+        ]);
+        // What was not acknowledged may be there all the same.
+        for (let n = rows[0].n + 1; !isOver; n++) {
+          await client.query('begin');
+          await client.query('insert into history values ($1, $2, repeat(md5(random()::text), 4))', [writer, n]);
+          await client.query('update sums set total = total + $2 where writer = $1', [writer, n]);
+          await client.query('commit');
+          acknowledged[writer] = n;
+        }
+      } catch {
+        await client?.end().catch(() => undefined);
+        client = null;
+        await new Promise((resolve) => setTimeout(resolve, TRIED_AGAIN_MS));
+      }
+    }
+    await client?.end().catch(() => undefined);
+  }
+  const all = Promise.all(acknowledged.map((_, writer) => write(writer)));
+  return {
+    acknowledged: () => acknowledged,
+    async stop() {
+      isOver = true;
+      await all;
+    },
+  };
+}
+
+async function connected(url: string): Promise<Client> {
+  const client = new Client({ connectionString: url, statement_timeout: STATEMENT_MS, query_timeout: STATEMENT_MS });
+  client.on('error', () => undefined); // told by the query that fails with it
+  await client.connect();
+  return client;
+}
+
+/** All that the server has committed, acknowledged or not; it must keep the times of commits. */
+export const HISTORY = `select writer, n::int,
+  (extract(epoch from pg_xact_commit_timestamp(xmin)) * 1000000)::bigint::text as at from history`;
+
+export const STATE = `select writer, count(*)::int as rows, max(n)::int as last, total::text
+  from history join sums using (writer) group by writer, total`;
+
+/**
+ * What is wrong with a state that is said to be the one of that moment; null when it may have been. Commits get their
+ * times a little before they get their places in the log: of those so near to the moment, either may be first.
+ */
+export function wrongWith(
+  history: readonly Done[],
+  atUs: number,
+  rows: readonly { readonly writer: number; readonly rows: number; readonly last: number; readonly total: number }[],
+  nearUs: number,
+): string | null {
+  for (let writer = 0; writer < WRITERS; writer++) {
+    const { rows: count, last, total } = rows.find((each) => each.writer === writer) ?? { rows: 0, last: 0, total: 0 };
+    if (count !== last) return `writer ${writer}: ${count} transactions up to number ${last}`;
+    if (total !== (last * (last + 1)) / 2) return `writer ${writer}: the sum of 1 to ${last} is ${total}`;
+    const own = history.filter((each) => each.writer === writer);
+    const least = own.filter((each) => each.atUs <= atUs - nearUs).length;
+    const most = own.filter((each) => each.atUs <= atUs + nearUs).length;
+    if (last < least || last > most) return `writer ${writer}: number ${last} is the last, not ${least} to ${most}`;
+  }
+  return null;
+}
