@@ -7,15 +7,15 @@ import type { Row } from './measure.ts';
 const PEAK_MIB_MAX = 512;
 
 /** Where a group's section stands, between its two marks. Throws when there is no such place. */
-export function placeOf(page: string, name: string): { from: number; to: number } {
-  const [begin, end] = [`<!-- ${name}: written by npm run bench -->`, `<!-- ${name}: end -->`];
+export function placeOf(page: string, name: string, by = 'npm run bench'): { from: number; to: number } {
+  const [begin, end] = [`<!-- ${name}: written by ${by} -->`, `<!-- ${name}: end -->`];
   const [from, to] = [page.indexOf(begin), page.indexOf(end)];
   if (from < 0 || to < from) throw new Error(`the page has no place for ${name}: ${begin} … ${end}`);
   return { from: from + begin.length, to };
 }
 
-export function withSection(page: string, name: string, section: string): string {
-  const { from, to } = placeOf(page, name);
+export function withSection(page: string, name: string, section: string, by?: string): string {
+  const { from, to } = placeOf(page, name, by);
   return `${page.slice(0, from)}\n${section}\n${page.slice(to)}`;
 }
 

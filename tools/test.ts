@@ -1,5 +1,6 @@
 // npm test: installs the real servers that tests need, then runs Node's own test runner over them all, or over the
-// files that are named. `--slow` takes those that are slow by nature instead.
+// files that are named. `--slow` takes those that are slow by nature instead, `--slow --crash` the crash tests alone, and
+// longer.
 
 import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
@@ -10,10 +11,15 @@ const SUITES = {
   slow: { files: ['src/**/*.slow.ts', 'test/**/*.slow.ts'], timeoutMs: 3_600_000 },
 };
 
+/** Fifteen minutes, and the result goes into docs/testing.md. */
+const LONG_CRASH = { CRASH_SECONDS: '900', CRASH_MOMENTS: '30', CRASH_PAGE: 'docs/testing.md' };
+
 const args = process.argv.slice(2);
 const suite = args.includes('--slow') ? SUITES.slow : SUITES.quick;
-const given = args.filter((arg) => arg !== '--slow');
-if (given.length === 0) await installServers();
+const isCrash = args.includes('--crash');
+const named = args.filter((arg) => !['--slow', '--crash'].includes(arg));
+const given = isCrash && named.length === 0 ? ['test/crash/*.slow.ts'] : named;
+if (named.length === 0) await installServers();
 
 // Tests wait for servers as much as they compute, so two files at once even on one processor.
 const concurrency = Math.max(2, availableParallelism());
@@ -28,7 +34,7 @@ const runner = spawnSync(
     `--test-timeout=${suite.timeoutMs}`,
     ...(given.length > 0 ? given : suite.files),
   ],
-  { stdio: 'inherit' },
+  { stdio: 'inherit', env: { ...(isCrash ? LONG_CRASH : {}), ...process.env } },
 );
 process.exitCode = runner.status ?? 1;
 

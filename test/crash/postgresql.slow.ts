@@ -4,8 +4,10 @@
 
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { randomNumbers } from '../../bench/data.ts';
+import { withSection } from '../../bench/page.ts';
 import { testDirs } from '../../src/drivers/postgresql/physical/testing.ts';
 import { sql } from '../../src/drivers/postgresql/testing.ts';
 import { positionOf } from '../../src/drivers/postgresql/wal/positions.ts';
@@ -22,6 +24,9 @@ const MAJOR = 18;
 const seconds = Number(process.env.CRASH_SECONDS ?? 40);
 const moments = Number(process.env.CRASH_MOMENTS ?? 4);
 const seed = process.env.CRASH_SEED ?? String(Math.floor(Math.random() * 1e9));
+/** Where the result goes. */
+const page = process.env.CRASH_PAGE;
+const PAGE_WRITER = 'npm run test:slow -- --crash';
 const NEAR_US = 100_000;
 const REPLAYED_MS = 120_000;
 
@@ -64,6 +69,11 @@ test(`PostgreSQL ${MAJOR} comes back as it was at any moment, whatever was kille
     const atMs = fromMs + chance(Math.floor(toMs - fromMs));
     await atMoment(new Date(atMs).toISOString(), history, dirs.absent(`moment ${i}`), server);
   }
+  const result = [
+    `PostgreSQL ${MAJOR}, ${new Date().toISOString().slice(0, 10)}, seed ${seed}: ${history.length} transactions in `,
+    `${Math.round((toMs - fromMs) / 1000)} s. Meanwhile: ${done}. Each of ${moments} random moments came back as it was.`,
+  ].join('');
+  if (page !== undefined) writeFileSync(page, withSection(readFileSync(page, 'utf8'), 'crash', result, PAGE_WRITER));
 });
 
 function configuration(server: Postgres, way: Way): string {
