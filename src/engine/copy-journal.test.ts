@@ -18,9 +18,9 @@ const [plain, restic] = ['plain, dated', 'restic'].map((title) => {
   return kind;
 }) as [Kind, Kind];
 
-async function copied(ctx: Context, from: NamedStore, to: NamedStore): Promise<number> {
+async function copied(ctx: Context, from: NamedStore, to: NamedStore, ahead = false): Promise<number> {
   const [only] = await copyJournals(ctx, { from: from.store, to: to.store, components: ['db'] });
-  assert.equal(only?.error, null);
+  assert.deepEqual([only?.error, only?.ahead], [null, ahead]);
   return only?.ranges ?? 0;
 }
 /** Three lineages, of which the last goes on from the second. */
@@ -122,9 +122,9 @@ test('where the copy was written by itself meanwhile, the log goes on in another
 
 test('a journal that has lineages of its own gets those of the other behind them, each leading where it did', async () => {
   const ctx = testContext();
-  await using from = await opened(ctx, plain, (await filled(ctx)).disk);
   await using to = await opened(ctx, plain, await made(ctx, plain, memoryBucket()));
   await feedNumbers(ctx, to.store, 'db', numbersServer(100), 3);
+  await using from = await opened(ctx, plain, (await filled(ctx)).disk);
   await copied(ctx, from, to);
   const lineages = await Array.fromAsync(to.store.journal('db').lineages(ctx));
   assert.deepEqual(
@@ -136,4 +136,19 @@ test('a journal that has lineages of its own gets those of the other behind them
       [4, 'log-3', '00000003'],
     ],
   );
+});
+
+test('what is copied back never comes behind a newer log: who follows would go on with it', async () => {
+  const ctx = testContext();
+  const { disk, server } = await filled(ctx);
+  await using from = await opened(ctx, plain, disk);
+  await using to = await opened(ctx, restic, await made(ctx, restic));
+  await copied(ctx, from, to);
+  assert.equal(await copied(ctx, to, from), 0);
+  server.id = 'log-4';
+  await feedNumbers(ctx, from.store, 'db', server, 3);
+  const before = await journalOf(ctx, from.store, 'db');
+  assert.equal(await copied(ctx, to, from, true), 0);
+  assert.deepEqual(await journalOf(ctx, from.store, 'db'), before);
+  assert.equal(await copied(ctx, from, to), 1);
 });

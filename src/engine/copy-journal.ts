@@ -22,6 +22,8 @@ export interface CopiedJournal {
   /** What was copied now. */
   readonly ranges: number;
   readonly bytes: number;
+  /** The journal that it was to go into has a newer log, and was left as it is: who follows goes on with the newest. */
+  readonly ahead: boolean;
   /** Null when all is there. */
   readonly error: unknown;
 }
@@ -42,24 +44,34 @@ export async function copyJournals(
     try {
       const [from, to] = [request.from.journal(component), request.to.journal(component)];
       await using writer = await to.write(ctx);
-      await copyJournal(ctx, { from, to, writer, copied });
-      results.push({ component, ranges, bytes, error: null });
+      const ahead = await isAhead(ctx, from, writer.lineage());
+      if (!ahead) await copyJournal(ctx, { from, to, writer, copied });
+      results.push({ component, ranges, bytes, ahead, error: null });
     } catch (error) {
       if (ctx.signal.aborted) throw interruption(ctx.signal);
-      results.push({ component, ranges, bytes, error });
+      results.push({ component, ranges, bytes, ahead: false, error });
     }
   }
   return results;
 }
 
-/** To the lineage of `from` that the writer is in now; null when there is none. */
+/** Whether `newest` was begun after all that the journal has, and is none of those. */
+async function isAhead(ctx: Context, journal: Journal, newest: Lineage | null): Promise<boolean> {
+  if (!newest) return false;
+  const originals = await Array.fromAsync(journal.lineages(ctx));
+  return originals.every((each) => each.begunAt < newest.begunAt);
+}
+
+/** To the newest lineage of `from` when the writer is in a copy of it; null when there was nothing to begin it with. */
 export async function copyJournal(ctx: Context, copy: JournalCopy): Promise<Lineage | null> {
+  const { writer } = copy;
   const originals = await Array.fromAsync(copy.from.lineages(ctx));
   const copies = await Array.fromAsync(copy.to.lineages(ctx));
   // Nothing can be added to one before the newest: what the copy lacks of those was not there to be copied.
   const last = originals.findLastIndex((each) => copies.some((other) => isSame(other, each)));
   for (const original of originals.slice(Math.max(0, last))) await copyLineage(ctx, copy, originals, copies, original);
-  return originals.at(-1) ?? null;
+  const [newest, open] = [originals.at(-1), writer.lineage()];
+  return newest && open && isSame(open, newest) ? newest : null;
 }
 
 /** Begun at one time: ids may differ, and where something was lost there may be several pieces of it. */
@@ -97,7 +109,7 @@ async function copyLineage(
     reached = entry.to;
     copied?.(entry);
   }
-  if (!isOpen && (!piece || original === originals.at(-1))) await begin(reached ?? original.from);
+  if (!piece) await begin(original.from);
 }
 
 /** Where the last of it that can be read ends. */

@@ -79,7 +79,8 @@ function isKeptUp(error: unknown): boolean {
   return isFailure(error, 'locked');
 }
 
-function journalText({ component, ranges, bytes, error }: CopiedJournal): string {
+function journalText({ component, ranges, bytes, ahead, error }: CopiedJournal): string {
+  if (ahead) return `journal of ${component}: left as it is, it has a newer log than the one to be copied`;
   if (error === null) return `journal of ${component}: ${plural(ranges, 'range')} copied, ${bytesText(bytes)}`;
   if (isKeptUp(error)) return `journal of ${component}: left to who writes it: ${messageOf(error)}`;
   return `journal of ${component}: FAILED: ${messageOf(error)}`;
