@@ -90,6 +90,20 @@ for (const major of [15, 18] as const) {
       assert.deepEqual(follower.failures, []);
     });
 
+    test('what has come when it is told to stop is stored, too', async () => {
+      await using server = await startPostgres(major);
+      const follower = await follow(physicalOf(server), {
+        feed: ({ append }) => ({ append: async (_stopped, range) => await append(ctx, range) }), // as the engine's lingers
+      });
+      await until('a base is taken', () => follower.bases.length > 0);
+      await caughtUp(server, follower);
+      await sql(server, 'postgres', 'create table last_of_all ()');
+      const end = await endOf(server);
+      await ctx.sleep(300);
+      await follower[Symbol.asyncDispose]();
+      assert.ok((follower.writer.durable()?.position ?? '') >= end);
+    });
+
     test('fault 30: the server is told of nothing that the store has not confirmed, though all looks well', async () => {
       await using server = await startPostgres(major, { conf: { wal_sender_timeout: '2s' } });
       let isDown = false;

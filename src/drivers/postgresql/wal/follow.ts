@@ -84,8 +84,11 @@ async function followOnce(following: Following): Promise<Ended> {
     await shipping.end();
     return 'the timeline ends';
   } catch (error) {
-    // What came is stored before anything else: it may be the last of a server that is gone.
-    if (!ctx.signal.aborted) await shipping.end();
+    // What came is stored before anything else: it may be the last of a server that is gone. Whoever is asked to stop
+    // does so as far as the feed still takes it.
+    await shipping.end().catch((failed: unknown) => {
+      if (!ctx.signal.aborted) throw failed;
+    });
     if (sqlState(error) === IN_USE) throw inUse(server.slot, null, error);
     if (sqlState(error) !== UNDEFINED_FILE) throw error;
     if (receiving.isComparing()) return 'nothing to compare with';

@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { unprivilegedUser } from '../../../../test/servers/install.ts';
 import type { Postgres } from '../../../../test/servers/postgres.ts';
 import { memoryBucket } from '../../../buckets/memory/bucket.ts';
-import { ERRORS, type ErrorCode, type Failure, isFailure } from '../../../core/errors.ts';
+import { ERRORS, type Failure, isFailure } from '../../../core/errors.ts';
 import type { Feed, FeedBase, Journal, JournalRange, JournalWriter } from '../../../core/journal.ts';
 import type { Context } from '../../../core/model.ts';
 import type { Bucket, Store } from '../../../core/storage.ts';
@@ -37,8 +37,6 @@ export interface Follower extends AsyncDisposable {
   readonly bases: readonly FeedBase[];
   /** What follow has failed with. */
   readonly failures: readonly Failure[];
-  /** Of the one that nothing helps against. */
-  readonly ended: Promise<ErrorCode>;
 }
 
 export interface FollowerOptions {
@@ -69,28 +67,27 @@ export async function follow(settings: unknown, options: FollowerOptions = {}): 
     read: (within, position) => journal.read(within, { lineage: writer.lineage()?.id ?? '', position }, null),
     open: async (_within, point) => assert.fail(`nobody opens ${point}`),
   };
-  const run = async (): Promise<ErrorCode> => {
+  const run = async (): Promise<void> => {
     for (;;) {
       try {
         await component.follow(ctx, { ...feed, ...options.feed?.(feed) });
       } catch (error) {
+        if (stop.signal.aborted) return;
         if (!isFailure(error)) throw error;
-        if (stop.signal.aborted) return 'interrupted';
         failures.push(error);
-        if (!ERRORS[error.code].retry) return error.code;
+        if (!ERRORS[error.code].retry) return;
         await ctx.sleep(100).catch(() => undefined);
       }
     }
   };
   const ended = run();
-  ended.catch(() => undefined); // whoever waits for it is told
+  ended.catch(() => undefined); // who ends it is told
   return {
     ctx,
     journal,
     writer,
     bases,
     failures,
-    ended,
     async [Symbol.asyncDispose]() {
       stop.abort();
       await ended;
