@@ -46,13 +46,8 @@ test('a server is brought back to the second before a mistake, and fetches its l
   using dirs = testDirs();
   await using server = await startPostgres(MAJOR, { conf: { wal_keep_size: '1GB' } });
   await sql(server, 'postgres', 'create database shop');
-  configure(`stack: shop
-stores:
-  main: ${store('main')}
-components:
-  main-db: { kind: postgresql, host: ${server.host}, port: ${server.port}, user: ${server.user},
-    password: ${server.password}, capture: [physical], follow: true, bin_dir: ${server.bin} }
-`);
+  const checks = '[{ name: orders, sql: select count(*) from orders, database: shop, equals: 500000 }]';
+  configure(configuration(server));
   await run(0, 'init');
   let before = '';
   await following(server, async () => {
@@ -61,6 +56,11 @@ components:
     before = await now(server);
     await sql(server, 'shop', 'drop table orders', 'create table later ()');
   });
+  configure(configuration(server, checks));
+  const { stdout: drilled } = await run(3, 'drill', '--at', before, '--json');
+  assert.match(drilled, /"tally": \{\s*"pass": 2,\s*"unknown": 1,\s*"fail": 0/, 'it starts, and has all of them');
+  configure(configuration(server));
+
   const path = dirs.absent('restored');
   const restore = ['restore', '--at', before, '--only', 'main-db', '--to', `main-db=${path}`, '--yes', '--json'];
   // A server is asked for rows only when somebody has started one.
@@ -91,6 +91,16 @@ components:
   assert.match(back.output(), /restored log file "0000000100000000000000\d\d" from archive/);
   assert.ok(!existsSync(spool));
 });
+
+function configuration({ host, port, user, password, bin }: Postgres, checks = '[]'): string {
+  return `stack: shop
+stores:
+  main: ${store('main')}
+components:
+  main-db: { kind: postgresql, host: ${host}, port: ${port}, user: ${user}, password: ${password},
+    capture: [physical], follow: true, bin_dir: ${bin}, checks: ${checks} }
+`;
+}
 
 /** By what the page says, on the base backup as it is. */
 async function byHand(before: string, dirs: TestDirs): Promise<void> {
