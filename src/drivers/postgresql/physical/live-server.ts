@@ -1,7 +1,7 @@
 // Whether a server runs on a data directory: by its own note of its process, and by who works in there. The note of a
 // container's server has a number that means nothing here, and a note may lie there after a crash.
 
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemCode } from '../../../core/errors.ts';
 import { explained } from '../../failures.ts';
@@ -15,7 +15,7 @@ export function serverIn(path: string): number | null {
   const noted = notedIn(path);
   if (noted !== null && isServer(noted)) return noted;
   const here = identityOf(path);
-  if (here === null) return null;
+  if (here === null || !existsSync('/proc')) return null;
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name) || !SERVER.test(nameOf(name) ?? '')) continue;
     if (identityOf(`/proc/${name}/cwd`) === here) return Number(name);
