@@ -20,6 +20,7 @@ import { needPeers, type Peer } from './peers.ts';
 import { compareBaseBackups } from './physical.ts';
 import { compareWithPgDump } from './postgres.ts';
 import { compareWithRedisCli } from './redis.ts';
+import { measureRedisJournal } from './redis-journal.ts';
 import { compareWithRestic } from './restic.ts';
 import { compareWithRclone } from './s3.ts';
 import { measureStart } from './start.ts';
@@ -34,7 +35,7 @@ const { values } = parseArgs({
     // The one with many files comes last: after their removal ext4 makes files ten times as slowly for minutes.
     only: {
       type: 'string',
-      default: 'start,memory,redis,postgres,wal,physical,kafka,elasticsearch,loki,s3,objects,restic',
+      default: 'start,memory,redis,redis-journal,postgres,wal,physical,kafka,elasticsearch,loki,s3,objects,restic',
     },
   },
 });
@@ -70,6 +71,16 @@ const GROUPS: Readonly<Record<string, Group>> = {
       { name: 'redis-cli', program: 'redis-cli', args: ['--version'] },
     ],
     run: (dir) => compareWithRedisCli(dir, { bytes: (quick ? 32 : 1280) * MIB, rounds, server: 'redis-7' }, say),
+  },
+  'redis-journal': {
+    peers: async () => [
+      { name: 'Redis', program: await installed('redis-7'), args: ['--version'] },
+      { name: 'redis-benchmark', program: 'redis-benchmark', args: ['--version'] },
+    ],
+    run: (dir) => {
+      const sizes = quick ? { requests: 200_000, kills: 2, idleS: 10 } : { requests: 5_000_000, kills: 20, idleS: 60 };
+      return measureRedisJournal(dir, { ...sizes, rounds, server: 'redis-7' }, say);
+    },
   },
   loki: {
     peers: async () => [

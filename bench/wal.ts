@@ -1,14 +1,12 @@
 // PostgreSQL's log under load: what following it costs the server beside pg_receivewal, and what a killed server loses.
 
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { localBucket } from '../src/buckets/local/bucket.ts';
-import { liveContext } from '../src/core/testing.ts';
-import { resticFormat } from '../src/stores/restic/store.ts';
 import { type Postgres, type PostgresMajor, startPostgres } from '../test/servers/postgres.ts';
-import { LIFEBOAT, lifeboatWith, resticStore } from './lifeboat.ts';
+import { cpuOf, DEADLINE_MS, following, rssOf, started, storedUpTo } from './follower.ts';
+import { lifeboatWith, resticStore } from './lifeboat.ts';
 import { alone, type Candidate, compared, interleaved, type Measured, measure, type Row } from './measure.ts';
 
 export interface WalSizes {
@@ -23,8 +21,6 @@ export interface WalSizes {
 const OURS = 'pgbench while its log is followed';
 const PEER = 'pg_receivewal';
 const CLIENTS = 4;
-const TICKS_PER_S = 100;
-const DEADLINE_MS = 120_000;
 
 export async function measureWal(dir: string, sizes: WalSizes, say: (line: string) => void): Promise<readonly Row[]> {
   // As it is run: what is committed is on the disk.
@@ -95,7 +91,7 @@ async function beside(dir: string, server: Postgres, file: string, sizes: WalSiz
       mkdirSync(place, { recursive: true });
       const [program, env] = [join(server.bin, PEER), envOf(server)];
       execFileSync(program, ['--slot=theirs', '--create-slot', '--if-not-exists'], { env, stdio: 'ignore' });
-      await using _ = started(program, ['-D', place, '--slot=theirs'], server);
+      await using _ = started(program, ['-D', place, '--slot=theirs'], envOf(server));
       await delay(2000);
       return await run();
     },
@@ -108,7 +104,7 @@ async function lossOf(dir: string, server: Postgres): Promise<number> {
   await using load = started(
     join(server.bin, 'pgbench'),
     ['-n', '-c', String(CLIENTS), '-T', '600', 'postgres'],
-    server,
+    envOf(server),
   );
   const from = Date.parse(await storedUpTo(dir));
   for (const at = Date.now(); Date.parse(await storedUpTo(dir)) < from + 2000; await delay(200)) {
@@ -124,50 +120,6 @@ async function lossOf(dir: string, server: Postgres): Promise<number> {
   return Math.max(0, lossS);
 }
 
-async function storedUpTo(dir: string): Promise<string> {
-  const ctx = liveContext();
-  const settings = { stack: 'bench', password: 'bench' };
-  await using store = await resticFormat.open(ctx, localBucket(join(dir, 'store')), settings);
-  const stretches = await Array.fromAsync(store.journal('data').stretches(ctx));
-  return stretches.at(-1)?.to.at ?? new Date(0).toISOString();
-}
-
-interface Started extends AsyncDisposable {
-  readonly process: ChildProcess;
-}
-function started(program: string, args: readonly string[], server?: Postgres): Started {
-  const child = spawn(program, args, { env: server ? envOf(server) : process.env, stdio: 'ignore' });
-  const closed = new Promise<void>((resolve, reject) => child.once('error', reject).once('close', () => resolve()));
-  return {
-    process: child,
-    async [Symbol.asyncDispose]() {
-      if (child.exitCode === null) child.kill('SIGINT');
-      await closed;
-    },
-  };
-}
-
-/** As soon as its base is taken. */
-async function following(dir: string, file: string): Promise<Started> {
-  const follower = started(LIFEBOAT, ['--config', file, 'follow', 'data']);
-  const list = (): string => execFileSync(LIFEBOAT, ['--config', file, 'list', '--json'], { encoding: 'utf8' });
-  const before = await storedUpTo(dir);
-  for (const at = Date.now(); !/"id"/.test(list()) || (await storedUpTo(dir)) === before; await delay(500)) {
-    if (Date.now() - at > DEADLINE_MS) throw new Error('no base was taken');
-  }
-  return follower;
-}
-
 function envOf({ host, port, user, password }: Postgres): NodeJS.ProcessEnv {
   return { ...process.env, PGHOST: host, PGPORT: String(port), PGUSER: user, PGPASSWORD: password };
-}
-
-function cpuOf(pid: number): number {
-  const [, fields = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ');
-  const [user = 0, system = 0] = fields.split(' ').slice(11, 13).map(Number);
-  return (user + system) / TICKS_PER_S;
-}
-function rssOf(pid: number): number {
-  const [, kib = '0'] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
-  return Number(kib) / 1024;
 }

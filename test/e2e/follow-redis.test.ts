@@ -1,6 +1,9 @@
-// A Redis followed by the command itself: killed with its server, and brought back to moments of which nothing else knows.
+// A Redis followed by the command itself: killed with its server, and brought back to moments that nothing else knows.
 
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { globSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { liveContext } from '../../src/core/testing.ts';
 import { readInfo } from '../../src/drivers/redis/connection.ts';
@@ -9,9 +12,10 @@ import { needServer } from '../servers/need.ts';
 import { until } from '../servers/processes.ts';
 import { startRedis } from '../servers/redis.ts';
 import { type Running, startFollowing } from './following.ts';
+import { blocks } from './page.ts';
 import { workspace } from './workspace.ts';
 
-const { dir, store, configure, run } = workspace('follow-redis');
+const { dir, configure, run, write } = workspace('follow-redis');
 const WAIT_MS = 60_000;
 
 test('a Redis that is killed comes back as it was, also at a moment before', async (t) => {
@@ -20,7 +24,7 @@ test('a Redis that is killed comes back as it was, also at a moment before', asy
   await using server = await startRedis('redis-7');
   await using target = await startRedis('redis-7');
   configure(`stack: shop
-stores: { main: ${store('main')} }
+stores: { main: { format: plain, layout: dated, bucket: ${join(dir, 'main')} } }
 components:
   cache: { kind: redis, url: "${server.url}", follow: true }
 `);
@@ -54,4 +58,25 @@ components:
   assert.equal(await restored.call('LLEN', 'orders'), 200, stdout);
   await run(0, 'restore', 'latest', '--until', 'latest', '--in-place', '--to', to, '--yes');
   await until('an empty target', WAIT_MS, async () => (await restored.call('DBSIZE')) === 0);
+
+  const [, script = ''] = blocks('python');
+  write('journal.py', script);
+  write('log.py', blocks('py')[0] ?? '');
+  const rdb = globSync(join(dir, 'main/*/redis-*.rdb'))[0] ?? '';
+  const journal = `python3 journal.py ${join(dir, 'main')} cache 00000001 > journal.bytes`;
+  // Without Lifeboat, as the page says it: at the moment, and at the end.
+  for (const [until, orders] of [
+    [`${Date.parse(moment) / 1000}`, 200],
+    ['9999999999', 0],
+  ] as const) {
+    await using alone = await startRedis('redis-7');
+    await alone.stop();
+    const commands = `set -e\n${journal}\n${blocks('redis')[0]}`;
+    const env = { ...process.env, DUMP_RDB: rdb, SKIP: '0', UNTIL: until, REDIS_DIR: alone.dir };
+    const shell = spawnSync('sh', ['-c', commands], { cwd: dir, env, encoding: 'utf8' });
+    assert.equal(shell.status, 0, shell.stderr);
+    await using itself = await startRedis('redis-7', { args: ['--dir', alone.dir, '--appendonly', 'yes'] });
+    await using asked = await open(ctx, { url: itself.url });
+    assert.equal(await asked.call('LLEN', 'orders'), orders);
+  }
 });

@@ -58,8 +58,8 @@ export async function noteGap(ctx: Context, feed: Feed, to: LogPlace, at: number
 }
 
 const COPIES_MAX = 3;
-const REST_MS = 3_600_000;
 const FOLLOWED_MS = 600_000;
+const REST_MS = FOLLOWED_MS;
 
 /** Each full copy is a fork of the server: one that can't be followed up is not asked for again and again. */
 export interface CopyBudget {
@@ -77,7 +77,7 @@ export function copyBudget(): CopyBudget {
       if (taken >= COPIES_MAX && now - lastAtMs < REST_MS) {
         const backlog = `its repl-backlog-size is ${info.get('repl_backlog_size') ?? 'unknown'} bytes`;
         throw new Failure('blocked', `${where}: ${COPIES_MAX} full copies did not lead to a log that goes on`, {
-          hint: `${backlog}: enlarge it, and client-output-buffer-limit replica; the next copy is asked for in an hour`,
+          hint: `${backlog}: enlarge it, and client-output-buffer-limit replica; the next copy is asked for ten minutes after the last`,
         });
       }
       taken += 1;
