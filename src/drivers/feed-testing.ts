@@ -88,8 +88,9 @@ export async function recording(ctx: Context): Promise<Recording> {
       }
     },
     async reached(outer) {
+      while (points.length === 0) await outer.sleep(POLL_MS);
       const now = outer.now().toISOString();
-      while (points.length === 0 || (end()?.at ?? '') <= now) await outer.sleep(POLL_MS);
+      while ((end()?.at ?? '') <= now) await outer.sleep(POLL_MS);
     },
     [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
   };
