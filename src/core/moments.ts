@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { isDeepStrictEqual } from 'node:util';
 import { interruption, withSignal } from './context.ts';
-import { ERRORS, Failure, isFailure, messageOf } from './errors.ts';
+import { Failure } from './errors.ts';
 import type { Feed } from './journal.ts';
 import type { Clock, Context, Cut, JournalPoint, Json } from './model.ts';
 
@@ -16,8 +16,6 @@ const OVERLAP_MS = 10_000;
 const LOOKING_SHARE = 0.25;
 /** A clock that was set back by more begins another lineage. */
 const BACK_MS_MAX = 60_000;
-const PAUSE_MS = 1_000;
-const PAUSE_MS_MAX = 30_000;
 
 /** A moment, and how many ranges of the round after it come before. */
 interface Moment {
@@ -84,7 +82,7 @@ export function roundsOf(feed: Feed): Rounds {
   const later = (ms: number): Cut => cutAt(Math.max(ms, at().ms + 1));
   async function append(ctx: Context, to: Cut, body: Uint8Array, clock?: Clock): Promise<void> {
     const range = { from: end(), to, at: ctx.now().toISOString(), body, clock };
-    await persist(ctx, () => feed.append(ctx, range));
+    await feed.append(ctx, range);
   }
   return {
     atMs: () => at().ms,
@@ -96,7 +94,7 @@ export function roundsOf(feed: Feed): Rounds {
     },
     async begin(ctx, source, why, ms) {
       const from = cutAt(ms - OVERLAP_MS);
-      await persist(ctx, () => feed.begin(ctx, { from, base: null, why, source, parent: null }));
+      await feed.begin(ctx, { from, base: null, why, source, parent: null });
     },
     async more(ctx, body) {
       const { ms, count } = at();
@@ -105,23 +103,9 @@ export function roundsOf(feed: Feed): Rounds {
     upTo: (ctx, ms, body, clock) => append(ctx, later(ms), body, clock),
     async gap(ctx, ms, reason) {
       const gap = { from: end(), to: later(ms), at: ctx.now().toISOString(), reason };
-      await persist(ctx, () => feed.gap(ctx, gap));
+      await feed.gap(ctx, gap);
     },
   };
-}
-
-/** What may pass is asked for again as it was: nothing else may be stored before it. The service keeps its data. */
-async function persist(ctx: Context, store: () => Promise<unknown>): Promise<void> {
-  for (let pause = PAUSE_MS; ; pause = Math.min(pause * 2, PAUSE_MS_MAX)) {
-    try {
-      return void (await store());
-    } catch (error) {
-      if (ctx.signal.aborted) throw interruption(ctx.signal);
-      if (!isFailure(error) || !ERRORS[error.code].retry || error.code === 'lease-lost') throw error;
-      ctx.log.warn('a piece of the journal is not stored yet', { reason: messageOf(error) });
-    }
-    await ctx.sleep(pause);
-  }
 }
 
 /** One round after another while `goesOn`, until the signal or a failure. Those that take long come less often. */

@@ -2,8 +2,8 @@
 
 import { memoryBucket } from '../buckets/memory/bucket.ts';
 import type { Component, Replay, ReplayTarget } from '../core/component.ts';
-import { withSignal } from '../core/context.ts';
-import { isFailure } from '../core/errors.ts';
+import { interruption, withSignal } from '../core/context.ts';
+import { ERRORS, isFailure } from '../core/errors.ts';
 import type { Feed, FeedBase, JournalGap, JournalRange } from '../core/journal.ts';
 import type { Context, Cut, JournalPoint, Source } from '../core/model.ts';
 import type { Store } from '../core/storage.ts';
@@ -60,14 +60,8 @@ export async function recording(ctx: Context): Promise<Recording> {
         durable: () => writer.durable(),
         last: (c) => writer.last(c),
         begin: (c, start) => writer.begin(c, start),
-        async append(c, range) {
-          await before?.(range);
-          await writer.append(c, range);
-        },
-        async gap(c, gap) {
-          await before?.(gap);
-          await writer.gap(c, gap);
-        },
+        append: (c, range) => patiently(c, range, before, () => writer.append(c, range)),
+        gap: (c, gap) => patiently(c, gap, before, () => writer.gap(c, gap)),
         base: (c) => base(c, component),
         bases: async () => points,
         read(c, position) {
@@ -88,11 +82,31 @@ export async function recording(ctx: Context): Promise<Recording> {
       }
     },
     async reached(outer) {
+      while (points.length === 0) await outer.sleep(POLL_MS);
       const now = outer.now().toISOString();
-      while (points.length === 0 || (end()?.at ?? '') <= now) await outer.sleep(POLL_MS);
+      while ((end()?.at ?? '') <= now) await outer.sleep(POLL_MS);
     },
     [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
   };
+}
+
+/** As the engine's feed: what may pass is asked for again as it was. */
+async function patiently(
+  ctx: Context,
+  piece: JournalRange | JournalGap,
+  before: FollowOptions['before'],
+  store: () => Promise<void>,
+): Promise<void> {
+  for (;;) {
+    try {
+      await before?.(piece);
+      return await store();
+    } catch (error) {
+      if (ctx.signal.aborted) throw interruption(ctx.signal);
+      if (!isFailure(error) || !ERRORS[error.code].retry) throw error;
+    }
+    await ctx.sleep(POLL_MS);
+  }
 }
 
 async function takePoint(
