@@ -1,4 +1,5 @@
-// A Redis followed by the command itself: killed with its server, and brought back to moments of which nothing else knows.
+// A Redis followed by the command itself: killed with its server, and brought back to moments of which nothing else
+// knows.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
