@@ -1,6 +1,6 @@
-// Back to the second before a mistake: a shop writes to PostgreSQL and Redis without a pause, lifeboat follow runs beside
-// it, and at a random moment somebody drops a table and flushes the keys. What comes back is held against the shop's own
-// record of what was acknowledged, and the loss is measured by markers.
+// Back to the second before a mistake: a shop writes to PostgreSQL and Redis without a pause, lifeboat follow runs
+// beside it, and at a random moment somebody drops a table and flushes the keys. What comes back is held against the
+// shop's own record of what was acknowledged, and the loss is measured by markers.
 
 import { spawn, spawnSync } from 'node:child_process';
 import { chownSync, createWriteStream, mkdirSync, readFileSync, writeFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// A shop that never rests: orders go into PostgreSQL and Redis one after the other, and it keeps its own record of which
-// of them each has acknowledged, and when.
+// A shop that never rests: orders go into PostgreSQL and Redis one after the other, and it keeps its own record of
+// which of them each has acknowledged, and when.
 
 import { Client } from 'pg';
 import { createClient } from 'redis';

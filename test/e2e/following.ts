@@ -6,7 +6,7 @@ import { lifeboat, type Ran } from './lifeboat.ts';
 interface Event {
   readonly task: string;
   readonly note?: string;
-  readonly up_to?: { readonly position: string };
+  readonly up_to?: { readonly position: string; readonly at: string };
 }
 export interface Running {
   /** Resolves when an event fits. */
