@@ -5,6 +5,7 @@ import './snapshot.suite.ts';
 import './odd.suite.ts';
 import './faults.suite.ts';
 import './follow.suite.ts';
+import './markers.suite.ts';
 
 const name = 'opensearch-2';
 await suiteOn(name, await missing(name));

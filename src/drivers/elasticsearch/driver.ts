@@ -11,6 +11,7 @@ import { compare } from './compare.ts';
 import { follow } from './follow.ts';
 import { cautions } from './foresight.ts';
 import { liveInventory } from './inventory.ts';
+import { mark, marker, unmark } from './markers.ts';
 import { holds, names } from './names.ts';
 import { formOf } from './plain.ts';
 import { measure, probe } from './probe.ts';
@@ -47,6 +48,9 @@ function open(input: unknown): Component {
     resume: (ctx, what) => resumeAgeing(ctx, settings, what),
     check: (ctx, external) => checkSnapshot(ctx, settings, external),
     release: (ctx, external) => releaseSnapshot(ctx, settings, external),
+    mark: (ctx, marked) => mark(ctx, settings, marked),
+    marker: (ctx) => marker(ctx, settings),
+    unmark: (ctx) => unmark(ctx, settings),
     measure: (ctx, query) => measure(ctx, settings, query),
     names: (ctx, space) => names(ctx, settings, space),
     holds: (ctx, space, ids) => holds(ctx, settings, space, ids),
