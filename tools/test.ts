@@ -1,6 +1,6 @@
 // npm test: installs the real servers that tests need, then runs Node's own test runner over them all, or over the
-// files that are named. `--slow` takes those that are slow by nature instead, `--slow --crash` the crash tests alone, and
-// longer.
+// files that are named. `--slow` takes those that are slow by nature instead, `--slow --crash` the crash tests alone,
+// and for longer.
 
 import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
