@@ -1,9 +1,6 @@
 // Walks through PostgreSQL's log record by record, wherever it begins and in whatever pieces it comes. Only what tells
 // where a recovery ends is looked at: when transactions ended, and where the last record is.
 
-import { Failure } from '../../../core/errors.ts';
-import { lsnText } from './log.ts';
-
 export interface LogRecord {
   /** Where it begins. */
   readonly at: number;
@@ -119,8 +116,7 @@ function walker(page: Buffer, firstPage: number, inFirst: number, { segmentBytes
       let from = isFirst ? (isRecord ? inFirst : null) : opened(length);
       while (from !== null && from + 4 <= length && !unfinished && pageAt + from >= skipTo) {
         const total = page.readUInt32LE(from);
-        if (total === 0) break; // the end of what was written
-        if (total < RECORD_HEADER_BYTES) throw noRecord(pageAt + from);
+        if (total < RECORD_HEADER_BYTES) break; // the end of what was written
         from = take({ at: pageAt + from, total, head: Buffer.alloc(LOOKED_AT_BYTES), got: 0 }, from, length);
       }
       pageAt += PAGE_BYTES;
@@ -133,18 +129,13 @@ function walker(page: Buffer, firstPage: number, inFirst: number, { segmentBytes
   };
 }
 
-/** `continued`: so much is left of a record that began before. Null where nothing was written. */
+/** `continued`: so much is left of a record that began before. Null where nothing of this log is. */
 function headerIn(page: Buffer, pageAt: number): { readonly bytes: number; readonly continued: number } | null {
   const [magic, info] = [page.readUInt16LE(0), page.readUInt16LE(2)];
   const [told, rest] = [Number(page.readBigUInt64LE(8)), page.readUInt32LE(16)];
-  if (magic === 0) return null;
-  if (told !== pageAt) throw new Failure('malformed', `the log has at ${lsnText(pageAt)} what is of another place`);
+  if (magic === 0 || told !== pageAt) return null;
   const bytes = info & HAS_LONG_HEADER ? LONG_HEADER_BYTES : SHORT_HEADER_BYTES;
   return { bytes, continued: info & IS_CONTINUED ? rest : 0 };
-}
-
-function noRecord(at: number): Failure {
-  return new Failure('malformed', `the log has no record at ${lsnText(at)}, where one must be`);
 }
 
 function aligned(at: number): number {
