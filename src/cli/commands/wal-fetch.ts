@@ -27,7 +27,7 @@ export function define(command: Command, bind: Bind): void {
     .addHelpText(
       'after',
       `
-For PostgreSQL's restore_command, which lifeboat restore writes by itself:
+For PostgreSQL's restore_command, which lifeboat restore writes by itself. Example:
   restore_command = 'lifeboat wal-fetch --component main-db %f %p'
 
 Exit codes: 0 given, 3 the log ends before it, 255 whatever else: PostgreSQL then stops, and can be started again`,

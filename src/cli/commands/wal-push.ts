@@ -19,7 +19,7 @@ export function define(command: Command, bind: Bind): void {
     .addHelpText(
       'after',
       `
-In postgresql.conf; success is told when the store has it, and the server asks again after anything else:
+Success is told when the store has it, and the server asks again after anything else. Example:
   archive_command = 'lifeboat wal-push --config /etc/lifeboat/lifeboat.yaml --component main-db %p'`,
     );
   bind<Options>(command, async (session, options, [path = '']) => {

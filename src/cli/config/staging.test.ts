@@ -10,7 +10,7 @@ import { PLACE_KEYS } from './staging.ts';
 const COVERAGE = new Set([
   ...['databases', 'capture', 'inventory', 'lock_timeout', 'deadline', 'bin_dir', 'jobs', 'timeout', 'selector'],
   ...['since', 'home', 'buckets', 'versions', 'tags', 'acl', 'connections', 'topics', 'exclude', 'groups', 'acls'],
-  ...['server', 'paths', 'indices', 'method', 'recheck', 'max_rate'],
+  ...['server', 'paths', 'indices', 'method', 'recheck', 'max_rate', 'slot', 'incremental', 'follow_every'],
 ]);
 
 test('of every setting of every driver it is known whether it says where a service is, or what of it is meant', async () => {

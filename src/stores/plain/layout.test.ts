@@ -221,6 +221,29 @@ test('what was saved before a restore is no backup to those who look at the fold
   }
 });
 
+test('what is saved before a restore never takes the id of a point that is there', async () => {
+  const ctx = testContext();
+  for (const layout of ['dated', 'by-component'] as const) {
+    const { store } = await opened(ctx, layout);
+    {
+      await using draft = await store.begin(ctx, ID, planOf(PLAN));
+      const receipts = await Promise.all(
+        Object.entries(PLAN).map(([name, { parts }]) => fill(ctx, draft.sink(name), parts)),
+      );
+      await store.commit(ctx, draft, pointOf(ID, PLAN), receipts);
+    }
+    await assert.rejects(
+      async () => {
+        await using _ = await store.begin(ctx, ID, { ...planOf(PLAN), aside: true });
+      },
+      { code: 'exists' },
+    );
+    const source = await store.open(ctx, ID, 'postgresql');
+    assert.equal((await readAll(source.get(ctx, 'infershield.sql'))).toString(), '-- infershield\n');
+    assert.deepEqual(await Array.fromAsync(store.check(ctx, { readData: 1 })), []);
+  }
+});
+
 test('two parts never become one file', async () => {
   const ctx = testContext();
   const { store } = await opened(ctx, 'dated');

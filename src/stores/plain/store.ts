@@ -176,7 +176,7 @@ function plainStore(bucket: Bucket, layout: Layout): Store {
 async function begin(ctx: Context, store: DraftStore, id: string, plan: DraftPlan): Promise<Draft> {
   const { bucket, layout } = store;
   assert(isPointId(id), `${id} is the id of a point`);
-  const folder = plan.aside ? '' : placeOf(layout, id).dir;
+  const folder = placeOf(layout, id).dir;
   for await (const key of folder === '' ? [] : keysBelow(ctx, bucket, folder)) {
     throw new Failure('exists', `${bucket.url} has ${key} already`);
   }
