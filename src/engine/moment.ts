@@ -9,7 +9,7 @@ import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
 import { inTime } from '../core/times.ts';
 import { heldIn, type NamedStore, PARALLEL_DEFAULT } from './model.ts';
 import { replayOf } from './replay.ts';
-import { edgeOf, type Reach, type Recoverable, reachOf, recoverable } from './windows.ts';
+import { aheadOf, edgeOf, type Reach, type Recoverable, reachOf, recoverable } from './windows.ts';
 
 /** How many points a failure names. */
 const IDS_MAX = 5;
@@ -172,7 +172,7 @@ async function replayed(
   const clock = (await clockAt(ctx, journal, reach, at)) ?? reach.to.clock;
   // Clocks at the ends may differ by a little from that in between.
   const [first, last] = [reach.from.cut.at, reach.to.cut.at].map(Date.parse) as [number, number];
-  const wantedMs = Math.min(last, Math.max(first, at.getTime() + Math.round(clock?.aheadMs ?? 0)));
+  const wantedMs = Math.min(last, Math.max(first, at.getTime() + aheadOf(clock)));
   const target = { kind: 'time', at: new Date(wantedMs).toISOString() } as const;
   const replay = await replayOf(ctx, journal, captured.journal, target, captured.cut);
   const own = new Set(reach.legs.map(({ lineage }) => lineage.id));

@@ -7,7 +7,7 @@ import type { NamedStore } from './model.ts';
 import { KINDS, made, opened } from './stores.suite.ts';
 import { kv, kvServer } from './testing.ts';
 import { change, type LoggedServer, loggedDriver, loggedServer, second, ship, startOf } from './testing-log.ts';
-import { type Recoverable, recoverable, recoverables, stackMoments } from './windows.ts';
+import { aheadOf, type Recoverable, recoverable, recoverables, stackMoments } from './windows.ts';
 
 const ctx = testContext();
 
@@ -158,4 +158,10 @@ test('the stack can be brought to the moments that all of its components have', 
     ],
   );
   assert.deepEqual([byPoints, without], [['files'], ['new']]);
+});
+
+test('a clock that may be right is taken for right', () => {
+  assert.equal(aheadOf({ aheadMs: -130, errorMs: 150 }), 0);
+  assert.equal(aheadOf({ aheadMs: -130.4, errorMs: 20 }), -130);
+  assert.equal(aheadOf(null), 0);
 });

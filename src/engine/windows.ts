@@ -140,7 +140,15 @@ export function stackMoments(all: readonly Recoverable[]): StackMoments {
 
 /** By our clock. */
 export function edgeOf(cut: Cut, clock: Clock | null): Edge {
-  return { ms: Date.parse(cut.at) - Math.round(clock?.aheadMs ?? 0), cut, clock };
+  return { ms: Date.parse(cut.at) - aheadOf(clock), cut, clock };
+}
+
+/**
+ * By how much a source's clock is taken to be ahead of ours, in milliseconds. One that may be right is taken for right:
+ * on a busy machine a measurement errs by more than clocks do.
+ */
+export function aheadOf(clock: Clock | null): number {
+  return clock && Math.abs(clock.aheadMs) > clock.errorMs ? Math.round(clock.aheadMs) : 0;
 }
 
 /** Undefined for a point that joins no log. */

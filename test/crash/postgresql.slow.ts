@@ -211,7 +211,9 @@ async function committed(server: Postgres): Promise<readonly Done[]> {
 async function atMoment(at: string, history: readonly Done[], path: string, { bin }: Postgres): Promise<void> {
   assert.ok(bin);
   const restore = ['restore', '--at', at, '--only', 'main-db', '--to', `main-db=${path}`, '--yes', '--json'];
-  await run(0, ...restore);
+  const { stdout } = await run(0, ...restore);
+  const [, ahead, error] = /"clock": *\{\s*"ahead_ms": *([-\d.]+),\s*"error_ms": *([\d.]+)/.exec(stdout) ?? [];
+  assert.ok(Math.abs(Number(ahead)) <= Number(error), `this machine has one clock: ${ahead} ms ± ${error} ms`);
   await using restored = await startPostgresOn(MAJOR, path);
   await until(`the moment ${at} is reached`, async () => {
     const [row] = await query(restored.url, 'select pg_is_in_recovery() as still');
