@@ -79,7 +79,7 @@ export interface RestoreStep {
   readonly cautions: readonly string[];
   /** Why this component can't be restored as things are. */
   readonly problem: unknown;
-  /** Nothing of it can come back to such a target, whatever that holds. */
+  /** Nothing of it can come back as it was asked for, whatever the target holds. */
   readonly isUnfit: boolean;
   readonly item: StackComponent;
 }
@@ -269,7 +269,7 @@ async function planStep(
         : way === 'beside'
           ? null
           : (probed.error ?? rules.error)),
-    isUnfit: isFailure(unfit, 'missing'), // else it could not be read
+    isUnfit: isFailure(unfit, 'missing') || isFailure(unfit, 'usage'), // else the point could not be read
     item,
   };
 }
@@ -277,12 +277,13 @@ async function planStep(
 async function unfitness(
   ctx: Context,
   { from }: RestoreRequest,
-  { point }: Origin,
+  { point, replay }: Origin,
   { name, component }: StackComponent,
 ): Promise<unknown> {
   if (!component.suits) return null;
   try {
-    await component.suits(ctx, { base: await from.store.open(ctx, point.id, name) });
+    const base = await from.store.open(ctx, point.id, name);
+    await component.suits(ctx, { base, ...(replay ? { replay } : {}) });
     return null;
   } catch (error) {
     if (ctx.signal.aborted) throw error;

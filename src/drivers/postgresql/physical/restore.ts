@@ -10,7 +10,7 @@ import { getAll } from '../../../core/many-parts.ts';
 import type { Context, InventoryLine, Restored, RestoreOptions, Source } from '../../../core/model.ts';
 import { mapBounded } from '../../../core/parallel.ts';
 import { refuseForeign } from '../../../core/selection.ts';
-import { beginRecovery, planRecovery } from '../recovery/recovery.ts';
+import { beginRecovery, planRecovery, READERS } from '../recovery/recovery.ts';
 import { setUpRecovery } from '../recovery/setup.ts';
 import type { DirectorySettings } from '../settings.ts';
 import { bytesIn, clearOthers, filesOf, noOldFiles, type OldFiles, refuseOthers } from './delta.ts';
@@ -110,14 +110,18 @@ async function clearOld(ctx: Context, source: Source, open: OpenPlaces, jobs: nu
 export async function placesInWords(
   ctx: Context,
   settings: DirectorySettings,
-  { base }: Chain,
+  { base, replay }: Chain,
   { delta = false }: RestoreOptions,
 ): Promise<readonly string[]> {
   const places = placesOf(settings, (await factsIn(ctx, base)).tablespaces);
   if (delta) await refuseOthers(ctx, base, places);
   else refuseData(places);
   const going = delta && heldIn(settings.path) !== null ? [`what ${settings.path} holds ${GOING}`] : [];
-  return [...going, ...places.flatMap(({ oid, path }) => (oid === null ? [] : [`tablespace ${oid} goes to ${path}`]))];
+  return [
+    ...going,
+    ...places.flatMap(({ oid, path }) => (oid === null ? [] : [`tablespace ${oid} goes to ${path}`])),
+    ...(replay?.command ? [`a server that is started on ${settings.path} fetches its log by itself: ${READERS}`] : []),
+  ];
 }
 /** Of what is written since the point, only its log may tell. */
 const GOING =

@@ -8,9 +8,13 @@ import type { Dir } from '../../beneath.ts';
 import type { BackupFacts } from '../physical/inventory.ts';
 import type { Owner } from '../physical/target.ts';
 import { sourceIn } from '../wal/positions.ts';
-import { type Aim, aimOf, type Extent } from './aim.ts';
+import { type Aim, aimOf, type Extent, refuseTarget } from './aim.ts';
 import { fillSpool, handOver } from './hand-over.ts';
 import { isSegmentSize, lsnIn } from './log.ts';
+
+/** The server runs `lifeboat wal-fetch` as whom it runs as, and that is seldom whoever restores. */
+export const READERS =
+  'its user must be able to read the configuration, the files that this takes secrets from, and the store';
 
 export interface Recovery {
   readonly replay: Replay;
@@ -32,6 +36,12 @@ export async function planRecovery(
   }
   const base = { from, to, segmentBytes };
   return { replay, aim: await aimOf(ctx, replay, base), base, system: await systemOf(ctx, replay) };
+}
+
+/** The same as far as it takes no reading of the log, for the preview. */
+export function refuseRecovery(replay: Replay, { end }: BackupFacts): void {
+  const to = lsnIn(end.lsn);
+  if (to !== null) refuseTarget(replay, { to });
 }
 
 async function systemOf(ctx: Context, { ranges }: Replay): Promise<string> {
@@ -59,7 +69,7 @@ export async function beginRecovery(
   const reached = aim.reached ? { reached: aim.reached } : {};
   if (replay.command) {
     await fillSpool(ctx, job);
-    const next = 'start a server on it: it fetches the log by itself, stops at the target, and is then a primary';
+    const next = `start a server on it: it fetches the log by itself, stops at the target, and is then a primary; ${READERS}`;
     return { notes: [...aim.notes, next], result: reached };
   }
   const handing = handOver(ctx, job);
