@@ -10,7 +10,7 @@ import { getAll } from '../../../core/many-parts.ts';
 import type { Context, InventoryLine, Restored, RestoreOptions, Source } from '../../../core/model.ts';
 import { mapBounded } from '../../../core/parallel.ts';
 import { refuseForeign } from '../../../core/selection.ts';
-import { beginRecovery, planRecovery, READERS } from '../recovery/recovery.ts';
+import { beginRecovery, planRecovery } from '../recovery/recovery.ts';
 import { setUpRecovery } from '../recovery/setup.ts';
 import type { DirectorySettings } from '../settings.ts';
 import { bytesIn, clearOthers, filesOf, noOldFiles, type OldFiles, refuseOthers } from './delta.ts';
@@ -123,6 +123,9 @@ export async function placesInWords(
     ...(replay?.command ? [`a server that is started on ${settings.path} fetches its log by itself: ${READERS}`] : []),
   ];
 }
+/** It runs `lifeboat wal-fetch` as whom it runs as, and that is seldom whoever restores. */
+const READERS =
+  'its user must be able to read the configuration, the files that this takes secrets from, and the store';
 /** Of what is written since the point, only its log may tell. */
 const GOING =
   'and the point has not is removed, the log in pg_wal too: copy that first if anything in it may be needed';

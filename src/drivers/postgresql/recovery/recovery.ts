@@ -12,10 +12,6 @@ import { type Aim, aimOf, type Extent, refuseTarget } from './aim.ts';
 import { fillSpool, handOver } from './hand-over.ts';
 import { isSegmentSize, lsnIn } from './log.ts';
 
-/** The server runs `lifeboat wal-fetch` as whom it runs as, and that is seldom whoever restores. */
-export const READERS =
-  'its user must be able to read the configuration, the files that this takes secrets from, and the store';
-
 export interface Recovery {
   readonly replay: Replay;
   readonly aim: Aim;
@@ -69,7 +65,7 @@ export async function beginRecovery(
   const reached = aim.reached ? { reached: aim.reached } : {};
   if (replay.command) {
     await fillSpool(ctx, job);
-    const next = `start a server on it: it fetches the log by itself, stops at the target, and is then a primary; ${READERS}`;
+    const next = 'start a server on it: it fetches the log by itself, stops at the target, and is then a primary';
     return { notes: [...aim.notes, next], result: reached };
   }
   const handing = handOver(ctx, job);
