@@ -19,7 +19,7 @@ import {
   type LogLevel,
   type Session,
 } from './session.ts';
-import { printableLines } from './terminal.ts';
+import { fieldsText, printableLines } from './terminal.ts';
 import { VERSION } from './version.ts';
 
 interface Listed {
@@ -255,16 +255,10 @@ function logger(globals: Globals, view: ProgressView): Log {
       view.clear();
       const line = globals.json
         ? JSON.stringify({ time: new Date().toISOString(), level, message, ...fields })
-        : `${level}: ${message}${Object.entries(fields)
-            .map(([key, value]) => ` ${key}=${fieldText(value)}`)
-            .join('')}`;
+        : `${level}: ${message}${fieldsText(fields)}`;
       process.stderr.write(`${printableLines(line)}\n`);
     };
   return { debug: writer('debug'), info: writer('info'), warn: writer('warn'), error: writer('error') };
-}
-
-function fieldText(value: unknown): string {
-  return typeof value === 'string' && /^[\w./:@-]+$/.test(value) ? value : JSON.stringify(value);
 }
 
 function usageFailure(error: CommanderError, command: readonly string[]): Failure {

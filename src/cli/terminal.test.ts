@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bytesText, countText, durationText, plural, printableLines, table } from './terminal.ts';
+import { bytesText, countText, durationText, fieldsText, plural, printableLines, table } from './terminal.ts';
 
 test('sizes, times and counts read well', () => {
   assert.deepEqual([0, 1023, 1024, 5_000_000, 3 * 2 ** 40].map(bytesText), [
@@ -14,6 +14,11 @@ test('sizes, times and counts read well', () => {
   assert.deepEqual(times, ['20 ms', '1.5 s', '1 min 1 s', '1 h', '1 d 1 h']);
   assert.equal(countText(1234567), '1 234 567');
   assert.deepEqual([plural(1, 'point'), plural(2000, 'point')], ['1 point', '2 000 points']);
+});
+
+test('a field of the log without a value is not told', () => {
+  const fields = { component: 'main-db', reason: 'no server', hint: undefined, again_in_ms: 1000 };
+  assert.equal(fieldsText(fields), ' component=main-db reason="no server" again_in_ms=1000');
 });
 
 test('a hostile name cannot move the cursor', () => {

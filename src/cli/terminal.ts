@@ -33,6 +33,18 @@ export function plural(count: number, one: string, many = `${one}s`): string {
   return `${countText(count)} ${count === 1 ? one : many}`;
 }
 
+/** The fields of a line of the log, each after a space. As in JSON, what is undefined is left out. */
+export function fieldsText(fields: Readonly<Record<string, unknown>>): string {
+  return Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => ` ${key}=${fieldText(value)}`)
+    .join('');
+}
+
+function fieldText(value: unknown): string {
+  return typeof value === 'string' && /^[\w./:@-]+$/.test(value) ? value : JSON.stringify(value);
+}
+
 export interface Column {
   readonly title: string;
   readonly right?: boolean;

@@ -109,6 +109,11 @@ export interface Component {
    */
   restore(ctx: Context, chain: Chain, options?: RestoreOptions): Promise<Restored>;
   /**
+   * For the preview: throws 'missing' or 'usage' where nothing of the chain can come back to such a place, whatever it
+   * holds. Touches nothing.
+   */
+  suits?(ctx: Context, chain: Chain): Promise<void>;
+  /**
    * What would delete or rewrite by age what a restore of this chain brings: rules of the point and of the target, in
    * words for the preview. `restore` suspends them, and `settle` of its result sets them back.
    */

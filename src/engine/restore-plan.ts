@@ -1,6 +1,6 @@
 // What a restore would do, told before anything is touched.
 
-import { Failure, messageOf } from '../core/errors.ts';
+import { Failure, isFailure, messageOf } from '../core/errors.ts';
 import type { Context, Probe, Selection, Verdict } from '../core/model.ts';
 import { mapBounded } from '../core/parallel.ts';
 import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
@@ -79,6 +79,8 @@ export interface RestoreStep {
   readonly cautions: readonly string[];
   /** Why this component can't be restored as things are. */
   readonly problem: unknown;
+  /** Nothing of it can come back as it was asked for, whatever the target holds. */
+  readonly isUnfit: boolean;
   readonly item: StackComponent;
 }
 
@@ -244,7 +246,8 @@ async function planStep(
   const probed = await probe(ctx, item);
   const way = wayOf(request, item);
   const holds = probed.probe?.holdsData ?? null;
-  const rules = probed.probe ? await ageingOf(ctx, request, origin, item) : NO_RULES;
+  const unfit = await unfitness(ctx, request, origin, item);
+  const rules = probed.probe && unfit === null ? await ageingOf(ctx, request, origin, item) : NO_RULES;
   return {
     name: item.name,
     kind: item.kind,
@@ -260,13 +263,32 @@ async function planStep(
     ageing: rules.ageing,
     cautions: rules.cautions,
     problem:
-      way === 'empty' && holds !== null
+      unfit ??
+      (way === 'empty' && holds !== null
         ? notEmpty(item.name, holds)
         : way === 'beside'
           ? null
-          : (probed.error ?? rules.error),
+          : (probed.error ?? rules.error)),
+    isUnfit: isFailure(unfit, 'missing') || isFailure(unfit, 'usage'), // else the point could not be read
     item,
   };
+}
+
+async function unfitness(
+  ctx: Context,
+  { from }: RestoreRequest,
+  { point, replay }: Origin,
+  { name, component }: StackComponent,
+): Promise<unknown> {
+  if (!component.suits) return null;
+  try {
+    const base = await from.store.open(ctx, point.id, name);
+    await component.suits(ctx, { base, ...(replay ? { replay } : {}) });
+    return null;
+  } catch (error) {
+    if (ctx.signal.aborted) throw error;
+    return error;
+  }
 }
 
 function wayOf({ inPlace, rename, delta }: RestoreRequest, { component }: StackComponent): RestoreWay {
@@ -344,8 +366,10 @@ export function refuseArchived({ steps, archived }: RestorePlan, from: NamedStor
   if (archived) throw archivedFailure({ store: from.name, what }, archived);
 }
 
-/** Throws before anything is touched when a target holds data that nobody asked to replace. */
-export function refuseFullTargets(steps: readonly RestoreStep[]): void {
+/** Throws before anything is touched when a target can't take it, or holds data that nobody asked to replace. */
+export function refuseTargets(steps: readonly RestoreStep[]): void {
+  const unfit = steps.find(({ isUnfit }) => isUnfit);
+  if (unfit) throw unfit.problem;
   const full = steps.filter(({ problem }) => problem instanceof Failure && problem.code === 'target-not-empty');
   const [first] = full;
   if (!first) return;

@@ -39,7 +39,7 @@ import {
   type RestoreRequest,
   type RestoreStep,
   refuseArchived,
-  refuseFullTargets,
+  refuseTargets,
 } from './restore-plan.ts';
 import { type Safety, takeSafety, withSafety } from './safety.ts';
 import { noting, resumeSuspended } from './suspended.ts';
@@ -91,7 +91,7 @@ export interface RestoredPoint {
 export async function restorePoint(ctx: Context, request: RestoreRequest, shown?: RestorePlan): Promise<RestoredPoint> {
   const began = { ms: ctx.monotonicMs(), at: ctx.now() };
   const plan = shown ?? (await planRestore(ctx, request));
-  refuseFullTargets(plan.steps);
+  refuseTargets(plan.steps);
   refuseArchived(plan, request.from);
   const safety = await takeSafety(ctx, request, plan);
   const steps = new Map(plan.steps.map((step) => [step.name, step]));

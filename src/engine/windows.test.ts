@@ -91,6 +91,18 @@ test('fault 25: a gap ends a window, with its reason, and the next one begins at
   assert.deepEqual([spans(found), gaps(found)], [['10-30', '45-60'], ['30-45: the slot was lost']]);
 });
 
+test('why another log began is the reason of the gap before its first point', async () => {
+  await using on = await store();
+  const server = loggedServer();
+  await pointAt(on, server, 10);
+  await ship(ctx, on, 'db', server, [30]);
+  server.source = { log: 'two' };
+  await pointAt(on, server, 45);
+  await ship(ctx, on, 'db', server, [60], startOf(server, 45, { why: 'the server has another log' }));
+  const found = await look(on);
+  assert.deepEqual([spans(found), gaps(found)], [['10-30', '45-60'], ['30-45: the server has another log']]);
+});
+
 test('a lineage that goes on from another one is one window with it, and a fork is told', async () => {
   await using on = await store();
   const server = loggedServer();

@@ -252,8 +252,13 @@ function reasonsOf(log: Log, fromMs: number, toMs: number): readonly string[] {
   const isIn = (ms: number): boolean => ms >= fromMs && ms <= toMs;
   const noted = [...lossesIn(log)].flatMap(({ from, to, why }) => (to.ms < fromMs || from.ms > toMs ? [] : [why]));
   if (noted.length > 0) return [...new Set(noted)];
-  const begun = log.lineages.filter(({ begunAt }) => isIn(Date.parse(begunAt)));
+  // A log is noted a moment after its first point, with which the gap has ended.
+  const begun = log.lineages.filter((lineage) => isIn(Date.parse(lineage.begunAt)) || isIn(beginMs(log, lineage)));
   return begun.length > 0 ? [...new Set(begun.map(({ why }) => why))] : ['nothing was followed'];
+}
+
+function beginMs(log: Log, lineage: Lineage): number {
+  return edgeOf(lineage.from, clockAt(log, lineage, lineage.from.position)).ms;
 }
 
 /** Nobody measures the clock while nothing comes: that of what came before is as good. */

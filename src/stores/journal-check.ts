@@ -13,7 +13,8 @@ const RANGES_AT_ONCE = 3;
 const SHARES = 100;
 /** Says nothing of the data. */
 const OUT_OF_REACH: readonly ErrorCode[] = ['archived', 'denied', 'unreachable', 'timeout'];
-const HINT = 'no moment in there can be restored; those after it can from the next point: run lifeboat backup';
+const HINT =
+  'no moment in there can be restored; those after it can from the next point: where there is none yet, run lifeboat backup';
 const RANGES_TOLD = 100;
 
 export async function* checkJournals(ctx: Context, vault: JournalVault, options: CheckOptions): AsyncIterable<Finding> {

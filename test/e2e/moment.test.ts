@@ -63,6 +63,7 @@ test('a server is brought back to the second before a mistake, and fetches its l
 
   const path = dirs.absent('restored');
   const restore = ['restore', '--at', before, '--only', 'main-db', '--to', `main-db=${path}`, '--yes', '--json'];
+  await previewed(before, path);
   // A server is asked for rows only when somebody has started one.
   const { stdout } = await run(0, ...restore);
   await byHand(before, dirs);
@@ -91,6 +92,21 @@ test('a server is brought back to the second before a mistake, and fetches its l
   assert.match(back.output(), /restored log file "0000000100000000000000\d\d" from archive/);
   assert.ok(!existsSync(spool));
 });
+
+/** What would not come about is told before anybody is asked, and so is who must be able to read what. */
+async function previewed(before: string, path: string): Promise<void> {
+  const into = ['--only', 'main-db', '--to', `main-db=${path}`];
+  const { stdout } = await run(0, 'restore', '--at', before, ...into, '--preview');
+  assert.match(stdout, /warning: main-db: .* its user must be able to read the configuration/);
+  for (const [lsn, problem] of [
+    ['FF/0', /PROBLEM: main-db: FF\/0 lies behind the end of what is stored\n {2}choose a place from 0\//],
+    ['here', /PROBLEM: main-db: here is no place in PostgreSQL's log\n {2}write it as 0\//],
+  ] as const) {
+    const refused = await run(3, 'restore', 'latest', '--until', `lsn=${lsn}`, ...into, '--preview');
+    assert.match(refused.stdout, problem);
+  }
+  assert.ok(!existsSync(path));
+}
 
 function configuration({ host, port, user, password, bin }: Postgres, checks = '[]'): string {
   return `stack: shop

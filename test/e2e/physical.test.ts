@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { MARK } from '../../src/drivers/postgresql/physical/target.ts';
@@ -120,4 +120,30 @@ components:
   await using alone = await startPostgresOn(MAJOR, join(env.RESTORED, 'main-db/physical/data'));
   assert.deepEqual(await rowsOf(alone, 'shop', 'customers'), customers);
   assert.deepEqual(await rowsOf(alone, 'archive', 'old'), old);
+});
+
+test('a server is not asked to take a base backup: the preview says so, and nothing else is touched', async (t) => {
+  if (!(await needServer(t, `postgres-${MAJOR}`))) return;
+  await using server = await startPostgres(MAJOR);
+  await sql(server, 'postgres', 'create database shop');
+  const uploads = join(dir, 'uploads');
+  mkdirSync(uploads);
+  writeFileSync(join(uploads, 'file'), 'before');
+  configure(`stack: shop
+stores: { unfit: ${store('unfit')} }
+components:
+  main-db: { kind: postgresql, url: "${server.url}", bin_dir: "${server.bin}", capture: [physical] }
+  uploads: { kind: files, paths: ["${uploads}"] }
+`);
+  await run(0, 'init');
+  await run(0, 'backup');
+  writeFileSync(join(uploads, 'file'), 'after');
+  for (const way of [[], ['--in-place']]) {
+    const { stdout } = await run(3, 'restore', 'latest', '--preview', ...way);
+    assert.match(stdout, /PROBLEM: main-db: .*nothing for a server\n {2}restore it .* --to main-db=\/path/);
+    assert.doesNotMatch(stdout, /main-db=.*--in-place/);
+    const { stderr } = await run(11, 'restore', 'latest', '--yes', ...way);
+    assert.match(stderr, /nothing for a server\n {2}restore it into an empty directory: --to main-db=\/path/);
+    assert.equal(readFileSync(join(uploads, 'file'), 'utf8'), 'after');
+  }
 });

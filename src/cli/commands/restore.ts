@@ -10,7 +10,7 @@ import {
   planRestore,
   type RestorePlan,
   type RestoreRequest,
-  refuseFullTargets,
+  refuseTargets,
   retargeted,
 } from '../../engine/restore-plan.ts';
 import { pointNeed } from '../../engine/thaw.ts';
@@ -261,12 +261,12 @@ export async function thawFirst(
 ): Promise<Later | null> {
   const need = plan.archived && pointNeed(from, byPoint(plan.steps));
   // Before anybody is asked, or it is paid for. Thawing alone touches no target, and may be for a drill.
-  if (!need || options.wait) refuseFullTargets(plan.steps);
+  if (!need || options.wait) refuseTargets(plan.steps);
   const agreed = need && plan.archived && (await confirmThaw(session, need, plan.archived, options));
   if (!agreed || options.wait) await confirmRestore(session, plan, options);
   const later = agreed && (await thaw(session, need, agreed, options));
   if (!agreed || later || options.wait) return later;
-  refuseFullTargets(plan.steps); // it came back meanwhile
+  refuseTargets(plan.steps); // it came back meanwhile
   await confirmRestore(session, plan, options);
   return null;
 }

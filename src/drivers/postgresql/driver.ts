@@ -18,7 +18,7 @@ import { directoryComponent } from './physical/directory.ts';
 import { recogniseFile, renditionsOf } from './plain.ts';
 import { probeServer } from './probe.ts';
 import { fetchLogFile } from './recovery/fetch.ts';
-import { itemsOf, restoreServer } from './restore.ts';
+import { itemsOf, refuseFiles, restoreServer } from './restore.ts';
 import { askedFor, measureNumber, mergeRows, readRows, readValues } from './rows.ts';
 import { sandboxSpec } from './sandbox.ts';
 import { directoryOf, retargeted, type Server, serverOf } from './settings.ts';
@@ -76,6 +76,7 @@ function componentOf(server: Server, names: ReadonlyMap<string, string> | null):
     },
     capture: async (ctx, sink, previous) => await captureServer(ctx, server, sink, previous),
     restore: async (ctx, chain, options = {}) => await restoreServer(ctx, server, chain, options, names),
+    suits: async (ctx, { base }) => await refuseFiles(ctx, base),
     inventory: async (ctx) => inventoryFrom(await liveLines(ctx, server, names)),
     mark: async (ctx, marked) => await mark(ctx, server, await namesThere(ctx, server, names), marked),
     marker: async (ctx) => await marker(ctx, server, await namesThere(ctx, server, names)),

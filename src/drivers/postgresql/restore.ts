@@ -106,13 +106,13 @@ export async function itemsOf(
 }
 
 /** Files of a data directory are of no use to a server that runs. */
-async function refuseFiles(ctx: Context, source: Source): Promise<void> {
+export async function refuseFiles(ctx: Context, source: Source): Promise<void> {
   for await (const part of source.parts(ctx)) {
     if (databaseOfPart(part.name, ARCHIVE_SUFFIX) ?? databaseOfPart(part.name, SQL_SUFFIX)) return;
     if (!part.name.startsWith(PHYSICAL_PREFIX)) continue;
     const where = `${source.point}/${source.component}`;
     throw new Failure('missing', `${where} holds a data directory (capture: [physical]), and nothing for a server`, {
-      hint: 'restore it into an empty directory: --to COMPONENT=/path',
+      hint: `restore it into an empty directory: --to ${source.component}=/path`,
     });
   }
 }

@@ -13,10 +13,11 @@ import type { InventoryLine, InventoryReader, Probe } from '../../../core/model.
 import { mapBounded } from '../../../core/parallel.ts';
 import { sorter } from '../../../core/sorter.ts';
 import { AUTO_CONF, SPOOL } from '../recovery/names.ts';
+import { refuseRecovery } from '../recovery/recovery.ts';
 import { withoutRecovery } from '../recovery/setup.ts';
 import type { DirectorySettings } from '../settings.ts';
 import { type FileHasher, fileHasher } from './hash-files.ts';
-import { fileLine } from './inventory.ts';
+import { factsIn, fileLine } from './inventory.ts';
 import { MAP_FILE, SIGNAL_FILES } from './names.ts';
 import { placesInWords, restoreDirectory } from './restore.ts';
 import { heldIn, MARK } from './target.ts';
@@ -37,6 +38,9 @@ export function directoryComponent(settings: DirectorySettings): Component {
       );
     },
     restore: async (ctx, chain, options = {}) => await restoreDirectory(ctx, settings, chain, options),
+    suits: async (ctx, { base, replay }) => {
+      if (replay) refuseRecovery(replay, await factsIn(ctx, base));
+    },
     cautions: async (ctx, chain, options = {}) => await placesInWords(ctx, settings, chain, options),
     inventory: async () => directoryInventory(settings.path),
   };

@@ -110,15 +110,22 @@ async function clearOld(ctx: Context, source: Source, open: OpenPlaces, jobs: nu
 export async function placesInWords(
   ctx: Context,
   settings: DirectorySettings,
-  { base }: Chain,
+  { base, replay }: Chain,
   { delta = false }: RestoreOptions,
 ): Promise<readonly string[]> {
   const places = placesOf(settings, (await factsIn(ctx, base)).tablespaces);
   if (delta) await refuseOthers(ctx, base, places);
   else refuseData(places);
   const going = delta && heldIn(settings.path) !== null ? [`what ${settings.path} holds ${GOING}`] : [];
-  return [...going, ...places.flatMap(({ oid, path }) => (oid === null ? [] : [`tablespace ${oid} goes to ${path}`]))];
+  return [
+    ...going,
+    ...places.flatMap(({ oid, path }) => (oid === null ? [] : [`tablespace ${oid} goes to ${path}`])),
+    ...(replay?.command ? [`a server that is started on ${settings.path} fetches its log by itself: ${READERS}`] : []),
+  ];
 }
+/** It runs `lifeboat wal-fetch` as whom it runs as, and that is seldom whoever restores. */
+const READERS =
+  'its user must be able to read the configuration, the files that this takes secrets from, and the store';
 /** Of what is written since the point, only its log may tell. */
 const GOING =
   'and the point has not is removed, the log in pg_wal too: copy that first if anything in it may be needed';

@@ -56,6 +56,13 @@ export async function aimOf(ctx: Context, replay: Replay, base: Extent): Promise
   }
 }
 
+/** What can be told without the log: a target that is none, or that lies elsewhere. */
+export function refuseTarget({ target, end }: Replay, base: Pick<Extent, 'to'>): void {
+  if (target.kind === 'position') placeIn(target.value, base, placeOf(end.position));
+  if (target.kind === 'name') nameIn(target.value);
+  if (target.kind === 'transaction') transactionIn(target.value);
+}
+
 async function unaimed(
   ctx: Context,
   replay: Replay,
@@ -188,7 +195,7 @@ function reachedBy(commit: LogRecord | null): Cut | null {
   return commit && commit.endedAt !== null ? { position: positionOf(commit.end), at: commit.endedAt } : null;
 }
 
-function placeIn(value: string, base: Extent, end: number): number {
+function placeIn(value: string, base: Pick<Extent, 'to'>, end: number): number {
   const place = lsnIn(value) ?? (/^[0-9a-f]{16}$/.test(value) ? placeOf(value) : null);
   const range = `from ${lsnText(base.to)} to ${lsnText(end)}`;
   if (place === null) {

@@ -8,7 +8,7 @@ import type { Dir } from '../../beneath.ts';
 import type { BackupFacts } from '../physical/inventory.ts';
 import type { Owner } from '../physical/target.ts';
 import { sourceIn } from '../wal/positions.ts';
-import { type Aim, aimOf, type Extent } from './aim.ts';
+import { type Aim, aimOf, type Extent, refuseTarget } from './aim.ts';
 import { fillSpool, handOver } from './hand-over.ts';
 import { isSegmentSize, lsnIn } from './log.ts';
 
@@ -32,6 +32,12 @@ export async function planRecovery(
   }
   const base = { from, to, segmentBytes };
   return { replay, aim: await aimOf(ctx, replay, base), base, system: await systemOf(ctx, replay) };
+}
+
+/** The same as far as it takes no reading of the log, for the preview. */
+export function refuseRecovery(replay: Replay, { end }: BackupFacts): void {
+  const to = lsnIn(end.lsn);
+  if (to !== null) refuseTarget(replay, { to });
 }
 
 async function systemOf(ctx: Context, { ranges }: Replay): Promise<string> {

@@ -1,5 +1,7 @@
-// For doctor: how well the slot of follow is, and what it may do to the server. Nothing where nobody follows.
+// For doctor: how well the slot of follow is, and what it may do to the server; and whether what the server hands over
+// arrives. Nothing where nobody follows.
 
+import { z } from 'zod';
 import type { Finding } from '../../../core/model.ts';
 import type { Session } from '../connection.ts';
 import { literal } from '../names.ts';
@@ -10,8 +12,27 @@ const MIB = 1024 * 1024;
 
 export async function followFindings(session: Session, { slot }: Server): Promise<readonly Finding[]> {
   const state = await slotState(session, slot);
-  if (!state) return [];
-  return [lossFinding(slot, state), useFinding(slot, state), limitFinding(slot, state)];
+  const ofSlot = state ? [lossFinding(slot, state), useFinding(slot, state), limitFinding(slot, state)] : [];
+  return [...ofSlot, ...(await archiveFindings(session))];
+}
+
+const archiverRow = z.object({ failed: z.boolean(), wal: z.string().nullable(), at: z.string().nullable() });
+
+/** A segment that can't be handed over is tried for ever, and all of the log stays with it. */
+async function archiveFindings(session: Session): Promise<readonly Finding[]> {
+  const [archiver] = await session.rows(
+    archiverRow,
+    `select last_failed_time is not null and last_failed_time >= coalesce(last_archived_time, '-infinity') as failed,
+      last_failed_wal as wal, to_char(last_failed_time at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as at
+      from pg_stat_archiver
+      where current_setting('archive_mode') <> 'off' and current_setting('archive_command') like '%wal-push%'`,
+  );
+  if (!archiver) return [];
+  const check = 'what the server archives is taken by lifeboat wal-push';
+  if (!archiver.failed) return [{ check, verdict: 'pass', detail: 'the last time it was' }];
+  const detail = `${archiver.wal} was not, at ${archiver.at}, and the server keeps it and all that came since`;
+  const hint = "its log says why; the server's user must be able to read the configuration and to write to the store";
+  return [{ check, verdict: 'fail', detail, hint }];
 }
 
 function lossFinding(slot: string, { isLost }: SlotState): Finding {

@@ -8,6 +8,7 @@ import { missing } from '../../../../test/servers/need.ts';
 import { type Postgres, startPostgres, startPostgresOn } from '../../../../test/servers/postgres.ts';
 import type { PushedLog } from '../../../core/driver.ts';
 import { liveContext } from '../../../core/testing.ts';
+import { postgresqlDriver } from '../driver.ts';
 import { physicalOf, testDirs } from '../physical/testing.ts';
 import { sql } from '../testing.ts';
 import { historyIn } from './history.ts';
@@ -47,6 +48,21 @@ for (const major of [15, 18] as const) {
       assertOnDisk(server, piece);
       const label = join(server.dir, 'pg_wal', `${basename(first)}.00000028.backup`);
       assert.equal(await outcome(label), 'passed over');
+    });
+
+    test('doctor tells of an archive_command of ours that fails, as the disk of the server fills up', async () => {
+      const command = 'test -e %p.taken # lifeboat wal-push';
+      await using server = await startPostgres(major, { conf: { archive_mode: 'on', archive_command: command } });
+      const told = async (): Promise<string[]> => {
+        const { findings } = await postgresqlDriver.open(physicalOf(server)).probe(ctx);
+        return findings.filter(({ check }) => check.includes('archives')).map((each) => JSON.stringify(each));
+      };
+      assert.match((await told()).join(), /"pass"/);
+      await sql(server, 'postgres', SWITCH);
+      await until('it has failed', async () => (await told()).join().includes('"fail"'));
+      assert.match((await told()).join(), /0000000100000000000000\d\d was not, at 20.* must be able to read/);
+      for (const path of ready(server)) writeFileSync(`${path}.taken`, '');
+      await until('it was taken', async () => (await told()).join().includes('"pass"'));
     });
 
     test('fault 33: a segment of the same name with other bytes is refused, and so is what is no segment', async () => {

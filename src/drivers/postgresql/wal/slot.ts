@@ -103,7 +103,7 @@ export function inUse(name: string, pid: number | null, cause: unknown): Failure
   const who = pid === null ? 'somebody' : `process ${pid}`;
   return new Failure('blocked', `the slot ${name} is in use by ${who} of the server`, {
     cause,
-    hint: 'one that follows was ended a moment ago, or another one follows: that one needs a slot of another name',
+    hint: 'one that follows was ended a moment ago, or another configuration follows: set slot there to another name',
   });
 }
 
