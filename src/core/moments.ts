@@ -108,19 +108,32 @@ export function roundsOf(feed: Feed): Rounds {
   };
 }
 
-/** One round after another while `goesOn`, until the signal or a failure. Those that take long come less often. */
+/** What a round reads and stores of what it has found: no looking, so that nobody waits for more because of that. */
+export type Moving = <T>(work: () => Promise<T>) => Promise<T>;
+
+/** One round after another while `goesOn`, until the signal or a failure. Where looking takes long, less often. */
 export async function eachRound(
   ctx: Context,
   everyMs: number,
   goesOn: () => boolean,
-  round: () => Promise<void>,
+  round: (moving: Moving) => Promise<void>,
 ): Promise<void> {
+  let movedMs = 0;
+  const moving: Moving = async (work) => {
+    const begunMs = ctx.monotonicMs();
+    try {
+      return await work();
+    } finally {
+      movedMs += ctx.monotonicMs() - begunMs;
+    }
+  };
   while (goesOn()) {
     if (ctx.signal.aborted) throw interruption(ctx.signal);
-    const begun = ctx.monotonicMs();
-    await round();
-    const tookMs = ctx.monotonicMs() - begun;
-    await ctx.sleep(Math.max(everyMs - tookMs, tookMs * (1 / LOOKING_SHARE - 1)));
+    const begunMs = ctx.monotonicMs();
+    movedMs = 0;
+    await round(moving);
+    const tookMs = ctx.monotonicMs() - begunMs;
+    await ctx.sleep(Math.max(everyMs - tookMs, (tookMs - movedMs) * (1 / LOOKING_SHARE - 1)));
   }
 }
 
