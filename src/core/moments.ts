@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { isDeepStrictEqual } from 'node:util';
+import type { ReplayTarget } from './component.ts';
 import { interruption, withSignal } from './context.ts';
 import { Failure } from './errors.ts';
 import type { Feed } from './journal.ts';
@@ -48,6 +49,19 @@ export function cutAt(ms: number, count = 0): Cut {
 export function justBefore(position: string): string {
   const { ms, count } = momentOf(position);
   return count > 0 ? positionAt(ms, count - 1) : positionAt(ms - 1, 10 ** COUNT_DIGITS - 1);
+}
+
+/** Up to which moment a replay goes. */
+export function untilOf(target: ReplayTarget, kind: string): number {
+  if (target.kind === 'latest') return Number.POSITIVE_INFINITY;
+  if (target.kind === 'time') return Date.parse(target.at);
+  if (target.kind === 'position' && isMoment(target.value)) return msOf(target.value);
+  throw noSuchTarget(target, kind);
+}
+
+export function noSuchTarget(target: ReplayTarget, kind: string): Failure {
+  const what = `${kind}: a journal has no ${target.kind} ${'value' in target ? target.value : ''}`;
+  return new Failure('usage', what, { hint: 'choose a time, or a position as the journal tells it' });
 }
 
 /** Where a point joins whose content was asked for from `ms` on, up to `endMs`. */

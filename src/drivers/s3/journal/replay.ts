@@ -1,9 +1,9 @@
 // The journal on top of a point: which objects are to come back, and those of them whose bytes the journal has.
 
-import type { Chain, Replay, ReplayTarget } from '../../../core/component.ts';
+import type { Chain, Replay } from '../../../core/component.ts';
 import { Failure } from '../../../core/errors.ts';
 import type { Bytes, Context, RestoreOptions, Source } from '../../../core/model.ts';
-import { isMoment, msOf } from '../../../core/moments.ts';
+import { untilOf } from '../../../core/moments.ts';
 import { type Entry, partOf } from '../entries.ts';
 import { type Job, type Run, writeRuns } from '../write-runs.ts';
 import type { Place } from '../writing.ts';
@@ -26,16 +26,7 @@ export async function replayingOf(
       hint: 'restore in place, or the point without a moment after it',
     });
   }
-  return { replay, ...(await overlay(ctx, base, replay.ranges(ctx), untilOf(replay.target))) };
-}
-
-function untilOf(target: ReplayTarget): number {
-  if (target.kind === 'latest') return Number.POSITIVE_INFINITY;
-  if (target.kind === 'time') return Date.parse(target.at);
-  if (target.kind === 'position' && isMoment(target.value)) return msOf(target.value);
-  throw new Failure('usage', `s3: a journal has no ${target.kind} ${'value' in target ? target.value : ''}`, {
-    hint: 'choose a time, or a position as the journal tells it',
-  });
+  return { replay, ...(await overlay(ctx, base, replay.ranges(ctx), untilOf(replay.target, 's3'))) };
 }
 
 /** Entries of the journal, by how many come before each. */
