@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { isDeepStrictEqual } from 'node:util';
+import type { ReplayTarget } from './component.ts';
 import { interruption, withSignal } from './context.ts';
 import { Failure } from './errors.ts';
 import type { Feed } from './journal.ts';
@@ -48,6 +49,19 @@ export function cutAt(ms: number, count = 0): Cut {
 export function justBefore(position: string): string {
   const { ms, count } = momentOf(position);
   return count > 0 ? positionAt(ms, count - 1) : positionAt(ms - 1, 10 ** COUNT_DIGITS - 1);
+}
+
+/** Up to which moment a replay goes. */
+export function untilOf(target: ReplayTarget, kind: string): number {
+  if (target.kind === 'latest') return Number.POSITIVE_INFINITY;
+  if (target.kind === 'time') return Date.parse(target.at);
+  if (target.kind === 'position' && isMoment(target.value)) return msOf(target.value);
+  throw noSuchTarget(target, kind);
+}
+
+export function noSuchTarget(target: ReplayTarget, kind: string): Failure {
+  const what = `${kind}: a journal has no ${target.kind} ${'value' in target ? target.value : ''}`;
+  return new Failure('usage', what, { hint: 'choose a time, or a position as the journal tells it' });
 }
 
 /** Where a point joins whose content was asked for from `ms` on, up to `endMs`. */
@@ -108,19 +122,32 @@ export function roundsOf(feed: Feed): Rounds {
   };
 }
 
-/** One round after another while `goesOn`, until the signal or a failure. Those that take long come less often. */
+/** What a round reads and stores of what it has found: no looking, so that nobody waits for more because of that. */
+export type Moving = <T>(work: () => Promise<T>) => Promise<T>;
+
+/** One round after another while `goesOn`, until the signal or a failure. Where looking takes long, less often. */
 export async function eachRound(
   ctx: Context,
   everyMs: number,
   goesOn: () => boolean,
-  round: () => Promise<void>,
+  round: (moving: Moving) => Promise<void>,
 ): Promise<void> {
+  let movedMs = 0;
+  const moving: Moving = async (work) => {
+    const begunMs = ctx.monotonicMs();
+    try {
+      return await work();
+    } finally {
+      movedMs += ctx.monotonicMs() - begunMs;
+    }
+  };
   while (goesOn()) {
     if (ctx.signal.aborted) throw interruption(ctx.signal);
-    const begun = ctx.monotonicMs();
-    await round();
-    const tookMs = ctx.monotonicMs() - begun;
-    await ctx.sleep(Math.max(everyMs - tookMs, tookMs * (1 / LOOKING_SHARE - 1)));
+    const begunMs = ctx.monotonicMs();
+    movedMs = 0;
+    await round(moving);
+    const tookMs = ctx.monotonicMs() - begunMs;
+    await ctx.sleep(Math.max(everyMs - tookMs, (tookMs - movedMs) * (1 / LOOKING_SHARE - 1)));
   }
 }
 

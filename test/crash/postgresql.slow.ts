@@ -14,10 +14,10 @@ import { positionOf } from '../../src/drivers/postgresql/wal/positions.ts';
 import { lifeboat } from '../e2e/lifeboat.ts';
 import { query } from '../e2e/postgres.ts';
 import { workspace } from '../e2e/workspace.ts';
+import { type CuttingProxy, startCuttingProxy } from '../servers/cutting-proxy.ts';
 import { needServer } from '../servers/need.ts';
 import { type Postgres, startPostgres, startPostgresOn } from '../servers/postgres.ts';
 import { until as untilWithin } from '../servers/processes.ts';
-import { startWay, type Way } from './way.ts';
 import { type Done, HISTORY, SCHEMA, STATE, startWorkload, wrongWith } from './workload.ts';
 
 const MAJOR = 18;
@@ -41,7 +41,7 @@ test(`PostgreSQL ${MAJOR} comes back as it was at any moment, whatever was kille
   await using server = await startPostgres(MAJOR, { conf: { track_commit_timestamp: 'on', full_page_writes: 'on' } });
   await sql(server, 'postgres', 'create database shop');
   await sql(server, 'shop', ...SCHEMA);
-  await using way = await startWay(server.port);
+  await using way = await startCuttingProxy(server.port);
   configure(configuration(server, way));
   await run(0, 'init');
 
@@ -76,7 +76,7 @@ test(`PostgreSQL ${MAJOR} comes back as it was at any moment, whatever was kille
   if (page !== undefined) writeFileSync(page, withSection(readFileSync(page, 'utf8'), 'crash', result, PAGE_WRITER));
 });
 
-function configuration(server: Postgres, way: Way): string {
+function configuration(server: Postgres, way: CuttingProxy): string {
   return `stack: shop
 stores: { main: ${store('main')} }
 components:
@@ -94,7 +94,7 @@ components:
 
 interface Scene {
   readonly server: Postgres;
-  readonly way: Way;
+  readonly way: CuttingProxy;
   readonly follower: Follower;
 }
 
@@ -110,9 +110,9 @@ async function wreak({ server, way, follower }: Scene, chance: (below: number) =
     'follow stopped': async () => await follower.restart(),
     'connections cut': async () => way.cut(),
     'server out of reach': async () => {
-      way.close();
+      way.away(true);
       await pause(500 + chance(2000));
-      way.open();
+      way.away(false);
     },
     checkpoint: async () => void (await sql(server, 'postgres', 'checkpoint')),
     'segment switched': async () => void (await sql(server, 'postgres', 'select pg_switch_wal()')),

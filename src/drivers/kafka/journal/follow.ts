@@ -5,7 +5,16 @@ import type { Standing } from '../../../core/component.ts';
 import { ERRORS, isFailure } from '../../../core/errors.ts';
 import type { Feed } from '../../../core/journal.ts';
 import type { Context } from '../../../core/model.ts';
-import { type Bases, cutAt, eachRound, justBefore, type Rounds, roundsOf, withBases } from '../../../core/moments.ts';
+import {
+  type Bases,
+  cutAt,
+  eachRound,
+  justBefore,
+  type Moving,
+  type Rounds,
+  roundsOf,
+  withBases,
+} from '../../../core/moments.ts';
 import { mapBounded } from '../../../core/parallel.ts';
 import { type Cluster, connect } from '../cluster.ts';
 import { type Described, describe } from '../describe.ts';
@@ -41,7 +50,7 @@ export async function follow(ctx: Context, settings: Settings, feed: Feed): Prom
       const going = known ?? (await beginAnew(within, cluster, settings, rounds));
       bases.need(going.told.joins, FIRST);
       const work: Work = { cluster, settings, bases, ...going };
-      await eachRound(within, settings.followEveryMs, goesOn, () => round(within, work));
+      await eachRound(within, settings.followEveryMs, goesOn, (moving) => round(within, work, moving));
     }
   });
 }
@@ -87,7 +96,7 @@ async function readBack(ctx: Context, feed: Feed, rounds: Rounds): Promise<Shipp
   return { rounds, state, told };
 }
 
-async function round(ctx: Context, work: Work): Promise<void> {
+async function round(ctx: Context, work: Work, moving: Moving): Promise<void> {
   const { cluster, settings, rounds, state } = work;
   const begunMs = ctx.now().getTime();
   const described = await describe(ctx, cluster, settings);
@@ -98,12 +107,12 @@ async function round(ctx: Context, work: Work): Promise<void> {
   await tellAll(ctx, work);
   const shipper = shipperOf(work, toMs);
   const grown = logs.filter(({ next, stable }) => stable > next);
-  await mapBounded(grown, PARTITIONS_AT_ONCE, (each) => ship(ctx, work, shipper, { each, lost }));
+  await moving(() => mapBounded(grown, PARTITIONS_AT_ONCE, (each) => ship(ctx, work, shipper, { each, lost })));
   if (lost.length > 0) return await noteLoss(ctx, work, lost, toMs);
   const changes = changesTo(state, seenState(described, state));
   const isSaid = toMs - rounds.atMs() < settings.followEveryMs * IDLE_ROUNDS;
   if (shipper.isEmpty && changes === null && isSaid) return;
-  await shipper.end(ctx, changes);
+  await moving(() => shipper.end(ctx, changes));
   if (changes) applyChanges(state, changes);
 }
 

@@ -4,7 +4,7 @@ import type { Replay, ReplayTarget } from '../../../core/component.ts';
 import { Failure } from '../../../core/errors.ts';
 import type { JournalRange } from '../../../core/journal.ts';
 import type { Context, Cut } from '../../../core/model.ts';
-import { cutAt, isMoment } from '../../../core/moments.ts';
+import { cutAt, isMoment, noSuchTarget } from '../../../core/moments.ts';
 import { mapBounded } from '../../../core/parallel.ts';
 import { type Batch, batchesIn, eachRecord, isWhole, recordsOf } from '../batches.ts';
 import type { ClusterFacts, TopicFacts } from '../facts.ts';
@@ -24,11 +24,7 @@ function reachOf(target: ReplayTarget): (head: Header, range: JournalRange) => R
   if (target.kind === 'position' && isMoment(target.value)) {
     return (_head, { to }) => (to.position <= target.value ? 'all' : 'nothing');
   }
-  if (target.kind !== 'time') {
-    throw new Failure('usage', `kafka: a journal has no ${target.kind} ${'value' in target ? target.value : ''}`, {
-      hint: 'choose a time, or a position as the journal tells it',
-    });
-  }
+  if (target.kind !== 'time') throw noSuchTarget(target, 'kafka');
   const ms = Date.parse(target.at);
   return ({ round: [from, to] }) => (to <= ms ? 'all' : from >= ms ? 'nothing' : { untilMs: ms });
 }

@@ -8,6 +8,7 @@ import {
   type Bases,
   cutAt,
   eachRound,
+  type Moving,
   msOf,
   positionAt,
   type Rounds,
@@ -52,7 +53,7 @@ export async function follow(ctx: Context, settings: Settings, feed: Feed): Prom
       bases.need(feed.lineage()?.from.position ?? '', FIRST);
       const spans = [limits.retentionMs, limits.lookbackMs].filter((each) => each !== null);
       await noteLoss(within, work, Math.min(...spans));
-      await eachRound(within, settings.followEveryMs, goesOn, () => round(within, work));
+      await eachRound(within, settings.followEveryMs, goesOn, (moving) => round(within, work, moving));
     }
   });
 }
@@ -91,7 +92,7 @@ async function noteLoss(ctx: Context, { rounds, bases }: Work, keptMs: number): 
   bases.need(rounds.position(), reason);
 }
 
-async function round(ctx: Context, work: Work): Promise<void> {
+async function round(ctx: Context, work: Work, moving: Moving): Promise<void> {
   const { settings, rounds, known, reading } = work;
   const fromMs = rounds.atMs();
   const toMs = Math.max(ctx.now().getTime(), fromMs + 1);
@@ -99,11 +100,12 @@ async function round(ctx: Context, work: Work): Promise<void> {
   known.keepFrom(freshMs - LATE_MS);
   const shipper = shipperOf(rounds, toMs);
   for await (const span of lateSpans(ctx, work, slicesIn(freshMs - LATE_MS, freshMs))) {
-    await ship(ctx, work, span, shipper);
+    await moving(() => ship(ctx, work, span, shipper));
   }
-  await ship(ctx, work, { from: slicesIn(freshMs, freshMs).to, to: nsOf(toMs) }, shipper);
+  const fresh = { from: slicesIn(freshMs, freshMs).to, to: nsOf(toMs) };
+  await moving(() => ship(ctx, work, fresh, shipper));
   reading.told.hidden = 0; // of a point's warnings
-  if (!shipper.isEmpty() || toMs - fromMs >= settings.followEveryMs * IDLE_ROUNDS) await shipper.end(ctx);
+  if (!shipper.isEmpty() || toMs - fromMs >= settings.followEveryMs * IDLE_ROUNDS) await moving(() => shipper.end(ctx));
 }
 
 /** Pieces of a time that is over in which there are more lines than are known. */

@@ -1,9 +1,8 @@
 // The journal on top of a point: lines that were seen by the moment that is wanted, and are no later than that.
 
-import type { Replay, ReplayTarget } from '../../../core/component.ts';
-import { Failure } from '../../../core/errors.ts';
+import type { Replay } from '../../../core/component.ts';
 import type { Context, Cut } from '../../../core/model.ts';
-import { cutAt, isMoment, msOf as momentMs } from '../../../core/moments.ts';
+import { cutAt, untilOf } from '../../../core/moments.ts';
 import type { Line } from '../lines.ts';
 import { type Job, pusherOf, type Stream, streamOf } from '../pushing.ts';
 import { later, msOf, nsOf, type Span } from '../slices.ts';
@@ -21,7 +20,7 @@ export interface Replaying {
 
 export function replayingOf(ctx: Context, replay: Replay, captured: Span): Replaying {
   const nowMs = ctx.now().getTime();
-  const to = later(captured.to, nsOf(Math.min(untilOf(replay.target), nowMs) + 1));
+  const to = later(captured.to, nsOf(Math.min(untilOf(replay.target, 'loki'), nowMs) + 1));
   const since = captured.to - nsOf(2 * LATE_MS);
   const known = knownLines();
   return {
@@ -32,19 +31,10 @@ export function replayingOf(ctx: Context, replay: Replay, captured: Span): Repla
   };
 }
 
-function untilOf(target: ReplayTarget): number {
-  if (target.kind === 'latest') return Number.POSITIVE_INFINITY;
-  if (target.kind === 'time') return Date.parse(target.at);
-  if (target.kind === 'position' && isMoment(target.value)) return momentMs(target.value);
-  throw new Failure('usage', `loki: a journal has no ${target.kind} ${'value' in target ? target.value : ''}`, {
-    hint: 'choose a time, or a position as the journal tells it',
-  });
-}
-
 /** How far it came. */
 export async function replayLines(ctx: Context, job: Job, { replay, known }: Replaying): Promise<Cut | undefined> {
   let reached: Cut | undefined;
-  const untilMs = untilOf(replay.target);
+  const untilMs = untilOf(replay.target, 'loki');
   const streams = new Map<string, Stream>();
   const pusher = pusherOf(ctx, job);
   for await (const range of replay.ranges(ctx)) {

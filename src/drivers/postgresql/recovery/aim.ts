@@ -5,8 +5,7 @@
 import type { Replay, ReplayRange } from '../../../core/component.ts';
 import { Failure } from '../../../core/errors.ts';
 import type { Context, Cut } from '../../../core/model.ts';
-import { sourceIn } from '../wal/positions.ts';
-import { lsnIn, lsnText, placeOf, positionOf } from './log.ts';
+import { lsnAt, placeOf, placeOfLsn, positionAt, sourceIn } from '../wal/positions.ts';
 import { piecesOf } from './pieces.ts';
 import { type LogRecord, recordReader } from './records.ts';
 
@@ -87,12 +86,12 @@ async function aimBefore(
     const seen = await lookThrough(ctx, replay, base, from, ({ at }) => at >= place);
     if (seen.last) return aimAfter(seen.last, seen, notes);
     if (from > base.from) continue;
-    throw new Failure('malformed', `the journal has no record of the log before ${lsnText(place)}`);
+    throw new Failure('malformed', `the journal has no record of the log before ${lsnAt(place)}`);
   }
 }
 
 function aimAfter({ at, end }: LogRecord, { commit, timeline }: Seen, notes: readonly string[]): Aim {
-  const setting = { name: 'recovery_target_lsn', value: lsnText(at) };
+  const setting = { name: 'recovery_target_lsn', value: lsnAt(at) };
   return { setting, timeline, upTo: end, reached: reachedBy(commit), notes };
 }
 
@@ -109,7 +108,7 @@ async function aimAtTime(ctx: Context, replay: Replay, base: Extent, at: string)
     if (seen.last) return aimAfter(seen.last, seen, [what]);
     return await aimBefore(ctx, replay, base, placeOf(replay.end.position), [what]);
   }
-  if (stop.at < base.to) throw tooEarly(at, lsnText(stop.at), base);
+  if (stop.at < base.to) throw tooEarly(at, lsnAt(stop.at), base);
   const value = `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')}.${wanted.slice(-6)}+00`;
   const setting = { name: 'recovery_target_time', value };
   return { setting, timeline, upTo: stop.end, reached: reachedBy(commit), notes: [] };
@@ -181,8 +180,8 @@ async function rangeOf(ctx: Context, replay: Replay, base: Extent, at: string): 
 
 async function rangeAt(ctx: Context, replay: Replay, place: number, base: Extent): Promise<ReplayRange> {
   const inside = Math.max(base.from, Math.min(place, placeOf(replay.end.position) - 1));
-  for await (const range of replay.ranges(ctx, positionOf(inside))) return range;
-  throw new Failure('missing', `the journal has nothing at ${lsnText(inside)}`);
+  for await (const range of replay.ranges(ctx, positionAt(inside))) return range;
+  throw new Failure('missing', `the journal has nothing at ${lsnAt(inside)}`);
 }
 
 function timelineOf({ lineage }: ReplayRange): number {
@@ -192,23 +191,23 @@ function timelineOf({ lineage }: ReplayRange): number {
 }
 
 function reachedBy(commit: LogRecord | null): Cut | null {
-  return commit && commit.endedAt !== null ? { position: positionOf(commit.end), at: commit.endedAt } : null;
+  return commit && commit.endedAt !== null ? { position: positionAt(commit.end), at: commit.endedAt } : null;
 }
 
 function placeIn(value: string, base: Pick<Extent, 'to'>, end: number): number {
-  const place = lsnIn(value) ?? (/^[0-9a-f]{16}$/.test(value) ? placeOf(value) : null);
-  const range = `from ${lsnText(base.to)} to ${lsnText(end)}`;
+  const place = placeOfLsn(value) ?? (/^[0-9a-f]{16}$/.test(value) ? placeOf(value) : null);
+  const range = `from ${lsnAt(base.to)} to ${lsnAt(end)}`;
   if (place === null) {
     throw new Failure('usage', `${value} is no place in PostgreSQL's log`, { hint: `write it as 0/3000060; ${range}` });
   }
   if (place >= base.to && place <= end) return place;
   const why = place < base.to ? 'before the end of the point' : 'behind the end of what is stored';
-  throw new Failure('missing', `${lsnText(place)} lies ${why}`, { hint: `choose a place ${range}` });
+  throw new Failure('missing', `${lsnAt(place)} lies ${why}`, { hint: `choose a place ${range}` });
 }
 
 function tooEarly(what: string, stopsAt: string, base: Extent): Failure {
   const why = `${what} lies before the end of the point: a transaction at ${stopsAt} ended later`;
-  return new Failure('missing', `${why}, and the point is whole at ${lsnText(base.to)} only`, {
+  return new Failure('missing', `${why}, and the point is whole at ${lsnAt(base.to)} only`, {
     hint: 'choose an older point, or a later moment',
   });
 }

@@ -10,8 +10,9 @@ import type { Journal, JournalWriter, LineageStart } from '../../../core/journal
 import type { Cut } from '../../../core/model.ts';
 import { testContext } from '../../../core/testing.ts';
 import { plainFormat } from '../../../stores/plain/store.ts';
+import { logFileName } from '../wal/files.ts';
+import { positionAt } from '../wal/positions.ts';
 import { fetchLogFile } from './fetch.ts';
-import { logFileName, positionOf } from './log.ts';
 
 const SEGMENT = 2 ** 20;
 const SYSTEM = '7710993605400964491';
@@ -20,7 +21,7 @@ const home = mkdtempSync(join(tmpdir(), 'lifeboat-fetch-'));
 after(() => rmSync(home, { recursive: true, force: true }));
 
 function cut(at: number): Cut {
-  return { position: positionOf(at), at: '2026-01-01T00:00:00Z' };
+  return { position: positionAt(at), at: '2026-01-01T00:00:00Z' };
 }
 
 /** Of a log in which each timeline has other bytes, from `from` to `to`. */
@@ -156,7 +157,7 @@ test('the beginning of a segment may be that of the base backup, or of the timel
   const journal = await journalOf(async (writer) => {
     const { id } = await writer.begin(ctx, start(within));
     await feed(writer, within, [Math.floor(5.9 * SEGMENT)]);
-    await writer.begin(ctx, start(parted, 2, { lineage: id, position: positionOf(parted) }));
+    await writer.begin(ctx, start(parted, 2, { lineage: id, position: positionAt(parted) }));
     await feed(writer, parted, [7 * SEGMENT], 2);
   });
   const whole = logBytes(3 * SEGMENT, 4 * SEGMENT);

@@ -23,9 +23,9 @@ import type { Context } from '../../../core/model.ts';
 import { close, openRoot } from '../../beneath.ts';
 import { attempt } from '../../failures.ts';
 import { CONTROL_FILE } from '../physical/names.ts';
-import { sourceIn } from '../wal/positions.ts';
+import { type LogFile, logFileIn, logFileNamed } from '../wal/files.ts';
+import { placeOf, positionAt, sourceIn } from '../wal/positions.ts';
 import { historiesOf } from './histories.ts';
-import { historyIn, type LogFile, logFileIn, placeOf, positionOf } from './log.ts';
 import { piecesOf } from './pieces.ts';
 import { joined } from './segments.ts';
 
@@ -44,7 +44,7 @@ export async function fetchLogFile(ctx: Context, journal: Journal, request: LogR
     const why = `the journal has no log of system ${system}`;
     throw new Failure('missing', why, { hint: 'name the component and the store that the server was followed to' });
   }
-  if (historyIn(request.file) !== null) return giveHistory(ours, system, own, request);
+  if (logFileNamed(request.file)?.kind === 'history') return giveHistory(ours, system, own, request);
   const segmentBytes = segmentBytesIn(own);
   const wanted = logFileIn(request.file, segmentBytes);
   if (!wanted) return false;
@@ -167,11 +167,11 @@ function upToWhole(legs: readonly Leg[], segmentBytes: number, { number }: LogFi
 }
 
 function replayOfLegs({ journal, lineages }: Log, legs: readonly Leg[]): Replay {
-  const end = { position: positionOf(legs.at(-1)?.to ?? 0), at: '' };
+  const end = { position: positionAt(legs.at(-1)?.to ?? 0), at: '' };
   async function* ranges(ctx: Context): ReturnType<Replay['ranges']> {
     for (const { lineage, from, to } of legs) {
-      const until = positionOf(to);
-      for await (const range of journal.read(ctx, { lineage: lineage.id, position: positionOf(from) }, until)) {
+      const until = positionAt(to);
+      for await (const range of journal.read(ctx, { lineage: lineage.id, position: positionAt(from) }, until)) {
         yield { ...range, lineage, until };
       }
     }

@@ -1,7 +1,17 @@
 // Hands the log over to a server that recovers: files are put into its spool ahead of it, a bounded number of them, in
 // order and each whole. What goes wrong is told there, so that the server stops and takes no early end for the end.
 
-import { closeSync, constants, fchownSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fchownSync,
+  fstatSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import type { Replay } from '../../../core/component.ts';
 import { withSignal } from '../../../core/context.ts';
 import { Failure, messageOf } from '../../../core/errors.ts';
@@ -9,8 +19,8 @@ import type { Context } from '../../../core/model.ts';
 import { close, type Dir, openDir, within } from '../../beneath.ts';
 import { attempt } from '../../failures.ts';
 import type { Owner } from '../physical/target.ts';
+import { logFileIn } from '../wal/files.ts';
 import type { Aim, Extent } from './aim.ts';
-import { logFileIn } from './log.ts';
 import { ABSENT, BEAT, ENDED, FAILED, SPOOL, WANTED } from './names.ts';
 import { patiently } from './pieces.ts';
 import { joined } from './segments.ts';
@@ -42,6 +52,7 @@ export function handOver(ctx: Context, job: Job): HandOver {
   const stopping = new AbortController();
   const inner = withSignal(ctx, stopping.signal);
   const state = stateOf(job);
+  let isStopped = false;
   let beats = 0;
   const beat = (): void => put(folders.spool, BEAT, String(++beats), job.owner);
   beat();
@@ -50,6 +61,7 @@ export function handOver(ctx: Context, job: Job): HandOver {
       beat();
       answer(folders.spool, job, state);
     } catch (error) {
+      clearInterval(timer);
       stopping.abort(error);
     }
   }, BEAT_MS);
@@ -58,13 +70,15 @@ export function handOver(ctx: Context, job: Job): HandOver {
       for await (const _ of filled(inner, job, folders, state)) await untilWanted(inner, job, folders, state);
       put(folders.spool, ENDED, '', job.owner);
     } catch (error) {
-      const text = stopping.signal.aborted ? 'nobody hands the log over any more' : messageOf(error);
-      put(folders.spool, FAILED, `lifeboat: ${text}\n`, job.owner);
-      if (!stopping.signal.aborted) ctx.log.warn('the log is not handed over', { task: job.task, reason: text });
+      if (isRemoved(folders.spool)) return; // by the server: it has recovered
+      const reason = messageOf(stopping.signal.aborted ? stopping.signal.reason : error);
+      put(folders.spool, FAILED, `lifeboat: ${reason}\n`, job.owner);
+      if (!isStopped) ctx.log.warn('the log is not handed over', { task: job.task, reason });
     }
   })().catch((error: unknown) => ctx.log.warn('nothing can be told to the server', { reason: messageOf(error) }));
   return {
     async stop() {
+      isStopped = true;
       stopping.abort(new Failure('interrupted', 'the log is handed over no more'));
       await work;
       clearInterval(timer);
@@ -78,6 +92,10 @@ export async function fillSpool(ctx: Context, job: Job): Promise<void> {
   using folders = openFolders(job.root);
   let count = 0;
   for await (const _ of filled(ctx, job, folders, stateOf(job))) if (++count >= FILES_MAX) return;
+}
+
+function isRemoved({ fd }: Dir): boolean {
+  return fstatSync(fd).nlink === 0;
 }
 
 interface Folders extends Disposable {

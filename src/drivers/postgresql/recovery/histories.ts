@@ -2,9 +2,9 @@
 // goes through, and must see those of all others, so that it gives its own new timeline a number that nobody has.
 
 import type { Lineage } from '../../../core/journal.ts';
+import { historyName } from '../wal/files.ts';
 import { historyIn } from '../wal/history.ts';
-import { sourceIn, type WalSource } from '../wal/positions.ts';
-import { historyName, lsnText, placeOf } from './log.ts';
+import { lsnAt, placeOf, sourceIn, type WalSource } from '../wal/positions.ts';
 
 /** By file name, of one system. `ownOf` has what the base backup brought of a timeline; '' where it brought none. */
 export function historiesOf(
@@ -25,7 +25,7 @@ export function historiesOf(
     if (!parent || !before || !from || from.system !== system) return '';
     const earlier = textOf(before, from);
     if (from.timeline === source.timeline) return earlier;
-    const line = `${from.timeline}\t${lsnText(placeOf(parent.position))}\tas the journal has it\n`;
+    const line = `${from.timeline}\t${lsnAt(placeOf(parent.position))}\tas the journal has it\n`;
     return earlier + line;
   };
   for (const lineage of lineages) {

@@ -3,8 +3,7 @@
 import type { Replay } from '../../../core/component.ts';
 import { Failure, isFailure } from '../../../core/errors.ts';
 import type { Context } from '../../../core/model.ts';
-import { sourceIn, type WalSource } from '../wal/positions.ts';
-import { lsnText, placeOf, positionOf } from './log.ts';
+import { lsnAt, placeOf, positionAt, sourceIn, type WalSource } from '../wal/positions.ts';
 
 /** A store that is away for longer fails the recovery. */
 const AWAY_MS_MAX = 15 * 60_000;
@@ -20,15 +19,15 @@ export interface Piece {
 /** From that very byte on, or from the first that is there. */
 export async function* piecesOf(ctx: Context, replay: Replay, from: number): AsyncIterable<Piece> {
   let reached: number | null = null;
-  for await (const range of replay.ranges(ctx, positionOf(from))) {
+  for await (const range of replay.ranges(ctx, positionAt(from))) {
     const [begin, end] = [placeOf(range.from.position), placeOf(range.to.position)];
     const source = sourceIn(range.lineage.source);
     if (!source || range.body.length !== end - begin) {
-      throw new Failure('malformed', `the journal from ${lsnText(begin)} on is no piece of PostgreSQL's log`);
+      throw new Failure('malformed', `the journal from ${lsnAt(begin)} on is no piece of PostgreSQL's log`);
     }
     const at: number = Math.max(begin, reached ?? from);
     if (reached !== null && at > reached) {
-      throw new Failure('missing', `the journal lacks what lies from ${lsnText(reached)} to ${lsnText(at)}`);
+      throw new Failure('missing', `the journal lacks what lies from ${lsnAt(reached)} to ${lsnAt(at)}`);
     }
     const until = range.until === undefined ? end : Math.min(end, placeOf(range.until));
     if (at < until) yield { at, bytes: range.body.subarray(at - begin, until - begin), source };
@@ -58,7 +57,7 @@ export async function* patiently(
       const isAway = isFailure(error, 'unreachable') || isFailure(error, 'timeout');
       awaySinceMs ??= ctx.monotonicMs();
       if (!isAway || ctx.signal.aborted || ctx.monotonicMs() - awaySinceMs > AWAY_MS_MAX) throw error;
-      ctx.log.warn('the log can not be read at present', { from: lsnText(next), reason: error.message });
+      ctx.log.warn('the log can not be read at present', { from: lsnAt(next), reason: error.message });
       await ctx.sleep(PAUSE_MS);
     }
   }

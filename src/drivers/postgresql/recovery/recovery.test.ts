@@ -24,7 +24,7 @@ import { plainFormat } from '../../../stores/plain/store.ts';
 import { postgresqlDriver } from '../driver.ts';
 import { fillWithTablespaces, physicalOf, type TestDirs, testDirs } from '../physical/testing.ts';
 import { captureOf, sql } from '../testing.ts';
-import { lsnIn, positionOf } from './log.ts';
+import { placeOfLsn, positionAt } from '../wal/positions.ts';
 import { dumpOf, KEEPING, type Recovering, recovered, restoredTo, shipping, standing } from './testing.ts';
 
 const COMPONENT = 'main-db';
@@ -180,7 +180,7 @@ for (const major of [15, 18] as const) {
 
     test('a range that is damaged stops the server, which never takes it for the end', async () => {
       const damaged = disturbed(await replay({ kind: 'latest' }), (at) => {
-        if (at > positionOf(DAMAGED_AT)) throw new Failure('checksum', 'a pack is damaged');
+        if (at > positionAt(DAMAGED_AT)) throw new Failure('checksum', 'a pack is damaged');
       });
       const { restored, dir } = await restoredTo(ctx, with_(damaged));
       await assert.rejects(served(major, dir), /a pack is damaged[\s\S]*exit code 255/);
@@ -204,8 +204,8 @@ for (const major of [15, 18] as const) {
       await using promoted = await recovered(ctx, with_(await replay({ kind: 'position', value: third.lsn })));
       const history = readFileSync(join(promoted.dir, 'pg_wal/00000002.history'), 'utf8');
       const [, switched = ''] = /^1\t(\S+)\t/m.exec(history) ?? [];
-      const from = lsnIn(switched) ?? 0;
-      const parent = { lineage, position: positionOf(from) };
+      const from = placeOfLsn(switched) ?? 0;
+      const parent = { lineage, position: positionAt(from) };
       const ships = await shipping(ctx, writer, promoted.server, { timeline: 2, from, parent });
       await sql(promoted.server, 'shop', `insert into moments values (50)`, `insert into bulk values (50, 'new')`);
       const { at } = await standing(promoted.server);

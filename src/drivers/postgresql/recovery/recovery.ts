@@ -7,10 +7,10 @@ import type { Context, Restored } from '../../../core/model.ts';
 import type { Dir } from '../../beneath.ts';
 import type { BackupFacts } from '../physical/inventory.ts';
 import type { Owner } from '../physical/target.ts';
-import { sourceIn } from '../wal/positions.ts';
+import { isSegmentSize } from '../wal/files.ts';
+import { placeOfLsn, sourceIn } from '../wal/positions.ts';
 import { type Aim, aimOf, type Extent, refuseTarget } from './aim.ts';
 import { fillSpool, handOver } from './hand-over.ts';
-import { isSegmentSize, lsnIn } from './log.ts';
 
 export interface Recovery {
   readonly replay: Replay;
@@ -26,7 +26,7 @@ export async function planRecovery(
   { start, end }: BackupFacts,
   segmentBytes: number,
 ): Promise<Recovery> {
-  const [from, to] = [lsnIn(start.lsn), lsnIn(end.lsn)];
+  const [from, to] = [placeOfLsn(start.lsn), placeOfLsn(end.lsn)];
   if (from === null || to === null || !isSegmentSize(segmentBytes)) {
     throw new Failure('malformed', 'the point does not tell where its base backup lies in the log');
   }
@@ -36,7 +36,7 @@ export async function planRecovery(
 
 /** The same as far as it takes no reading of the log, for the preview. */
 export function refuseRecovery(replay: Replay, { end }: BackupFacts): void {
-  const to = lsnIn(end.lsn);
+  const to = placeOfLsn(end.lsn);
   if (to !== null) refuseTarget(replay, { to });
 }
 

@@ -16,7 +16,8 @@ import { Failure, systemCode } from '../../../core/errors.ts';
 import { type Dir, labelOf, within } from '../../beneath.ts';
 import { attempt } from '../../failures.ts';
 import type { Owner } from '../physical/target.ts';
-import { logFileName, lsnText } from './log.ts';
+import { logFileName } from '../wal/files.ts';
+import { lsnAt } from '../wal/positions.ts';
 import type { Piece } from './pieces.ts';
 
 const MODE = 0o600;
@@ -134,8 +135,8 @@ function assertIsSegment({ fd, begin }: OpenSegment, { system }: Piece['source']
   readSync(fd, head, 0, HEADER_BYTES, 0);
   const [at, its, size] = [Number(head.readBigUInt64LE(8)), String(head.readBigUInt64LE(24)), head.readUInt32LE(32)];
   if (at === begin && its === system && size === segmentBytes) return;
-  const told = `${lsnText(at)} of system ${its}, in segments of ${size} bytes`;
-  const wanted = `${lsnText(begin)} of system ${system}, in segments of ${segmentBytes}`;
+  const told = `${lsnAt(at)} of system ${its}, in segments of ${size} bytes`;
+  const wanted = `${lsnAt(begin)} of system ${system}, in segments of ${segmentBytes}`;
   throw new Failure('different', `the journal has at ${wanted} what says that it is at ${told}`, {
     hint: 'two servers have written this journal: choose another point, and look with lifeboat verify',
   });

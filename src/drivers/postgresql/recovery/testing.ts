@@ -12,7 +12,8 @@ import type { Context, Cut, Restored, Source } from '../../../core/model.ts';
 import { postgresqlDriver } from '../driver.ts';
 import { differencesIn, type TestDirs } from '../physical/testing.ts';
 import { sql } from '../testing.ts';
-import { logFileName, lsnIn, positionOf } from './log.ts';
+import { logFileName } from '../wal/files.ts';
+import { placeOfLsn, positionAt } from '../wal/positions.ts';
 
 const SEGMENT_BYTES = 16 * 1024 * 1024;
 /** So that what a test has not shipped yet is still there. */
@@ -43,7 +44,7 @@ export async function shipping(
     'select system_identifier::text as system from pg_control_system()',
   );
   const now = await standing(server);
-  const begin = { at: now.at, position: positionOf(from ?? now.place) };
+  const begin = { at: now.at, position: positionAt(from ?? now.place) };
   const source = { system, timeline };
   const why = parent ? 'promoted' : 'first';
   const { id } = await writer.begin(ctx, { from: begin, base: null, why, source, parent: parent ?? null });
@@ -55,7 +56,7 @@ export async function shipping(
       for (let next = Number.parseInt(reached.position, 16); next < place; ) {
         const end = Math.min(next + RANGE_BYTES, place);
         const body = logBytes(server, { timeline, from: next, to: end, segmentBytes });
-        const to = { position: positionOf(end), at };
+        const to = { position: positionAt(end), at };
         await writer.append(ctx, { from: reached, to, at, body });
         reached = to;
         next = end;
@@ -71,7 +72,7 @@ export async function standing(server: Postgres): Promise<{ at: string; place: n
     `select pg_current_wal_flush_lsn()::text as lsn,
       to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at`,
   );
-  return { at, lsn, place: lsnIn(lsn) ?? 0 };
+  return { at, lsn, place: placeOfLsn(lsn) ?? 0 };
 }
 
 async function row<T>(server: Postgres, query: string): Promise<T> {

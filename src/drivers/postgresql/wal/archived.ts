@@ -4,7 +4,7 @@ import { Failure, isFailure } from '../../../core/errors.ts';
 import type { Journal, Lineage } from '../../../core/journal.ts';
 import type { Context } from '../../../core/model.ts';
 import { WHICH } from './joining.ts';
-import { earlier, later, placeOf, positionAt, sourceIn } from './positions.ts';
+import { placeOf, positionAt, sourceIn } from './positions.ts';
 import type { Segment } from './segments.ts';
 
 const POLL_MS = 1000;
@@ -16,15 +16,15 @@ export async function assertSame(
   journal: Journal,
   lineage: Lineage,
   segment: Segment,
-  to: bigint,
+  to: number,
 ): Promise<void> {
-  const start = later(placeOf(lineage.from.position), segment.from);
+  const start = Math.max(placeOf(lineage.from.position), segment.from);
   if (start >= to) return;
   const place = { lineage: lineage.id, position: positionAt(start) };
   for await (const range of journal.read(ctx, place, positionAt(to))) {
     const [from, end] = [placeOf(range.from.position), placeOf(range.to.position)];
-    const [first, last] = [later(from, start), earlier(end, to)];
-    const stored = range.body.subarray(Number(first - from), Number(last - from));
+    const [first, last] = [Math.max(from, start), Math.min(end, to)];
+    const stored = range.body.subarray(first - from, last - from);
     if ((await segment.read(first, last)).equals(stored)) continue;
     const what = `${segment.path} has other bytes than the journal from ${positionAt(first)} on: two primaries?`;
     throw new Failure('different', what, { hint: WHICH });
@@ -41,11 +41,11 @@ async function lineagesOf(ctx: Context, journal: Journal, segment: Segment): Pro
 }
 
 /** True when the journal has all of it, up to `to`; 'different' when it has other bytes. */
-export async function isArchived(ctx: Context, journal: Journal, segment: Segment, to: bigint): Promise<boolean> {
+export async function isArchived(ctx: Context, journal: Journal, segment: Segment, to: number): Promise<boolean> {
   for (const lineage of await lineagesOf(ctx, journal, segment)) {
     try {
       // The end first: as long as that is not there, nothing else need be read.
-      const place = { lineage: lineage.id, position: positionAt(to - 1n) };
+      const place = { lineage: lineage.id, position: positionAt(to - 1) };
       for await (const _ of journal.read(ctx, place, positionAt(to)));
       await assertSame(ctx, journal, lineage, segment, to);
       return true;
@@ -57,7 +57,7 @@ export async function isArchived(ctx: Context, journal: Journal, segment: Segmen
 }
 
 /** While somebody else writes the journal, it is up to him. 'locked' when he has not stored it for a minute. */
-export async function awaitFollowed(ctx: Context, journal: Journal, segment: Segment, to: bigint): Promise<void> {
+export async function awaitFollowed(ctx: Context, journal: Journal, segment: Segment, to: number): Promise<void> {
   const begunMs = ctx.monotonicMs();
   while (!(await isArchived(ctx, journal, segment, to))) {
     if (ctx.monotonicMs() - begunMs > FOLLOWED_MS_MAX) {

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { Failure, isFailure } from '../../../core/errors.ts';
 import { type Journal, type JournalWriter, type Lineage, RANGE_BYTES_MAX } from '../../../core/journal.ts';
 import type { Context, Cut } from '../../../core/model.ts';
-import { historyName } from '../recovery/log.ts';
+import { historyName, segmentName } from './files.ts';
 import { endsIn, historyDetail, historyIn } from './history.ts';
 import { startAfter, WHICH } from './joining.ts';
-import { earlier, placeOf, positionAt, sourceIn, sourceJson, type WalSource } from './positions.ts';
-import { openSegment, type Segment, segmentName } from './segments.ts';
+import { placeOf, positionAt, sourceIn, sourceJson, type WalSource } from './positions.ts';
+import { openSegment, type Segment } from './segments.ts';
 import { historyBeside } from './siblings.ts';
 
 export interface Archiving {
@@ -24,7 +24,7 @@ export interface Standing {
   readonly lineage: Lineage;
   readonly source: WalSource;
   readonly durable: Cut;
-  readonly end: bigint;
+  readonly end: number;
 }
 
 export function standingIn(writer: JournalWriter): Standing | null {
@@ -48,17 +48,17 @@ export async function beginWith(archiving: Archiving, segment: Segment, why: str
 }
 
 /** From where the journal ends up to `to`. */
-export async function putPart({ ctx, writer }: Archiving, segment: Segment, to: bigint): Promise<void> {
+export async function putPart({ ctx, writer }: Archiving, segment: Segment, to: number): Promise<void> {
   for (let from = writer.durable(); from && placeOf(from.position) < to; from = writer.durable()) {
     const start = placeOf(from.position);
-    const end = start + BigInt(Math.min(Number(to - start), RANGE_BYTES_MAX));
+    const end = Math.min(to, start + RANGE_BYTES_MAX);
     const cut = { position: positionAt(end), at: segment.at.toISOString() };
     await writer.append(ctx, { from, to: cut, at: ctx.now().toISOString(), body: await segment.read(start, end) });
   }
 }
 
 /** What was lost is noted, and with what comes another lineage begins. */
-export async function skipTo(archiving: Archiving, now: Standing, to: bigint, segment: Segment): Promise<void> {
+export async function skipTo(archiving: Archiving, now: Standing, to: number, segment: Segment): Promise<void> {
   const { ctx, writer } = archiving;
   const reason = 'the server has not handed over the segments between, and has removed them';
   ctx.log.error('segments of the log are missing: a gap is noted, and a new backup is needed', {
@@ -71,14 +71,14 @@ export async function skipTo(archiving: Archiving, now: Standing, to: bigint, se
 }
 
 /** Puts what lies beside it up to `to`. False where some of that is not there. `next`: a timeline that has it, too. */
-export async function fillUp(archiving: Archiving, to: bigint, next?: number): Promise<boolean> {
+export async function fillUp(archiving: Archiving, to: number, next?: number): Promise<boolean> {
   const segmentBytes = await segmentBytesIn(archiving.dir);
   for (let now = standingIn(archiving.writer); now && now.end < to; now = standingIn(archiving.writer)) {
     const { system, timeline } = now.source;
-    const [own, other] = [timeline, next ?? timeline].map((each) => segmentName(each, now?.end ?? 0n, segmentBytes));
+    const [own, other] = [timeline, next ?? timeline].map((each) => segmentName(each, now?.end ?? 0, segmentBytes));
     await using segment = await firstOf(archiving.dir, system, [own ?? '', `${own}.partial`, other ?? '']);
     if (!segment) return false;
-    await putPart(archiving, segment, earlier(segment.to, to));
+    await putPart(archiving, segment, Math.min(segment.to, to));
   }
   return true;
 }
@@ -116,7 +116,7 @@ export async function leaveTimeline(
   archiving: Archiving,
   { lineage, source }: Standing,
   timeline: number,
-): Promise<{ readonly missingTo: bigint } | 'done' | 'no way'> {
+): Promise<{ readonly missingTo: number } | 'done' | 'no way'> {
   const { ctx, writer, dir } = archiving;
   const history = await historyBeside(dir, timeline);
   const where = join(dir, historyName(timeline));

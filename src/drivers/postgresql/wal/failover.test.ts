@@ -9,7 +9,7 @@ import { liveContext } from '../../../core/testing.ts';
 import { physicalOf, testDirs } from '../physical/testing.ts';
 import { sql } from '../testing.ts';
 import { historyIn } from './history.ts';
-import { placeOf } from './positions.ts';
+import { placeOf, positionOf } from './positions.ts';
 import { assertOnDisk, caughtUp, endOf, follow, journalStore, piecesOf, standbyDir, until } from './testing.ts';
 
 const KEPT = { conf: { wal_keep_size: '1GB' } };
@@ -101,7 +101,7 @@ for (const major of [15, 18] as const) {
         const [row] = (await sql(standby, 'postgres', 'select pg_last_wal_receive_lsn()::text as lsn')) as {
           lsn: string;
         }[];
-        return lsnPlace(row?.lsn ?? '0/0') >= placeOf(end);
+        return positionOf(row?.lsn ?? '0/0') >= end;
       });
       await primary.kill();
       await sql(standby, 'postgres', 'select pg_promote()');
@@ -118,7 +118,7 @@ for (const major of [15, 18] as const) {
       for (const [at, piece] of pieces.entries()) {
         const [lineage, next] = [lineages[at], pieces[at + 1]];
         assert.equal(lineage?.parent?.lineage, lineages[at - 1]?.id);
-        if (next) assert.equal(piece.from + BigInt(piece.bytes.length), next.from);
+        if (next) assert.equal(piece.from + piece.bytes.length, next.from);
         else assertOnDisk(server, piece);
         const history = historyIn(lineage?.detail);
         if (at === 0) assert.equal(history, null);
@@ -126,9 +126,4 @@ for (const major of [15, 18] as const) {
       }
     }
   });
-}
-
-function lsnPlace(lsn: string): bigint {
-  const [high = '0', low = '0'] = lsn.split('/');
-  return (BigInt(`0x${high}`) << 32n) + BigInt(`0x${low}`);
 }

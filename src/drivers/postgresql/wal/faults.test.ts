@@ -9,7 +9,7 @@ import { liveContext } from '../../../core/testing.ts';
 import { openServer } from '../driver.ts';
 import { physicalOf, testDirs } from '../physical/testing.ts';
 import { sql } from '../testing.ts';
-import { placeOf } from './positions.ts';
+import { placeOf, positionAt } from './positions.ts';
 import { assertOnDisk, caughtUp, endOf, follow, journalStore, piecesOf, standbyDir, until } from './testing.ts';
 
 const FORGETFUL = {
@@ -80,7 +80,7 @@ for (const major of [15, 18] as const) {
       await sql(server, 'postgres', TABLE);
       await using follower = await follow(physicalOf(server));
       await until('a base is taken', () => follower.bases.length > 0);
-      const acked: bigint[] = [];
+      const acked: number[] = [];
       let isKilled = false;
       const writing = (async () => {
         while (!isKilled) {
@@ -88,8 +88,8 @@ for (const major of [15, 18] as const) {
           acked.push(placeOf(await endOf(server)));
         }
       })().catch(() => undefined); // the server is gone
-      const stored = (): bigint[] => {
-        const durable = placeOf(follower.writer.durable()?.position ?? '0');
+      const stored = (): number[] => {
+        const durable = placeOf(follower.writer.durable()?.position ?? positionAt(0));
         return acked.filter((place) => place <= durable);
       };
       await until('some of it is stored', () => stored().length > 2);
@@ -99,7 +99,7 @@ for (const major of [15, 18] as const) {
       await until('the failure is seen', () => follower.failures.length > 0);
       const [piece = assert.fail()] = await piecesOf(ctx, follower.journal);
       assertOnDisk(server, piece);
-      const [end, kept] = [piece.from + BigInt(piece.bytes.length), stored()];
+      const [end, kept] = [piece.from + piece.bytes.length, stored()];
       assert.ok(kept.length > 2 && kept.every((place) => place <= end));
       await server.start();
       await caughtUp(server, follower);

@@ -17,8 +17,8 @@ import {
   skipTo,
   standingIn,
 } from './archiving.ts';
-import { earlier } from './positions.ts';
-import { logFileNamed, openSegment, type Segment } from './segments.ts';
+import { logFileNamed } from './files.ts';
+import { openSegment, type Segment } from './segments.ts';
 import { partialEnd } from './siblings.ts';
 
 const STORED: PushedLog = { outcome: 'stored', why: null };
@@ -53,7 +53,7 @@ async function writerOf(ctx: Context, journal: Journal): Promise<JournalWriter |
   }
 }
 
-async function pushSegment(archiving: Archiving, segment: Segment, end: bigint): Promise<PushedLog> {
+async function pushSegment(archiving: Archiving, segment: Segment, end: number): Promise<PushedLog> {
   const { ctx, journal, writer } = archiving;
   for (;;) {
     const now = standingIn(writer);
@@ -83,9 +83,9 @@ async function pushSegment(archiving: Archiving, segment: Segment, end: bigint):
 }
 
 /** False where the journal can't tell any more; 'different' when it has other bytes. */
-async function isSame({ ctx, journal }: Archiving, now: Standing, segment: Segment, end: bigint): Promise<boolean> {
+async function isSame({ ctx, journal }: Archiving, now: Standing, segment: Segment, end: number): Promise<boolean> {
   try {
-    await assertSame(ctx, journal, now.lineage, segment, earlier(now.end, end));
+    await assertSame(ctx, journal, now.lineage, segment, Math.min(now.end, end));
     return true;
   } catch (error) {
     if (isFailure(error, 'missing')) return false;

@@ -4,7 +4,7 @@ import { Failure } from '../../../core/errors.ts';
 import type { Feed, JournalRange } from '../../../core/journal.ts';
 import type { Context } from '../../../core/model.ts';
 import { WHICH } from './joining.ts';
-import { lsnOf, placeOf, positionAt } from './positions.ts';
+import { lsnAt, lsnOf, placeOf } from './positions.ts';
 import type { Pulse } from './pulse.ts';
 import type { Shipping } from './shipping.ts';
 import type { WalStream } from './stream.ts';
@@ -54,11 +54,10 @@ export function receiveLog(ctx: Context, options: ReceivingOptions): Receiving {
     compared += same.length;
     return piece.subarray(same.length);
   }
-  async function take(from: bigint, at: Date, next: () => Promise<Buffer | null>): Promise<void> {
-    const expected =
-      compared < known.length ? placeOf(last?.from.position ?? '') + BigInt(compared) : shipping.received();
+  async function take(from: number, at: Date, next: () => Promise<Buffer | null>): Promise<void> {
+    const expected = compared < known.length ? placeOf(last?.from.position ?? '') + compared : shipping.received();
     if (from !== expected) {
-      const [given, asked] = [from, expected].map((each) => lsnOf(positionAt(each)));
+      const [given, asked] = [from, expected].map((each) => lsnAt(each));
       throw new Failure('malformed', `${where}: the server sent its log from ${given} where ${asked} is next`);
     }
     for (let piece = await next(); piece; piece = await next()) {

@@ -3,43 +3,24 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { endianness } from 'node:os';
 import { Failure, systemCode } from '../../../core/errors.ts';
-import { isSegmentSize, logFileName } from '../recovery/log.ts';
+import { isSegmentSize, segmentName } from './files.ts';
 
 const HEADER_BYTES = 40;
 /** In the second field of a page: it is the first one of a segment, and says whose it is. */
 const LONG_HEADER = 2;
-
-export type LogFileName =
-  | { readonly kind: 'segment'; readonly timeline: number; readonly isPartial: boolean }
-  | { readonly kind: 'history'; readonly timeline: number }
-  /** Where a base backup began: the journal has no use for it. */
-  | { readonly kind: 'label' };
-
-/** Null for what is no file of the log. */
-export function logFileNamed(name: string): LogFileName | null {
-  const timeline = Number.parseInt(name.slice(0, 8), 16);
-  if (/^[0-9A-F]{8}\.history$/.test(name)) return { kind: 'history', timeline };
-  if (/^[0-9A-F]{24}\.[0-9A-F]{8}\.backup$/.test(name)) return { kind: 'label' };
-  if (!/^[0-9A-F]{24}(\.partial)?$/.test(name)) return null;
-  return { kind: 'segment', timeline, isPartial: name.endsWith('.partial') };
-}
-
-export function segmentName(timeline: number, place: bigint, segmentBytes: number): string {
-  return logFileName({ timeline, number: Number(place / BigInt(segmentBytes)) }, segmentBytes);
-}
 
 export interface Segment extends AsyncDisposable {
   readonly path: string;
   readonly timeline: number;
   readonly system: string;
   /** Where it begins and ends. */
-  readonly from: bigint;
-  readonly to: bigint;
+  readonly from: number;
+  readonly to: number;
   readonly bytes: number;
   /** When the last of it was written. */
   readonly at: Date;
   /** What it has from one place to another. */
-  read(from: bigint, to: bigint): Promise<Buffer>;
+  read(from: number, to: number): Promise<Buffer>;
 }
 
 /** 'malformed' unless it is the segment that its name says. */
@@ -58,8 +39,8 @@ export async function openSegment(path: string): Promise<Segment> {
   const { from, system } = about;
   const kept = undo.move();
   return {
-    ...{ path, timeline, system, from, to: from + BigInt(bytes), bytes, at },
-    read: (start, end) => readExactly(file, path, Number(start - from), Number(end - start)),
+    ...{ path, timeline, system, from, to: from + bytes, bytes, at },
+    read: (start, end) => readExactly(file, path, start - from, end - start),
     [Symbol.asyncDispose]: () => kept[Symbol.asyncDispose](),
   };
 }
@@ -81,7 +62,7 @@ async function readExactly(file: FileHandle, path: string, position: number, len
 
 interface Header {
   readonly timeline: number;
-  readonly from: bigint;
+  readonly from: number;
   readonly system: string;
 }
 
@@ -91,6 +72,6 @@ function headerOf(header: Buffer, bytes: number): Header | null {
   const view = new DataView(header.buffer, header.byteOffset, header.length);
   const isLittle = endianness() === 'LE';
   if ((view.getUint16(2, isLittle) & LONG_HEADER) === 0 || view.getUint32(32, isLittle) !== bytes) return null;
-  const from = view.getBigUint64(8, isLittle);
+  const from = Number(view.getBigUint64(8, isLittle));
   return { timeline: view.getUint32(4, isLittle), from, system: String(view.getBigUint64(24, isLittle)) };
 }

@@ -10,7 +10,7 @@ const SHIP_MS = 1500;
 
 export interface Shipping {
   /** Up to where everything came. */
-  received(): bigint;
+  received(): number;
   /** Takes what comes next, sent at `at` by the source's clock. The bytes are the caller's again when it resolves. */
   add(bytes: Uint8Array, at: Date): Promise<void>;
   /** Begins to store what has waited long enough. Throws what storing failed with, for good. */
@@ -39,7 +39,7 @@ export function shipLog(ctx: Context, from: Cut, options: ShippingOptions): Ship
   let broken: { readonly error: unknown } | null = null;
 
   function roomOf(): number {
-    const toBoundary = segmentBytes - Number(place % BigInt(segmentBytes));
+    const toBoundary = segmentBytes - (place % segmentBytes);
     return Math.min(toBoundary, RANGE_BYTES_MAX - used);
   }
   async function store(range: JournalRange, body: Buffer): Promise<void> {
@@ -79,8 +79,8 @@ export function shipLog(ctx: Context, from: Cut, options: ShippingOptions): Ship
         sentAt = at.toISOString();
         used += piece.length;
         taken += piece.length;
-        place += BigInt(piece.length);
-        if (used === RANGE_BYTES_MAX || place % BigInt(segmentBytes) === 0n) await shipNext();
+        place += piece.length;
+        if (used === RANGE_BYTES_MAX || place % segmentBytes === 0) await shipNext();
       }
     },
     tick() {

@@ -13,7 +13,7 @@ const STATUS_BYTES = 34;
 
 export type WalMessage =
   /** Its bytes are read to their end before the next message, and borrowed. */
-  | { readonly kind: 'log'; readonly from: bigint; readonly at: Date; piece(): Promise<Buffer | null> }
+  | { readonly kind: 'log'; readonly from: number; readonly at: Date; piece(): Promise<Buffer | null> }
   | { readonly kind: 'alive'; readonly at: Date; readonly wantsReply: boolean }
   /** The timeline ends here. */
   | { readonly kind: 'end' };
@@ -21,7 +21,7 @@ export type WalMessage =
 export interface WalStream {
   next(): Promise<WalMessage>;
   /** `flushed`: the server may forget what lies before it. */
-  report(ctx: Context, status: { written: bigint; flushed: bigint; wantsReply: boolean }): void;
+  report(ctx: Context, status: { written: number; flushed: number; wantsReply: boolean }): void;
 }
 
 export interface StreamPlace {
@@ -40,8 +40,8 @@ export function streamWal(connection: Replication, { slot, timeline, from }: Str
     report(ctx, { written, flushed, wantsReply }) {
       const body = Buffer.alloc(STATUS_BYTES);
       body.write('r');
-      body.writeBigInt64BE(written, 1);
-      body.writeBigInt64BE(flushed, 9);
+      body.writeBigInt64BE(BigInt(written), 1);
+      body.writeBigInt64BE(BigInt(flushed), 9);
       body.writeBigInt64BE(0n, 17); // nothing is replayed here
       body.writeBigInt64BE(BigInt(ctx.now().getTime() - EPOCH_MS) * 1000n, 25);
       body.writeUInt8(wantsReply ? 1 : 0, 33);
@@ -59,7 +59,7 @@ async function nextMessage(stream: Stream, where: string): Promise<WalMessage> {
     const kind = String.fromCharCode((await exactly(message, 1, where))[0] ?? 0);
     if (kind === 'w') {
       const header = await exactly(message, LOG_HEADER_BYTES, where);
-      const [from, at] = [header.readBigInt64BE(0), timeOf(header.readBigInt64BE(16))];
+      const [from, at] = [Number(header.readBigInt64BE(0)), timeOf(header.readBigInt64BE(16))];
       return { kind: 'log', from, at, piece: () => message.piece() };
     }
     if (kind !== 'k') throw unexpected(where, kind);

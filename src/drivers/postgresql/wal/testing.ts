@@ -16,8 +16,8 @@ import { liveContext, memoryParts, type TestContext } from '../../../core/testin
 import { plainFormat } from '../../../stores/plain/store.ts';
 import { openServer } from '../driver.ts';
 import { sql } from '../testing.ts';
-import { lsnOf, placeOf, positionAt, positionOf, sourceIn } from './positions.ts';
-import { segmentName } from './segments.ts';
+import { segmentName } from './files.ts';
+import { lsnAt, placeOf, positionAt, positionOf, sourceIn } from './positions.ts';
 
 export const COMPONENT = 'main-db';
 const SEGMENT_BYTES = 16 * 1024 * 1024;
@@ -120,7 +120,7 @@ export async function caughtUp(server: Postgres, { writer }: Pick<Follower, 'wri
 
 export interface Piece {
   readonly timeline: number;
-  readonly from: bigint;
+  readonly from: number;
   readonly bytes: Buffer;
   readonly ranges: readonly JournalRange[];
 }
@@ -136,7 +136,7 @@ export async function piecesOf(ctx: Context, journal: Journal): Promise<Piece[]>
     });
     const timeline = sourceIn(lineage.source)?.timeline ?? 0;
     const bytes = Buffer.concat(ranges.map(({ body }) => body));
-    assert.equal(positionAt(placeOf(from.position) + BigInt(bytes.length)), to.position);
+    assert.equal(positionAt(placeOf(from.position) + bytes.length), to.position);
     pieces.push({ timeline, from: placeOf(from.position), bytes, ranges });
   }
   return pieces;
@@ -146,8 +146,8 @@ export async function piecesOf(ctx: Context, journal: Journal): Promise<Piece[]>
 export function assertOnDisk(server: Pick<Postgres, 'dir'>, { timeline, from, bytes }: Piece): void {
   assert.ok(bytes.length > 0);
   for (let taken = 0; taken < bytes.length; ) {
-    const place = from + BigInt(taken);
-    const offset = Number(place % BigInt(SEGMENT_BYTES));
+    const place = from + taken;
+    const offset = place % SEGMENT_BYTES;
     const name = segmentName(timeline, place, SEGMENT_BYTES);
     const file = readFileSync(join(server.dir, 'pg_wal', name)).subarray(offset);
     const ours = bytes.subarray(taken, taken + file.length);
@@ -160,13 +160,13 @@ export function assertOnDisk(server: Pick<Postgres, 'dir'>, { timeline, from, by
 export async function dumpOf(ctx: Context, { bin }: Postgres, { timeline, from, bytes }: Piece): Promise<string> {
   const dir = mkdtempSync(join(ctx.scratch, 'segments-'));
   try {
-    assert.equal(from % BigInt(SEGMENT_BYTES), 0n, 'no program reads a segment without its first page');
+    assert.equal(from % SEGMENT_BYTES, 0, 'no program reads a segment without its first page');
     for (let taken = 0; taken < bytes.length; taken += SEGMENT_BYTES) {
       const segment = Buffer.alloc(SEGMENT_BYTES);
       bytes.copy(segment, 0, taken);
-      writeFileSync(join(dir, segmentName(timeline, from + BigInt(taken), SEGMENT_BYTES)), segment);
+      writeFileSync(join(dir, segmentName(timeline, from + taken, SEGMENT_BYTES)), segment);
     }
-    const range = [`--start=${lsnOf(positionAt(from))}`, `--end=${lsnOf(positionAt(from + BigInt(bytes.length)))}`];
+    const range = [`--start=${lsnAt(from)}`, `--end=${lsnAt(from + bytes.length)}`];
     const args = [`--path=${dir}`, `--timeline=${timeline}`, ...range];
     const { stdout } = await exec(join(bin, 'pg_waldump'), args, { maxBuffer: 2 ** 30 });
     return stdout;
@@ -207,7 +207,7 @@ export async function senders(server: Postgres): Promise<Sender[]> {
 /** The part of a piece that lies behind a position. */
 export function since(piece: Piece, position: string): Piece {
   const from = placeOf(position);
-  return { ...piece, from, bytes: piece.bytes.subarray(Number(from - piece.from)) };
+  return { ...piece, from, bytes: piece.bytes.subarray(from - piece.from) };
 }
 
 /** One that nobody has fed yet. */

@@ -4,7 +4,7 @@ import type { Standing } from '../../../core/component.ts';
 import { ERRORS, isFailure } from '../../../core/errors.ts';
 import type { Feed } from '../../../core/journal.ts';
 import type { Clock, Context } from '../../../core/model.ts';
-import { cutAt, eachRound, type Rounds, roundsOf, withBases } from '../../../core/moments.ts';
+import { cutAt, eachRound, type Moving, type Rounds, roundsOf, withBases } from '../../../core/moments.ts';
 import { bucketExists, type CapturedBucket, capturedBucket, scopesOf } from '../buckets.ts';
 import { type Client, openClient } from '../client.ts';
 import { partOf } from '../entries.ts';
@@ -49,7 +49,9 @@ export async function follow(ctx: Context, settings: Settings, feed: Feed): Prom
       const known = goesOn() ? await readBack(within, feed, rounds) : null;
       await using going = known ?? (await beginAnew(within, client, rounds));
       bases.need(feed.lineage()?.from.position ?? '', FIRST);
-      await eachRound(within, settings.followEveryMs, goesOn, () => look(within, client, rounds, going));
+      await eachRound(within, settings.followEveryMs, goesOn, (moving) =>
+        look(within, client, rounds, { going, moving }),
+      );
     }
   });
 }
@@ -126,7 +128,12 @@ async function readBack(ctx: Context, feed: Feed, rounds: Rounds): Promise<Going
   }
 }
 
-async function look(ctx: Context, client: Client, rounds: Rounds, going: Going): Promise<void> {
+async function look(
+  ctx: Context,
+  client: Client,
+  rounds: Rounds,
+  { going, moving }: { going: Going; moving: Moving },
+): Promise<void> {
   await using undo = new AsyncDisposableStack();
   const looked = serverMs(ctx, client);
   const toMs = Math.max(looked - SETTLED_MS, rounds.atMs() + 1);
@@ -140,16 +147,18 @@ async function look(ctx: Context, client: Client, rounds: Rounds, going: Going):
     const intake = intakeOf(ctx, client, shipper, lockable);
     for await (const page of listed(ctx, client, scope)) {
       const { changed, gone } = await compared(scope.bucket, page, before);
-      await shipper.gone(ctx, gone);
-      for (const some of together(changed)) {
-        await shipper.entries(ctx, await intake.take(scope.bucket, some, new Map()));
-      }
+      await moving(async () => {
+        await shipper.gone(ctx, gone);
+        for (const some of together(changed)) {
+          await shipper.entries(ctx, await intake.take(scope.bucket, some, new Map()));
+        }
+      });
       await now.add(scope.bucket, page);
     }
   }
   await shipper.gone(ctx, await before.rest());
   const isSaid = toMs - rounds.atMs() < client.settings.followEveryMs * IDLE_ROUNDS;
-  if (!shipper.isEmpty || !isSaid) await shipper.end(ctx, clockOf(client));
+  if (!shipper.isEmpty || !isSaid) await moving(() => shipper.end(ctx, clockOf(client)));
   const seen = going.known;
   going.known = now;
   undo.move();

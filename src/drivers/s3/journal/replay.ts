@@ -1,9 +1,9 @@
 // The journal on top of a point: which objects are to come back, and those of them whose bytes the journal has.
 
-import type { Chain, Replay, ReplayTarget } from '../../../core/component.ts';
+import type { Chain, Replay } from '../../../core/component.ts';
 import { Failure } from '../../../core/errors.ts';
 import type { Bytes, Context, RestoreOptions, Source } from '../../../core/model.ts';
-import { isMoment, msOf } from '../../../core/moments.ts';
+import { untilOf } from '../../../core/moments.ts';
 import { type Entry, partOf } from '../entries.ts';
 import { type Job, type Run, writeRuns } from '../write-runs.ts';
 import type { Place } from '../writing.ts';
@@ -26,16 +26,7 @@ export async function replayingOf(
       hint: 'restore in place, or the point without a moment after it',
     });
   }
-  return { replay, ...(await overlay(ctx, base, replay.ranges(ctx), untilOf(replay.target))) };
-}
-
-function untilOf(target: ReplayTarget): number {
-  if (target.kind === 'latest') return Number.POSITIVE_INFINITY;
-  if (target.kind === 'time') return Date.parse(target.at);
-  if (target.kind === 'position' && isMoment(target.value)) return msOf(target.value);
-  throw new Failure('usage', `s3: a journal has no ${target.kind} ${'value' in target ? target.value : ''}`, {
-    hint: 'choose a time, or a position as the journal tells it',
-  });
+  return { replay, ...(await overlay(ctx, base, replay.ranges(ctx), untilOf(replay.target, 's3'))) };
 }
 
 /** Entries of the journal, by how many come before each. */
@@ -58,6 +49,13 @@ export function wantedEntries(): Wanted {
   };
 }
 
+/** Of a large one. */
+interface FirstPiece {
+  /** Where the range begins that has it, and which of its parts it is. */
+  readonly range: string;
+  readonly index: number;
+}
+
 /** Writes the wanted ones in the order in which they came. */
 export async function replayObjects(
   ctx: Context,
@@ -67,13 +65,15 @@ export async function replayObjects(
 ): Promise<void> {
   let at = 0;
   const parts = new Map<string, Buffer>();
-  /** Where the first piece of a large one lies. */
-  const places = new Map<string, string>();
+  const places = new Map<string, FirstPiece>();
+  const forget = (name: string): void => void (places.delete(name), parts.delete(name));
   for await (const range of replay.ranges(ctx)) {
     const { head, data } = readRange(range);
     let offset = 0;
-    for (const { name, bytes, piece } of head.parts) {
-      if (piece === 'first') places.set(name, range.from.position);
+    for (const [index, { name, bytes, piece }] of head.parts.entries()) {
+      // What came before of the same name was given up: it changed while it was read, or following was killed.
+      if (piece === undefined || piece === 'first') forget(name);
+      if (piece === 'first') places.set(name, { range: range.from.position, index });
       if (piece === undefined) parts.set(name, Buffer.from(data.subarray(offset, offset + bytes)));
       offset += bytes;
     }
@@ -88,10 +88,7 @@ export async function replayObjects(
     }
     if (runs.size > 0)
       await writeRuns(ctx, { ...job, source: sourceOf(job.source, replay, parts, places) }, [...runs.values()]);
-    for (const entry of head.entries) {
-      places.delete(partOf(entry));
-      parts.delete(partOf(entry));
-    }
+    for (const entry of head.entries) forget(partOf(entry));
   }
 }
 
@@ -100,21 +97,22 @@ function sourceOf(
   { point, component }: Source,
   replay: Replay,
   parts: ReadonlyMap<string, Buffer>,
-  places: ReadonlyMap<string, string>,
+  places: ReadonlyMap<string, FirstPiece>,
 ): Source {
   const missing = (name: string): Failure => {
     return new Failure('missing', `the journal after ${point}/${component} has no ${name}`);
   };
   async function* pieces(ctx: Context, name: string): Bytes {
-    const from = places.get(name);
-    if (from === undefined) throw missing(name);
-    for await (const range of replay.ranges(ctx, from)) {
+    const first = places.get(name);
+    if (!first) throw missing(name);
+    for await (const range of replay.ranges(ctx, first.range)) {
       const { head, data } = readRange(range);
+      const isBefore = (index: number): boolean => range.from.position === first.range && index < first.index;
       let offset = 0;
-      for (const part of head.parts) {
+      for (const [index, part] of head.parts.entries()) {
         const begin = offset;
         offset += part.bytes;
-        if (part.name !== name) continue;
+        if (part.name !== name || isBefore(index)) continue;
         yield data.subarray(begin, offset);
         if (part.piece === 'last') return;
       }

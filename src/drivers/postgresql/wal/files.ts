@@ -1,31 +1,24 @@
-// Places in the log as plain numbers, which is how files and records are found in it, and how its files are called.
+// How files of the log are called.
 
-import { Failure } from '../../../core/errors.ts';
-
-const POSITION_DIGITS = 16;
 const TIMELINE_DIGITS = 8;
 const LOG_BYTES = 2 ** 32;
 
-export function positionOf(at: number): string {
-  return at.toString(16).padStart(POSITION_DIGITS, '0');
-}
-export function placeOf(position: string): number {
-  const at = /^[0-9a-f]{16}$/.test(position) ? Number.parseInt(position, 16) : Number.NaN;
-  if (Number.isSafeInteger(at)) return at;
-  throw new Failure('malformed', `the journal has a position ${position}, which is none in PostgreSQL's log`);
+export type LogFileName =
+  | { readonly kind: 'segment'; readonly timeline: number; readonly isPartial: boolean }
+  | { readonly kind: 'history'; readonly timeline: number }
+  /** Where a base backup began: the journal has no use for it. */
+  | { readonly kind: 'label' };
+
+/** Null for what is no file of the log. */
+export function logFileNamed(name: string): LogFileName | null {
+  const timeline = Number.parseInt(name.slice(0, TIMELINE_DIGITS), 16);
+  if (/^[0-9A-F]{8}\.history$/.test(name)) return { kind: 'history', timeline };
+  if (/^[0-9A-F]{24}\.[0-9A-F]{8}\.backup$/.test(name)) return { kind: 'label' };
+  if (!/^[0-9A-F]{24}(\.partial)?$/.test(name)) return null;
+  return { kind: 'segment', timeline, isPartial: name.endsWith('.partial') };
 }
 
-/** As PostgreSQL writes it: '0/3000060'. */
-export function lsnText(at: number): string {
-  return `${Math.floor(at / LOG_BYTES).toString(16)}/${(at % LOG_BYTES).toString(16)}`.toUpperCase();
-}
-/** Null where it is none. */
-export function lsnIn(text: string): number | null {
-  const [, high = '', low = ''] = /^([0-9A-Fa-f]{1,8})\/([0-9A-Fa-f]{1,8})$/.exec(text) ?? [];
-  const at = high === '' ? Number.NaN : Number.parseInt(high, 16) * LOG_BYTES + Number.parseInt(low, 16);
-  return Number.isSafeInteger(at) ? at : null;
-}
-
+/** A segment. */
 export interface LogFile {
   readonly timeline: number;
   /** Counted from the log's beginning. */
@@ -43,12 +36,13 @@ export function logFileIn(name: string, segmentBytes: number): LogFile | null {
   const perLog = LOG_BYTES / segmentBytes;
   return rest < perLog && timeline > 0 ? { timeline, number: log * perLog + rest } : null;
 }
+/** Of the segment that has this place. */
+export function segmentName(timeline: number, place: number, segmentBytes: number): string {
+  return logFileName({ timeline, number: Math.floor(place / segmentBytes) }, segmentBytes);
+}
 
 export function historyName(timeline: number): string {
   return `${timeline.toString(16).toUpperCase().padStart(TIMELINE_DIGITS, '0')}.history`;
-}
-export function historyIn(name: string): number | null {
-  return /^[0-9A-F]{8}\.history$/.test(name) ? Number.parseInt(name.slice(0, TIMELINE_DIGITS), 16) : null;
 }
 
 /** What PostgreSQL makes of no other size. */
