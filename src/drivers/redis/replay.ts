@@ -84,6 +84,7 @@ async function* piecesOf(ctx: Context, replay: Replay, { from, limit }: Reading)
     if (start > next) throw new Failure('missing', `the journal has nothing from ${next} to ${start}`);
     for (const { at, bytes } of recordsOf(where, range.body)) {
       const end = start + BigInt(bytes.length);
+      if (range.until !== undefined && start >= until) break; // another lineage goes on from there
       if (at > limit.at) return;
       const last = [end, until, limit.offset ?? end].reduce((least, each) => (each < least ? each : least));
       if (last > next) yield { at, bytes: bytes.subarray(Number(next - start), Number(last - start)) };
@@ -91,7 +92,8 @@ async function* piecesOf(ctx: Context, replay: Replay, { from, limit }: Reading)
       start = end;
       if (next === limit.offset) return;
     }
-    if (start !== BigInt(range.to.position)) throw new Failure('malformed', `${where} has not the length that it says`);
+    if (range.until === undefined ? start !== until : start < until)
+      throw new Failure('malformed', `${where} has not the length that it says`);
   }
 }
 
