@@ -3,7 +3,7 @@
 import { memoryBucket } from '../buckets/memory/bucket.ts';
 import type { Component, Replay, ReplayTarget } from '../core/component.ts';
 import { interruption, withSignal } from '../core/context.ts';
-import { ERRORS, isFailure } from '../core/errors.ts';
+import { ERRORS, Failure, isFailure } from '../core/errors.ts';
 import type { Feed, FeedBase, JournalGap, JournalRange } from '../core/journal.ts';
 import type { Context, Cut, JournalPoint, Source } from '../core/model.ts';
 import type { Store } from '../core/storage.ts';
@@ -88,6 +88,28 @@ export async function recording(ctx: Context): Promise<Recording> {
     },
     [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
   };
+}
+
+/** Into a store that is away now and then, and full after fewer than so many pieces: that kills it. */
+export async function followTillFull(
+  ctx: Context,
+  record: Recording,
+  component: Component,
+  { random, piecesMax, work }: { random: () => number; piecesMax: number; work: () => Promise<void> },
+): Promise<void> {
+  let left = Math.floor(random() * piecesMax);
+  const before = async (): Promise<void> => {
+    if (random() < 0.3) throw new Failure('unreachable', 'the store is away');
+    if (left-- <= 0) throw new Failure('no-space', 'the store is full');
+  };
+  const quick = { ...ctx, sleep: (ms: number) => ctx.sleep(Math.min(ms, 100)) };
+  const working = work(); // it goes on when the store is full
+  await record
+    .follow(quick, component, () => working, { before })
+    .catch((error: unknown) => {
+      if (!isFailure(error, 'no-space')) throw error;
+    });
+  await working;
 }
 
 /** As the engine's feed: what may pass is asked for again as it was. */

@@ -5,9 +5,17 @@ import { randomBytes } from 'node:crypto';
 import { after, test } from 'node:test';
 import { needServer } from '../../../../test/servers/need.ts';
 import type { ReplayTarget } from '../../../core/component.ts';
-import { Failure, isFailure } from '../../../core/errors.ts';
+import { Failure } from '../../../core/errors.ts';
 import type { Context, InventoryLine } from '../../../core/model.ts';
-import { chainOf, type Recording, randomOf, rangesOf, recording, stretchesOf } from '../../feed-testing.ts';
+import {
+  chainOf,
+  followTillFull,
+  type Recording,
+  randomOf,
+  rangesOf,
+  recording,
+  stretchesOf,
+} from '../../feed-testing.ts';
 import { kafkaDriver } from '../driver.ts';
 import { commitOffsets } from '../groups.ts';
 import { type Stage, stage } from '../stage-testing.ts';
@@ -160,12 +168,6 @@ test('nothing is lost and nothing is there twice, wherever following is killed o
   const random = randomOf(seed);
   await record.follow(ctx, component, () => record.reached(ctx));
   for (let kill = 0; kill < 6; kill++) {
-    let stored = 0;
-    const dieAt = Math.floor(random() * 8);
-    const failing = async (): Promise<void> => {
-      if (random() < 0.3) throw new Failure('unreachable', 'the store is away');
-      if (++stored > dieAt) throw new Failure('no-space', 'the store is full');
-    };
     const work = async (): Promise<void> => {
       for (let n = 0; n < 6; n++) {
         await at.send([...now('orders', 0, 3), ...now('orders', 1, 2)]);
@@ -173,14 +175,7 @@ test('nothing is lost and nothing is there twice, wherever following is killed o
       }
       await commit(at, 'billing', 'orders', kill * 10 + 3);
     };
-    const quick = { ...ctx, sleep: (ms: number) => ctx.sleep(Math.min(ms, 100)) };
-    const working = work(); // it goes on when the store is full
-    await record
-      .follow(quick, component, () => working, { before: failing })
-      .catch((error: unknown) => {
-        if (!isFailure(error, 'no-space')) throw error;
-      });
-    await working;
+    await followTillFull(ctx, record, component, { random, piecesMax: 8, work });
   }
   await record.follow(ctx, component, () => record.reached(ctx));
   await assertBack(at, record, await moment(at, null), { target: { kind: 'latest' } });

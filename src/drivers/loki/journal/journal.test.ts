@@ -4,10 +4,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { needServer } from '../../../../test/servers/need.ts';
 import type { ReplayTarget } from '../../../core/component.ts';
-import { Failure, isFailure } from '../../../core/errors.ts';
 import type { InventoryLine } from '../../../core/model.ts';
 import { liveContext } from '../../../core/testing.ts';
-import { chainOf, type Recording, randomOf, recording, stretchesOf } from '../../feed-testing.ts';
+import { chainOf, followTillFull, type Recording, randomOf, recording, stretchesOf } from '../../feed-testing.ts';
 import { lokiDriver } from '../driver.ts';
 import { place } from '../stage-testing.ts';
 import { type Place, push } from '../testing.ts';
@@ -109,26 +108,13 @@ test('each line is there once, wherever following is killed or the store fails',
   t.diagnostic(`seed ${seed}`);
   const random = randomOf(seed);
   for (let kill = 0; kill < 5; kill++) {
-    let stored = 0;
-    const dieAt = Math.floor(random() * 6);
-    const failing = async (): Promise<void> => {
-      if (random() < 0.3) throw new Failure('unreachable', 'the store is away');
-      if (++stored > dieAt) throw new Failure('no-space', 'the store is full');
-    };
     const work = async (): Promise<void> => {
       for (let n = 0; n < 6; n++) {
         await log(at, `app ${n % 2}`, 4, random() < 0.3 ? 50_000 : 0);
         await ctx.sleep(random() * 150);
       }
     };
-    const quick = { ...ctx, sleep: (ms: number) => ctx.sleep(Math.min(ms, 100)) };
-    const working = work();
-    await record
-      .follow(quick, component, () => working, { before: failing })
-      .catch((error: unknown) => {
-        if (!isFailure(error, 'no-space')) throw error;
-      });
-    await working;
+    await followTillFull(ctx, record, component, { random, piecesMax: 6, work });
   }
   await record.follow(ctx, component, () => record.reached(ctx));
   await assertBack(record, await moment(settings, null), { target: { kind: 'latest' } });

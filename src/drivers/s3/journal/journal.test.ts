@@ -5,12 +5,12 @@ import { hash, randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { missing } from '../../../../test/servers/need.ts';
 import type { ReplayTarget } from '../../../core/component.ts';
-import { Failure, isFailure } from '../../../core/errors.ts';
+import { Failure } from '../../../core/errors.ts';
 import type { Feed } from '../../../core/journal.ts';
 import type { InventoryLine } from '../../../core/model.ts';
 import { roundsOf } from '../../../core/moments.ts';
 import { liveContext } from '../../../core/testing.ts';
-import { chainOf, type Recording, randomOf, recording, stretchesOf } from '../../feed-testing.ts';
+import { chainOf, followTillFull, type Recording, randomOf, recording, stretchesOf } from '../../feed-testing.ts';
 import { s3Driver } from '../driver.ts';
 import { partOf } from '../entries.ts';
 import { drop, makeBucket, put, settingsOf, sharedMinio, wipe } from '../testing.ts';
@@ -120,12 +120,6 @@ test('what is changed is there once, wherever following is killed, the store fai
   t.diagnostic(`seed ${seed}`);
   const random = randomOf(seed);
   for (let kill = 0; kill < 5; kill++) {
-    let stored = 0;
-    const dieAt = Math.floor(random() * 4);
-    const failing = async (): Promise<void> => {
-      if (random() < 0.3) throw new Failure('unreachable', 'the store is away');
-      if (++stored > dieAt) throw new Failure('no-space', 'the store is full');
-    };
     const work = async (): Promise<void> => {
       for (let n = 0; n < 4; n++) {
         const key = `k${Math.floor(random() * 6)}`;
@@ -139,14 +133,7 @@ test('what is changed is there once, wherever following is killed, the store fai
         await server.start();
       }
     };
-    const quick = { ...ctx, sleep: (ms: number) => ctx.sleep(Math.min(ms, 100)) };
-    const working = work();
-    await record
-      .follow(quick, component, () => working, { before: failing })
-      .catch((error: unknown) => {
-        if (!isFailure(error, 'no-space')) throw error;
-      });
-    await working;
+    await followTillFull(ctx, record, component, { random, piecesMax: 4, work });
   }
   await ctx.sleep(BETWEEN_MS);
   await record.follow(ctx, component, () => record.reached(ctx));
