@@ -29,6 +29,7 @@ async function whileHanding(work: (going: Going) => Promise<void>): Promise<void
   const root = openRoot(dir);
   async function* ranges(within: Context): ReturnType<Replay['ranges']> {
     await within.sleep(3_600_000);
+    yield assert.fail('it was to be stopped');
   }
   const end = { position: '0000000002000000', at: ctx.now().toISOString() };
   const replay: Replay = { target: { kind: 'latest' }, end, ranges, lineages: [] };

@@ -66,7 +66,10 @@ export async function replayObjects(
   let at = 0;
   const parts = new Map<string, Buffer>();
   const places = new Map<string, FirstPiece>();
-  const forget = (name: string): void => void (places.delete(name), parts.delete(name));
+  const forget = (name: string): void => {
+    places.delete(name);
+    parts.delete(name);
+  };
   for await (const range of replay.ranges(ctx)) {
     const { head, data } = readRange(range);
     let offset = 0;
