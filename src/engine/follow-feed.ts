@@ -6,7 +6,7 @@ import type { Feed, FeedBase, JournalEntry, JournalWriter, Lineage } from '../co
 import type { Context } from '../core/model.ts';
 import { type BackUpRequest, backUp } from './backup.ts';
 import { FOLLOW_PLAN, type FollowStore, pauses } from './follow-views.ts';
-import { heldIn, type NamedStore, type StackComponent } from './model.ts';
+import { heldIn, type NamedStore, SAFETY_PLAN, type StackComponent } from './model.ts';
 
 export interface FeedRequest {
   readonly stack: string;
@@ -91,7 +91,9 @@ export function feedOf(request: FeedRequest): Feed {
     async bases(ctx) {
       const found: FeedBase[] = [];
       for await (const point of first.store.list(ctx)) {
-        const journal = point.stack === stack ? heldIn(point, item.name)?.journal : null;
+        // No window begins with what a restore has saved.
+        const isOurs = point.stack === stack && point.plan !== SAFETY_PLAN;
+        const journal = isOurs ? heldIn(point, item.name)?.journal : null;
         if (journal) found.push({ point: point.id, ...journal });
       }
       return found;

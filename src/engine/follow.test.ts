@@ -6,6 +6,7 @@ import { type Faults, faultyBucket } from '../buckets/faulty.ts';
 import { memoryBucket } from '../buckets/memory/bucket.ts';
 import { Failure, isFailure } from '../core/errors.ts';
 import { type TestContext, testContext } from '../core/testing.ts';
+import { backUp } from './backup.ts';
 import { type Followed, type FollowRequest, follow } from './follow.ts';
 import { type JournalCopier, journalCopier } from './follow-copies.ts';
 import { otherStore } from './follow-stores.ts';
@@ -23,6 +24,7 @@ import {
   textOf,
 } from './follow-testing.ts';
 import type { FollowView } from './follow-views.ts';
+import { SAFETY_PLAN, type StackComponent } from './model.ts';
 import { KINDS, made, opened } from './stores.suite.ts';
 
 const AWAY = new Failure('unreachable', 'no answer');
@@ -254,6 +256,29 @@ test('a base whose copy comes with the log is taken once, and one that fails is 
   const points = await Array.fromAsync(store.store.list(ctx));
   assert.deepEqual([bases, points.length], [2, 1]);
   assert.deepEqual(points[0]?.components.db?.journal?.source, { id: 'log-2' });
+});
+
+test('what a restore has saved is no base: no moment is recovered from it', async () => {
+  const ctx = testContext();
+  await using store = await opened(ctx, kind, await made(ctx, kind));
+  const item = numbers('db', numbersServer(4));
+  const taken: (string | null)[] = [];
+  for (const plan of [SAFETY_PLAN, null]) {
+    const { point } = await backUp(ctx, { stack: 'shop', plan, components: [item], stores: [store] });
+    taken.push(point?.id ?? null);
+  }
+  const found: string[] = [];
+  const component: StackComponent['component'] = {
+    ...item.component,
+    async follow(within, feed) {
+      for (const { point } of await feed.bases(within)) found.push(point);
+      throw new Failure('unreachable', 'enough');
+    },
+  };
+  const run = running(ctx, { components: [{ ...item, component }], stores: [followStore(store)] });
+  await run.until(({ state }) => state === 'waiting');
+  await run.stop();
+  assert.deepEqual([...new Set(found)], taken.slice(1));
 });
 
 test('a copy that comes with the log is asked for once, also where any other would be repeated', async () => {
