@@ -4,6 +4,7 @@
 import type { Duplex } from 'node:stream';
 import type { Client, Connection } from 'pg';
 import { z } from 'zod';
+import { releaseLarge } from '../../../core/bytes.ts';
 import { interruption } from '../../../core/context.ts';
 import { Failure, messageOf } from '../../../core/errors.ts';
 import type { Bytes, Context } from '../../../core/model.ts';
@@ -108,7 +109,10 @@ function refusal(error: unknown, where: string, server: Server): Failure {
 
 async function* chunksOf(ctx: Context, socket: Duplex, where: string): Bytes {
   try {
-    for await (const chunk of socket.iterator({ destroyOnReturn: false })) yield chunk as Buffer;
+    for await (const chunk of socket.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      yield chunk;
+      releaseLarge(chunk);
+    }
   } catch (cause) {
     if (ctx.signal.aborted) throw interruption(ctx.signal);
     throw new Failure('unreachable', `${where}: the connection broke off: ${messageOf(cause)}`, { cause });

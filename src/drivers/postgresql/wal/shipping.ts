@@ -1,12 +1,16 @@
 // What came of the log becomes ranges: a segment's end completes one, and so does the time that its first byte waits.
 // One is collected while another is stored; a third has no room, and then nothing more is read.
 
+import { release } from '../../../core/bytes.ts';
 import { type Feed, type JournalRange, RANGE_BYTES_MAX } from '../../../core/journal.ts';
 import type { Clock, Context, Cut } from '../../../core/model.ts';
 import { placeOf, positionAt } from './positions.ts';
 
 /** With what it takes to store it, a server's end then costs two seconds. */
 const SHIP_MS = 1500;
+const MEMORY_BYTES_MIN = 64 * 1024;
+/** Memory that is so much larger than what it held is from busier times, and is given back. */
+const MEMORY_RATIO_MAX = 16;
 
 export interface Shipping {
   /** Up to where everything came. */
@@ -45,11 +49,12 @@ export function shipLog(ctx: Context, from: Cut, options: ShippingOptions): Ship
   async function store(range: JournalRange, body: Buffer): Promise<void> {
     try {
       await feed.append(ctx, range);
+      if (body.length > Math.max(MEMORY_BYTES_MIN, MEMORY_RATIO_MAX * range.body.length)) release(body.buffer);
+      else memories.push(body);
       onDurable();
     } catch (error) {
       broken ??= { error };
     } finally {
-      memories.push(body);
       storing = null;
     }
   }
@@ -102,7 +107,7 @@ function roomFor(memory: Buffer, used: number, more: number, free: Buffer[]): Bu
   const larger =
     known >= 0
       ? (free.splice(known, 1)[0] ?? Buffer.alloc(0))
-      : Buffer.allocUnsafeSlow(Math.min(RANGE_BYTES_MAX, Math.max(64 * 1024, 4 * (used + more))));
+      : Buffer.allocUnsafeSlow(Math.min(RANGE_BYTES_MAX, Math.max(MEMORY_BYTES_MIN, 4 * (used + more))));
   free.splice(2);
   larger.set(memory.subarray(0, used));
   return larger;
