@@ -28,6 +28,8 @@ export interface FeedEvents {
   waiting(error: unknown): void;
   /** Nobody may write into this journal any more. */
   barred(error: Failure): void;
+  /** What is captured may be different from one look to the next; a log may not. */
+  pointFailed(error: unknown): void;
   takesPoint(isTaken: boolean): void;
 }
 
@@ -84,6 +86,9 @@ export function feedOf(request: FeedRequest): Feed {
       events.takesPoint(true);
       try {
         return await takeBase(ctx, request, capture);
+      } catch (error) {
+        events.pointFailed(error);
+        throw error;
       } finally {
         events.takesPoint(false);
       }

@@ -323,6 +323,54 @@ test('of two that follow one component the second ends and says so, and the firs
   await run.stop();
 });
 
+test('another log than the journal has ends a component when it stays so, and the others go on (fault 33)', async () => {
+  const ctx = testContext();
+  const [well, ill] = [numbersServer(), numbersServer()];
+  await using store = await opened(ctx, kind, await made(ctx, kind));
+  const components = [numbers('well', well), numbers('ill', ill)];
+  const run = running(ctx, { components, stores: [followStore(store)] });
+  await Promise.all([run.based('ill'), run.based('well')]);
+  const TWO = new Failure('different', 'two primaries?', { hint: 'see which one is right' });
+  let tries = 0;
+  ill.fault = (step) => {
+    if (step === 'append' || ++tries < 4) throw TWO; // an address that leads to the old server for a moment
+    if (tries === 4) return; // then it is the right one
+    throw TWO;
+  };
+  grow(ill, 1);
+  const { error } = await run.until((view) => view.component === 'ill' && view.state === 'ended');
+  assert.equal(error, TWO);
+  grow(well, 3);
+  await run.until((view) => view.component === 'well' && upTo(3)(view));
+  const followed = await run.stop();
+  assert.deepEqual(
+    followed.map((each) => [each.component, each.error?.code ?? null]),
+    [
+      ['well', null],
+      ['ill', 'different'],
+    ],
+  );
+  const said = ctx.logged.filter(({ message }) => message.includes('not followed any more'));
+  assert.deepEqual((said[0]?.fields as { hint?: string } | undefined)?.hint, TWO.hint);
+  assert.deepEqual(await numbersIn(ctx, store.store, 'ill'), []);
+});
+
+test('a point that can not be taken as what it copies changes all the time is taken again', async () => {
+  const ctx = testContext();
+  const server = numbersServer(4);
+  await using store = await opened(ctx, kind, await made(ctx, kind));
+  let bases = 0;
+  server.fault = (step) => {
+    if (step !== 'base' || ++bases > 8) return;
+    server.id = `log-${bases + 1}`;
+    throw new Failure('different', 'it was replaced while it was read');
+  };
+  const run = running(ctx, { components: [numbers('db', server)], stores: [followStore(store)] });
+  await run.until(({ takesPoint }) => bases === 9 && !takesPoint);
+  await run.stop();
+  assert.equal((await Array.fromAsync(store.store.list(ctx))).length, 1);
+});
+
 test('who only puts something into a journal for a moment does not end who follows', async () => {
   const ctx = testContext();
   const disk = await made(ctx, kind);

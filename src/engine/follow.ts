@@ -14,8 +14,11 @@ import type { NamedStore, StackComponent } from './model.ts';
 
 /** What has gone on for so long is well: the next failure is a new one. */
 const WELL_MS = 60_000;
-/** Who only puts a segment of the log has the journal for a moment; who still has it after so many tries follows. */
-const LOCKED_TRIES = 5;
+/**
+ * Who only puts a segment of the log has the journal for a moment, and while a service moves to another server an
+ * address may lead to the old one: what is still so after so many tries in a row stays so.
+ */
+const RIVAL_TRIES = 5;
 /** For storing what came before all was told to stop. */
 const LINGER_MS = 15_000;
 
@@ -107,14 +110,14 @@ async function keepFollowing(
 ): Promise<Failure | null> {
   const component = request.item.name;
   const pause = pauses();
-  let lockedTries = 0;
+  let rivalTries = 0;
   while (!ctx.signal.aborted) {
     const startedMs = ctx.monotonicMs();
     const ended = await once(ctx, request, copiers, shown);
     if (ctx.signal.aborted) return null;
     const { error } = ended;
-    lockedTries = ended.isLocked ? lockedTries + 1 : 0;
-    const isFinal = ended.isFinal || lockedTries >= LOCKED_TRIES;
+    rivalTries = ended.isRival ? rivalTries + 1 : 0;
+    const isFinal = ended.isFinal || rivalTries >= RIVAL_TRIES;
     const hint = isFailure(error) ? error.hint : undefined;
     if (isFinal && isFailure(error)) {
       ctx.log.error('a component is not followed any more', { component, reason: error.message, hint });
@@ -133,8 +136,8 @@ interface Ended {
   readonly error: unknown;
   /** Another one has taken over, or the log forks: going on would spoil the journal. */
   readonly isFinal: boolean;
-  /** Another one writes the journal. */
-  readonly isLocked: boolean;
+  /** Another one writes the journal, or the service has another log than it: final if it stays so. */
+  readonly isRival: boolean;
 }
 
 async function once(
@@ -146,7 +149,8 @@ async function once(
   const { item, first, others } = request;
   const closed = new AbortController();
   let barred: Failure | null = null;
-  let isLocked = false;
+  let isRival = false;
+  let ofPoint: unknown = null;
   try {
     using linger = lingering(ctx, LINGER_MS);
     // Opened anew after each failure: what a call that failed has stored is found out so.
@@ -154,7 +158,7 @@ async function once(
       .journal(item.name)
       .write(linger.ctx)
       .catch((error: unknown) => {
-        isLocked = isFailure(error, 'locked');
+        isRival = isFailure(error, 'locked');
         throw error;
       });
     const events: FeedEvents = {
@@ -175,6 +179,7 @@ async function once(
         show({ state: error ? 'waiting' : 'following', error });
       },
       barred: (error) => void (barred = error),
+      pointFailed: (error) => void (ofPoint = error),
       takesPoint(takesPoint) {
         if (!takesPoint) for (const each of others) each.owe();
         show({ takesPoint });
@@ -186,10 +191,14 @@ async function once(
     // What a driver has left behind must not write beside the next call.
     await item.component
       .follow(ctx, feed)
+      .catch((error: unknown) => {
+        isRival = isFailure(error, 'different') && error !== ofPoint;
+        throw error;
+      })
       .finally(() => closed.abort(new Failure('interrupted', 'the feed has ended')));
-    return { error: new Failure('program-failed', `following ${item.name} ended by itself`), isFinal: false, isLocked };
+    return { error: new Failure('program-failed', `following ${item.name} ended by itself`), isFinal: false, isRival };
   } catch (error) {
-    return { error: barred ?? error, isFinal: barred !== null, isLocked };
+    return { error: barred ?? error, isFinal: barred !== null, isRival };
   }
 }
 

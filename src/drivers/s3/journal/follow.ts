@@ -1,7 +1,7 @@
 // Follows buckets: in rounds all of them are listed, and what is other than at the last look is stored, with its bytes.
 
 import type { Standing } from '../../../core/component.ts';
-import { ERRORS, isFailure } from '../../../core/errors.ts';
+import { ERRORS, Failure, isFailure } from '../../../core/errors.ts';
 import type { Feed } from '../../../core/journal.ts';
 import type { Clock, Context } from '../../../core/model.ts';
 import { cutAt, eachRound, type Rounds, roundsOf, withBases } from '../../../core/moments.ts';
@@ -49,7 +49,9 @@ export async function follow(ctx: Context, settings: Settings, feed: Feed): Prom
       const known = goesOn() ? await readBack(within, feed, rounds) : null;
       await using going = known ?? (await beginAnew(within, client, rounds));
       bases.need(feed.lineage()?.from.position ?? '', FIRST);
-      await eachRound(within, settings.followEveryMs, goesOn, () => look(within, client, rounds, going));
+      await eachRound(within, settings.followEveryMs, goesOn, () =>
+        look(within, client, rounds, going).catch(thrownAgain),
+      );
     }
   });
 }
@@ -124,6 +126,12 @@ async function readBack(ctx: Context, feed: Feed, rounds: Rounds): Promise<Going
     ctx.log.warn('what the journal has can not be read from it: a new one is begun', { reason: error.message });
     return null;
   }
+}
+
+/** To who follows, 'different' says that another log goes on there: an object that changes each time is none. */
+function thrownAgain(error: unknown): never {
+  if (!isFailure(error, 'different')) throw error;
+  throw new Failure('blocked', error.message, { cause: error, hint: 'somebody writes it all the time: see who does' });
 }
 
 async function look(ctx: Context, client: Client, rounds: Rounds, going: Going): Promise<void> {
