@@ -140,7 +140,7 @@ function bin(end: string): string {
   mkdirSync(made);
   for (const each of ['pg_dump', 'psql', 'pg_dumpall']) symlinkSync(join(postgres.bin, each), join(made, each));
   const real = `exec "${join(postgres.bin, 'pg_restore')}" "$@"`;
-  const script = `#!/bin/sh\ncase "$*" in *--version*|*--list*|*-l*) ${real};; esac\n${end}\n`;
+  const script = `#!/bin/sh\ncase " $* " in *" --version "*|*" --list"*|*" -l "*) ${real};; esac\n${end}\n`;
   writeFileSync(join(made, 'pg_restore'), script);
   chmodSync(join(made, 'pg_restore'), 0o755);
   return made;
