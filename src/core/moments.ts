@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { isDeepStrictEqual } from 'node:util';
+import { takeBase } from './bases.ts';
 import type { ReplayTarget } from './component.ts';
 import { interruption, withSignal } from './context.ts';
 import { Failure } from './errors.ts';
@@ -159,7 +160,7 @@ export interface Bases {
 
 export async function withBases<T>(
   ctx: Context,
-  feed: Feed,
+  feed: Pick<Feed, 'lineage' | 'bases' | 'base'>,
   work: (ctx: Context, bases: Bases) => Promise<T>,
 ): Promise<T> {
   const over = new AbortController();
@@ -171,7 +172,8 @@ export async function withBases<T>(
       wanted = null;
       // What it joins by lies before it is asked for.
       await within.sleep(Math.max(0, momentOf(next.joins).ms + OVERLAP_MS - within.now().getTime()));
-      if (!(await isJoined(within, feed, next.joins))) await feed.base(within, next.why);
+      const { joins, why } = next;
+      await takeBase(within, feed, why, () => isJoined(within, feed, joins));
     }
     taking = null;
   }
@@ -189,7 +191,7 @@ export async function withBases<T>(
   }
 }
 
-async function isJoined(ctx: Context, feed: Feed, joins: string): Promise<boolean> {
+async function isJoined(ctx: Context, feed: Pick<Feed, 'lineage' | 'bases'>, joins: string): Promise<boolean> {
   const source = feed.lineage()?.source;
   const bases = await feed.bases(ctx);
   return bases.some((base) => isDeepStrictEqual(base.source, source) && base.from >= joins);

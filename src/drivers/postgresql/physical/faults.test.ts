@@ -60,7 +60,7 @@ describe('base backups and what goes wrong', { skip }, () => {
   test('a point of files is refused by a server, with the way to restore it', async () => {
     const { source: files } = await captureOf(ctx, physicalOf(server));
     const empty = postgresqlDriver.open(settingsFor(server));
-    await assert.rejects(empty.restore(ctx, { base: files }), { code: 'missing', hint: /--to COMPONENT=/ });
+    await assert.rejects(empty.restore(ctx, { base: files }), { code: 'missing', hint: /--to it=\/path/ });
     const { source: rows } = await captureOf(ctx, settingsFor(server, { databases: ['shop'] }));
     await assert.rejects(into(dirs.absent('rows')).restore(ctx, { base: rows }), { code: 'missing' });
   });
