@@ -150,7 +150,10 @@ for (const major of [15, 18] as const) {
           message: /slot mine is in use by process \d/,
         });
         const second = openServer(physicalOf(server, { slot: 'mine' }));
-        await assert.rejects(second.follow(ctx, await strayFeed()), { code: 'blocked', hint: /set slot there to another name/ });
+        await assert.rejects(second.follow(ctx, await strayFeed()), {
+          code: 'blocked',
+          hint: /set slot there to another name/,
+        });
       }
       await until('nobody uses it', async () => (await senders(server)).length === 0);
       assert.deepEqual(await component.unfollow(ctx), ['slot mine']);
