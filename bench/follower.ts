@@ -8,6 +8,7 @@ import { localBucket } from '../src/buckets/local/bucket.ts';
 import { liveContext } from '../src/core/testing.ts';
 import { resticFormat } from '../src/stores/restic/store.ts';
 import { LIFEBOAT } from './lifeboat.ts';
+import type { Measured } from './measure.ts';
 
 const TICKS_PER_S = 100;
 export const DEADLINE_MS = 120_000;
@@ -47,7 +48,7 @@ export async function following(dir: string, file: string): Promise<Started> {
   return follower;
 }
 
-export function cpuOf(pid: number): number {
+function cpuOf(pid: number): number {
   const [, fields = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ');
   const [user = 0, system = 0] = fields.split(' ').slice(11, 13).map(Number);
   return (user + system) / TICKS_PER_S;
@@ -55,4 +56,21 @@ export function cpuOf(pid: number): number {
 export function rssOf(pid: number): number {
   const [, kib = '0'] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
   return Number(kib) / 1024;
+}
+
+/** Who follows a server on which nothing is done, for so long. */
+export async function idling(follower: Started, idleS: number, say: (line: string) => void): Promise<Measured> {
+  const { pid = 0 } = follower.process;
+  await delay(5000);
+  const [before, at] = [cpuOf(pid), performance.now()];
+  await delay(idleS * 1000);
+  const wallS = (performance.now() - at) / 1000;
+  const idle = { wallS, cpuS: cpuOf(pid) - before, othersCpuS: 0, peakMiB: rssOf(pid) };
+  say(`idle: CPU ${idle.cpuS.toFixed(2)} s in ${wallS.toFixed(0)} s, ${idle.peakMiB.toFixed(0)} MiB`);
+  return idle;
+}
+/** How that row is called. */
+export function idleText({ cpuS, wallS }: Measured): string {
+  const percent = ((100 * cpuS) / wallS).toFixed(2);
+  return `following an idle server: CPU of ${percent} % must be below 1 %, memory 150 MiB`;
 }

@@ -152,7 +152,7 @@ export async function eachRound(
   }
 }
 
-/** Takes the points that a journal needs while it is fed. One that fails ends the following with its failure. */
+/** Takes the points that a journal needs while it is fed. */
 export interface Bases {
   /** Takes one in the background, unless there is one from which the journal can be replayed from `joins` on. */
   need(joins: string, why: string): void;
@@ -173,7 +173,7 @@ export async function withBases<T>(
       // What it joins by lies before it is asked for.
       await within.sleep(Math.max(0, momentOf(next.joins).ms + OVERLAP_MS - within.now().getTime()));
       const { joins, why } = next;
-      await takeBase(within, feed, why, () => isJoined(within, feed, joins));
+      await takeBase(within, feed, why, () => ({ source: feed.lineage()?.source, from: joins }));
     }
     taking = null;
   }
@@ -189,10 +189,4 @@ export async function withBases<T>(
     if (!over.signal.aborted) over.abort(new Failure('interrupted', 'following has ended'));
     await taking;
   }
-}
-
-async function isJoined(ctx: Context, feed: Pick<Feed, 'lineage' | 'bases'>, joins: string): Promise<boolean> {
-  const source = feed.lineage()?.source;
-  const bases = await feed.bases(ctx);
-  return bases.some((base) => isDeepStrictEqual(base.source, source) && base.from >= joins);
 }

@@ -2,12 +2,11 @@ import { resolve } from 'node:path';
 import { chdir } from 'node:process';
 import type { Command } from 'commander';
 import type { Driver } from '../../core/driver.ts';
-import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import type { ComponentConfig, Config } from '../config/model.ts';
+import { logOwner } from '../log-owner.ts';
 import { namesOption } from '../options.ts';
 import type { Bind } from '../session.ts';
-import { type OpenStack, openStack, pickComponents } from '../stack.ts';
+import { type OpenStack, openStack } from '../stack.ts';
 
 interface Options {
   readonly component?: string;
@@ -37,7 +36,7 @@ Exit codes: 0 given, 3 the log ends before it, 255 whatever else: PostgreSQL the
     const request = { file, path: resolve(path), spool: spool === undefined ? undefined : resolve(spool) };
     if (directory !== undefined) chdir(directory); // the server's own is its data directory
     const config = await session.config();
-    const { name, fetch } = await fetcherOf(config, component);
+    const { name, work: fetch } = await logOwner(config, component, 'fetchLog');
     await using stack = await openStack(ctx, config, { stores: store, components: [] });
     const isGiven = await fromAny(ctx, stack, name, (journal) => fetch(ctx, journal, request));
     if (session.globals.json) session.print({ file, given: isGiven }, ''); // else it would stand in the server's log
@@ -46,25 +45,6 @@ Exit codes: 0 given, 3 the log ends before it, 255 whatever else: PostgreSQL the
 }
 
 type Fetch = NonNullable<Driver['fetchLog']>;
-
-async function fetcherOf(config: Config, wanted: string | undefined): Promise<{ name: string; fetch: Fetch }> {
-  const among = wanted === undefined ? config.components : pickComponents(config, [wanted]);
-  const found: { name: string; fetch: Fetch }[] = [];
-  for (const each of among) {
-    const fetch = await fetchOf(each);
-    if (fetch) found.push({ name: each.name, fetch });
-  }
-  const [only, ...others] = found;
-  if (only && others.length === 0) return only;
-  if (!only) throw new Failure('usage', `${wanted ?? 'no component'} has no log that a server fetches by itself`);
-  throw new Failure('ambiguous', `the log of which component? ${found.map(({ name }) => name).join(', ')}`, {
-    hint: 'name it by --component',
-  });
-}
-
-async function fetchOf(component: ComponentConfig): Promise<Fetch | undefined> {
-  return (await component.driver()).fetchLog;
-}
 
 /** That there is none must be known of every store: one that is away may have it. */
 async function fromAny(

@@ -1,10 +1,9 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import type { Driver } from '../../core/driver.ts';
 import { Failure } from '../../core/errors.ts';
-import type { ComponentConfig, Config } from '../config/model.ts';
+import { logOwner } from '../log-owner.ts';
 import type { Bind } from '../session.ts';
-import { openStore, pickComponents, pickStores } from '../stack.ts';
+import { openStore, pickStores } from '../stack.ts';
 
 interface Options {
   readonly component?: string;
@@ -25,7 +24,7 @@ Success is told when the store has it, and the server asks again after anything 
   bind<Options>(command, async (session, options, [path = '']) => {
     const { ctx } = session;
     const config = await session.config();
-    const { name, push } = await pusherOf(config, options.component);
+    const { name, work: push } = await logOwner(config, options.component, 'pushLog');
     const [store] = pickStores(config, options.store === undefined ? undefined : [options.store]);
     if (!store) throw new Failure('usage', 'a store is needed to store the log in');
     await using open = await openStore(ctx, store);
@@ -34,26 +33,4 @@ Success is told when the store has it, and the server asks again after anything 
     if (session.globals.json) session.print({ component: name, store: store.name, path, outcome, why }, '');
     return 0;
   });
-}
-
-type Push = NonNullable<Driver['pushLog']>;
-
-async function pusherOf(config: Config, wanted: string | undefined): Promise<{ name: string; push: Push }> {
-  const among = wanted === undefined ? config.components : pickComponents(config, [wanted]);
-  const found: { name: string; push: Push }[] = [];
-  for (const each of among) {
-    const push = await pushOf(each);
-    if (push) found.push({ name: each.name, push });
-  }
-  const [only, ...others] = found;
-  if (only && others.length === 0) return only;
-  const none = wanted === undefined ? 'no component has a log' : `${wanted} has no log`;
-  if (!only) throw new Failure('usage', `${none} that a server hands over by itself`);
-  throw new Failure('ambiguous', `the log of which component? ${found.map(({ name }) => name).join(', ')}`, {
-    hint: 'name it by --component',
-  });
-}
-
-async function pushOf(component: ComponentConfig): Promise<Push | undefined> {
-  return (await component.driver()).pushLog;
 }

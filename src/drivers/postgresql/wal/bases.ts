@@ -1,6 +1,5 @@
 // The base backups that a followed log is replayed on: each lineage gets one by itself.
 
-import { isDeepStrictEqual } from 'node:util';
 import { takeBase } from '../../../core/bases.ts';
 import { withSignal } from '../../../core/context.ts';
 import type { Feed, Lineage } from '../../../core/journal.ts';
@@ -24,8 +23,8 @@ export function keepBases(ctx: Context, feed: Pick<Feed, 'base' | 'bases'>): Bas
   async function takeAll(): Promise<void> {
     try {
       for (let lineage = wanted; lineage; ) {
-        const wants = lineage;
-        await takeBase(within, feed, 'no base of this log was there', () => hasBase(within, feed, wants));
+        const joint = { source: lineage.source, from: lineage.from.position };
+        await takeBase(within, feed, 'no base of this log was there', () => joint);
         lineage = lineage === wanted ? null : wanted; // it goes on elsewhere by now
       }
     } catch (error) {
@@ -49,10 +48,4 @@ export function keepBases(ctx: Context, feed: Pick<Feed, 'base' | 'bases'>): Bas
       await taking;
     },
   };
-}
-
-/** What lies before the lineage begins does not lead into it without a break. */
-async function hasBase(ctx: Context, feed: Pick<Feed, 'bases'>, lineage: Lineage): Promise<boolean> {
-  const bases = await feed.bases(ctx);
-  return bases.some(({ source, from }) => isDeepStrictEqual(source, lineage.source) && from >= lineage.from.position);
 }
