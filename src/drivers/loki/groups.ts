@@ -1,7 +1,7 @@
 // Streams that are asked for together, told from the others by the values of one label.
 
 import type { Labels } from './lines.ts';
-import type { Chosen } from './query.ts';
+import { type Chosen, narrowed } from './query.ts';
 
 /** In a query: proxies take some KB of it. */
 const MATCHER_CHARS_MAX = 2048;
@@ -39,9 +39,7 @@ export function sharesOf({ selector, series }: Chosen, count: number): string[] 
   if (!label || groups.length < 2) return [selector];
   const named = groups.slice(0, -1).map(({ values }) => values);
   const matchers = named.map((values) => matcherOf(label, '=~', values));
-  return [...matchers, matcherOf(label, '!~', named.flat())].map(
-    (matcher) => `${selector.replace(/,?\s*\}$/, '')}, ${matcher}}`,
-  );
+  return [...matchers, matcherOf(label, '!~', named.flat())].map((matcher) => narrowed(selector, [matcher]));
 }
 
 interface Label {

@@ -6,7 +6,10 @@ import type { Sink, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
 import { lokiDriver } from './driver.ts';
 import { streamName, undivided } from './lines.ts';
+import { linesAt } from './moment.ts';
+import { readingOf } from './query.ts';
 import { matchersOf } from './select.ts';
+import { readSettings } from './settings.ts';
 import { captured, HOUR_MS, noon, place, textsOf, verdictOf, writtenToStore } from './stage-testing.ts';
 import { gatewayTo, nsAgo, push } from './testing.ts';
 
@@ -26,6 +29,25 @@ describe('the lines of a Loki', { skip }, () => {
     assert.equal(texts.length, 450 + 250 + 60 + 3);
     assert.equal(new Set(texts).size, texts.length);
     assert.deepEqual([texts[0], texts.at(-1)], ['before', 'after']);
+  });
+
+  it('of one nanosecond are those of the streams that were asked for, though others differ in one label alone (fault 43)', async () => {
+    const at = await place();
+    const same = nsAgo(HOUR_MS);
+    const burst = (prefix: string) => Array.from({ length: 310 }, (_, n) => [same, `${prefix} ${n}`] as const);
+    await push(at, [
+      { stream: { app: 'a' }, values: burst('plain') },
+      { stream: { app: 'a', more: 'b' }, values: burst('more') },
+    ]);
+    const reading = readingOf(readSettings(at), 300);
+    for (const [selector, prefix] of [
+      ['{app="a", more=""}', 'plain'],
+      ['{app="a", more="b"}', 'more'],
+    ] as const) {
+      const texts = (await Array.fromAsync(linesAt(liveContext(), reading, BigInt(same), selector))).flat();
+      assert.deepEqual(new Set(texts.map(({ line }) => line)), new Set(burst(prefix).map(([, line]) => line)));
+      assert.equal(texts.length, 310);
+    }
   });
 
   it('come also where they end a stored chunk; those that are given to nobody are told and hinder no others (fault 43)', async () => {

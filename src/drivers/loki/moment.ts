@@ -4,7 +4,7 @@ import { Failure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { groupsOf } from './groups.ts';
 import type { Labels, Line } from './lines.ts';
-import { pageOf, type Reading, seriesOf } from './query.ts';
+import { narrowed, pageOf, type Reading, seriesOf } from './query.ts';
 import type { Span } from './slices.ts';
 
 /** What a regular expression may repeat. */
@@ -21,20 +21,31 @@ export async function* linesAt(ctx: Context, reading: Reading, at: bigint, selec
   const names = new Set<string>();
   for (const labels of series) for (const name of Object.keys(labels)) names.add(name);
   for (const { streams, matcher } of groupsOf(series, GROUP)) {
-    const { lines, full } = await pageOf(ctx, reading, `${selector.slice(0, -1)}, ${matcher}}`, span);
-    if (full) yield* linesOfEach(ctx, reading, { streams, names, span });
+    const { lines, full } = await pageOf(ctx, reading, narrowed(selector, [matcher]), span);
+    if (full) yield* linesOfEach(ctx, reading, { streams, names, selector, span });
     else if (lines.length > 0) yield lines;
   }
+}
+
+interface Some {
+  readonly streams: readonly Labels[];
+  /** Of all labels that they have. */
+  readonly names: ReadonlySet<string>;
+  readonly selector: string;
+  readonly span: Span;
 }
 
 async function* linesOfEach(
   ctx: Context,
   reading: Reading,
-  { streams, names, span }: { streams: readonly Labels[]; names: ReadonlySet<string>; span: Span },
+  { streams, names, selector, span }: Some,
 ): AsyncGenerator<Line[]> {
   for (const labels of streams) {
-    const exact = [...names].map((name) => `${name}=${JSON.stringify(labels[name] ?? '')}`);
-    const query = `{${exact.join(', ')}}`;
+    // Those that the selector leaves out may have labels that none of these has, and be alike in all others.
+    const query = narrowed(
+      selector,
+      Array.from(names, (name) => `${name}=${JSON.stringify(labels[name] ?? '')}`),
+    );
     const { lines, full } = await pageOf(ctx, reading, query, span);
     if (full) yield* linesByText(ctx, reading, { query, span, seen: lines, at: 0, low: 0, high: CODE_POINT_MAX });
     else if (lines.length > 0) yield lines;

@@ -129,7 +129,7 @@ export function lengthen(reading: Reading): void {
 async function seriesIn(ctx: Context, settings: Settings, span: Span): Promise<Labels[]> {
   const fresh = `lifeboat_${randomBytes(8).toString('hex')}=""`;
   if (settings.selector !== null) {
-    return await askSeries(ctx, settings, span, [settings.selector.replace(/,?\s*\}\s*$/, `, ${fresh}}`)]);
+    return await askSeries(ctx, settings, span, [narrowed(settings.selector, [fresh])]);
   }
   const names = new Set([...coverOf(await askSeries(ctx, settings, span, [])), ...COMMON_LABELS]);
   const any = [...names].map((name) => `{${name}=~".+", ${fresh}}`);
@@ -145,6 +145,11 @@ async function askSeries(
   const query = { 'match[]': match, start: `${from}`, end: `${to}` };
   const { data } = parsed(seriesSchema, await askJson(ctx, settings, '/loki/api/v1/series', { query }));
   return data ?? [];
+}
+
+/** The same streams, as far as these are true of them as well. */
+export function narrowed(selector: string, matchers: readonly string[]): string {
+  return `${selector.replace(/,?\s*\}\s*$/, '')}, ${matchers.join(', ')}}`;
 }
 
 /** Some of the streams, by a selector that has new ones of their kind, too. */
