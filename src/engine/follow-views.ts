@@ -3,7 +3,8 @@
 import type { Context, Cut } from '../core/model.ts';
 import type { NamedStore } from './model.ts';
 
-const PAUSE_MS = { first: 1_000, max: 60_000 };
+/** What can be lost grows while nobody asks, and to ask costs little. */
+const PAUSE_MS = { first: 1_000, max: 15_000 };
 
 /** The plan of the points that follow takes. */
 export const FOLLOW_PLAN = 'follow';
@@ -41,7 +42,7 @@ export interface FollowView {
   readonly copies: readonly CopyView[];
 }
 
-/** Waits a second, then twice as long each time, a minute at most. */
+/** Waits a second, then twice as long each time, 15 seconds at most. */
 export function pauses(): { wait(ctx: Context): Promise<void>; next(): number; reset(): void } {
   let nextMs = PAUSE_MS.first;
   return {

@@ -203,8 +203,28 @@ test('a component that fails is tried again, later each time, and stops no other
   await run.stop();
   const told = ctx.logged.filter(({ message }) => message.includes('can not be followed for now'));
   const waits = told.map(({ fields }) => (fields as { again_in_ms: number }).again_in_ms / 1000);
-  assert.deepEqual(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+  assert.deepEqual(waits, [1, 2, 4, 8, 15, 15, 15, 15]);
   assert.ok(told.every(({ fields }) => (fields as { hint: string }).hint === 'start it'));
+});
+
+test('a component that stored something before it failed is tried again at once, however often', async () => {
+  const ctx = testContext();
+  const server = numbersServer(1);
+  await using store = await opened(ctx, kind, await made(ctx, kind));
+  const run = running(ctx, { components: [numbers('db', server)], stores: [followStore(store)] });
+  await run.based();
+  let appends = 0;
+  server.fault = (step) => {
+    if (step === 'append' && ++appends % 2 === 0) throw new Failure('unreachable', 'it was killed');
+  };
+  for (let round = 1; round <= 5; round++) {
+    grow(server, 1);
+    await run.until(upTo(round + 1));
+  }
+  await run.stop();
+  const told = ctx.logged.filter(({ message }) => message.includes('can not be followed for now'));
+  const waits = told.map(({ fields }) => (fields as { again_in_ms: number }).again_in_ms);
+  assert.deepEqual(waits, [1000, 1000, 1000, 1000]);
 });
 
 test('what a driver left behind when it failed writes nothing beside its next call (fault 33)', async () => {

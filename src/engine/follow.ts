@@ -12,8 +12,6 @@ import { type OtherStore, otherStore } from './follow-stores.ts';
 import { type FollowStore, type FollowView, pauses } from './follow-views.ts';
 import type { NamedStore, StackComponent } from './model.ts';
 
-/** What has gone on for so long is well: the next failure is a new one. */
-const WELL_MS = 60_000;
 /**
  * Who only puts a segment of the log has the journal for a moment, and while a service moves to another server an
  * address may lead to the old one: what is still so after so many tries in a row stays so.
@@ -112,7 +110,7 @@ async function keepFollowing(
   const pause = pauses();
   let rivalTries = 0;
   while (!ctx.signal.aborted) {
-    const startedMs = ctx.monotonicMs();
+    const { ranges } = shown.view();
     const ended = await once(ctx, request, copiers, shown);
     if (ctx.signal.aborted) return null;
     const { error } = ended;
@@ -123,7 +121,8 @@ async function keepFollowing(
       ctx.log.error('a component is not followed any more', { component, reason: error.message, hint });
       return error;
     }
-    if (ctx.monotonicMs() - startedMs >= WELL_MS) pause.reset();
+    // What has stored something was well: this failure is a new one.
+    if (shown.view().ranges > ranges) pause.reset();
     const fields = { component, again_in_ms: pause.next(), reason: messageOf(error), hint };
     ctx.log.warn('a component can not be followed for now', fields);
     shown.show({ state: 'waiting', error });
