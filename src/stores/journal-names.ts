@@ -14,6 +14,8 @@ export interface JournalVault {
   seal(plain: Uint8Array): Buffer;
   /** 'checksum' when it was changed, or when more than `bytesMax` come out. */
   open(stored: Uint8Array, bytesMax: number): Buffer;
+  /** Does it open again as just this? May throw what `open` throws. */
+  holds(stored: Uint8Array, plain: Uint8Array): boolean;
   putDocument(ctx: Context, key: string, value: Json, options?: { ifAbsent: boolean }): Promise<void>;
   /** 'missing', 'checksum' or 'malformed'. */
   getDocument(ctx: Context, key: string): Promise<unknown>;

@@ -10,6 +10,7 @@ import { type Entry, entryName, isPosition, type JournalVault } from './journal-
 
 const HEADER_BYTES_MAX = 64 * 1024;
 const PLAIN_BYTES_MAX = RANGE_BYTES_MAX + HEADER_BYTES_MAX;
+const ROOM_BYTES_MIN = 64 * 1024;
 /** What zstd and the seal may add to what can't be compressed. */
 const STORED_BYTES_MAX = PLAIN_BYTES_MAX + 1024 * 1024;
 const LINE_FEED = 10;
@@ -69,14 +70,26 @@ export function sealRange(
   });
   const line = Buffer.from(`${JSON.stringify(header)}\n`);
   if (line.length > HEADER_BYTES_MAX) throw new Failure('value-too-large', 'the header of a range is too large');
-  const plain = Buffer.concat([line, body]);
+  const plain = joined(line, body);
   const stored = vault.seal(plain);
-  if (!vault.open(stored, PLAIN_BYTES_MAX).equals(plain)) {
+  if (!vault.holds(stored, plain)) {
     throw new Failure('checksum', `a range of ${component} from ${from.position} can't be read back as it was sealed`);
   }
   const sha256 = hash('sha256', stored, 'hex');
   const name = { from: from.position, to: to.position, sha256, isGap: gap !== null };
   return { entry: { ...name, key: folder + entryName(name), folder, bytes: stored.length }, to, stored };
+}
+
+let room = Buffer.alloc(0);
+
+/** In memory that is used again: it costs more to get new pages than to fill them. Valid until the next call. */
+function joined(line: Uint8Array, body: Uint8Array): Buffer {
+  const bytes = line.length + body.length;
+  if (room.length < bytes)
+    room = Buffer.allocUnsafeSlow(Math.min(PLAIN_BYTES_MAX, Math.max(2 * bytes, ROOM_BYTES_MIN)));
+  room.set(line);
+  room.set(body, line.length);
+  return room.subarray(0, bytes);
 }
 
 /**

@@ -10,6 +10,7 @@ export function openVault(): JournalVault {
     own: 'own/',
     seal: (plain) => Buffer.from(plain),
     open: (stored) => Buffer.from(stored),
+    holds: (stored, plain) => Buffer.compare(stored, plain) === 0,
     async putDocument(ctx, key, value) {
       await bucket.put(ctx, key, Buffer.from(JSON.stringify(value)));
     },

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { releaseLarge } from '../core/bytes.ts';
 import { outliving } from '../core/context.ts';
 import { Failure, isFailure, messageOf } from '../core/errors.ts';
 import type { JournalRange, JournalWriter, Lineage } from '../core/journal.ts';
@@ -73,6 +74,7 @@ function writerOf(
     line.last = entry;
     line.ranges += 1;
     pending = null;
+    releaseLarge(stored);
   }
   async function noteTip(within: Context): Promise<void> {
     if (!line || line.end.to.position === line.noted) return;

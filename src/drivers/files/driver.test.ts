@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { hash } from 'node:crypto';
 import {
   appendFileSync,
   chmodSync,
@@ -21,7 +22,7 @@ import {
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { readAll } from '../../core/bytes.ts';
+import { bytesOf, readAll } from '../../core/bytes.ts';
 import { inventoryOf } from '../../core/inventory.ts';
 import type { Sink, Source } from '../../core/model.ts';
 import { liveContext, memoryParts } from '../../core/testing.ts';
@@ -164,6 +165,23 @@ test('unchanged files are kept unread, changed ones are read', async () => {
   );
   assert.deepEqual(calls.filter((call) => call.startsWith('keep')).length, 3);
   assert.deepEqual(await verdicts(ctx, source, root), ['pass: 8 paths, equal digests']);
+});
+
+test('points from when an inventory had whole digests are compared as well', async () => {
+  const root = freshDir();
+  writeFileSync(join(root, 'a'), 'as it was');
+  const { ctx, source } = await captured(root);
+  const today = await readAll(source.get(ctx, 'inventory.ndjson'));
+  const whole = hash('sha256', 'as it was');
+  const line = today.toString().replace(`sha256-128:${whole.slice(0, 32)}`, `sha256:${whole}`);
+  assert.ok(line.includes(`"sha256:${whole}"`));
+  const then: Source = {
+    ...source,
+    get: (within, name) => (name === 'inventory.ndjson' ? bytesOf(line) : source.get(within, name)),
+  };
+  assert.deepEqual(await verdicts(ctx, then, root), ['pass: 2 paths, equal digests']);
+  writeFileSync(join(root, 'a'), 'as it is!');
+  assert.deepEqual(await verdicts(ctx, then, root), ['fail: the digests differ', 'pass: 1 paths, equal digests']);
 });
 
 test('a file that was changed a moment ago is read again', async () => {

@@ -6,10 +6,11 @@ import type { Component } from '../../core/component.ts';
 import type { Driver } from '../../core/driver.ts';
 import { Failure } from '../../core/errors.ts';
 import { judge, type LinePair, paired } from '../../core/inventory.ts';
-import type { Context, Finding, InventoryReader, Probe } from '../../core/model.ts';
+import type { Context, Finding, InventoryLine, InventoryReader, Probe } from '../../core/model.ts';
 import { parseSettings } from '../../core/settings.ts';
 import { attempt } from '../failures.ts';
 import { capture, identityHere, liveInventory, versionHere } from './capture.ts';
+import { shortDigest } from './entries.ts';
 import { extract, merge } from './extract.ts';
 import { encode, isDirectoryName } from './names.ts';
 import { restore } from './restore.ts';
@@ -126,7 +127,9 @@ function judged(pair: LinePair): Finding {
     return { check, verdict: 'fail', detail: `its ${field} was ${was[field]} and is ${is[field]}` };
   }
   const isFile = was.type === 'file' || was.type === 'hardlink';
-  const finding: Finding = isFile ? judge(pair, what) : { check, verdict: 'pass', detail: String(was.type) };
+  const finding: Finding = isFile
+    ? judge(shortened(expected, actual), what)
+    : { check, verdict: 'pass', detail: String(was.type) };
   if (finding.verdict !== 'pass' || was.owner === is.owner) return finding;
   return {
     check,
@@ -134,6 +137,13 @@ function judged(pair: LinePair): Finding {
     detail: `its owner was ${was.owner} and is ${is.owner}`,
     hint: 'only root can restore owners',
   };
+}
+
+function shortened(expected: InventoryLine, actual: InventoryLine): LinePair {
+  const short = (line: InventoryLine): InventoryLine => {
+    return line.digest === null ? line : { ...line, digest: shortDigest(line.digest) };
+  };
+  return { expected: short(expected), actual: short(actual) };
 }
 
 function detailOf(detail: unknown): Record<string, unknown> {

@@ -1,12 +1,12 @@
 // Small sealed documents: config, index, snapshots, locks, and our own.
 
 import type { z } from 'zod';
-import { readAll } from '../../core/bytes.ts';
+import { readAll, releaseLarge } from '../../core/bytes.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Bytes, Context, Json } from '../../core/model.ts';
 import type { Bucket, ObjectInfo } from '../../core/storage.ts';
 import { type MasterKey, open, seal, sha256 } from './crypto.ts';
-import { compress, decompress } from './zstd.ts';
+import { compress, decompress, decompressTo } from './zstd.ts';
 
 const COMPRESSED = 0x02;
 const LEVEL = 3;
@@ -31,13 +31,27 @@ function sealDocument(key: MasterKey, value: unknown): Buffer {
 
 /** What index files are sealed as, and ranges of journals. */
 export function sealCompressed(key: MasterKey, plain: Uint8Array): Buffer {
-  return seal(key, Buffer.concat([Buffer.of(COMPRESSED), compress(plain, LEVEL)]));
+  const marked = Buffer.concat([Buffer.of(COMPRESSED), compress(plain, LEVEL)]);
+  const sealed = seal(key, marked);
+  releaseLarge(marked);
+  return sealed;
 }
 
 /** 'checksum' when it was changed, or when more than `bytesMax` come out. Old versions wrote JSON as it is. */
 export function openCompressed(key: MasterKey, sealed: Uint8Array, bytesMax: number): Buffer {
-  const plain = open(key, sealed);
-  return plain[0] === COMPRESSED ? decompress(plain.subarray(1), bytesMax) : plain;
+  const opened = open(key, sealed);
+  if (opened[0] !== COMPRESSED) return opened;
+  const plain = decompress(opened.subarray(1), bytesMax);
+  releaseLarge(opened);
+  return plain;
+}
+
+/** Is it what `sealCompressed` made of this? Nothing is copied to find out. 'checksum' when it was changed. */
+export function isSealed(key: MasterKey, sealed: Uint8Array, plain: Uint8Array): boolean {
+  const opened = open(key, sealed);
+  const isSame = opened[0] === COMPRESSED && decompressTo(opened.subarray(1), plain.length).equals(plain);
+  releaseLarge(opened);
+  return isSame;
 }
 
 /** 'checksum' when it was changed, 'malformed' when it is no JSON. */

@@ -8,7 +8,7 @@ import { parseSettings } from '../../core/settings.ts';
 import type { Bucket, Store, StoreFormat } from '../../core/storage.ts';
 import { storeJournals } from '../journal.ts';
 import { repositoryArchive } from './archive.ts';
-import { getOwn, OWN, openCompressed, putOwn, sealCompressed, type Vault } from './documents.ts';
+import { getOwn, isSealed, OWN, openCompressed, putOwn, sealCompressed, type Vault } from './documents.ts';
 import type { Drafts } from './drafts.ts';
 import { keyRing } from './keys.ts';
 import { componentSource, pointIdOf, snapshotSource, storedPoints } from './points.ts';
@@ -106,6 +106,7 @@ function sealedJournals(vault: Vault): ReturnType<typeof storeJournals> {
     own: OWN,
     seal: (plain) => sealCompressed(key, plain),
     open: (stored, bytesMax) => openCompressed(key, stored, bytesMax),
+    holds: (stored, plain) => isSealed(key, stored, plain),
     putDocument: (ctx, name, value, options) => putOwn(ctx, vault, name, value, options),
     getDocument: (ctx, name) => getOwn(ctx, vault, name),
   });

@@ -17,6 +17,9 @@ import { type ByteReader, byteReader } from './reader.ts';
 const WHOLE_BYTES_MAX = 1024 * 1024;
 const NOTICES_MAX = 20;
 const HEADER_BYTES = 5;
+/** A server sends its log commit by commit: to be woken for each costs more than all that is done with them. */
+const SMALL_BYTES = 16 * 1024;
+const GROWING_MS = 10;
 const TERMINATE = Buffer.from([0x58, 0, 0, 0, 4]);
 
 export interface Replication extends AsyncDisposable {
@@ -111,7 +114,9 @@ async function* chunksOf(ctx: Context, socket: Duplex, where: string): Bytes {
   try {
     for await (const chunk of socket.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       yield chunk;
+      const isSmall = chunk.length < SMALL_BYTES;
       releaseLarge(chunk);
+      if (isSmall) await ctx.sleep(GROWING_MS);
     }
   } catch (cause) {
     if (ctx.signal.aborted) throw interruption(ctx.signal);

@@ -78,7 +78,8 @@ async function followOnce(following: Following): Promise<Ended> {
   };
   const options = { feed, segmentBytes: facts.segmentBytes, clock: pulse.clock, onDurable };
   const shipping = shipLog(ctx, joint.from, options);
-  const receiving = receiveLog(within, { where: connection.where, stream, feed, shipping, pulse, last });
+  const { patienceMs } = facts;
+  const receiving = receiveLog(within, { where: connection.where, patienceMs, stream, feed, shipping, pulse, last });
   try {
     await whicheverEnds(stop, [receiving.run(), receiving.watch(bases.check), pulse.run(within)]);
     await shipping.end();

@@ -10,7 +10,9 @@ import type { Shipping } from './shipping.ts';
 import type { WalStream } from './stream.ts';
 
 const TICK_MS = 500;
-const REPORT_MS = 10_000;
+const REPORT_MS_MAX = 10_000;
+/** Of the server's patience: while there is no room nothing is read, and it is not heard asking. */
+const PATIENCE_SHARE = 3;
 /** The server answers each report at once. */
 const SILENCE_MS_MAX = 60_000;
 
@@ -25,6 +27,8 @@ export interface Receiving {
 }
 export interface ReceivingOptions {
   readonly where: string;
+  /** How long the server waits for a word; 0: for ever. */
+  readonly patienceMs: number;
   readonly stream: WalStream;
   readonly feed: Pick<Feed, 'durable'>;
   readonly shipping: Shipping;
@@ -34,7 +38,8 @@ export interface ReceivingOptions {
 }
 
 export function receiveLog(ctx: Context, options: ReceivingOptions): Receiving {
-  const { where, stream, feed, shipping, pulse, last } = options;
+  const { where, patienceMs, stream, feed, shipping, pulse, last } = options;
+  const reportMs = Math.min(REPORT_MS_MAX, patienceMs === 0 ? REPORT_MS_MAX : patienceMs / PATIENCE_SHARE);
   const known = Buffer.from(last?.body ?? []);
   let compared = 0;
   let heardMs = ctx.monotonicMs();
@@ -86,7 +91,7 @@ export function receiveLog(ctx: Context, options: ReceivingOptions): Receiving {
         check();
         shipping.tick();
         const nowMs = ctx.monotonicMs();
-        if (nowMs - reportedMs >= REPORT_MS) report(true);
+        if (nowMs - reportedMs >= reportMs) report(true);
         if (isWaiting || nowMs - heardMs <= SILENCE_MS_MAX) continue;
         throw new Failure('unreachable', `${where}: the server has been silent for ${SILENCE_MS_MAX / 1000} s`);
       }

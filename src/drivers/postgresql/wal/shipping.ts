@@ -2,12 +2,14 @@
 // One is collected while another is stored; a third has no room, and then nothing more is read.
 
 import { release } from '../../../core/bytes.ts';
-import { type Feed, type JournalRange, RANGE_BYTES_MAX } from '../../../core/journal.ts';
+import type { Feed, JournalRange } from '../../../core/journal.ts';
 import type { Clock, Context, Cut } from '../../../core/model.ts';
 import { placeOf, positionAt } from './positions.ts';
 
 /** With what it takes to store it, a server's end then costs two seconds. */
 const SHIP_MS = 1500;
+/** Half of a usual segment: less memory, and what is larger a restic store can't seal in memory that it keeps. */
+const SHIP_BYTES_MAX = 8 * 1024 * 1024;
 const MEMORY_BYTES_MIN = 64 * 1024;
 /** Memory that is so much larger than what it held is from busier times, and is given back. */
 const MEMORY_RATIO_MAX = 16;
@@ -44,7 +46,7 @@ export function shipLog(ctx: Context, from: Cut, options: ShippingOptions): Ship
 
   function roomOf(): number {
     const toBoundary = segmentBytes - (place % segmentBytes);
-    return Math.min(toBoundary, RANGE_BYTES_MAX - used);
+    return Math.min(toBoundary, SHIP_BYTES_MAX - used);
   }
   async function store(range: JournalRange, body: Buffer): Promise<void> {
     try {
@@ -85,7 +87,7 @@ export function shipLog(ctx: Context, from: Cut, options: ShippingOptions): Ship
         used += piece.length;
         taken += piece.length;
         place += piece.length;
-        if (used === RANGE_BYTES_MAX || place % segmentBytes === 0) await shipNext();
+        if (used === SHIP_BYTES_MAX || place % segmentBytes === 0) await shipNext();
       }
     },
     tick() {
@@ -107,7 +109,7 @@ function roomFor(memory: Buffer, used: number, more: number, free: Buffer[]): Bu
   const larger =
     known >= 0
       ? (free.splice(known, 1)[0] ?? Buffer.alloc(0))
-      : Buffer.allocUnsafeSlow(Math.min(RANGE_BYTES_MAX, Math.max(MEMORY_BYTES_MIN, 4 * (used + more))));
+      : Buffer.allocUnsafeSlow(Math.min(SHIP_BYTES_MAX, Math.max(MEMORY_BYTES_MIN, 4 * (used + more))));
   free.splice(2);
   larger.set(memory.subarray(0, used));
   return larger;

@@ -26,6 +26,8 @@ export interface WalFacts {
   readonly identity: string;
   readonly isStandby: boolean;
   readonly segmentBytes: number;
+  /** How long it waits for a word from who follows it; 0: for ever. */
+  readonly patienceMs: number;
   readonly clock: Clock;
   /** By its clock. */
   readonly at: Date;
@@ -34,10 +36,11 @@ export interface WalFacts {
 /** 'settings-invalid' where it writes no log that can be followed. */
 export async function walFacts(ctx: Context, session: Session, server: Server): Promise<WalFacts> {
   const { identity } = await serverFacts(session);
-  const { level, standby, bytes } = await session.row(
-    z.object({ level: z.string(), standby: z.boolean(), bytes: z.coerce.number() }),
+  const { level, standby, bytes, patience } = await session.row(
+    z.object({ level: z.string(), standby: z.boolean(), bytes: z.coerce.number(), patience: z.coerce.number() }),
     `select current_setting('wal_level') as level, pg_is_in_recovery() as standby,
-      pg_size_bytes(current_setting('wal_segment_size')) as bytes`,
+      pg_size_bytes(current_setting('wal_segment_size')) as bytes,
+      (select setting from pg_settings where name = 'wal_sender_timeout') as patience`,
   );
   if (level === 'minimal') {
     const what = 'wal_level is minimal: such a log can not be replayed on a backup';
@@ -45,5 +48,6 @@ export async function walFacts(ctx: Context, session: Session, server: Server): 
       hint: 'alter system set wal_level = replica, and restart the server',
     });
   }
-  return { identity, isStandby: standby, segmentBytes: bytes, ...(await measureClock(ctx, session)) };
+  const clock = await measureClock(ctx, session);
+  return { identity, isStandby: standby, segmentBytes: bytes, patienceMs: patience, ...clock };
 }
