@@ -9,7 +9,7 @@ import { storeJournals } from '../journal.ts';
 import { OWN } from './keys.ts';
 import { getJson, putJson } from './objects.ts';
 
-/** Beyond the plain bytes, so that any result fits in one piece: Node's own are small, and many cost more than the work. */
+/** So that any result fits in one piece: Node's own are small, and many of them cost more than the work. */
 const MORE_BYTES = 64 * 1024;
 
 export function plainJournals(bucket: Bucket): ReturnType<typeof storeJournals> {
