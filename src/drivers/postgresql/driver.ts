@@ -23,6 +23,7 @@ import { askedFor, measureNumber, mergeRows, readRows, readValues } from './rows
 import { sandboxSpec } from './sandbox.ts';
 import { directoryOf, retargeted, type Server, serverOf } from './settings.ts';
 import { dropOldDatabases, stageServer } from './stage.ts';
+import { followFindings } from './wal/findings.ts';
 import { followServer } from './wal/follow.ts';
 import { pushLogFile } from './wal/push.ts';
 import { dropSlot } from './wal/slot.ts';
@@ -74,6 +75,7 @@ function componentOf(server: Server, names: ReadonlyMap<string, string> | null):
       await using session = await connectSomewhere(ctx, server);
       return await dropSlot(session, server);
     },
+    kept: async (ctx, use) => await followFindings(ctx, server, use),
     capture: async (ctx, sink, previous) => await captureServer(ctx, server, sink, previous),
     restore: async (ctx, chain, options = {}) => await restoreServer(ctx, server, chain, options, names),
     suits: async (ctx, { base }) => await refuseFiles(ctx, base),

@@ -177,15 +177,16 @@ for (const major of [15, 18] as const) {
     test('fault 28: a slot that nobody reads, that has no limit or holds half of it: each with the way out', async () => {
       await using server = await startPostgres(major, FORGETFUL);
       const component = openServer(physicalOf(server));
-      const said = async (): Promise<string[]> => {
-        const { findings } = await component.probe(ctx);
-        return findings
-          .filter(({ check }) => check.includes('lifeboat_follow'))
-          .map(({ check, verdict, detail, hint }) => {
-            return `${verdict}: ${check}: ${detail}; ${hint ?? ''}`;
-          });
+      const said = async (isFollowed = true): Promise<string[]> => {
+        const findings = await component.kept(ctx, { isFollowed, stores: ['local'] });
+        return findings.map(({ check, verdict, detail, hint }) => `${verdict}: ${check}: ${detail}; ${hint ?? ''}`);
       };
-      assert.deepEqual(await said(), [], 'nobody follows');
+      assert.deepEqual(await said(false), [], 'nobody follows');
+      assert.match((await said()).join('\n'), /^fail: .*there is none: .*run lifeboat follow: it makes the slot/);
+      await sql(server, 'postgres', "select pg_create_physical_replication_slot('lifeboat_old', true)");
+      const stray = /^fail: somebody follows by the slot lifeboat_old: .*pg_drop_replication_slot\('lifeboat_old'\)$/;
+      assert.match((await said(false)).join('\n'), stray, 'of a configuration that is gone');
+      await sql(server, 'postgres', "select pg_drop_replication_slot('lifeboat_old')");
       {
         await using follower = await follow(physicalOf(server));
         await until('a base is taken', () => follower.bases.length > 0);
@@ -200,6 +201,7 @@ for (const major of [15, 18] as const) {
       await until('nobody reads it', async () =>
         /nobody does; .*pg_drop_replication_slot/.test((await said()).join('\n')),
       );
+      assert.match((await said(false)).join('\n'), /^fail: no slot fills .*lifeboat_follow: .*follow --drop/, 'left');
       await sql(server, 'postgres', SWITCH, SWITCH, SWITCH);
       assert.match((await said()).join('\n'), /^fail: .*holds 4\d MiB of 64 MiB: more than half/m);
       await forget(server);
