@@ -2,6 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { missing } from '../../../../test/servers/need.ts';
 import { type Postgres, startPostgres, startPostgresOn } from '../../../../test/servers/postgres.ts';
@@ -166,12 +168,25 @@ for (const major of [15, 18] as const) {
         await until('it is refused', () => follower.failures.some(({ code }) => code === 'different'));
         assert.match(follower.failures[0]?.message ?? '', said);
       }
-      await using follower = await follow(physicalOf(server), { store });
-      await sql(server, 'postgres', SOME);
-      await caughtUp(server, follower);
-      const [piece, ...others] = await piecesOf(ctx, follower.journal);
-      assert.ok(piece && others.length === 0);
-      assertOnDisk(server, piece);
+      {
+        await using follower = await follow(physicalOf(server), { store });
+        await sql(server, 'postgres', SOME);
+        await caughtUp(server, follower);
+        const [piece, ...others] = await piecesOf(ctx, follower.journal);
+        assert.ok(piece && others.length === 0);
+        assertOnDisk(server, piece);
+      }
+      // The way on for one that was set back and is to stay: a timeline of its own.
+      const dir = copies[1] ?? '';
+      writeFileSync(join(dir, 'standby.signal'), '');
+      await using forked = await startPostgresOn(major, dir);
+      await sql(forked, 'postgres', 'select pg_promote()', 'create table after_it ()');
+      await using again = await follow(physicalOf(forked), { store });
+      await until('a base is taken', () => again.bases.length > 0);
+      await caughtUp(forked, again);
+      const [before, after] = await Array.fromAsync(again.journal.lineages(ctx));
+      assert.equal(after?.parent?.lineage, before?.id);
+      assert.match(after?.why ?? '', /^timeline 2 goes on from timeline 1 at /);
     });
 
     test('fault 28: a slot that nobody reads, that has no limit or holds half of it: each with the way out', async () => {
