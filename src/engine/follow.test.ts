@@ -414,6 +414,26 @@ test('of two that follow one component the second ends and says so, and the firs
   await run.stop();
 });
 
+test('a lease of a host that may be dead is waited for, with its end named, and then it goes on', async () => {
+  const ctx = testContext();
+  const disk = memoryBucket();
+  await made(ctx, kind, disk);
+  await using store = await opened(ctx, kind, disk);
+  await using writer = await store.store.journal('db').write(ctx);
+  const keys = await Array.fromAsync(disk.list(ctx, ''), ({ key }) => key);
+  const lease = keys.find((key) => key.includes('leases/journal/db/')) ?? '';
+  await writer[Symbol.asyncDispose]();
+  await disk.put(ctx, lease, Buffer.from('of a host that nobody can see into'));
+  const begunMs = ctx.now().getTime();
+  const run = running(ctx, { components: [numbers('db', numbersServer())], stores: [followStore(store)] });
+  const { error } = await run.until(({ state }) => state === 'waiting');
+  assert.ok(isFailure(error, 'locked'));
+  assert.match(error.message, /it counts until 20/);
+  await run.based();
+  assert.ok(ctx.now().getTime() - begunMs > 600_000);
+  await run.stop();
+});
+
 test('another log than the journal has ends a component when it stays so, and the others go on (fault 33)', async () => {
   const ctx = testContext();
   const [well, ill] = [numbersServer(), numbersServer()];

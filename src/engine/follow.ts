@@ -180,7 +180,8 @@ async function once(
       .journal(item.name)
       .write(linger.ctx)
       .catch((error: unknown) => {
-        isRival = isFailure(error, 'locked');
+        // One that can't be seen from here may be gone, and passes by itself then.
+        isRival = isFailure(error, 'locked') && error.until === undefined;
         throw error;
       });
     const events: FeedEvents = {
