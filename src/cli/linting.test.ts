@@ -9,6 +9,7 @@ import { type LintFinding, lint, RULE_WORDS } from '../engine/lint/lint.ts';
 import type { Setup } from '../engine/lint/setup.ts';
 import { parseConfig } from './config/load.ts';
 import { setupOf } from './linting.ts';
+import { FOLLOWING_CASES, type LintCase } from './linting-testing.ts';
 
 const NOW = new Date('2026-06-10T12:00:00Z');
 const RIGHT = `stack: shop
@@ -30,21 +31,8 @@ drills:
   weekly: { schedule: "0 4 * * 0", store: offsite }
 `;
 
-interface Case {
-  readonly title: string;
-  readonly rule: string;
-  /** Of the right configuration. */
-  readonly replace: readonly (readonly [string, string])[];
-  readonly at: string;
-  readonly why: RegExp;
-  /** As 'path: value', of every one; none where no value can be computed. */
-  readonly change: readonly string[];
-  /** Other mistakes that come with it. */
-  readonly besides?: readonly string[];
-  readonly measured?: Setup['measured'];
-}
-
-const CASES: readonly Case[] = [
+const CASES: readonly LintCase[] = [
+  ...FOLLOWING_CASES,
   {
     title: 'a schedule that lets more be lost than is promised',
     rule: 'rpo',
@@ -63,18 +51,6 @@ const CASES: readonly Case[] = [
     at: 'components.search',
     why: /to 2026-06-11T02:00Z: 24h at worst$/,
     change: ['plans.nightly.schedule: "*/10 * * * *"'],
-  },
-  {
-    title: 'write-ahead logs that are to be replayed on a dump',
-    rule: 'follow-without-base',
-    replace: [
-      ['critical: { rto: 1h, rpo: 25h }', 'critical: { rto: 1h, rpo: 15m }'],
-      ['databases: [shop], tier', 'databases: [shop], capture: [logical], follow: true, tier'],
-    ],
-    at: 'components.shop-db.follow',
-    why: /can not be replayed on a dump/,
-    change: ['components.shop-db.capture: ["logical","physical"]'],
-    besides: ['rpo'],
   },
   {
     title: 'a schedule without a minute for the capture itself',
@@ -524,6 +500,13 @@ test('every rule has its case, and its section on the page with the mistake, the
   const documented = sections.map((section) => /^`([a-z-]+)`$/m.exec(section.split('\n')[0] ?? '')?.[1]);
   assert.deepEqual(documented.toSorted(), [...RULE_WORDS].sort());
   for (const section of sections) assert.match(section, /^Mistake: .+\nConsequence: .+\nChange: .+/ms, section);
+});
+
+test('a drill of a moment is about that moment, however old the point is that its log is replayed on', async () => {
+  const text = RIGHT.replace('"0 4 * * 0",', '"0 1 * * 0", at: 5m ago,')
+    .replace('critical: { rto: 1h, rpo: 25h }', 'critical: { rto: 1h, rpo: 2h }')
+    .replace('plans:\n', 'plans:\n  often: { schedule: "30 * * * *", components: [shop-db], keep: { within: 30d } }\n');
+  assert.deepEqual(await linted(text), []);
 });
 
 test('rules that somebody accepts are left out', async () => {

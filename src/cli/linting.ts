@@ -31,8 +31,9 @@ export function setupOf(config: Config, now: Date, measured: Setup['measured']):
     tiers: Object.entries(tiers).map(([name, { rto, rpo }]) => ({ name, rtoMs: rto ?? null, rpoMs: rpo ?? null })),
     plans: Object.entries(plans).map(([name, plan]) => planOf(config, name, plan)),
     drills: Object.entries(drills).map(
-      ([name, { schedule = null, store = null, point = 'latest', components: own, ...drill }]) => {
-        return { ...drill, name, point, schedule, store, components: own === 'all' ? all : own, ofAll: own === 'all' };
+      ([name, { schedule = null, store = null, point = 'latest', at = null, components: own, ...drill }]) => {
+        const about = { components: own === 'all' ? all : own, ofAll: own === 'all' };
+        return { ...drill, ...about, name, point, at, schedule, store };
       },
     ),
     references: references.map(({ name, from, to }) => ({ name, from: from.component, to: to.component })),

@@ -71,6 +71,14 @@ export interface Standing {
   readonly clock: Clock | null;
 }
 
+/** What a configuration has a log for. */
+export interface FollowUse {
+  /** It is to be followed. */
+  readonly isFollowed: boolean;
+  /** Stores there are, the one that logs are fed to first. */
+  readonly stores: readonly string[];
+}
+
 /** Data restored beside the live data of the same server, not yet in its place. */
 export interface Staged extends AsyncDisposable {
   /** What was restored, to be compared before it is published. */
@@ -94,6 +102,8 @@ export interface Component {
   standing?(ctx: Context): Promise<Standing>;
   /** Forgets at the service what `follow` keeps there, such as a slot. Names what it removed. */
   unfollow?(ctx: Context): Promise<readonly string[]>;
+  /** For doctor: is what `follow` needs at the service there and well, and is nothing left that it needs no more? */
+  kept?(ctx: Context, use: FollowUse): Promise<readonly Finding[]>;
   /**
    * Leaves a marker in the service's own data, in place of the one before. 'blocked' at a standby and 'exists' where
    * something else bears the name: both are left as they are.

@@ -55,10 +55,17 @@ export class Failure extends Error {
   readonly code: ErrorCode;
   /** The next step for the user. */
   readonly hint: string | undefined;
-  constructor(code: ErrorCode, message: string, options: { cause?: unknown; hint?: string | undefined } = {}) {
+  /** When it passes by itself, unless something comes between; undefined where nobody knows. */
+  readonly until: Date | undefined;
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { cause?: unknown; hint?: string | undefined; until?: Date | undefined } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.hint = options.hint;
+    this.until = options.until;
   }
 }
 

@@ -104,6 +104,8 @@ export interface Feed extends Omit<JournalWriter, keyof AsyncDisposable> {
   base(ctx: Context, why: string, capture?: (ctx: Context, sink: Sink) => Promise<Capture>): Promise<string>;
   /** The points that hold this component, with where they join a log; oldest first. */
   bases(ctx: Context): Promise<readonly FeedBase[]>;
+  /** Whether some point can be brought to where the journal ends: else nothing of what comes next can be restored. */
+  leads(ctx: Context): Promise<boolean>;
   /**
    * What the lineage that is gone on with has stored, for services that do not keep for us where we are: in order, from
    * the range that holds `from` on. As `Journal.read`.

@@ -8,7 +8,7 @@ import type { Feed, FeedBase, JournalGap, JournalRange } from '../core/journal.t
 import type { Context, Cut, JournalPoint, Source } from '../core/model.ts';
 import type { Store } from '../core/storage.ts';
 import { captured } from '../core/testing.ts';
-import { replayOf } from '../engine/replay.ts';
+import { canReach, replayOf } from '../engine/replay.ts';
 import { createStore, openStore } from '../stores/restic/testing.ts';
 import { pointOf } from '../stores/suite/rig.suite.ts';
 
@@ -64,6 +64,12 @@ export async function recording(ctx: Context): Promise<Recording> {
         gap: (c, gap) => patiently(c, gap, before, () => writer.gap(c, gap)),
         base: (c) => base(c, component),
         bases: async () => points,
+        async leads(c) {
+          const [lineage, durable] = [writer.lineage(), writer.durable()];
+          if (!lineage || !durable) return false;
+          const place = { lineage: lineage.id, position: durable.position };
+          return await canReach(c, store.journal(COMPONENT), place, points);
+        },
         read(c, position) {
           const { id = '' } = writer.lineage() ?? {};
           return store.journal(COMPONENT).read(c, { lineage: id, position }, null);

@@ -75,7 +75,7 @@ export async function copyJournal(ctx: Context, copy: JournalCopy): Promise<Line
 }
 
 /** Begun at one time: ids may differ, and where something was lost there may be several pieces of it. */
-function isSame(a: Lineage, b: Lineage): boolean {
+export function isSame(a: Lineage, b: Lineage): boolean {
   return a.begunAt === b.begunAt && isDeepStrictEqual(a.source, b.source);
 }
 
@@ -113,7 +113,7 @@ async function copyLineage(
 }
 
 /** Where the last of it that can be read ends. */
-async function endOf(ctx: Context, journal: Journal, { id, from }: Lineage): Promise<Cut> {
+export async function endOf(ctx: Context, journal: Journal, { id, from }: Lineage): Promise<Cut> {
   let end = from;
   for await (const { lineage, to, gap } of journal.stretches(ctx)) if (lineage.id === id && gap === null) end = to;
   return end;

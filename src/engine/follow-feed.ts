@@ -7,6 +7,7 @@ import type { Context } from '../core/model.ts';
 import { type BackUpRequest, backUp } from './backup.ts';
 import { FOLLOW_PLAN, type FollowStore, pauses } from './follow-views.ts';
 import { heldIn, type NamedStore, SAFETY_PLAN, type StackComponent } from './model.ts';
+import { canReach } from './replay.ts';
 
 export interface FeedRequest {
   readonly stack: string;
@@ -63,6 +64,17 @@ export function feedOf(request: FeedRequest): Feed {
     if (lineage) events.stored(lineage, entry);
   }
 
+  const bases = async (ctx: Context): Promise<readonly FeedBase[]> => {
+    const found: FeedBase[] = [];
+    for await (const point of first.store.list(ctx)) {
+      // No window begins with what a restore has saved.
+      const isOurs = point.stack === stack && point.plan !== SAFETY_PLAN;
+      const journal = isOurs ? heldIn(point, item.name)?.journal : null;
+      if (journal) found.push({ point: point.id, ...journal });
+    }
+    return found;
+  };
+
   return {
     lineage: () => writer.lineage(),
     durable: () => writer.durable(),
@@ -93,15 +105,12 @@ export function feedOf(request: FeedRequest): Feed {
         events.takesPoint(false);
       }
     },
-    async bases(ctx) {
-      const found: FeedBase[] = [];
-      for await (const point of first.store.list(ctx)) {
-        // No window begins with what a restore has saved.
-        const isOurs = point.stack === stack && point.plan !== SAFETY_PLAN;
-        const journal = isOurs ? heldIn(point, item.name)?.journal : null;
-        if (journal) found.push({ point: point.id, ...journal });
-      }
-      return found;
+    bases,
+    async leads(ctx) {
+      const [lineage, durable] = [writer.lineage(), writer.durable()];
+      if (!lineage || !durable) return false;
+      const end = { lineage: lineage.id, position: durable.position };
+      return await canReach(ctx, first.store.journal(item.name), end, await bases(ctx));
     },
   };
 }

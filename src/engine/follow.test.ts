@@ -7,6 +7,7 @@ import { memoryBucket } from '../buckets/memory/bucket.ts';
 import { Failure, isFailure } from '../core/errors.ts';
 import { type TestContext, testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
+import { copyJournals } from './copy-journal.ts';
 import { type Followed, type FollowRequest, follow } from './follow.ts';
 import { type JournalCopier, journalCopier } from './follow-copies.ts';
 import { otherStore } from './follow-stores.ts';
@@ -352,6 +353,51 @@ test('what there is no room to hold for another store is read for it, and nothin
   assert.deepEqual([await numbersIn(ctx, other.store, 'db'), isBehind], [server.numbers, false]);
 });
 
+test('a store that is made the first is not begun anew where another one has the log: copied, it goes on', async () => {
+  const ctx = testContext();
+  const server = numbersServer();
+  await using old = await opened(ctx, kind, await made(ctx, kind), 'old');
+  await using fresh = await opened(ctx, kind, await made(ctx, kind), 'fresh');
+  const components = [numbers('db', server)];
+  const before = running(ctx, { components, stores: [followStore(old)] });
+  await before.based();
+  grow(server, 4);
+  await before.until(upTo(4));
+  await before.stop();
+  const [ofFresh, ofOld] = [followStore(fresh), followStore(old)];
+  for (const orders of [{ stores: [ofFresh, ofOld] }, { stores: [ofFresh], elsewhere: [ofOld] }]) {
+    const run = running(ctx, { components, ...orders });
+    const { error } = await run.until(({ state }) => state === 'waiting');
+    await run.stop();
+    assert.ok(isFailure(error, 'blocked'));
+    assert.match(error.message, /^store fresh has no log of db, and store old up to 2026-01-01.*: followed from here/);
+    assert.match(error.hint ?? '', /run lifeboat copy --from old --to fresh.*--anew/);
+  }
+  assert.deepEqual(await journalOf(ctx, fresh.store, 'db'), [], 'nothing was begun');
+  grow(server, 2);
+  const run = running(ctx, { components, stores: [ofFresh, ofOld] });
+  await run.until(({ state }) => state === 'waiting');
+  await copyJournals(ctx, { from: old.store, to: fresh.store, components: ['db'] });
+  await run.until(upTo(6));
+  await run.stop();
+  for (const { store } of [old, fresh]) assert.deepEqual(await numbersIn(ctx, store, 'db'), server.numbers);
+
+  // And back again, with less there than in the one that was fed meanwhile.
+  grow(server, 3);
+  const alone = running(ctx, { components, stores: [ofFresh] });
+  await alone.until(upTo(9));
+  await alone.stop();
+  const back = running(ctx, { components, stores: [ofOld], elsewhere: [ofFresh] });
+  const { error } = await back.until(({ state }) => state === 'waiting');
+  assert.match(isFailure(error) ? error.message : '', /^store old has the log of db up to .*, and store fresh up to/);
+  await back.stop();
+  server.id = 'log-2';
+  const anew = running(ctx, { components, stores: [ofOld], elsewhere: [ofFresh], anew: true });
+  await anew.based();
+  await anew.stop();
+  assert.equal((await journalOf(ctx, old.store, 'db')).length, 2);
+});
+
 test('of two that follow one component the second ends and says so, and the first goes on', async () => {
   const ctx = testContext();
   const server = numbersServer();
@@ -365,6 +411,26 @@ test('of two that follow one component the second ends and says so, and the firs
   assert.match(second?.error?.hint ?? '', /one process at a time/);
   grow(server, 3);
   await run.until(upTo(3));
+  await run.stop();
+});
+
+test('a lease of a host that may be dead is waited for, with its end named, and then it goes on', async () => {
+  const ctx = testContext();
+  const disk = memoryBucket();
+  await made(ctx, kind, disk);
+  await using store = await opened(ctx, kind, disk);
+  await using writer = await store.store.journal('db').write(ctx);
+  const keys = await Array.fromAsync(disk.list(ctx, ''), ({ key }) => key);
+  const lease = keys.find((key) => key.includes('leases/journal/db/')) ?? '';
+  await writer[Symbol.asyncDispose]();
+  await disk.put(ctx, lease, Buffer.from('of a host that nobody can see into'));
+  const begunMs = ctx.now().getTime();
+  const run = running(ctx, { components: [numbers('db', numbersServer())], stores: [followStore(store)] });
+  const { error } = await run.until(({ state }) => state === 'waiting');
+  assert.ok(isFailure(error, 'locked'));
+  assert.match(error.message, /it counts until 20/);
+  await run.based();
+  assert.ok(ctx.now().getTime() - begunMs > 600_000);
   await run.stop();
 });
 

@@ -6,6 +6,7 @@ import { lingering, withSignal } from '../core/context.ts';
 import { Failure, isFailure, messageOf } from '../core/errors.ts';
 import type { JournalEntry } from '../core/journal.ts';
 import type { Context } from '../core/model.ts';
+import { needNewest } from './follow-ahead.ts';
 import { HELD_BYTES_MAX, type JournalCopier, journalCopier } from './follow-copies.ts';
 import { type FeedEvents, feedOf } from './follow-feed.ts';
 import { type OtherStore, otherStore } from './follow-stores.ts';
@@ -27,6 +28,10 @@ export interface FollowRequest {
   readonly components: readonly StackComponent[];
   /** The first has the journals that are fed; the others get copies. */
   readonly stores: readonly FollowStore[];
+  /** Those that are configured and not followed into: one of them may have had the journals before. */
+  readonly elsewhere?: readonly FollowStore[] | undefined;
+  /** Begin in the first store also where another one has more of a log. */
+  readonly anew?: boolean | undefined;
   /** Called whenever something about a component has changed. */
   readonly told?: ((view: FollowView) => void) | undefined;
 }
@@ -47,11 +52,17 @@ export async function follow(ctx: Context, request: FollowRequest): Promise<read
   await using undo = new AsyncDisposableStack();
   const first = undo.use(await main.open(ctx));
   const others = rest.map((each) => undo.use(otherStore(each)));
+  const elsewhere = (request.elsewhere ?? []).map((each) => undo.use(otherStore(each)));
   const room = { bytes: HELD_BYTES_MAX };
   const ended = new AbortController();
   const drivers = new Map(request.components.map(({ kind, driver }) => [kind, driver]));
   const settling = others.map((each) => each.settle(withSignal(ctx, ended.signal), first, drivers));
-  const all = request.components.map((item) => followOne(ctx, { ...request, item, first, others, room }));
+  const all = request.components.map((item) => {
+    const look = untilDone(async () => {
+      if (!request.anew) await needNewest(ctx, item.name, first, [...others, ...elsewhere]);
+    });
+    return followOne(ctx, { ...request, item, first, others, look, room });
+  });
   try {
     return await Promise.all(all);
   } finally {
@@ -60,10 +71,21 @@ export async function follow(ctx: Context, request: FollowRequest): Promise<read
   }
 }
 
+/** What has succeeded is not done again. */
+function untilDone(work: () => Promise<void>): () => Promise<void> {
+  let isDone = false;
+  return async () => {
+    if (!isDone) await work();
+    isDone = true;
+  };
+}
+
 interface OneRequest extends FollowRequest {
   readonly item: StackComponent;
   readonly first: NamedStore;
   readonly others: readonly OtherStore[];
+  /** Throws where another store has more of its log; not again after it did not. */
+  readonly look: () => Promise<void>;
   readonly room: { bytes: number };
 }
 
@@ -152,12 +174,14 @@ async function once(
   let ofPoint: unknown = null;
   try {
     using linger = lingering(ctx, LINGER_MS);
+    await request.look();
     // Opened anew after each failure: what a call that failed has stored is found out so.
     await using writer = await first.store
       .journal(item.name)
       .write(linger.ctx)
       .catch((error: unknown) => {
-        isRival = isFailure(error, 'locked');
+        // One that can't be seen from here may be gone, and passes by itself then.
+        isRival = isFailure(error, 'locked') && error.until === undefined;
         throw error;
       });
     const events: FeedEvents = {

@@ -4,7 +4,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Replay, ReplayRange, ReplayTarget } from '../core/component.ts';
 import { Failure } from '../core/errors.ts';
-import type { Journal, JournalStretch, Lineage } from '../core/journal.ts';
+import type { Journal, JournalPlace, JournalStretch, Lineage } from '../core/journal.ts';
 import type { Context, Cut, JournalPoint } from '../core/model.ts';
 import { inTime } from '../core/times.ts';
 
@@ -84,6 +84,28 @@ export function pathsFrom(
   for (const lineage of lineages) if (isDeepStrictEqual(lineage.source, base.source)) follow([], lineage, base.from);
   const whole = paths.filter(({ end }) => end.position >= base.to);
   return whole.toSorted((a, b) => a.legs.length - b.legs.length || (lastId(a) < lastId(b) ? 1 : -1));
+}
+
+/** Whether one of these points can be brought to where a lineage ends, without a gap. */
+export async function canReach(
+  ctx: Context,
+  journal: Journal,
+  end: JournalPlace,
+  bases: readonly JournalPoint[],
+): Promise<boolean> {
+  const lineages = await Array.fromAsync(journal.lineages(ctx));
+  const { lineage: id, position } = lastStored(lineages, end);
+  const source = lineages.find((each) => each.id === id)?.source;
+  if (bases.some((base) => base.to === position && isDeepStrictEqual(base.source, source))) return true;
+  const stretches = await Array.fromAsync(journal.stretches(ctx));
+  const paths = bases.flatMap((base) => pathsFrom(lineages, stretches, base));
+  return paths.some((path) => lastId(path) === id && path.end.position >= position);
+}
+
+/** A lineage in which nothing is stored yet stands where the one before was left. */
+function lastStored(lineages: readonly Lineage[], end: JournalPlace): JournalPlace {
+  const { parent = null, from } = lineages.find(({ id }) => id === end.lineage) ?? {};
+  return parent && end.position === from?.position ? lastStored(lineages, parent) : end;
 }
 
 function lastId({ legs }: Path): string {

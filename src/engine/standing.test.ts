@@ -43,6 +43,15 @@ test('fault 30: what the service has written is compared with what is in the sto
   assert.deepEqual(await it.look(5000), ['stored', 0, 0]);
 });
 
+test('a service that was set back on its own log is told, and what it may have written since counts as lost', async () => {
+  await using it = await followed();
+  [it.server.now, it.server.end] = [5000, 40];
+  assert.deepEqual(await it.look(5000), ['set-back', null, 4_940_000]);
+  // Positions that are moments: a clock that is a little behind is no loss.
+  [it.server.now, it.server.end] = [59, null];
+  assert.deepEqual(await it.look(61), ['stored', 0, 0]);
+});
+
 test('a gap behind the last window is lost, though the end of the log is stored', async () => {
   await using it = await followed();
   await ship(it.ctx, it.on, 'db', it.server, [-70, 80]);

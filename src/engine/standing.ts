@@ -6,16 +6,16 @@ import { withDeadline } from '../core/context.ts';
 import { messageOf } from '../core/errors.ts';
 import type { Context } from '../core/model.ts';
 import { inTime } from '../core/times.ts';
-import type { Recoverable } from './windows.ts';
+import type { Edge, Recoverable } from './windows.ts';
 
 const ASK_MS_MAX = 5_000;
 
 /**
- * stored: all that the service has written. behind: it has written more. other: it writes another log by now, of which
- * nothing is stored. unknown: it could not be asked.
+ * stored: all that the service has written. behind: it has written more. set-back: the store has log of it that it has
+ * lost itself. other: it writes another log by now, of which nothing is stored. unknown: it could not be asked.
  */
 export interface Stored {
-  readonly state: 'stored' | 'behind' | 'other' | 'unknown';
+  readonly state: 'stored' | 'behind' | 'set-back' | 'other' | 'unknown';
   /** By its own clock; null where that is not known. */
   readonly behindMs: number | null;
   readonly detail: string;
@@ -36,15 +36,28 @@ export async function storedOf(
       return { state: 'other', behindMs: null, detail };
     }
     const { position } = edge.cut;
-    if (now.end.position.length === position.length && now.end.position <= position) {
+    const behindMs = Math.max(0, Date.parse(now.end.at) - Date.parse(edge.cut.at));
+    const isComparable = now.end.position.length === position.length;
+    // Where positions are moments, a clock that is behind the follower's says nothing of what was lost.
+    if (isComparable && now.end.position < position && behindMs > 0) {
+      return { state: 'set-back', behindMs: null, detail: setBack(now.end.position, edge) };
+    }
+    if (isComparable && now.end.position <= position) {
       return { state: 'stored', behindMs: 0, detail: `the store has all of its log, up to ${position}` };
     }
-    const behindMs = Math.max(0, Date.parse(now.end.at) - Date.parse(edge.cut.at));
     return { state: 'behind', behindMs, detail: `it has written up to ${now.end.position}, the store has ${position}` };
   } catch (error) {
     if (ctx.signal.aborted) throw error;
     return { state: 'unknown', behindMs: null, detail: messageOf(error) };
   }
+}
+
+function setBack(position: string, { ms, cut }: Edge): string {
+  return (
+    `it stands at ${position}, and the store has its log up to ${cut.position}, of ${inTime(ms)}: it was set back, as ` +
+    'from a snapshot, or a standby answers that is behind; what lies between is in the store alone, what it writes now ' +
+    'is not stored, and following ends with different'
+  );
 }
 
 /** How much would be lost if it were gone now; null where nothing can be recovered. */

@@ -16,6 +16,8 @@ export interface LoggedServer extends KvServer {
   aheadMs: number;
   /** The second that it is. */
   now: number;
+  /** Where its log ends, where that is not now. */
+  end: number | null;
   /** Throws where a test wants it to. */
   standing: () => void | Promise<void>;
 }
@@ -31,7 +33,7 @@ export function second(at: number): Date {
 }
 
 export function loggedServer(aheadMs = 0, source: Json = { log: 'one' }): LoggedServer {
-  return { ...kvServer(), source, log: [], aheadMs, now: 0, standing: () => undefined };
+  return { ...kvServer(), source, log: [], aheadMs, now: 0, end: null, standing: () => undefined };
 }
 
 export function change(server: LoggedServer, at: number, key: string, value: string): void {
@@ -57,7 +59,8 @@ function loggedComponent(server: LoggedServer): Component {
     async standing() {
       await server.standing();
       const clock = { aheadMs: server.aheadMs, errorMs: 3 };
-      return { source: server.source, end: cutOf(server, server.now), clock };
+      const end = { ...cutOf(server, server.now), position: cutOf(server, server.end ?? server.now).position };
+      return { source: server.source, end, clock };
     },
     async capture(ctx, sink, previous) {
       const made = await inner.capture(ctx, sink, previous);

@@ -16,7 +16,7 @@ import { type Findings, type FindingsBook, findingsBook } from './findings.ts';
 import { heldBy, type NamedStore } from './model.ts';
 import { type ListedPart, PARTS_PART, type PartSeal, partDigests, readPartList } from './parts.ts';
 import { needThawed } from './thaw.ts';
-import { windowFindings } from './verify-windows.ts';
+import { followedIn, gapFindings, windowFindings } from './verify-windows.ts';
 
 /** Parts that are read at the same time. */
 const READS_AT_ONCE = 4;
@@ -40,6 +40,8 @@ export interface Verified {
   readonly findings: Findings;
   /** Whether each window has no gap; of a whole store alone. */
   readonly windows: readonly Finding[];
+  /** Gaps that were noted and that newer points lead past; others are failures, and among the findings alone. */
+  readonly gaps: readonly Finding[];
   /** What has been read when; only when a whole store's data was read. */
   readonly coverage: Coverage | null;
 }
@@ -47,7 +49,7 @@ export interface Verified {
 export async function verifyPoints(ctx: Context, request: VerifyRequest): Promise<Verified> {
   const share = Math.min(1, Math.max(0, request.readData ?? 0));
   const [book, ofPoints] = [findingsBook(), findingsBook()];
-  const [{ coverage, windows }, points] = await both(
+  const [{ coverage, windows, gaps }, points] = await both(
     ctx,
     async (within) => (request.points ? POINTS_ALONE : await checkStore(within, request.in, share, book)),
     async (within) => await verifyEach(within, request, share, ofPoints),
@@ -56,11 +58,11 @@ export async function verifyPoints(ctx: Context, request: VerifyRequest): Promis
   if (points === 0) {
     book.add({ check: `store ${request.in.name} holds points`, verdict: 'unknown', detail: 'it holds none' });
   }
-  return { points, findings: book.sum(), windows, coverage };
+  return { points, findings: book.sum(), windows, gaps, coverage };
 }
 
-type OfStore = Pick<Verified, 'coverage' | 'windows'>;
-const POINTS_ALONE: OfStore = { coverage: null, windows: [] };
+type OfStore = Pick<Verified, 'coverage' | 'windows' | 'gaps'>;
+const POINTS_ALONE: OfStore = { coverage: null, windows: [], gaps: [] };
 
 /** Runs both at the same time. When one fails, the other is stopped; nothing runs on behind the caller's back. */
 async function both<A, B>(
@@ -108,20 +110,29 @@ async function checkStore(ctx: Context, named: NamedStore, share: number, book: 
   const options = { readData: share, ...(turn ? { from: turn.from } : {}) };
   let [found, unread] = [0, 0];
   const damaged = new Set<string>();
+  const noted: Finding[] = [];
   for await (const finding of store.check(ctx, options)) {
+    if (finding.journal?.noted) {
+      noted.push(finding);
+      continue;
+    }
     book.add(finding);
     found += 1;
     if (finding.verdict === 'unknown') unread += 1;
-    if (finding.journal?.noted === false) damaged.add(finding.journal.component);
+    if (finding.journal) damaged.add(finding.journal.component);
   }
-  if (found === 0) {
+  const followed = await followedIn(ctx, named);
+  const gaps = gapFindings(followed, noted);
+  for (const gap of gaps) book.add(gap);
+  if (found === 0 && gaps.every(({ verdict }) => verdict === 'pass')) {
     const read = share === 0 ? 'structure only' : `structure and ${Math.round(share * 100)} % of the data`;
     book.add({ check: `store ${name} is undamaged`, verdict: 'pass', detail: read });
   }
   const coverage = turn && (await noteTurn(ctx, store, turn, unread === 0));
-  const windows = await Array.fromAsync(windowFindings(ctx, named, { damaged, share }));
+  const windows = [...windowFindings(followed, { damaged, share })];
   for (const finding of windows) book.add(finding);
-  return { coverage: unread === 0 ? coverage : null, windows }; // what is archived was not read
+  const past = gaps.filter(({ verdict }) => verdict === 'pass');
+  return { coverage: unread === 0 ? coverage : null, windows, gaps: past }; // what is archived was not read
 }
 
 /** What was found without damage. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { isFailure } from '../core/errors.ts';
 import type { Context } from '../core/model.ts';
 import { testContext } from '../core/testing.ts';
 import { acquireLease } from './journal-lease.ts';
@@ -51,9 +52,16 @@ test('a lease of another machine counts until it was silent for ten minutes', as
   const ctx = testContext();
   const vault = openVault();
   await putOther(ctx, vault);
-  await assert.rejects(acquireLease(ctx, vault, FOLDER), { code: 'locked', message: /process 1 on elsewhere/ });
+  const staleMs = ctx.now().getTime() + 10 * MINUTE_MS;
+  ctx.advance(4 * MINUTE_MS);
+  await assert.rejects(acquireLease(ctx, vault, FOLDER), (error) => {
+    assert.ok(isFailure(error, 'locked'));
+    assert.match(error.message, /process 1 on elsewhere since .*: it counts until 2026-01-01T00:10:0\d/);
+    assert.ok(Math.abs((error.until?.getTime() ?? 0) - staleMs) < 10_000);
+    return true;
+  });
   assert.deepEqual(await keys(ctx, vault), [`${FOLDER}other.json`]);
-  ctx.advance(11 * MINUTE_MS);
+  ctx.advance(7 * MINUTE_MS);
   await using _ = await acquireLease(ctx, vault, FOLDER);
   assert.equal((await keys(ctx, vault)).length, 1);
 });

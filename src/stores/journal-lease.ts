@@ -9,6 +9,7 @@ import { identityOf, type ProcessIdentity, processIdentitySchema, stateOf } from
 import type { Context } from '../core/model.ts';
 import { isThere } from '../core/objects.ts';
 import type { ObjectInfo } from '../core/storage.ts';
+import { inTime } from '../core/times.ts';
 import type { JournalVault } from './journal-names.ts';
 
 const REFRESH_MS = 60_000;
@@ -137,7 +138,8 @@ async function refuseOthers(
       if (object.key === own) continue;
       const lease = await readLease(ctx, vault, object.key);
       if (lease === 'gone') continue;
-      if (!(await isLeftBehind(ctx, object, lease, bucketNow))) throw inUse(vault, object, lease);
+      const { is, leftMs } = await isLeftBehind(ctx, object, lease, bucketNow);
+      if (!is) throw inUse(vault, object, lease, leftMs === null ? undefined : after(ctx, leftMs));
       await vault.bucket.delete(ctx, object.key);
     }
   }
@@ -154,24 +156,38 @@ async function readLease(ctx: Context, vault: JournalVault, key: string): Promis
   }
 }
 
+interface LeftBehind {
+  readonly is: boolean;
+  /** For how long it still counts where nothing is heard of it; null while its process is known to live. */
+  readonly leftMs: number | null;
+}
+
 async function isLeftBehind(
   ctx: Context,
   { key, modifiedAt }: ObjectInfo,
   lease: LeaseJson | null,
   bucketNow: Date,
-): Promise<boolean> {
+): Promise<LeftBehind> {
   const silentMs = bucketNow.getTime() - modifiedAt.getTime(); // one clock, the bucket's
   const saysMs = lease ? ctx.now().getTime() - Date.parse(lease.at) : silentMs;
-  if (silentMs > STALE_MS && saysMs > STALE_MS) return true;
-  if (!lease?.owner) return false;
+  const leftMs = STALE_MS - Math.min(silentMs, saysMs);
+  if (leftMs < 0) return { is: true, leftMs: null };
+  if (!lease?.owner) return { is: false, leftMs };
   const state = await stateOf(lease.owner, modifiedAt);
   const isOurs = lease.owner.pid === process.pid && !held.has(key);
-  return state === 'dead' || (state === 'alive' && isOurs);
+  const is = state === 'dead' || (state === 'alive' && isOurs);
+  return { is, leftMs: state === 'unknown' ? leftMs : null };
 }
 
-function inUse({ bucket }: JournalVault, { key }: ObjectInfo, lease: LeaseJson | null): Failure {
+function after(ctx: Context, ms: number): Date {
+  return new Date(ctx.now().getTime() + ms);
+}
+
+function inUse({ bucket }: JournalVault, { key }: ObjectInfo, lease: LeaseJson | null, until?: Date): Failure {
   const who = lease?.owner ? `process ${lease.owner.pid} on ${lease.owner.host} since ${lease.at}` : key;
-  return new Failure('locked', `${bucket.url}: ${who} works on this journal`, {
+  const counts = until ? `, as far as can be told from here: it counts until ${inTime(until.getTime())}` : '';
+  return new Failure('locked', `${bucket.url}: ${who} works on this journal${counts}`, {
+    until,
     hint: 'one process at a time follows a component; a lease that nobody refreshes counts for ten minutes',
   });
 }

@@ -26,15 +26,17 @@ async function stored(running: Running, server: Postgres): Promise<void> {
 test('follow goes on after a kill, stops cleanly, has no gap in any store, and gives the slot back', async (t) => {
   if (!(await needServer(t, 'postgres-17'))) return;
   await using server = await startPostgres(17);
-  configure(`stack: shop
+  const withStores = (first = ''): void =>
+    configure(`stack: shop
 stores:
-  main: ${store('main')}
+${first}  main: ${store('main')}
   plain: { format: plain, layout: dated, bucket: ${join(dir, 'plain')} }
 components:
   main-db: { kind: postgresql, url: "${server.url}", capture: [physical], follow: true, bin_dir: ${server.bin} }
 plans:
   nightly: { keep: { last: 1 } }
 `);
+  withStores();
   await run(0, 'init');
   const first = startFollowing(dir);
   await first.until(({ note }) => /takes a point/.test(note ?? ''));
@@ -58,6 +60,17 @@ plans:
   const { points } = (await run(0, 'list', '--json')).json() as { points: { plan: string }[] };
   assert.deepEqual(points.map(({ plan }) => plan).toSorted(), ['follow']);
   await run(0, 'prune', '--apply');
+  await run(0, 'verify', '--all', '--read-data');
+
+  // Another store becomes the first one: what the old one has is not given up silently.
+  withStores(`  fresh: ${store('fresh')}\n`);
+  await run(0, 'init');
+  const third = startFollowing(dir);
+  await third.until(({ note }) => /waits: store fresh has no log of main-db, and store main up to/.test(note ?? ''));
+  await run(0, 'copy', '--from', 'main', '--to', 'fresh');
+  await sql(server, 'postgres', 'insert into orders select generate_series(2001, 3000)');
+  await stored(third, server);
+  assert.equal((await third.kill('SIGTERM')).code, 0);
   await run(0, 'verify', '--all', '--read-data');
 
   const slots = 'select slot_name from pg_replication_slots';

@@ -38,7 +38,8 @@ async function examine(session: Session, options: Options): Promise<readonly Pat
   const config = await session.config();
   const chosen = options.store === undefined ? config.components : [];
   const stores = pickStores(config, options.store);
-  const components = Promise.all(chosen.map((each) => examineComponent(ctx, each)));
+  const names = config.stores.map(({ name }) => name);
+  const components = Promise.all(chosen.map((each) => examineComponent(ctx, each, names)));
   const probedBytes = async (): Promise<number | null> => sumOf(await components);
   const deep = options.deep === true;
   const [first, second] = await Promise.all([

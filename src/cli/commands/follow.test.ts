@@ -74,8 +74,17 @@ test('what is followed gets a service of its own in the schedules', async () => 
   const cron = await stack.run('schedule', 'print');
   assert.match(
     cron.text,
-    /^\* \* \* \* \* root .* flock -n \/run\/lifeboat-follow\.lock lifeboat --config \S+ follow /m,
+    /^\* \* \* \* \* root .* flock -n \/run\/lifeboat-follow-a-[0-9a-f]{8}\.lock lifeboat --config \S+ follow /m,
   );
+  using other = await filesStack();
+  sayFollow(other);
+  const lockOf = (text: string): string | undefined => /flock -n (\S+)/.exec(text)?.[1];
+  assert.notEqual(
+    lockOf((await other.run('schedule', 'print')).text),
+    lockOf(cron.text),
+    'two configurations, two locks',
+  );
+  assert.equal(lockOf((await stack.run('schedule', 'print')).text), lockOf(cron.text));
   const { text } = await stack.run('schedule', 'print', '--format', 'systemd');
   assert.match(
     text,

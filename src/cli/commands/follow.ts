@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 import { Failure } from '../../core/errors.ts';
 import { follow } from '../../engine/follow.ts';
+import type { FollowStore } from '../../engine/follow-views.ts';
 import { marking } from '../../engine/markers.ts';
-import type { Config } from '../config/model.ts';
+import type { Config, StoreConfig } from '../config/model.ts';
 import { followedJson, followedText, showFollowing } from '../following.ts';
 import { namesOption } from '../options.ts';
 import type { Bind, ExitCode, Session } from '../session.ts';
@@ -13,6 +14,7 @@ interface Options {
   readonly to?: readonly string[];
   readonly drop?: true;
   readonly forgetJournal?: true;
+  readonly anew?: true;
 }
 
 export function define(command: Command, bind: Bind): void {
@@ -21,6 +23,7 @@ export function define(command: Command, bind: Bind): void {
     .addOption(namesOption('--to <stores>', 'only to these stores; the first of them is fed, the others get copies'))
     .option('--drop', 'follow them no more: remove what is kept for that at the service, such as a slot')
     .option('--forget-journal', 'with --drop: remove their journals from the stores, too')
+    .option('--anew', 'begin in the first store although another one has more of a log')
     .addHelpText(
       'after',
       `
@@ -38,20 +41,25 @@ Examples:
     const components = await openComponents(ctx, config, chosen(config, names));
     const stuck = components.find(({ component }) => !component.follow);
     if (stuck) throw new Failure('usage', `${stuck.name} can not be followed: ${stuck.kind} as it is configured`);
-    const stores = pickStores(config, options.to).map((each) => ({
-      name: each.name,
-      open: (within: typeof ctx) => openStore(within, each),
-    }));
+    const chosenStores = pickStores(config, options.to);
+    const stores = chosenStores.map(followed);
+    const elsewhere = config.stores.filter((each) => !chosenStores.includes(each)).map(followed);
     using following = showFollowing(session);
     const { stack, version } = config;
     await using _markers = marking(ctx, components);
-    const followed = await follow(ctx, { stack, version, components, stores, told: following.told });
-    const failed = followed.flatMap(({ error }) => error ?? []);
-    session.print(followedJson(followed), () => followedText(ctx, followed));
+    const { anew } = options;
+    const { told } = following;
+    const ended = await follow(ctx, { stack, version, components, stores, elsewhere, anew, told });
+    const failed = ended.flatMap(({ error }) => error ?? []);
+    session.print(followedJson(ended), () => followedText(ctx, ended));
     const [first] = failed;
-    if (first && failed.length === followed.length) throw first;
+    if (first && failed.length === ended.length) throw first;
     return first ? 3 : 0;
   });
+}
+
+function followed(store: StoreConfig): FollowStore {
+  return { name: store.name, open: (ctx) => openStore(ctx, store) };
 }
 
 function chosen(config: Config, names: readonly string[]): readonly string[] {

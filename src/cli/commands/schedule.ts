@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
@@ -20,6 +21,8 @@ interface Job {
 interface Service {
   readonly name: string;
   readonly command: string;
+  /** Held while it runs: another configuration on this machine has another one. */
+  readonly lock: string;
 }
 
 interface Options {
@@ -117,7 +120,14 @@ function jobsOf(config: Config): readonly Job[] {
 
 function servicesOf(config: Config): readonly Service[] {
   const isFollowed = config.components.some(({ common }) => common.follow);
-  return isFollowed ? [{ name: 'follow', command: `${lifeboatFor(config)} follow` }] : [];
+  if (!isFollowed) return [];
+  const lock = `/run/lifeboat-follow-${config.stack}-${digestOf(resolve(config.file))}.lock`;
+  return [{ name: 'follow', command: `${lifeboatFor(config)} follow`, lock }];
+}
+
+/** Two configurations may be of one stack, as for two sites. */
+function digestOf(path: string): string {
+  return createHash('sha256').update(path).digest('hex').slice(0, 8);
 }
 
 function lifeboatFor({ file }: Config): string {
@@ -138,8 +148,8 @@ function toBeSet(variables: readonly string[]): readonly string[] {
 function cronText(jobs: readonly Job[], services: readonly Service[]): string {
   const set = `set -a; [ ! -r ${VARIABLES} ] || . ${VARIABLES};`;
   // Started each minute where it does not run.
-  const running = services.map(({ name, command }) => {
-    const once = `flock -n /run/lifeboat-${name}.lock ${command} --progress none`;
+  const running = services.map(({ name, command, lock }) => {
+    const once = `flock -n ${lock} ${command} --progress none`;
     return `# ${name}: runs for good\n* * * * * root ${set} ${once.replaceAll('%', '\\%')}`;
   });
   const lines = jobs.map(({ name, schedule, timezone, commands }) => {

@@ -188,6 +188,7 @@ function logLines(components: readonly ComponentStatus[]): string[] {
 const ON_ITS_WAY_MS = 60_000;
 const LOGS = {
   behind: 'THE STORE IS BEHIND ITS LOG',
+  'set-back': 'IT HAS LESS THAN THE STORE',
   other: 'ITS LOG IS NOT STORED',
   unknown: 'its log in the store was not compared with the service',
 };

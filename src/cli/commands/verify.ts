@@ -129,13 +129,14 @@ function shareOf(text: string | true | undefined): number {
   throw new Failure('usage', `--read-data ${text} is no share such as 10%`);
 }
 
-function toJson({ store, verified: { points, findings, windows, coverage } }: Result): object {
+function toJson({ store, verified: { points, findings, windows, gaps, coverage } }: Result): object {
   return {
     store,
     points,
     verdict: findings.verdict,
     findings,
     windows,
+    gaps,
     coverage: coverage && {
       shares_read: coverage.sharesRead,
       all_read_since: coverage.allReadSince,
@@ -144,7 +145,7 @@ function toJson({ store, verified: { points, findings, windows, coverage } }: Re
   };
 }
 
-function toText({ store, verified: { points, findings, windows, coverage } }: Result): string {
+function toText({ store, verified: { points, findings, windows, gaps, coverage } }: Result): string {
   const lines = [
     `${store}: ${findings.verdict}: ${plural(points, 'point')}, ${plural(findings.tally.pass, 'check')} passed`,
   ];
@@ -152,6 +153,7 @@ function toText({ store, verified: { points, findings, windows, coverage } }: Re
     const since = coverage.allReadSince === null ? '' : `, all of it since ${coverage.allReadSince}`;
     lines.push(`${coverage.sharesRead} % of the data has been read by such runs${since}`);
   }
-  const whole = windows.filter(({ verdict }) => verdict === 'pass').map(({ check, detail }) => `${check}: ${detail}`);
+  const proved = windows.filter(({ verdict }) => verdict === 'pass');
+  const whole = [...proved, ...gaps].map(({ check, detail }) => `${check}: ${detail}`);
   return [...lines, ...whole, ...findingLines(findings)].join('\n');
 }

@@ -8,6 +8,7 @@ import type { Context, Finding } from '../../core/model.ts';
 import type { ComponentConfig } from '../config/model.ts';
 import { bytesText } from '../terminal.ts';
 import { kindText } from '../views.ts';
+import { followingFindings } from './following.ts';
 import { clockFinding, failed, type Patient } from './patient.ts';
 
 export interface ExaminedComponent extends Patient {
@@ -15,7 +16,12 @@ export interface ExaminedComponent extends Patient {
   readonly bytes: number | null;
 }
 
-export async function examineComponent(ctx: Context, config: ComponentConfig): Promise<ExaminedComponent> {
+/** `stores`: names of all there are, in their order. */
+export async function examineComponent(
+  ctx: Context,
+  config: ComponentConfig,
+  stores: readonly string[],
+): Promise<ExaminedComponent> {
   const who = { kind: 'component', name: config.name } as const;
   try {
     const [driver, settings] = [await config.driver(), await config.settings(ctx)];
@@ -29,6 +35,7 @@ export async function examineComponent(ctx: Context, config: ComponentConfig): P
     // Where a server tells no time, cuts have ours: there is nothing that could disagree.
     const clock = probe.clockSkewMs === null ? [] : [clockFinding(probe.clockSkewMs)];
     const findings = [answers, ...clock, ...probe.findings, ...costs];
+    findings.push(...(await followingFindings(ctx, config.common, component, stores)));
     findings.push(...(await sandboxFindings(ctx, driver, probe.version, settings)));
     return { ...who, summary, findings, bytes: probe.bytes };
   } catch (error) {

@@ -15,6 +15,7 @@ import { digestCosts } from './digest-cost.ts';
 import { mark, marker, unmark } from './markers.ts';
 import { GLOBALS_PART } from './names.ts';
 import { directoryComponent } from './physical/directory.ts';
+import { dropWitnesses } from './physical/earlier-backup.ts';
 import { recogniseFile, renditionsOf } from './plain.ts';
 import { probeServer } from './probe.ts';
 import { fetchLogFile } from './recovery/fetch.ts';
@@ -23,6 +24,7 @@ import { askedFor, measureNumber, mergeRows, readRows, readValues } from './rows
 import { sandboxSpec } from './sandbox.ts';
 import { directoryOf, retargeted, type Server, serverOf } from './settings.ts';
 import { dropOldDatabases, stageServer } from './stage.ts';
+import { followFindings } from './wal/findings.ts';
 import { followServer } from './wal/follow.ts';
 import { pushLogFile } from './wal/push.ts';
 import { dropSlot } from './wal/slot.ts';
@@ -72,8 +74,9 @@ function componentOf(server: Server, names: ReadonlyMap<string, string> | null):
     standing: async (ctx) => await standingOf(ctx, server),
     unfollow: async (ctx) => {
       await using session = await connectSomewhere(ctx, server);
-      return await dropSlot(session, server);
+      return [...(await dropSlot(session, server)), ...(await dropWitnesses(session))];
     },
+    kept: async (ctx, use) => await followFindings(ctx, server, use),
     capture: async (ctx, sink, previous) => await captureServer(ctx, server, sink, previous),
     restore: async (ctx, chain, options = {}) => await restoreServer(ctx, server, chain, options, names),
     suits: async (ctx, { base }) => await refuseFiles(ctx, base),

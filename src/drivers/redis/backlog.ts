@@ -17,17 +17,14 @@ export interface Resumption {
 }
 
 export async function resumption(ctx: Context, feed: Feed, server: ServerFacts): Promise<Resumption | null> {
-  const bases = (await feed.bases(ctx)).flatMap(({ point, source, from, to }) =>
-    from === to ? [{ point, replicationId: replicationIdOf(source), offset: from }] : [],
-  );
   const [lineage, durable] = [feed.lineage(), feed.durable()];
   if (lineage && durable) {
     const from = { replicationId: replicationIdOf(lineage.source), offset: durable.position };
-    const joins = ({ replicationId, offset }: LogPlace): boolean =>
-      replicationId === from.replicationId && lineage.from.position <= offset && offset <= durable.position;
-    const based = bases.some(joins) || (lineage.parent !== null && bases.length > 0);
-    if (serves(server, from)) return { from, base: null, based };
+    if (serves(server, from)) return { from, base: null, based: await feed.leads(ctx) };
   }
+  const bases = (await feed.bases(ctx)).flatMap(({ point, source, from, to }) =>
+    from === to ? [{ point, replicationId: replicationIdOf(source), offset: from }] : [],
+  );
   const newest = bases.filter((each) => each.replicationId === server.replicationId && serves(server, each)).at(-1);
   return newest ? { from: newest, base: newest.point, based: true } : null;
 }

@@ -4,11 +4,11 @@ import assert from 'node:assert/strict';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import type { Chain, Component, ReplayTarget } from '../../core/component.ts';
 import { isFailure } from '../../core/errors.ts';
-import type { Feed, Journal, JournalWriter, Lineage } from '../../core/journal.ts';
+import type { Feed, FeedBase, Journal, JournalWriter, Lineage } from '../../core/journal.ts';
 import type { Capture, Context, Source } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
 import { memoryParts } from '../../core/testing.ts';
-import { replayOf } from '../../engine/replay.ts';
+import { canReach, replayOf } from '../../engine/replay.ts';
 import { plainFormat } from '../../stores/plain/store.ts';
 
 const COMPONENT = 'cache';
@@ -77,10 +77,16 @@ export async function keeper(
       async base(within, why, capture = component.capture) {
         return (await take(why, (sink) => capture(within, sink))).id;
       },
-      bases: async () =>
-        points.flatMap(({ id, capture }) => (capture.journal ? [{ point: id, ...capture.journal }] : [])),
+      bases: async () => bases(),
+      async leads(within) {
+        const [lineage, durable] = [writer.lineage(), writer.durable()];
+        if (!lineage || !durable) return false;
+        return await canReach(within, journal, { lineage: lineage.id, position: durable.position }, bases());
+      },
     };
   }
+  const bases = (): FeedBase[] =>
+    points.flatMap(({ id, capture }) => (capture.journal ? [{ point: id, ...capture.journal }] : []));
   return {
     journal,
     points,

@@ -94,6 +94,42 @@ for (const name of redisNames) {
   });
 }
 
+test('a log that goes on from another one is given a base where no point leads there, whatever else is there', async (t) => {
+  if (!(await needServer(t, 'redis-7'))) return;
+  const ctx = liveContext();
+  await using server = await startRedis('redis-7');
+  await using other = await startRedis('redis-7');
+  const component = redisDriver.open({ url: server.url });
+  const kept = await keeper(ctx);
+  const first = kept.follow(ctx, component);
+  await write(ctx, server, 0, 100);
+  await caughtUp(ctx, server);
+  await first.stop();
+  // The point of this log is gone; one of another server has come, which leads nowhere.
+  const [lineage] = await kept.lineages(ctx);
+  kept.points.length = 0;
+  await kept.capture(ctx, redisDriver.open({ url: other.url }));
+  assert.ok(lineage);
+  {
+    await using writer = await kept.journal.write(ctx);
+    const durable = writer.durable();
+    assert.ok(durable);
+    const parent = { lineage: lineage.id, position: durable.position };
+    await writer.begin(ctx, { from: durable, base: null, why: 'promoted', source: lineage.source, parent });
+  }
+  const second = kept.follow(ctx, component);
+  await until('a base', WAIT_MS, async () => kept.points.length === 2);
+  await write(ctx, server, 100, 100);
+  await caughtUp(ctx, server);
+  await second.stop();
+  assert.match(kept.points[1]?.why ?? '', /no point can be brought forward/);
+  // The new one leads there: nothing more is taken.
+  const third = kept.follow(ctx, component);
+  await caughtUp(ctx, server);
+  await third.stop();
+  assert.equal(kept.points.length, 2);
+});
+
 test('a server is told of what is stored only, and of nothing before the base is', async (t) => {
   if (!(await needServer(t, 'redis-7'))) return;
   const ctx = liveContext();

@@ -3,7 +3,14 @@
 
 import { capturedTwice, noTier, notCaptured, snapshotOnly, unusedTier } from './coverage.ts';
 import { drillAge, drillApart, drillOnlyHere, drillWithoutPoints, noDrill, offGrid } from './drills.ts';
-import { followWithoutBase } from './following.ts';
+import {
+  cannotFollow,
+  cannotMark,
+  followWithoutBase,
+  markersCoarse,
+  markersUnfollowed,
+  markersUnread,
+} from './following.ts';
 import { rpo, rpoElsewhere, rto, rtoOrder } from './objectives.ts';
 import { clearSecret, onlyHere, sameFailure, unencrypted } from './places.ts';
 import { referencesApart, referencesUnordered } from './references.ts';
@@ -18,6 +25,11 @@ const RULES = {
   rpo,
   'rpo-elsewhere': rpoElsewhere,
   'follow-without-base': followWithoutBase,
+  'cannot-follow': cannotFollow,
+  'cannot-mark': cannotMark,
+  'markers-unfollowed': markersUnfollowed,
+  'markers-coarse': markersCoarse,
+  'markers-unread': markersUnread,
   rto,
   'rto-order': rtoOrder,
   'same-failure': sameFailure,

@@ -61,6 +61,8 @@ export interface PlanSetup extends Scheduled {
 }
 export interface DrillSetup extends Scheduled {
   readonly point: string;
+  /** Instead of the point: how long ago, or when; its log is replayed up to then. */
+  readonly at: string | null;
   /** Null: the first that holds the point. */
   readonly store: string | null;
   readonly components: readonly string[];

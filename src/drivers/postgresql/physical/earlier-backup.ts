@@ -50,7 +50,7 @@ export async function earlierBackup(
   const witnessed = async (): Promise<Witnessed> => await witness(ctx, session, facts);
   if (!source || !facts?.witness) return { ...none, witnessed };
   if (await isThere(session, facts.witness)) return { backup: { source, pageBytes: page }, warnings: [], witnessed };
-  const why = `the server is not the one that point ${source.point} was taken of, or was restored since`;
+  const why = `the server is not the one that point ${source.point} was taken of, or was restored since, or its slots were dropped`;
   return { backup: null, warnings: [`all of it was read, not what changed alone: ${why}`], witnessed };
 }
 
@@ -85,13 +85,29 @@ async function witness(ctx: Context, session: Session, earlier: BackupFacts | nu
     if (!isFailure(error)) throw error;
     return { ...NO_WITNESS, warnings: [`the next capture will read all of the server: ${error.message}`] };
   }
+  const names = await witnessesOn(session);
+  const old = names.filter((each, at) => each === earlier?.replaced || at < names.length - WITNESSES_MAX);
+  for (const each of old) await forget(session, each);
+  return { witness: name, replaced: earlier?.witness ?? null, warnings: [] };
+}
+
+/** All of them: the next capture reads everything. Names what it removed. */
+export async function dropWitnesses(session: Session): Promise<readonly string[]> {
+  const names = await witnessesOn(session);
+  for (const each of names) await forget(session, each);
+  return names.map((name) => `slot ${name}`);
+}
+
+/** Oldest first. */
+async function witnessesOn(session: Session): Promise<readonly string[]> {
   const there = await session.rows(
     z.object({ slot: z.string() }),
     'select slot_name::text as slot from pg_replication_slots where starts_with(slot_name, $1) and not active order by 1',
     [WITNESS],
   );
-  const names = there.map(({ slot }) => slot);
-  const old = names.filter((each, at) => each === earlier?.replaced || at < names.length - WITNESSES_MAX);
-  for (const each of old) await session.rows(z.object({}), 'select from pg_drop_replication_slot($1)', [each]);
-  return { witness: name, replaced: earlier?.witness ?? null, warnings: [] };
+  return there.map(({ slot }) => slot);
+}
+
+async function forget(session: Session, name: string): Promise<void> {
+  await session.rows(z.object({}), 'select from pg_drop_replication_slot($1)', [name]);
 }

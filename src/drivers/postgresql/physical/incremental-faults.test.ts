@@ -101,6 +101,13 @@ describe('an incremental base backup and what goes wrong', { skip }, () => {
     }
     for (let at = 0; at < 8; at++) await captureOf(ctx, physicalOf(steady));
     assert.equal(await slots(), 6, 'of points that nobody goes on from the newest stay');
+
+    const component = postgresqlDriver.open(physicalOf(steady));
+    const dropped = (await component.unfollow?.(ctx)) ?? [];
+    assert.equal(dropped.length, 6);
+    assert.ok(dropped.every((each) => /^slot lifeboat_since_\w+$/.test(each)));
+    assert.deepEqual([await slots(), await component.unfollow?.(ctx)], [0, []]);
+    assert.match((await isFull(source, {}, steady)).join(), /all of it was read, .*or its slots were dropped/);
   });
 
   test('without a free slot the next capture reads all, and both say so', async () => {

@@ -7,7 +7,6 @@ import type { Session } from '../connection.ts';
 import { quoted } from '../names.ts';
 import { findProgram } from '../programs.ts';
 import type { Server } from '../settings.ts';
-import { followFindings } from '../wal/findings.ts';
 import { identifySystem, openReplication } from './replication.ts';
 import { VERIFIER } from './verify.ts';
 
@@ -40,7 +39,6 @@ export async function physicalFindings(ctx: Context, server: Server, session: Se
     ...wanting,
     ...connection,
     slotFinding(facts),
-    ...(await followFindings(session, server)),
     ...summaryFinding(server, facts),
     await verifierFinding(ctx, server, session),
   ];

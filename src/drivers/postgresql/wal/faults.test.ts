@@ -2,6 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { missing } from '../../../../test/servers/need.ts';
 import { type Postgres, startPostgres, startPostgresOn } from '../../../../test/servers/postgres.ts';
@@ -166,26 +168,40 @@ for (const major of [15, 18] as const) {
         await until('it is refused', () => follower.failures.some(({ code }) => code === 'different'));
         assert.match(follower.failures[0]?.message ?? '', said);
       }
-      await using follower = await follow(physicalOf(server), { store });
-      await sql(server, 'postgres', SOME);
-      await caughtUp(server, follower);
-      const [piece, ...others] = await piecesOf(ctx, follower.journal);
-      assert.ok(piece && others.length === 0);
-      assertOnDisk(server, piece);
+      {
+        await using follower = await follow(physicalOf(server), { store });
+        await sql(server, 'postgres', SOME);
+        await caughtUp(server, follower);
+        const [piece, ...others] = await piecesOf(ctx, follower.journal);
+        assert.ok(piece && others.length === 0);
+        assertOnDisk(server, piece);
+      }
+      // The way on for one that was set back and is to stay: a timeline of its own.
+      const dir = copies[1] ?? '';
+      writeFileSync(join(dir, 'standby.signal'), '');
+      await using forked = await startPostgresOn(major, dir);
+      await sql(forked, 'postgres', 'select pg_promote()', 'create table after_it ()');
+      await using again = await follow(physicalOf(forked), { store });
+      await until('a base is taken', () => again.bases.length > 0);
+      await caughtUp(forked, again);
+      const [before, after] = await Array.fromAsync(again.journal.lineages(ctx));
+      assert.equal(after?.parent?.lineage, before?.id);
+      assert.match(after?.why ?? '', /^timeline 2 goes on from timeline 1 at /);
     });
 
     test('fault 28: a slot that nobody reads, that has no limit or holds half of it: each with the way out', async () => {
       await using server = await startPostgres(major, FORGETFUL);
       const component = openServer(physicalOf(server));
-      const said = async (): Promise<string[]> => {
-        const { findings } = await component.probe(ctx);
-        return findings
-          .filter(({ check }) => check.includes('lifeboat_follow'))
-          .map(({ check, verdict, detail, hint }) => {
-            return `${verdict}: ${check}: ${detail}; ${hint ?? ''}`;
-          });
+      const said = async (isFollowed = true): Promise<string[]> => {
+        const findings = await component.kept(ctx, { isFollowed, stores: ['local'] });
+        return findings.map(({ check, verdict, detail, hint }) => `${verdict}: ${check}: ${detail}; ${hint ?? ''}`);
       };
-      assert.deepEqual(await said(), [], 'nobody follows');
+      assert.deepEqual(await said(false), [], 'nobody follows');
+      assert.match((await said()).join('\n'), /^fail: .*there is none: .*run lifeboat follow: it makes the slot/);
+      await sql(server, 'postgres', "select pg_create_physical_replication_slot('lifeboat_old', true)");
+      const stray = /^fail: somebody follows by the slot lifeboat_old: .*pg_drop_replication_slot\('lifeboat_old'\)$/;
+      assert.match((await said(false)).join('\n'), stray, 'of a configuration that is gone');
+      await sql(server, 'postgres', "select pg_drop_replication_slot('lifeboat_old')");
       {
         await using follower = await follow(physicalOf(server));
         await until('a base is taken', () => follower.bases.length > 0);
@@ -200,6 +216,7 @@ for (const major of [15, 18] as const) {
       await until('nobody reads it', async () =>
         /nobody does; .*pg_drop_replication_slot/.test((await said()).join('\n')),
       );
+      assert.match((await said(false)).join('\n'), /^fail: no slot fills .*lifeboat_follow: .*follow --drop/, 'left');
       await sql(server, 'postgres', SWITCH, SWITCH, SWITCH);
       assert.match((await said()).join('\n'), /^fail: .*holds 4\d MiB of 64 MiB: more than half/m);
       await forget(server);

@@ -8,7 +8,7 @@ import { missing } from '../../../../test/servers/need.ts';
 import { type Postgres, startPostgres, startPostgresOn } from '../../../../test/servers/postgres.ts';
 import type { PushedLog } from '../../../core/driver.ts';
 import { liveContext } from '../../../core/testing.ts';
-import { postgresqlDriver } from '../driver.ts';
+import { openServer } from '../driver.ts';
 import { physicalOf, testDirs } from '../physical/testing.ts';
 import { sql } from '../testing.ts';
 import { historyIn } from './history.ts';
@@ -53,11 +53,15 @@ for (const major of [15, 18] as const) {
     test('doctor tells of an archive_command of ours that fails, as the disk of the server fills up', async () => {
       const command = 'test -e %p.taken # lifeboat wal-push';
       await using server = await startPostgres(major, { conf: { archive_mode: 'on', archive_command: command } });
-      const told = async (): Promise<string[]> => {
-        const { findings } = await postgresqlDriver.open(physicalOf(server)).probe(ctx);
+      const asked = async (isFollowed: boolean, ...stores: string[]): Promise<string[]> => {
+        const findings = await openServer(physicalOf(server)).kept(ctx, { isFollowed, stores });
         return findings.filter(({ check }) => check.includes('archives')).map((each) => JSON.stringify(each));
       };
+      const told = (): Promise<string[]> => asked(false, 'local');
       assert.match((await told()).join(), /"pass"/);
+      const [, alone = ''] = await asked(false, 'local', 'offsite');
+      assert.match(alone, /"unknown".* in local alone.*lifeboat copy --from local --to offsite often enough/);
+      assert.match((await asked(true, 'local', 'offsite'))[1] ?? '', /"pass","detail":"lifeboat follow copies it"/);
       await sql(server, 'postgres', SWITCH);
       await until('it has failed', async () => (await told()).join().includes('"fail"'));
       assert.match((await told()).join(), /0000000100000000000000\d\d was not, at 20.* must be able to read/);

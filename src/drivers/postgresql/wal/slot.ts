@@ -56,6 +56,27 @@ export async function slotState(session: Session, name: string): Promise<SlotSta
   };
 }
 
+/** How the names of our slots begin that hold log, unless the settings name others. */
+const OURS = 'lifeboat_';
+
+/** Slots by such a name, besides `own`, that hold log for nobody. */
+export async function slotsLeft(
+  session: Session,
+  own: string,
+): Promise<readonly { readonly name: string; readonly heldBytes: number }[]> {
+  const rows = await session.rows(
+    z.object({ name: z.string(), held: z.coerce.number() }),
+    `select slot_name::text as name,
+      coalesce(pg_wal_lsn_diff(case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_lsn() end,
+        restart_lsn), 0) as held
+      from pg_replication_slots
+      where slot_type = 'physical' and starts_with(slot_name, $2) and slot_name <> $1 and not active
+        and restart_lsn is not null and wal_status <> 'lost' order by 1`,
+    [own, OURS],
+  );
+  return rows.map(({ name, held }) => ({ name, heldBytes: held }));
+}
+
 export interface HeldSlot {
   readonly restart: string;
   /** What was with it before: it may be why the server has removed its log. */

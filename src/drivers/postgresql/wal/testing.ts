@@ -64,6 +64,7 @@ export async function follow(settings: unknown, options: FollowerOptions = {}): 
       return bases.at(-1)?.point ?? '';
     },
     bases: async () => bases,
+    leads: () => assert.fail('each lineage has a base of its own'),
     read: (within, position) => journal.read(within, { lineage: writer.lineage()?.id ?? '', position }, null),
     open: async (_within, point) => assert.fail(`nobody opens ${point}`),
   };
@@ -216,5 +217,5 @@ export async function strayFeed(): Promise<Feed> {
   const store = await journalStore(ctx);
   const nobody = (): never => assert.fail('nobody reads it');
   const writer = await store.journal(COMPONENT).write(ctx);
-  return { ...writer, base: async () => 'none', bases: async () => [], read: nobody, open: nobody };
+  return { ...writer, base: async () => 'none', bases: async () => [], leads: nobody, read: nobody, open: nobody };
 }

@@ -1,0 +1,98 @@
+// Mistakes in what is followed and marked, for the tests of lint.
+
+import type { Setup } from '../engine/lint/setup.ts';
+
+export interface LintCase {
+  readonly title: string;
+  readonly rule: string;
+  /** Of the right configuration. */
+  readonly replace: readonly (readonly [string, string])[];
+  readonly at: string;
+  readonly why: RegExp;
+  /** As 'path: value', of every one; none where no value can be computed. */
+  readonly change: readonly string[];
+  /** Other mistakes that come with it. */
+  readonly besides?: readonly string[];
+  readonly measured?: Setup['measured'];
+}
+
+const FOLLOWED = 'databases: [shop], capture: [physical], follow: true, markers: 30s, tier';
+
+export const FOLLOWING_CASES: readonly LintCase[] = [
+  {
+    title: 'write-ahead logs that are to be replayed on a dump',
+    rule: 'follow-without-base',
+    replace: [
+      ['critical: { rto: 1h, rpo: 25h }', 'critical: { rto: 1h, rpo: 15m }'],
+      ['databases: [shop], tier', 'databases: [shop], capture: [logical], follow: true, tier'],
+    ],
+    at: 'components.shop-db.follow',
+    why: /can not be replayed on a dump/,
+    change: ['components.shop-db.capture: ["logical","physical"]'],
+    besides: ['rpo'],
+  },
+  {
+    title: 'a kind without a log',
+    rule: 'cannot-follow',
+    replace: [
+      ['components:\n', 'components:\n  docs: { kind: files, paths: [/srv/docs], follow: true, tier: standard }\n'],
+    ],
+    at: 'components.docs.follow',
+    why: /^files can not be followed, and every command that opens it is refused/,
+    change: ['components.docs.follow: undefined'],
+  },
+  {
+    title: 'a kind that can not be marked',
+    rule: 'cannot-mark',
+    replace: [
+      [
+        'components:\n',
+        'components:\n  logs: { kind: loki, url: "http://loki.internal", markers: 1m, tier: standard }\n',
+      ],
+    ],
+    at: 'components.logs.markers',
+    why: /^no marker can be written into loki/,
+    change: ['components.logs.markers: undefined'],
+  },
+  {
+    title: 'markers that nobody writes',
+    rule: 'markers-unfollowed',
+    replace: [['databases: [shop], tier', 'databases: [shop], markers: 30s, tier']],
+    at: 'components.shop-db.markers',
+    why: /while it is followed, and it is not/,
+    change: ['components.shop-db.capture: ["physical"]', 'components.shop-db.follow: true'],
+  },
+  {
+    title: 'the same where following takes points at an interval',
+    rule: 'markers-unfollowed',
+    replace: [['.internal:9200", tier', '.internal:9200", markers: 5m, tier']],
+    at: 'components.search.markers',
+    why: /there is never one/,
+    change: ['components.search.follow: true'],
+  },
+  {
+    title: 'markers that come less often than what may be lost',
+    rule: 'markers-coarse',
+    replace: [
+      ['critical: { rto: 1h, rpo: 25h }', 'critical: { rto: 1h, rpo: 15m }'],
+      ['databases: [shop], tier', FOLLOWED.replace('30s', '15m')],
+      [
+        'drills:\n',
+        'drills:\n  moment: { schedule: "30 4 * * 0", store: offsite, at: 15m ago, components: [shop-db] }\n',
+      ],
+    ],
+    at: 'components.shop-db.markers',
+    why: /^15m may be lost, and a marker each 15m can not tell/,
+    change: ['components.shop-db.markers: "1m"'],
+  },
+  {
+    title: 'drills that restore points alone',
+    rule: 'markers-unread',
+    replace: [['databases: [shop], tier', FOLLOWED]],
+    at: 'components.shop-db.markers',
+    why: /^drill weekly restores points: the newest marker in one is as old as it is/,
+    change: [
+      'drills.shop-db-at: {"schedule":"0 4 * * 0","timezone":"UTC","store":"offsite","at":"5m ago","components":["shop-db"]}',
+    ],
+  },
+];
