@@ -33,9 +33,10 @@ function isExact({ replay }: Origin): boolean {
 }
 
 function originText(origin: Origin): string {
-  const { point, replay, aim } = origin;
+  const { point, replay, aim, against } = origin;
   const from = `point ${point.id}`;
   if (!replay) return aim?.beforeMs == null ? from : `${from}, ${durationText(aim.beforeMs)} before`;
+  if (against) return `${from} and its log up to where point ${against.point.id} was taken, to be compared with that`;
   const { target, end } = replay;
   const [error, clock] = [errorText(aim?.clock), aim?.clock ?? null];
   if (target.kind === 'time') return `exact${error}: ${from} and its log up to then${forkText(aim)}`;
@@ -51,10 +52,11 @@ function errorText(clock: Clock | null | undefined): string {
   return clock ? ` ± ${Math.ceil(clock.errorMs)} ms` : ' by a clock that nobody has measured';
 }
 
-export function originJson({ point, replay, aim }: Origin): Record<string, Json> {
+export function originJson({ point, replay, aim, against }: Origin): Record<string, Json> {
   return {
     point: point.id,
     target: replay && { ...replay.target },
+    against: against?.point.id ?? null,
     log_end: replay && { ...replay.end },
     before_ms: aim?.beforeMs ?? null,
     fork_at: aim?.forkMs == null ? null : new Date(aim.forkMs).toISOString(),

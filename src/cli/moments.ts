@@ -39,6 +39,12 @@ export function wantedMoment(
   }
   if (at !== undefined) return { at: parseTime(at, now()) };
   if (until === undefined) return undefined;
+  const [, cut] = /^cut=(.+)$/.exec(until) ?? [];
+  if (cut !== undefined) {
+    if (point !== undefined && point !== 'latest') throw new Failure('usage', `either a point or --until ${until}`);
+    const { id } = chooseEverywhere(listing, stack, { word: cut, components }).chosen.point;
+    return { cutOf: id, words: `cut=${id}` };
+  }
   const target = parseUntil(until);
   const isCommon = target.kind === 'latest' || target.kind === 'immediate';
   if (!isCommon && components.length !== 1) {
@@ -99,6 +105,8 @@ function rank({ origins, lacking }: Moment): readonly number[] {
 /** The same moment for another command, however long ago it was said: '15m ago' is not the same one later. */
 export function momentWords(wanted: Wanted, store: NamedStore): string {
   const when =
-    'at' in wanted ? `--at ${wanted.at.toISOString()}` : `${wanted.base ?? 'latest'} --until ${wanted.words}`;
+    'at' in wanted
+      ? `--at ${wanted.at.toISOString()}`
+      : `${('base' in wanted && wanted.base) || 'latest'} --until ${wanted.words}`;
   return `${when} --store ${store.name}`;
 }

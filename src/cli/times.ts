@@ -52,7 +52,7 @@ const KINDS: Readonly<Record<string, 'position' | 'transaction' | 'name'>> = {
   xid: 'transaction',
   name: 'name',
 };
-export const UNTIL = "'latest', 'immediate', lsn=…, offset=…, xid=… or name=…";
+export const UNTIL = "'latest', 'immediate', lsn=…, offset=…, xid=…, name=… or cut=POINT";
 
 export function parseUntil(text: string): Until {
   if (text === 'latest' || text === 'immediate') return { kind: text };

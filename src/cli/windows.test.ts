@@ -98,7 +98,7 @@ test('a restore to a moment is from the store that comes nearest, and says how n
   assert.equal(json.moment, '2026-01-01T02:14:03.000Z');
   assert.deepEqual(json.components[0].reached, { position: '008000', at: second(8000).toISOString() });
   assert.deepEqual(json.components[1].origin, {
-    ...{ point: ids[0], target: null, log_end: null, before_ms: 8033000, fork_at: null, clock: null },
+    ...{ point: ids[0], target: null, against: null, log_end: null, before_ms: 8033000, fork_at: null, clock: null },
   });
 });
 
@@ -121,6 +121,7 @@ test('words of one component are for one component, and a time is for no point',
     { ...words, until: 'lsn=0/1' },
     { ...words, at: 'now', until: 'latest' },
     { ...words, at: 'now', point: 'latest' },
+    { ...words, point: ids[0], until: 'cut=latest' },
   ];
   for (const each of bad) assert.throws(() => wantedMoment(ctx, listing, each, wish), { code: 'usage' });
   const until = wantedMoment(
@@ -130,4 +131,9 @@ test('words of one component are for one component, and a time is for no point',
     { ...wish, components: ['db'] },
   );
   assert.deepEqual(until, { until: { kind: 'position', value: '8' }, words: 'offset=8', base: ids[0] });
+  const cut = wantedMoment(ctx, listing, { ...words, point: 'latest', until: `cut=${ids[0]}` }, wish);
+  const [on] = listing.stores;
+  assert.ok(cut && on);
+  assert.deepEqual(cut, { cutOf: ids[0], words: `cut=${ids[0]}` });
+  assert.equal(momentWords(cut, on.store), `latest --until cut=${ids[0]} --store ${on.store.name}`);
 });

@@ -9,7 +9,8 @@ import { getAll } from '../core/many-parts.ts';
 import type { Context, Finding, InventoryReader, Restored, RestoreOptions, Source } from '../core/model.ts';
 import type { CapturedComponent } from '../core/point.ts';
 import type { FindingsBook } from './findings.ts';
-import type { Check } from './model.ts';
+import type { Check, NamedStore } from './model.ts';
+import type { Origin } from './moment.ts';
 
 const SETTLE_MS_MAX = 60_000;
 
@@ -160,6 +161,18 @@ async function settle(ctx: Context, restored: Restored): Promise<void> {
   await restored.settle?.(outliving(ctx, SETTLE_MS_MAX));
 }
 
+/** The point that counted what was there where a replay ends. */
+export interface Against {
+  readonly point: string;
+  readonly captured: CapturedComponent;
+  open(): Promise<Source>;
+}
+export function againstOf(ctx: Context, { store }: NamedStore, name: string, { against }: Origin): Against | null {
+  if (!against) return null;
+  const { point, captured } = against;
+  return { point: point.id, captured, open: () => store.open(ctx, point.id, name) };
+}
+
 /** Compares what came back with the point, and asks the owner's own questions. Whatever goes wrong is a finding. */
 export async function prove(
   ctx: Context,
@@ -173,6 +186,7 @@ export async function prove(
     readonly restored?: Restored | undefined;
     /** A log was replayed on it: what the point counted no longer holds. */
     readonly replay?: Replay | null;
+    readonly against?: Against | null;
     readonly checks: readonly Check[];
     /** Starts what is asked, where that is not what was restored into. */
     readonly serve?: () => Promise<Component>;
@@ -223,26 +237,28 @@ export function verdictOf(error: unknown, watch: Watch | null): 'fail' | 'unknow
 
 async function compareAll(
   ctx: Context,
-  { name, driver, captured, source, watch, target, restored, replay }: Parameters<typeof prove>[1],
+  { name, driver, captured, source, watch, target, restored, replay, against = null }: Parameters<typeof prove>[1],
   book: FindingsBook,
 ): Promise<void> {
-  if (replay) {
+  if (replay && !against) {
     const detail = `point ${source.point} counted what was there at its cut, and the log was replayed beyond that`;
     book.add({ check: `${name} is what it was then`, verdict: 'unknown', detail, uncompared: true });
     return;
   }
   const selected = restored?.selected;
-  const check = selected ? whatWasSelected(name) : `${name} is what it was at the cut`;
-  if (captured.inventoryLevel === null) {
+  const whole = against ? `${name} is what point ${against.point} counted` : `${name} is what it was at the cut`;
+  const check = selected ? whatWasSelected(name) : whole;
+  if ((against ?? { captured }).captured.inventoryLevel === null) {
     const detail = 'the point has no inventory, so nothing can be compared';
     book.add({ check, verdict: 'unknown', detail, uncompared: true });
     return;
   }
   let compared = 0;
   try {
+    const counted = against ? await watch.open(against.open) : source;
     const actual = restored?.inventory ? await restored.inventory(ctx) : await target.inventory(ctx);
     const meant = (all: InventoryReader): InventoryReader => (selected ? inventoryWith(all, selected.has) : all);
-    for await (const finding of driver.compare(ctx, meant(inventoryOf(source)), meant(actual))) {
+    for await (const finding of driver.compare(ctx, meant(inventoryOf(counted)), meant(actual))) {
       compared += 1;
       book.add({ ...finding, check: `${name}: ${finding.check}` });
       ctx.progress({ task: name, phase: 'verify', items: compared });
@@ -256,6 +272,10 @@ async function compareAll(
     book.add({ check, verdict: 'unknown', detail: selected.uncompared, uncompared: true });
   } else if (compared === 0) {
     book.add({ check, verdict: 'unknown', ...(selected ? NONE_SELECTED : NONE_THERE) });
+  }
+  if (against && compared > 0) {
+    const detail = `point ${source.point} and its log up to there were compared with it`;
+    book.add({ check, verdict: 'pass', detail });
   }
 }
 

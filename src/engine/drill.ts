@@ -9,7 +9,17 @@ import { idOf } from '../core/manifest.ts';
 import type { Context, Cut, Finding } from '../core/model.ts';
 import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
 import { worst } from '../core/verdict.ts';
-import { bringBack, phasesFrom, prove, sumOf, thenSettle, verdictOf, type Watch, watch } from './comeback.ts';
+import {
+  againstOf,
+  bringBack,
+  phasesFrom,
+  prove,
+  sumOf,
+  thenSettle,
+  verdictOf,
+  type Watch,
+  watch,
+} from './comeback.ts';
 import { criticalPath, type Timed } from './critical-path.ts';
 import { type ComponentEvidence, clockJson, type Evidence, findingsJson, putEvidence } from './evidence.ts';
 import { type FindingsBook, findingsBook } from './findings.ts';
@@ -79,7 +89,7 @@ export async function drillPoint(ctx: Context, request: DrillRequest): Promise<D
   );
   const references = fit.sum();
   // That they came back equal was shown, whatever the sandboxes were like.
-  const proved = found.filter(({ book }) => book.sum().verdict === 'pass');
+  const proved = found.filter(({ book, origin }) => !origin?.replay && book.sum().verdict === 'pass');
   for (const [name, box] of standing) {
     const { book } = trials.get(name) ?? { book: findingsBook() };
     for (const finding of [...(box.findings ?? []), ...(await vacated(ctx, name, box))]) book.add(finding);
@@ -241,7 +251,9 @@ async function attemptOne(ctx: Context, request: Trying, name: string, attempt: 
   const { driver, checks } = item;
   const served = serverOf(ctx, box);
   const target = box.component;
-  const what = { name, driver, captured, replay, source, watch: watching, target, checks, restored, ...served };
+  const against = againstOf(ctx, request.from, name, origin);
+  const back = { name, driver, captured, replay, against, source, restored };
+  const what = { ...back, ...served, watch: watching, target, checks };
   await thenSettle(ctx, what, book, () => prove(ctx, what, book));
   const { method, reached = null } = restored;
   const verify = ctx.monotonicMs() - verifyMs - served.tookMs();
@@ -314,6 +326,7 @@ function componentEvidence(
     cut,
     point: origin?.point.id ?? null,
     target: origin?.replay?.target ?? null,
+    against: origin?.against?.point.id ?? null,
     clock: clockJson(origin?.aim?.clock ?? null),
     reached,
     marker: lossJson(trial.loss),

@@ -38,6 +38,8 @@ const componentEvidence = z.object({
     .object({ kind: z.string(), at: z.string().optional(), value: z.string().optional() })
     .nullable()
     .default(null),
+  /** The later point that what was replayed was compared with; null where none was. */
+  against: z.string().nullable().default(null),
   clock: z.object({ ahead_ms: z.number(), error_ms: z.number() }).nullable().default(null),
   /** The last change that came with it; null where nobody told. */
   reached: cut.nullable().default(null),
@@ -152,9 +154,10 @@ function pointText({ point, moment }: Evidence): string {
 /** Of a moment each component has its own. */
 function originLines({ moment, components }: Evidence): string[] {
   if (moment === null) return [];
-  const rows = components.map(({ name, point, target, clock, reached }) => {
+  const rows = components.map(({ name, point, target, against, clock, reached }) => {
     const error = target?.at !== undefined && clock ? ` ± ${clock.error_ms} ms` : '';
-    const to = target ? `${target.at ?? target.value ?? target.kind}${error}, by its own clock` : 'its cut';
+    const until = target ? `${target.at ?? target.value ?? target.kind}${error}, by its own clock` : 'its cut';
+    const to = against === null ? until : `point ${against}, compared with that`;
     return `| ${[name, point ?? '–', to, reached?.at ?? '–'].map(cell).join(' | ')} |`;
   });
   return ['', '| component | point | up to | last change |', '|---|---|---|---|', ...rows];

@@ -1,5 +1,6 @@
 // One instant of the whole stack: for each component the point that it begins with, and how far its log is replayed.
 
+import { isDeepStrictEqual } from 'node:util';
 import type { Replay, ReplayTarget } from '../core/component.ts';
 import { Failure, messageOf } from '../core/errors.ts';
 import type { Journal } from '../core/journal.ts';
@@ -9,7 +10,7 @@ import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
 import { inTime } from '../core/times.ts';
 import { heldIn, type NamedStore, PARALLEL_DEFAULT } from './model.ts';
 import { replayOf } from './replay.ts';
-import { aheadOf, edgeOf, type Reach, type Recoverable, reachOf, recoverable } from './windows.ts';
+import { aheadOf, edgeOf, type PointOf, type Reach, type Recoverable, reachOf, recoverable } from './windows.ts';
 
 /** How many points a failure names. */
 const IDS_MAX = 5;
@@ -22,6 +23,8 @@ export interface Origin {
   /** Null: exactly the cut. */
   readonly replay: Replay | null;
   readonly aim: Aim | null;
+  /** A later point, at the place of whose cut the replay ends: what comes back is what that counted. */
+  readonly against?: Pick<PointOf, 'point' | 'captured'>;
 }
 /** How near it comes to what was asked for. */
 export interface Aim {
@@ -53,7 +56,8 @@ export function originIn(
 }
 
 /** The moment that it brings back, by our clock; null where only the driver can tell. */
-export function momentIn({ captured: { cut }, replay, aim }: Origin): number | null {
+export function momentIn({ captured: { cut }, replay, aim, against }: Origin): number | null {
+  if (against && aim?.at != null) return Date.parse(aim.at);
   const target = replay?.target.kind ?? 'immediate';
   if (target === 'immediate') return cut && Date.parse(cut.at);
   if (target === 'time') return aim?.at == null ? null : Date.parse(aim.at);
@@ -69,9 +73,10 @@ export interface MomentRequest {
   readonly named: boolean;
 }
 
-/** RFC 3339, or where a replay ends in the words of a driver. */
+/** RFC 3339, where a replay ends in the words of a driver, or the point that it is to make out of an earlier one. */
 export type Wanted =
   | { readonly at: Date }
+  | { readonly cutOf: string; readonly words: string }
   | { readonly until: Exclude<ReplayTarget, { kind: 'time' }>; readonly words: string; readonly base: string | null };
 
 /**
@@ -120,6 +125,7 @@ function refuse(failed: ReadonlyMap<string, Failure>): void {
 /** A failure where there is nothing as old as that; what can't be recovered for another reason is thrown. */
 async function originOf(ctx: Context, journal: Journal, known: Recoverable, wanted: Wanted): Promise<Origin | Failure> {
   if ('at' in wanted) return await originAt(ctx, journal, known, wanted.at);
+  if ('cutOf' in wanted) return await originBefore(ctx, journal, known, wanted.cutOf);
   const { until, base, words } = wanted;
   const newest = base === null ? known.points.at(-1) : known.points.find(({ point }) => point.id === base);
   if (!newest) return nothingOf(known, base === null ? '' : ` in point ${base}`);
@@ -130,6 +136,33 @@ async function originOf(ctx: Context, journal: Journal, known: Recoverable, want
   const { point, captured } = reach?.base ?? newest;
   if (!captured.journal) throw joinsNone(known, point.id, words);
   return { point, captured, replay: await replayOf(ctx, journal, captured.journal, until), aim };
+}
+
+/** From the newest point whose log leads to where this one was cut, if that is one place: what it counted was there. */
+async function originBefore(ctx: Context, journal: Journal, known: Recoverable, id: string): Promise<Origin | Failure> {
+  const against = known.points.find(({ point }) => point.id === id);
+  if (!against) return nothingOf(known, ` in point ${id}`);
+  const { source, from: position, to } = against.captured.journal ?? {};
+  if (position === undefined || position !== to) {
+    const what = `point ${id} was not taken at one place of a log of ${known.component}: nothing can be compared with it`;
+    return new Failure('missing', what, { hint: 'drill the point itself' });
+  }
+  const leads = ({ base, legs }: Reach): boolean =>
+    base.ms < against.ms &&
+    legs.some((leg) => {
+      return isDeepStrictEqual(leg.lineage.source, source) && leg.from <= position && position <= leg.to;
+    });
+  const reach = known.reaches
+    .filter(leads)
+    .toSorted((a, b) => a.base.ms - b.base.ms)
+    .at(-1);
+  if (!reach?.base.captured.journal) {
+    return new Failure('missing', `no earlier point of ${known.component} leads to point ${id} by its log`);
+  }
+  const { point, captured } = reach.base;
+  const replay = await replayOf(ctx, journal, reach.base.captured.journal, { kind: 'position', value: position });
+  const at = new Date(against.ms).toISOString();
+  return { point, captured, replay, aim: { at, beforeMs: null, clock: reach.to.clock, forkMs: null }, against };
 }
 
 /** Of the ways that go furthest, that of the newest point. */

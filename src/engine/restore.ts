@@ -9,6 +9,7 @@ import type { RecoveryPoint } from '../core/point.ts';
 import type { Store } from '../core/storage.ts';
 import { worst } from '../core/verdict.ts';
 import {
+  againstOf,
   bringBack,
   type Coming,
   chainOf,
@@ -326,7 +327,9 @@ async function compareWith(
   const { name, driver } = step.item;
   const checks = request.select ? [] : step.item.checks; // their owner asks about the whole
   const { captured, replay } = step.origin;
-  await prove(ctx, { name, driver, captured, replay, source, watch: watching, target, checks, restored }, book);
+  const against = againstOf(ctx, request.from, name, step.origin);
+  const what = { name, driver, captured, replay, against, source, watch: watching, target, checks, restored };
+  await prove(ctx, what, book);
   return ctx.monotonicMs() - startedMs;
 }
 
@@ -357,8 +360,8 @@ function isAsAsked({ select }: RestoreRequest, { error, verdict, step, findings 
 }
 
 /** What nobody has read since it was written may pass, and proves nothing to retention. */
-function isProof({ verdict, findings }: RestoreOutcome): boolean {
-  return verdict === 'pass' && !findings.unread;
+function isProof({ verdict, findings, step }: RestoreOutcome): boolean {
+  return verdict === 'pass' && !findings.unread && step.origin.replay === null;
 }
 
 /** The points that something came back equal from. */

@@ -80,3 +80,45 @@ components:
     assert.equal(await asked.call('LLEN', 'orders'), orders);
   }
 });
+
+test('a point is made out of an earlier one and the log, and is the same: a log is proved', async (t) => {
+  if (!(await needServer(t, 'redis-7'))) return;
+  const ctx = liveContext();
+  await using server = await startRedis('redis-7');
+  const folder = join(dir, 'proved');
+  configure(`stack: shop
+stores: { main: { format: plain, layout: dated, bucket: ${folder} } }
+components:
+  cache: { kind: redis, url: "${server.url}", follow: true, markers: 1s }
+  docs: { kind: files, paths: [${join(dir, 'lifeboat.yaml')}] }
+`);
+  await run(0, 'init');
+  await using connection = await open(ctx, { url: server.url });
+  const write = async (from: number): Promise<void> => {
+    await connection.call('FLUSHDB');
+    for (let n = from; n < from + 100; n++) {
+      await connection.call('RPUSH', 'orders', n);
+      await connection.call('SET', `session:${n}`, 'x', 'PX', n % 2 === 0 ? 300 : 600_000);
+      await connection.call('EVAL', "redis.call('INCRBY', 'sum', ARGV[1]); redis.call('SADD', 'all', ARGV[1])", 0, n);
+    }
+    for (let n = from; n < from + 50; n++) await connection.call('HSET', 'stock', `item:${n}`, n, 'last', n);
+  };
+  const running = startFollowing(dir);
+  await running.until(({ up_to }) => up_to !== undefined);
+  await write(0);
+  await Promise.all([run(0, 'backup'), write(1000)]);
+  await write(2000);
+  const end = (await readInfo(connection)).get('master_repl_offset') ?? '';
+  await running.until(({ up_to }) => Number(up_to?.position ?? -1) >= Number(end));
+  assert.equal((await running.kill('SIGTERM')).code, 0);
+  const drill = await run(0, 'drill', '--only', 'cache', '--until', 'cut=latest', '--json');
+  const { evidence, proved } = drill.json() as {
+    evidence: { verdict: string; components: { point: string; against: string; findings: { tally: unknown } }[] };
+    proved: string[];
+  };
+  assert.deepEqual([evidence.verdict, proved], ['pass', []], 'the data of neither point was tried');
+  const [cache] = evidence.components;
+  assert.ok(cache && cache.point < cache.against);
+  const both = await run(3, 'drill', '--until', 'cut=latest');
+  assert.match(both.stdout, /docs.*was not taken at one place of a log/);
+});
