@@ -51,11 +51,18 @@ async function leadOf(ctx: Context, mine: Journal, theirs: Journal): Promise<Lea
   const to = await endOf(ctx, theirs, newest);
   const copy = own.findLast((each) => isSame(each, newest));
   if (copy) {
-    const end = await endOf(ctx, mine, copy);
+    const end = await storedTo(ctx, mine, copy);
     return end.position < to.position ? { from: end, to } : null;
   }
   const last = lastBegun(own);
   return { from: last ? await endOf(ctx, mine, last) : null, to };
+}
+
+/** Also what is damaged by now was stored: who follows begins behind it by himself. */
+async function storedTo(ctx: Context, journal: Journal, { id, from }: Lineage): Promise<Cut> {
+  let end = from;
+  for await (const { lineage, to } of journal.stretches(ctx)) if (lineage.id === id) end = to;
+  return end;
 }
 
 function lastBegun(lineages: readonly Lineage[]): Lineage | undefined {

@@ -398,6 +398,29 @@ test('a store that is made the first is not begun anew where another one has the
   assert.equal((await journalOf(ctx, old.store, 'db')).length, 2);
 });
 
+test('a log that is damaged at its end is begun anew by itself, though another store has all of it', async () => {
+  const ctx = testContext();
+  const server = numbersServer();
+  const disk = memoryBucket();
+  await made(ctx, kind, disk);
+  await using other = await opened(ctx, kind, await made(ctx, kind), 'other');
+  for (let round = 0; round < 2; round++) {
+    await using store = await opened(ctx, kind, disk);
+    const run = running(ctx, { components: [numbers('db', server)], stores: [followStore(store), followStore(other)] });
+    await run.based();
+    grow(server, 4);
+    await run.until(upTo(server.numbers.length));
+    await run.stop();
+    const keys = await Array.fromAsync(disk.list(ctx, ''), ({ key }) => key);
+    await disk.put(
+      ctx,
+      keys.findLast((key) => /journal\/db\/.*-[0-9a-f]{64}$/.test(key)) ?? '',
+      Buffer.from('damaged'),
+    );
+  }
+  assert.equal((await journalOf(ctx, other.store, 'db')).length, 2);
+});
+
 test('of two that follow one component the second ends and says so, and the first goes on', async () => {
   const ctx = testContext();
   const server = numbersServer();
