@@ -228,6 +228,10 @@ function session(ctx: Context, running: Running, view: ProgressView): Session {
       if (globals.json) running.result = json;
       else process.stdout.write(`${printableLines(typeof text === 'string' ? text : text())}\n`);
     },
+    tell(json, text) {
+      view.clear();
+      process.stdout.write(globals.json ? jsonText(json, 0) : `${printableLines(text)}\n`);
+    },
     note(text) {
       if (globals.json) return;
       view.clear();

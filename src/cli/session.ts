@@ -25,6 +25,8 @@ export interface Session {
    * there is one document.
    */
   print(json: object, text: string | (() => string)): void;
+  /** One of several answers, as soon as it is there: a line of JSON with --json, else the text. */
+  tell(json: object, text: string): void;
   /** A remark beside the result; left out with --json. */
   note(text: string): void;
 }

@@ -37,6 +37,7 @@ export function newSession(
       told.json = json;
       told.text = typeof text === 'string' ? text : text();
     },
+    tell: (_, text) => void (told.notes += `${text}\n`),
     note: (text) => void (told.notes += `${text}\n`),
   };
   return { session, told };

@@ -87,6 +87,42 @@ export interface Staged extends AsyncDisposable {
   publish(ctx: Context, options: { terminateConnections: boolean }): Promise<{ keptAs: readonly string[] }>;
 }
 
+/** Where a service that is explored stands. */
+export interface Stand {
+  /** All before it is replayed, in the driver's words. */
+  readonly position: string;
+  /** The last change that is there: RFC 3339, by the source's clock; null where nobody can tell. */
+  readonly lastChange: string | null;
+  /** Null while the replay is paused: then it takes no writes. After that the log that it writes itself, in words. */
+  readonly writes: string | null;
+  readonly notes: readonly string[];
+}
+/** The first rows that a query answers, as text. */
+export interface Answer {
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly (string | null)[])[];
+  /** There are others. */
+  readonly more: boolean;
+}
+/** A restored service that stands at a moment of its log, to be looked at. Who explores ends it by `leave`. */
+export interface Exploring {
+  readonly restored: Restored;
+  /** How people come to it: commands and addresses, without secrets. */
+  access(): readonly string[];
+  stand(ctx: Context): Promise<Stand>;
+  /** One query, which may only read. `database` where there are several. */
+  query(ctx: Context, text: string, database?: string): Promise<Answer>;
+  /**
+   * Goes on in the log of the same point, up to a later target. 'missing' with nothing changed where that lies before
+   * where it stands, and 'usage' when it takes writes already.
+   */
+  advance(ctx: Context, replay: Replay): Promise<Stand>;
+  /** Ends the replay where it stands: from now on it takes writes. */
+  promote(ctx: Context): Promise<Stand>;
+  /** Ends the service, and tells how people go on with what was restored. May be called again. */
+  leave(ctx: Context): Promise<readonly string[]>;
+}
+
 /** One configured service that holds data. An ability is told by a method's presence. */
 export interface Component {
   /** Changes nothing. */
@@ -118,6 +154,11 @@ export interface Component {
    * suspended.
    */
   restore(ctx: Context, chain: Chain, options?: RestoreOptions): Promise<Restored>;
+  /**
+   * Restores as `restore` does and starts a service on that, which stands where the replay ends: nothing behind that is
+   * there, and it takes no writes. Before anything is touched it throws what is in the way.
+   */
+  explore?(ctx: Context, chain: Chain & { readonly replay: Replay }, options?: RestoreOptions): Promise<Exploring>;
   /**
    * For the preview: throws 'missing' or 'usage' where nothing of the chain can come back to such a place, whatever it
    * holds. Touches nothing.

@@ -12,7 +12,7 @@ import { outputOf } from './process-output.ts';
 
 /** What is kept of a program's standard error: its end, which names the cause. */
 const STDERR_TAIL_BYTES = 16 * 1024;
-/** How long a program may take to die politely before it is killed. */
+/** Unless told otherwise. */
 const KILL_AFTER_MS = 5_000;
 const STDERR_GRACE_MS = 1_000;
 
@@ -46,6 +46,8 @@ export interface StartOptions {
   readonly onStderr?: (line: string) => void;
   /** Closed unless the caller feeds it. */
   readonly stdin?: 'pipe' | 'ignore';
+  /** How long it may take to die politely before it is killed. */
+  readonly killAfterMs?: number;
 }
 
 /** Starts a program. Aborting the context ends it and all that it started. */
@@ -87,7 +89,7 @@ export function start(ctx: Context, command: Command, options: StartOptions = {}
 
   async function stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     group.signal(signal);
-    const hard = setTimeout(() => group.signal('SIGKILL'), KILL_AFTER_MS);
+    const hard = setTimeout(() => group.signal('SIGKILL'), options.killAfterMs ?? KILL_AFTER_MS);
     await exit.catch(() => undefined);
     clearTimeout(hard);
     group.signal('SIGKILL');

@@ -17,6 +17,7 @@ import { pointNeed } from '../../engine/thaw.ts';
 import { chooseEverywhere, listEverywhere, noteUnreadable } from '../across.ts';
 import type { Config } from '../config/model.ts';
 import { confirm } from '../confirm.ts';
+import { exploreByLines, exploredBefore, refuseExploring, refuseUnexplorable } from '../exploring.ts';
 import { fetchedLater } from '../fetching.ts';
 import { type MomentIn, type MomentWords, momentEverywhere, momentWords, wantedMoment } from '../moments.ts';
 import { namesOption, repeatedOption } from '../options.ts';
@@ -31,6 +32,7 @@ import { UNTIL } from '../times.ts';
 interface Options extends ThawOptions {
   readonly at?: string;
   readonly until?: string;
+  readonly explore?: true;
   readonly only?: readonly string[];
   readonly to?: readonly string[];
   readonly select?: readonly string[];
@@ -44,6 +46,20 @@ interface Options extends ThawOptions {
   readonly delta?: true;
 }
 
+const EXAMPLES = `
+Examples:
+  lifeboat restore latest --preview
+  lifeboat restore latest --yes
+  lifeboat restore --at '2h ago' --only main-db --to 'main-db=postgresql://me:\${env:STAGING}@staging.internal/shop'
+  lifeboat restore --at 2026-11-21T14:03:27Z --preview   how near each component comes to it
+  lifeboat restore latest --until latest --yes           all that was stored of what is followed
+  lifeboat restore --at 2026-11-21T14:02:50Z --only main-db --to main-db=/new/directory --explore
+                                                         PostgreSQL, to find the last good moment by queries
+  lifeboat restore latest --in-place --only main-db      the old database is kept beside it
+  lifeboat restore --drop-old --only main-db             … until you say so
+  lifeboat restore latest --only events --rename orders=orders-restored --select topic=orders
+  lifeboat restore latest --thaw standard --wait         from an archive such as Glacier`;
+
 export function define(command: Command, bind: Bind): void {
   command
     .argument('[point]', "'latest', 'latest-proved', an id or the beginning of one")
@@ -53,6 +69,7 @@ export function define(command: Command, bind: Bind): void {
     .addOption(repeatedOption('--to <component=target>', 'into another target: main-db=postgresql://staging/shop'))
     .addOption(repeatedOption('--select <what=name>', `a part: ${SELECTABLE}`))
     .addOption(namesOption('--store <stores>', 'only from these stores'))
+    .option('--explore', 'start a server that stands at that moment: look around, go on, promote')
     .option('--preview', 'show what would happen; change nothing')
     .option('--in-place', 'replace the data that is there, once what comes back was compared')
     .option('--terminate-connections', 'end sessions that stand in the way of a swap')
@@ -63,23 +80,11 @@ export function define(command: Command, bind: Bind): void {
     .option('--thaw <tier>', 'ask S3 for archived data first: expedited, standard or bulk')
     .option('--wait', 'with --thaw: wait until it is back, then restore')
     .option('--yes', 'do not ask')
-    .addHelpText(
-      'after',
-      `
-Examples:
-  lifeboat restore latest --preview
-  lifeboat restore latest --yes
-  lifeboat restore --at '2h ago' --only main-db --to 'main-db=postgresql://me:\${env:STAGING}@staging.internal/shop'
-  lifeboat restore --at 2026-11-21T14:03:27Z --preview   how near each component comes to it
-  lifeboat restore latest --until latest --yes           all that was stored of what is followed
-  lifeboat restore latest --in-place --only main-db      the old database is kept beside it
-  lifeboat restore --drop-old --only main-db             … until you say so
-  lifeboat restore latest --only events --rename orders=orders-restored --select topic=orders
-  lifeboat restore latest --thaw standard --wait         from an archive such as Glacier`,
-    );
+    .addHelpText('after', EXAMPLES);
   bind<Options>(command, async (session, options, [word]) => {
     const config = await session.config();
     if (options.dropOld && options.preview) throw new Failure('usage', '--drop-old has no preview');
+    refuseExploring(options);
     tierOf(options);
     if (options.only) pickComponents(config, options.only);
     const stores = pickStores(config, options.store);
@@ -99,6 +104,10 @@ Examples:
     );
     const { store, unreadable } = choice;
     const { targets, warnings } = await targetsOf(session.ctx, options.to ?? []);
+    if (options.explore) {
+      const names = options.only ?? [...(choice.moment?.origins.keys() ?? [])];
+      refuseUnexplorable(stack.components, names, targets);
+    }
     const request = { ...requestOf(options, stack, choice, config), to: targets, references: referencesIn(config) };
     const planned = await planRestore(session.ctx, request);
     const plan = { ...planned, warnings: [...warnings, ...planned.warnings] };
@@ -110,11 +119,14 @@ Examples:
     }
     session.note(planText(plan, store.name));
     noteUnreadable(session, unreadable);
-    const later = await thawFirst(session, plan, request, options);
+    const later = await thawFirst(session, plan, request, options).catch((error: unknown) => {
+      throw options.explore && isFailure(error, 'target-not-empty') ? exploredBefore(error) : error;
+    });
     if (later) {
       session.print({ point: plan.point.id, ...later.json }, later.text);
       return 3;
     }
+    if (options.explore) return await exploreByLines(session, request, { ...plan, archived: null });
     await using aside = await openOthers(session.ctx, config, stack);
     const asked = { ...request, others: [...stack.stores, ...aside.stores] };
     const { restored, hint } = await restoreOrSayHow(

@@ -3,7 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import { getDefaultHighWaterMark } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { Client, ClientConfig } from 'pg';
+import type { Client, ClientConfig, QueryResult } from 'pg';
 import { z } from 'zod';
 import { interruption } from '../../core/context.ts';
 import { Failure, isFailure, messageOf, systemCode } from '../../core/errors.ts';
@@ -26,6 +26,8 @@ export interface Session extends AsyncDisposable {
   row<S extends z.ZodType>(schema: S, text: string, values?: readonly unknown[]): Promise<z.output<S>>;
   /** Values as the server writes them, NULL as null. */
   texts(text: string, values?: readonly unknown[]): Promise<(string | null)[][]>;
+  /** The same, with the names of their columns. */
+  table(text: string): Promise<{ readonly columns: string[]; readonly rows: (string | null)[][] }>;
   /** One or more statements without parameters. */
   run(text: string): Promise<void>;
   /** `COPY … FROM stdin` of these bytes. What they fail with is thrown as it is. */
@@ -91,17 +93,18 @@ interface Facts {
   readonly major: number;
 }
 
+const textRows = z.array(z.array(z.string().nullable()));
+
 function sessionOf(ctx: Context, facts: Facts, where: string, forget: () => void): Session {
   const { client, ...told } = facts;
-  const query = async (config: { text: string; values?: unknown[]; raw?: boolean }): Promise<unknown[]> => {
+  const query = async (config: { text: string; values?: unknown[]; raw?: boolean }): Promise<QueryResult> => {
     if (ctx.signal.aborted) throw interruption(ctx.signal);
     try {
       const { text, values = [], raw = false } = config;
       const asArrays = raw ? { rowMode: 'array', types: { getTypeParser: () => String } } : {};
       // The extended protocol: one statement, never two, whatever stands in the text.
       const wanted = { text, values, queryMode: 'extended', ...asArrays };
-      const result = await client.query(wanted);
-      return result.rows;
+      return await client.query(wanted);
     } catch (error) {
       if (ctx.signal.aborted) throw interruption(ctx.signal);
       throw failureOf(error, where);
@@ -110,7 +113,7 @@ function sessionOf(ctx: Context, facts: Facts, where: string, forget: () => void
   const session: Session = {
     ...told,
     rows: async (schema, text, values = []) => {
-      const rows = await query({ text, values: [...values] });
+      const { rows } = await query({ text, values: [...values] });
       return rows.map((row) => schema.parse(row));
     },
     async row(schema, text, values) {
@@ -119,7 +122,12 @@ function sessionOf(ctx: Context, facts: Facts, where: string, forget: () => void
       return row;
     },
     texts: async (text, values = []) => {
-      return z.array(z.array(z.string().nullable())).parse(await query({ text, values: [...values], raw: true }));
+      const { rows } = await query({ text, values: [...values], raw: true });
+      return textRows.parse(rows);
+    },
+    table: async (text) => {
+      const { fields, rows } = await query({ text, raw: true });
+      return { columns: fields.map(({ name }) => name), rows: textRows.parse(rows) };
     },
     run: async (text) => {
       try {

@@ -64,7 +64,7 @@ const servers = new WeakMap<Component, Server>();
 /** `names`: what the databases of the point are called on this server, where that is not the same. */
 /** What lies outside our store, and what ages, are no matters of a database. */
 type Database = Required<
-  Omit<Component, 'ageing' | 'cautions' | 'detach' | 'resume' | 'check' | 'release' | 'names' | 'holds'>
+  Omit<Component, 'explore' | 'ageing' | 'cautions' | 'detach' | 'resume' | 'check' | 'release' | 'names' | 'holds'>
 >;
 
 function componentOf(server: Server, names: ReadonlyMap<string, string> | null): Database {

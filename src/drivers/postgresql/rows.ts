@@ -1,6 +1,7 @@
 // Single rows of a point: read in a sandbox, compared with the live table, and put back.
 
 import { z } from 'zod';
+import type { Answer } from '../../core/component.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context, Json, Merged, MergeMode, Row, Selection } from '../../core/model.ts';
 import { refuseForeign } from '../../core/selection.ts';
@@ -14,6 +15,8 @@ import type { Server } from './settings.ts';
 const BATCH_BYTES = 8 * 1024 * 1024;
 const BATCH_ROWS_MAX = 500;
 const FIRST_ROWS = 16;
+/** To people who look around. */
+const SHOWN_MAX = 100;
 /** Of a check's or an extract's own SQL. */
 const QUERY_MS_MAX = 10 * 60_000;
 
@@ -82,6 +85,15 @@ export async function* readValues(
     }
     if (rows.length < BATCH_ROWS_MAX) return;
   }
+}
+
+/** The first rows of what the user's query answers, as a session of this role would see them. */
+export async function readFirst(ctx: Context, server: Server, database: string, query: string): Promise<Answer> {
+  await using session = await connect(ctx, server, database);
+  await session.run(`begin read only; set local statement_timeout = ${QUERY_MS_MAX}; set local search_path to default`);
+  await session.texts(`declare lifeboat_rows no scroll cursor for ${query}`);
+  const { columns, rows } = await session.table(`fetch ${SHOWN_MAX + 1} from lifeboat_rows`);
+  return { columns, rows: rows.slice(0, SHOWN_MAX), more: rows.length > SHOWN_MAX };
 }
 
 async function fetched(session: Session, wanted: number): Promise<(string | null)[][]> {

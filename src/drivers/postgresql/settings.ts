@@ -6,6 +6,8 @@ import { Failure } from '../../core/errors.ts';
 import type { InventoryLevel } from '../../core/model.ts';
 import { duration, parseSettings, size } from '../../core/settings.ts';
 
+/** Unless told otherwise. */
+const USER = 'postgres';
 const TLS_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full'] as const;
 export type TlsMode = (typeof TLS_MODES)[number];
 
@@ -113,7 +115,7 @@ export function serverOf(settings: unknown): Server {
   return {
     host,
     port: given.port ?? url?.port ?? 5432,
-    user: given.user ?? url?.user ?? 'postgres',
+    user: given.user ?? url?.user ?? USER,
     password: given.password ?? url?.password ?? null,
     databases: given.databases ?? (url?.database ? [url.database] : 'all'),
     tls: {
@@ -141,6 +143,9 @@ export interface DirectorySettings {
   readonly tablespaces: Readonly<Record<string, string>>;
   readonly binDir: string | null;
   readonly deadlineMs: number;
+  /** Who comes to a server that is started on it, and to what. */
+  readonly user: string;
+  readonly databases: readonly string[] | 'all';
 }
 /** Null unless the settings name a directory in place of a server. */
 export function directoryOf(settings: unknown): DirectorySettings | null {
@@ -151,8 +156,8 @@ export function directoryOf(settings: unknown): DirectorySettings | null {
       hint: 'leave it out, and restore with --to COMPONENT=/path',
     });
   }
-  const { data_directory: path, tablespaces, bin_dir, deadline } = given;
-  return { path, tablespaces, binDir: bin_dir ?? null, deadlineMs: deadline };
+  const { data_directory: path, tablespaces, bin_dir, deadline, user = USER, databases = 'all' } = given;
+  return { path, tablespaces, binDir: bin_dir ?? null, deadlineMs: deadline, user, databases };
 }
 
 /** Of a server or a directory. */
@@ -202,11 +207,12 @@ export function retargeted(settings: unknown, target: string): unknown {
   return { ...others, ...login, ...encryption, databases, url: target };
 }
 
-/** What is left says how a directory is filled; who may come to the server is of no use there. */
+/** What is left says how a directory is filled, and who comes to a server that is started on it: nobody by a password. */
 function inDirectory(settings: unknown, path: string): unknown {
   const { tablespaces, bin_dir, deadline } = parseSettings(given, settings, 'postgresql');
+  const { user, databases } = directoryOf(settings) ?? serverOf(settings);
   const kept = Object.entries({ tablespaces, bin_dir, deadline }).filter(([, value]) => value !== undefined);
-  return { ...Object.fromEntries(kept), data_directory: path };
+  return { ...Object.fromEntries(kept), user, databases, data_directory: path };
 }
 
 /** Settings as they were written: parsed only to know that they are an object. */

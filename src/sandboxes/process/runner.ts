@@ -3,7 +3,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { chmod, chown, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import type { Component } from '../../core/component.ts';
@@ -11,15 +10,14 @@ import { interruption, withSignal } from '../../core/context.ts';
 import type { Command, Driver, Sandbox, SandboxNeed, SandboxRunner, ServerSpec } from '../../core/driver.ts';
 import { Failure, messageOf } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
+import { onFreePort } from '../../core/ports.ts';
 import { type Running, run, start } from '../../core/process.ts';
 import { removeLeftovers, SANDBOX_PREFIX, writeOwner } from './leftovers.ts';
 
-const HOST = '127.0.0.1';
 const POLL_MS = 50;
 const PREPARE_MS = 120_000;
 /** A server that is started on what was restored may have a log to go through first. */
 const RECOVER_MS_MAX = 3_600_000;
-const PORT_ATTEMPTS = 5;
 /** Best first. What is restored may be hostile, and the last one owns the live data of a database's host. */
 const USERS = ['lifeboat', 'nobody', 'postgres'] as const;
 
@@ -40,17 +38,6 @@ export function processSandboxes({ parent = tmpdir(), readyMs = 60_000 }: Proces
       return await onFreePort((port) => startOnce(ctx, driver, { parent, readyMs, need: { ...need, port } }));
     },
   };
-}
-
-/** Between our look for a free port and the server's own, somebody else may take it. */
-async function onFreePort<T>(begin: (port: number) => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await begin(await freePort());
-    } catch (error) {
-      if (attempt === PORT_ATTEMPTS || !/address already in use|could not bind/i.test(messageOf(error))) throw error;
-    }
-  }
 }
 
 async function startOnce(
@@ -180,14 +167,6 @@ async function writeFiles(spec: ServerSpec, dir: string, user: User | null): Pro
 /** What it prints is of no use, but a full pipe would stop it. */
 async function discard(running: Running): Promise<void> {
   for await (const _ of running.stdout);
-}
-
-async function freePort(): Promise<number> {
-  await using server = createServer();
-  await new Promise<void>((done, failed) => server.once('error', failed).listen(0, HOST, done));
-  const address = server.address();
-  assert(typeof address === 'object' && address !== null, 'a TCP server has an address');
-  return address.port;
 }
 
 /** For servers that refuse to run as root. Null when we are not root ourselves. */

@@ -12,6 +12,7 @@ import { byKindAndName } from '../../../core/inventory.ts';
 import type { InventoryLine, InventoryReader, Probe } from '../../../core/model.ts';
 import { mapBounded } from '../../../core/parallel.ts';
 import { sorter } from '../../../core/sorter.ts';
+import { exploreDirectory } from '../explore/explore.ts';
 import { AUTO_CONF, SPOOL } from '../recovery/names.ts';
 import { refuseRecovery } from '../recovery/recovery.ts';
 import { withoutRecovery } from '../recovery/setup.ts';
@@ -38,6 +39,7 @@ export function directoryComponent(settings: DirectorySettings): Component {
       );
     },
     restore: async (ctx, chain, options = {}) => await restoreDirectory(ctx, settings, chain, options),
+    explore: async (ctx, chain, options = {}) => await exploreDirectory(ctx, settings, chain, options),
     suits: async (ctx, { base, replay }) => {
       if (replay) refuseRecovery(replay, await factsIn(ctx, base));
     },

@@ -10,7 +10,7 @@ import { getAll } from '../../../core/many-parts.ts';
 import type { Context, InventoryLine, Restored, RestoreOptions, Source } from '../../../core/model.ts';
 import { mapBounded } from '../../../core/parallel.ts';
 import { refuseForeign } from '../../../core/selection.ts';
-import { beginRecovery, planRecovery } from '../recovery/recovery.ts';
+import { beginRecovery, planRecovery, type Recovery } from '../recovery/recovery.ts';
 import { setUpRecovery } from '../recovery/setup.ts';
 import type { DirectorySettings } from '../settings.ts';
 import { bytesIn, clearOthers, filesOf, noOldFiles, type OldFiles, refuseOthers } from './delta.ts';
@@ -54,9 +54,24 @@ const SEGMENT_BYTES = 16 * 1024 * 1024;
 export async function restoreDirectory(
   ctx: Context,
   settings: DirectorySettings,
+  chain: Chain,
+  options: RestoreOptions,
+): Promise<Restored> {
+  return (await restoredTo(ctx, settings, chain, options)).restored;
+}
+
+interface RestoredTo {
+  readonly restored: Restored;
+  /** What is left to whoever starts a server on it. */
+  readonly recovery: Recovery | undefined;
+}
+
+export async function restoredTo(
+  ctx: Context,
+  settings: DirectorySettings,
   { base, replay }: Chain,
   { select, jobs = PARALLEL, delta = false, reread = false }: RestoreOptions,
-): Promise<Restored> {
+): Promise<RestoredTo> {
   const hint = 'a data directory comes back whole: choose databases or tables of what a server is restored into';
   refuseForeign('a data directory of postgresql', select ?? {}, [], hint);
   return await withDeadline(ctx, settings.deadlineMs, `restore into ${settings.path}`, async (limited) => {
@@ -93,7 +108,7 @@ export async function restoreDirectory(
       ...(begun ? ['recovery'] : []),
     ];
     const warnings = [...warningsOf(open, skipped), ...old.warnings, ...(begun?.notes ?? [])];
-    return { bytes, method: methods.join(', '), warnings, ...begun?.result };
+    return { restored: { bytes, method: methods.join(', '), warnings, ...begun?.result }, recovery };
   });
 }
 

@@ -18,7 +18,7 @@ export interface PhysicalSandbox {
 }
 
 /** What the data directory's own postgresql.auto.conf may say, and a sandbox does not do. */
-const QUIET: Readonly<Record<string, string>> = {
+export const QUIET: Readonly<Record<string, string>> = {
   archive_command: '',
   archive_library: '',
   archive_cleanup_command: '',

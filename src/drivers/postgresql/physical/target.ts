@@ -186,7 +186,7 @@ export function give(fd: number, owner: Owner | null): void {
 }
 
 /** Root gives all to who owns the directory, or the one that it is made in: a server does not run as root. */
-function ownerFor(path: string): Owner | null {
+export function ownerFor(path: string): Owner | null {
   if (process.geteuid?.() !== 0) return null;
   let there = path;
   while (!existsSync(there)) there = dirname(there);

@@ -19,6 +19,8 @@ export interface Aim {
   readonly timeline: number;
   /** Nothing from here on is needed; null where only the server can tell. */
   readonly upTo: number | null;
+  /** Nothing from here on is replayed; null as above. */
+  readonly endsAt: number | null;
   /** The last transaction that will be there, where it is known. */
   readonly reached: Cut | null;
   readonly notes: readonly string[];
@@ -55,6 +57,11 @@ export async function aimOf(ctx: Context, replay: Replay, base: Extent): Promise
   }
 }
 
+/** Of the log that the replay goes through just before that place. */
+export async function timelineBefore(ctx: Context, replay: Replay, place: number, base: Extent): Promise<number> {
+  return timelineOf(await rangeAt(ctx, replay, place - 1, base));
+}
+
 /** What can be told without the log: a target that is none, or that lies elsewhere. */
 export function refuseTarget({ target, end }: Replay, base: Pick<Extent, 'to'>): void {
   if (target.kind === 'position') placeIn(target.value, base, placeOf(end.position));
@@ -70,7 +77,7 @@ async function unaimed(
   upTo: number | null,
 ): Promise<Aim> {
   const last = await rangeAt(ctx, replay, upTo ?? placeOf(replay.end.position), base);
-  return { setting, timeline: timelineOf(last), upTo, reached: null, notes: [] };
+  return { setting, timeline: timelineOf(last), upTo, endsAt: upTo, reached: null, notes: [] };
 }
 
 /** After the last record that begins before `place`. */
@@ -92,7 +99,7 @@ async function aimBefore(
 
 function aimAfter({ at, end }: LogRecord, { commit, timeline }: Seen, notes: readonly string[]): Aim {
   const setting = { name: 'recovery_target_lsn', value: lsnAt(at) };
-  return { setting, timeline, upTo: end, reached: reachedBy(commit), notes };
+  return { setting, timeline, upTo: end, endsAt: end, reached: reachedBy(commit), notes };
 }
 
 /** The server stops before the first transaction that ended later: where none has, the log's end is the moment's. */
@@ -111,7 +118,7 @@ async function aimAtTime(ctx: Context, replay: Replay, base: Extent, at: string)
   if (stop.at < base.to) throw tooEarly(at, lsnAt(stop.at), base);
   const value = `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')}.${wanted.slice(-6)}+00`;
   const setting = { name: 'recovery_target_time', value };
-  return { setting, timeline, upTo: stop.end, reached: reachedBy(commit), notes: [] };
+  return { setting, timeline, upTo: stop.end, endsAt: stop.at, reached: reachedBy(commit), notes: [] };
 }
 
 function isLater({ endedAt }: LogRecord, wanted: string): boolean {

@@ -12,7 +12,14 @@ import { type HandOver, handOver } from './hand-over.ts';
 import { FAILED, SPOOL } from './names.ts';
 
 const SEGMENT_BYTES = 2 ** 24;
-const AIM = { setting: { name: 'recovery_target', value: '' }, timeline: 1, upTo: null, reached: null, notes: [] };
+const AIM = {
+  setting: { name: 'recovery_target', value: '' },
+  timeline: 1,
+  upTo: null,
+  endsAt: null,
+  reached: null,
+  notes: [],
+};
 
 interface Going {
   readonly ctx: TestContext;

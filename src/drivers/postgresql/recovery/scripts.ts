@@ -51,6 +51,6 @@ exit 255
 `;
 }
 
-function shellWord(text: string): string {
+export function shellWord(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }

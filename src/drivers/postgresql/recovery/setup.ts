@@ -1,9 +1,9 @@
 // What makes a server that starts on a restored directory recover to a target: settings, the histories of timelines,
 // and a folder that the log is handed over in. Nothing else of the directory is changed.
 
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import type { Replay } from '../../../core/component.ts';
-import { type Dir, within } from '../../beneath.ts';
+import { close, type Dir, openDir, within } from '../../beneath.ts';
 import { attempt, unlessGone } from '../../failures.ts';
 import { putDirectory, replaceFile, syncDirectory, syncFile } from '../physical/put-file.ts';
 import type { Owner } from '../physical/target.ts';
@@ -16,15 +16,32 @@ const BEGIN = '\n# Lifeboat: how this directory is to be recovered\n';
 const END = '# Lifeboat: end\n';
 const TARGETS = ['', '_name', '_time', '_xid', '_lsn'].map((kind) => `recovery_target${kind}`);
 
-export interface Place {
+interface Place {
   readonly root: Dir;
   readonly owner: Owner | null;
 }
 
+interface Plan {
+  readonly replay: Replay;
+  readonly aim: Pick<Aim, 'setting' | 'timeline'>;
+  readonly system: string;
+}
+
 /** The signal comes last: without it a server recovers what the base backup brought, and no more. */
-export async function setUpRecovery(
+export async function setUpRecovery(place: Place, plan: Plan): Promise<void> {
+  await writeRecovery(place, plan, (before) => before);
+}
+
+/** In place of what was set up before, of which nothing is left in the spool. No server runs. */
+export async function changeRecovery(place: Place, plan: Plan): Promise<void> {
+  emptySpool(place.root);
+  await writeRecovery(place, plan, withoutRecovery);
+}
+
+async function writeRecovery(
   { root, owner }: Place,
-  { replay, aim, system }: { readonly replay: Replay; readonly aim: Aim; readonly system: string },
+  { replay, aim, system }: Plan,
+  kept: (before: Buffer) => Buffer,
 ): Promise<void> {
   const written: string[] = [];
   const write = (name: string, content: string | Uint8Array): void => {
@@ -39,10 +56,22 @@ export async function setUpRecovery(
   }
   write(`${SPOOL}/${FETCH}`, replay.command ? fetchingScript(replay.command) : waitingScript());
   const before = attempt(AUTO_CONF, () => readFileSync(within(root, Buffer.from(AUTO_CONF))));
-  write(AUTO_CONF, Buffer.concat([before, Buffer.from(settingsFor(aim))]));
+  write(AUTO_CONF, Buffer.concat([kept(before), Buffer.from(settingsFor(aim))]));
   write(SIGNAL, '');
   for (const name of written) await syncFile(root, name);
   for (const name of [SPOOL, 'pg_wal']) syncDirectory(root, name);
+}
+
+function emptySpool(root: Dir): void {
+  const log = openDir(root, Buffer.from('pg_wal'));
+  const spool = log && openDir(log, Buffer.from(SPOOL.slice('pg_wal/'.length)));
+  try {
+    for (const name of spool ? readdirSync(within(spool, Buffer.from('.')), 'utf8') : []) {
+      if (spool) attempt(`${SPOOL}/${name}`, () => rmSync(within(spool, Buffer.from(name)), { recursive: true }));
+    }
+  } finally {
+    for (const dir of [spool, log]) if (dir) close(dir);
+  }
 }
 
 /** A file as it was before `setUpRecovery`. */
@@ -55,7 +84,7 @@ export function withoutRecovery(text: Buffer): Buffer {
  * The last of several settings counts, so the base's own targets are unset first; the server refuses one that comes
  * after another.
  */
-function settingsFor({ setting, timeline }: Aim): string {
+function settingsFor({ setting, timeline }: Plan['aim']): string {
   const lines = [
     ['restore_command', `mv ${SPOOL}/%f %p 2> /dev/null || sh ${SPOOL}/${FETCH} %f %p`],
     ['recovery_end_command', `rm -rf ${SPOOL}`],
