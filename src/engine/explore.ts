@@ -1,7 +1,7 @@
 // Looks around at a moment of the past: one component comes back as by a restore, and a service on it stands there until
 // it is told to go on, to take writes, or to end.
 
-import type { Answer, Exploring, Replay, Stand } from '../core/component.ts';
+import type { Answer, Exploring, Replay, ReplayTarget, Stand } from '../core/component.ts';
 import { outliving } from '../core/context.ts';
 import { Failure } from '../core/errors.ts';
 import type { Context, Restored } from '../core/model.ts';
@@ -109,7 +109,7 @@ function explorationOf(ctx: Context, job: Job): Exploration {
     wanted: () => words,
     access: () => exploring.access(),
     stand: async (c) => await exploring.stand(c),
-    endMs: async (c) => (await furthest(c, job))?.to.ms ?? null,
+    endMs: async (c) => (await furthest(c, job))?.reach.to.ms ?? null,
     query: async (c, text, database) => await exploring.query(c, text, database),
     async goOn(c, further) {
       const from = atMs ?? ('byMs' in further ? lastChangeMs(await exploring.stand(c), origin) : null);
@@ -152,7 +152,7 @@ async function foundBy(ctx: Context, job: Job, further: Further, fromMs: number 
     });
   }
   const last = await furthest(ctx, job);
-  if (last && atMs > last.to.ms) return await atTheEnd(ctx, job, last, atMs);
+  if (last && atMs > last.reach.to.ms) return await atTheEnd(ctx, job, last, atMs);
   return { replay: await replayTo(ctx, job, { at: new Date(atMs) }), words: inTime(atMs), atMs, notes: [] };
 }
 
@@ -164,16 +164,30 @@ async function replayTo(ctx: Context, { request, step }: Job, wanted: Wanted): P
   return found.replay;
 }
 
-async function furthest(ctx: Context, { request, step }: Job): Promise<Reach | undefined> {
-  const { reaches } = await recoverable(ctx, request.from.store, step.name, [step.origin.point]);
-  return reaches.toSorted((a, b) => a.to.ms - b.to.ms).at(-1);
+interface Furthest {
+  readonly reach: Reach;
+  /** More was stored behind it, and something in between is missing. */
+  readonly isBroken: boolean;
 }
 
-async function atTheEnd(ctx: Context, { request, step }: Job, { base, to }: Reach, atMs: number): Promise<Found> {
+async function furthest(ctx: Context, { request, step }: Job): Promise<Furthest | undefined> {
+  const { reaches, end } = await recoverable(ctx, request.from.store, step.name, [step.origin.point]);
+  const reach = reaches.toSorted((a, b) => a.to.ms - b.to.ms).at(-1);
+  return reach && { reach, isBroken: reach.to.cut.position !== end?.edge.cut.position };
+}
+
+/** All of the log: the last moment that its end tells of may be before its last change. */
+async function atTheEnd(
+  ctx: Context,
+  { request, step }: Job,
+  { reach, isBroken }: Furthest,
+  atMs: number,
+): Promise<Found> {
+  const { base, to } = reach;
   const { journal, cut } = base.captured;
   if (!journal) throw new Error(`${base.point.id} reaches what it does not join`);
-  const target = { kind: 'time', at: to.cut.at } as const;
+  const target: ReplayTarget = isBroken ? { kind: 'time', at: to.cut.at } : { kind: 'latest' };
   const replay = await replayOf(ctx, request.from.store.journal(step.name), journal, target, cut);
-  const note = `nothing is stored of ${inTime(atMs)}: it goes to the last moment that is`;
+  const note = `nothing is stored of ${inTime(atMs)}: it goes to the end of what is`;
   return { replay, words: inTime(to.ms), atMs: to.ms, notes: [note] };
 }

@@ -1,6 +1,9 @@
 // The command that follows, while it runs.
 
 import type { ChildProcess } from 'node:child_process';
+import { sql } from '../../src/drivers/postgresql/testing.ts';
+import type { Postgres } from '../servers/postgres.ts';
+import { until } from '../servers/processes.ts';
 import { lifeboat, type Ran } from './lifeboat.ts';
 
 interface Event {
@@ -51,4 +54,26 @@ export function startFollowing(dir: string): Running {
       return await ran;
     },
   };
+}
+
+/** By the server's clock. */
+export async function timeAt(server: Postgres): Promise<string> {
+  const query = `select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as at`;
+  return ((await sql(server, 'postgres', query))[0] as { at: string }).at;
+}
+
+/** Follows the server of the configuration in `dir` while `work` is done, and until all of that is stored. */
+export async function followingPostgres(dir: string, server: Postgres, work: () => Promise<void>): Promise<void> {
+  let child: ChildProcess | undefined;
+  const ended = lifeboat(['follow'], { cwd: dir, onStart: (each) => void (child = each) });
+  const isStored = async (lsn: string): Promise<boolean> => {
+    const query = `select count(*)::int as n from pg_stat_replication where flush_lsn >= '${lsn}'`;
+    return ((await sql(server, 'postgres', query))[0] as { n: number }).n > 0;
+  };
+  await until('it follows', 60_000, () => isStored('0/0'));
+  await work();
+  const [{ lsn }] = (await sql(server, 'postgres', 'select pg_current_wal_lsn()::text as lsn')) as [{ lsn: string }];
+  await until('all is stored', 60_000, () => isStored(lsn));
+  child?.kill('SIGTERM');
+  await ended;
 }

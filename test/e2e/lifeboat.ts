@@ -19,6 +19,8 @@ export interface Ran {
 export interface RunOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** What it reads, up to its end; `null` for `onStart` to write. Nothing when left out. */
+  readonly input?: string | null;
   /** Called when the process is there, to watch or to end it. */
   readonly onStart?: (child: ChildProcess) => void;
 }
@@ -29,12 +31,14 @@ export async function lifeboat(args: readonly string[], options: RunOptions = {}
   const child = spawn(process.execPath, [...FLAGS, main, ...args], {
     cwd: options.cwd,
     env: { PATH, HOME, TMPDIR, NODE_COMPILE_CACHE, ...MALLOC, ...options.env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
   });
+  child.stdin?.on('error', () => undefined); // it has read enough
+  if (typeof options.input === 'string') child.stdin?.end(options.input);
   options.onStart?.(child);
   let [stdout, stderr] = ['', ''];
-  child.stdout.setEncoding('utf8').on('data', (text: string) => void (stdout += text));
-  child.stderr.setEncoding('utf8').on('data', (text: string) => void (stderr += text));
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => void (stdout += text));
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => void (stderr += text));
   const code = await new Promise<number | null>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', resolve);

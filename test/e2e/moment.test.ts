@@ -2,7 +2,7 @@
 // server starts that fetches its log from the store.
 
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFileSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -12,33 +12,13 @@ import { unprivilegedUser } from '../servers/install.ts';
 import { missingTools, needServer } from '../servers/need.ts';
 import { type Postgres, startPostgres, startPostgresOn } from '../servers/postgres.ts';
 import { until } from '../servers/processes.ts';
+import { followingPostgres, timeAt } from './following.ts';
 import { lifeboat } from './lifeboat.ts';
 import { blocks } from './page.ts';
 import { workspace } from './workspace.ts';
 
 const MAJOR = 18;
 const { dir, store, configure, run } = workspace('moment');
-
-async function now(server: Postgres): Promise<string> {
-  const query = `select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as at`;
-  return ((await sql(server, 'shop', query))[0] as { at: string }).at;
-}
-
-/** Follows while `work` is done, and until all of that is stored. */
-async function following(server: Postgres, work: () => Promise<void>): Promise<void> {
-  let child: ChildProcess | undefined;
-  const ended = lifeboat(['follow'], { cwd: dir, onStart: (each) => void (child = each) });
-  const isStored = async (lsn: string): Promise<boolean> => {
-    const query = `select count(*)::int as n from pg_stat_replication where flush_lsn >= '${lsn}'`;
-    return ((await sql(server, 'postgres', query))[0] as { n: number }).n > 0;
-  };
-  await until('it follows', 60_000, () => isStored('0/0'));
-  await work();
-  const [{ lsn }] = (await sql(server, 'postgres', 'select pg_current_wal_lsn()::text as lsn')) as [{ lsn: string }];
-  await until('all is stored', 60_000, () => isStored(lsn));
-  child?.kill('SIGTERM');
-  await ended;
-}
 
 const skip = missingTools('python3', 'openssl', 'zstd');
 test('a server is brought back to the second before a mistake, and fetches its log by itself', { skip }, async (t) => {
@@ -50,10 +30,10 @@ test('a server is brought back to the second before a mistake, and fetches its l
   configure(configuration(server));
   await run(0, 'init');
   let before = '';
-  await following(server, async () => {
+  await followingPostgres(dir, server, async () => {
     await run(0, 'backup');
     await sql(server, 'shop', 'create table orders as select g, md5(g::text) from generate_series(1, 500000) g');
-    before = await now(server);
+    before = await timeAt(server);
     await sql(server, 'shop', 'drop table orders', 'create table later ()');
   });
   configure(configuration(server, checks));

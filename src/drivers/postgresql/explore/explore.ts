@@ -22,6 +22,7 @@ import { type Aim, aimOf, type Extent, timelineBefore } from '../recovery/aim.ts
 import { fillSpool, type HandOver, handOver } from '../recovery/hand-over.ts';
 import { SIGNAL } from '../recovery/names.ts';
 import type { Recovery } from '../recovery/recovery.ts';
+import { leftScript } from '../recovery/scripts.ts';
 import { changeRecovery } from '../recovery/setup.ts';
 import { readFirst } from '../rows.ts';
 import { type DirectorySettings, type Server, serverOf } from '../settings.ts';
@@ -303,13 +304,15 @@ async function leave(ctx: Context, here: Here): Promise<readonly string[]> {
 
 /** As a restore leaves it, but that the server goes on from where it was ended. */
 async function leaveRecovery(ctx: Context, here: Here): Promise<void> {
-  const { place, root, recovery, task, command } = here;
-  const { aim } = recovery;
+  const { place, root, recovery, task, command = [] } = here;
+  const { aim, replay } = recovery;
   const { checkpoint } = await controlOf(ctx, place);
-  const replay: Replay = command ? { ...recovery.replay, command } : recovery.replay;
   // A record that it begins behind is met no more; it is whole there, and nothing of the log comes then.
   const isBehind = aim.setting.name === 'recovery_target_lsn' && (placeOfLsn(aim.setting.value) ?? 0) <= checkpoint;
   const setting = isBehind ? { name: 'recovery_target', value: 'immediate' } : aim.setting;
-  await changeRecovery({ root, owner: place.owner }, { ...recovery, replay, aim: { ...aim, setting } });
+  await changeRecovery(
+    { root, owner: place.owner },
+    { ...recovery, aim: { ...aim, setting }, script: leftScript(command) },
+  );
   await fillSpool(ctx, { replay, aim, base: await resumedAt(ctx, here), root, owner: place.owner, task });
 }

@@ -40,15 +40,33 @@ rm -f "$spool/$1${WANTED}"
 /** By a command that fetches it. */
 export function fetchingScript(words: readonly string[]): string {
   return `# Lifeboat fetches one file of the log.
-${words.map(shellWord).join(' ')} --spool '${SPOOL}' "$1" "$2"
+${fetching(words)}
+echo "lifeboat: the log was not fetched (exit code $code)" >&2
+exit 255
+`;
+}
+
+/**
+ * Where a server has stood before: what it needs to come back to that lies in its spool or is its own already, and only
+ * what does not is fetched. Who starts it may not be able to; then histories are those that were known.
+ */
+export function leftScript(words: readonly string[]): string {
+  return `# Lifeboat has left this: gives one file of the log that does not lie here.
+case "$1" in *.history) ;; *) [ -e "pg_wal/$1" ] && exit 1 ;; esac
+${words.length > 0 ? fetching(words) : 'code=none'}
+case "$1" in *.history) cp "${SPOOL}/$1${KEPT}" "$2" 2> /dev/null; exit ;; esac
+echo "lifeboat: the log was not fetched (exit code $code)" >&2
+exit 255
+`;
+}
+
+function fetching(words: readonly string[]): string {
+  return `${words.map(shellWord).join(' ')} --spool '${SPOOL}' "$1" "$2"
 code=$?
 case $code in
 0) exit 0 ;;
 ${NOT_THERE}) exit 1 ;;
-esac
-echo "lifeboat: the log was not fetched (exit code $code)" >&2
-exit 255
-`;
+esac`;
 }
 
 export function shellWord(text: string): string {

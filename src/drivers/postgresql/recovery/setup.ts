@@ -25,6 +25,8 @@ interface Plan {
   readonly replay: Replay;
   readonly aim: Pick<Aim, 'setting' | 'timeline'>;
   readonly system: string;
+  /** What gives the server a file of its log; as the replay says when left out. */
+  readonly script?: string;
 }
 
 /** The signal comes last: without it a server recovers what the base backup brought, and no more. */
@@ -40,7 +42,7 @@ export async function changeRecovery(place: Place, plan: Plan): Promise<void> {
 
 async function writeRecovery(
   { root, owner }: Place,
-  { replay, aim, system }: Plan,
+  { replay, aim, system, script }: Plan,
   kept: (before: Buffer) => Buffer,
 ): Promise<void> {
   const written: string[] = [];
@@ -54,7 +56,7 @@ async function writeRecovery(
   for (const [name, text] of historiesOf(replay.lineages, system, ownOf)) {
     if (text !== '') write(`${SPOOL}/${name}${KEPT}`, text);
   }
-  write(`${SPOOL}/${FETCH}`, replay.command ? fetchingScript(replay.command) : waitingScript());
+  write(`${SPOOL}/${FETCH}`, script ?? (replay.command ? fetchingScript(replay.command) : waitingScript()));
   const before = attempt(AUTO_CONF, () => readFileSync(within(root, Buffer.from(AUTO_CONF))));
   write(AUTO_CONF, Buffer.concat([kept(before), Buffer.from(settingsFor(aim))]));
   write(SIGNAL, '');
