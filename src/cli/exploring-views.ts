@@ -7,7 +7,7 @@ import { plural, table } from './terminal.ts';
 
 const CELL_CHARS_MAX = 100;
 
-export interface Told {
+interface Told {
   readonly exploration: Exploration;
   readonly stand: Stand;
   readonly warnings?: readonly string[];
@@ -32,7 +32,13 @@ export function standJson({ exploration, stand, warnings, notes, end }: Told): o
   };
 }
 
-export function standText({ exploration, stand, notes = [], end }: Told): string {
+export function standText({
+  exploration,
+  stand,
+  notes = [],
+  end,
+  isAccessShown,
+}: Told & { readonly isAccessShown: boolean }): string {
   const { name } = exploration;
   const change = stand.lastChange === null ? '' : `, last change ${stand.lastChange}`;
   const state =
@@ -44,8 +50,7 @@ export function standText({ exploration, stand, notes = [], end }: Told): string
     ...[...notes, ...stand.notes].map((note) => `note: ${note}`),
     state,
     ...(end == null ? [] : [`what is stored goes to ${inTime(end)}`]),
-    'to connect:',
-    ...exploration.access().map((line) => `  ${line}`),
+    ...(isAccessShown ? ['to connect:', ...exploration.access().map((line) => `  ${line}`)] : []),
     ...(stand.writes === null ? [] : [anew]),
   ].join('\n');
 }

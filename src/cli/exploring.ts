@@ -2,7 +2,7 @@
 
 import { createInterface } from 'node:readline';
 import { outliving, withSignal } from '../core/context.ts';
-import { Failure } from '../core/errors.ts';
+import { Failure, isFailure } from '../core/errors.ts';
 import type { Context } from '../core/model.ts';
 import { nearest, parseDuration } from '../core/settings.ts';
 import { type Exploration, explore, type Further, needExplorable } from '../engine/explore.ts';
@@ -65,19 +65,20 @@ export function refuseUnexplorable(
   needExplorable(target === undefined ? item : retargeted(item, target));
 }
 
-/** A directory that holds something, perhaps from having been explored. */
-export function exploredBefore(error: Failure): Failure {
+/** A directory that holds something may have been explored. */
+export function exploredBefore(error: unknown): never {
+  if (!isFailure(error, 'target-not-empty')) throw error;
   const hint =
     'an exploration that was left is not taken up again: start a server on its directory, begin anew in it with --delta ' +
     '(only what differs is read), or name another directory with --to';
-  return new Failure(error.code, error.message, { cause: error, hint });
+  throw new Failure(error.code, error.message, { cause: error, hint });
 }
 
 /** Until it is left. 3 where a line of a script could not be done. */
 export async function exploreByLines(session: Session, request: RestoreRequest, plan: RestorePlan): Promise<ExitCode> {
   const { ctx } = session;
   await using exploration = await explore(ctx, request, plan);
-  const at: At = { session, exploration, database: undefined, failed: 0 };
+  const at: At = { session, exploration, database: undefined, failed: 0, access: '' };
   for (const text of exploration.restored.warnings) session.note(`warning: ${text}`);
   await tellStand(ctx, at, { warnings: exploration.restored.warnings });
   session.note('help lists what can be done here');
@@ -93,6 +94,8 @@ interface At {
   /** The one that is asked; undefined as long as there is one only. */
   database: string | undefined;
   failed: number;
+  /** How to connect, as it was told last. */
+  access: string;
 }
 
 /** Ends by 'quit', by the end of the input and by Ctrl-C, also while a command is at work. */
@@ -173,10 +176,14 @@ interface Beside {
   readonly end?: number | null;
 }
 
-async function tellStand(ctx: Context, { session, exploration }: At, beside: Beside): Promise<void> {
+async function tellStand(ctx: Context, at: At, beside: Beside): Promise<void> {
+  const { session, exploration } = at;
   const stand = await exploration.stand(ctx);
   const told = { exploration, stand, ...beside };
-  session.tell(standJson(told), standText(told));
+  const access = exploration.access().join('\n');
+  const isNew = access !== at.access || beside.end !== undefined;
+  at.access = access;
+  session.tell(standJson(told), standText({ ...told, isAccessShown: isNew }));
 }
 
 function helpText(): string {

@@ -9,7 +9,7 @@ import type { RecoveryPoint } from '../core/point.ts';
 import { inTime } from '../core/times.ts';
 import { chainOf, watch } from './comeback.ts';
 import type { StackComponent } from './model.ts';
-import { momentIn, momentOf, type Origin, type Wanted } from './moment.ts';
+import { momentIn, momentOf, type Origin, originIn, type Wanted } from './moment.ts';
 import { replayOf } from './replay.ts';
 import {
   type RestorePlan,
@@ -61,7 +61,7 @@ export async function explore(ctx: Context, request: RestoreRequest, plan: Resto
   refuseTargets(plan.steps);
   refuseArchived(plan, request.from);
   if (step.problem !== null) throw step.problem;
-  const { replay } = origin;
+  const replay = originIn(request, name)?.replay;
   if (!component.explore || !replay) throw withoutLog(step);
   const open = () => request.from.store.open(ctx, origin.point.id, name);
   const { base } = await chainOf({ watch: watch(ctx, step.bytes), open, replay });

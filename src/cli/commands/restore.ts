@@ -109,7 +109,8 @@ export function define(command: Command, bind: Bind): void {
       refuseUnexplorable(stack.components, names, targets);
     }
     const request = { ...requestOf(options, stack, choice, config), to: targets, references: referencesIn(config) };
-    const planned = await planRestore(session.ctx, request);
+    // Who explores is handed the log by this process.
+    const planned = await planRestore(session.ctx, options.explore ? { ...request, moment: choice.moment } : request);
     const plan = { ...planned, warnings: [...warnings, ...planned.warnings] };
     if (options.preview) {
       session.print(planJson(plan, choice), () => planText(plan, store.name));
@@ -119,9 +120,7 @@ export function define(command: Command, bind: Bind): void {
     }
     session.note(planText(plan, store.name));
     noteUnreadable(session, unreadable);
-    const later = await thawFirst(session, plan, request, options).catch((error: unknown) => {
-      throw options.explore && isFailure(error, 'target-not-empty') ? exploredBefore(error) : error;
-    });
+    const later = await thawFirst(session, plan, request, options).catch(options.explore && exploredBefore);
     if (later) {
       session.print({ point: plan.point.id, ...later.json }, later.text);
       return 3;

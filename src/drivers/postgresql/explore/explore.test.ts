@@ -34,6 +34,12 @@ interface Moment {
   readonly lsn: string;
 }
 
+async function clientOf(server: Postgres): Promise<pg.Client> {
+  const client = new pg.Client({ ...server, database: 'shop', ssl: false });
+  await client.connect();
+  return client;
+}
+
 for (const major of [15, 18] as const) {
   const skip = await missing(`postgres-${major}`);
   describe(`exploring PostgreSQL ${major}`, { skip }, () => {
@@ -101,11 +107,16 @@ for (const major of [15, 18] as const) {
       writer = await store.journal(COMPONENT).write(ctx);
       ships = await shipping(ctx, writer, server);
       base = await captureOf(ctx, physicalOf(server), undefined, '');
-      await sql(server, 'shop', 'create table moments (n int, t text)');
+      await sql(server, 'shop', 'create table moments (n int, t text)', 'create table doomed as select 1 as one');
+      const client = await clientOf(server);
       for (let n = 1; n <= ROUNDS; n++) {
         await mark(n);
         if (n === 3) await sql(server, 'postgres', 'checkpoint');
+        if (n === 4) await sql(server, 'shop', 'drop table doomed');
+        if (n === 5) await client.query('begin; lock table customers');
       }
+      await client.query('commit');
+      await client.end();
       await mark(7);
       // Its log then has that it ended, and what it was given more of.
       await sql(server, 'postgres', 'alter system set max_connections = 150');
@@ -153,6 +164,18 @@ for (const major of [15, 18] as const) {
       await assert.rejects(advance(ctx, await replay(time(5))), { code: 'usage', message: /ended its recovery/ });
     });
 
+    test('what was dropped just after can be looked at, and what was locked at that moment is told', async () => {
+      await using exploring = await explored(time(4));
+      const { query, advance } = exploring;
+      assert.deepEqual((await query(ctx, 'select * from doomed')).rows, [['1']]);
+      await advance(ctx, await replay(time(5)));
+      await assert.rejects(query(ctx, 'select * from doomed'), { code: 'query-failed', message: /does not exist/ });
+      assert.deepEqual((await query(ctx, 'select count(*) from customers')).columns, ['count']);
+      await advance(ctx, await replay(time(6)));
+      const locked = query(ctx, 'select count(*) from customers');
+      await assert.rejects(locked, { code: 'blocked', hint: /transaction that had not ended .* promotion rolls/ });
+    });
+
     test('what it leaves is a directory on which a server starts as of that moment, and no process', async () => {
       const dir = directory();
       await using exploring = await explored(time(2), dir);
@@ -191,8 +214,7 @@ for (const major of [15, 18] as const) {
     });
 
     test('where it can let nobody in, it says that it has ended its recovery at the target', async () => {
-      const client = new pg.Client({ ...server, database: 'shop', ssl: false });
-      await client.connect();
+      const client = await clientOf(server);
       await client.query('begin');
       // More than a server keeps count of, so that a copy can't tell which of them are under way.
       for (let n = 0; n < 80; n++) await client.query(`savepoint s${n}; insert into moments values (${1000 + n})`);

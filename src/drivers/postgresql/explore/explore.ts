@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { readAll } from '../../../core/bytes.ts';
 import type { Answer, Chain, Exploring, Replay, Stand } from '../../../core/component.ts';
 import { outliving } from '../../../core/context.ts';
-import { Failure, messageOf } from '../../../core/errors.ts';
+import { Failure, isFailure, messageOf } from '../../../core/errors.ts';
 import type { Context, Restored, RestoreOptions, Source } from '../../../core/model.ts';
 import { onFreePort } from '../../../core/ports.ts';
 import type { Running } from '../../../core/process.ts';
@@ -18,7 +18,7 @@ import { putDirectory, replaceFile } from '../physical/put-file.ts';
 import { restoredTo } from '../physical/restore.ts';
 import { ownerFor } from '../physical/target.ts';
 import { findProgram } from '../programs.ts';
-import { type Aim, aimOf, type Extent, timelineBefore } from '../recovery/aim.ts';
+import { type Aim, AT_ONCE, type Extent, type StandingAim, standingAimOf, timelineBefore } from '../recovery/aim.ts';
 import { fillSpool, type HandOver, handOver } from '../recovery/hand-over.ts';
 import { SIGNAL } from '../recovery/names.ts';
 import type { Recovery } from '../recovery/recovery.ts';
@@ -36,6 +36,8 @@ const VERSION_BYTES_MAX = 16;
 const SOCKET_BYTES_MAX = 107;
 const SOCKET_NAME = '/.s.PGSQL.65535';
 const LEAVE_MS_MAX = 180_000;
+/** Whoever holds a lock at a moment that is past does not give it back. */
+const LOCK_WAIT = '2s';
 const ANEW = 'restore once more, into another directory';
 
 /** What there is of one exploration. */
@@ -86,6 +88,8 @@ export async function exploreDirectory(
   try {
     putDirectory(here.root, OWN, place.owner);
     for (const [name, text] of Object.entries(OWN_FILES)) replaceFile(here.root, `${OWN}/${name}`, text, place.owner);
+    const aim = await standingAimOf(ctx, handed, here.base);
+    if (!isSame(aim, recovery.aim)) await change(ctx, here, { ...recovery, aim });
     const notes = await begin(ctx, here);
     return exploringOf(here, { ...restored, warnings: [...restored.warnings, ...notes] });
   } catch (error) {
@@ -122,7 +126,7 @@ async function placeFor(ctx: Context, { path, binDir }: DirectorySettings, base:
   const owner = ownerFor(path);
   if (owner || process.geteuid?.() !== 0) return { path, owner, postgres };
   throw new Failure('denied', `a server on ${path} would run as root, which it refuses`, {
-    hint: `make the directory first, and give it to whom servers run as: chown postgres: ${path}`,
+    hint: `make it first, and give it to whom servers run as: install -d -m 700 -o postgres ${path}`,
   });
 }
 
@@ -134,7 +138,7 @@ async function begin(ctx: Context, here: Here): Promise<readonly string[]> {
     if (!messageOf(error).includes('recovery ended before configured recovery target was reached')) throw error;
     const { system, replay: before, base } = here.recovery;
     const replay: Replay = { ...before, target: { kind: 'latest' } };
-    await change(ctx, here, { replay, aim: await aimOf(ctx, replay, base), base, system });
+    await change(ctx, here, { replay, aim: await standingAimOf(ctx, replay, base), base, system });
     await serve(ctx, here);
     const { target } = before;
     const what = 'value' in target ? `${target.kind} ${target.value}` : target.kind;
@@ -175,7 +179,8 @@ async function serve(ctx: Context, here: Here): Promise<void> {
 
 function serverAt({ settings, place }: Here, port: number): Server {
   const { user, databases } = settings;
-  return serverOf({ host: join(place.path, OWN), port, user, databases, bin_dir: place.postgres.dir });
+  const host = join(place.path, OWN);
+  return serverOf({ host, port, user, databases, bin_dir: place.postgres.dir, lock_timeout: LOCK_WAIT });
 }
 
 async function databasesOf(ctx: Context, server: Server): Promise<readonly string[]> {
@@ -220,14 +225,19 @@ async function advance(ctx: Context, here: Here, replay: Replay): Promise<Stand>
     });
   }
   const { command: _, ...handed } = replay;
-  const aim = await aimOf(ctx, handed, base);
+  const aim = await standingAimOf(ctx, handed, base);
   if (stands) await refuseOtherWay(ctx, here, { replay: handed, aim, place: stands.place });
-  if (here.served && stands && (aim.endsAt === stands.place || isSame(aim, before))) {
+  if (here.served && stands && (isThere(aim, stands.place) || isSame(aim, before))) {
     return standOf(here, ['there is nothing in the log between where it stands and that', ...aim.notes]);
   }
   await change(ctx, here, { replay: handed, aim, base, system });
   const notes = await begin(ctx, here);
   return standOf(here, [...aim.notes, ...notes]);
+}
+
+/** What lies behind where it stands is of no transaction that has ended. */
+function isThere({ endsAt, sameTo }: StandingAim, place: number): boolean {
+  return endsAt !== null && sameTo !== null && endsAt <= place && place <= sameTo;
 }
 
 function isSame(aim: Aim, before: Aim): boolean {
@@ -236,15 +246,15 @@ function isSame(aim: Aim, before: Aim): boolean {
 
 interface Way {
   readonly replay: Replay;
-  readonly aim: Aim;
+  readonly aim: StandingAim;
   /** Where it stands. */
   readonly place: number;
 }
 
 async function refuseOtherWay(ctx: Context, here: Here, { replay, aim, place }: Way): Promise<void> {
   const stands = lsnAt(place);
-  if (aim.endsAt !== null && aim.endsAt < place) {
-    const what = `that is at ${lsnAt(aim.endsAt)} in the log, and the server stands at ${stands}: it never goes back`;
+  if (aim.sameTo !== null && aim.sameTo < place) {
+    const what = `that is at ${lsnAt(aim.sameTo)} in the log, and the server stands at ${stands}: it never goes back`;
     throw new Failure('missing', what, { hint: `for an earlier moment ${ANEW}` });
   }
   const [now, next] = await Promise.all(
@@ -266,10 +276,18 @@ async function promote(ctx: Context, here: Here): Promise<Stand> {
 async function query(ctx: Context, here: Here, text: string, database: string | undefined): Promise<Answer> {
   const server = serverOfHere(here);
   const [only, ...others] = here.databases;
-  if (database !== undefined) return await readFirst(ctx, server, database, text);
-  if (only !== undefined && others.length === 0) return await readFirst(ctx, server, only, text);
+  const chosen = database ?? (others.length === 0 ? only : undefined);
+  if (chosen !== undefined) return await readFirst(ctx, server, chosen, text).catch(explainedLock);
   const names = only === undefined ? 'there is none' : `there are ${here.databases.join(', ')}`;
   throw new Failure('ambiguous', `which database is meant? ${names}`, { hint: 'name one' });
+}
+
+function explainedLock(error: unknown): never {
+  if (!isFailure(error, 'blocked')) throw error;
+  throw new Failure('blocked', error.message, {
+    cause: error,
+    hint: 'a transaction that had not ended at that moment had locked it: a promotion rolls that back; or go on to its end',
+  });
 }
 
 function serverOfHere({ served, settings }: Here): Server {
@@ -309,7 +327,7 @@ async function leaveRecovery(ctx: Context, here: Here): Promise<void> {
   const { checkpoint } = await controlOf(ctx, place);
   // A record that it begins behind is met no more; it is whole there, and nothing of the log comes then.
   const isBehind = aim.setting.name === 'recovery_target_lsn' && (placeOfLsn(aim.setting.value) ?? 0) <= checkpoint;
-  const setting = isBehind ? { name: 'recovery_target', value: 'immediate' } : aim.setting;
+  const setting = isBehind ? AT_ONCE : aim.setting;
   await changeRecovery(
     { root, owner: place.owner },
     { ...recovery, aim: { ...aim, setting }, script: leftScript(command) },

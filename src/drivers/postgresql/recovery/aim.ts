@@ -12,6 +12,8 @@ import { type LogRecord, recordReader } from './records.ts';
 /** How far before the end the last record is looked for; it may be longer. */
 const LOOK_BACK_BYTES = 1024 * 1024;
 const NAME_BYTES_MAX = 63;
+/** As soon as the base is whole. */
+export const AT_ONCE = { name: 'recovery_target', value: 'immediate' } as const;
 
 export interface Aim {
   /** One of recovery_target…, and its value. */
@@ -37,7 +39,7 @@ export async function aimOf(ctx: Context, replay: Replay, base: Extent): Promise
   const end = placeOf(replay.end.position);
   switch (target.kind) {
     case 'immediate':
-      return await unaimed(ctx, replay, base, { name: 'recovery_target', value: 'immediate' }, base.to);
+      return await unaimed(ctx, replay, base, AT_ONCE, base.to);
     case 'name':
       return await unaimed(ctx, replay, base, { name: 'recovery_target_name', value: nameIn(target.value) }, null);
     case 'transaction':
@@ -54,6 +56,36 @@ export async function aimOf(ctx: Context, replay: Replay, base: Extent): Promise
       return await aimBefore(ctx, replay, base, placeIn(target.value, base, end), []);
     case 'time':
       return await aimAtTime(ctx, replay, base, target.at);
+  }
+}
+
+export interface StandingAim extends Aim {
+  /** No transaction ends between where it stands and this. */
+  readonly sameTo: number | null;
+}
+
+/**
+ * For who looks around while the replay is paused: the same transactions have ended, and nothing is replayed behind the
+ * last of them. What another had locked by then, such as a table that it was about to drop, nobody could look at.
+ */
+export async function standingAimOf(ctx: Context, replay: Replay, base: Extent): Promise<StandingAim> {
+  const aim = await aimOf(ctx, replay, base);
+  const { kind } = replay.target;
+  const sameTo = aim.endsAt;
+  if (sameTo === null || (kind !== 'time' && kind !== 'latest')) return { ...aim, sameTo };
+  const last = await lastEndedBefore(ctx, replay, base, sameTo);
+  if (last && last.at >= base.to) {
+    return { ...aim, setting: { name: 'recovery_target_lsn', value: lsnAt(last.at) }, endsAt: last.end, sameTo };
+  }
+  return { ...aim, setting: AT_ONCE, endsAt: base.to, sameTo };
+}
+
+/** The end of a transaction, whatever came of that. */
+async function lastEndedBefore(ctx: Context, replay: Replay, base: Extent, place: number): Promise<LogRecord | null> {
+  for (let back = LOOK_BACK_BYTES; ; back *= 8) {
+    const from = Math.max(base.from, place - back);
+    const { ended } = await lookThrough(ctx, replay, base, from, ({ at }) => at >= place);
+    if (ended || from === base.from) return ended;
   }
 }
 
@@ -137,6 +169,8 @@ interface Seen {
   readonly last: LogRecord | null;
   /** The last of those that committed. */
   readonly commit: LogRecord | null;
+  /** The last of those that ended a transaction. */
+  readonly ended: LogRecord | null;
   readonly stop: LogRecord | null;
   readonly timeline: number;
 }
@@ -149,7 +183,7 @@ async function lookThrough(
   isStop: (record: LogRecord) => boolean,
 ): Promise<Seen> {
   let reader: ReturnType<typeof recordReader> | undefined;
-  let [last, commit, stop]: (LogRecord | null)[] = [null, null, null];
+  let [last, commit, ended, stop]: (LogRecord | null)[] = [null, null, null, null];
   let timeline = 0;
   const look = (records: readonly LogRecord[]): boolean => {
     for (const record of records) {
@@ -159,10 +193,17 @@ async function lookThrough(
       }
       last = record;
       if (record.isCommit) commit = record;
+      if (record.endedAt !== null) ended = record;
     }
     return false;
   };
-  const seen = (): Seen => ({ last: last ?? null, commit: commit ?? null, stop: stop ?? null, timeline });
+  const seen = (): Seen => ({
+    last: last ?? null,
+    commit: commit ?? null,
+    ended: ended ?? null,
+    stop: stop ?? null,
+    timeline,
+  });
   for await (const { at, bytes, source } of piecesOf(ctx, replay, from)) {
     reader ??= recordReader(at, { segmentBytes: base.segmentBytes, isRecord: at === base.from });
     timeline = source.timeline;
