@@ -137,7 +137,7 @@ for (const major of [15, 18] as const) {
       await using exploring = await explored(time(2));
       const { stand, query, advance, promote } = exploring;
       const first = await stand(ctx);
-      assert.ok(first.lastChange !== null && first.lastChange <= moment(2).at);
+      assert.ok(first.lastChange !== null && first.lastChange > moment(1).at && first.lastChange <= moment(2).at);
       assert.equal(first.writes, null);
       assert.equal(await newest(exploring), '2', 'what came next is not there');
       await assert.rejects(query(ctx, 'insert into moments values (99)'), { code: 'query-failed' });

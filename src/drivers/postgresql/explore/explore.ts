@@ -31,6 +31,7 @@ import { controlOf, isMore, type Place } from './control.ts';
 import { accessLines, leftLines } from './lines.ts';
 import { OWN, OWN_FILES, promoteServer, type State, startServer, stateOf, untilStanding } from './server.ts';
 
+const OPTIONS_FILE = 'postmaster.opts';
 const VERSION_BYTES_MAX = 16;
 /** Of the name of a socket, with what the system wants at its end. */
 const SOCKET_BYTES_MAX = 107;
@@ -170,7 +171,8 @@ async function serve(ctx: Context, here: Here): Promise<void> {
     }
     if (ctx.signal.aborted || !isMore((await controlOf(ctx, place)).needs, needs)) {
       if (failed) throw failed.error;
-      here.lastChange = here.stands?.lastChange ?? here.recovery.aim.reached?.at ?? here.lastChange;
+      // The server does not count the one that it stops behind.
+      here.lastChange = here.recovery.aim.reached?.at ?? here.stands?.lastChange ?? here.lastChange;
       return;
     }
     await end(here);
@@ -299,7 +301,7 @@ function serverOfHere({ served, settings }: Here): Server {
 
 function standOf({ stands, lastChange }: Here, notes: readonly string[]): Stand {
   const writes = stands?.timeline == null ? null : `timeline ${stands.timeline}`;
-  return { position: lsnAt(stands?.place ?? 0), lastChange: stands?.lastChange ?? lastChange, writes, notes };
+  return { position: lsnAt(stands?.place ?? 0), lastChange, writes, notes };
 }
 
 /** Whatever goes wrong, no server stays, and what it was does. */
@@ -315,7 +317,8 @@ async function leave(ctx: Context, here: Here): Promise<readonly string[]> {
       ctx.log.warn('what the server needs to go on by hand is not all there', { reason: messageOf(error) }),
     );
   }
-  rmSync(within(root, Buffer.from(OWN)), { recursive: true, force: true });
+  // Of how it was started, which no restart is to repeat.
+  for (const name of [OWN, OPTIONS_FILE]) rmSync(within(root, Buffer.from(name)), { recursive: true, force: true });
   close(root);
   return here.left;
 }

@@ -73,19 +73,17 @@ export async function standingAimOf(ctx: Context, replay: Replay, base: Extent):
   const { kind } = replay.target;
   const sameTo = aim.endsAt;
   if (sameTo === null || (kind !== 'time' && kind !== 'latest')) return { ...aim, sameTo };
-  const last = await lastEndedBefore(ctx, replay, base, sameTo);
-  if (last && last.at >= base.to) {
-    return { ...aim, setting: { name: 'recovery_target_lsn', value: lsnAt(last.at) }, endsAt: last.end, sameTo };
-  }
-  return { ...aim, setting: AT_ONCE, endsAt: base.to, sameTo };
+  const { ended, commit } = await lastEndedBefore(ctx, replay, base, sameTo);
+  const known = { ...aim, reached: reachedBy(commit) ?? aim.reached, sameTo };
+  if (!ended || ended.at < base.to) return { ...known, setting: AT_ONCE, endsAt: base.to };
+  return { ...known, setting: { name: 'recovery_target_lsn', value: lsnAt(ended.at) }, endsAt: ended.end };
 }
 
-/** The end of a transaction, whatever came of that. */
-async function lastEndedBefore(ctx: Context, replay: Replay, base: Extent, place: number): Promise<LogRecord | null> {
+async function lastEndedBefore(ctx: Context, replay: Replay, base: Extent, place: number): Promise<Seen> {
   for (let back = LOOK_BACK_BYTES; ; back *= 8) {
     const from = Math.max(base.from, place - back);
-    const { ended } = await lookThrough(ctx, replay, base, from, ({ at }) => at >= place);
-    if (ended || from === base.from) return ended;
+    const seen = await lookThrough(ctx, replay, base, from, ({ at }) => at >= place);
+    if (seen.ended || from === base.from) return seen;
   }
 }
 
@@ -169,7 +167,7 @@ interface Seen {
   readonly last: LogRecord | null;
   /** The last of those that committed. */
   readonly commit: LogRecord | null;
-  /** The last of those that ended a transaction. */
+  /** The last of those that ended a transaction, whatever came of it. */
   readonly ended: LogRecord | null;
   readonly stop: LogRecord | null;
   readonly timeline: number;
