@@ -45,7 +45,7 @@ export function standText({
     stand.writes === null
       ? `${name} stands at ${exploration.wanted()}${change}, at ${stand.position} in its log; it takes no writes`
       : `${name} takes writes: its log goes on from ${stand.position} as ${stand.writes}${change}`;
-  const anew = `what follows it begins anew: name it in the configuration, then lifeboat backup and lifeboat follow`;
+  const anew = 'when it takes over, let the component lead to it: lifeboat follow then begins a log of its own there';
   return [
     ...[...notes, ...stand.notes].map((note) => `note: ${note}`),
     state,

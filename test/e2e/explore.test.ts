@@ -134,7 +134,7 @@ components:
     const options = { input: null, onStart };
     const ran = await runWith(options, 0, 'restore', '--at', dropped, ...into(path), '--delta');
     assert.match(ran.stdout, /main-db stands at .*, last change 20.*; it takes no writes\n/);
-    assert.match(ran.stdout, /stays: a server that is started on it goes on to where this one stood/);
+    assert.match(ran.stdout, /stays: a server that is started on it comes back to where this one stood/);
     assert.ok(process > 0 && !existsSync(`/proc/${process}`), 'its server has ended');
     assert.ok(!existsSync(join(path, 'postmaster.pid')));
   });
@@ -163,7 +163,7 @@ components:
     const events = eventsOf(ran);
     assert.deepEqual(await Promise.all(answers), [[{ id: 5000 }]]);
     assert.equal(events[1]?.writes, 'timeline 2');
-    assert.match(events.at(-1)?.notes?.[0] ?? '', /stays: it is that of a primary/);
+    assert.match(events.at(-1)?.notes?.[0] ?? '', /stays: a server that is started on it is a primary/);
     await using started = await startPostgresOn(MAJOR, path);
     assert.deepEqual(await sql(started, 'shop', 'select max(id) as id from orders'), [{ id: 5000 }]);
   });

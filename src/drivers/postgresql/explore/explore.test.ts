@@ -182,7 +182,7 @@ for (const major of [15, 18] as const) {
       await exploring.advance(ctx, await replay(time(4)));
       const left = await exploring.leave(ctx);
       assert.deepEqual(left, await exploring.leave(ctx), 'it may be left twice');
-      assert.match(left.join('\n'), /goes on to where this one stood.*\n.*pg_ctl -D '?\/.* start/);
+      assert.match(left.join('\n'), /comes back to where this one stood.*\n.*pg_ctl -D '?\/.* start/);
       assert.equal(serverIn(dir), null);
       assert.ok(!existsSync(join(dir, 'lifeboat')));
       await using back = await recoveredOn(dir);

@@ -23,13 +23,13 @@ export function accessLines({ path }: Place, { port, user }: Server, database = 
 
 export function leftLines({ path, postgres }: Place, recovers: boolean): readonly string[] {
   const state = recovers
-    ? 'a server that is started on it goes on to where this one stood, and is then a primary'
-    : 'it is that of a primary';
+    ? 'a server that is started on it comes back to where this one stood, and is then a primary'
+    : 'a server that is started on it is a primary';
   const hasOwn = existsSync(join(path, 'postgresql.conf'));
   const elsewhere = "the server's settings were not in it: add -o '-c config_file=…' with a copy of them";
   return [
     `${path} stays: ${state}`,
-    `by its owner: ${words([join(postgres.dir, 'pg_ctl'), '-D', path, 'start'])}`,
+    `by its owner: ${words([join(postgres.dir, 'pg_ctl'), '-D', path, '-l', join(path, 'server.log'), 'start'])}`,
     ...(hasOwn ? [] : [elsewhere]),
   ];
 }
