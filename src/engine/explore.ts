@@ -1,5 +1,5 @@
-// Looks around at a moment of the past: one component comes back as by a restore, and a service on it stands there until
-// it is told to go on, to take writes, or to end.
+// Looks around at a moment of the past: one component comes back as by a restore, and a service on it stands there
+// until it is told to go on, to take writes, or to end.
 
 import type { Answer, Exploring, Replay, ReplayTarget, Stand } from '../core/component.ts';
 import { outliving } from '../core/context.ts';

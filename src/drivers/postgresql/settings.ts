@@ -207,7 +207,7 @@ export function retargeted(settings: unknown, target: string): unknown {
   return { ...others, ...login, ...encryption, databases, url: target };
 }
 
-/** What is left says how a directory is filled, and who comes to a server that is started on it: nobody by a password. */
+/** What is left says how a directory is filled, and who comes to a server that is started on it. */
 function inDirectory(settings: unknown, path: string): unknown {
   const { tablespaces, bin_dir, deadline } = parseSettings(given, settings, 'postgresql');
   const { user, databases } = directoryOf(settings) ?? serverOf(settings);

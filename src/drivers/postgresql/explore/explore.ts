@@ -94,8 +94,9 @@ export async function exploreDirectory(
     const notes = await begin(ctx, here);
     return exploringOf(here, { ...restored, warnings: [...restored.warnings, ...notes] });
   } catch (error) {
-    await leave(outliving(ctx, LEAVE_MS_MAX), here);
-    throw error;
+    const left = await leave(outliving(ctx, LEAVE_MS_MAX), here);
+    if (!isFailure(error) || error.hint !== undefined) throw error;
+    throw new Failure(error.code, error.message, { cause: error, hint: left.join('; ') });
   }
 }
 
@@ -131,7 +132,7 @@ async function placeFor(ctx: Context, { path, binDir }: DirectorySettings, base:
   });
 }
 
-/** Starts it where it is to stand. What only the server can find in the log may not be there: then it stands at its end. */
+/** Starts it. What only the server can find in the log may not be there: then it stands at the end of that. */
 async function begin(ctx: Context, here: Here): Promise<readonly string[]> {
   try {
     await serve(ctx, here);
