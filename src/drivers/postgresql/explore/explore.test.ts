@@ -1,7 +1,7 @@
 // Servers that stand at moments of a real one's past.
 
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import pg from 'pg';
@@ -21,7 +21,7 @@ import { serverIn } from '../physical/live-server.ts';
 import { fillWithTablespaces, physicalOf, type TestDirs, testDirs } from '../physical/testing.ts';
 import { KEEPING, type Shipping, shipping, standing } from '../recovery/testing.ts';
 import { captureOf, type Login, sql } from '../testing.ts';
-import { lsnAt } from '../wal/positions.ts';
+import { lsnAt, placeOfLsn, positionAt } from '../wal/positions.ts';
 import { controlOf } from './control.ts';
 
 const COMPONENT = 'main-db';
@@ -179,7 +179,11 @@ for (const major of [15, 18] as const) {
     test('what it leaves is a directory on which a server starts as of that moment, and no process', async () => {
       const dir = directory();
       await using exploring = await explored(time(2), dir);
+      process.kill(serverIn(dir) ?? assert.fail('there is no server'), 'SIGKILL');
+      await until('it has ended', 60_000, async () => exploring.access().length === 0);
+      await assert.rejects(exploring.stand(ctx), { code: 'unreachable', message: /no server runs on/ });
       await exploring.advance(ctx, await replay(time(4)));
+      assert.equal(await newest(exploring), '4', 'a step starts it again');
       const left = await exploring.leave(ctx);
       assert.deepEqual(left, await exploring.leave(ctx), 'it may be left twice');
       assert.match(left.join('\n'), /comes back to where this one stood.*\n.*pg_ctl -D '?\/.* start/);
@@ -227,6 +231,27 @@ for (const major of [15, 18] as const) {
       assert.match(exploring.restored.warnings.join(), /could let nobody in .* ended its recovery/);
       assert.equal((await exploring.stand(ctx)).writes, 'timeline 2');
       assert.equal(await newest(exploring), '8');
+    });
+
+    test('it never changes over to a log that has parted before where it stands', async () => {
+      const dir = directory();
+      await using promoted = await explored(time(3), dir);
+      await promoted.promote(ctx);
+      await promoted.leave(ctx);
+      await using other = await startPostgresOn(major, dir);
+      const [, switched = ''] = /^1\t(\S+)\t/m.exec(readFileSync(join(dir, 'pg_wal/00000002.history'), 'utf8')) ?? [];
+      const from = placeOfLsn(switched) ?? 0;
+      const parent = { lineage: ships.lineage, position: positionAt(from) };
+      await sql(other, 'shop', "insert into moments values (60, 'other')");
+      await (await shipping(ctx, writer, other, { timeline: 2, from, parent })).ship();
+      const latest = await replay({ kind: 'latest' });
+      await using early = await explored(time(2));
+      await early.advance(ctx, latest);
+      assert.equal(await newest(early), '60', 'it goes through one that parts later');
+      await using late = await explored(time(5));
+      const over = late.advance(ctx, latest);
+      await assert.rejects(over, { code: 'missing', message: /is of timeline 2 at .* server is on 1/ });
+      assert.equal(await newest(late), '5');
     });
   });
 }

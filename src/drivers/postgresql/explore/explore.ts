@@ -163,6 +163,8 @@ async function serve(ctx: Context, here: Here): Promise<void> {
         const server = serverAt(here, port);
         const running = startServer(ctx, place, port, needs);
         here.served = { running, server };
+        const forget = (): void => void (here.served = here.served?.running === running ? null : here.served);
+        running.ended().then(forget, forget); // also where somebody else has ended it
         here.port = port;
         here.stands = await untilStanding(ctx, server, running);
         here.databases = await databasesOf(ctx, server);
@@ -256,16 +258,17 @@ interface Way {
 
 async function refuseOtherWay(ctx: Context, here: Here, { replay, aim, place }: Way): Promise<void> {
   const stands = lsnAt(place);
+  const [now, next] = await Promise.all(
+    [here.recovery.replay, replay].map((each) => timelineBefore(ctx, each, place, here.base)),
+  );
+  if (now !== next) {
+    const what = `the log that has that is of timeline ${next} at ${stands} already, where the server is on ${now}`;
+    throw new Failure('missing', what, { hint: `for a moment on that timeline ${ANEW}` });
+  }
   if (aim.sameTo !== null && aim.sameTo < place) {
     const what = `that is at ${lsnAt(aim.sameTo)} in the log, and the server stands at ${stands}: it never goes back`;
     throw new Failure('missing', what, { hint: `for an earlier moment ${ANEW}` });
   }
-  const [now, next] = await Promise.all(
-    [here.recovery.replay, replay].map((each) => timelineBefore(ctx, each, place, here.base)),
-  );
-  if (now === next) return;
-  const what = `the log that has that is of timeline ${next} at ${stands} already, where the server is on ${now}`;
-  throw new Failure('missing', what, { hint: `for a moment on that timeline ${ANEW}` });
 }
 
 async function promote(ctx: Context, here: Here): Promise<Stand> {
