@@ -60,6 +60,8 @@ export interface Packing extends AsyncDisposable {
 const BUFFER_BYTES = 1024 * 1024;
 /** For each worker: what is in its hands and on the way to it. */
 const AHEAD_BYTES = 3 * 1024 * 1024;
+/** After so many chunks that were new, the next one is thought to be. */
+const NEWS_MIN = 8;
 /** Packs on their way to the bucket. */
 const PUTS_MAX = 2;
 
@@ -74,6 +76,7 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
   });
 
   const claims = openClaims(options.index);
+  const news = newsOf(options.index);
   const store = packStorage({ ...options, claims, tasks, puts });
 
   async function pack({ buffer, spans, ids, tree, bytes }: NewPieces): Promise<void> {
@@ -85,10 +88,25 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
     for (const finished of packs) tasks.run(store(finished));
   }
 
+  /** Of a chunk that is probably new. */
+  async function holdAndHash(buffer: SharedArrayBuffer, bytes: number): Promise<Uint8Array> {
+    await puts.take(0);
+    const { id, settle } = await pool.hold({ buffer, spans: Uint32Array.of(0, bytes) }, bytes);
+    free.give(buffer);
+    const isNew = news.count(claims.claim(id, false));
+    tasks.run(
+      settle(isNew).then(({ packs }) => {
+        input.give(bytes);
+        for (const finished of packs) tasks.run(store(finished));
+      }),
+    );
+    return id;
+  }
+
   async function hashAndPack(buffer: SharedArrayBuffer, bytes: number): Promise<Uint8Array> {
     const spans = Uint32Array.of(0, bytes);
     const { ids } = await pool.run('hash', { buffer, spans }, { cost: bytes });
-    if (claims.claim(ids, false)) {
+    if (news.count(claims.claim(ids, false))) {
       tasks.run(pack({ buffer, spans, ids, tree: false, bytes }));
     } else {
       free.give(buffer);
@@ -116,7 +134,7 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
     room: input.take,
     assertAlive: tasks.assertAlive,
     addChunk(buffer, bytes) {
-      const hashed = hashAndPack(buffer, bytes);
+      const hashed = news.isLikely() ? holdAndHash(buffer, bytes) : hashAndPack(buffer, bytes);
       tasks.run(hashed.then(() => {}));
       return hashed;
     },
@@ -134,6 +152,23 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
       tasks.fail(new Failure('interrupted', 'the writer was closed'));
       await pool[Symbol.asyncDispose]();
       await tasks[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** To seal what is new before it is hashed saves to hash it twice; to seal what is known is for nothing. */
+interface News {
+  isLikely(): boolean;
+  /** Whether the next chunk in turn was new, which it returns. */
+  count(isNew: boolean): boolean;
+}
+function newsOf(index: BlobIndex): News {
+  let inARow = index.size === 0 ? NEWS_MIN : 0;
+  return {
+    isLikely: () => inARow >= NEWS_MIN,
+    count(isNew) {
+      inARow = isNew ? inARow + 1 : 0;
+      return isNew;
     },
   };
 }
