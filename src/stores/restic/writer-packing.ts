@@ -8,7 +8,7 @@ import type { MasterKey } from './crypto.ts';
 import type { BlobIndex, PackedBlob } from './index.ts';
 import { decodeHeader, packKey } from './pack.ts';
 import type { FinishedPack } from './pack-builder.ts';
-import { openPool } from './pool.ts';
+import { openPool, type Pool } from './pool.ts';
 import { type Budget, budget } from './pool-budget.ts';
 import { type Buffers, buffers, giveBack } from './pool-buffers.ts';
 import { sharedTasks, type Tasks } from './writer-tasks.ts';
@@ -74,10 +74,11 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
     input.fail(error);
     puts.fail(error);
   });
-
   const claims = openClaims(options.index);
   const news = newsOf(options.index);
   const store = packStorage({ ...options, claims, tasks, puts });
+
+  const storeAll = (packs: readonly FinishedPack[]): void => packs.forEach((each) => void tasks.run(store(each)));
 
   async function pack({ buffer, spans, ids, tree, bytes }: NewPieces): Promise<void> {
     await puts.take(0);
@@ -85,7 +86,7 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
     const { packs } = await pool.run('pack', { buffer, spans, ids, tree }, { cost: bytes, first: tree });
     free.give(buffer);
     input.give(bytes);
-    for (const finished of packs) tasks.run(store(finished));
+    storeAll(packs);
   }
 
   /** Of a chunk that is probably new. */
@@ -97,7 +98,7 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
     tasks.run(
       settle(isNew).then(({ packs }) => {
         input.give(bytes);
-        for (const finished of packs) tasks.run(store(finished));
+        storeAll(packs);
       }),
     );
     return id;
@@ -113,11 +114,6 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
       input.give(bytes);
     }
     return ids;
-  }
-
-  async function finish(): Promise<void> {
-    const answers = await pool.runAll('finish', null);
-    await Promise.all(answers.flatMap(({ packs }) => packs.map(store)));
   }
 
   return {
@@ -145,7 +141,7 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
     },
     async flush() {
       await tasks.settled(); // a task ends with its buffers in the hands of the next, which is running already
-      tasks.run(finish());
+      tasks.run(finish(pool, store));
       await tasks.settled();
     },
     async [Symbol.asyncDispose]() {
@@ -154,6 +150,12 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
       await tasks[Symbol.asyncDispose]();
     },
   };
+}
+
+/** All packs that are open. */
+async function finish(pool: Pool, store: (pack: FinishedPack) => Promise<void>): Promise<void> {
+  const answers = await pool.runAll('finish', null);
+  await Promise.all(answers.flatMap(({ packs }) => packs.map(store)));
 }
 
 /** To seal what is new before it is hashed saves to hash it twice; to seal what is known is for nothing. */
