@@ -34,9 +34,9 @@ export interface HeldBlob {
 
 export interface PackBuilder {
   /** Gives the pack that this closed, if any. */
-  add(id: Uint8Array, plain: Buffer): FinishedPack | undefined;
+  add(id: Uint8Array, plain: Buffer, isPages?: boolean): FinishedPack | undefined;
   /** Of what nobody has hashed yet: the id is that of what was read back. It is in no pack before it is kept. */
-  hold(plain: Buffer): HeldBlob;
+  hold(plain: Buffer, isPages?: boolean): HeldBlob;
   /** As `add`. Its memory is used again, as it is after `drop`. */
   keep(held: HeldBlob): FinishedPack | undefined;
   drop(held: HeldBlob): void;
@@ -88,8 +88,8 @@ export function packBuilder(options: {
     return finished;
   }
 
-  function bodyOf(plain: Buffer): { readonly body: Buffer; readonly uncompressedLength: number } {
-    const packed = level > 0 ? compress(plain, level) : plain;
+  function bodyOf(plain: Buffer, isPages = false): { readonly body: Buffer; readonly uncompressedLength: number } {
+    const packed = level > 0 ? compress(plain, level, isPages) : plain;
     const compressed = tree || packed.length < plain.length * (1 - SAVING_MIN);
     return { body: compressed ? packed : plain, uncompressedLength: compressed ? plain.length : 0 };
   }
@@ -100,16 +100,16 @@ export function packBuilder(options: {
 
   return {
     finish,
-    add(id, plain) {
-      const { body, uncompressedLength } = bodyOf(plain);
+    add(id, plain, isPages) {
+      const { body, uncompressedLength } = bodyOf(plain, isPages);
       const closed = reserve(body.length + SEAL_BYTES);
       const length = sealInto(key, body, pack, used);
       readBack(() => provedId(key, pack.subarray(used, used + length), { known: id, uncompressedLength, plain }));
       enter({ id, length, uncompressedLength });
       return closed;
     },
-    hold(plain) {
-      const { body, uncompressedLength } = bodyOf(plain);
+    hold(plain, isPages) {
+      const { body, uncompressedLength } = bodyOf(plain, isPages);
       const memory = holding.take(body.length + SEAL_BYTES);
       const sealed = Buffer.from(memory, 0, body.length + SEAL_BYTES);
       const length = sealInto(key, body, sealed, 0);

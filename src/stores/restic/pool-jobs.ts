@@ -22,11 +22,14 @@ export interface Jobs {
   readonly hash: { readonly job: Pieces; readonly answer: { ids: Uint8Array } };
   /** Puts pieces into this thread's open pack. */
   readonly pack: {
-    readonly job: Pieces & { readonly ids: Uint8Array; readonly tree: boolean };
+    readonly job: Pieces & { readonly ids: Uint8Array; readonly tree: boolean; readonly isPages?: boolean };
     readonly answer: { packs: FinishedPack[] };
   };
   /** Seals a piece that nobody has hashed: its id comes of what was read back. `settle` says whether it is new. */
-  readonly hold: { readonly job: Pieces; readonly answer: { id: Uint8Array; held: number } };
+  readonly hold: {
+    readonly job: Pieces & { readonly isPages: boolean };
+    readonly answer: { id: Uint8Array; held: number };
+  };
   readonly settle: {
     readonly job: { readonly held: number; readonly isNew: boolean };
     readonly answer: { packs: FinishedPack[] };
@@ -75,10 +78,10 @@ export function jobRunner(settings: JobSettings): (job: Job) => Answers {
   const held = new Map<number, HeldBlob>();
   let holds = 0;
 
-  function holdPiece(job: Pieces): Jobs['hold']['answer'] {
+  function holdPiece(job: Jobs['hold']['job']): Jobs['hold']['answer'] {
     const [piece] = piecesOf(job);
     assert(piece);
-    const blob = builders.data.hold(piece);
+    const blob = builders.data.hold(piece, job.isPages);
     held.set(++holds, blob);
     return { id: Uint8Array.from(blob.id), held: holds };
   }
@@ -125,7 +128,7 @@ function packPieces(builder: PackBuilder, job: Jobs['pack']['job']): FinishedPac
   const packs: FinishedPack[] = [];
   let at = 0;
   for (const piece of piecesOf(job)) {
-    const closed = builder.add(job.ids.slice(at, at + 32), piece);
+    const closed = builder.add(job.ids.slice(at, at + 32), piece, job.isPages);
     if (closed) packs.push(closed);
     at += 32;
   }

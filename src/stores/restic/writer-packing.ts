@@ -36,6 +36,13 @@ export interface NewPieces {
   readonly ids: Uint8Array;
   readonly tree: boolean;
   readonly bytes: number;
+  readonly isPages?: boolean;
+}
+/** A piece that was cut out of a stream. */
+export interface Chunk {
+  readonly buffer: SharedArrayBuffer;
+  readonly bytes: number;
+  readonly isPages: boolean;
 }
 
 export interface Packing extends AsyncDisposable {
@@ -49,7 +56,7 @@ export interface Packing extends AsyncDisposable {
   /** Waits until the workers can take so much more, which `addChunk` then does. */
   room(bytes: number): Promise<void>;
   /** Takes the buffer over. Resolves to the chunk's id as soon as that is known; storing goes on behind. */
-  addChunk(buffer: SharedArrayBuffer, bytes: number): Promise<Uint8Array>;
+  addChunk(chunk: Chunk): Promise<Uint8Array>;
   /** Takes the buffer over at once, and resolves when there was room for it; storing goes on behind. */
   add(pieces: NewPieces): Promise<void>;
   /** Resolves when all that was added before is stored. */
@@ -80,19 +87,19 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
 
   const storeAll = (packs: readonly FinishedPack[]): void => packs.forEach((each) => void tasks.run(store(each)));
 
-  async function pack({ buffer, spans, ids, tree, bytes }: NewPieces): Promise<void> {
+  async function pack({ buffer, spans, ids, tree, bytes, isPages = false }: NewPieces): Promise<void> {
     await puts.take(0);
     // Trees are few: one thread packs them all, so that they end in few packs.
-    const { packs } = await pool.run('pack', { buffer, spans, ids, tree }, { cost: bytes, first: tree });
+    const { packs } = await pool.run('pack', { buffer, spans, ids, tree, isPages }, { cost: bytes, first: tree });
     free.give(buffer);
     input.give(bytes);
     storeAll(packs);
   }
 
   /** Of a chunk that is probably new. */
-  async function holdAndHash(buffer: SharedArrayBuffer, bytes: number): Promise<Uint8Array> {
+  async function holdAndHash({ buffer, bytes, isPages }: Chunk): Promise<Uint8Array> {
     await puts.take(0);
-    const { id, settle } = await pool.hold({ buffer, spans: Uint32Array.of(0, bytes) }, bytes);
+    const { id, settle } = await pool.hold({ buffer, spans: Uint32Array.of(0, bytes), isPages }, bytes);
     free.give(buffer);
     const isNew = news.count(claims.claim(id, false));
     tasks.run(
@@ -104,11 +111,11 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
     return id;
   }
 
-  async function hashAndPack(buffer: SharedArrayBuffer, bytes: number): Promise<Uint8Array> {
+  async function hashAndPack({ buffer, bytes, isPages }: Chunk): Promise<Uint8Array> {
     const spans = Uint32Array.of(0, bytes);
     const { ids } = await pool.run('hash', { buffer, spans }, { cost: bytes });
     if (news.count(claims.claim(ids, false))) {
-      tasks.run(pack({ buffer, spans, ids, tree: false, bytes }));
+      tasks.run(pack({ buffer, spans, ids, tree: false, bytes, isPages }));
     } else {
       free.give(buffer);
       input.give(bytes);
@@ -129,8 +136,8 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
     },
     room: input.take,
     assertAlive: tasks.assertAlive,
-    addChunk(buffer, bytes) {
-      const hashed = news.isLikely() ? holdAndHash(buffer, bytes) : hashAndPack(buffer, bytes);
+    addChunk(chunk) {
+      const hashed = news.isLikely() ? holdAndHash(chunk) : hashAndPack(chunk);
       tasks.run(hashed.then(() => {}));
       return hashed;
     },
