@@ -115,7 +115,7 @@ export interface Rendition {
 export interface PartMeta {
   readonly attributes?: FileAttributes;
   readonly rendition?: Rendition;
-  /** Its pages change where they are, and nothing is ever inserted: a store that cuts parts need not look for borders. */
+  /** Its pages change where they are, and nothing is inserted: a store that cuts parts need not look for borders. */
   readonly inPlace?: true;
 }
 
