@@ -1,12 +1,14 @@
 // What the server runs for each file of the log that it wants, with the file's name and where it goes. PostgreSQL takes
 // an exit code up to 125 for 'there is none', which ends the log: all that is not known to be so exits with 255.
 
-import { ABSENT, BEAT, ENDED, FAILED, KEPT, SPOOL, WANTED } from './names.ts';
+import { ABSENT, BEAT, COMING, ENDED, FAILED, FIRST, KEPT, SPOOL, WANTED } from './names.ts';
 
 /** `lifeboat wal-fetch` exits so where there is no such file. */
 const NOT_THERE = 3;
 /** In pauses of 20 ms. */
 const QUIET_MAX = 3000;
+/** The same, of who is to fill the folder: then the server fetches by itself, so that nothing is lost but time. */
+const COMING_QUIET_MAX = 500;
 
 /** From a process that puts files into the spool as long as it lives. */
 export function waitingScript(): string {
@@ -37,13 +39,50 @@ rm -f "$spool/$1${WANTED}"
 `;
 }
 
-/** By a command that fetches it. */
+/**
+ * What lies there, is coming, or is fetched by a command. A server that is the first process of its container adopts
+ * who fills the folder, and takes a bad end of that for a crash of its own: a shell that ends well stands between.
+ */
 export function fetchingScript(words: readonly string[]): string {
-  return `# Lifeboat fetches one file of the log.
-${words.map(shellWord).join(' ')} --spool '${SPOOL}' "$1" "$2"
+  return `# Lifeboat gives the server one file of its log.
+spool='${SPOOL}'
+wal_fetch() {
+  ${words.map(shellWord).join(' ')} --spool "$spool" "$@"
+}
+fill() {
+  for each in "$spool"/*${COMING}; do
+    [ -e "$each" ] || return 0
+    each=\${each##*/}
+    (
+      trap '' HUP INT QUIT TERM
+      wal_fetch --ahead "\${each%${COMING}}" "$1" || rm -f "$spool"/*${COMING}
+      exit 0
+    ) < /dev/null > /dev/null 2>&1 &
+    return 0
+  done
+}
+case "$1" in *.history) ;; *)
+  if mv "$spool/$1${FIRST}" "$2" 2> /dev/null; then
+    fill "$2"
+    exit 0
+  fi
+  last= quiet=0
+  while [ -e "$spool/$1${COMING}" ] && [ "$quiet" -le ${COMING_QUIET_MAX} ]; do
+    mv "$spool/$1" "$2" 2> /dev/null && exit 0
+    beat=
+    read -r beat 2> /dev/null < "$spool/$1${COMING}"
+    if [ "$beat" = "$last" ]; then quiet=$((quiet + 1)); else quiet=0 last=$beat; fi
+    sleep 0.02
+  done
+  mv "$spool/$1" "$2" 2> /dev/null && exit 0
+esac
+wal_fetch "$1" "$2"
 code=$?
 case $code in
-0) exit 0 ;;
+0)
+  case "$1" in *.history) ;; *) fill "$2" ;; esac
+  exit 0
+  ;;
 ${NOT_THERE}) exit 1 ;;
 esac
 echo "lifeboat: the log was not fetched (exit code $code)" >&2
