@@ -1,8 +1,9 @@
 import { resolve } from 'node:path';
 import { chdir } from 'node:process';
 import type { Command } from 'commander';
-import type { Driver } from '../../core/driver.ts';
+import type { AheadRequest } from '../../core/driver.ts';
 import { Failure } from '../../core/errors.ts';
+import type { Journal } from '../../core/journal.ts';
 import type { Context } from '../../core/model.ts';
 import type { Config } from '../config/model.ts';
 import { logOwner } from '../log-owner.ts';
@@ -43,28 +44,22 @@ Exit codes: 0 given, 3 the log ends before it, 255 whatever else: PostgreSQL the
     if (ahead && spool === undefined) throw new Failure('usage', '--ahead fills the folder that --spool names');
     if (directory !== undefined) chdir(directory); // the server's own is its data directory
     const config = await session.config();
-    const { name, fetch } = await fetching(config, component, ahead ? spool : undefined);
+    const { name, work: fetch } = await logOwner(config, component, 'fetchLog');
     await using stack = await openStack(ctx, config, { stores: store, components: [] });
-    const isGiven = await fromAny(ctx, stack, name, (journal) => fetch(ctx, journal, request));
+    const ask: Ask = (within, wanted) => fromAny(ctx, stack, name, (journal) => fetch(within, journal, wanted));
+    const isGiven = ahead
+      ? await fromAny(ctx, stack, name, await aheadOf(ctx, config, name, { ...request, spool: spool ?? '', ask }))
+      : await ask(ctx, request);
     if (session.globals.json) session.print({ file, given: isGiven }, ''); // else it would stand in the server's log
     return isGiven ? 0 : 3;
   });
 }
 
-type Fetch = NonNullable<Driver['fetchLog']>;
+type Ask = AheadRequest['ask'];
 
-/** `spool`: that is to be filled. */
-async function fetching(
-  config: Config,
-  component: string | undefined,
-  spool: string | undefined,
-): Promise<{ readonly name: string; readonly fetch: Fetch }> {
-  if (spool === undefined) {
-    const { name, work: fetch } = await logOwner(config, component, 'fetchLog');
-    return { name, fetch };
-  }
-  const { name, work } = await logOwner(config, component, 'fetchLogAhead');
-  return { name, fetch: (ctx, journal, request) => work(ctx, journal, { ...request, spool }) };
+async function aheadOf(ctx: Context, config: Config, component: string, request: AheadRequest) {
+  const { work } = await logOwner(config, component, 'fetchLogAhead');
+  return (journal: Journal) => work(ctx, journal, request);
 }
 
 /** That there is none must be known of every store: one that is away may have it. */
@@ -72,7 +67,7 @@ async function fromAny(
   ctx: Context,
   { stores, failed }: OpenStack,
   component: string,
-  fetch: (journal: Parameters<Fetch>[1]) => Promise<boolean>,
+  fetch: (journal: Journal) => Promise<boolean>,
 ): Promise<boolean> {
   const errors = failed.map(({ error }) => error);
   for (const { store } of stores) {

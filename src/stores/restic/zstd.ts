@@ -100,7 +100,7 @@ function decompressAnew(data: Uint8Array, bytesMax: number): Buffer {
   }
 }
 
-/** Each piece of output is allocated whole: not the most that may come, but what is told or usual. One needs no copy. */
+/** Each piece of output is allocated whole: not the most that may come, but what is told, or usual. */
 function pieceBytes(data: Uint8Array, bytesMax: number): number {
   const told = toldBytes(data);
   if (told > 0 && told <= Math.min(bytesMax, TOLD_BYTES_MAX)) return told + PIECE_BYTES_MIN;

@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
 import { smallDisk } from '../../../../test/servers/disks.ts';
+import type { AheadRequest } from '../../../core/driver.ts';
 import type { Journal } from '../../../core/journal.ts';
 import type { Context } from '../../../core/model.ts';
 import { liveContext } from '../../../core/testing.ts';
@@ -44,7 +45,8 @@ function placeIn(dir = dataDir(home)): Place {
   return { dir, path: join(dir, 'pg_wal/RECOVERYXLOG'), spool: join(dir, 'pg_wal/lifeboat') };
 }
 async function ahead(number: number, { path, spool }: Place, within: Context = ctx, of: Journal = journal) {
-  return await fetchAhead(within, of, { file: named(number), path, spool });
+  const ask: AheadRequest['ask'] = (inner, request) => fetchLogFile(inner, of, request);
+  return await fetchAhead(within, of, { file: named(number), path, spool, ask });
 }
 function there({ spool }: Place): string[] {
   return readdirSync(spool).sort();
@@ -67,6 +69,24 @@ async function take(number: number, { spool, path }: Place): Promise<boolean> {
   assert.ok(readFileSync(path).equals(logBytes(number * SEGMENT, (number + 1) * SEGMENT)), named(number));
   return true;
 }
+/** What is told there, but for what is worked on and was wanted. */
+function told(place: Place): string[] {
+  return there(place).filter((name) => !name.startsWith('ahead-') && !/wanted|absent/.test(name));
+}
+
+/** As the script of a server does: null where nobody answers. */
+async function asked(name: string, { spool, path }: Place): Promise<boolean | null> {
+  writeFileSync(join(spool, `${name}.wanted`), '');
+  while (existsSync(join(spool, 'serving'))) {
+    if (existsSync(join(spool, `${name}.absent`))) return false;
+    if (existsSync(join(spool, name))) {
+      renameSync(join(spool, name), path);
+      return true;
+    }
+    await ctx.sleep(5);
+  }
+  return null;
+}
 async function until(is: () => boolean): Promise<void> {
   while (!is()) await ctx.sleep(5);
 }
@@ -80,9 +100,18 @@ test('whole segments lie there ahead of the server, never more than sixteen, and
     assert.ok(await take(number, place));
     assert.ok(segments(place).length <= MOST);
   }
-  assert.ok(await filling);
-  assert.deepEqual(there(place), [], 'the last one is not whole, and is not waited for');
+  assert.deepEqual(told(place), ['serving'], 'the last one is not whole, and does not lie there before it is wanted');
   assert.equal(await take(LAST + 1, place), false);
+  assert.equal(await asked(named(LAST + 1), place), true);
+  assert.ok(
+    readFileSync(place.path)
+      .subarray(0, 9)
+      .equals(logBytes((LAST + 1) * SEGMENT, (LAST + 1) * SEGMENT + 9)),
+  );
+  for (const absent of [named(LAST + 2), '00000002.history']) assert.equal(await asked(absent, place), false, absent);
+  assert.equal(await asked(named(FIRST), place), null, 'who starts again has another one come');
+  assert.ok(await filling);
+  assert.deepEqual(told(place), []);
   assert.equal(await ahead(LAST + 1, place), false);
   assert.equal(await ahead(LAST + 9, place), false);
 });
@@ -97,6 +126,7 @@ test('a server that takes nothing for long is left alone, and goes on later', as
   assert.ok(await fetchLogFile(ctx, journal, { file: named(FIRST + MOST), ...place }));
   const again = ahead(FIRST + MOST + 1, place);
   for (let number = FIRST + MOST + 1; number <= LAST; number++) assert.ok(await take(number, place));
+  rmSync(place.spool, { recursive: true });
   assert.ok(await again);
 });
 
@@ -110,8 +140,9 @@ test('a server that was started again asks for what came before: who fills is fo
   assert.deepEqual(there(place), [`${named(FIRST + 1)}.coming`], 'and leaves alone what is not its own');
   const second = ahead(FIRST + 1, place);
   for (let number = FIRST + 1; number <= LAST; number++) assert.ok(await take(number, place));
+  assert.deepEqual(told(place), ['serving']);
+  rmSync(place.spool, { recursive: true });
   assert.ok(await second);
-  assert.deepEqual(there(place), []);
 });
 
 test('of two that fill one folder the later one goes on', async () => {
@@ -121,8 +152,9 @@ test('of two that fill one folder the later one goes on', async () => {
   const second = ahead(FIRST + MOST, place);
   assert.ok(await first);
   for (let number = FIRST; number <= LAST; number++) assert.ok(await take(number, place));
+  assert.deepEqual(told(place), ['serving']);
+  rmSync(place.spool, { recursive: true });
   assert.ok(await second);
-  assert.deepEqual(there(place), []);
 });
 
 test('when the server has recovered, or its directory is gone, nobody fills or makes the folder', async () => {

@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { withSignal } from '../../../core/context.ts';
-import type { LogRequest } from '../../../core/driver.ts';
+import type { AheadRequest } from '../../../core/driver.ts';
 import { Failure, messageOf } from '../../../core/errors.ts';
 import type { Journal } from '../../../core/journal.ts';
 import type { Context } from '../../../core/model.ts';
@@ -23,7 +23,7 @@ import { close, type Dir, dirOf, openRoot, within } from '../../beneath.ts';
 import { attempt, unlessGone } from '../../failures.ts';
 import { syncFile } from '../physical/put-file.ts';
 import { type LogFile, logFileIn, logFileName } from '../wal/files.ts';
-import { COMING, FETCH, KEPT } from './names.ts';
+import { ABSENT, COMING, FETCH, KEPT, SERVING, WANTED } from './names.ts';
 import { BEAT_MS, FILES_MAX, isRemoved, isSegmentName, namesIn, put } from './notes.ts';
 import { patiently } from './pieces.ts';
 import { joined } from './segments.ts';
@@ -79,12 +79,12 @@ function clear(spool: Dir, isKept: (name: string) => boolean): void {
 
 /**
  * Puts that file and those behind it into the spool, as far as they are whole in the journal and as the server takes
- * them. False where it has not got the first.
+ * them, and answers what else it wants. False where the journal has not got the first.
  */
 export async function fetchAhead(
   ctx: Context,
   journal: Journal,
-  { file, path, spool }: LogRequest & { readonly spool: string },
+  { file, path, spool, ask }: AheadRequest,
 ): Promise<boolean> {
   const own = dirname(path);
   const log = await storedLog(ctx, journal, own, await ownLineages(ctx, journal, own));
@@ -97,25 +97,50 @@ export async function fetchAhead(
   if (!filling) return true;
   const inner = withSignal(ctx, filling.signal);
   const nameOf = (number: number): string => logFileName({ ...first, number }, segmentBytes);
-  const pieces = patiently(
-    inner,
-    replayOfLegs(log, legsUpTo(legs, wholeBefore * segmentBytes)),
-    first.number * segmentBytes,
-    null,
-  );
+  const replay = replayOfLegs(log, legsUpTo(legs, wholeBefore * segmentBytes));
+  const pieces = patiently(inner, replay, first.number * segmentBytes, null);
+  const place = { dir: filling.work, own: null, owner: null, segmentBytes };
+  /** What has no number, and what lies behind the last whole one: the rest is another one's. */
+  const isOurs = (name: string): boolean => {
+    const wanted = logFileIn(name, segmentBytes);
+    return !wanted || (next >= wholeBefore && wanted.timeline === first.timeline && wanted.number >= next);
+  };
+  const answer = (): Promise<boolean> =>
+    answerWanted(inner, filling, isOurs, (name, to) => ask(inner, { file: name, path: to, within: own }));
   let next = first.number;
   try {
     if (!hasSpare(spool, segmentBytes)) return true;
-    for await (const name of joined(pieces, { dir: filling.work, own: null, owner: null, segmentBytes })) {
+    for await (const name of joined(pieces, place)) {
       if (name !== nameOf(next)) return true; // it begins in what is not stored
       await syncFile(filling.work, name); // as the server would, while it waits
-      if (!(await hasRoom(inner, filling.spool))) return true;
+      if (!(await untilRoom(inner, filling.spool, answer))) return true;
       next += 1;
       filling.publish(next < wholeBefore ? nameOf(next) : null);
       if (!hasSpare(spool, segmentBytes)) return true;
     }
+    await untilRoom(inner, filling.spool, answer, 0);
   } catch (error) {
     if (!filling.isOver()) throw error;
+  }
+  return true;
+}
+
+/** False when it wants a segment that is not for us to give: who has a new place in the log has another one begin. */
+async function answerWanted(
+  ctx: Context,
+  { spool, work, workPath }: Filling,
+  isOurs: (name: string) => boolean,
+  ask: (name: string, path: string) => Promise<boolean>,
+): Promise<boolean> {
+  const at = (name: string): Buffer => within(spool, Buffer.from(name));
+  for (const wanted of namesIn(spool).filter((name) => name.endsWith(WANTED))) {
+    const name = wanted.slice(0, -WANTED.length);
+    if (!isOurs(name)) return false;
+    const isGiven = await ask(name, join(workPath, name));
+    if (ctx.signal.aborted) return false;
+    if (isGiven) attempt(name, () => renameSync(within(work, Buffer.from(name)), at(name)));
+    else put(spool, name + ABSENT, '', null);
+    rmSync(at(wanted), { force: true });
   }
   return true;
 }
@@ -123,6 +148,7 @@ export async function fetchAhead(
 interface Filling extends Disposable {
   readonly spool: Dir;
   readonly work: Dir;
+  readonly workPath: string;
   /** Aborted when somebody else has come, or the server has recovered. */
   readonly signal: AbortSignal;
   isOver(): boolean;
@@ -135,8 +161,8 @@ function begin(folder: string, first: string): Filling | null {
   const spool = openSpool(folder);
   if (!spool) return null;
   clear(spool, (name) => !name.startsWith(WORK));
-  const place = mkdtempSync(join(folder, WORK));
-  const work = openRoot(place);
+  const workPath = mkdtempSync(join(folder, WORK));
+  const work = openRoot(workPath);
   const stopping = new AbortController();
   const at = (name: string): Buffer => within(spool, Buffer.from(name));
   const isOver = (): boolean => isRemoved(work) || isRemoved(spool);
@@ -145,15 +171,17 @@ function begin(folder: string, first: string): Filling | null {
   const timer = setInterval(() => {
     try {
       if (isOver()) stopping.abort(new Failure('interrupted', 'the spool is not filled any more'));
-      else if (coming !== null) rewrite(at(coming + COMING), String(++beats));
+      else
+        for (const name of coming === null ? [SERVING] : [SERVING, coming + COMING]) rewrite(at(name), String(++beats));
     } catch (error) {
       stopping.abort(error);
     }
   }, BEAT_MS);
-  put(spool, first + COMING, String(beats), null);
+  for (const name of [first + COMING, SERVING]) put(spool, name, String(beats), null);
   return {
     spool,
     work,
+    workPath,
     signal: stopping.signal,
     isOver,
     publish(next) {
@@ -167,8 +195,8 @@ function begin(folder: string, first: string): Filling | null {
     [Symbol.dispose]() {
       clearInterval(timer);
       if (!isOver()) {
-        if (coming !== null) rmSync(at(coming + COMING), { force: true });
-        rmSync(at(basename(place)), { recursive: true, force: true });
+        for (const name of coming === null ? [SERVING] : [SERVING, coming + COMING]) rmSync(at(name), { force: true });
+        rmSync(at(basename(workPath)), { recursive: true, force: true });
       }
       [work, spool].forEach(close);
     },
@@ -187,12 +215,18 @@ function rewrite(path: Buffer, text: string): void {
   }
 }
 
-/** False when nobody has taken anything for long. */
-async function hasRoom(ctx: Context, spool: Dir): Promise<boolean> {
+/** Until fewer lie there. False when nobody has taken anything for long, or asks for what another one is to give. */
+async function untilRoom(
+  ctx: Context,
+  spool: Dir,
+  answer: () => Promise<boolean>,
+  filesMax = FILES_MAX,
+): Promise<boolean> {
   let [seen, sinceMs] = ['', ctx.monotonicMs()];
   for (;;) {
+    if (!(await answer())) return false;
     const waiting = namesIn(spool).filter(isSegmentName).sort();
-    if (waiting.length < FILES_MAX) return true;
+    if (waiting.length < filesMax) return true;
     const now = waiting.join();
     if (now !== seen) [seen, sinceMs] = [now, ctx.monotonicMs()];
     if (ctx.monotonicMs() - sinceMs > IDLE_MS_MAX) return false;

@@ -28,7 +28,7 @@ import {
 } from './stored-log.ts';
 
 export async function fetchLogFile(ctx: Context, journal: Journal, request: LogRequest): Promise<boolean> {
-  const own = dirname(request.path);
+  const own = request.within ?? dirname(request.path);
   const ours = await ownLineages(ctx, journal, own);
   if (logFileNamed(request.file)?.kind === 'history') return giveHistory(ours, own, request);
   const log = await storedLog(ctx, journal, own, ours);
@@ -36,7 +36,7 @@ export async function fetchLogFile(ctx: Context, journal: Journal, request: LogR
   if (!wanted) return false;
   const legs = wayTo(log, wanted, { name: request.file, hasOwn: existsSync(join(own, request.file)) });
   if (!legs) return false;
-  await giveSegment(ctx, log, legs, wanted, request);
+  await giveSegment(ctx, log, legs, wanted, { ...request, within: own });
   if (request.spool !== undefined) announce(ctx, request.spool, wanted, wholeUpTo(legs, log.segmentBytes), log);
   return true;
 }
@@ -54,11 +54,11 @@ async function giveSegment(
   log: StoredLog,
   legs: readonly Leg[],
   { number }: LogFile,
-  { file, path, spool }: LogRequest,
+  { file, path, spool, within = '' }: LogRequest,
 ): Promise<void> {
   const { segmentBytes } = log;
   const work = mkdtempSync(join(spool ?? dirname(path), 'lifeboat-'));
-  const [dir, own] = [openRoot(work), openRoot(dirname(path))];
+  const [dir, own] = [openRoot(work), openRoot(within)];
   let isGiven = false;
   try {
     const replay = replayOfLegs(log, legsUpTo(legs, (number + 1) * segmentBytes));

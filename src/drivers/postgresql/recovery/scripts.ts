@@ -1,14 +1,16 @@
 // What the server runs for each file of the log that it wants, with the file's name and where it goes. PostgreSQL takes
 // an exit code up to 125 for 'there is none', which ends the log: all that is not known to be so exits with 255.
 
-import { ABSENT, BEAT, COMING, ENDED, FAILED, FIRST, KEPT, SPOOL, WANTED } from './names.ts';
+import { ABSENT, BEAT, COMING, ENDED, FAILED, FIRST, KEPT, SERVING, SPOOL, WANTED } from './names.ts';
 
 /** `lifeboat wal-fetch` exits so where there is no such file. */
 const NOT_THERE = 3;
 /** In pauses of 20 ms. */
 const QUIET_MAX = 3000;
-/** The same, of who is to fill the folder: then the server fetches by itself, so that nothing is lost but time. */
+/** The same, of who is to fill the folder and may have to start first: then the server fetches by itself. */
 const COMING_QUIET_MAX = 500;
+/** Of one who has told that he is there. */
+const SERVING_QUIET_MAX = 150;
 
 /** From a process that puts files into the spool as long as it lives. */
 export function waitingScript(): string {
@@ -55,27 +57,42 @@ fill() {
     each=\${each##*/}
     (
       trap '' HUP INT QUIT TERM
-      wal_fetch --ahead "\${each%${COMING}}" "$1" || rm -f "$spool"/*${COMING}
+      wal_fetch --ahead "\${each%${COMING}}" "$1" || rm -f "$spool"/*${COMING} "$spool/${SERVING}"
       exit 0
     ) < /dev/null > /dev/null 2>&1 &
     return 0
   done
 }
-case "$1" in *.history) ;; *)
-  if mv "$spool/$1${FIRST}" "$2" 2> /dev/null; then
-    fill "$2"
-    exit 0
-  fi
+# As long as the third file changes in so many looks, and until there is the fifth, if one is told.
+wait_for() {
   last= quiet=0
-  while [ -e "$spool/$1${COMING}" ] && [ "$quiet" -le ${COMING_QUIET_MAX} ]; do
+  while [ -e "$3" ] && [ "$quiet" -le "$4" ]; do
     mv "$spool/$1" "$2" 2> /dev/null && exit 0
+    [ -n "$5" ] && [ -e "$5" ] && exit 1
     beat=
-    read -r beat 2> /dev/null < "$spool/$1${COMING}"
+    read -r beat 2> /dev/null < "$3"
     if [ "$beat" = "$last" ]; then quiet=$((quiet + 1)); else quiet=0 last=$beat; fi
     sleep 0.02
   done
   mv "$spool/$1" "$2" 2> /dev/null && exit 0
+}
+case "$1" in
+00000001.history) exit 1 ;; # there is none, of any server
+*.history) ;;
+*)
+  if mv "$spool/$1${FIRST}" "$2" 2> /dev/null; then
+    fill "$2"
+    exit 0
+  fi
+  wait_for "$1" "$2" "$spool/$1${COMING}" ${COMING_QUIET_MAX}
+  ;;
 esac
+if [ -e "$spool/${SERVING}" ]; then
+  rm -f "$spool/$1${ABSENT}"
+  : > "$spool/$1${WANTED}"
+  wait_for "$1" "$2" "$spool/${SERVING}" ${SERVING_QUIET_MAX} "$spool/$1${ABSENT}"
+  rm -f "$spool/$1${WANTED}"
+fi
 wal_fetch "$1" "$2"
 code=$?
 case $code in
