@@ -74,13 +74,6 @@ export async function startServers(): Promise<Servers> {
     await until('the standby streams', async () => (await receivedBy(made)) >= positionOf(String(row?.lsn)));
     return made;
   }
-  async function claims(): Promise<readonly Claim[]> {
-    const timeline = timelineOf();
-    // What is missing of the one before is fetched from the new primary.
-    const isOf: Claim['isOf'] = (source) => (sourceIn(source)?.timeline ?? Infinity) <= timeline;
-    const rows = await query(primary.url, CLAIMS);
-    return rows.map(({ flushed }) => ({ isOf, position: positionOf(String(flushed)) }));
-  }
   /** The old one keeps to itself: it is asked what it had, and goes. */
   async function bury(
     old: Postgres,
@@ -107,7 +100,7 @@ export async function startServers(): Promise<Servers> {
     port: way.port,
     way,
     workload,
-    claims,
+    claims: () => claimsAt(primary, timelineOf()),
     async failOver(chance) {
       const next = standby ?? (await beginStandby());
       link.away(chance(2) > 0);
@@ -133,6 +126,12 @@ export async function startServers(): Promise<Servers> {
     },
     [Symbol.asyncDispose]: () => kept[Symbol.asyncDispose](),
   };
+}
+
+async function claimsAt({ url }: Postgres, timeline: number): Promise<readonly Claim[]> {
+  // What is missing of the one before is fetched from the new primary.
+  const isOf: Claim['isOf'] = (source) => (sourceIn(source)?.timeline ?? Infinity) <= timeline;
+  return (await query(url, CLAIMS)).map(({ flushed }) => ({ isOf, position: positionOf(String(flushed)) }));
 }
 
 async function receivedBy(standby: Postgres): Promise<string> {

@@ -23,7 +23,7 @@ import { type Claim, type CrashingStore, startCrashingStore } from './store.ts';
 const { seconds, moments } = howMuch({ seconds: 30, moments: 4 });
 const FAILOVER_EACH_S = 180;
 const COMPONENT = 'main-db';
-const NEAR_US = 100_000;
+const NEAR_US = 250_000;
 /** Times of ranges and moments are whole milliseconds. */
 const SAME_MS = 5;
 

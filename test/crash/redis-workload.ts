@@ -212,13 +212,13 @@ export async function contentIn(connection: Connection, nowMs: number): Promise<
     await connection.call('SELECT', database);
     for (const key of await texts(connection, 'KEYS', '*')) {
       if (database === 0 && key === 'log') continue;
-      all.push([`${database} ${key}`, await valueOf(connection, key)]);
+      all.push([`${database} ${key}`, await valueAt(connection, key)]);
     }
   }
   return contentOf(all, nowMs);
 }
 
-async function valueOf(connection: Connection, key: string): Promise<unknown> {
+async function valueAt(connection: Connection, key: string): Promise<unknown> {
   if (key === 'pool') return await texts(connection, 'SMEMBERS', key);
   if (key.startsWith('list:')) return await texts(connection, 'LRANGE', key, 0, -1);
   const value = await text(connection, 'GET', key);
