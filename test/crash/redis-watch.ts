@@ -1,4 +1,4 @@
-// Looks at a Redis again and again: whether follow was its replica all the time, and what it was told to be stored.
+// Looks at a Redis again and again: how far its log goes, and how much of it follow has told it to be stored.
 
 import { liveContext } from '../../src/core/testing.ts';
 import { readInfo } from '../../src/drivers/redis/connection.ts';
@@ -8,14 +8,19 @@ import { pause } from './chaos.ts';
 import type { Claim } from './store.ts';
 
 const LOOK_MS = 100;
-/** Within it everything has come over a way that stands, also on a busy machine. */
-const LAG_MS = 1500;
-/** Nobody knows what was between two looks that lie farther apart. */
-const BLIND_MS = 500;
+
+interface Look {
+  readonly askedMs: number;
+  readonly toldMs: number;
+  readonly log: string;
+  readonly end: bigint;
+  /** Zero while nobody follows. */
+  readonly acknowledged: bigint;
+}
 
 export interface Watch {
-  /** What was done by then had come to who follows when it was `atMs`, in milliseconds. */
-  cameBy(atMs: number): number;
+  /** All that was done by then was acknowledged when it was `atMs`, in milliseconds; zero when nothing was. */
+  acknowledgedBy(atMs: number): number;
   /** What follow has acknowledged last of each log that it has followed. */
   claims(): readonly Claim[];
   stop(): Promise<void>;
@@ -23,46 +28,40 @@ export interface Watch {
 
 export function startWatch(url: string): Watch {
   const ctx = liveContext();
-  const looks: { readonly ms: number; readonly isLinked: boolean }[] = [];
-  const acknowledged = new Map<string, bigint>();
+  const looks: Look[] = [];
   let isOver = false;
 
   async function look(): Promise<void> {
-    try {
-      await using connection = await open(ctx, { url, timeout: '5s' });
-      while (!isOver) {
-        const ms = Date.now();
-        const info = await readInfo(connection);
-        const id = info.get('master_replid') ?? '';
-        const [, offset] = /state=online,offset=(\d+)/.exec(info.get('slave0') ?? '') ?? [];
-        looks.push({ ms, isLinked: offset !== undefined });
-        if (BigInt(offset ?? 0) > (acknowledged.get(id) ?? 0n)) acknowledged.set(id, BigInt(offset ?? 0));
-        await pause(LOOK_MS);
-      }
-    } catch {
-      looks.push({ ms: Date.now(), isLinked: false });
+    await using connection = await open(ctx, { url, timeout: '5s' });
+    while (!isOver) {
+      const askedMs = Date.now();
+      const info = await readInfo(connection);
+      const [, offset = '0'] = /state=online,offset=(\d+)/.exec(info.get('slave0') ?? '') ?? [];
+      const [log = '', end = '0'] = [info.get('master_replid'), info.get('master_repl_offset')];
+      looks.push({ askedMs, toldMs: Date.now(), log, end: BigInt(end), acknowledged: BigInt(offset) });
       await pause(LOOK_MS);
     }
   }
   const running = (async () => {
-    while (!isOver) await look();
+    // While it is dead there is nothing to be seen.
+    while (!isOver) await look().catch(() => pause(LOOK_MS));
   })();
   return {
-    cameBy(atMs) {
-      let until = atMs;
-      // Backwards, to the last time since which the way has stood for so long.
-      for (let at = looks.findLastIndex(({ ms }) => ms <= atMs); at > 0; at--) {
-        const [look, next] = looks.slice(at, at + 2);
-        if (!look?.isLinked || (next?.ms ?? look.ms) - look.ms > BLIND_MS) until = look?.ms ?? 0;
-        else if (until - look.ms >= LAG_MS) return look.ms;
+    acknowledgedBy(atMs) {
+      for (const { toldMs, log, acknowledged } of looks.toReversed()) {
+        if (toldMs > atMs || acknowledged === 0n) continue;
+        const all = looks.findLast((each) => each.log === log && each.end <= acknowledged);
+        if (all) return all.askedMs;
       }
       return 0;
     },
-    claims: () =>
-      [...acknowledged].map(([id, offset]) => ({
-        isOf: (source) => replicationIdOf(source) === id,
-        position: positionOf(offset),
-      })),
+    claims() {
+      const last = new Map<string, bigint>();
+      for (const { log, acknowledged } of looks) if (acknowledged > 0n) last.set(log, acknowledged);
+      return [...last].map(([log, offset]) => {
+        return { isOf: (source) => replicationIdOf(source) === log, position: positionOf(offset) };
+      });
+    },
     async stop() {
       isOver = true;
       await running;

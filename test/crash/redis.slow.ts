@@ -191,8 +191,8 @@ async function atMoment(atMs: number, history: readonly Done[], watch: Watch): P
   const about = `at ${at}, seed ${seed}`;
   const same = restored.findIndex(({ entry }, index) => entry !== history[index]?.entry);
   assert.equal(same, -1, `${about}: number ${same} of all is another one: ${restored[same]?.entry}`);
-  const cameBy = watch.cameBy(atMs);
-  const least = history.filter(({ atMs: doneMs }) => doneMs <= cameBy).length;
+  const storedMs = watch.acknowledgedBy(atMs);
+  const least = history.filter(({ atMs: doneMs }) => doneMs <= storedMs).length;
   const most = history.filter(({ atMs: doneMs }) => doneMs <= atMs + CLOCK_MS).length;
   const { length } = restored;
   assert.ok(length >= least && length <= most, `${about}: ${length} transactions, not ${least} to ${most}`);
