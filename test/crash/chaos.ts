@@ -48,8 +48,11 @@ export function record(name: string, result: string): void {
   if (page !== undefined) writeFileSync(page, withSection(readFileSync(page, 'utf8'), name, result, PAGE_WRITER));
 }
 
-export async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
-  await untilWithin(`${what}, seed ${seed}`, WAIT_MS, isSo);
+/** `words`: of those who are waited for. */
+export async function until(what: string, isSo: () => Promise<boolean>, words = (): string => ''): Promise<void> {
+  await untilWithin(what, WAIT_MS, isSo).catch((error: unknown) => {
+    throw new Error(`${error}, seed ${seed}: ${words()}`);
+  });
 }
 
 export async function pause(ms: number): Promise<void> {

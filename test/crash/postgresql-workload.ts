@@ -17,7 +17,7 @@ export interface Done {
   /** By the server's clock, in microseconds since 1970. */
   readonly atUs: number;
 }
-export interface Workload {
+export interface Workload extends AsyncDisposable {
   /** The last transaction of each writer that was acknowledged. */
   acknowledged(): readonly number[];
   /** Another server has taken over, which need not have all of that. */
@@ -63,13 +63,15 @@ export function startWorkload(where: () => Postgres | null): Workload {
     await client?.end().catch(() => undefined);
   }
   const all = Promise.all(acknowledged.map((_, writer) => write(writer)));
+  const stop = async (): Promise<void> => {
+    isOver = true;
+    await all;
+  };
   return {
     acknowledged: () => [...acknowledged],
     forget: () => void acknowledged.fill(0),
-    async stop() {
-      isOver = true;
-      await all;
-    },
+    stop,
+    [Symbol.asyncDispose]: stop,
   };
 }
 

@@ -37,17 +37,15 @@ test(`PostgreSQL ${MAJOR} comes back as it was at any moment, whatever was kille
   await using servers = await startServers();
   configure(configuration(servers, store));
   await run(0, 'init');
-  const follower = keepFollowing(dir);
+  await using follower = keepFollowing(dir);
   await until('there is a base', async () => (await listed()).points.length > 0);
   const done = await trouble({ servers, store, follower });
   const { workload } = servers;
   await workload.stop();
   const end = await endOf(servers.primary);
   const eras = await servers.eras();
-  await until(
-    'all of the log is stored',
-    async () => endIn(await store.stretches(COMPONENT), eras.length).position >= end,
-  );
+  const isStored = async (): Promise<boolean> => endIn(await store.stretches(COMPONENT), eras.length).position >= end;
+  await until('all of the log is stored', isStored, follower.lastWords);
   await follower.stop();
   await store.assertHolds(COMPONENT, done.claims);
   await run(0, 'verify', '--read-data');

@@ -18,7 +18,7 @@ interface Look {
   readonly acknowledged: bigint;
 }
 
-export interface Watch {
+export interface Watch extends AsyncDisposable {
   /** All that was done by then was acknowledged when it was `atMs`, in milliseconds; zero when nothing was. */
   acknowledgedBy(atMs: number): number;
   /** What follow has acknowledged last of each log that it has followed. */
@@ -46,6 +46,10 @@ export function startWatch(url: string): Watch {
     // While it is dead there is nothing to be seen.
     while (!isOver) await look().catch(() => pause(LOOK_MS));
   })();
+  const stop = async (): Promise<void> => {
+    isOver = true;
+    await running;
+  };
   return {
     acknowledgedBy(atMs) {
       for (const { toldMs, log, acknowledged } of looks.toReversed()) {
@@ -62,9 +66,7 @@ export function startWatch(url: string): Watch {
         return { isOf: (source) => replicationIdOf(source) === log, position: positionOf(offset) };
       });
     },
-    async stop() {
-      isOver = true;
-      await running;
-    },
+    stop,
+    [Symbol.asyncDispose]: stop,
   };
 }

@@ -92,7 +92,7 @@ function commandsOf(transaction: Transaction, writer: number, n: number): (strin
   }
 }
 
-export interface Workload {
+export interface Workload extends AsyncDisposable {
   /** The last transaction of each writer that was acknowledged. */
   acknowledged(): readonly number[];
   stop(): Promise<void>;
@@ -120,12 +120,14 @@ export function startWorkload(url: string, seed: string): Workload {
     }
   }
   const all = Promise.all(acknowledged.map((_, writer) => write(writer)));
+  const stop = async (): Promise<void> => {
+    isOver = true;
+    await all;
+  };
   return {
     acknowledged: () => [...acknowledged],
-    async stop() {
-      isOver = true;
-      await all;
-    },
+    stop,
+    [Symbol.asyncDispose]: stop,
   };
 }
 

@@ -45,14 +45,14 @@ components:
   ${COMPONENT}: { kind: redis, host: ${server.host}, port: ${way.port}, follow: true }
 `);
   await run(0, 'init');
-  const workload = startWorkload(server.url, seed);
-  const watch = startWatch(server.url);
-  const follower = keepFollowing(dir);
+  await using workload = startWorkload(server.url, seed);
+  await using watch = startWatch(server.url);
+  await using follower = keepFollowing(dir);
   await until('there is a window', async () => (await windows()).length > 0);
   const done = await trouble({ server, way, store, follower, watch });
   await workload.stop();
   await follower.restart();
-  await allStored(server, store);
+  await allStored(server, store, follower);
   await watch.stop();
   await follower.stop();
   await store.assertHolds(COMPONENT, watch.claims());
@@ -138,14 +138,15 @@ function serverActs({ server, way, store, follower, watch }: Scene, chance: Chan
   };
 }
 
-async function allStored(server: Redis, store: CrashingStore): Promise<void> {
+async function allStored(server: Redis, store: CrashingStore, { lastWords }: Follower): Promise<void> {
   await using connection = await open(ctx, { url: server.url });
   const info = await readInfo(connection);
   const [id, end] = [info.get('master_replid'), positionOf(BigInt(info.get('master_repl_offset') ?? 0))];
-  await until('all of the log is stored', async () => {
+  const isStored = async (): Promise<boolean> => {
     const stretches = await store.stretches(COMPONENT);
     return stretches.some(({ lineage, to }) => replicationIdOf(lineage.source) === id && to.position >= end);
-  });
+  };
+  await until('all of the log is stored', isStored, lastWords);
 }
 
 async function historyIn({ url }: Redis): Promise<readonly Done[]> {
