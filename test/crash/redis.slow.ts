@@ -140,9 +140,10 @@ function serverActs({ server, way, store, follower, watch }: Scene, chance: Chan
 
 async function allStored(server: Redis, store: CrashingStore, { lastWords }: Follower): Promise<void> {
   await using connection = await open(ctx, { url: server.url });
-  const info = await readInfo(connection);
-  const [id, end] = [info.get('master_replid'), positionOf(BigInt(info.get('master_repl_offset') ?? 0))];
   const isStored = async (): Promise<boolean> => {
+    // A server that was killed takes a new id with its first replica.
+    const info = await readInfo(connection);
+    const [id, end] = [info.get('master_replid'), positionOf(BigInt(info.get('master_repl_offset') ?? 0))];
     const stretches = await store.stretches(COMPONENT);
     return stretches.some(({ lineage, to }) => replicationIdOf(lineage.source) === id && to.position >= end);
   };
