@@ -27,16 +27,42 @@ export function howMuch(short: { seconds: number; moments: number }): { seconds:
   return { seconds: Number(CRASH_SECONDS), moments: Number(CRASH_MOMENTS) };
 }
 
+export interface Trouble {
+  readonly chance: Chance;
+  readonly counts: Map<string, number>;
+  /** Somebody else has failed. */
+  readonly signal: AbortSignal;
+}
+
 /** One act after the other until the time is over; counts them. */
-export async function wreak(acts: Acts, chance: Chance, ms: number, counts: Map<string, number>): Promise<void> {
+export async function wreak(acts: Acts, { chance, counts, signal }: Trouble, ms: number): Promise<void> {
   const names = Object.keys(acts);
   const untilMs = performance.now() + ms;
-  while (performance.now() < untilMs) {
+  while (performance.now() < untilMs && !signal.aborted) {
     await pause(300 + chance(2500));
     const name = names[chance(names.length)] ?? '';
     await acts[name]?.();
     counts.set(name, (counts.get(name) ?? 0) + 1);
   }
+}
+
+/** Until all of them have ended, which they do when one has failed. To what was done how often. */
+export async function atOnce(
+  hands: Readonly<Record<string, (trouble: Trouble) => Promise<void>>>,
+): Promise<ReadonlyMap<string, number>> {
+  const stop = new AbortController();
+  const counts = new Map<string, number>();
+  const works = Object.entries(hands).map(async ([who, work]) => {
+    try {
+      await work({ chance: chanceOf(who), counts, signal: stop.signal });
+    } catch (error) {
+      stop.abort();
+      throw error;
+    }
+  });
+  await Promise.allSettled(works);
+  await Promise.all(works);
+  return counts;
 }
 
 export function told(counts: ReadonlyMap<string, number>): string {

@@ -14,7 +14,7 @@ import { query } from '../e2e/postgres.ts';
 import { workspace } from '../e2e/workspace.ts';
 import { needServer } from '../servers/need.ts';
 import { type Postgres, startPostgresOn } from '../servers/postgres.ts';
-import { type Acts, type Chance, chanceOf, howMuch, pause, record, seed, told, until, wreak } from './chaos.ts';
+import { type Acts, atOnce, type Chance, chanceOf, howMuch, pause, record, seed, told, until, wreak } from './chaos.ts';
 import { type Follower, keepFollowing } from './follower.ts';
 import { type Era, MAJOR, type Servers, startServers } from './postgresql-servers.ts';
 import { lostOf, stateOf, wrongWith } from './postgresql-workload.ts';
@@ -103,23 +103,20 @@ interface Scene {
 /** What was done, in words, and what was acknowledged meanwhile. */
 async function trouble(scene: Scene): Promise<{ readonly told: string; readonly claims: readonly Claim[] }> {
   const { servers, store } = scene;
-  const counts = new Map<string, number>();
   const claims: Claim[] = [];
-  const chance = chanceOf('servers');
   const failovers = Math.max(1, Math.round(seconds / FAILOVER_EACH_S));
-  const acts = serverActs(scene, chance, claims);
-  async function killServers(): Promise<void> {
-    for (let at = 0; at <= failovers; at++) {
-      await wreak(acts, chance, (seconds * 1000) / (failovers + 1), counts);
-      if (at === failovers) return;
-      claims.push(...(await servers.claims()));
-      await servers.failOver(chance);
-    }
-  }
-  const ofStore = chanceOf('store');
-  const works = [killServers(), wreak(store.acts(ofStore), ofStore, seconds * 1000, counts)];
-  await Promise.allSettled(works);
-  await Promise.all(works);
+  const counts = await atOnce({
+    async servers(trouble) {
+      const acts = serverActs(scene, trouble.chance, claims);
+      for (let at = 0; at <= failovers; at++) {
+        await wreak(acts, trouble, (seconds * 1000) / (failovers + 1));
+        if (at === failovers || trouble.signal.aborted) return;
+        claims.push(...(await servers.claims()));
+        await servers.failOver(trouble.chance);
+      }
+    },
+    store: (trouble) => wreak(store.acts(trouble.chance), trouble, seconds * 1000),
+  });
   return { told: told(counts), claims };
 }
 

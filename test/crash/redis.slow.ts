@@ -13,7 +13,7 @@ import { workspace } from '../e2e/workspace.ts';
 import { type CuttingProxy, startCuttingProxy } from '../servers/cutting-proxy.ts';
 import { needServer } from '../servers/need.ts';
 import { type Redis, startRedis } from '../servers/redis.ts';
-import { type Acts, type Chance, chanceOf, howMuch, pause, record, seed, told, until, wreak } from './chaos.ts';
+import { type Acts, atOnce, type Chance, chanceOf, howMuch, pause, record, seed, told, until, wreak } from './chaos.ts';
 import { type Follower, keepFollowing } from './follower.ts';
 import { startWatch, type Watch } from './redis-watch.ts';
 import { contentAfter, contentIn, type Done, historyOf, startWorkload } from './redis-workload.ts';
@@ -94,16 +94,10 @@ interface Scene {
 }
 
 async function trouble(scene: Scene): Promise<ReadonlyMap<string, number>> {
-  const { store } = scene;
-  const counts = new Map<string, number>();
-  const [chance, ofStore] = [chanceOf('server'), chanceOf('store')];
-  const works = [
-    wreak(serverActs(scene, chance), chance, seconds * 1000, counts),
-    wreak(store.acts(ofStore), ofStore, seconds * 1000, counts),
-  ];
-  await Promise.allSettled(works);
-  await Promise.all(works);
-  return counts;
+  return await atOnce({
+    server: (trouble) => wreak(serverActs(scene, trouble.chance), trouble, seconds * 1000),
+    store: (trouble) => wreak(scene.store.acts(trouble.chance), trouble, seconds * 1000),
+  });
 }
 
 function serverActs({ server, way, store, follower, watch }: Scene, chance: Chance): Acts {
