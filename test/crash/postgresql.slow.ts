@@ -111,6 +111,11 @@ async function trouble(scene: Scene): Promise<{ readonly told: string; readonly 
       for (let at = 0; at <= failovers; at++) {
         await wreak(acts, trouble, (seconds * 1000) / (failovers + 1));
         if (at === failovers || trouble.signal.aborted) return;
+        // A standby that was made since has nothing of the timeline before: it can't help out with what is missing.
+        const timeline = 1 + at;
+        const isFollowed = async (): Promise<boolean> =>
+          endIn(await store.stretches(COMPONENT), timeline).position !== '';
+        await until(`timeline ${timeline} is followed`, isFollowed, scene.follower.lastWords);
         claims.push(...(await servers.claims()));
         await servers.failOver(trouble.chance);
       }
