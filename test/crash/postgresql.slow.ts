@@ -111,6 +111,7 @@ async function trouble(scene: Scene): Promise<{ readonly told: string; readonly 
       for (let at = 0; at <= failovers; at++) {
         await wreak(acts, trouble, (seconds * 1000) / (failovers + 1));
         // Whatever was drawn: what is acknowledged is looked up where nobody mends it.
+        await until('it is followed', async () => (await servers.claims()).length > 0, scene.follower.lastWords);
         await acts['follow killed']?.();
         if (at === failovers || trouble.signal.aborted) return;
         // A standby that was made since has nothing of the timeline before: it can't help out with what is missing.
