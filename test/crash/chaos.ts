@@ -9,6 +9,9 @@ import { until as untilWithin } from '../servers/processes.ts';
 const WAIT_MS = 300_000;
 const PAGE_WRITER = 'npm run test:slow -- --crash';
 
+/** Whoever begins has to get somewhere now and then. */
+const RESTS_MS = 4000;
+
 export type Chance = (below: number) => number;
 export type Acts = Readonly<Record<string, () => Promise<void>>>;
 
@@ -39,7 +42,7 @@ export async function wreak(acts: Acts, { chance, counts, signal }: Trouble, ms:
   const names = Object.keys(acts);
   const untilMs = performance.now() + ms;
   while (performance.now() < untilMs && !signal.aborted) {
-    await pause(300 + chance(2500));
+    await pause(300 + chance(RESTS_MS));
     const name = names[chance(names.length)] ?? '';
     await acts[name]?.();
     counts.set(name, (counts.get(name) ?? 0) + 1);

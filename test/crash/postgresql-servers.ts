@@ -46,6 +46,7 @@ export interface Servers extends AsyncDisposable {
   readonly workload: Workload;
   /** What follow has told the primary to be stored. */
   claims(): Promise<readonly Claim[]>;
+  /** With another standby after it: what is not followed yet of a timeline, only one that was there has. */
   failOver(chance: Chance): Promise<void>;
   /** With the one that lives, as it is now. */
   eras(): Promise<readonly Era[]>;
@@ -55,9 +56,7 @@ export async function startServers(): Promise<Servers> {
   await using started = new AsyncDisposableStack();
   const dirs = started.use(testDirs());
   let primary = await startPostgres(MAJOR, { conf: CONF });
-  let standby: Postgres | null = null;
   started.defer(async () => await primary[Symbol.asyncDispose]());
-  started.defer(async () => await standby?.[Symbol.asyncDispose]());
   await sql(primary, 'postgres', 'create database shop');
   await sql(primary, 'shop', ...SCHEMA);
   const way = started.use(await startCuttingProxy(primary.port));
@@ -89,7 +88,8 @@ export async function startServers(): Promise<Servers> {
     await old[Symbol.asyncDispose]();
     rmSync(old.dir, { recursive: true, force: true });
   }
-  standby = await beginStandby();
+  let standby = await beginStandby();
+  started.defer(async () => await standby[Symbol.asyncDispose]());
   const workload = startWorkload(() => serving);
   started.defer(async () => await workload.stop());
   const kept = started.move();
@@ -102,7 +102,7 @@ export async function startServers(): Promise<Servers> {
     workload,
     claims: () => claimsAt(primary, timelineOf()),
     async failOver(chance) {
-      const next = standby ?? (await beginStandby());
+      const next = standby;
       link.away(chance(2) > 0);
       await pause(chance(1500));
       const old = primary;
@@ -115,10 +115,11 @@ export async function startServers(): Promise<Servers> {
       await sql(next, 'postgres', 'select pg_promote()');
       const life = { bornMs, diedMs };
       bornMs = Date.now();
-      [primary, standby, serving] = [next, null, next];
+      [primary, serving] = [next, next];
       for (const each of [way, link]) each.lead(next.port);
       link.away(false);
       await bury(old, acknowledged, life);
+      standby = await beginStandby();
     },
     async eras() {
       const life = { bornMs, diedMs: Number.POSITIVE_INFINITY };

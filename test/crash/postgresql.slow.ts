@@ -7,6 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { test } from 'node:test';
 import type { JournalStretch } from '../../src/core/journal.ts';
+import { mapBounded } from '../../src/core/parallel.ts';
 import { type TestDirs, testDirs } from '../../src/drivers/postgresql/physical/testing.ts';
 import { sql } from '../../src/drivers/postgresql/testing.ts';
 import { positionOf, sourceIn } from '../../src/drivers/postgresql/wal/positions.ts';
@@ -22,6 +23,7 @@ import { type Claim, type CrashingStore, startCrashingStore } from './store.ts';
 
 const { seconds, moments } = howMuch({ seconds: 30, moments: 4 });
 const FAILOVER_EACH_S = 180;
+const AT_ONCE = 3;
 const COMPONENT = 'main-db';
 const NEAR_US = 250_000;
 /** Times of ranges and moments are whole milliseconds. */
@@ -58,14 +60,14 @@ test(`PostgreSQL ${MAJOR} comes back as it was at any moment, whatever was kille
   // The servers fetch their log by themselves, and do not run as we do.
   spawnSync('chmod', ['-R', 'a+rX', dir]);
   const chance = chanceOf('moments');
-  for (const atMs of momentsIn(lifespan, eras, chance)) {
+  await mapBounded(momentsIn(lifespan, eras, chance), AT_ONCE, async (atMs) => {
     const at = new Date(atMs).toISOString();
     const restored = await restoredTo(at, dirs, servers.primary);
     const wrong = likelyEras(atMs, eras, stretches).map((era) =>
       wrongWith(era.history, atMs * 1000, restored, NEAR_US),
     );
     assert.ok(wrong.includes(null), `at ${at}, seed ${seed}: ${wrong.join('; ')}; ${describe(eras, stretches)}`);
-  }
+  });
   const lost = eras.reduce((sum, each) => sum + each.lost, 0);
   const result = [
     `PostgreSQL ${MAJOR}, ${new Date().toISOString().slice(0, 10)}, seed ${seed}: ${last.length} transactions in `,
@@ -114,7 +116,7 @@ async function trouble(scene: Scene): Promise<{ readonly told: string; readonly 
         await until('it is followed', async () => (await servers.claims()).length > 0, scene.follower.lastWords);
         await acts['follow killed']?.();
         if (at === failovers || trouble.signal.aborted) return;
-        // A standby that was made since has nothing of the timeline before: it can't help out with what is missing.
+        // The next standby has nothing of the timeline before: it can't help out with what is missing.
         const timeline = 1 + at;
         const isFollowed = async (): Promise<boolean> =>
           endIn(await store.stretches(COMPONENT), timeline).position !== '';
