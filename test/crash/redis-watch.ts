@@ -14,7 +14,6 @@ interface Look {
   readonly toldMs: number;
   readonly log: string;
   readonly end: bigint;
-  /** Zero while nobody follows. */
   readonly acknowledged: bigint;
 }
 
@@ -24,6 +23,12 @@ export interface Watch extends AsyncDisposable {
   /** What follow has acknowledged last of each log that it has followed. */
   claims(): readonly Claim[];
   stop(): Promise<void>;
+}
+
+/** Zero while nobody follows, or while there is no point yet. */
+export function acknowledgedIn(info: ReadonlyMap<string, string>): bigint {
+  const [, offset = '0'] = /state=online,offset=(\d+)/.exec(info.get('slave0') ?? '') ?? [];
+  return BigInt(offset);
 }
 
 export function startWatch(url: string): Watch {
@@ -36,9 +41,8 @@ export function startWatch(url: string): Watch {
     while (!isOver) {
       const askedMs = Date.now();
       const info = await readInfo(connection);
-      const [, offset = '0'] = /state=online,offset=(\d+)/.exec(info.get('slave0') ?? '') ?? [];
       const [log = '', end = '0'] = [info.get('master_replid'), info.get('master_repl_offset')];
-      looks.push({ askedMs, toldMs: Date.now(), log, end: BigInt(end), acknowledged: BigInt(offset) });
+      looks.push({ askedMs, toldMs: Date.now(), log, end: BigInt(end), acknowledged: acknowledgedIn(info) });
       await pause(LOOK_MS);
     }
   }

@@ -7,7 +7,6 @@ import { test } from 'node:test';
 import { ERRORS } from '../../src/core/errors.ts';
 import { liveContext } from '../../src/core/testing.ts';
 import { readInfo } from '../../src/drivers/redis/connection.ts';
-import { positionOf, replicationIdOf } from '../../src/drivers/redis/position.ts';
 import { open } from '../../src/drivers/redis/testing.ts';
 import { workspace } from '../e2e/workspace.ts';
 import { type CuttingProxy, startCuttingProxy } from '../servers/cutting-proxy.ts';
@@ -15,7 +14,7 @@ import { needServer } from '../servers/need.ts';
 import { type Redis, startRedis } from '../servers/redis.ts';
 import { type Acts, atOnce, type Chance, chanceOf, howMuch, pause, record, seed, told, until, wreak } from './chaos.ts';
 import { type Follower, keepFollowing } from './follower.ts';
-import { startWatch, type Watch } from './redis-watch.ts';
+import { acknowledgedIn, startWatch, type Watch } from './redis-watch.ts';
 import { contentAfter, contentIn, type Done, historyOf, startWorkload } from './redis-workload.ts';
 import { type CrashingStore, startCrashingStore } from './store.ts';
 
@@ -52,7 +51,7 @@ components:
   const done = await trouble({ server, way, store, follower, watch });
   await workload.stop();
   await follower.restart();
-  await allStored(server, store, follower);
+  await allStored(server, follower);
   await watch.stop();
   await follower.stop();
   await store.assertHolds(COMPONENT, watch.claims());
@@ -135,14 +134,12 @@ function serverActs({ server, way, store, follower, watch }: Scene, chance: Chan
   };
 }
 
-async function allStored(server: Redis, store: CrashingStore, { lastWords }: Follower): Promise<void> {
+/** With the point that it is replayed on: before that nothing is acknowledged. */
+async function allStored(server: Redis, { lastWords }: Follower): Promise<void> {
   await using connection = await open(ctx, { url: server.url });
   const isStored = async (): Promise<boolean> => {
-    // A server that was killed takes a new id with its first replica.
     const info = await readInfo(connection);
-    const [id, end] = [info.get('master_replid'), positionOf(BigInt(info.get('master_repl_offset') ?? 0))];
-    const stretches = await store.stretches(COMPONENT);
-    return stretches.some(({ lineage, to }) => replicationIdOf(lineage.source) === id && to.position >= end);
+    return acknowledgedIn(info) >= BigInt(info.get('master_repl_offset') ?? 0);
   };
   await until('all of the log is stored', isStored, lastWords);
 }
