@@ -139,7 +139,9 @@ async function allStored(server: Redis, { lastWords }: Follower): Promise<void> 
   await using connection = await open(ctx, { url: server.url });
   const isStored = async (): Promise<boolean> => {
     const info = await readInfo(connection);
-    return acknowledgedIn(info) >= BigInt(info.get('master_repl_offset') ?? 0);
+    const acknowledged = acknowledgedIn(info);
+    // Before its first replica a server has no log.
+    return acknowledged > 0n && acknowledged >= BigInt(info.get('master_repl_offset') ?? 0);
   };
   await until('all of the log is stored', isStored, lastWords);
 }
