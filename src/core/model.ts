@@ -81,6 +81,8 @@ export interface Part {
   readonly point: string;
   readonly component: string;
   readonly attributes?: FileAttributes;
+  /** As `PartMeta` says it, where the store can tell: copies are put so, too. */
+  readonly inPlace?: true;
 }
 
 /** Says which part is meant, and where it lies. */
@@ -113,6 +115,8 @@ export interface Rendition {
 export interface PartMeta {
   readonly attributes?: FileAttributes;
   readonly rendition?: Rendition;
+  /** Its pages change where they are, and nothing is inserted: a store that cuts parts need not look for borders. */
+  readonly inPlace?: true;
 }
 
 /** Read access to one component of one recovery point. */

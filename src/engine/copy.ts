@@ -164,8 +164,12 @@ async function* partsWithForms(
 
 async function* noForms(): AsyncIterable<PartForm> {}
 
-function metaOf({ attributes }: Part, rendition: Rendition | undefined): PartMeta {
-  return { ...(attributes ? { attributes } : {}), ...(rendition ? { rendition } : {}) };
+function metaOf({ attributes, inPlace }: Part, rendition: Rendition | undefined): PartMeta {
+  return {
+    ...(attributes ? { attributes } : {}),
+    ...(rendition ? { rendition } : {}),
+    ...(inPlace ? { inPlace } : {}),
+  };
 }
 
 async function hasPartList(ctx: Context, source: Source): Promise<boolean> {

@@ -3,6 +3,7 @@
 import { interruption } from '../core/context.ts';
 import { ERRORS, Failure, isFailure } from '../core/errors.ts';
 import type { Feed, FeedBase, JournalEntry, JournalWriter, Lineage } from '../core/journal.ts';
+import { giveBackMemory } from '../core/memory.ts';
 import type { Context } from '../core/model.ts';
 import { type BackUpRequest, backUp } from './backup.ts';
 import { FOLLOW_PLAN, type FollowStore, pauses } from './follow-views.ts';
@@ -103,6 +104,7 @@ export function feedOf(request: FeedRequest): Feed {
         throw error;
       } finally {
         events.takesPoint(false);
+        await giveBackMemory();
       }
     },
     bases,

@@ -5,6 +5,8 @@ import { hkdfSync } from 'node:crypto';
 import type { MasterKey } from './crypto.ts';
 
 export const CHUNK_BYTES_MIN = 768 * 1024;
+/** A multiple of all pages of PostgreSQL's. */
+export const EVEN_CHUNK_BYTES = 1024 * 1024;
 export const CHUNK_BYTES_MAX = 8 * 1024 * 1024;
 /** A shift drops a bit of the 32-bit sum, so it has forgotten all but this many bytes. */
 const WINDOW_BYTES = 32;
@@ -54,6 +56,22 @@ export function chunker(table: Int32Array): Chunker {
     sum = 0;
     return at;
   }
+}
+
+/** For what changes in place: borders that are always the same cost nothing to find, and keep their places as well. */
+export function evenChunker(): Chunker {
+  let length = 0;
+  return {
+    cut(piece, from) {
+      const left = EVEN_CHUNK_BYTES - length;
+      if (piece.length - from >= left) {
+        length = 0;
+        return from + left;
+      }
+      length += piece.length - from;
+      return -1;
+    },
+  };
 }
 
 function step(hash: number, table: Int32Array, piece: Uint8Array, at: number): number {

@@ -85,16 +85,21 @@ export function open(key: MasterKey, sealed: Uint8Array): Buffer {
 
 /** Opens into `target` at `at`, and returns the length of what was sealed. */
 export function openInto(key: MasterKey, sealed: Uint8Array, target: Buffer, at: number): number {
-  if (sealed.length < SEAL_BYTES) throw new Failure('checksum', `${sealed.length} bytes are too few to be sealed`);
+  assertSealed(key, sealed);
   const iv = sealed.subarray(0, IV_BYTES);
   const body = sealed.subarray(IV_BYTES, sealed.length - MAC_BYTES);
-  const mac = Buffer.allocUnsafe(MAC_BYTES);
-  oneTimeMac(mac, body, macKey(key, iv));
-  if (!timingSafeEqual(mac, sealed.subarray(sealed.length - MAC_BYTES))) {
-    throw new Failure('checksum', 'the seal is broken: the data was changed, or another key made it');
-  }
   cryptSlices(createDecipheriv('aes-256-ctr', prepared(key).content, iv), body, target, at);
   return body.length;
+}
+
+/** Throws 'checksum' as `open` does, and opens nothing. */
+export function assertSealed(key: MasterKey, sealed: Uint8Array): void {
+  if (sealed.length < SEAL_BYTES) throw new Failure('checksum', `${sealed.length} bytes are too few to be sealed`);
+  const mac = Buffer.allocUnsafe(MAC_BYTES);
+  const body = sealed.subarray(IV_BYTES, sealed.length - MAC_BYTES);
+  oneTimeMac(mac, body, macKey(key, sealed.subarray(0, IV_BYTES)));
+  if (timingSafeEqual(mac, sealed.subarray(sealed.length - MAC_BYTES))) return;
+  throw new Failure('checksum', 'the seal is broken: the data was changed, or another key made it');
 }
 
 export function sha256(data: Uint8Array): Buffer {

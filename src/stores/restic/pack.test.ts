@@ -54,12 +54,44 @@ test('each pack is decrypted, decompressed and hashed before it counts: what mem
   const plain = Buffer.alloc(5000, 'text ');
   const id = sha256(plain);
   plain.write('flipped');
-  builder.add(id, plain);
-  assert.throws(
-    () => builder.finish(),
-    (error) => isFailure(error, 'checksum') && /read back/.test(error.message),
-  );
+  assert.throws(() => builder.add(id, plain), isSpoiled);
+  const memory = lentBuffers(PACK_BYTES_MAX);
+  const lent: SharedArrayBuffer[] = [];
+  const take = (): SharedArrayBuffer => {
+    const buffer = memory.take();
+    lent.push(buffer);
+    return buffer;
+  };
+  for (const at of [20, 5000, 6000]) {
+    const other = packBuilder({ key: KEY, memory: { ...memory, take }, tree: false, compressionLevel: 0 });
+    other.add(sha256(plain), plain);
+    other.add(sha256(noise(3000, 'b')), noise(3000, 'b'));
+    const pack = Buffer.from(lent.at(-1) ?? memory.take());
+    pack.writeUInt8(pack.readUInt8(at) ^ 1, at);
+    assert.throws(() => other.finish(), isSpoiled, `later, at ${at}`);
+  }
 });
+
+test('what nobody has hashed is in no pack before it is kept, and has the id of what was read back', () => {
+  for (const compressionLevel of [0, 2]) {
+    const builder = builderOf({ tree: false, compressionLevel });
+    for (const plain of BLOBS) {
+      const [kept, known] = [builder.hold(plain), builder.hold(plain)];
+      assert.deepEqual([kept.id, known.id], [sha256(plain), sha256(plain)]);
+      builder.drop(known);
+      assert.equal(builder.keep(kept), undefined);
+    }
+    const finished = builder.finish();
+    assert.ok(finished);
+    const pack = Buffer.from(finished.buffer, 0, finished.bytes);
+    const { blobs, damages } = checkPack(KEY, pack, Buffer.from(finished.id, 'hex'));
+    assert.deepEqual([blobs.length, damages], [BLOBS.length, []]);
+  }
+});
+
+function isSpoiled(error: unknown): boolean {
+  return isFailure(error, 'checksum') && /read back/.test(error.message);
+}
 
 test('a pack is closed before it grows too large, unless by a single blob', () => {
   const builder = builderOf({ tree: true, compressionLevel: 0 });

@@ -130,7 +130,7 @@ export function checkPack(key: MasterKey, pack: Uint8Array, id: Uint8Array): Pac
 }
 
 /** The same but for its name, which is made of it. */
-export function checkBlobs(key: MasterKey, pack: Uint8Array): PackCheck {
+function checkBlobs(key: MasterKey, pack: Uint8Array): PackCheck {
   let blobs: PackedBlob[];
   try {
     blobs = openHeader(key, pack, pack.length);

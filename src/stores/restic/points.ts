@@ -60,7 +60,8 @@ export async function snapshotSource(
   point: string,
 ): Promise<TreeSource> {
   const reader = await repository.reader(ctx);
-  return treeSource({ point, component: '', tree: snapshot.tree, trees: repository.trees, reader });
+  const { trees, indexes } = repository;
+  return treeSource({ point, component: '', tree: snapshot.tree, trees, reader, blobs: indexes.blobs });
 }
 
 /** 'missing' when the point or the component is not there. */
@@ -72,7 +73,7 @@ export async function componentSource(
 ): Promise<TreeSource> {
   const tree = await componentTree(ctx, repository, id, component);
   const reader = await repository.reader(ctx);
-  return treeSource({ point: id, component, tree, trees: repository.trees, reader });
+  return treeSource({ point: id, component, tree, trees: repository.trees, reader, blobs: repository.indexes.blobs });
 }
 
 /** The folder of a component, with the indexes refreshed. 'missing' when the point or the component is not there. */

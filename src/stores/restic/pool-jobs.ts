@@ -1,9 +1,10 @@
 // What costs time: hashing, compressing, sealing and opening. Threads do it, or the caller when it is little.
 
+import assert from 'node:assert/strict';
 import { messageOf } from '../../core/errors.ts';
 import { type MasterKey, sha256 } from './crypto.ts';
 import { openBlob, PACK_BYTES_MAX, plainLength } from './pack.ts';
-import { type FinishedPack, type PackBuilder, packBuilder } from './pack-builder.ts';
+import { type FinishedPack, type HeldBlob, type PackBuilder, packBuilder } from './pack-builder.ts';
 import { copyInto, lentBuffers } from './pool-buffers.ts';
 
 /** One thread packs all trees, when data may fill packs of its own: several of these are in memory at once. */
@@ -21,7 +22,16 @@ export interface Jobs {
   readonly hash: { readonly job: Pieces; readonly answer: { ids: Uint8Array } };
   /** Puts pieces into this thread's open pack. */
   readonly pack: {
-    readonly job: Pieces & { readonly ids: Uint8Array; readonly tree: boolean };
+    readonly job: Pieces & { readonly ids: Uint8Array; readonly tree: boolean; readonly isPages?: boolean };
+    readonly answer: { packs: FinishedPack[] };
+  };
+  /** Seals a piece that nobody has hashed: its id comes of what was read back. `settle` says whether it is new. */
+  readonly hold: {
+    readonly job: Pieces & { readonly isPages: boolean };
+    readonly answer: { id: Uint8Array; held: number };
+  };
+  readonly settle: {
+    readonly job: { readonly held: number; readonly isNew: boolean };
     readonly answer: { packs: FinishedPack[] };
   };
   /** Closes this thread's open packs. */
@@ -65,12 +75,33 @@ export function jobRunner(settings: JobSettings): (job: Job) => Answers {
   const builderOf = (tree: boolean, bytes: number): PackBuilder =>
     packBuilder({ key, tree, compressionLevel, memory: lentBuffers(bytes) });
   const builders = { data: builderOf(false, PACK_BYTES_MAX), tree: builderOf(true, TREE_PACK_BYTES_MAX) };
+  const held = new Map<number, HeldBlob>();
+  let holds = 0;
+
+  function holdPiece(job: Jobs['hold']['job']): Jobs['hold']['answer'] {
+    const [piece] = piecesOf(job);
+    assert(piece);
+    const blob = builders.data.hold(piece, job.isPages);
+    held.set(++holds, blob);
+    return { id: Uint8Array.from(blob.id), held: holds };
+  }
+  function settled({ held: number, isNew }: Jobs['settle']['job']): FinishedPack[] {
+    const blob = held.get(number);
+    assert(blob, 'what is settled is held');
+    held.delete(number);
+    const closed = isNew ? builders.data.keep(blob) : builders.data.drop(blob);
+    return closed ? [closed] : [];
+  }
   return ({ kind, job }) => {
     switch (kind) {
       case 'hash':
         return { ids: hashPieces(job) };
       case 'pack':
         return { packs: packPieces(job.tree ? builders.tree : builders.data, job) };
+      case 'hold':
+        return holdPiece(job);
+      case 'settle':
+        return { packs: settled(job) };
       case 'finish':
         return { packs: [builders.data.finish(), builders.tree.finish()].filter((pack) => pack !== undefined) };
       case 'open':
@@ -97,7 +128,7 @@ function packPieces(builder: PackBuilder, job: Jobs['pack']['job']): FinishedPac
   const packs: FinishedPack[] = [];
   let at = 0;
   for (const piece of piecesOf(job)) {
-    const closed = builder.add(job.ids.slice(at, at + 32), piece);
+    const closed = builder.add(job.ids.slice(at, at + 32), piece, job.isPages);
     if (closed) packs.push(closed);
     at += 32;
   }

@@ -21,6 +21,14 @@ export interface Pool extends AsyncDisposable {
     job: Jobs[K]['job'],
     options: { readonly cost: number; readonly first?: boolean },
   ): Promise<Jobs[K]['answer']>;
+  /**
+   * Seals a piece whose id nobody knows yet. It is in no pack, and in memory, until somebody says whether it is new:
+   * the thread that has it puts it into its pack then, or forgets it.
+   */
+  hold(
+    pieces: Jobs['hold']['job'],
+    cost: number,
+  ): Promise<{ readonly id: Uint8Array; settle(isNew: boolean): Promise<Jobs['settle']['answer']> }>;
   /** The same job once for everyone that had one before. */
   runAll<K extends JobKind>(kind: K, job: Jobs[K]['job']): Promise<Jobs[K]['answer'][]>;
 }
@@ -51,18 +59,34 @@ export function openPool(options: { key: MasterKey; compressionLevel: number; th
       waiting.delete(ended.reject);
     }
   }
-  async function answer(job: Job, cost: number, first: boolean): Promise<Answers> {
+  /** Null for the caller's own. */
+  function threadFor(cost: number, first: boolean): BusyThread | null {
     if (closed) throw closed;
-    if (asked.size > 0 || ownBytes + cost > OWN_BYTES_MAX) return await ask(threads.choose(first), job, cost);
+    if (asked.size > 0 || ownBytes + cost > OWN_BYTES_MAX) return threads.choose(first);
     ownBytes += cost;
-    own ??= jobRunner(settings);
-    return own(job);
+    return null;
+  }
+  async function answer(job: Job, cost: number, thread: BusyThread | null): Promise<Answers> {
+    if (thread) return await ask(thread, job, cost);
+    if (closed) throw closed;
+    return (own ??= jobRunner(settings))(job);
   }
 
   return {
     size: threads.size,
     async run(kind, job, { cost, first = false }) {
-      return (await answer({ kind, job } as Job, cost, first)) as Jobs[typeof kind]['answer'];
+      return (await answer({ kind, job } as Job, cost, threadFor(cost, first))) as Jobs[typeof kind]['answer'];
+    },
+    async hold(job, cost) {
+      const thread = threadFor(cost, false);
+      const { id, held } = (await answer({ kind: 'hold', job }, cost, thread)) as Jobs['hold']['answer'];
+      return {
+        id,
+        async settle(isNew) {
+          const settling: Job = { kind: 'settle', job: { held, isNew } };
+          return (await answer(settling, 0, thread)) as Jobs['settle']['answer'];
+        },
+      };
     },
     async runAll(kind, job) {
       if (closed) throw closed;

@@ -4,7 +4,18 @@ import assert from 'node:assert/strict';
 import { z } from 'zod';
 import { bytesOf, wholeOf } from '../../core/bytes.ts';
 import { keepBy, only } from '../../core/many-parts.ts';
-import type { Bytes, Context, Json, KeptPart, Part, PartRef, Receipt, Sink, WholePart } from '../../core/model.ts';
+import type {
+  Bytes,
+  Context,
+  Json,
+  KeptPart,
+  Part,
+  PartMeta,
+  PartRef,
+  Receipt,
+  Sink,
+  WholePart,
+} from '../../core/model.ts';
 import { CHUNK_BYTES_MIN } from './chunker.ts';
 import { shaped } from './documents.ts';
 import type { Lock } from './locks.ts';
@@ -72,7 +83,7 @@ export function componentSink(
       assertName(name, closed);
       const attributes = meta?.attributes;
       if (whole.length === 0 || whole.length >= CHUNK_BYTES_MIN) {
-        entries.push({ name, ...(await write(ctx, held, bytesOf(whole))), attributes });
+        entries.push({ name, ...(await write(ctx, held, bytesOf(whole), meta)), attributes });
       } else {
         const content = Buffer.from(sha256, 'hex');
         blobs.push({ id: content, plain: whole });
@@ -101,7 +112,7 @@ export function componentSink(
       const isThere = everyId(content, (id) => repository.indexes.blobs.has(id, false));
       const part = isThere
         ? { content, bytes: length, kept: node }
-        : await write(ctx, held, source.get(ctx, from.name));
+        : await write(ctx, held, source.get(ctx, from.name), meta);
       entries.push({ name, ...part, attributes: meta?.attributes });
     }
     return await enter(ctx, entries);
@@ -110,7 +121,7 @@ export function componentSink(
   return {
     async put(ctx, name, body, meta) {
       assertName(name, closed);
-      return only(await enter(ctx, [{ name, ...(await write(ctx, held, body)), attributes: meta?.attributes }]));
+      return only(await enter(ctx, [{ name, ...(await write(ctx, held, body, meta)), attributes: meta?.attributes }]));
     },
     keep: keepBy(keepAll),
     putAll,
@@ -140,13 +151,18 @@ async function storeAll(ctx: Context, repository: Repository, writer: Writer, pa
 }
 
 /** As a stream, unless it is there and small. */
-async function write(ctx: Context, { lock, writer }: Held, body: Bytes): Promise<Pick<PartEntry, 'content' | 'bytes'>> {
+async function write(
+  ctx: Context,
+  { lock, writer }: Held,
+  body: Bytes,
+  meta: PartMeta | undefined,
+): Promise<Pick<PartEntry, 'content' | 'bytes'>> {
   if (lock.isDue(ctx)) await lock.touch(ctx);
   const whole = wholeOf(body);
   if (whole && whole.length > 0 && whole.length < CHUNK_BYTES_MIN) {
     return { content: await writer.addBlob(ctx, 'data', whole), bytes: whole.length };
   }
-  const { ids, bytes } = await writer.addStream(ctx, whileHeld(lock, body));
+  const { ids, bytes } = await writer.addStream(ctx, whileHeld(lock, body), meta?.inPlace);
   return { content: ids, bytes };
 }
 

@@ -3,9 +3,13 @@
 import assert from 'node:assert/strict';
 import { Failure } from '../../core/errors.ts';
 import type { Context, Part, Source } from '../../core/model.ts';
+import { EVEN_CHUNK_BYTES } from './chunker.ts';
 import { sha256 } from './crypto.ts';
+import type { BlobIndex } from './index.ts';
 import type { TreeNode } from './nodes.ts';
+import { plainLength } from './pack.ts';
 import type { Reader } from './reader.ts';
+import { ID_BYTES } from './reader-plan.ts';
 import { bodiesOf, bodyOf, unhashedBodyOf, type Wanted } from './source-bodies.ts';
 import type { Folder, KeptNode, Trees } from './trees.ts';
 
@@ -16,27 +20,46 @@ export function digestOf(content: Buffer): string {
   return content.length === 32 ? `sha256:${content.toString('hex')}` : `blobs:${sha256(content).toString('hex')}`;
 }
 
-export interface TreeSource extends Source {
-  /** The blobs of parts, for keeping them in another point. Quickest in the order of names. */
-  nodes(ctx: Context, names: readonly string[]): Promise<readonly KeptNode[]>;
-}
-
-export function treeSource(options: {
-  readonly point: string;
-  readonly component: string;
-  readonly tree: Buffer;
-  readonly trees: Trees;
-  readonly reader: Reader;
-}): TreeSource {
-  const { point, component, trees, reader } = options;
-  const partOf = (name: string, { bytes, content, attributes }: TreeNode): Part => ({
+function partIn(
+  { point, component, blobs }: TreeOptions,
+  name: string,
+  { bytes, content, attributes }: TreeNode,
+): Part {
+  return {
     name,
     bytes,
     digest: digestOf(content),
     point,
     component,
     ...(attributes ? { attributes } : {}),
-  });
+    ...(isEven(blobs, content, bytes) ? { inPlace: true } : {}),
+  };
+}
+
+/** Whether borders were looked for when it was stored, its first blob tells. */
+function isEven(blobs: Pick<BlobIndex, 'find'>, content: Buffer, bytes: number): boolean {
+  if (bytes <= EVEN_CHUNK_BYTES || content.length !== Math.ceil(bytes / EVEN_CHUNK_BYTES) * ID_BYTES) return false;
+  const first = blobs.find(content.subarray(0, ID_BYTES), false);
+  return first !== undefined && plainLength(first) === EVEN_CHUNK_BYTES;
+}
+
+export interface TreeSource extends Source {
+  /** The blobs of parts, for keeping them in another point. Quickest in the order of names. */
+  nodes(ctx: Context, names: readonly string[]): Promise<readonly KeptNode[]>;
+}
+
+interface TreeOptions {
+  readonly point: string;
+  readonly component: string;
+  readonly tree: Buffer;
+  readonly trees: Trees;
+  readonly reader: Reader;
+  readonly blobs: Pick<BlobIndex, 'find'>;
+}
+
+export function treeSource(options: TreeOptions): TreeSource {
+  const { point, component, trees, reader } = options;
+  const partOf = (name: string, node: TreeNode): Part => partIn(options, name, node);
 
   /** In one loop, not one in another: every part would pass through as many as there are folders above it. */
   async function* walk(ctx: Context, prefix: string): AsyncIterable<Part> {

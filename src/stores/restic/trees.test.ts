@@ -6,6 +6,7 @@ import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context, Source } from '../../core/model.ts';
 import { testContext } from '../../core/testing.ts';
 import { freshKey, sha256 } from './crypto.ts';
+import { blobIndex } from './index.ts';
 import { indexFiles } from './index-files.ts';
 import { dirJson, fileNode, treeBlob } from './nodes.ts';
 import { plainLength } from './pack.ts';
@@ -51,7 +52,7 @@ function walked(trees: Trees): Pick<Repository, 'trees' | 'indexes' | 'url'> {
 }
 function sourceOf(tree: Buffer, read: (ctx: Context, id: Buffer) => Promise<Buffer>): Source {
   const reader = { blob: read } as Partial<Reader> as Reader; // trees are all that is read here
-  return treeSource({ point: 'p', component: 'c', tree, trees: treeReader(read), reader });
+  return treeSource({ point: 'p', component: 'c', tree, trees: treeReader(read), reader, blobs: blobIndex() });
 }
 
 const segment = fc
@@ -261,6 +262,7 @@ test('a folder of which all is kept is not written again, and any other one is',
     tree: Buffer.from(tree, 'hex'),
     trees: treeReader(read),
     reader,
+    blobs: blobIndex(),
   });
   const names = entries.map(({ name }) => name);
   const nodes = await source.nodes(ctx, names);

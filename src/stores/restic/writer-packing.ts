@@ -8,7 +8,7 @@ import type { MasterKey } from './crypto.ts';
 import type { BlobIndex, PackedBlob } from './index.ts';
 import { decodeHeader, packKey } from './pack.ts';
 import type { FinishedPack } from './pack-builder.ts';
-import { openPool } from './pool.ts';
+import { openPool, type Pool } from './pool.ts';
 import { type Budget, budget } from './pool-budget.ts';
 import { type Buffers, buffers, giveBack } from './pool-buffers.ts';
 import { sharedTasks, type Tasks } from './writer-tasks.ts';
@@ -36,6 +36,13 @@ export interface NewPieces {
   readonly ids: Uint8Array;
   readonly tree: boolean;
   readonly bytes: number;
+  readonly isPages?: boolean;
+}
+/** A piece that was cut out of a stream. */
+export interface Chunk {
+  readonly buffer: SharedArrayBuffer;
+  readonly bytes: number;
+  readonly isPages: boolean;
 }
 
 export interface Packing extends AsyncDisposable {
@@ -49,7 +56,7 @@ export interface Packing extends AsyncDisposable {
   /** Waits until the workers can take so much more, which `addChunk` then does. */
   room(bytes: number): Promise<void>;
   /** Takes the buffer over. Resolves to the chunk's id as soon as that is known; storing goes on behind. */
-  addChunk(buffer: SharedArrayBuffer, bytes: number): Promise<Uint8Array>;
+  addChunk(chunk: Chunk): Promise<Uint8Array>;
   /** Takes the buffer over at once, and resolves when there was room for it; storing goes on behind. */
   add(pieces: NewPieces): Promise<void>;
   /** Resolves when all that was added before is stored. */
@@ -60,6 +67,8 @@ export interface Packing extends AsyncDisposable {
 const BUFFER_BYTES = 1024 * 1024;
 /** For each worker: what is in its hands and on the way to it. */
 const AHEAD_BYTES = 3 * 1024 * 1024;
+/** After so many chunks that were new, the next one is thought to be. */
+const NEWS_MIN = 8;
 /** Packs on their way to the bucket. */
 const PUTS_MAX = 2;
 
@@ -72,34 +81,46 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
     input.fail(error);
     puts.fail(error);
   });
-
   const claims = openClaims(options.index);
+  const news = newsOf(options.index);
   const store = packStorage({ ...options, claims, tasks, puts });
 
-  async function pack({ buffer, spans, ids, tree, bytes }: NewPieces): Promise<void> {
+  const storeAll = (packs: readonly FinishedPack[]): void => packs.forEach((each) => void tasks.run(store(each)));
+
+  async function pack({ buffer, spans, ids, tree, bytes, isPages = false }: NewPieces): Promise<void> {
     await puts.take(0);
     // Trees are few: one thread packs them all, so that they end in few packs.
-    const { packs } = await pool.run('pack', { buffer, spans, ids, tree }, { cost: bytes, first: tree });
+    const { packs } = await pool.run('pack', { buffer, spans, ids, tree, isPages }, { cost: bytes, first: tree });
     free.give(buffer);
     input.give(bytes);
-    for (const finished of packs) tasks.run(store(finished));
+    storeAll(packs);
   }
 
-  async function hashAndPack(buffer: SharedArrayBuffer, bytes: number): Promise<Uint8Array> {
+  /** Of a chunk that is probably new. */
+  async function holdAndHash({ buffer, bytes, isPages }: Chunk): Promise<Uint8Array> {
+    await puts.take(0);
+    const { id, settle } = await pool.hold({ buffer, spans: Uint32Array.of(0, bytes), isPages }, bytes);
+    free.give(buffer);
+    const isNew = news.count(claims.claim(id, false));
+    tasks.run(
+      settle(isNew).then(({ packs }) => {
+        input.give(bytes);
+        storeAll(packs);
+      }),
+    );
+    return id;
+  }
+
+  async function hashAndPack({ buffer, bytes, isPages }: Chunk): Promise<Uint8Array> {
     const spans = Uint32Array.of(0, bytes);
     const { ids } = await pool.run('hash', { buffer, spans }, { cost: bytes });
-    if (claims.claim(ids, false)) {
-      tasks.run(pack({ buffer, spans, ids, tree: false, bytes }));
+    if (news.count(claims.claim(ids, false))) {
+      tasks.run(pack({ buffer, spans, ids, tree: false, bytes, isPages }));
     } else {
       free.give(buffer);
       input.give(bytes);
     }
     return ids;
-  }
-
-  async function finish(): Promise<void> {
-    const answers = await pool.runAll('finish', null);
-    await Promise.all(answers.flatMap(({ packs }) => packs.map(store)));
   }
 
   return {
@@ -115,8 +136,8 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
     },
     room: input.take,
     assertAlive: tasks.assertAlive,
-    addChunk(buffer, bytes) {
-      const hashed = hashAndPack(buffer, bytes);
+    addChunk(chunk) {
+      const hashed = news.isLikely() ? holdAndHash(chunk) : hashAndPack(chunk);
       tasks.run(hashed.then(() => {}));
       return hashed;
     },
@@ -127,13 +148,36 @@ export function startPacking(outer: Context, options: PackingOptions): Packing {
     },
     async flush() {
       await tasks.settled(); // a task ends with its buffers in the hands of the next, which is running already
-      tasks.run(finish());
+      tasks.run(finish(pool, store));
       await tasks.settled();
     },
     async [Symbol.asyncDispose]() {
       tasks.fail(new Failure('interrupted', 'the writer was closed'));
       await pool[Symbol.asyncDispose]();
       await tasks[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** All packs that are open. */
+async function finish(pool: Pool, store: (pack: FinishedPack) => Promise<void>): Promise<void> {
+  const answers = await pool.runAll('finish', null);
+  await Promise.all(answers.flatMap(({ packs }) => packs.map(store)));
+}
+
+/** To seal what is new before it is hashed saves to hash it twice; to seal what is known is for nothing. */
+interface News {
+  isLikely(): boolean;
+  /** Whether the next chunk in turn was new, which it returns. */
+  count(isNew: boolean): boolean;
+}
+function newsOf(index: BlobIndex): News {
+  let inARow = index.size === 0 ? NEWS_MIN : 0;
+  return {
+    isLikely: () => inARow >= NEWS_MIN,
+    count(isNew) {
+      inARow = isNew ? inARow + 1 : 0;
+      return isNew;
     },
   };
 }

@@ -59,6 +59,32 @@ test('the same bytes are stored once, at the same time and later', async () => {
   }
 });
 
+test('of what changes in place, a page that changed makes one piece of it new, wherever it lies', async () => {
+  const { ctx, writer, packs } = rig();
+  await using w = await writer();
+  const data = noise(5 * MIB + 8192);
+  const { ids } = await w.addStream(ctx, inPieces(data, 100_000), true);
+  assert.equal(ids.length, 6 * 32);
+  const stored = (): number => packs.reduce((sum, { blobs }) => sum + blobs.length, 0);
+  for (const [at, border] of [
+    [0, 0],
+    [MIB - 1, 0],
+    [MIB, 1],
+    [5 * MIB + 8191, 5],
+  ] as const) {
+    await w.flush(ctx);
+    const before = stored();
+    const changed = Buffer.from(data);
+    changed.writeUInt8(changed.readUInt8(at) ^ 1, at);
+    const again = await w.addStream(ctx, inPieces(changed, 77_777), true);
+    await w.flush(ctx);
+    const differing = [0, 1, 2, 3, 4, 5].filter((i) =>
+      ids.compare(again.ids, i * 32, i * 32 + 32, i * 32, i * 32 + 32),
+    );
+    assert.deepEqual([differing, stored() - before], [[border], 1]);
+  }
+});
+
 test('trees and data lie in packs of their own, also where their bytes are the same', async () => {
   const { ctx, writer, packs, index } = rig();
   await using w = await writer();

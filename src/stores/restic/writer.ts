@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { Failure } from '../../core/errors.ts';
 import type { Bytes, Context } from '../../core/model.ts';
-import { CHUNK_BYTES_MIN, chunker, gearTable } from './chunker.ts';
+import { CHUNK_BYTES_MIN, type Chunker, chunker, evenChunker, gearTable } from './chunker.ts';
 import { sha256 } from './crypto.ts';
 import type { BlobIndex } from './index.ts';
 import { BLOB_BYTES_MAX, plainLength } from './pack.ts';
@@ -26,8 +26,11 @@ export interface SmallBlob {
 
 /** The first failure is final: every call from then on, and every one that waits, rejects with it. */
 export interface Writer extends AsyncDisposable {
-  /** Resolves when all of it was read and its ids are known, not yet when it is stored: `flush` waits for that. */
-  addStream(ctx: Context, body: Bytes): Promise<{ readonly ids: Buffer; readonly bytes: number }>;
+  /**
+   * Resolves when all of it was read and its ids are known, not yet when it is stored: `flush` waits for that. `even`:
+   * it is pages that change in place, and is cut at places that do not depend on them.
+   */
+  addStream(ctx: Context, body: Bytes, even?: boolean): Promise<{ readonly ids: Buffer; readonly bytes: number }>;
   /** The bytes are the caller's again when it resolves to their id. More than a blob may have is 'value-too-large'. */
   addBlob(ctx: Context, kind: 'tree' | 'data', plain: Uint8Array): Promise<Buffer>;
   /**
@@ -89,8 +92,8 @@ export async function openWriter(ctx: Context, options: WriterOptions): Promise<
   }
 
   return {
-    async addStream(ctx, body) {
-      await using stream = chunkedStream(packing, table);
+    async addStream(ctx, body, even = false) {
+      await using stream = chunkedStream(packing, even ? evenChunker() : chunker(table), even);
       let bytes = 0;
       for await (const chunk of body) {
         packing.assertAlive(ctx);
@@ -147,9 +150,8 @@ interface ChunkedStream extends AsyncDisposable {
   uncut(): Uint8Array;
 }
 
-function chunkedStream(packing: Packing, table: Int32Array): ChunkedStream {
+function chunkedStream(packing: Packing, { cut }: Chunker, isPages: boolean): ChunkedStream {
   const { buffers } = packing;
-  const { cut } = chunker(table);
   const hashing = new Set<Promise<void>>();
   let ids = Buffer.alloc(0);
   let count = 0;
@@ -179,7 +181,7 @@ function chunkedStream(packing: Packing, table: Int32Array): ChunkedStream {
     const at = count++ * ID_BYTES;
     if (ids.length < count * ID_BYTES) ids = Buffer.concat([ids, Buffer.alloc(Math.max(ID_BYTES, ids.length))]);
     await packing.room(bytes);
-    const job: Promise<void> = packing.addChunk(chunk, bytes).then(
+    const job: Promise<void> = packing.addChunk({ buffer: chunk, bytes, isPages }).then(
       (id) => void ids.set(id, at),
       () => {}, // the writer has failed with it, and says so at the next call
     );

@@ -18,6 +18,8 @@ const WINDOW_LOG = 18;
 const SMALL_BYTES_MAX = 256 * 1024;
 /** Of large blobs at level 2: twice what that level has, to find again what the smaller window loses. */
 const HASH_LOG = 17;
+/** Of pages, which are full of short matches that lie near: a fifth less time, 0.6 % more bytes. */
+const PAGES_HASH_LOG = 15;
 const ZSTDS_OWN = 0;
 
 /** Works on one whole frame. Null when the result is larger than `bytesMax`, or is not all that the frame asks for. */
@@ -25,19 +27,24 @@ type Engine = (data: Uint8Array, bytesMax: number) => Buffer | null;
 
 let decompressor: Engine | null | undefined;
 /** By level. */
-const compressors = { small: new Map<number, Engine | null>(), large: new Map<number, Engine | null>() };
+const compressors = {
+  small: new Map<number, Engine | null>(),
+  large: new Map<number, Engine | null>(),
+  pages: new Map<number, Engine | null>(),
+};
 
-/** The result is valid until the next call in this thread. */
-export function compress(data: Uint8Array, level: number): Buffer {
+/** The result is valid until the next call in this thread. `isPages`: of a file that changes in place. */
+export function compress(data: Uint8Array, level: number, isPages = false): Buffer {
   const isLarge = data.length > SMALL_BYTES_MAX;
+  const hashLog = isPages ? PAGES_HASH_LOG : HASH_LOG;
   const params = {
     [constants.ZSTD_c_compressionLevel]: level,
     [constants.ZSTD_c_windowLog]: WINDOW_LOG,
-    [constants.ZSTD_c_hashLog]: isLarge && level === 2 ? HASH_LOG : ZSTDS_OWN,
+    [constants.ZSTD_c_hashLog]: isLarge && level === 2 ? hashLog : ZSTDS_OWN,
   };
   const bytesMax = data.length + (data.length >> 8) + 1024;
   if (bytesMax < OUTPUT_BYTES_MAX) {
-    const kept = isLarge ? compressors.large : compressors.small;
+    const kept = !isLarge ? compressors.small : isPages ? compressors.pages : compressors.large;
     let engine = kept.get(level);
     if (engine === undefined) kept.set(level, (engine = engineOf(createZstdCompress({ params }))));
     const frame = engine?.(data, bytesMax);

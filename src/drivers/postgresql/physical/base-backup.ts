@@ -8,6 +8,9 @@ import { literal } from '../names.ts';
 import type { Message, Messages, Replication } from './replication.ts';
 
 const LABEL = 'lifeboat';
+const PIECE_BYTES = 256 * 1024;
+/** What a message of a copy begins with that brings some of a file. */
+const DATA = 'd'.charCodeAt(0);
 
 export interface LogPosition {
   readonly lsn: string;
@@ -109,18 +112,24 @@ function positionIn([row]: readonly (readonly (string | null)[])[], where: strin
 }
 
 async function* contentsOf(messages: Messages, where: string, oids: ReadonlySet<string>): AsyncIterable<Content> {
+  // Small messages in large pieces: what is done for each piece costs as much as to read it.
+  const piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
   let next = await markIn(messages, where, oids);
   while (next) {
     if (next.kind === 'data') throw unexpected(where, 'data of no archive');
     let following: Mark | null | undefined;
     const body = async function* (): Bytes {
       for (;;) {
+        for (let bytes = -1; bytes !== 0; ) {
+          bytes = await messages.fill(piece, DATA);
+          if (bytes > 0) yield piece.subarray(0, bytes);
+        }
         const mark = await markIn(messages, where, oids);
         if (mark?.kind !== 'data') {
           following = mark;
           return;
         }
-        for (let piece = await mark.message.piece(); piece; piece = await mark.message.piece()) yield piece;
+        for (let some = await mark.message.piece(); some; some = await mark.message.piece()) yield some;
       }
     };
     yield { of: next.of, body: body() };

@@ -77,7 +77,7 @@ export function intakeOf(ctx: Context, { sink, files, earlier, where }: IntakeOp
     const old = await source.part(ctx, name);
     let stored: { readonly bytes: number; readonly sha256: string | null };
     if (told.isEmpty && told.bytes === old.bytes) {
-      await keep({ name, from: old, meta: metaOf(entry) });
+      await keep({ name, from: old, meta: { ...metaOf(entry), inPlace: true } });
       stored = { bytes: old.bytes, sha256: null };
     } else {
       const get = (range: { offset: number; length: number }): Bytes => source.get(ctx, name, range);
@@ -147,7 +147,7 @@ function shelfOf(ctx: Context, sink: Sink): Shelf {
     async put(name, bytes, body, meta) {
       if (bytes > WHOLE_BYTES_MAX) {
         const passing = measured(body);
-        await sink.put(ctx, name, passing.body, meta);
+        await sink.put(ctx, name, passing.body, { ...meta, inPlace: true });
         return passing.sum();
       }
       const whole = memory.subarray(used, used + bytes);

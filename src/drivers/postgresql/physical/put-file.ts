@@ -15,9 +15,10 @@ import {
   symlinkSync,
   writeSync,
 } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { Failure } from '../../../core/errors.ts';
 import type { Bytes } from '../../../core/model.ts';
+import { gate } from '../../../core/parallel.ts';
 import { close, type Dir, labelOf, makeDir, openDir, within } from '../../beneath.ts';
 import { attempt, explained, GONE, unlessGone } from '../../failures.ts';
 import { give, type Owner } from './target.ts';
@@ -27,6 +28,10 @@ const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | consta
 const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const FILE_MODE = 0o600;
 const DIR_MODE = 0o700;
+/** The others of the threads that Node has for files go on reading and writing. */
+const SYNCS_AT_ONCE = 2;
+/** Files that are kept open for it. */
+const SYNCS_AHEAD = 16;
 
 /** A file as the inventory has it. */
 export interface ExpectedFile {
@@ -57,8 +62,50 @@ export function putWhole(root: Dir, file: ExpectedFile, whole: Uint8Array, owner
   });
 }
 
+/** Brings files to the disk while others are written. */
+export interface Syncs extends AsyncDisposable {
+  /** Takes an open file over. Waits while too many are not on the disk yet. */
+  add(label: string, handle: FileHandle): Promise<void>;
+  /** Resolves when all are on the disk. */
+  end(): Promise<void>;
+}
+export function syncsBehind(): Syncs {
+  const room = gate(SYNCS_AHEAD);
+  const disk = gate(SYNCS_AT_ONCE);
+  const running = new Set<Promise<void>>();
+  let failed: { readonly error: unknown } | undefined;
+  return {
+    async add(label, handle) {
+      const entered = Promise.withResolvers<void>();
+      const sync = async (): Promise<void> => {
+        entered.resolve();
+        try {
+          await disk.run(() => handle.sync()).finally(() => handle.close());
+        } catch (cause) {
+          failed ??= { error: explained(label, cause) };
+        }
+      };
+      const work: Promise<void> = room.run(sync).finally(() => running.delete(work));
+      running.add(work);
+      await entered.promise;
+    },
+    async end() {
+      await Promise.all(running);
+      if (failed) throw failed.error;
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all(running);
+    },
+  };
+}
+
 /** As it comes; another thread writes while this one hashes. */
-export async function putStreamed(root: Dir, file: ExpectedFile, body: Bytes, owner: Owner | null): Promise<void> {
+export async function putStreamed(
+  root: Dir,
+  file: ExpectedFile,
+  body: Bytes,
+  { owner, syncs }: { readonly owner: Owner | null; readonly syncs: Syncs },
+): Promise<void> {
   const [handle, label] = await inFolderOf(root, file.name, async (dir, name) => {
     const at = labelOf(dir, name);
     return [await open(within(dir, name), FLAGS, FILE_MODE).catch((cause) => Promise.reject(explained(at, cause))), at];
@@ -73,15 +120,15 @@ export async function putStreamed(root: Dir, file: ExpectedFile, body: Bytes, ow
       await written;
       at += chunk.length;
     }
+    assertSame(label, file, at, digest.digest('hex'));
   } catch (cause) {
-    throw explained(label, cause);
-  } finally {
     await handle.close();
+    throw explained(label, cause);
   }
-  assertSame(label, file, at, digest.digest('hex'));
+  await syncs.add(label, handle);
 }
 
-async function writeAll(handle: Awaited<ReturnType<typeof open>>, chunk: Uint8Array, from: number): Promise<void> {
+async function writeAll(handle: FileHandle, chunk: Uint8Array, from: number): Promise<void> {
   for (let done = 0; done < chunk.length; ) {
     done += (await handle.write(chunk, done, chunk.length - done, from + done)).bytesWritten;
   }

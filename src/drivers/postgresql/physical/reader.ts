@@ -8,6 +8,10 @@ export interface ByteReader {
   exactly(bytes: number): Promise<Buffer | null>;
   /** As many as lie in one piece, `bytesMax` at most. Null where the stream has ended. */
   some(bytesMax: number): Promise<Buffer | null>;
+  /** As `exactly`, of what stays to be given. */
+  peek(bytes: number): Promise<Buffer | null>;
+  /** What can be had now, `bytesMax` at most; nothing where the next chunk has to be waited for. */
+  ready(bytesMax: number): Buffer;
 }
 
 /** `cut` is thrown where the stream ends in the middle of what is asked for. */
@@ -31,17 +35,28 @@ export function byteReader(body: Bytes, cut: () => Error): ByteReader {
     at += piece.length;
     return piece;
   }
+  async function exactly(bytes: number): Promise<Buffer | null> {
+    if (chunk.length - at < bytes && !(await isMore())) return null;
+    if (chunk.length - at >= bytes) return taken(bytes);
+    const joined = Buffer.allocUnsafe(bytes);
+    for (let filled = 0; filled < bytes; ) {
+      if (!(await isMore())) throw cut();
+      filled += taken(bytes - filled).copy(joined, filled);
+    }
+    return joined;
+  }
   return {
-    async exactly(bytes) {
-      if (!(await isMore())) return null;
-      if (chunk.length - at >= bytes) return taken(bytes);
-      const joined = Buffer.allocUnsafe(bytes);
-      for (let filled = 0; filled < bytes; ) {
-        if (!(await isMore())) throw cut();
-        filled += taken(bytes - filled).copy(joined, filled);
+    exactly,
+    async peek(bytes) {
+      const piece = await exactly(bytes);
+      if (piece && at >= bytes) at -= bytes;
+      else if (piece) {
+        chunk = Buffer.concat([piece, chunk.subarray(at)]);
+        at = 0;
       }
-      return joined;
+      return piece;
     },
+    ready: taken,
     some: async (bytesMax) => ((await isMore()) ? taken(bytesMax) : null),
   };
 }

@@ -37,6 +37,39 @@ test('messages come whole, however they are cut, and what is not read is passed 
   );
 });
 
+test('data of a copy fills what it is given, without what each message begins with, up to what is something else', async () => {
+  const bodies = fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 8 });
+  const size = fc.integer({ min: 1, max: 400 });
+  await fc.assert(
+    fc.asyncProperty(bodies, bodies, size, size, async (first, second, chunk, room) => {
+      const data = (wanted: readonly Uint8Array[]): Buffer[] =>
+        wanted.map((body) => message('d', Buffer.concat([Buffer.from('d'), body])));
+      const sent = [...data(first), message('d', 'p12345678'), ...data(second), message('c')];
+      const messages = messagesOf(inPieces(Buffer.concat([...sent, message('Z', 'I')]), chunk), 'it');
+      const target = Buffer.alloc(room);
+      const filled = async (): Promise<Buffer> => {
+        const pieces: Buffer[] = [];
+        for (let bytes = -1; bytes !== 0; ) {
+          bytes = await messages.fill(target, 'd'.charCodeAt(0));
+          pieces.push(Buffer.from(target.subarray(0, bytes)));
+        }
+        return Buffer.concat(pieces);
+      };
+      // An empty message fills nothing, and what comes behind it is asked for again.
+      const all = async (bytes: number): Promise<Buffer> => {
+        const pieces = [await filled()];
+        while (Buffer.concat(pieces).length < bytes) pieces.push(await filled());
+        return Buffer.concat(pieces);
+      };
+      const [one, other] = [Buffer.concat(first), Buffer.concat(second)];
+      assert.deepEqual(await all(one.length), one);
+      assert.equal(String(await (await messages.next()).whole()), 'p12345678');
+      assert.equal(await messages.fill(target, 'x'.charCodeAt(0)), 0);
+      if (second.length > 0 && other.length > 0) assert.deepEqual(await all(other.length), other);
+    }),
+  );
+});
+
 test('an error of the server is told in its words, and a server that goes away or sends nonsense is too', async () => {
   const next = async (bytes: Buffer): Promise<unknown> => {
     const { whole } = await messagesOf(inPieces(bytes, 7), 'it').next();

@@ -20,6 +20,7 @@ const HEADER_BYTES = 5;
 /** A server sends its log commit by commit: to be woken for each costs more than all that is done with them. */
 const SMALL_BYTES = 16 * 1024;
 const GROWING_MS = 10;
+const DATA = 0x64;
 const TERMINATE = Buffer.from([0x58, 0, 0, 0, 4]);
 
 export interface Replication extends AsyncDisposable {
@@ -40,6 +41,11 @@ export interface Stream extends Messages {
 export interface Messages {
   /** What is left of the one before is passed over. */
   next(): Promise<Message>;
+  /**
+   * Fills `target` with the data of a copy that comes next, as long as all messages begin with the byte `kind`, which
+   * is left out. To how much; 0 where `next` gives something else.
+   */
+  fill(target: Buffer, kind: number): Promise<number>;
   /** What it has warned of meanwhile. */
   readonly notices: readonly string[];
 }
@@ -158,7 +164,29 @@ export function messagesOf(body: Bytes, where: string): Messages {
       else if (type !== 'S') return { type, whole, piece };
     }
   }
-  return { next, notices };
+  /** The next message is one of that kind; then it is read up to its data. */
+  async function enter(kind: number): Promise<boolean> {
+    const head = await bytes.peek(HEADER_BYTES + 1);
+    if (!head) throw closed();
+    const length = head.readInt32BE(1);
+    if (head[0] !== DATA || head[HEADER_BYTES] !== kind || length < 5) return false;
+    bytes.ready(HEADER_BYTES + 1);
+    left = length - 5;
+    return true;
+  }
+  async function fill(target: Buffer, kind: number): Promise<number> {
+    let filled = 0;
+    while (filled < target.length && (left > 0 || (await enter(kind)))) {
+      const bytesMax = Math.min(left, target.length - filled);
+      const ready = bytes.ready(bytesMax);
+      const some = ready.length > 0 || bytesMax === 0 ? ready : await bytes.some(bytesMax);
+      if (!some) throw closed();
+      filled += some.copy(target, filled);
+      left -= some.length;
+    }
+    return filled;
+  }
+  return { next, fill, notices };
 }
 
 async function wholeOf(bytes: ByteReader, length: number, closed: () => Failure): Promise<Buffer> {

@@ -24,8 +24,10 @@ import {
   putWhole,
   removeFile,
   replaceFile,
+  type Syncs,
   syncDirectory,
   syncFile,
+  syncsBehind,
 } from './put-file.ts';
 import { isPlainName } from './tar.ts';
 import {
@@ -84,15 +86,15 @@ export async function restoredTo(
     const recovery = replay && (await planRecovery(limited, replay, facts, segmentBytes));
     using open = openPlaces(places, ...(delta ? [marked] : []));
     await using old = delta ? await clearOld(limited, base, open, jobs) : noOldFiles();
-    const job: Job = { source: base, open, jobs, old };
+    await using syncs = syncsBehind();
+    const job: Job = { source: base, open, jobs, old, syncs };
     await putDirectories(limited, job);
     const skipped = await putFiles(limited, job);
     if (delta) limited.log.info('files that were the same stay', { kept: old.kept });
     for (const place of open.all) {
       if (place.oid !== null) putLink(open.all[0].root, `pg_tblspc/${place.oid}`, place.path, open.owner);
     }
-    await syncAll(limited, job);
-    const verified = await verifyBackup(limited, settings, open, reread);
+    const verified = await syncedAndVerified(limited, job, () => verifyBackup(limited, settings, open, reread));
     if (facts.tablespaces.length > 0) {
       replaceFile(open.all[0].root, MAP_FILE, mapOf(open.all), open.owner);
       await syncFile(open.all[0].root, MAP_FILE);
@@ -150,6 +152,7 @@ interface Job {
   readonly open: OpenPlaces;
   readonly jobs: number;
   readonly old: OldFiles;
+  readonly syncs: Syncs;
 }
 
 /** Before anything is touched: what goes where, and that each name is one of ours. */
@@ -246,17 +249,21 @@ async function putFiles(ctx: Context, job: Job): Promise<readonly string[]> {
 }
 
 /** What is written is hashed here: only where that differs, it helps that the store hashes what it reads. */
-async function putLarge(ctx: Context, { source, open }: Job, { place, part, file }: PlannedFile): Promise<void> {
+async function putLarge(
+  ctx: Context,
+  { source, open: { owner }, syncs }: Job,
+  { place, part, file }: PlannedFile,
+): Promise<void> {
   const { getUnhashed } = source;
   if (getUnhashed) {
     try {
-      return await putStreamed(place.root, file, getUnhashed(ctx, part), open.owner);
+      return await putStreamed(place.root, file, getUnhashed(ctx, part), { owner, syncs });
     } catch (error) {
       if (!isFailure(error, 'checksum')) throw error;
       removeFile(place.root, file.name);
     }
   }
-  await putStreamed(place.root, file, source.get(ctx, part), open.owner);
+  await putStreamed(place.root, file, source.get(ctx, part), { owner, syncs });
 }
 
 function plannedOf({ all }: OpenPlaces, line: InventoryLine): PlannedFile {
@@ -278,8 +285,17 @@ async function putSmall(ctx: Context, { source, open }: Job, files: readonly Pla
   }
 }
 
-/** One by one at the end: most are on the disk by then, and the others go together. */
-async function syncAll(ctx: Context, { source, open }: Job): Promise<void> {
+/** What looks at the files takes a processor, and the disk needs none. */
+async function syncedAndVerified<T>(ctx: Context, job: Job, verify: () => Promise<T>): Promise<T> {
+  const [verified, synced] = await Promise.allSettled([verify(), syncAll(ctx, job)]);
+  if (synced.status === 'rejected') throw synced.reason;
+  if (verified.status === 'rejected') throw verified.reason;
+  return verified.value;
+}
+
+/** One by one at the end: large ones are on the disk by then, and the others go together. */
+async function syncAll(ctx: Context, { source, open, syncs }: Job): Promise<void> {
+  await syncs.end();
   await mapBounded(fileLines(ctx, source), SYNCS_AT_ONCE, async (line) => {
     if (SIGNAL_FILES.has(line.name)) return;
     if (ctx.signal.aborted) throw interruption(ctx.signal);
