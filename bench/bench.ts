@@ -17,10 +17,13 @@ import { measureMemory } from './memory.ts';
 import { measureObjects } from './objects.ts';
 import { machineText, placeOf, sectionText, withSection } from './page.ts';
 import { needPeers, type Peer } from './peers.ts';
+import { pgBackRestPeer } from './pgbackrest.ts';
 import { compareBaseBackups } from './physical.ts';
+import { compareWithPgBackRest } from './physical-pgbackrest.ts';
 import { compareWithPgDump } from './postgres.ts';
 import { compareWithRedisCli } from './redis.ts';
 import { measureRedisJournal } from './redis-journal.ts';
+import { measureReplay } from './replay.ts';
 import { compareWithRestic } from './restic.ts';
 import { compareWithRclone } from './s3.ts';
 import { measureStart } from './start.ts';
@@ -35,7 +38,8 @@ const { values } = parseArgs({
     // The one with many files comes last: after their removal ext4 makes files ten times as slowly for minutes.
     only: {
       type: 'string',
-      default: 'start,memory,redis,redis-journal,postgres,wal,physical,kafka,elasticsearch,loki,s3,objects,restic',
+      default:
+        'start,memory,redis,redis-journal,postgres,wal,replay,physical,kafka,elasticsearch,loki,s3,objects,restic',
     },
   },
 });
@@ -137,6 +141,17 @@ const GROUPS: Readonly<Record<string, Group>> = {
       return measureWal(dir, { ...sizes, rounds, major: 17 }, say);
     },
   },
+  replay: {
+    peers: async () => [
+      { name: 'PostgreSQL', program: join(await installed('postgres-15'), 'postgres'), args: ['--version'] },
+      { name: 'pgbench', program: join(await installed('postgres-15'), 'pgbench'), args: ['--version'] },
+      await pgBackRestPeer(),
+    ],
+    run: (dir) => {
+      const sizes = quick ? { segments: 20, scale: 20 } : { segments: 200, scale: 50 };
+      return measureReplay(dir, { ...sizes, rounds }, say);
+    },
+  },
   postgres: {
     peers: async () => [
       { name: 'pg_dump', program: join(await installed('postgres-17'), 'pg_dump'), args: ['--version'] },
@@ -151,8 +166,13 @@ const GROUPS: Readonly<Record<string, Group>> = {
       { name: 'pg_basebackup', program: join(await installed('postgres-17'), 'pg_basebackup'), args: ['--version'] },
       { name: 'zstd', program: 'zstd', args: ['--version'] },
       { name: 'tar', program: 'tar', args: ['--version'] },
+      await pgBackRestPeer(),
     ],
-    run: (dir) => compareBaseBackups(dir, { bytes: (quick ? 32 : 1024) * MIB, rounds, major: 17 }, say),
+    run: async (dir) => {
+      const sizes = { bytes: (quick ? 32 : 1024) * MIB, rounds };
+      const rows = await compareBaseBackups(dir, { ...sizes, major: 17 }, say);
+      return [...rows, ...(await compareWithPgBackRest(dir, sizes, say))];
+    },
   },
 };
 

@@ -55,7 +55,7 @@ export async function measure(
 }
 
 /** What all processors did since the start of the machine, in seconds. */
-function busyS(): number {
+export function busyS(): number {
   const [line = ''] = readFileSync('/proc/stat', 'utf8').split('\n');
   const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0, steal = 0] = line.split(/ +/).slice(1).map(Number);
   return (user + nice + system + irq + softirq + steal) / TICKS_PER_S;

@@ -8,17 +8,24 @@ export interface Peer {
   readonly program: string;
   /** Make it tell its version. */
   readonly args: readonly string[];
+  /** Its rows are left out where it is missing, and the others measured. */
+  readonly optional?: true;
 }
 
 /** What each says of its version. Throws with the names of all that are missing. */
 export async function needPeers(peers: readonly Peer[]): Promise<readonly string[]> {
   const missing: string[] = [];
   const versions: string[] = [];
-  for (const { name, program, args } of [{ name: 'GNU time', program: TIME, args: ['--version'] }, ...peers]) {
+  const all: readonly Peer[] = [{ name: 'GNU time', program: TIME, args: ['--version'] }, ...peers];
+  for (const { name, program, args, optional } of all) {
     const { status, stdout, stderr } = spawnSync(program, args, {
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'pipe'],
     });
+    if (status !== 0 && optional) {
+      versions.push(`${name} is not on this machine, and its rows are missing`);
+      continue;
+    }
     if (status !== 0) {
       missing.push(`${name} (${program} ${args.join(' ')})`);
       continue;

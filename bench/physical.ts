@@ -80,11 +80,6 @@ function stagesIn(place: string, postgres: Postgres, round: number): readonly St
     opened ??= await lifeboatWith(join(place, 'lifeboat.yaml'), { store: resticStore(store), component, env });
     return opened;
   };
-  const growing = async (at: string, work: () => Promise<Measured>): Promise<Measured> => {
-    const before = existsSync(at) ? bytesBelow(at) : 0;
-    const figures = await work();
-    return { ...figures, storedBytes: bytesBelow(at) - before };
-  };
   const backup = (name: string): Candidate => ({
     name,
     run: async () => {
@@ -138,8 +133,15 @@ function stagesIn(place: string, postgres: Postgres, round: number): readonly St
   ];
 }
 
+/** With what the work has added to a folder. */
+export async function growing(at: string, work: () => Promise<Measured>): Promise<Measured> {
+  const before = existsSync(at) ? bytesBelow(at) : 0;
+  const figures = await work();
+  return { ...figures, storedBytes: bytesBelow(at) - before };
+}
+
 /** Pages of all tables and their indexes. */
-async function change(postgres: Postgres, round: number): Promise<void> {
+export async function change(postgres: Postgres, round: number): Promise<void> {
   const url = postgres.url.replace(/postgres$/, 'bench');
   for (const table of ['customers', 'orders', 'texts']) {
     await query(url, `UPDATE ${table} SET id = id WHERE id % 100 = ${round}`);

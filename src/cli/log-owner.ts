@@ -5,7 +5,7 @@ import { Failure } from '../core/errors.ts';
 import type { Config } from './config/model.ts';
 import { pickComponents } from './stack.ts';
 
-const DOES = { fetchLog: 'fetches', pushLog: 'hands over' } as const;
+const DOES = { fetchLog: 'fetches', fetchLogAhead: 'fetches ahead', pushLog: 'hands over' } as const;
 
 /** The named one, or the only one that can; 'ambiguous' where there are several. */
 export async function logOwner<K extends keyof typeof DOES>(

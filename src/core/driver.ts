@@ -30,6 +30,11 @@ export interface Driver {
    * the way is thrown.
    */
   fetchLog?(ctx: Context, journal: Journal, request: LogRequest): Promise<boolean>;
+  /**
+   * Puts that file and those behind it into the spool, as many as may wait there, until the service has recovered, has
+   * taken none for long, or has another one do so. False where the journal has not all of that file.
+   */
+  fetchLogAhead?(ctx: Context, journal: Journal, request: AheadRequest): Promise<boolean>;
   /** The plain forms of the parts of a capture, in byte order of part. Parts it does not name stay as they are. */
   renditions?(ctx: Context, source: Source, serverVersion: string): AsyncIterable<PartForm>;
   /** Recognises a file that the old scripts wrote: the part that it is, or null. */
@@ -47,8 +52,15 @@ export interface LogRequest {
   readonly file: string;
   /** Where it goes; relative to where the service runs. */
   readonly path: string;
-  /** A folder for those that come next, which it looks into first. */
+  /** The folder that it looks into first: which file may be put there next is told in it. */
   readonly spool?: string | undefined;
+  /** Where the service keeps its log; the folder of `path` unless told. */
+  readonly within?: string;
+}
+export interface AheadRequest extends LogRequest {
+  readonly spool: string;
+  /** What else it wants meanwhile, of whoever may have it: as `fetchLog`. */
+  ask(ctx: Context, request: LogRequest): Promise<boolean>;
 }
 export interface PartForm {
   readonly part: string;

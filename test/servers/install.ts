@@ -61,7 +61,13 @@ const SOURCES = {
   rclone: debian('rclone', () => inPath('rclone')),
 } as const satisfies Record<string, Source>;
 
+/** What benchmarks compare with; tests need none of it. */
+const PEERS = {
+  pgbackrest: debianFiles('pgbackrest', 'usr/bin/pgbackrest'),
+} as const satisfies Record<string, Source>;
+
 export type ServerName = keyof typeof SOURCES;
+type ProgramName = ServerName | keyof typeof PEERS;
 export function isOptional(name: ServerName): boolean {
   const source: Source = SOURCES[name];
   return source.optional ?? false;
@@ -69,16 +75,16 @@ export function isOptional(name: ServerName): boolean {
 export const serverNames = Object.keys(SOURCES) as ServerName[];
 
 /** The program's path (for PostgreSQL the directory of its programs). Throws with the reason when it can't be had. */
-export function installed(name: ServerName): Promise<string> {
+export function installed(name: ProgramName): Promise<string> {
   const known = found.get(name);
   if (known) return known;
-  const finding = findOrInstall(name, SOURCES[name]);
+  const finding = findOrInstall(name, { ...SOURCES, ...PEERS }[name]);
   found.set(name, finding);
   return finding;
 }
-const found = new Map<ServerName, Promise<string>>();
+const found = new Map<ProgramName, Promise<string>>();
 
-async function findOrInstall(name: ServerName, source: Source): Promise<string> {
+async function findOrInstall(name: ProgramName, source: Source): Promise<string> {
   const there = await source.find();
   if (there) return there;
   if (!source.install) throw new Error(`${name} is not in ${cacheDir}/bin, and getting it takes minutes`);
@@ -129,6 +135,32 @@ function debian(name: string, find: () => string | null | Promise<string | null>
     find: async () => find(),
     async install() {
       await aptOr(`${name} is missing`, name);
+    },
+  };
+}
+
+/** The files of a package alone, unpacked into a directory of their own: what it needs is here already or never. */
+function debianFiles(name: string, path: string): Source {
+  const dir = join(cacheDir, `${name}-files`);
+  return {
+    find: async () => (await inPath(basename(path))) ?? onlyIf(join(dir, path)),
+    async install() {
+      if (!(await inPath('apt-get')) || !(await inPath('dpkg'))) throw new Error(`${name} is missing, and so is apt`);
+      const staging = await mkdtemp(join(cacheDir, '.staging-'));
+      try {
+        const download = (): Promise<void> => quietly('apt-get', ['download', name], process.env, staging);
+        await download().catch(async () => {
+          if (!canUseApt) throw new Error(`${name} is missing: install that package`);
+          await quietly('apt-get', ['update']);
+          await download();
+        });
+        const [file = ''] = readdirSync(staging);
+        await quietly('dpkg', ['-x', join(staging, file), join(staging, 'files')]);
+        await quietly('chmod', ['-R', 'a+rX', join(staging, 'files')]);
+        await rename(join(staging, 'files'), dir);
+      } finally {
+        await rm(staging, { recursive: true, force: true });
+      }
     },
   };
 }
@@ -276,9 +308,14 @@ async function apt(name: string): Promise<void> {
   }
 }
 
-async function quietly(program: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): Promise<void> {
+async function quietly(
+  program: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
+  cwd?: string,
+): Promise<void> {
   try {
-    await exec(program, [...args], { env, maxBuffer: 64 * 1024 * 1024 });
+    await exec(program, [...args], { env, cwd, maxBuffer: 64 * 1024 * 1024 });
   } catch (cause) {
     const words = typeof cause === 'object' && cause !== null && 'stderr' in cause ? String(cause.stderr) : '';
     throw new Error(`${program} ${args.join(' ')} failed: ${words.trim().slice(-1000)}`, { cause });

@@ -18,6 +18,7 @@ import { directoryComponent } from './physical/directory.ts';
 import { dropWitnesses } from './physical/earlier-backup.ts';
 import { recogniseFile, renditionsOf } from './plain.ts';
 import { probeServer } from './probe.ts';
+import { fetchAhead } from './recovery/ahead.ts';
 import { fetchLogFile } from './recovery/fetch.ts';
 import { itemsOf, refuseFiles, restoreServer } from './restore.ts';
 import { askedFor, measureNumber, mergeRows, readRows, readValues } from './rows.ts';
@@ -43,6 +44,7 @@ export const postgresqlDriver = {
   renditions: (ctx, source, version) => formsOf(ctx, { ...source, parts: () => ofDatabases(ctx, source) }, version),
   recognise: recogniseFile,
   fetchLog: fetchLogFile,
+  fetchLogAhead: fetchAhead,
   isHalfOf,
 } satisfies Driver;
 

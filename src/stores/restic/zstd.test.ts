@@ -40,6 +40,19 @@ test('what was decompressed stays as it is when more is', () => {
   for (const [at, { plain }] of frames.entries()) assert.ok(opened[at]?.equals(plain));
 });
 
+test('what a frame says of its length is not believed', () => {
+  const plain = text(9 * 1024 * 1024);
+  const frame = Buffer.from(compress(plain, 3));
+  assert.equal(frame.readUInt32LE(6), plain.length, 'where it says so');
+  for (const told of [0, 1, 8 * 1024 * 1024, plain.length - 1, plain.length + 1, 2 ** 32 - 1]) {
+    const lying = Buffer.from(frame);
+    lying.writeUInt32LE(told, 6);
+    assert.throws(() => decompress(lying, 16 * 1024 * 1024), isRefused, String(told));
+  }
+  assert.throws(() => decompress(frame, plain.length - 1), isRefused);
+  assert.ok(decompress(frame, plain.length).equals(plain));
+});
+
 test('levels do not mix', () => {
   const plain = text(100_000);
   const sizes = [1, 19, 1, 19].map((level) => compress(plain, level).length);

@@ -10,6 +10,8 @@ const OUTPUT_BYTES_MAX = 8 * 1024 * 1024 + 64 * 1024;
 const PIECE_BYTES_MIN = 64;
 const PIECE_BYTES_USUAL = 64 * 1024;
 const PIECE_BYTES_MAX = 16 * 1024 * 1024;
+/** A whole range of a journal. */
+const TOLD_BYTES_MAX = 17 * 1024 * 1024;
 const RATIO_USUAL = 8;
 
 /** 256 KiB back, a match is still in the processor's cache (docs/adr/0003-compression-level.md). */
@@ -66,8 +68,19 @@ export function decompressTo(data: Uint8Array, bytes: number): Buffer {
  * Throws 'checksum' when it is no zstd or more than `bytesMax` come out: what a bomb must not do is fill the memory.
  */
 export function decompress(data: Uint8Array, bytesMax: number): Buffer {
-  const plain = decompressKept(data, Math.min(bytesMax, OUTPUT_BYTES_MAX - 1));
+  const isLarge = toldBytes(data) >= OUTPUT_BYTES_MAX; // to begin with what can't be ended takes as long again
+  const plain = isLarge ? null : decompressKept(data, Math.min(bytesMax, OUTPUT_BYTES_MAX - 1));
   return plain ? Buffer.from(plain) : decompressAnew(data, bytesMax);
+}
+
+/** What a frame says that comes out of it; 0 where it does not. Anybody may have written that. */
+function toldBytes(data: Uint8Array): number {
+  const frame = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+  const descriptor = frame[4] ?? 0;
+  const [form, isSingle, dictionary] = [descriptor >> 6, (descriptor >> 5) & 1, [0, 1, 2, 4][descriptor & 3] ?? 0];
+  const at = 5 + (1 - isSingle) + dictionary;
+  if (form < 2 || frame.length < at + 8) return 0; // less than 64 KiB
+  return form === 2 ? frame.readUInt32LE(at) : Number(frame.readBigUInt64LE(at));
 }
 
 /** In the context that this thread keeps; null when that can't. The result is valid until the next call. */
@@ -85,18 +98,21 @@ function decompressAnew(data: Uint8Array, bytesMax: number): Buffer {
   try {
     return zstdDecompressSync(data, {
       maxOutputLength: Math.max(1, bytesMax),
-      // Each piece of output is allocated whole: not the most that may come, but what usually does.
-      chunkSize: Math.min(
-        bytesMax + PIECE_BYTES_MIN,
-        Math.max(data.length * RATIO_USUAL, PIECE_BYTES_USUAL),
-        PIECE_BYTES_MAX,
-      ),
+      chunkSize: pieceBytes(data, bytesMax),
     });
   } catch (cause) {
     const why =
       systemCode(cause) === 'ERR_BUFFER_TOO_LARGE' ? `it holds more than ${bytesMax} bytes` : 'it is not valid';
     throw new Failure('checksum', `zstd data can't be decompressed: ${why}`, { cause });
   }
+}
+
+/** Each piece of output is allocated whole: not the most that may come, but what is told, or usual. */
+function pieceBytes(data: Uint8Array, bytesMax: number): number {
+  const told = toldBytes(data);
+  if (told > 0 && told <= Math.min(bytesMax, TOLD_BYTES_MAX)) return told + PIECE_BYTES_MIN;
+  const usual = Math.max(data.length * RATIO_USUAL, PIECE_BYTES_USUAL);
+  return Math.min(bytesMax + PIECE_BYTES_MIN, usual, PIECE_BYTES_MAX);
 }
 
 /** What a stream of Node's zlib has inside. */

@@ -1,35 +1,22 @@
 // Hands the log over to a server that recovers: files are put into its spool ahead of it, a bounded number of them, in
 // order and each whole. What goes wrong is told there, so that the server stops and takes no early end for the end.
 
-import {
-  closeSync,
-  constants,
-  fchownSync,
-  fstatSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { renameSync } from 'node:fs';
 import type { Replay } from '../../../core/component.ts';
 import { withSignal } from '../../../core/context.ts';
 import { Failure, messageOf } from '../../../core/errors.ts';
 import type { Context } from '../../../core/model.ts';
 import { close, type Dir, openDir, within } from '../../beneath.ts';
-import { attempt } from '../../failures.ts';
 import type { Owner } from '../physical/target.ts';
-import { logFileIn } from '../wal/files.ts';
+import { logFileIn, logFileName } from '../wal/files.ts';
+import { placeOf } from '../wal/positions.ts';
 import type { Aim, Extent } from './aim.ts';
-import { ABSENT, BEAT, ENDED, FAILED, SPOOL, WANTED } from './names.ts';
+import { ABSENT, BEAT, COMING, ENDED, FAILED, FIRST, SPOOL, WANTED } from './names.ts';
+import { BEAT_MS, FILES_MAX, isRemoved, isSegmentName, namesIn, put } from './notes.ts';
 import { patiently } from './pieces.ts';
 import { joined } from './segments.ts';
 
-/** That wait for the server. */
-const FILES_MAX = 16;
 const LOOK_MS = 20;
-const BEAT_MS = 500;
-const MODE = 0o600;
 
 export interface Job {
   readonly replay: Replay;
@@ -87,15 +74,34 @@ export function handOver(ctx: Context, job: Job): HandOver {
   };
 }
 
-/** As much as may wait: the rest is fetched by who wants it. */
+/**
+ * As much as may wait. The rest is fetched by who wants it: with the first one the script that gives it begins to fill
+ * up with what comes behind the last.
+ */
 export async function fillSpool(ctx: Context, job: Job): Promise<void> {
   using folders = openFolders(job.root);
-  let count = 0;
-  for await (const _ of filled(ctx, job, folders, stateOf(job))) if (++count >= FILES_MAX) return;
+  const { spool } = folders;
+  const state = stateOf(job);
+  const names: string[] = [];
+  for await (const name of filled(ctx, job, folders, state)) {
+    names.push(name);
+    if (names.length >= FILES_MAX) break;
+  }
+  const [first = '', last = ''] = [names[0], names.at(-1)];
+  const next = nextWhole(job, last);
+  if (next === null) return;
+  put(spool, next + COMING, '', job.owner);
+  renameSync(within(spool, Buffer.from(first)), within(spool, Buffer.from(first + FIRST)));
 }
 
-function isRemoved({ fd }: Dir): boolean {
-  return fstatSync(fd).nlink === 0;
+/** Null where nothing that is needed is left behind `last`, or only a part of a segment. */
+function nextWhole({ replay, aim, base: { segmentBytes } }: Job, last: string): string | null {
+  const file = logFileIn(last, segmentBytes);
+  if (!file) return null;
+  const number = file.number + 1;
+  const isNeeded = aim.upTo === null || number * segmentBytes < aim.upTo;
+  const isWhole = (number + 1) * segmentBytes <= placeOf(replay.end.position);
+  return isNeeded && isWhole ? logFileName({ ...file, number }, segmentBytes) : null;
 }
 
 interface Folders extends Disposable {
@@ -148,8 +154,8 @@ async function* filled(ctx: Context, job: Job, { spool, own }: Folders, state: S
 async function untilWanted(ctx: Context, job: Job, { spool }: Folders, state: State): Promise<void> {
   const { segmentBytes } = job.base;
   for (;;) {
-    const names = readdirSync(within(spool, Buffer.from('.')), 'utf8');
-    const waiting = names.filter((name) => logFileIn(name, segmentBytes)).length;
+    const names = namesIn(spool);
+    const waiting = names.filter(isSegmentName).length;
     if (waiting < FILES_MAX || wantedIn(names, segmentBytes).some(({ number }) => number >= state.next)) return;
     await ctx.sleep(LOOK_MS);
   }
@@ -157,7 +163,7 @@ async function untilWanted(ctx: Context, job: Job, { spool }: Folders, state: St
 
 /** What the base backup has brought itself, and what it has been given already, the server finds where it keeps it. */
 function answer(spool: Dir, { base, owner }: Job, { next }: State): void {
-  const names = readdirSync(within(spool, Buffer.from('.')), 'utf8');
+  const names = namesIn(spool);
   for (const { name, number } of wantedIn(names, base.segmentBytes)) {
     if (number < next && !names.includes(name) && !names.includes(name + ABSENT)) put(spool, name + ABSENT, '', owner);
   }
@@ -168,22 +174,5 @@ function wantedIn(names: readonly string[], segmentBytes: number): { name: strin
     const name = each.endsWith(WANTED) ? each.slice(0, -WANTED.length) : '';
     const file = logFileIn(name, segmentBytes);
     return file ? [{ name, number: file.number }] : [];
-  });
-}
-
-/** Whole as soon as it is there; what somebody has put in its way is not followed. */
-function put(dir: Dir, name: string, text: string, owner: Owner | null): void {
-  const fresh = within(dir, Buffer.from(`${name}.new`));
-  attempt(`${dir.label}/${name}`, () => {
-    rmSync(fresh, { force: true });
-    const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-    const fd = openSync(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, MODE);
-    try {
-      writeSync(fd, text);
-      if (owner) fchownSync(fd, owner.uid, owner.gid);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(fresh, within(dir, Buffer.from(name)));
   });
 }

@@ -21,3 +21,9 @@ export const BEAT = 'beat';
 export const WANTED = '.wanted';
 /** After the name of one that will not come. */
 export const ABSENT = '.absent';
+/** After the name of the segment that is put there next: it changes as long as somebody works on that. */
+export const COMING = '.coming';
+/** Changes as long as who fills the folder answers what is wanted besides. */
+export const SERVING = 'serving';
+/** After the name of a segment: with it the server's side begins to have the folder filled. */
+export const FIRST = '.first';

@@ -1,12 +1,16 @@
 // What the server runs for each file of the log that it wants, with the file's name and where it goes. PostgreSQL takes
 // an exit code up to 125 for 'there is none', which ends the log: all that is not known to be so exits with 255.
 
-import { ABSENT, BEAT, ENDED, FAILED, KEPT, SPOOL, WANTED } from './names.ts';
+import { ABSENT, BEAT, COMING, ENDED, FAILED, FIRST, KEPT, SERVING, SPOOL, WANTED } from './names.ts';
 
 /** `lifeboat wal-fetch` exits so where there is no such file. */
 const NOT_THERE = 3;
 /** In pauses of 20 ms. */
 const QUIET_MAX = 3000;
+/** The same, of who is to fill the folder and may have to start first: then the server fetches by itself. */
+const COMING_QUIET_MAX = 500;
+/** Of one who has told that he is there. */
+const SERVING_QUIET_MAX = 150;
 
 /** From a process that puts files into the spool as long as it lives. */
 export function waitingScript(): string {
@@ -37,9 +41,9 @@ rm -f "$spool/$1${WANTED}"
 `;
 }
 
-/** By a command that fetches it. */
+/** What lies there, is coming, or is fetched by a command. */
 export function fetchingScript(words: readonly string[]): string {
-  return `# Lifeboat fetches one file of the log.
+  return `# Lifeboat gives the server one file of its log.
 ${fetching(words)}
 echo "lifeboat: the log was not fetched (exit code $code)" >&2
 exit 255
@@ -53,18 +57,71 @@ exit 255
 export function leftScript(words: readonly string[]): string {
   return `# Lifeboat has left this: gives one file of the log that does not lie here.
 case "$1" in *.history) ;; *) [ -e "pg_wal/$1" ] && exit 1 ;; esac
-${words.length > 0 ? fetching(words) : 'code=none'}
+${words.length > 0 ? fetching(words) : `mv "${SPOOL}/$1${FIRST}" "$2" 2> /dev/null && exit 0\ncode=none`}
 case "$1" in *.history) cp "${SPOOL}/$1${KEPT}" "$2" 2> /dev/null; exit ;; esac
 echo "lifeboat: the log was not fetched (exit code $code)" >&2
 exit 255
 `;
 }
 
+/**
+ * A server that is the first process of its container adopts who fills the folder, and takes a bad end of that for a
+ * crash of its own: a shell that ends well stands between.
+ */
 function fetching(words: readonly string[]): string {
-  return `${words.map(shellWord).join(' ')} --spool '${SPOOL}' "$1" "$2"
+  return `spool='${SPOOL}'
+wal_fetch() {
+  ${words.map(shellWord).join(' ')} --spool "$spool" "$@"
+}
+fill() {
+  for each in "$spool"/*${COMING}; do
+    [ -e "$each" ] || return 0
+    each=\${each##*/}
+    (
+      trap '' HUP INT QUIT TERM
+      wal_fetch --ahead "\${each%${COMING}}" "$1" || rm -f "$spool"/*${COMING} "$spool/${SERVING}"
+      exit 0
+    ) < /dev/null > /dev/null 2>&1 &
+    return 0
+  done
+}
+# As long as the third file changes in so many looks, and until there is the fifth, if one is told.
+wait_for() {
+  last= quiet=0
+  while [ -e "$3" ] && [ "$quiet" -le "$4" ]; do
+    mv "$spool/$1" "$2" 2> /dev/null && exit 0
+    [ -n "$5" ] && [ -e "$5" ] && exit 1
+    beat=
+    read -r beat 2> /dev/null < "$3"
+    if [ "$beat" = "$last" ]; then quiet=$((quiet + 1)); else quiet=0 last=$beat; fi
+    sleep 0.02
+  done
+  mv "$spool/$1" "$2" 2> /dev/null && exit 0
+}
+case "$1" in
+00000001.history) exit 1 ;; # there is none, of any server
+*.history) ;;
+*)
+  if mv "$spool/$1${FIRST}" "$2" 2> /dev/null; then
+    fill "$2"
+    exit 0
+  fi
+  wait_for "$1" "$2" "$spool/$1${COMING}" ${COMING_QUIET_MAX}
+  ;;
+esac
+if [ -e "$spool/${SERVING}" ]; then
+  rm -f "$spool/$1${ABSENT}"
+  : > "$spool/$1${WANTED}"
+  wait_for "$1" "$2" "$spool/${SERVING}" ${SERVING_QUIET_MAX} "$spool/$1${ABSENT}"
+  rm -f "$spool/$1${WANTED}"
+fi
+wal_fetch "$1" "$2"
 code=$?
 case $code in
-0) exit 0 ;;
+0)
+  case "$1" in *.history) ;; *) fill "$2" ;; esac
+  exit 0
+  ;;
 ${NOT_THERE}) exit 1 ;;
 esac`;
 }

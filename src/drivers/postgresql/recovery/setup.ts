@@ -89,7 +89,8 @@ export function withoutRecovery(text: Buffer): Buffer {
 function settingsFor({ setting, timeline }: Plan['aim']): string {
   const lines = [
     ['restore_command', `mv ${SPOOL}/%f %p 2> /dev/null || sh ${SPOOL}/${FETCH} %f %p`],
-    ['recovery_end_command', `rm -rf ${SPOOL}`],
+    // Who fills it may put something there meanwhile, once.
+    ['recovery_end_command', `rm -rf ${SPOOL} 2> /dev/null || { sleep 1; rm -rf ${SPOOL}; }`],
     ...TARGETS.filter((name) => name !== setting.name).map((name) => [name, '']),
     ['recovery_target_inclusive', 'on'],
     ['recovery_target_timeline', String(timeline)],
