@@ -72,11 +72,14 @@ async function serve(
     return;
   }
   const forwarded = request(target, { path: incoming.url, method: incoming.method, headers: incoming.headers });
+  // Either side may be killed in the middle: the other hears of it.
+  forwarded.on('error', () => outgoing.destroy());
+  outgoing.on('close', () => void (outgoing.writableFinished || forwarded.destroy()));
   incoming.pipe(forwarded);
   const [reply]: [IncomingMessage] = await (once(forwarded, 'response') as Promise<[IncomingMessage]>);
   if (!fault) {
     outgoing.writeHead(reply.statusCode ?? 0, reply.headers);
-    reply.pipe(outgoing);
+    reply.on('error', () => outgoing.destroy()).pipe(outgoing);
     return;
   }
   const body = Buffer.concat(await Array.fromAsync(reply as AsyncIterable<Buffer>));

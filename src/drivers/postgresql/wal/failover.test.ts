@@ -10,7 +10,17 @@ import { physicalOf, testDirs } from '../physical/testing.ts';
 import { sql } from '../testing.ts';
 import { historyIn } from './history.ts';
 import { placeOf, positionOf } from './positions.ts';
-import { assertOnDisk, caughtUp, endOf, follow, journalStore, piecesOf, standbyDir, until } from './testing.ts';
+import {
+  assertOnDisk,
+  caughtUp,
+  clockOf,
+  endOf,
+  follow,
+  journalStore,
+  piecesOf,
+  standbyDir,
+  until,
+} from './testing.ts';
 
 const KEPT = { conf: { wal_keep_size: '1GB' } };
 const SOME = 'insert into many select g, repeat(md5(g::text), 20) from generate_series(1, 5000) g';
@@ -32,10 +42,14 @@ for (const major of [15, 18] as const) {
       await using standby = await startPostgresOn(major, await standbyDir(primary, dirs.make('standby')));
       await sql(primary, 'postgres', SOME);
       await promoteAfter(primary, standby);
-      await using follower = await follow(physicalOf(standby), { store });
+      const switchedAt = await clockOf(standby);
       await sql(standby, 'postgres', SOME);
+      await using follower = await follow(physicalOf(standby), { store });
       await caughtUp(standby, follower);
       await assertChain(follower.journal, standby, [1, 2]);
+      // Else a moment after the switch would be looked for in the timeline that had ended before it.
+      const [past] = await piecesOf(ctx, follower.journal);
+      assert.ok(past && (past.ranges.at(-1)?.to.at ?? '') < switchedAt, 'it came when the next one had begun');
       await until('the new timeline has a base', () => follower.bases.length > 0);
       assert.deepEqual(follower.bases[0]?.source, follower.writer.lineage()?.source);
       assert.deepEqual(follower.failures, []);

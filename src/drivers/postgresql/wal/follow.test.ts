@@ -12,6 +12,7 @@ import { placeOf } from './positions.ts';
 import {
   assertOnDisk,
   caughtUp,
+  clockOf,
   dumpOf,
   endOf,
   follow,
@@ -69,6 +70,24 @@ for (const major of [15, 18] as const) {
       const lines = (await dumpOf(ctx, server, piece)).split('\n');
       const message = lines.findLastIndex((line) => /LogicalMessage.*prefix "lifeboat"/.test(line));
       assert.ok(lines.slice(message).some((line) => line.includes('desc: COMMIT')));
+    });
+
+    test('what comes late has no later time than all that was done by then: no moment is there that is not', async () => {
+      await using server = await startPostgres(major, KEPT);
+      const store = await journalStore(ctx);
+      {
+        await using follower = await follow(physicalOf(server), { store });
+        await caughtUp(server, follower);
+      }
+      await sql(server, 'postgres', MANY);
+      const [end, at] = [await endOf(server), await clockOf(server)];
+      await sql(server, 'postgres', 'insert into many select * from many');
+      await using follower = await follow(physicalOf(server), { store });
+      await caughtUp(server, follower);
+      const ranges = (await piecesOf(ctx, follower.journal)).flatMap((piece) => piece.ranges);
+      const early = ranges.filter(({ to }) => to.position < end);
+      assert.ok(early.length > 1 && early.every(({ to }) => to.at < at));
+      assert.ok((ranges.at(-1)?.to.at ?? '') > at, 'and it catches up');
     });
 
     test('it goes on where the journal ends, with nothing twice and nothing missing', async () => {

@@ -76,7 +76,8 @@ async function followOnce(following: Following): Promise<Ended> {
     following.slotWas = 'there';
     receiving.report();
   };
-  const options = { feed, segmentBytes: facts.segmentBytes, clock: pulse.clock, onDurable };
+  const { isPast } = joint;
+  const options = { feed, segmentBytes: facts.segmentBytes, isPast, clock: pulse.clock, onDurable };
   const shipping = shipLog(ctx, joint.from, options);
   const { patienceMs } = facts;
   const receiving = receiveLog(within, { where: connection.where, patienceMs, stream, feed, shipping, pulse, last });

@@ -7,7 +7,7 @@ import { WHICH } from './joining.ts';
 import { lsnAt, lsnOf, placeOf } from './positions.ts';
 import type { Pulse } from './pulse.ts';
 import type { Shipping } from './shipping.ts';
-import type { WalStream } from './stream.ts';
+import type { WalMessage, WalStream } from './stream.ts';
 
 const TICK_MS = 500;
 const REPORT_MS_MAX = 10_000;
@@ -59,15 +59,16 @@ export function receiveLog(ctx: Context, options: ReceivingOptions): Receiving {
     compared += same.length;
     return piece.subarray(same.length);
   }
-  async function take(from: number, at: Date, next: () => Promise<Buffer | null>): Promise<void> {
+  async function take(message: Extract<WalMessage, { kind: 'log' }>): Promise<void> {
+    const { from } = message;
     const expected = compared < known.length ? placeOf(last?.from.position ?? '') + compared : shipping.received();
     if (from !== expected) {
       const [given, asked] = [from, expected].map((each) => lsnAt(each));
       throw new Failure('malformed', `${where}: the server sent its log from ${given} where ${asked} is next`);
     }
-    for (let piece = await next(); piece; piece = await next()) {
+    for (let piece = await message.piece(); piece; piece = await message.piece()) {
       isWaiting = true;
-      await shipping.add(beyondKnown(piece), at);
+      await shipping.add(beyondKnown(piece), message);
       isWaiting = false;
       heardMs = ctx.monotonicMs();
     }
@@ -81,7 +82,7 @@ export function receiveLog(ctx: Context, options: ReceivingOptions): Receiving {
         heardMs = ctx.monotonicMs();
         if (message.kind === 'end') return;
         pulse.seen(message.at);
-        if (message.kind === 'log') await take(message.from, message.at, message.piece);
+        if (message.kind === 'log') await take(message);
         else if (message.wantsReply) report();
       }
     },

@@ -5,6 +5,7 @@ import { release } from '../../../core/bytes.ts';
 import type { Feed, JournalRange } from '../../../core/journal.ts';
 import type { Clock, Context, Cut } from '../../../core/model.ts';
 import { placeOf, positionAt } from './positions.ts';
+import type { LogSent } from './stream.ts';
 
 /** With what it takes to store it, a server's end then costs two seconds. */
 const SHIP_MS = 1500;
@@ -17,8 +18,8 @@ const MEMORY_RATIO_MAX = 16;
 export interface Shipping {
   /** Up to where everything came. */
   received(): number;
-  /** Takes what comes next, sent at `at` by the source's clock. The bytes are the caller's again when it resolves. */
-  add(bytes: Uint8Array, at: Date): Promise<void>;
+  /** Takes what comes next. The bytes are the caller's again when it resolves. */
+  add(bytes: Uint8Array, sent: LogSent): Promise<void>;
   /** Begins to store what has waited long enough. Throws what storing failed with, for good. */
   tick(): void;
   /** Stores all that came. */
@@ -27,26 +28,34 @@ export interface Shipping {
 export interface ShippingOptions {
   readonly feed: Pick<Feed, 'append' | 'durable'>;
   readonly segmentBytes: number;
+  /** The timeline was left: nobody knows when, and the times of what is missing of it would be those of the next one. */
+  readonly isPast: boolean;
   clock(): Clock | undefined;
   onDurable(): void;
 }
 
 /** Goes on from `from`, which is where the journal ends. */
 export function shipLog(ctx: Context, from: Cut, options: ShippingOptions): Shipping {
-  const { feed, segmentBytes, clock, onDurable } = options;
+  const { feed, segmentBytes, isPast, clock, onDurable } = options;
   const memories: Buffer[] = [];
   let begin = from;
   let place = placeOf(from.position);
   let memory: Buffer = Buffer.alloc(0);
   let used = 0;
   let firstMs = 0;
-  let sentAt = from.at;
+  /** All that was done by then lies before `place`. */
+  let doneBy = from.at;
+  /** Where the server's log ended at a time: with a backlog that is behind what came. */
+  let mark: LogSent | null = null;
   let storing: Promise<void> | null = null;
   let broken: { readonly error: unknown } | null = null;
 
   function roomOf(): number {
     const toBoundary = segmentBytes - (place % segmentBytes);
     return Math.min(toBoundary, SHIP_BYTES_MAX - used);
+  }
+  function reach(): void {
+    if (mark && place >= mark.end) [doneBy, mark] = [mark.at.toISOString(), null];
   }
   async function store(range: JournalRange, body: Buffer): Promise<void> {
     try {
@@ -61,7 +70,7 @@ export function shipLog(ctx: Context, from: Cut, options: ShippingOptions): Ship
     }
   }
   function ship(): void {
-    const to = { position: positionAt(place), at: sentAt };
+    const to = { position: positionAt(place), at: doneBy };
     const range = { from: begin, to, at: ctx.now().toISOString(), clock: clock(), body: memory.subarray(0, used) };
     storing = store(range, memory);
     begin = to;
@@ -76,17 +85,19 @@ export function shipLog(ctx: Context, from: Cut, options: ShippingOptions): Ship
   }
   return {
     received: () => place,
-    async add(bytes, at) {
+    async add(bytes, sent) {
+      reach();
+      if (!isPast) mark ??= sent;
       for (let taken = 0; taken < bytes.length; ) {
         if (broken) throw broken.error;
         if (used === 0) firstMs = ctx.monotonicMs();
         const piece = bytes.subarray(taken, taken + roomOf());
         memory = roomFor(memory, used, piece.length, memories);
         memory.set(piece, used);
-        sentAt = at.toISOString();
         used += piece.length;
         taken += piece.length;
         place += piece.length;
+        reach();
         if (used === SHIP_BYTES_MAX || place % segmentBytes === 0) await shipNext();
       }
     },

@@ -11,9 +11,14 @@ const LOG_HEADER_BYTES = 24;
 const ALIVE_BYTES = 17;
 const STATUS_BYTES = 34;
 
+/** When the server has sent it, by its clock, and up to where its log went by then. */
+export interface LogSent {
+  readonly at: Date;
+  readonly end: number;
+}
 export type WalMessage =
   /** Its bytes are read to their end before the next message, and borrowed. */
-  | { readonly kind: 'log'; readonly from: number; readonly at: Date; piece(): Promise<Buffer | null> }
+  | ({ readonly kind: 'log'; readonly from: number; piece(): Promise<Buffer | null> } & LogSent)
   | { readonly kind: 'alive'; readonly at: Date; readonly wantsReply: boolean }
   /** The timeline ends here. */
   | { readonly kind: 'end' };
@@ -59,8 +64,8 @@ async function nextMessage(stream: Stream, where: string): Promise<WalMessage> {
     const kind = String.fromCharCode((await exactly(message, 1, where))[0] ?? 0);
     if (kind === 'w') {
       const header = await exactly(message, LOG_HEADER_BYTES, where);
-      const [from, at] = [Number(header.readBigInt64BE(0)), timeOf(header.readBigInt64BE(16))];
-      return { kind: 'log', from, at, piece: () => message.piece() };
+      const [from, end] = [0, 8].map((at) => Number(header.readBigInt64BE(at))) as [number, number];
+      return { kind: 'log', from, end, at: timeOf(header.readBigInt64BE(16)), piece: () => message.piece() };
     }
     if (kind !== 'k') throw unexpected(where, kind);
     const body = await exactly(message, ALIVE_BYTES, where);

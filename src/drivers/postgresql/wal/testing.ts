@@ -113,6 +113,12 @@ export async function endOf(server: Postgres): Promise<string> {
   return positionOf(row?.lsn ?? '');
 }
 
+/** As journals have times. */
+export async function clockOf(server: Postgres): Promise<string> {
+  const [row] = (await sql(server, 'postgres', 'select clock_timestamp() as now')) as { now: Date }[];
+  return row?.now.toISOString() ?? '';
+}
+
 /** All that was written so far is in the journal. */
 export async function caughtUp(server: Postgres, { writer }: Pick<Follower, 'writer'>): Promise<void> {
   const end = await endOf(server);

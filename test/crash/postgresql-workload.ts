@@ -1,6 +1,8 @@
-// Writers that note what a server has acknowledged, also while it is killed again and again.
+// Writers that note what a PostgreSQL has acknowledged, also while it is killed again and again, or another one takes
+// its place.
 
 import { Client } from 'pg';
+import { query } from '../e2e/postgres.ts';
 import type { Postgres } from '../servers/postgres.ts';
 
 const WRITERS = 3;
@@ -15,9 +17,11 @@ export interface Done {
   /** By the server's clock, in microseconds since 1970. */
   readonly atUs: number;
 }
-export interface Workload {
+export interface Workload extends AsyncDisposable {
   /** The last transaction of each writer that was acknowledged. */
   acknowledged(): readonly number[];
+  /** Another server has taken over, which need not have all of that. */
+  forget(): void;
   stop(): Promise<void>;
 }
 
@@ -27,15 +31,18 @@ export const SCHEMA = [
   'insert into sums select w, 0 from generate_series(0, 99) w',
 ];
 
-/** Each transaction adds its number to a sum, so that one of which half came back is seen. */
-export function startWorkload(server: Postgres): Workload {
+/**
+ * Each transaction adds its number to a sum, so that one of which half came back is seen. They connect to whatever
+ * `where` says, and wait while that is null.
+ */
+export function startWorkload(where: () => Postgres | null): Workload {
   let isOver = false;
   const acknowledged = Array.from({ length: WRITERS }, () => 0);
   async function write(writer: number): Promise<void> {
     let client: Client | null = null;
     while (!isOver) {
       try {
-        client ??= await connected(server.url.replace(/postgres$/, 'shop'));
+        client ??= await connected(shopOf(where()));
         const { rows } = await client.query('select coalesce(max(n), 0)::int as n from history where writer = $1', [
           writer,
         ]);
@@ -56,13 +63,21 @@ export function startWorkload(server: Postgres): Workload {
     await client?.end().catch(() => undefined);
   }
   const all = Promise.all(acknowledged.map((_, writer) => write(writer)));
-  return {
-    acknowledged: () => acknowledged,
-    async stop() {
-      isOver = true;
-      await all;
-    },
+  const stop = async (): Promise<void> => {
+    isOver = true;
+    await all;
   };
+  return {
+    acknowledged: () => [...acknowledged],
+    forget: () => void acknowledged.fill(0),
+    stop,
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+function shopOf(server: Postgres | null): string {
+  if (!server) throw new Error('nobody serves');
+  return server.url.replace(/postgres$/, 'shop');
 }
 
 async function connected(url: string): Promise<Client> {
@@ -72,12 +87,39 @@ async function connected(url: string): Promise<Client> {
   return client;
 }
 
-/** All that the server has committed, acknowledged or not; it must keep the times of commits. */
-export const HISTORY = `select writer, n::int,
+const HISTORY = `select writer, n::int,
   (extract(epoch from pg_xact_commit_timestamp(xmin)) * 1000000)::bigint::text as at from history`;
-
-export const STATE = `select writer, count(*)::int as rows, max(n)::int as last, total::text
+const STATE = `select writer, count(*)::int as rows, max(n)::int as last, total::text
   from history join sums using (writer) group by writer, total`;
+
+/** All that the server has committed, acknowledged or not; it must keep the times of commits. */
+export async function historyOf(server: Postgres): Promise<readonly Done[]> {
+  const rows = await query(shopOf(server), HISTORY);
+  return rows.map(({ writer, n, at }) => ({ writer: Number(writer), n: Number(n), atUs: Number(at) }));
+}
+
+/** What a writer has left behind. */
+export interface State {
+  readonly writer: number;
+  readonly rows: number;
+  readonly last: number;
+  readonly total: number;
+}
+export async function stateOf(server: Postgres): Promise<readonly State[]> {
+  const rows = await query(shopOf(server), STATE);
+  return rows.map(({ writer, rows: count, last, total }) => {
+    return { writer: Number(writer), rows: Number(count), last: Number(last), total: Number(total) };
+  });
+}
+
+/** What a server has lost of what it acknowledged; null when nothing. */
+export function lostOf(acknowledged: readonly number[], history: readonly Done[]): string | null {
+  const lost = acknowledged.flatMap((n, writer) => {
+    const last = history.filter((each) => each.writer === writer).length;
+    return last >= n ? [] : [`number ${n} of writer ${writer}, who has ${last}`];
+  });
+  return lost.length === 0 ? null : lost.join(', ');
+}
 
 /**
  * What is wrong with a state that is said to be the one of that moment; null when it may have been. Commits get their
@@ -86,7 +128,7 @@ export const STATE = `select writer, count(*)::int as rows, max(n)::int as last,
 export function wrongWith(
   history: readonly Done[],
   atUs: number,
-  rows: readonly { readonly writer: number; readonly rows: number; readonly last: number; readonly total: number }[],
+  rows: readonly State[],
   nearUs: number,
 ): string | null {
   for (let writer = 0; writer < WRITERS; writer++) {
