@@ -68,7 +68,7 @@ describe('a copy', () => {
     assert.deepEqual([view?.provedAt, view?.copyOfProved, view?.proofs[0]?.source], [null, true, 'a']);
   });
 
-  test('gives each part the plain form that its driver knows', async () => {
+  test('gives each part the plain form that its driver knows, and says which change in place', async () => {
     const { ctx, request, ids } = await filled();
     const rendition = { name: 'keys/a.txt', word: 'kv', item: null, alone: true, suffix: '.txt', gzip: true };
     const asked: unknown[] = [];
@@ -97,14 +97,29 @@ describe('a copy', () => {
       },
     };
     const to = { name: 'b', store: spying };
-    const done = await copyPoints(ctx, { ...request, to, points: ids, drivers: new Map([['kv', driver]]) });
+    const telling: typeof store = {
+      ...request.from.store,
+      async open(...args) {
+        const source = await request.from.store.open(...args);
+        return {
+          ...source,
+          async *parts(partsCtx, prefix) {
+            for await (const part of source.parts(partsCtx, prefix)) {
+              yield part.name === 'keys/b' ? { ...part, inPlace: true } : part;
+            }
+          },
+        };
+      },
+    };
+    const from = { name: 'a', store: telling };
+    const done = await copyPoints(ctx, { ...request, from, to, points: ids, drivers: new Map([['kv', driver]]) });
     assert.equal(done[0]?.error, null);
     assert.deepEqual(asked, [
       [true, '1.0'],
       [false, '1.0'],
     ]);
     assert.deepEqual(metas.find(([name]) => name === 'keys/a')?.[1], { rendition });
-    assert.deepEqual(metas.find(([name]) => name === 'keys/b')?.[1], {});
+    assert.deepEqual(metas.find(([name]) => name === 'keys/b')?.[1], { inPlace: true });
   });
 
   test('stops at no damaged point, and makes no point of it', async () => {

@@ -35,6 +35,38 @@ test('two runs that go on with one draft make one point of it', async () => {
   }
 });
 
+test('a part that changes in place says so when it is read, and has the same borders where it is copied to', async () => {
+  const ctx = testContext();
+  const [pages, text] = [noise(1, 3_000_000), noise(2, 3_000_000)];
+  await using from = await openStore(ctx, await made(ctx));
+  await using to = await openStore(ctx, await made(ctx));
+  const put = async (store: typeof from, id: string, parts: Readonly<Record<string, [Bytes, boolean]>>) => {
+    await using draft = await begin(ctx, store, id, { db: {} });
+    const sink = draft.sink('db');
+    for (const [name, [body, isInPlace]] of Object.entries(parts)) {
+      await sink.put(ctx, name, body, isInPlace ? { inPlace: true } : {});
+    }
+    const receipts = [await sink.receipt(ctx)];
+    await store.commit(ctx, draft, pointOf(id, receipts), receipts);
+    return await store.open(ctx, id, 'db');
+  };
+  const source = await put(from, P1, { pages: [bytesOf(pages), true], text: [bytesOf(text), false] });
+  const told = await Array.fromAsync(source.parts(ctx), ({ name, inPlace = false }) => [name, inPlace] as const);
+  assert.deepEqual(told, [
+    ['pages', true],
+    ['text', false],
+  ]);
+  const copied = await put(
+    to,
+    P1,
+    Object.fromEntries(told.map(([name, inPlace]) => [name, [source.get(ctx, name), inPlace]])),
+  );
+  const again = await put(to, P2, { pages: [bytesOf(pages), true], text: [bytesOf(text), false] });
+  for (const name of ['pages', 'text']) {
+    assert.equal((await copied.part(ctx, name)).digest, (await again.part(ctx, name)).digest);
+  }
+});
+
 test('a listing that lacks packs of a draft does not keep it from becoming a point (fault 17)', async () => {
   const ctx = testContext();
   const bucket = await made(ctx);
