@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Bytes } from './model.ts';
+import type { Bytes, Sum } from './model.ts';
 
 /** A body that is there already, in one piece: who takes it so is spared a stream. */
 interface WholeBody extends Bytes {
@@ -66,9 +66,10 @@ export async function readAll(body: Bytes, bytesMax = 64 * 1024 * 1024): Promise
 }
 
 /** Passes `body` through; once it has ended, `sum()` says what went by. */
-export function measured(body: Bytes): { body: Bytes; sum(): { bytes: number; sha256: string } } {
+export function measured(body: Bytes): { body: Bytes; sum(): Sum } {
   const hash = createHash('sha256');
   let bytes = 0;
+  let sum: Sum | undefined;
   async function* tee(): Bytes {
     for await (const chunk of body) {
       hash.update(chunk);
@@ -76,7 +77,7 @@ export function measured(body: Bytes): { body: Bytes; sum(): { bytes: number; sh
       yield chunk;
     }
   }
-  return { body: tee(), sum: () => ({ bytes, sha256: hash.digest('hex') }) };
+  return { body: tee(), sum: () => (sum ??= { bytes, sha256: hash.digest('hex') }) };
 }
 
 /** The lines of a UTF-8 stream, without their ends. A line longer than `bytesMax` throws. */

@@ -112,11 +112,19 @@ export interface Rendition {
   readonly transform?: (ctx: Context, body: Bytes) => Bytes;
 }
 
+/** Of bytes that went by; the hash in hex. */
+export interface Sum {
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
 export interface PartMeta {
   readonly attributes?: FileAttributes;
   readonly rendition?: Rendition;
   /** Its pages change where they are, and nothing is inserted: a store that cuts parts need not look for borders. */
   readonly inPlace?: true;
+  /** Who puts hashes the body as it passes, and says once it has ended what it was: a store need not hash it again. */
+  readonly sum?: () => Sum;
 }
 
 /** Read access to one component of one recovery point. */

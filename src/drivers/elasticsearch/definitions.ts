@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import { Failure } from '../../core/errors.ts';
 import type { Context, Json } from '../../core/model.ts';
+import { mapBounded } from '../../core/parallel.ts';
 import { type Client, parsed } from './client.ts';
 import { byName } from './listing.ts';
 import type { ServerFacts } from './server.ts';
@@ -80,19 +81,18 @@ const ADDED = [
 
 /** Those of users: what servers bring along, they bring along at the target too. Ordered by kind and name. */
 export async function definitionsOf(ctx: Context, client: Client, server: ServerFacts): Promise<Definition[]> {
-  const found: Definition[] = [];
-  for (const kind of DEFINITION_KINDS) {
+  const found = await mapBounded(DEFINITION_KINDS, DEFINITION_KINDS.length, async (kind) => {
     const way = wayOf(server, kind);
     const query = kind === 'policy' && server.kind === 'opensearch' ? '?size=10000' : '';
     const reply = await client.send(ctx, { method: 'GET', path: way.path + query });
-    if (reply.status === 404 || (way.optional && [400, 405].includes(reply.status))) continue;
+    if (reply.status === 404 || (way.optional && [400, 405].includes(reply.status))) return [];
     if (reply.status >= 300) throw client.refusal(`listing each ${kind}`, reply);
     const all = readBy(way, reply.body, `${client.where}: the list of each ${kind}`).map(
       ([name, each]): Definition => ({ kind, name, body: bare(each) }),
     );
-    found.push(...all.filter((each) => !isManaged(each)).sort(byName));
-  }
-  return found;
+    return all.filter((each) => !isManaged(each)).sort(byName);
+  });
+  return found.flat();
 }
 
 function readBy({ read }: Way, body: Buffer, what: string): [string, Record<string, Json>][] {

@@ -29,11 +29,9 @@ export function documentSum(): DocumentSum {
   let count = 0;
   return {
     add(document) {
-      const digest = hash('sha256', document, 'buffer');
+      const digest = hash('sha256', document, 'binary'); // a character for each byte: no memory of its own to free
       count += 1;
-      for (let lane = 0; lane < LANES; lane++) {
-        lanes[lane] = (lanes[lane] ?? 0) + digest.readUInt32LE(lane * 4);
-      }
+      for (let lane = 0; lane < LANES; lane++) lanes[lane] = (lanes[lane] ?? 0) + uint32LE(digest, lane * 4);
     },
     addSum(other) {
       const words = Buffer.from(other.slice(PREFIX.length), 'hex');
@@ -44,6 +42,11 @@ export function documentSum(): DocumentSum {
     },
     text: () => PREFIX + [...lanes].map((lane) => lane.toString(16).padStart(8, '0')).join(''),
   };
+}
+
+function uint32LE(bytes: string, at: number): number {
+  const [a, b] = [bytes.charCodeAt(at), bytes.charCodeAt(at + 1)];
+  return a + (b << 8) + (bytes.charCodeAt(at + 2) << 16) + bytes.charCodeAt(at + 3) * 0x1000000;
 }
 
 export function isSum(text: string): boolean {

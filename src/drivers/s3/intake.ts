@@ -53,7 +53,7 @@ export function storingIntake(ctx: Context, client: Client, { sink, keeper, name
   const { tags, acl, connections } = client.settings;
   async function large(opened: Opened): Promise<Entry> {
     const { body, sum } = measured(restOf(ctx, client, opened));
-    await sink.put(ctx, partOf(opened.entry), body, names.metaOf(opened.entry));
+    await sink.put(ctx, partOf(opened.entry), body, { ...names.metaOf(opened.entry), sum });
     return { ...opened.entry, sha256: sum().sha256 };
   }
   return {

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { gunzipSync } from 'node:zlib';
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
-import { bytesOf, readAll } from '../../core/bytes.ts';
+import { bytesOf, measured, readAll } from '../../core/bytes.ts';
 import { getAll, keepAll, putAll } from '../../core/many-parts.ts';
 import type { Part, Rendition, WholePart } from '../../core/model.ts';
 import type { Bucket, Draft, Store } from '../../core/storage.ts';
@@ -203,4 +203,27 @@ test('a part that was changed is not kept, and of parts that are read at once th
     const kept = parts.map((from) => ({ name: from.name, from, meta: { rendition: inFolder(from.name) } }));
     await assert.rejects(keepAll(ctx, next.sink('objects'), kept), { code: 'checksum' });
   }
+});
+
+test('a part is not hashed again that was hashed as it passed, also where it is packed', async () => {
+  const bucket = memoryBucket();
+  await plainFormat.create(ctx, bucket, SETTINGS);
+  const store = await plainFormat.open(ctx, bucket, SETTINGS);
+  await using draft = await begin(store);
+  const sink = draft.sink('objects');
+  const digest = `sha256:${hash('sha256', 'large')}`;
+  for (const [name, gzip] of [
+    ['a', false],
+    ['b', true],
+  ] as const) {
+    const { body, sum } = measured(bytesOf('large'));
+    const part = await sink.put(ctx, name, body, { rendition: { ...inFolder(name), gzip }, sum });
+    assert.equal(part.digest, digest);
+  }
+  const wrong = { bytes: 5, sha256: hash('sha256', 'other') };
+  await sink.put(ctx, 'c', bytesOf('large'), { rendition: inFolder('c'), sum: () => wrong });
+  await committed(store, draft, sink);
+  const findings = await Array.fromAsync(store.check(ctx, { readData: 1 }));
+  assert.equal(findings.length, 1);
+  assert.match(findings[0]?.detail ?? '', /\bc\b/);
 });

@@ -147,7 +147,7 @@ function shelfOf(ctx: Context, sink: Sink): Shelf {
     async put(name, bytes, body, meta) {
       if (bytes > WHOLE_BYTES_MAX) {
         const passing = measured(body);
-        await sink.put(ctx, name, passing.body, { ...meta, inPlace: true });
+        await sink.put(ctx, name, passing.body, { ...meta, inPlace: true, sum: passing.sum });
         return passing.sum();
       }
       const whole = memory.subarray(used, used + bytes);
