@@ -28,7 +28,7 @@ export interface Shipping {
 export interface ShippingOptions {
   readonly feed: Pick<Feed, 'append' | 'durable'>;
   readonly segmentBytes: number;
-  /** The timeline was left: nobody knows when, and the times of what is missing of it would be those of the next one. */
+  /** The timeline was left, nobody knows when: what is missing of it comes in the times of the next one. */
   readonly isPast: boolean;
   clock(): Clock | undefined;
   onDurable(): void;
