@@ -96,13 +96,17 @@ test('whole segments lie there ahead of the server, never more than sixteen, and
   const filling = ahead(FIRST, place);
   await until(() => segments(place).length === MOST);
   assert.ok(existsSync(join(place.spool, `${named(FIRST + MOST)}.coming`)));
-  for (let number = FIRST; number <= LAST; number++) {
+  assert.ok(await take(FIRST, place));
+  assert.equal(await asked(named(FIRST), place), true, 'what it has just taken');
+  assert.equal(await asked('00000002.history', place), false);
+  rmSync(join(place.spool, '00000002.history.absent'));
+  for (let number = FIRST + 1; number <= LAST; number++) {
     assert.ok(await take(number, place));
     assert.ok(segments(place).length <= MOST);
   }
   assert.deepEqual(told(place), ['serving'], 'the last one is not whole, and does not lie there before it is wanted');
   assert.equal(await take(LAST + 1, place), false);
-  assert.equal(await asked(named(LAST + 1), place), true);
+  for (const again of [LAST, LAST + 1]) assert.equal(await asked(named(again), place), true);
   assert.ok(
     readFileSync(place.path)
       .subarray(0, 9)

@@ -100,10 +100,16 @@ export async function fetchAhead(
   const replay = replayOfLegs(log, legsUpTo(legs, wholeBefore * segmentBytes));
   const pieces = patiently(inner, replay, first.number * segmentBytes, null);
   const place = { dir: filling.work, own: null, owner: null, segmentBytes };
-  /** What has no number, and what lies behind the last whole one: the rest is another one's. */
+  /**
+   * What has no number, what lies behind the last whole one, and what it has just taken: at its end a server looks at
+   * the last record again. For all else another one is to begin.
+   */
   const isOurs = (name: string): boolean => {
     const wanted = logFileIn(name, segmentBytes);
-    return !wanted || (next >= wholeBefore && wanted.timeline === first.timeline && wanted.number >= next);
+    if (wanted?.timeline !== first.timeline) return !wanted;
+    const lowest = namesIn(filling.spool).filter(isSegmentName).sort()[0];
+    const taken = ((lowest && logFileIn(lowest, segmentBytes)?.number) || next) - 1;
+    return wanted.number === taken || (next >= wholeBefore && wanted.number >= next);
   };
   const answer = (): Promise<boolean> =>
     answerWanted(inner, filling, isOurs, (name, to) => ask(inner, { file: name, path: to, within: own }));
