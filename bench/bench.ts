@@ -169,7 +169,7 @@ const GROUPS: Readonly<Record<string, Group>> = {
       await pgBackRestPeer(),
     ],
     run: async (dir) => {
-      const sizes = { bytes: (quick ? 32 : 1024) * MIB, rounds };
+      const sizes = { bytes: (quick ? 32 : 6336) * MIB, rounds };
       const rows = await compareBaseBackups(dir, { ...sizes, major: 17 }, say);
       return [...rows, ...(await compareWithPgBackRest(dir, sizes, say))];
     },

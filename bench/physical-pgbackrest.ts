@@ -1,6 +1,6 @@
 // Base backups of PostgreSQL: Lifeboat beside pgBackRest, on the same server and data.
 
-import { chmodSync, mkdirSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { startPostgres } from '../test/servers/postgres.ts';
 import { type Lifeboat, lifeboatWith, resticStore } from './lifeboat.ts';
@@ -48,6 +48,7 @@ export async function compareWithPgBackRest(
   await fill(postgres, bytes);
   const peer = pgBackRestFor(postgres, dir, program);
   const stagesOf = async (round: number): Promise<readonly Stage[]> => {
+    rmSync(join(dir, `pgbackrest-${round - 1}`), { recursive: true, force: true });
     const place = join(dir, `pgbackrest-${round}`);
     mkdirSync(place);
     chmodSync(place, 0o711);

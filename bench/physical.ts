@@ -1,6 +1,6 @@
 // Base backups of PostgreSQL: Lifeboat beside the server's own programs, on the same server and data.
 
-import { chmodSync, existsSync, mkdirSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { query } from '../test/e2e/postgres.ts';
 import { type Postgres, type PostgresMajor, startPostgres } from '../test/servers/postgres.ts';
@@ -18,7 +18,7 @@ import {
 import { fill } from './postgres.ts';
 
 export interface PhysicalSizes {
-  /** Of the plain dump, about. */
+  /** Of the plain dump, about: files of a data directory have two thirds of it. */
   readonly bytes: number;
   readonly rounds: number;
   readonly major: PostgresMajor;
@@ -56,6 +56,7 @@ export async function compareBaseBackups(
   say(`filling PostgreSQL ${sizes.major}`);
   await fill(postgres, sizes.bytes);
   const stagesOf = (round: number): readonly Stage[] => {
+    rmSync(join(dir, `${round - 1}`), { recursive: true, force: true }); // one takes four times the data
     const place = join(dir, `${round}`);
     mkdirSync(place);
     return stagesIn(place, postgres, round);
