@@ -308,9 +308,11 @@ describe('base backups and what goes wrong', { skip }, () => {
     assert.throws(() => postgresqlDriver.open({ data_directory: 'x' }), { code: 'settings-invalid' });
     assert.throws(() => postgresqlDriver.open({ data_directory: '/x/../y' }), { code: 'settings-invalid' });
     const here = postgresqlDriver.retarget(settingsFor(server, { tablespaces: { '/a': '/b' } }), '/var/lib/restored');
-    assert.deepEqual(here, { data_directory: '/var/lib/restored', tablespaces: { '/a': '/b' }, bin_dir: server.bin });
+    const common = { tablespaces: { '/a': '/b' }, bin_dir: server.bin };
+    const asWho = { databases: 'all', user: server.user }; // who explores it signs in
+    assert.deepEqual(here, { data_directory: '/var/lib/restored', ...common, ...asWho });
     const back = postgresqlDriver.retarget(here, 'postgresql://db/shop');
-    assert.deepEqual(back, { url: 'postgresql://db/shop', tablespaces: { '/a': '/b' }, bin_dir: server.bin });
+    assert.deepEqual(back, { url: 'postgresql://db/shop', ...common, ...asWho });
     return assert.rejects(into('/x').capture(ctx, memoryParts().sink), { code: 'settings-invalid' });
   });
 
