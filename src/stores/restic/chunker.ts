@@ -3,10 +3,9 @@
 
 import { hkdfSync } from 'node:crypto';
 import type { MasterKey } from './crypto.ts';
+import { EVEN_CHUNK_BYTES } from './pack.ts';
 
 export const CHUNK_BYTES_MIN = 768 * 1024;
-/** A multiple of all pages of PostgreSQL's. */
-export const EVEN_CHUNK_BYTES = 1024 * 1024;
 export const CHUNK_BYTES_MAX = 8 * 1024 * 1024;
 /** A shift drops a bit of the 32-bit sum, so it has forgotten all but this many bytes. */
 const WINDOW_BYTES = 32;

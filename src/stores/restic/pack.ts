@@ -5,6 +5,8 @@ import { type MasterKey, openInto, SEAL_BYTES, sha256 } from './crypto.ts';
 import type { BlobPlace, PackedBlob } from './index.ts';
 import { decompressTo } from './zstd.ts';
 
+/** Of what changes in place: a multiple of all pages of PostgreSQL's. */
+export const EVEN_CHUNK_BYTES = 1024 * 1024;
 /** A pack is closed before it would grow over this, unless a single blob does. */
 export const PACK_BYTES_MAX = 16 * 1024 * 1024;
 /**

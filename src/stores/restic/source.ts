@@ -3,11 +3,10 @@
 import assert from 'node:assert/strict';
 import { Failure } from '../../core/errors.ts';
 import type { Context, Part, Source } from '../../core/model.ts';
-import { EVEN_CHUNK_BYTES } from './chunker.ts';
 import { sha256 } from './crypto.ts';
 import type { BlobIndex } from './index.ts';
 import type { TreeNode } from './nodes.ts';
-import { plainLength } from './pack.ts';
+import { EVEN_CHUNK_BYTES, plainLength } from './pack.ts';
 import type { Reader } from './reader.ts';
 import { ID_BYTES } from './reader-plan.ts';
 import { bodiesOf, bodyOf, unhashedBodyOf, type Wanted } from './source-bodies.ts';
