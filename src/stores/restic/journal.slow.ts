@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { localBucket } from '../../buckets/local/bucket.ts';
 import { RANGE_BYTES_MAX } from '../../core/journal.ts';
+import { giveBackMemory } from '../../core/memory.ts';
 import { testContext } from '../../core/testing.ts';
 import { COMPONENT, range, start, stretches } from '../suite/journal-rig.suite.ts';
 import { findings, noise } from '../suite/rig.suite.ts';
@@ -13,7 +14,7 @@ import { createStore, made, openStore } from './testing.ts';
 
 const MIB = 1024 * 1024;
 const DAY = 86_400;
-const GROWN_MIB_MAX = 200;
+const GROWN_MIB_MAX = 50;
 const LARGE = 48;
 
 test('ranges as large as may be are written and read in less than 512 MiB', async () => {
@@ -38,7 +39,7 @@ test('ranges as large as may be are written and read in less than 512 MiB', asyn
   rmSync(dir, { recursive: true });
 });
 
-test('a day of a range each second is told, checked and gone on with in little memory', async () => {
+test('a day of a range each second is told, checked and gone on with in little memory', async (t) => {
   const ctx = testContext();
   const bucket = await made(ctx);
   await using store = await openStore(ctx, bucket);
@@ -48,12 +49,14 @@ test('a day of a range each second is told, checked and gone on with in little m
     const body = Buffer.from('one second');
     for (let at = 0; at < DAY; at++) await writer.append(ctx, range(at, at + 1, body));
   }
-  globalThis.gc?.();
+  await giveBackMemory();
   const before = process.memoryUsage().rss;
   await using writer = await store.journal(COMPONENT).write(ctx);
   assert.equal(Number(writer.durable()?.position), DAY);
   assert.deepEqual(await stretches(ctx, store), [`1: 0-${DAY} ${DAY}`]);
   assert.deepEqual(await findings(ctx, store), []);
+  await giveBackMemory(); // how much garbage there is says nothing: it grows with what the bucket in memory holds
   const grown = Math.round((process.memoryUsage().rss - before) / MIB);
+  t.diagnostic(`${grown} MiB more`);
   assert.ok(grown < GROWN_MIB_MAX, `${grown} MiB`);
 });
