@@ -9,7 +9,7 @@ import type { RecoveryPoint } from '../core/point.ts';
 import { inTime } from '../core/times.ts';
 import { chainOf, watch } from './comeback.ts';
 import type { StackComponent } from './model.ts';
-import { momentIn, momentOf, type Origin, originIn, type Wanted } from './moment.ts';
+import { furthest, momentIn, momentOf, type Origin, originIn, type Wanted } from './moment.ts';
 import { replayOf } from './replay.ts';
 import {
   type RestorePlan,
@@ -109,7 +109,7 @@ function explorationOf(ctx: Context, job: Job): Exploration {
     wanted: () => words,
     access: () => exploring.access(),
     stand: async (c) => await exploring.stand(c),
-    endMs: async (c) => (await furthest(c, job))?.reach.to.ms ?? null,
+    endMs: async (c) => (await lastMoment(c, job))?.reach.to.ms ?? null,
     query: async (c, text, database) => await exploring.query(c, text, database),
     async goOn(c, further) {
       const from = atMs ?? ('byMs' in further ? lastChangeMs(await exploring.stand(c), origin) : null);
@@ -151,7 +151,7 @@ async function foundBy(ctx: Context, job: Job, further: Further, fromMs: number 
       hint: 'for an earlier moment restore once more, into another directory',
     });
   }
-  const last = await furthest(ctx, job);
+  const last = await lastMoment(ctx, job);
   if (last && atMs > last.reach.to.ms) return await atTheEnd(ctx, job, last, atMs);
   return { replay: await replayTo(ctx, job, { at: new Date(atMs) }), words: inTime(atMs), atMs, notes: [] };
 }
@@ -164,23 +164,23 @@ async function replayTo(ctx: Context, { request, step }: Job, wanted: Wanted): P
   return found.replay;
 }
 
-interface Furthest {
+interface LastMoment {
   readonly reach: Reach;
   /** More was stored behind it, and something in between is missing. */
   readonly isBroken: boolean;
 }
 
-async function furthest(ctx: Context, { request, step }: Job): Promise<Furthest | undefined> {
-  const { reaches, end } = await recoverable(ctx, request.from.store, step.name, [step.origin.point]);
-  const reach = reaches.toSorted((a, b) => a.to.ms - b.to.ms).at(-1);
-  return reach && { reach, isBroken: reach.to.cut.position !== end?.edge.cut.position };
+async function lastMoment(ctx: Context, { request, step }: Job): Promise<LastMoment | undefined> {
+  const known = await recoverable(ctx, request.from.store, step.name, [step.origin.point]);
+  const reach = furthest(known);
+  return reach && { reach, isBroken: reach.to.cut.position !== known.end?.edge.cut.position };
 }
 
 /** All of the log: the last moment that its end tells of may be before its last change. */
 async function atTheEnd(
   ctx: Context,
   { request, step }: Job,
-  { reach, isBroken }: Furthest,
+  { reach, isBroken }: LastMoment,
   atMs: number,
 ): Promise<Found> {
   const { base, to } = reach;

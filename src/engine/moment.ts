@@ -166,7 +166,7 @@ async function originBefore(ctx: Context, journal: Journal, known: Recoverable, 
 }
 
 /** Of the ways that go furthest, that of the newest point. */
-function furthest({ reaches }: Recoverable): Reach | undefined {
+export function furthest({ reaches }: Recoverable): Reach | undefined {
   return reaches.toSorted((a, b) => a.to.ms - b.to.ms || a.base.ms - b.base.ms).at(-1);
 }
 

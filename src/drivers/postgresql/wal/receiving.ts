@@ -39,7 +39,7 @@ export interface ReceivingOptions {
 
 export function receiveLog(ctx: Context, options: ReceivingOptions): Receiving {
   const { where, patienceMs, stream, feed, shipping, pulse, last } = options;
-  const reportMs = Math.min(REPORT_MS_MAX, patienceMs === 0 ? REPORT_MS_MAX : patienceMs / PATIENCE_SHARE);
+  const reportMs = Math.min(REPORT_MS_MAX, (patienceMs || Number.POSITIVE_INFINITY) / PATIENCE_SHARE);
   const known = Buffer.from(last?.body ?? []);
   let compared = 0;
   let heardMs = ctx.monotonicMs();
