@@ -189,6 +189,36 @@ for (const major of [15, 18] as const) {
       assert.match(after?.why ?? '', /^timeline 2 goes on from timeline 1 at /);
     });
 
+    test('fault 33: a copy is known by what it has written, where all that was stored last are zeros', async () => {
+      using dirs = testDirs();
+      await using server = await startPostgres(major, { conf: { wal_keep_size: '1GB' } });
+      const store = await journalStore(ctx);
+      await server.stop();
+      execFileSync('cp', ['-a', `${server.dir}/.`, dirs.make('copy')]);
+      await server.start();
+      let isPadding = false;
+      {
+        await using follower = await follow(physicalOf(server), {
+          store,
+          feed: ({ append }) => ({
+            async append(within, range) {
+              while (isPadding) await within.sleep(20);
+              await append(within, range);
+              isPadding = range.body.every((byte) => byte === 0);
+            },
+          }),
+        });
+        await until('a base is taken', () => follower.bases.length > 0);
+        await sql(server, 'postgres', SWITCH);
+        await until('the rest of a segment is stored', () => isPadding);
+      }
+      await using copy = await startPostgresOn(major, dirs.absent('copy'));
+      await sql(copy, 'postgres', 'create table only_here ()', ...Array.from({ length: 6 }, () => SWITCH));
+      await using follower = await follow(physicalOf(copy), { store });
+      await until('it is refused', () => follower.failures.length > 0);
+      assert.match(follower.failures[0]?.message ?? '', /has other bytes than the journal: two primaries/);
+    });
+
     test('fault 28: a slot that nobody reads, that has no limit or holds half of it: each with the way out', async () => {
       await using server = await startPostgres(major, FORGETFUL);
       const component = openServer(physicalOf(server));

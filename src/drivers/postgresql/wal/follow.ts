@@ -11,6 +11,7 @@ import type { Server } from '../settings.ts';
 import { type BaseKeeper, keepBases } from './bases.ts';
 import { historyOf } from './history.ts';
 import { joinLog, type Standpoint, skipLost } from './joining.ts';
+import { type Compared, knownLog } from './known.ts';
 import { positionOf } from './positions.ts';
 import { pulseOf } from './pulse.ts';
 import { receiveLog } from './receiving.ts';
@@ -30,11 +31,17 @@ interface Following {
   readonly server: Server;
   readonly feed: Feed;
   readonly bases: BaseKeeper;
-  /** Begins with what the journal has last, to see that it is the same log. */
-  compares: boolean;
+  /** With what the journal has last, to see that it is the same log. */
+  compared: Compared;
   /** Since something was stored: it may be why what comes next is gone. */
   slotWas: HeldSlot['was'];
 }
+/** The server has removed what was asked for. */
+const NEXT: Readonly<Record<Compared, Compared>> = {
+  'what tells': 'its segment',
+  'its segment': 'nothing',
+  nothing: 'nothing',
+};
 /** Why the log does not go on as it was asked for. */
 type Ended = 'the timeline ends' | 'nothing to compare with' | 'a gap';
 
@@ -46,10 +53,11 @@ export async function followServer(ctx: Context, server: Server, feed: Feed): Pr
     });
   }
   await using bases = keepBases(ctx, feed);
-  const following: Following = { ctx, server, feed, bases, compares: true, slotWas: 'there' };
+  const following: Following = { ctx, server, feed, bases, compared: 'what tells', slotWas: 'there' };
   for (;;) {
     try {
-      following.compares = (await followOnce(following)) !== 'nothing to compare with';
+      const ended = await followOnce(following);
+      following.compared = ended === 'nothing to compare with' ? NEXT[following.compared] : 'what tells';
     } catch (error) {
       const mayPass = isFailure(error) && ERRORS[error.code].retry && !ctx.signal.aborted;
       if (!bases.isTaking() || !mayPass) throw error;
@@ -68,19 +76,19 @@ async function followOnce(following: Following): Promise<Ended> {
   if (slotWas !== 'there') following.slotWas = slotWas;
   const joint = await joinLog(ctx, feed, connection, standpoint);
   if (!joint.isPast) bases.want(joint.lineage);
-  const last = following.compares ? await feed.last(ctx) : null;
-  const from = last?.from.position ?? joint.from.position;
-  const stream = streamWal(connection, { slot: server.slot, timeline: joint.timeline, from });
+  const { where } = connection;
+  const { segmentBytes, patienceMs } = facts;
+  const known = await knownLog(within, feed, { end: joint.from, segmentBytes, compared: following.compared, where });
+  const stream = streamWal(connection, { slot: server.slot, timeline: joint.timeline, from: known.from });
   const pulse = pulseOf(ctx, session, server, facts.clock);
   const onDurable = (): void => {
     following.slotWas = 'there';
     receiving.report();
   };
   const { isPast } = joint;
-  const options = { feed, segmentBytes: facts.segmentBytes, isPast, clock: pulse.clock, onDurable };
+  const options = { feed, segmentBytes, isPast, clock: pulse.clock, onDurable };
   const shipping = shipLog(ctx, joint.from, options);
-  const { patienceMs } = facts;
-  const receiving = receiveLog(within, { where: connection.where, patienceMs, stream, feed, shipping, pulse, last });
+  const receiving = receiveLog(within, { where, patienceMs, stream, feed, shipping, pulse, known });
   try {
     await whicheverEnds(stop, [receiving.run(), receiving.watch(bases.check), pulse.run(within)]);
     await shipping.end();
@@ -93,7 +101,7 @@ async function followOnce(following: Following): Promise<Ended> {
     });
     if (sqlState(error) === IN_USE) throw inUse(server.slot, null, error);
     if (sqlState(error) !== UNDEFINED_FILE) throw error;
-    if (receiving.isComparing()) return 'nothing to compare with';
+    if (known.isComparing()) return 'nothing to compare with';
     await noteGap(following, messageOf(error));
     return 'a gap';
   }

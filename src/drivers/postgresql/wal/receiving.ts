@@ -1,10 +1,10 @@
 // Takes what a stream brings, and tells the server how far it is safe.
 
 import { Failure } from '../../../core/errors.ts';
-import type { Feed, JournalRange } from '../../../core/journal.ts';
+import type { Feed } from '../../../core/journal.ts';
 import type { Context } from '../../../core/model.ts';
-import { WHICH } from './joining.ts';
-import { lsnAt, lsnOf, placeOf } from './positions.ts';
+import type { Known } from './known.ts';
+import { lsnAt, placeOf } from './positions.ts';
 import type { Pulse } from './pulse.ts';
 import type { Shipping } from './shipping.ts';
 import type { WalMessage, WalStream } from './stream.ts';
@@ -22,8 +22,6 @@ export interface Receiving {
   /** What has to be done now and then meanwhile. `check` throws what else went wrong. */
   watch(check: () => void): Promise<never>;
   report(): void;
-  /** Nothing has come that the journal has not got already. */
-  isComparing(): boolean;
 }
 export interface ReceivingOptions {
   readonly where: string;
@@ -33,15 +31,13 @@ export interface ReceivingOptions {
   readonly feed: Pick<Feed, 'durable'>;
   readonly shipping: Shipping;
   readonly pulse: Pick<Pulse, 'seen'>;
-  /** What the journal has last, where the stream begins with it. */
-  readonly last: JournalRange | null;
+  readonly known: Known;
 }
 
 export function receiveLog(ctx: Context, options: ReceivingOptions): Receiving {
-  const { where, patienceMs, stream, feed, shipping, pulse, last } = options;
+  const { where, patienceMs, stream, feed, shipping, pulse, known } = options;
   const reportMs = Math.min(REPORT_MS_MAX, (patienceMs || Number.POSITIVE_INFINITY) / PATIENCE_SHARE);
-  const known = Buffer.from(last?.body ?? []);
-  let compared = 0;
+  let next = placeOf(known.from);
   let heardMs = ctx.monotonicMs();
   let reportedMs = heardMs;
   /** Nothing is read while there is no room. */
@@ -52,30 +48,21 @@ export function receiveLog(ctx: Context, options: ReceivingOptions): Receiving {
     const durable = feed.durable();
     if (durable) stream.report(ctx, { written: shipping.received(), flushed: placeOf(durable.position), wantsReply });
   }
-  /** What of it the journal has not got yet. */
-  function beyondKnown(piece: Buffer): Buffer {
-    const same = piece.subarray(0, known.length - compared);
-    if (same.compare(known, compared, compared + same.length) !== 0) throw otherBytes(where, last);
-    compared += same.length;
-    return piece.subarray(same.length);
-  }
   async function take(message: Extract<WalMessage, { kind: 'log' }>): Promise<void> {
-    const { from } = message;
-    const expected = compared < known.length ? placeOf(last?.from.position ?? '') + compared : shipping.received();
-    if (from !== expected) {
-      const [given, asked] = [from, expected].map((each) => lsnAt(each));
+    if (message.from !== next) {
+      const [given, asked] = [message.from, next].map((each) => lsnAt(each));
       throw new Failure('malformed', `${where}: the server sent its log from ${given} where ${asked} is next`);
     }
     for (let piece = await message.piece(); piece; piece = await message.piece()) {
       isWaiting = true;
-      await shipping.add(beyondKnown(piece), message);
+      next += piece.length;
+      await shipping.add(await known.beyond(piece), message);
       isWaiting = false;
       heardMs = ctx.monotonicMs();
     }
   }
   return {
     report: () => report(),
-    isComparing: () => compared < known.length,
     async run() {
       for (;;) {
         const message = await stream.next();
@@ -98,12 +85,4 @@ export function receiveLog(ctx: Context, options: ReceivingOptions): Receiving {
       }
     },
   };
-}
-
-function otherBytes(where: string, last: JournalRange | null): Failure {
-  const [from, to] = [last?.from, last?.to].map((cut) => lsnOf(cut?.position ?? ''));
-  const what = `its log from ${from} to ${to} has other bytes than the journal: two primaries, or a copy that went on?`;
-  return new Failure('different', `${where}: ${what}`, {
-    hint: WHICH,
-  });
 }
