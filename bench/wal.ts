@@ -66,6 +66,11 @@ async function beside(dir: string, server: Postgres, file: string, sizes: WalSiz
       ['-n', '-c', String(CLIENTS), '-t', String(Math.round(sizes.transactions / CLIENTS)), 'postgres'],
       envOf(server),
     );
+  // The first base is taken before anything is measured: after its checkpoint whole pages are logged, for one of them.
+  {
+    await using _ = await following(dir, file);
+    await run();
+  }
   const ours: Candidate = {
     name: OURS,
     async run() {

@@ -1,6 +1,7 @@
 // A connection of the replication protocol. The library signs in and encrypts; what is streamed afterwards is read from
 // its socket by us, without the copy that it would make of every message.
 
+import { Socket, type SocketConstructorOpts } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Client, Connection } from 'pg';
 import { z } from 'zod';
@@ -17,9 +18,10 @@ import { type ByteReader, byteReader } from './reader.ts';
 const WHOLE_BYTES_MAX = 1024 * 1024;
 const NOTICES_MAX = 20;
 const HEADER_BYTES = 5;
-/** A server sends its log commit by commit: to be woken for each costs more than all that is done with them. */
-const SMALL_BYTES = 16 * 1024;
-const GROWING_MS = 10;
+/** Of what a socket gives at once: where less came, more is let come together. */
+const SMALL_BYTES = 48 * 1024;
+/** Nothing is read before it is asked for. The types don't know it. */
+const UNREAD: SocketConstructorOpts & { readonly readableHighWaterMark: number } = { readableHighWaterMark: 1 };
 const DATA = 0x64;
 const TERMINATE = Buffer.from([0x58, 0, 0, 0, 4]);
 
@@ -30,8 +32,11 @@ export interface Replication extends AsyncDisposable {
   rows<S extends z.ZodType>(schema: S, command: string): Promise<z.output<S>[]>;
   /** A command that takes bytes. What they fail with is thrown as it is. */
   upload(command: string, body: Bytes): Promise<void>;
-  /** Sends a command and gives what it answers. It is the last one. */
-  stream(command: string): Stream;
+  /**
+   * Sends a command and gives what it answers. It is the last one. With `growingMs`, as much is left to come together
+   * where little has: to be woken for each of many small messages costs more than all that is done with them.
+   */
+  stream(command: string, growingMs?: number): Stream;
 }
 export interface Stream extends Messages {
   /** A message to the server, while a copy goes both ways. */
@@ -61,7 +66,11 @@ export interface Message {
 export async function openReplication(ctx: Context, server: Server): Promise<Replication> {
   ctx.signal.throwIfAborted();
   const where = `postgresql at ${server.host}:${server.port}, replication`;
-  const config = { ...(await clientConfig(ctx, server, 'replication')), replication: 'true' };
+  const config = {
+    ...(await clientConfig(ctx, server, 'replication')),
+    replication: 'true',
+    stream: () => new Socket(UNREAD),
+  };
   const { client } = await connected(server, config, (error) => refusal(error, where, server));
   const socket = socketOf(client);
   const onAbort = (): void => void socket.destroy();
@@ -78,7 +87,7 @@ export async function openReplication(ctx: Context, server: Server): Promise<Rep
       }
     },
     upload: async (command, body) => await copyInto(ctx, client, { text: command, rows: body, where }),
-    stream(command) {
+    stream(command, growingMs = 0) {
       socket.removeAllListeners('data');
       socket.pause();
       const send = (type: string, body: Uint8Array): void => {
@@ -88,7 +97,7 @@ export async function openReplication(ctx: Context, server: Server): Promise<Rep
         if (socket.writable) socket.write(Buffer.concat([header, body])); // who reads is told that it is gone
       };
       send('Q', Buffer.from(`${command}\0`));
-      return { ...messagesOf(chunksOf(ctx, socket, where), where), send };
+      return { ...messagesOf(chunksOf(ctx, socket, where, growingMs), where), send };
     },
     async [Symbol.asyncDispose]() {
       ctx.signal.removeEventListener('abort', onAbort);
@@ -116,13 +125,13 @@ function refusal(error: unknown, where: string, server: Server): Failure {
   return failure('denied', `add to pg_hba.conf, and reload: host replication ${server.user} ADDRESS scram-sha-256`);
 }
 
-async function* chunksOf(ctx: Context, socket: Duplex, where: string): Bytes {
+async function* chunksOf(ctx: Context, socket: Duplex, where: string, growingMs: number): Bytes {
   try {
     for await (const chunk of socket.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       yield chunk;
       const isSmall = chunk.length < SMALL_BYTES;
       releaseLarge(chunk);
-      if (isSmall) await ctx.sleep(GROWING_MS);
+      if (isSmall && growingMs > 0) await ctx.sleep(growingMs);
     }
   } catch (cause) {
     if (ctx.signal.aborted) throw interruption(ctx.signal);

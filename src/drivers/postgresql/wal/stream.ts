@@ -7,6 +7,8 @@ import { lsnOf } from './positions.ts';
 
 /** Times of the protocol are microseconds since the beginning of 2000. */
 const EPOCH_MS = Date.UTC(2000, 0, 1);
+/** A server sends its log commit by commit. What it costs is nothing beside how long a range is collected. */
+const GROWING_MS = 25;
 const LOG_HEADER_BYTES = 24;
 const ALIVE_BYTES = 17;
 const STATUS_BYTES = 34;
@@ -39,7 +41,7 @@ export interface StreamPlace {
 export function streamWal(connection: Replication, { slot, timeline, from }: StreamPlace): WalStream {
   const { where } = connection;
   const command = `START_REPLICATION SLOT "${slot}" PHYSICAL ${lsnOf(from)} TIMELINE ${timeline}`;
-  const stream = connection.stream(command);
+  const stream = connection.stream(command, GROWING_MS);
   return {
     next: () => nextMessage(stream, where),
     report(ctx, { written, flushed, wantsReply }) {
