@@ -31,9 +31,12 @@ export function setupOf(config: Config, now: Date, measured: Setup['measured']):
     tiers: Object.entries(tiers).map(([name, { rto, rpo }]) => ({ name, rtoMs: rto ?? null, rpoMs: rpo ?? null })),
     plans: Object.entries(plans).map(([name, plan]) => planOf(config, name, plan)),
     drills: Object.entries(drills).map(
-      ([name, { schedule = null, store = null, point = 'latest', at = null, components: own, ...drill }]) => {
+      ([
+        name,
+        { schedule = null, store = null, point = 'latest', at = null, until = null, components: own, ...drill },
+      ]) => {
         const about = { components: own === 'all' ? all : own, ofAll: own === 'all' };
-        return { ...drill, ...about, name, point, at, schedule, store };
+        return { ...drill, ...about, name, point, at, until, schedule, store };
       },
     ),
     references: references.map(({ name, from, to }) => ({ name, from: from.component, to: to.component })),

@@ -7,7 +7,7 @@ import type { NamedStore } from '../engine/model.ts';
 import { type Moment, momentIn, momentOf, type Wanted } from '../engine/moment.ts';
 import { byBeginning, type PointView } from '../engine/points.ts';
 import { type ChosenIn, chooseEverywhere, type Listing, notFound } from './across.ts';
-import { parseTime, parseUntil } from './times.ts';
+import { CUT, parseTime, parseUntil } from './times.ts';
 
 /** What was named on the command line. */
 export interface MomentWords {
@@ -39,7 +39,7 @@ export function wantedMoment(
   }
   if (at !== undefined) return { at: parseTime(at, now()) };
   if (until === undefined) return undefined;
-  const [, cut] = /^cut=(.+)$/.exec(until) ?? [];
+  const [, cut] = CUT.exec(until) ?? [];
   if (cut !== undefined) {
     if (point !== undefined && point !== 'latest') throw new Failure('usage', `either a point or --until ${until}`);
     const { id } = chooseEverywhere(listing, stack, { word: cut, components }).chosen.point;

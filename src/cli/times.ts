@@ -52,8 +52,18 @@ const KINDS: Readonly<Record<string, 'position' | 'transaction' | 'name'>> = {
   xid: 'transaction',
   name: 'name',
 };
+/** In place of where a log is: where a point was taken. */
+export const CUT = /^cut=(.+)$/;
 export const UNTIL = "'latest', 'immediate', lsn=…, offset=…, xid=…, name=… or cut=POINT";
 
+/** As `drills:` of the configuration have it. */
+export function isUntil(text: string): boolean {
+  try {
+    return CUT.test(text) || parseUntil(text) !== null;
+  } catch {
+    return false;
+  }
+}
 export function parseUntil(text: string): Until {
   if (text === 'latest' || text === 'immediate') return { kind: text };
   const [, word = '', value = ''] = /^([a-z]+)=(.+)$/.exec(text) ?? [];

@@ -91,6 +91,7 @@ stores: { main: { format: plain, layout: dated, bucket: ${folder} } }
 components:
   cache: { kind: redis, url: "${server.url}", follow: true, markers: 1s }
   docs: { kind: files, paths: [${join(dir, 'lifeboat.yaml')}] }
+drills: { log: { until: cut=latest, components: [cache] } }
 `);
   await run(0, 'init');
   await using connection = await open(ctx, { url: server.url });
@@ -111,7 +112,7 @@ components:
   const end = (await readInfo(connection)).get('master_repl_offset') ?? '';
   await running.until(({ up_to }) => Number(up_to?.position ?? -1) >= Number(end));
   assert.equal((await running.kill('SIGTERM')).code, 0);
-  const drill = await run(0, 'drill', '--only', 'cache', '--until', 'cut=latest', '--json');
+  const drill = await run(0, 'drill', 'log', '--json');
   const { evidence, proved } = drill.json() as {
     evidence: { verdict: string; components: { point: string; against: string; findings: { tally: unknown } }[] };
     proved: string[];

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -87,11 +87,19 @@ drills: { weekly: { schedule: "0 1 * * 0" } }
   assert.equal(written.stdout.split('\n').length, 5);
   for (const name of ['plan-nightly', 'drill-weekly']) {
     assert.match(
-      readFileSync(join(cwd, `lifeboat-${name}.service`), 'utf8'),
+      readFileSync(join(cwd, `lifeboat-a-${name}.service`), 'utf8'),
       /^\[Service\]\nType=oneshot\nEnvironmentFile=-\/etc\/lifeboat\/environment\n/m,
     );
-    assert.match(readFileSync(join(cwd, `lifeboat-${name}.timer`), 'utf8'), /^\[Timer\]\nOnCalendar=/m);
+    assert.match(readFileSync(join(cwd, `lifeboat-a-${name}.timer`), 'utf8'), /^\[Timer\]\nOnCalendar=/m);
   }
+  await expectExit(0, ['schedule', 'print', ...output, '--config', file]);
+  const other = join(cwd, '100 % other.yaml');
+  copyFileSync(file, other);
+  const refused = await expectExit(18, ['schedule', 'print', ...output, '--config', other]);
+  assert.match(refused.stderr, /lifeboat-a-plan-nightly\.service is there and does not run .*: another configuration/);
+  const cronFolder = ['--output', mkdtempSync(join(cwd, 'cron-'))];
+  for (let again = 0; again < 2; again++) await expectExit(0, ['schedule', 'print', ...cronFolder, '--config', other]);
+  await expectExit(18, ['schedule', 'print', ...cronFolder, '--config', file]);
 });
 
 test('a schedule applies the keep rules of its plan once the backup is whole', async () => {

@@ -104,7 +104,7 @@ function wishOf(config: Config, options: Options, name: string | undefined): Wis
   return {
     point: own ? scenario?.point : point,
     at: own ? scenario?.at : at,
-    until,
+    until: own ? scenario?.until : until,
     stores: options.store ?? (scenario?.store === undefined ? undefined : [scenario.store]),
     only: options.only ?? planned,
   };

@@ -88,6 +88,6 @@ test('what is followed gets a service of its own in the schedules', async () => 
   const { text } = await stack.run('schedule', 'print', '--format', 'systemd');
   assert.match(
     text,
-    /lifeboat-follow\.service.*ExecStart=\/usr\/bin\/env lifeboat --config \S+ follow\nRestart=always/s,
+    /lifeboat-a-follow\.service.*ExecStart=\/usr\/bin\/env lifeboat --config \S+ follow\nRestart=always/s,
   );
 });

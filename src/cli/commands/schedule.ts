@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { Option } from 'commander';
@@ -40,6 +41,8 @@ const VARIABLES = '/etc/lifeboat/environment';
 const WAIT = '1h';
 /** Before a service that has ended is started again. */
 const RESTART_SECONDS = 10;
+/** It has no command: the service beside it has. */
+const TIMER = /\.timer$/;
 /** Where the system looks for them. */
 const FOLDERS = { cron: '/etc/cron.d', systemd: '/etc/systemd/system' };
 
@@ -68,8 +71,10 @@ Examples:
     }
     const files =
       format === 'cron'
-        ? [{ name: 'lifeboat', text: cronText(jobs, services) }]
-        : [...jobs.flatMap(unitsOf), ...services.map(serviceOf)];
+        ? [{ name: prefixOf(config), text: cronText(jobs, services) }]
+        : [...jobs.flatMap(unitsOf), ...services.map(serviceOf)].map(({ name, text }) => {
+            return { name: `${prefixOf(config)}-${name}`, text };
+          });
     const zones = format === 'cron' ? otherZones(jobs, session.ctx.now()) : [];
     const warnings = [...toBeSet(variablesOf(config)), ...zones];
     for (const text of warnings) session.note(`warning: ${text}`);
@@ -79,18 +84,28 @@ Examples:
         files.map((each) => `# ${FOLDERS[format]}/${each.name}\n${each.text}`).join('\n\n'),
       );
     else {
-      const written = await writeAll(files, output);
+      const written = await writeAll(files, output, lifeboatFor(config));
       session.print({ jobs, services, warnings, written }, written.map((file) => `wrote ${file}`).join('\n'));
     }
     return 0;
   });
 }
 
-async function writeAll(files: readonly ScheduleFile[], folder: string): Promise<readonly string[]> {
+/** With the command of this configuration: what lacks it is somebody else's, and nothing is written. */
+async function writeAll(files: readonly ScheduleFile[], folder: string, command: string): Promise<readonly string[]> {
   const written: string[] = [];
-  for (const { name, text } of files) {
+  for (const { name } of files) {
     const file = join(folder, name);
     await needPlaceFor(file, '--output');
+    if (TIMER.test(name) || !existsSync(file)) continue;
+    const before = (await readFile(file, 'utf8')).replaceAll(/[%\\]%/g, '%');
+    if (before.includes(`${command} `)) continue;
+    throw new Failure('exists', `${file} is there and does not run ${command}: another configuration has made it`, {
+      hint: 'write into another folder and rename the files, or remove it',
+    });
+  }
+  for (const { name, text } of files) {
+    const file = join(folder, name);
     await writeFile(file, `${text}\n`);
     written.push(file);
   }
@@ -123,6 +138,11 @@ function servicesOf(config: Config): readonly Service[] {
   if (!isFollowed) return [];
   const lock = `/run/lifeboat-follow-${config.stack}-${digestOf(resolve(config.file))}.lock`;
   return [{ name: 'follow', command: `${lifeboatFor(config)} follow`, lock }];
+}
+
+/** Cron leaves out files with a dot in their names. */
+function prefixOf({ stack }: Config): string {
+  return `lifeboat-${stack.replaceAll('.', '-')}`;
 }
 
 /** Two configurations may be of one stack, as for two sites. */
@@ -205,8 +225,8 @@ function unitsOf({ name, schedule, timezone, commands }: Job): readonly Schedule
     'WantedBy=timers.target',
   ];
   return [
-    { name: `lifeboat-${name}.service`, text: service.join('\n') },
-    { name: `lifeboat-${name}.timer`, text: timer.join('\n') },
+    { name: `${name}.service`, text: service.join('\n') },
+    { name: `${name}.timer`, text: timer.join('\n') },
   ];
 }
 
@@ -224,7 +244,7 @@ function serviceOf({ name, command }: Service): ScheduleFile {
     '[Install]',
     'WantedBy=multi-user.target',
   ];
-  return { name: `lifeboat-${name}.service`, text: text.join('\n') };
+  return { name: `${name}.service`, text: text.join('\n') };
 }
 
 /** A word as a shell takes it. Plain ones stay as they are. */

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { duration, size } from '../../core/settings.ts';
-import { isTime } from '../times.ts';
+import { isTime, isUntil, UNTIL } from '../times.ts';
 
 /** Of stores, components, plans and whatever else has one. */
 export const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
@@ -142,10 +142,18 @@ const drillSchema = z
       .refine(isTime, "a time such as '15m ago'")
       .optional()
       .describe("instead of a point: each component as it was then, '15m ago', from a point of its own and its log"),
+    until: z
+      .string()
+      .refine(isUntil, `where a replay ends: ${UNTIL}`)
+      .optional()
+      .describe(
+        "replays the log on a point: 'cut=latest' makes the latest point of an earlier one, and compares the two",
+      ),
     store: name.optional().describe('restore from this store; the first that holds the point when left out'),
     components: z.union([z.literal('all'), z.array(name).min(1)]).default('all'),
   })
-  .refine(({ point, at }) => point === undefined || at === undefined, 'either a point or a time');
+  .refine(({ point, at }) => point === undefined || at === undefined, 'either a point or a time')
+  .refine(({ until, at }) => until === undefined || at === undefined, 'either at or until');
 
 const referenceSchema = z.strictObject({
   name: z.string().describe('what the check is called'),

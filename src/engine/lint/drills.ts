@@ -111,7 +111,9 @@ export function* offGrid(setup: Setup): Generator<Found> {
 
 /** A drill at a time when the point is old: each of its records says that an objective was missed that was not. */
 export function* drillAge(setup: Setup): Generator<Found> {
-  for (const drill of timed(setup.drills).filter(({ point, at }) => point === 'latest' && at === null)) {
+  for (const drill of timed(setup.drills).filter(
+    ({ point, at, until }) => point === 'latest' && at === null && until === null,
+  )) {
     const about = pointful(setup, drill);
     const makers = timed(setup.plans).filter((plan) => about.every((name) => holds(plan, name, drill.store)));
     const oldMs = Math.max(

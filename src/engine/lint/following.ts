@@ -97,7 +97,7 @@ export function* markersUnread(setup: Setup): Generator<Found> {
   for (const component of marked(setup.components).filter(isFollowed)) {
     const drills = rehearsals(setup).filter(({ components }) => components.includes(component.name));
     const [drill] = drills;
-    if (!drill || drills.some(({ at }) => at !== null)) continue; // what has no drill at all is told as such
+    if (!drill || drills.some(({ at, until }) => at !== null || until !== null)) continue; // what has no drill at all is told as such
     yield {
       at: ['components', component.name, 'markers'],
       why:

@@ -63,6 +63,8 @@ export interface DrillSetup extends Scheduled {
   readonly point: string;
   /** Instead of the point: how long ago, or when; its log is replayed up to then. */
   readonly at: string | null;
+  /** Where else the log is replayed to, on the point or an earlier one. */
+  readonly until: string | null;
   /** Null: the first that holds the point. */
   readonly store: string | null;
   readonly components: readonly string[];
