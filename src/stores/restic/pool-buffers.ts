@@ -27,6 +27,9 @@ export function buffers(size: number): Buffers {
   };
 }
 
+/** Of those that nobody has: with fewer, what is taken anew lies about until the collector comes. */
+const FREE_MAX = 2;
+
 /** What one thread fills and lends to another one. */
 export interface LentBuffers {
   readonly bytes: number;
@@ -34,18 +37,15 @@ export interface LentBuffers {
   take(): SharedArrayBuffer;
 }
 
-/**
- * The lender looks at the mark when it needs memory, so that giving back is no message. It keeps what it takes and what
- * is lent: while one is filled, the one before is stored, and comes next.
- */
+/** The lender looks at the mark when it needs memory, so that giving back is no message. */
 export function lentBuffers(bytes: number): LentBuffers {
   let kept: SharedArrayBuffer[] = [];
   return {
     bytes,
     take() {
-      const lent = kept.filter((each) => Atomics.load(markOf(each), 0) !== 0);
-      const buffer = kept.find((each) => !lent.includes(each)) ?? new SharedArrayBuffer(bytes + MARK_BYTES);
-      kept = [buffer, ...lent];
+      const free = kept.filter((each) => Atomics.load(markOf(each), 0) === 0);
+      const buffer = free[0] ?? new SharedArrayBuffer(bytes + MARK_BYTES);
+      kept = [buffer, ...kept.filter((each) => !free.includes(each)), ...free.slice(1, FREE_MAX)];
       Atomics.store(markOf(buffer), 0, 1);
       return buffer;
     },
