@@ -45,7 +45,9 @@ export function standText({
     stand.writes === null
       ? `${name} stands at ${exploration.wanted()}${change}, at ${stand.position} in its log; it takes no writes`
       : `${name} takes writes: its log goes on from ${stand.position} as ${stand.writes}${change}`;
-  const anew = 'when it takes over, let the component lead to it: lifeboat follow then begins a log of its own there';
+  const anew =
+    `to take over, it is left (quit), which stops it and says how it is started, and ${name} in the configuration leads ` +
+    'to it: lifeboat follow then begins a log of its own there';
   return [
     ...[...notes, ...stand.notes].map((note) => `note: ${note}`),
     state,

@@ -153,7 +153,8 @@ async function perform(ctx: Context, at: At, line: string): Promise<void> {
       return session.tell(answerJson(answer), answerText(answer));
     }
     case 'use':
-      at.database = needed(word, rest);
+      await exploration.query(ctx, 'select 1', needed(word, rest)); // it may not be there yet
+      at.database = rest;
       return session.tell({ event: 'using', database: at.database }, `${at.database} is asked from now on`);
     case 'to':
       return await goOn(ctx, at, furtherIn(ctx, needed(word, rest)));
@@ -210,6 +211,14 @@ function furtherIn(ctx: Context, text: string): Further {
 }
 
 function unknownWord(word: string): Failure {
+  if (/^-\d/.test(word)) {
+    return new Failure('usage', `${word}: it never goes back`, {
+      hint: 'for an earlier moment restore once more, into another directory',
+    });
+  }
+  if (word.startsWith('\\')) {
+    return new Failure('usage', `${word} is a command of psql`, { hint: 'status tells how to connect with that' });
+  }
   if (/^(select|with|table|values)$/i.test(word)) {
     return new Failure('usage', `${word} is no command`, { hint: `a query is asked by sql: sql ${word} …` });
   }

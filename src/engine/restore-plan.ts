@@ -265,7 +265,9 @@ async function planStep(
     problem:
       unfit ??
       (way === 'empty' && holds !== null
-        ? notEmpty(item.name, holds)
+        ? isRefusal(rules.error)
+          ? rules.error // of who knows better what else can be done
+          : notEmpty(item.name, holds)
         : way === 'beside'
           ? null
           : (probed.error ?? rules.error)),
@@ -338,6 +340,10 @@ async function probe(ctx: Context, { component }: StackComponent): Promise<{ pro
   }
 }
 
+function isRefusal(problem: unknown): problem is Failure {
+  return isFailure(problem, 'target-not-empty') || isFailure(problem, 'blocked');
+}
+
 function notEmpty(name: string, holds: string): Failure {
   return new Failure('target-not-empty', `the target of ${name} holds data: ${holds}`, {
     hint: 'name another target with --to, or replace it with --in-place',
@@ -370,11 +376,11 @@ export function refuseArchived({ steps, archived }: RestorePlan, from: NamedStor
 export function refuseTargets(steps: readonly RestoreStep[]): void {
   const unfit = steps.find(({ isUnfit }) => isUnfit);
   if (unfit) throw unfit.problem;
-  const full = steps.filter(({ problem }) => problem instanceof Failure && problem.code === 'target-not-empty');
-  const [first] = full;
+  const full = steps.map(({ problem }) => problem).filter(isRefusal);
+  const [first, second] = full;
   if (!first) return;
-  if (full.length === 1 && first.problem instanceof Failure) throw first.problem;
-  throw new Failure('target-not-empty', full.map(({ problem }) => messageOf(problem)).join('; '), {
+  if (!second) throw first;
+  throw new Failure('target-not-empty', full.map(messageOf).join('; '), {
     hint: 'name other targets with --to, or replace them with --in-place; nothing was touched',
   });
 }

@@ -90,6 +90,10 @@ components:
       "sql select to_regclass('later')",
       'select 1',
       'sql delete from later',
+      '-10s',
+      '\\dt',
+      'use nowhere',
+      'sql select 1',
     ];
     const ran = await explore(3, lines, '--at', whole, ...into(path), '--json');
     const [stands, rows, gone, none, back, status, end, later, ...refused] = eventsOf(ran);
@@ -105,9 +109,10 @@ components:
     assert.deepEqual(later?.rows, [['later']]);
     assert.deepEqual(
       refused.map(({ event, error }) => error?.code ?? event),
-      ['usage', 'query-failed', 'left'],
+      ['usage', 'query-failed', 'usage', 'usage', 'settings-invalid', 'rows', 'left'],
     );
-    assert.match(refused[0]?.error?.hint ?? '', /sql select/);
+    const hints = [/sql select/, /select, with, .* psql/, /into another directory/, /status tells how to connect/];
+    for (const [n, hint] of hints.entries()) assert.match(refused[n]?.error?.hint ?? '', hint);
     assert.equal(serverIn(path), null);
     await using started = await startPostgresOn(MAJOR, path);
     await until('it has recovered', 60_000, async () => {
@@ -137,6 +142,26 @@ components:
     assert.match(ran.stdout, /stays: a server that is started on it comes back to where this one stood/);
     assert.ok(process > 0 && !existsSync(`/proc/${process}`), 'its server has ended');
     assert.ok(!existsSync(join(path, 'postmaster.pid')));
+  });
+
+  test('where its own command was killed, the server that stays is named, and how it is stopped', async () => {
+    const path = fresh();
+    const onStart = (child: ChildProcess): void =>
+      void child.stdout?.once('data', () => process.kill(child.pid ?? 0, 'SIGKILL'));
+    await runWith({ input: null, onStart }, -1, 'restore', '--at', whole, ...into(path)).catch(() => undefined);
+    const left = serverIn(path);
+    assert.ok(left !== null);
+    try {
+      for (const also of [[], ['--delta']]) {
+        const { stderr } = await explore(30, [], '--at', whole, ...into(path), ...also);
+        assert.ok(
+          stderr.includes(`a server runs on it (process ${left})`) && stderr.includes(`pg_ctl -D '${path}' stop`),
+        );
+      }
+    } finally {
+      process.kill(left, 'SIGINT');
+    }
+    await until('it has ended', 60_000, async () => serverIn(path) === null);
   });
 
   test('promoted, it takes writes by the network with the password of then, until it is left', async () => {

@@ -12,6 +12,7 @@ import type { Context, Restored, RestoreOptions, Source } from '../../../core/mo
 import { onFreePort } from '../../../core/ports.ts';
 import type { Running } from '../../../core/process.ts';
 import { close, type Dir, openRoot, within } from '../../beneath.ts';
+import { sqlState } from '../connection.ts';
 import { chosenDatabases, connectSomewhere, namesOnServer } from '../databases.ts';
 import { DATA_TREE, LABEL_FILE } from '../physical/names.ts';
 import { putDirectory, replaceFile } from '../physical/put-file.ts';
@@ -283,18 +284,25 @@ async function query(ctx: Context, here: Here, text: string, database: string | 
   const server = serverOfHere(here);
   const [only, ...others] = here.databases;
   const chosen = database ?? (others.length === 0 ? only : undefined);
-  if (chosen !== undefined) return await readFirst(ctx, server, chosen, text).catch(explainedLock);
+  if (chosen !== undefined) return await readFirst(ctx, server, chosen, text).catch(explained);
   const names = only === undefined ? 'there is none' : `there are ${here.databases.join(', ')}`;
   throw new Failure('ambiguous', `which database is meant? ${names}`, { hint: 'name one' });
 }
 
-function explainedLock(error: unknown): never {
+function explained(error: unknown): never {
+  if (isFailure(error, 'query-failed') && error.hint === undefined && sqlState(error) === SYNTAX_ERROR) {
+    throw new Failure('query-failed', error.message, { cause: error, hint: READS });
+  }
   if (!isFailure(error, 'blocked')) throw error;
   throw new Failure('blocked', error.message, {
     cause: error,
     hint: 'a transaction that had not ended at that moment had locked it: a promotion rolls that back; or go on to its end',
   });
 }
+
+/** All that is not one query is one to a cursor, and so is what is mistyped. */
+const SYNTAX_ERROR = '42601';
+const READS = 'one query that reads is asked here: select, with, values or table; all else by psql, which status tells';
 
 function serverOfHere({ served, settings }: Here): Server {
   if (served) return served.server;

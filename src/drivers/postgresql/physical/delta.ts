@@ -15,7 +15,7 @@ import { close, type Dir, openDir, within } from '../../beneath.ts';
 import { attempt, explained } from '../../failures.ts';
 import { type FileHasher, fileHasher } from './hash-files.ts';
 import { fileLine } from './inventory.ts';
-import { serverIn } from './live-server.ts';
+import { refuseServed } from './live-server.ts';
 import { CONTROL_FILE, DATA_TREE } from './names.ts';
 import { closeFile, type ExpectedFile, makeOurs, openSame, removeFile, syncDirectory } from './put-file.ts';
 import { heldIn, MARK, type OpenPlace, type OpenPlaces, type Place } from './target.ts';
@@ -28,12 +28,7 @@ const CHARS_PER_FILE = 120;
 export async function refuseOthers(ctx: Context, source: Source, places: readonly Place[]): Promise<void> {
   const [data] = places;
   if (!data) return;
-  const pid = serverIn(data.path);
-  if (pid !== null) {
-    throw new Failure('blocked', `${data.path} is not restored: a server runs on it (process ${pid})`, {
-      hint: 'stop it first: pg_ctl stop',
-    });
-  }
+  refuseServed(data.path);
   const control = join(data.path, CONTROL_FILE);
   if (heldIn(data.path) !== null && !existsSync(control)) {
     throw new Failure('target-not-empty', `${data.path} is not restored: it holds no data directory of PostgreSQL`, {

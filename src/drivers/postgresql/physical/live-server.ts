@@ -3,8 +3,9 @@
 
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { systemCode } from '../../../core/errors.ts';
+import { Failure, systemCode } from '../../../core/errors.ts';
 import { explained } from '../../failures.ts';
+import { shellWord } from '../recovery/scripts.ts';
 
 const NOTE = 'postmaster.pid';
 /** Of the system's own names of programs. */
@@ -21,6 +22,15 @@ export function serverIn(path: string): number | null {
     if (identityOf(`/proc/${name}/cwd`) === here) return Number(name);
   }
   return null;
+}
+
+/** 'blocked' where one runs, such as that of an exploration that was killed. */
+export function refuseServed(path: string): void {
+  const pid = serverIn(path);
+  if (pid === null) return;
+  throw new Failure('blocked', `${path} is not restored: a server runs on it (process ${pid})`, {
+    hint: `its owner stops it: pg_ctl -D ${shellWord(path)} stop; or name another directory`,
+  });
 }
 
 function notedIn(path: string): number | null {

@@ -22,6 +22,7 @@ import { close, type Dir, labelOf, openRoot, within } from '../../beneath.ts';
 import { attempt, explained } from '../../failures.ts';
 import type { DirectorySettings } from '../settings.ts';
 import type { Tablespace } from './base-backup.ts';
+import { refuseServed } from './live-server.ts';
 import { DATA_TREE, type Tree, tablespaceTree } from './names.ts';
 
 /** In a directory that is not whole. A server takes no notice of it. */
@@ -99,8 +100,9 @@ export interface Owner {
   readonly gid: number;
 }
 
-/** 'target-not-empty' where a restore may not write. */
+/** 'target-not-empty' where a restore may not write, 'blocked' where a server does. */
 export function refuseData(places: readonly Place[]): void {
+  if (places[0]) refuseServed(places[0].path);
   for (const { path } of places) {
     const held = heldIn(path);
     if (held !== null) throw notEmpty(path, held);
@@ -109,7 +111,9 @@ export function refuseData(places: readonly Place[]): void {
 
 function notEmpty(path: string, held: string): Failure {
   return new Failure('target-not-empty', `${path} is not restored: it holds ${held}`, {
-    hint: 'name a directory that is empty or not there yet, or move away what it holds',
+    hint:
+      'name a directory that is empty or not there yet, or move away what it holds; an old data directory of the same ' +
+      'server can be restored over with --delta',
   });
 }
 

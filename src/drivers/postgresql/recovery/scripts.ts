@@ -45,7 +45,7 @@ rm -f "$spool/$1${WANTED}"
 export function fetchingScript(words: readonly string[]): string {
   return `# Lifeboat gives the server one file of its log.
 ${fetching(words)}
-echo "lifeboat: the log was not fetched (exit code $code)" >&2
+${NOT_FETCHED}
 exit 255
 `;
 }
@@ -59,7 +59,7 @@ export function leftScript(words: readonly string[]): string {
 case "$1" in *.history) ;; *) [ -e "pg_wal/$1" ] && exit 1 ;; esac
 ${words.length > 0 ? fetching(words) : `mv "${SPOOL}/$1${FIRST}" "$2" 2> /dev/null && exit 0\ncode=none`}
 case "$1" in *.history) cp "${SPOOL}/$1${KEPT}" "$2" 2> /dev/null; exit ;; esac
-echo "lifeboat: the log was not fetched (exit code $code)" >&2
+${NOT_FETCHED}
 exit 255
 `;
 }
@@ -125,6 +125,9 @@ case $code in
 ${NOT_THERE}) exit 1 ;;
 esac`;
 }
+
+const NOT_FETCHED =
+  'echo "lifeboat: the log was not fetched (exit code $code): mend that, start the server again, and it goes on" >&2';
 
 export function shellWord(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
