@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type TestDirs, testDirs } from '../../src/drivers/postgresql/physical/testing.ts';
@@ -52,6 +52,7 @@ test('a server is brought back to the second before a mistake, and fetches its l
   const owner = unprivilegedUser();
   if (owner) execFileSync('chown', ['-R', `${owner.uid}:${owner.gid}`, dir]);
   await assertTold(path);
+  if (owner) await assertUnreadable(before, path);
   // What was fetched ahead is not to be all.
   const spool = join(path, 'pg_wal/lifeboat');
   for (const name of readdirSync(spool)) if (/^[0-9A-F]{24}$/.test(name)) rmSync(join(spool, name));
@@ -86,6 +87,20 @@ async function previewed(before: string, path: string): Promise<void> {
     assert.match(refused.stdout, problem);
   }
   assert.ok(!existsSync(path));
+}
+
+/** Whom the server runs as is known, and so is that it may not read this. */
+async function assertUnreadable(before: string, path: string): Promise<void> {
+  const file = join(dir, 'lifeboat.yaml');
+  const { uid, gid, mode } = statSync(file);
+  const preview = ['restore', '--at', before, '--only', 'main-db', '--to', `main-db=${path} 2`, '--preview'];
+  const told = /its owner \(user \d+\) can't read .*lifeboat\.yaml: as it is, the server stops while it recovers/;
+  assert.doesNotMatch((await run(0, ...preview)).stdout, told);
+  chownSync(file, 0, 0);
+  chmodSync(file, 0o600);
+  assert.match((await run(0, ...preview)).stdout, told);
+  chownSync(file, uid, gid);
+  chmodSync(file, mode);
 }
 
 function configuration({ host, port, user, password, bin }: Postgres, checks = '[]'): string {

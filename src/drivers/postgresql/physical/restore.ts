@@ -9,7 +9,9 @@ import { inventoryBatches, inventoryOf } from '../../../core/inventory.ts';
 import { getAll } from '../../../core/many-parts.ts';
 import type { Context, InventoryLine, Restored, RestoreOptions, Source } from '../../../core/model.ts';
 import { mapBounded } from '../../../core/parallel.ts';
+import { run } from '../../../core/process.ts';
 import { refuseForeign } from '../../../core/selection.ts';
+import { cleanContext } from '../programs.ts';
 import { beginRecovery, planRecovery, type Recovery } from '../recovery/recovery.ts';
 import { setUpRecovery } from '../recovery/setup.ts';
 import type { DirectorySettings } from '../settings.ts';
@@ -37,6 +39,7 @@ import {
   type OpenPlace,
   type OpenPlaces,
   openPlaces,
+  ownerFor,
   type Place,
   placesOf,
   refuseData,
@@ -137,12 +140,26 @@ export async function placesInWords(
   return [
     ...going,
     ...places.flatMap(({ oid, path }) => (oid === null ? [] : [`tablespace ${oid} goes to ${path}`])),
-    ...(replay?.command ? [`a server that is started on ${settings.path} fetches its log by itself: ${READERS}`] : []),
+    ...(replay?.command ? [await readersInWords(ctx, settings.path, replay.command)] : []),
   ];
 }
 /** It runs `lifeboat wal-fetch` as whom it runs as, and that is seldom whoever restores. */
 const READERS =
   'its user must be able to read the configuration, the files that this takes secrets from, and the store';
+async function readersInWords(ctx: Context, path: string, command: readonly string[]): Promise<string> {
+  const told = `a server that is started on ${path} fetches its log by itself: ${READERS}`;
+  const user = ownerFor(path);
+  if (!user) return told;
+  for (const file of command.filter((word) => word.startsWith('/'))) {
+    try {
+      await run(cleanContext(ctx), { program: 'test', args: ['-r', file], cwd: '/', user });
+    } catch (error) {
+      if (!isFailure(error, 'program-failed')) throw error;
+      return `${told}; its owner (user ${user.uid}) can't read ${file}: as it is, the server stops while it recovers`;
+    }
+  }
+  return told;
+}
 /** Of what is written since the point, only its log may tell. */
 const GOING =
   'and the point has not is removed, the log in pg_wal too: copy that first if anything in it may be needed';
