@@ -376,7 +376,9 @@ export function refuseArchived({ steps, archived }: RestorePlan, from: NamedStor
 export function refuseTargets(steps: readonly RestoreStep[]): void {
   const unfit = steps.find(({ isUnfit }) => isUnfit);
   if (unfit) throw unfit.problem;
-  const full = steps.map(({ problem }) => problem).filter(isRefusal);
+  // A service that can't be asked for now may answer when its turn comes.
+  const sure = steps.filter(({ problem, targetHolds }) => targetHolds !== null || !isFailure(problem, 'blocked'));
+  const full = sure.map(({ problem }) => problem).filter(isRefusal);
   const [first, second] = full;
   if (!first) return;
   if (!second) throw first;
