@@ -75,6 +75,34 @@ const TOLD: readonly Told[] = [
     told: ['no-drill: plans.nightly'],
   },
   {
+    title: 'snapshots lie in a repository of their own, whatever store their points are in',
+    replace: [
+      ['tier: standard, restore', 'tier: standard, method: snapshot, repository: { type: fs, settings: {} }, restore'],
+      ['ordering: ref', 'to: [local], ordering: ref'],
+      [', offsite: { daily: 30 }', ''],
+      [', store: offsite', ''],
+    ],
+    told: ['only-here: components.shop-db', 'only-here: components.objects', 'snapshot-only: components.search.method'],
+  },
+  {
+    title: 'a store in the bucket that is protected is lost with it, at Amazon too',
+    replace: [
+      ['endpoint: "http://minio.internal:9000", buckets: [invoices]', 'buckets: [shop-backup]'],
+      ['ordering: ref', 'to: [offsite], ordering: ref'],
+      ['local: { within: 30d }, ', ''],
+    ],
+    told: ['same-failure: components.objects'],
+  },
+  {
+    title: 'another bucket at Amazon is another place',
+    replace: [
+      ['endpoint: "http://minio.internal:9000", buckets: [invoices]', 'buckets: [invoices]'],
+      ['ordering: ref', 'to: [offsite], ordering: ref'],
+      ['local: { within: 30d }, ', ''],
+    ],
+    told: [],
+  },
+  {
     title: 'what lies elsewhere alone is drilled from there, whatever else lies here',
     replace: [
       ...SEARCH_APART,
