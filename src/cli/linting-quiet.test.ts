@@ -18,6 +18,8 @@ const SEARCHED = '\n  search: { schedule: "0 5 * * 0", store: offsite, component
 const more = (drill: string): readonly [string, string] => [WEEKLY_APART[1], `${WEEKLY_APART[1]}${SEARCHED}${drill}`];
 const OFTEN = 'plans:\n  often: { schedule: "30 * * * *", components: [shop-db], keep: { within: 30d } }\n';
 
+const SNAPSHOT = 'tier: standard, method: snapshot, repository: { type: fs, settings: {} }';
+
 const TOLD: readonly Told[] = [
   ...['at: 5m ago', 'until: latest', 'until: cut=latest'].map((moment) => ({
     title: `a drill of a moment is about that, however old the point is that its log is replayed on: ${moment}`,
@@ -77,7 +79,7 @@ const TOLD: readonly Told[] = [
   {
     title: 'snapshots lie in a repository of their own, whatever store their points are in',
     replace: [
-      ['tier: standard, restore', 'tier: standard, method: snapshot, repository: { type: fs, settings: {} }, restore'],
+      ['tier: standard, restore', `${SNAPSHOT}, restore`],
       ['ordering: ref', 'to: [local], ordering: ref'],
       [', offsite: { daily: 30 }', ''],
       [', store: offsite', ''],
@@ -93,6 +95,35 @@ const TOLD: readonly Told[] = [
     ],
     told: ['same-failure: components.objects'],
   },
+  {
+    title: 'files, and a server behind a socket, lie where a store in a directory does',
+    replace: [
+      ['host: db.internal', 'host: /run/postgresql'],
+      ['components:\n', 'components:\n  docs: { kind: files, paths: [/srv/docs], tier: standard }\n'],
+      ['ordering: ref', 'to: [local], ordering: ref'],
+      [', offsite: { daily: 30 }', ''],
+      [', store: offsite', ''],
+    ],
+    told: [
+      'same-failure: components.docs',
+      'same-failure: components.shop-db',
+      'only-here: components.objects',
+      'only-here: components.search',
+    ],
+  },
+  ...(['export', 'snapshot'] as const).map((method) => ({
+    title: `of one cluster it is told once, and not where its documents are exported: beside ${method}`,
+    replace: [
+      ['tier: standard, restore', `${SNAPSHOT}, restore`],
+      [
+        'components:\n',
+        `components:\n  also: { kind: elasticsearch, url: "http://u:\${env:P}@search.internal:9200", ${
+          method === 'export' ? 'tier: standard' : SNAPSHOT
+        } }\n`,
+      ],
+    ] as const,
+    told: method === 'export' ? [] : ['snapshot-only: components.also.method'],
+  })),
   {
     title: 'another bucket at Amazon is another place',
     replace: [
