@@ -1,12 +1,37 @@
-// Mistakes in what is followed and marked, for the tests of lint.
+// The right configuration, what makes mistakes of it, and those in what is followed and marked: for the tests of lint.
 
+import assert from 'node:assert/strict';
+import { testContext } from '../core/testing.ts';
+import { type LintFinding, lint } from '../engine/lint/lint.ts';
 import type { Setup } from '../engine/lint/setup.ts';
+import { parseConfig } from './config/load.ts';
+import { setupOf } from './linting.ts';
+
+export const NOW = new Date('2026-06-10T12:00:00Z');
+export const RIGHT = `stack: shop
+stores:
+  local: { format: restic, bucket: /backup/lifeboat, password: "\${file:/run/secrets/lifeboat}" }
+  offsite: { format: restic, bucket: s3://shop-backup/lifeboat, password: "\${file:/run/secrets/lifeboat}" }
+components:
+  shop-db: { kind: postgresql, host: db.internal, password: "\${env:PGPASSWORD}", databases: [shop], tier: critical }
+  objects: { kind: s3, endpoint: "http://minio.internal:9000", buckets: [invoices], tier: standard }
+  search: { kind: elasticsearch, url: "http://u:\${env:P}@search.internal:9200", tier: standard, restore_after: [shop-db] }
+tiers:
+  critical: { rto: 1h, rpo: 25h }
+  standard: { rto: 4h, rpo: 25h }
+references:
+  - { name: invoices exist, from: { component: shop-db, sql: select key from invoices }, to: { component: objects, in: invoices } }
+plans:
+  nightly: { schedule: "0 2 * * *", ordering: references_first, keep: { local: { within: 30d }, offsite: { daily: 30 } } }
+drills:
+  weekly: { schedule: "0 4 * * 0", store: offsite }
+`;
 
 export interface LintCase {
   readonly title: string;
   readonly rule: string;
   /** Of the right configuration. */
-  readonly replace: readonly (readonly [string, string])[];
+  readonly replace: readonly Replacement[];
   readonly at: string;
   readonly why: RegExp;
   /** As 'path: value', of every one; none where no value can be computed. */
@@ -16,7 +41,22 @@ export interface LintCase {
   readonly measured?: Setup['measured'];
 }
 
-const FOLLOWED = 'databases: [shop], capture: [physical], follow: true, markers: 30s, tier';
+type Replacement = readonly [from: string, to: string];
+export function replaced(all: readonly Replacement[]): string {
+  let text = RIGHT;
+  for (const [from, to] of all) {
+    assert.ok(text.includes(from), from);
+    text = text.replace(from, () => to);
+  }
+  return text;
+}
+
+export async function linted(text: string, measured: Setup['measured'] = new Map()): Promise<readonly LintFinding[]> {
+  const config = await parseConfig(testContext({ env: {} }), text, 'lifeboat.yaml');
+  return lint(setupOf(config, NOW, measured)).findings;
+}
+
+export const FOLLOWED = 'databases: [shop], capture: [physical], follow: true, markers: 30s, tier';
 
 export const FOLLOWING_CASES: readonly LintCase[] = [
   {

@@ -6,30 +6,9 @@ import { describe, test } from 'node:test';
 import { parseDocument } from 'yaml';
 import { testContext } from '../core/testing.ts';
 import { type LintFinding, lint, RULE_WORDS } from '../engine/lint/lint.ts';
-import type { Setup } from '../engine/lint/setup.ts';
 import { parseConfig } from './config/load.ts';
 import { setupOf } from './linting.ts';
-import { FOLLOWING_CASES, type LintCase } from './linting-testing.ts';
-
-const NOW = new Date('2026-06-10T12:00:00Z');
-const RIGHT = `stack: shop
-stores:
-  local: { format: restic, bucket: /backup/lifeboat, password: "\${file:/run/secrets/lifeboat}" }
-  offsite: { format: restic, bucket: s3://shop-backup/lifeboat, password: "\${file:/run/secrets/lifeboat}" }
-components:
-  shop-db: { kind: postgresql, host: db.internal, password: "\${env:PGPASSWORD}", databases: [shop], tier: critical }
-  objects: { kind: s3, endpoint: "http://minio.internal:9000", buckets: [invoices], tier: standard }
-  search: { kind: elasticsearch, url: "http://u:\${env:P}@search.internal:9200", tier: standard, restore_after: [shop-db] }
-tiers:
-  critical: { rto: 1h, rpo: 25h }
-  standard: { rto: 4h, rpo: 25h }
-references:
-  - { name: invoices exist, from: { component: shop-db, sql: select key from invoices }, to: { component: objects, in: invoices } }
-plans:
-  nightly: { schedule: "0 2 * * *", ordering: references_first, keep: { local: { within: 30d }, offsite: { daily: 30 } } }
-drills:
-  weekly: { schedule: "0 4 * * 0", store: offsite }
-`;
+import { FOLLOWING_CASES, type LintCase, linted, NOW, RIGHT, replaced } from './linting-testing.ts';
 
 const CASES: readonly LintCase[] = [
   ...FOLLOWING_CASES,
@@ -447,11 +426,6 @@ const CASES: readonly LintCase[] = [
   },
 ];
 
-async function linted(text: string, measured: Setup['measured'] = new Map()): Promise<readonly LintFinding[]> {
-  const config = await parseConfig(testContext({ env: {} }), text, 'lifeboat.yaml');
-  return lint(setupOf(config, NOW, measured)).findings;
-}
-
 function changed(text: string, finding: LintFinding): string {
   const document = parseDocument(text);
   for (const { path, to } of finding.change) {
@@ -468,11 +442,7 @@ test('nothing is found in a right configuration', async () => {
 describe('found, and gone with the change', () => {
   for (const { title, rule, replace, at, why, change, besides = [], measured } of CASES) {
     test(`${rule}: ${title}`, async () => {
-      let text = RIGHT;
-      for (const [from, to] of replace) {
-        assert.ok(text.includes(from), from);
-        text = text.replace(from, () => to);
-      }
+      const text = replaced(replace);
       const findings = await linted(text, measured);
       const words = findings.map((each) => each.rule);
       assert.deepEqual(words.toSorted(), [rule, ...besides].sort(), JSON.stringify(findings, null, 1));
@@ -502,13 +472,6 @@ test('every rule has its case, and its section on the page with the mistake, the
   for (const section of sections) assert.match(section, /^Mistake: .+\nConsequence: .+\nChange: .+/ms, section);
 });
 
-test('a drill of a moment is about that moment, however old the point is that its log is replayed on', async () => {
-  const text = RIGHT.replace('"0 4 * * 0",', '"0 1 * * 0", at: 5m ago,')
-    .replace('critical: { rto: 1h, rpo: 25h }', 'critical: { rto: 1h, rpo: 2h }')
-    .replace('plans:\n', 'plans:\n  often: { schedule: "30 * * * *", components: [shop-db], keep: { within: 30d } }\n');
-  assert.deepEqual(await linted(text), []);
-});
-
 test('rules that somebody accepts are left out', async () => {
   const text = RIGHT.replace('tiers:\n', 'tiers:\n  logs: { rpo: 7d }\n');
   const config = await parseConfig(testContext({ env: {} }), text, 'lifeboat.yaml');
@@ -523,32 +486,4 @@ test('what can not be judged is told: where a reference leads to, and recoveries
   const measured = new Map(['shop-db', 'objects'].map((name) => [name, { captureMs: null, recoverMs }]));
   const told = lint(setupOf(config, NOW, measured)).unjudged.map(({ rule, at }) => `${rule} ${at.join('.')}`);
   assert.deepEqual(told, ['same-failure components.shop-db', 'rto components.search']);
-});
-
-describe('told apart', () => {
-  const quiet: readonly (readonly [title: string, more: string])[] = [
-    ['two databases of one server', 'db: { kind: postgresql, host: db.internal, databases: [other], tier: critical }'],
-    ['two servers', 'db: { kind: postgresql, host: db.internal, port: 5433, databases: [shop], tier: critical }'],
-    [
-      'two prefixes',
-      'more: { kind: s3, endpoint: "http://minio.internal:9000", buckets: [{ name: avatars }], tier: standard }',
-    ],
-    [
-      'two references',
-      `db: { kind: postgresql, host: "\${env:A}", databases: [shop], tier: critical }\n  more: { kind: postgresql, host: "\${env:B}", databases: [shop], tier: critical }`,
-    ],
-    [
-      'what one of them leaves out',
-      'a: { kind: files, paths: [/srv], exclude: [/srv/b], tier: standard }\n  b: { kind: files, paths: [/srv/b], tier: standard }',
-    ],
-    [
-      'two subtrees',
-      'a: { kind: zookeeper, hosts: "zk:2181/a", tier: standard }\n  b: { kind: zookeeper, hosts: "zk:2181/b", tier: standard }',
-    ],
-  ];
-  for (const [title, more] of quiet) {
-    test(`captured-twice: ${title}`, async () => {
-      assert.deepEqual(await linted(RIGHT.replace('components:\n', () => `components:\n  ${more}\n`)), []);
-    });
-  }
 });

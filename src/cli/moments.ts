@@ -7,7 +7,7 @@ import type { NamedStore } from '../engine/model.ts';
 import { type Moment, momentIn, momentOf, type Wanted } from '../engine/moment.ts';
 import { byBeginning, type PointView } from '../engine/points.ts';
 import { type ChosenIn, chooseEverywhere, type Listing, notFound } from './across.ts';
-import { CUT, parseTime, parseUntil } from './times.ts';
+import { CUT, isOfOne, parseTime, parseUntil } from './times.ts';
 
 /** What was named on the command line. */
 export interface MomentWords {
@@ -46,8 +46,7 @@ export function wantedMoment(
     return { cutOf: id, words: `cut=${id}` };
   }
   const target = parseUntil(until);
-  const isCommon = target.kind === 'latest' || target.kind === 'immediate';
-  if (!isCommon && components.length !== 1) {
+  if (isOfOne(target) && components.length !== 1) {
     throw new Failure('usage', `--until ${until} is in the words of one component`, { hint: 'name it with --only' });
   }
   const isAny = point === undefined || point === 'latest';

@@ -56,6 +56,11 @@ const KINDS: Readonly<Record<string, 'position' | 'transaction' | 'name'>> = {
 export const CUT = /^cut=(.+)$/;
 export const UNTIL = "'latest', 'immediate', lsn=…, offset=…, xid=…, name=… or cut=POINT";
 
+/** It means something in the words of a single driver alone. */
+export function isOfOne({ kind }: Until): boolean {
+  return kind !== 'latest' && kind !== 'immediate';
+}
+
 /** As `drills:` of the configuration have it. */
 export function isUntil(text: string): boolean {
   try {

@@ -43,6 +43,7 @@ const TABLE = {
   'query-failed': { exit: 35, http: 500, retry: false, lost: false },
   'source-damaged': { exit: 36, http: 500, retry: false, lost: false },
   'hook-failed': { exit: 37, http: 500, retry: false, lost: false },
+  'disk-failed': { exit: 38, http: 500, retry: false, lost: false },
   interrupted: { exit: 130, http: 499, retry: true, lost: false },
 } as const satisfies Record<string, ErrorKind>;
 

@@ -1,6 +1,6 @@
 // What the system refuses, in our words.
 
-import { Failure, systemCode } from '../core/errors.ts';
+import { Failure, messageOf, systemCode } from '../core/errors.ts';
 
 /** What the system says when a file is no more where it was. */
 export const GONE = ['ENOENT', 'ENOTDIR'];
@@ -42,5 +42,17 @@ export function explained(label: string, cause: unknown): unknown {
     const hint = code === 'EROFS' ? 'its disk is mounted read-only' : way;
     return new Failure('denied', `${label}: the system refuses access (${code})`, { cause, hint });
   }
+  if (code === 'EIO') return diskFailure(`${label} can't be read or written`, cause);
   return cause;
+}
+
+/** Whatever the system says why: of what the disk has not taken nobody knows what it holds. */
+export function notOnDisk(label: string, cause: unknown): unknown {
+  const told = explained(label, cause);
+  return told instanceof Failure ? told : diskFailure(`${label} is not on the disk`, cause);
+}
+
+function diskFailure(what: string, cause: unknown): Failure {
+  const hint = 'look at the log of the kernel and at the disk, then use another one';
+  return new Failure('disk-failed', `${what}: ${messageOf(cause)}`, { cause, hint });
 }

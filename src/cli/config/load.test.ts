@@ -203,3 +203,31 @@ test('what init writes is a right configuration', async () => {
   assert.deepEqual(await config.components[0]?.settings(ctx), { url: 'postgresql://u@db/shop' });
   assert.equal(await passwordOf(ctx, config), 'sesame');
 });
+
+test('a drill that replays a log says where to, in words that it can mean', async () => {
+  const drill = async (text: string): Promise<Config['drills'][string] | undefined> => {
+    const config = await parseConfig(testContext(), `${GOOD}drills:\n  weekly: ${text}\n`, 'a.yaml');
+    return config.drills.weekly;
+  };
+  for (const until of ['latest', 'immediate', 'cut=latest', 'cut=2026-01-01-000000']) {
+    assert.equal((await drill(`{ until: ${until} }`))?.until, until);
+  }
+  assert.equal((await drill('{ until: lsn=0/1, components: [main-db] }'))?.until, 'lsn=0/1');
+  assert.equal((await drill('{ until: cut=latest, point: latest }'))?.point, 'latest');
+  assert.equal((await drill('{ until: latest, point: latest-proved }'))?.point, 'latest-proved');
+  const refused: readonly (readonly [text: string, message: RegExp])[] = [
+    ['{ until: 15m ago }', /^a.yaml:13: drills\.weekly\.until: where a replay ends: 'latest', .* or cut=POINT$/],
+    ['{ until: cut= }', /drills\.weekly\.until: where a replay ends/],
+    ['{ until: size=8 }', /drills\.weekly\.until: where a replay ends/],
+    ['{ until: 8 }', /drills\.weekly\.until: expected string/],
+    ['{ until: latest, at: 15m ago }', /drills\.weekly: either at or until$/],
+    ['{ point: latest, at: 15m ago }', /drills\.weekly: either a point or a time$/],
+    ['{ until: cut=latest, point: latest-proved }', /drills\.weekly\.point: until: cut=latest finds its point by/],
+    ['{ until: lsn=0/1 }', /drills\.weekly\.until: lsn=0\/1 is in the words of one component$/],
+    [
+      '{ until: xid=7, components: [main-db, cache] }',
+      /drills\.weekly\.until: xid=7 is in the words of one component$/,
+    ],
+  ];
+  for (const [text, message] of refused) await assert.rejects(drill(text), { code: 'settings-invalid', message }, text);
+});

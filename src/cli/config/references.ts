@@ -3,6 +3,7 @@ import { basename, dirname, join, relative, resolve } from 'node:path';
 import { type Failure, messageOf } from '../../core/errors.ts';
 import { nearest } from '../../core/settings.ts';
 import { parseSchedule } from '../../engine/slots.ts';
+import { CUT, isOfOne, parseUntil } from '../times.ts';
 import type { Config } from './model.ts';
 import { keepSchema } from './schema.ts';
 
@@ -44,6 +45,7 @@ export function checkReferences(config: Config, problem: Problem): void {
     }
   }
   checkSchedules(config, problem);
+  checkReplays(config, problem);
   checkCircles(config, problem);
   checkOrderings(config, problem);
   checkNesting(config, problem);
@@ -66,6 +68,19 @@ function checkSchedules(config: Config, problem: Problem): void {
         throw problem([part, name, schedule === undefined ? 'timezone' : 'schedule'], messageOf(error));
       }
     }
+  }
+}
+
+/** What would be refused each time that the drill is run. */
+function checkReplays({ drills, components: all }: Config, problem: Problem): void {
+  for (const [name, { until, point = 'latest', components }] of Object.entries(drills)) {
+    if (until === undefined) continue;
+    if (CUT.test(until)) {
+      if (point === 'latest') continue;
+      throw problem(['drills', name, 'point'], `until: ${until} finds its point by itself`, 'leave point out');
+    }
+    if (!isOfOne(parseUntil(until)) || (components === 'all' ? all : components).length === 1) continue;
+    throw problem(['drills', name, 'until'], `${until} is in the words of one component`, 'name it under components');
   }
 }
 

@@ -45,7 +45,7 @@ export function* noDrill(setup: Setup): Generator<Found> {
 
 /** A drill of something that no plan puts into the store that it restores from. */
 export function* drillWithoutPoints(setup: Setup): Generator<Found> {
-  for (const drill of setup.drills.filter(({ ofAll, store }) => !ofAll || store !== null)) {
+  for (const drill of setup.drills) {
     // What is in no plan at all is told as such; a drill that names it is wrong besides.
     const about = drill.components.filter((name) => !drill.ofAll || isPlanned(setup, name));
     const absent = about.filter((name) => !setup.plans.some((plan) => holds(plan, name, drill.store)));

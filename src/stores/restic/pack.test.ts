@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { test } from 'node:test';
+import { Worker } from 'node:worker_threads';
 import { zstdCompressSync } from 'node:zlib';
 import fc from 'fast-check';
 import { isFailure } from '../../core/errors.ts';
-import { freshKey, seal, sha256 } from './crypto.ts';
+import { freshKey, SEAL_BYTES, seal, sha256 } from './crypto.ts';
 import { BLOB_BYTES_MAX, checkPack, openBlob, PACK_BYTES_MAX } from './pack.ts';
 import { type FinishedPack, type PackBuilder, packBuilder } from './pack-builder.ts';
 import { giveBack, lentBuffers } from './pool-buffers.ts';
@@ -88,6 +90,58 @@ test('what nobody has hashed is in no pack before it is kept, and has the id of 
     assert.deepEqual([blobs.length, damages], [BLOBS.length, []]);
   }
 });
+
+test('what memory spoils after it was sealed and proved is in no pack: held, kept, or in the open pack (fault 5)', () => {
+  const plain = noise(3000, 'held');
+  for (const compressionLevel of [0, 2]) {
+    for (const at of [0, 20, 1500, 3000 + SEAL_BYTES - 1]) {
+      const builder = builderOf({ tree: false, compressionLevel });
+      const held = builder.hold(plain);
+      flip(held.memory, at);
+      builder.keep(held);
+      assert.throws(() => builder.finish(), isSpoiled, `held, at ${at}`);
+
+      const lending = lentBuffers(PACK_BYTES_MAX);
+      const lent = lending.take();
+      const memory = { ...lending, take: () => lent };
+      const open = packBuilder({ key: KEY, tree: false, compressionLevel, memory });
+      open.keep(open.hold(plain));
+      flip(lent, at);
+      assert.throws(() => open.finish(), isSpoiled, `kept, at ${at}`);
+    }
+  }
+});
+
+test('a piece that nobody has hashed and that changes while it is sealed is in no pack (fault 5)', async () => {
+  const shared = new SharedArrayBuffer(65_536);
+  const plain = Buffer.from(shared);
+  noise(plain.length, 'changing').copy(plain);
+  const changing = new Worker(CHANGING, { eval: true, workerData: shared });
+  try {
+    await once(changing, 'message');
+    const builder = builderOf({ tree: false, compressionLevel: 0 });
+    let told: unknown;
+    for (let tries = 0; tries < 20_000 && told === undefined; tries++) {
+      try {
+        builder.drop(builder.hold(plain));
+      } catch (error) {
+        told = error;
+      }
+    }
+    assert.ok(isSpoiled(told) && /other bytes come out than were put in/.test(String(told)), String(told));
+  } finally {
+    await changing.terminate();
+  }
+});
+const CHANGING = `const { parentPort, workerData } = require('node:worker_threads');
+const bytes = new Uint8Array(workerData);
+parentPort.postMessage('begun');
+for (;;) Atomics.xor(bytes, 77, 1);`;
+
+function flip(memory: ArrayBufferLike, at: number): void {
+  const bytes = new Uint8Array(memory);
+  bytes[at] = (bytes[at] ?? 0) ^ 1;
+}
 
 function isSpoiled(error: unknown): boolean {
   return isFailure(error, 'checksum') && /read back/.test(error.message);

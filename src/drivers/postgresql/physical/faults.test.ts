@@ -2,13 +2,25 @@
 // restores that are broken off.
 
 import assert from 'node:assert/strict';
-import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { missing } from '../../../../test/servers/need.ts';
 import { type Postgres, startPostgres, startPostgresOn } from '../../../../test/servers/postgres.ts';
 import { bytesOf } from '../../../core/bytes.ts';
 import type { Component } from '../../../core/component.ts';
+import type { Failure } from '../../../core/errors.ts';
 import { inventoryOf } from '../../../core/inventory.ts';
 import type { Finding, Source } from '../../../core/model.ts';
 import { liveContext, memoryParts } from '../../../core/testing.ts';
@@ -206,6 +218,28 @@ describe('base backups and what goes wrong', { skip }, () => {
     assert.deepEqual(readdirSync(path), ['mine']);
   });
 
+  test('a disk that does not take a file behind the restore fails it, and the directory is none', async () => {
+    const path = dirs.absent('failing disk');
+    let failed = '';
+    const failing: Source = {
+      ...source,
+      async *get(c, name, range) {
+        yield* source.get(c, name, range);
+        if (failed !== '' || !name.includes('pg_wal/0')) return;
+        failed = basename(name);
+        disconnect(join(path, 'pg_wal', failed));
+      },
+    };
+    await assert.rejects(into(path).restore(ctx, { base: failing }, { jobs: 1 }), ({ code, message }: Failure) => {
+      assert.equal(code, 'disk-failed');
+      assert.match(message, new RegExp(`pg_wal/${failed} is not on the disk: EINVAL.* fsync`));
+      return true;
+    });
+    assert.ok(existsSync(join(path, MARK)));
+    await into(path).restore(ctx, { base: source });
+    assert.deepEqual(await differencesIn(ctx, source, into(path)), []);
+  });
+
   test('a damaged point is found while it is written, and is no data directory', async () => {
     for (const [at, file] of ['global/1262', 'pg_wal/'].entries()) {
       const path = dirs.absent(`damaged ${at}`);
@@ -315,6 +349,20 @@ describe('base backups and what goes wrong', { skip }, () => {
     assert.deepEqual(back, { url: 'postgresql://db/shop', ...common, ...asWho });
     return assert.rejects(into('/x').capture(ctx, memoryParts().sink), { code: 'settings-invalid' });
   });
+
+  /** Our open file goes where nothing can be synced: what the next `fsync` of its number says. */
+  function disconnect(path: string): void {
+    const opened = readdirSync('/proc/self/fd').map(Number);
+    const fd = opened.find((each) => linkOf(each) === path);
+    assert.ok(fd !== undefined);
+    closeSync(fd);
+    const taken: number[] = [];
+    while (!taken.includes(fd)) taken.push(openSync('/dev/full', 'w'));
+    for (const each of taken) if (each !== fd) closeSync(each);
+  }
+  function linkOf(fd: number): string {
+    return existsSync(`/proc/self/fd/${fd}`) ? readlinkSync(`/proc/self/fd/${fd}`) : '';
+  }
 
   /** What keeps a capture from working, with the next step. */
   async function failing(settings: unknown): Promise<string[]> {

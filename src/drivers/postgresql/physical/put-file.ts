@@ -8,7 +8,6 @@ import {
   fchmodSync,
   fchownSync,
   fstatSync,
-  fsyncSync,
   lchownSync,
   openSync,
   rmSync,
@@ -20,8 +19,8 @@ import { Failure } from '../../../core/errors.ts';
 import type { Bytes } from '../../../core/model.ts';
 import { gate } from '../../../core/parallel.ts';
 import { close, type Dir, labelOf, makeDir, openDir, within } from '../../beneath.ts';
-import { attempt, explained, GONE, unlessGone } from '../../failures.ts';
-import { give, type Owner } from './target.ts';
+import { attempt, explained, GONE, notOnDisk, unlessGone } from '../../failures.ts';
+import { give, type Owner, syncOpen } from './target.ts';
 
 const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 /** What is no file may be opened too, and never waits for another. */
@@ -82,7 +81,7 @@ export function syncsBehind(): Syncs {
         try {
           await disk.run(() => handle.sync()).finally(() => handle.close());
         } catch (cause) {
-          failed ??= { error: explained(label, cause) };
+          failed ??= { error: notOnDisk(label, cause) };
         }
       };
       const work: Promise<void> = room.run(sync).finally(() => running.delete(work));
@@ -182,17 +181,20 @@ export function putLink(root: Dir, name: string, to: string, owner: Owner | null
 
 /** What was written before is on the disk when it resolves: of a file, or of a directory what is in it. */
 export async function syncFile(root: Dir, name: string): Promise<void> {
-  const handle = await inFolderOf(root, name, (dir, base) =>
-    open(within(dir, base), constants.O_RDONLY | constants.O_NOFOLLOW),
-  );
+  const [handle, label] = await inFolderOf(root, name, async (dir, base) => [
+    await open(within(dir, base), constants.O_RDONLY | constants.O_NOFOLLOW),
+    labelOf(dir, base),
+  ]);
   try {
     await handle.sync();
+  } catch (cause) {
+    throw notOnDisk(label, cause);
   } finally {
     await handle.close();
   }
 }
 export function syncDirectory(root: Dir, name: string): void {
-  inDirectory(root, name.split('/'), (dir) => attempt(dir.label, () => fsyncSync(dir.fd)));
+  inDirectory(root, name.split('/'), syncOpen);
 }
 
 function assertSame(label: string, file: ExpectedFile, bytes: number, sha256: string): void {

@@ -19,7 +19,7 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { Failure, systemCode } from '../../../core/errors.ts';
 import { close, type Dir, labelOf, openRoot, within } from '../../beneath.ts';
-import { attempt, explained } from '../../failures.ts';
+import { attempt, explained, notOnDisk } from '../../failures.ts';
 import type { DirectorySettings } from '../settings.ts';
 import type { Tablespace } from './base-backup.ts';
 import { refuseServed } from './live-server.ts';
@@ -153,7 +153,7 @@ export function marked(root: Dir): false {
     writeFileSync(fd, MARK_TEXT);
     closeSync(fd);
   });
-  fsyncSync(root.fd);
+  syncOpen(root);
   return false;
 }
 
@@ -179,7 +179,16 @@ export function unmark({ all, owner }: Pick<OpenPlaces, 'all' | 'owner'>): void 
   for (const { root } of all.toReversed()) {
     attempt(labelOf(root, Buffer.from(MARK)), () => rmSync(within(root, Buffer.from(MARK)), { force: true }));
     attempt(root.label, () => give(root.fd, owner));
-    fsyncSync(root.fd);
+    syncOpen(root);
+  }
+}
+
+/** What is in a directory. */
+export function syncOpen({ fd, label }: Dir): void {
+  try {
+    fsyncSync(fd);
+  } catch (cause) {
+    throw notOnDisk(label, cause);
   }
 }
 

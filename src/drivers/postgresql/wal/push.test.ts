@@ -67,6 +67,8 @@ for (const major of [15, 18] as const) {
       assert.match((await told()).join(), /0000000100000000000000\d\d was not, at 20.* must be able to read/);
       for (const path of ready(server)) writeFileSync(`${path}.taken`, '');
       await until('it was taken', async () => (await told()).join().includes('"pass"'));
+      await sql(server, 'postgres', "alter system set archive_command = 'false'", 'select pg_reload_conf()');
+      await until("somebody else's is not ours to judge", async () => (await told()).length === 0);
     });
 
     test('fault 33: a segment of the same name with other bytes is refused, and so is what is no segment', async () => {
