@@ -83,6 +83,8 @@ export async function openReplication(ctx: Context, server: Server): Promise<Rep
         return rows.map((row) => schema.parse(row));
       } catch (error) {
         if (ctx.signal.aborted) throw interruption(ctx.signal);
+        // The library rejects before the end of the refused command has come: with the next answer it has.
+        await client.query('IDENTIFY_SYSTEM').catch(() => undefined);
         throw failureOf(error, where);
       }
     },
