@@ -70,6 +70,14 @@ export async function joinLog(
   }
 }
 
+/** Nothing tells whether it is the log that was followed: it may be a copy's. */
+export async function beginUnknown(ctx: Context, feed: Journal, where: string, server: Standpoint): Promise<void> {
+  const ends = endsIn(server.history, server.source.timeline, where);
+  const why = 'the server has removed what tells whether it is the log that was followed';
+  ctx.log.warn(`${why}: the journal begins anew`, { lineage: feed.lineage()?.id, end: feed.durable()?.position });
+  await feed.begin(ctx, startHere(server, ends, why));
+}
+
 /** The server has removed what comes next: notes what is missing, and begins anew with what it holds. */
 export async function skipLost(
   ctx: Context,
