@@ -9,6 +9,7 @@ import { connectSomewhere } from '../databases.ts';
 import { identifySame, openReplication, type Replication } from '../physical/replication.ts';
 import type { Server } from '../settings.ts';
 import { type BaseKeeper, keepBases } from './bases.ts';
+import { cameFromJournal } from './forks.ts';
 import { historyOf } from './history.ts';
 import { beginUnknown, joinLog, type Standpoint, skipLost } from './joining.ts';
 import { type Compared, knownLog, NothingTells } from './known.ts';
@@ -18,12 +19,11 @@ import { receiveLog } from './receiving.ts';
 import { shipLog } from './shipping.ts';
 import { dropSlot, type HeldSlot, holdSlot, inUse } from './slot.ts';
 import { type WalFacts, walFacts } from './standing.ts';
-import { streamWal } from './stream.ts';
+import { streamWal, UNDEFINED_FILE } from './stream.ts';
 
 /** While a base is taken, whose connections have nothing to do with this one. */
 const AGAIN_MS = 5000;
-/** Of the server's error codes: a file that is gone, an object in use. */
-const UNDEFINED_FILE = '58P01';
+/** Of the server's error codes: an object in use. */
 const IN_USE = '55006';
 
 interface Following {
@@ -75,15 +75,18 @@ async function followOnce(following: Following): Promise<Ended> {
   const { session, connection, facts, standpoint, slotWas } = source;
   if (slotWas !== 'there') following.slotWas = slotWas;
   const slot = { restart: standpoint.held, was: following.slotWas };
-  const joint = await joinLog(ctx, feed, connection, standpoint);
+  const { segmentBytes, patienceMs } = facts;
+  const joint = await joinLog(ctx, feed, connection, standpoint, (past) =>
+    cameFromJournal(within, feed, { server, past, segmentBytes }),
+  );
   if (!joint.isPast) bases.want(joint.lineage);
   const { where } = connection;
-  const { segmentBytes, patienceMs } = facts;
   const known = await knownLog(within, feed, {
     end: joint.from,
     slot,
     segmentBytes,
     compared: following.compared,
+    isStandby: joint.isPast || standpoint.isStandby,
     where,
   });
   const stream = streamWal(connection, { slot: server.slot, timeline: joint.timeline, from: known.from });

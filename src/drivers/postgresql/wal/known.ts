@@ -15,7 +15,8 @@ import type { HeldSlot } from './slot.ts';
 const TELLING_BYTES_MIN = 1024;
 const BACK_BYTES = 4 * 1024;
 const BACK_FACTOR = 8;
-const UNREADABLE: ReadonlySet<string> = new Set(['missing', 'checksum', 'malformed', 'different']);
+/** What was stored can't be compared with. */
+export const UNREADABLE: ReadonlySet<string> = new Set(['missing', 'checksum', 'malformed', 'different']);
 /** From where its slot stands a copy may differ: so far back it is looked at. */
 const HELD_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -40,6 +41,8 @@ export interface KnownOptions {
   readonly slot: HeldSlot;
   readonly segmentBytes: number;
   readonly compared: Compared;
+  /** It is one, or was: where nothing tells, its log is taken for its primary's. */
+  readonly isStandby: boolean;
   readonly where: string;
 }
 interface Comparison {
@@ -50,7 +53,12 @@ interface Comparison {
 
 export async function knownLog(ctx: Context, feed: Stored, options: KnownOptions): Promise<Known> {
   const { where } = options;
-  const { from, tells } = await comparisonOf(ctx, feed, options);
+  const { from, tells: isKnown } = await comparisonOf(ctx, feed, options);
+  const tells = isKnown || options.isStandby;
+  if (!isKnown && tells) {
+    const what = 'the standby has removed what the journal ends with: nothing tells whether it is the same log';
+    ctx.log.warn(what, { end: lsnAt(placeOf(options.end.position)) });
+  }
   let place = placeOf(from);
   const endPlace = placeOf(options.end.position);
   let ranges: AsyncIterator<JournalRange> | null = null;
