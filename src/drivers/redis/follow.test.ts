@@ -1,6 +1,8 @@
 // Following real servers: what is kept, what is acknowledged, and where it goes on after a break.
 
 import assert from 'node:assert/strict';
+import { copyFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { startCuttingProxy } from '../../../test/servers/cutting-proxy.ts';
 import { needServer } from '../../../test/servers/need.ts';
@@ -328,6 +330,35 @@ describe('after a break', () => {
     const [old, fresh] = await kept.lineages(ctx);
     assert.equal(kept.points.length, 1);
     assert.deepEqual(fresh?.parent, { lineage: old?.id, position: fresh?.from.position });
+  });
+
+  test('in which a copy of its dump went on by itself, past the end of the journal, it begins again (fault 33)', async (t) => {
+    if (!(await needServer(t, 'redis-7'))) return;
+    const ctx = liveContext();
+    await using server = await startRedis('redis-7');
+    await using copy = await startRedis('redis-7');
+    const kept = await keeper(ctx);
+    const before = kept.follow(ctx, redisDriver.open({ url: server.url }));
+    await write(ctx, server, 0, 100);
+    await caughtUp(ctx, server);
+    await using connection = await open(ctx, { url: server.url });
+    await connection.call('SAVE');
+    await copy.stop();
+    copyFileSync(join(server.dir, 'dump.rdb'), join(copy.dir, 'dump.rdb'));
+    await copy.start();
+    await write(ctx, server, 100, 100);
+    await caughtUp(ctx, server);
+    await before.stop();
+    const end = await offsetOf(ctx, server);
+    await write(ctx, copy, 5000, 1000);
+    assert.ok((await offsetOf(ctx, copy)) > end, 'its log has bytes where the journal ends');
+    const after = kept.follow(ctx, redisDriver.open({ url: copy.url }));
+    await caughtUp(ctx, copy);
+    await after.stop();
+    const [first, second] = await kept.lineages(ctx);
+    assert.ok(first && second);
+    assert.deepEqual([kept.points.length, second.parent], [2, null]);
+    assert.notDeepEqual(second.source, first.source);
   });
 
   test('after which the server has lost its data, it begins again', async (t) => {

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { missing } from '../../../../test/servers/need.ts';
 import { type Postgres, startPostgres, startPostgresOn } from '../../../../test/servers/postgres.ts';
+import type { Store } from '../../../core/storage.ts';
 import { liveContext } from '../../../core/testing.ts';
 import { openServer } from '../driver.ts';
 import { physicalOf, testDirs } from '../physical/testing.ts';
@@ -184,9 +185,9 @@ for (const major of [15, 18] as const) {
       await using again = await follow(physicalOf(forked), { store });
       await until('a base is taken', () => again.bases.length > 0);
       await caughtUp(forked, again);
-      const [before, after] = await Array.fromAsync(again.journal.lineages(ctx));
-      assert.equal(after?.parent?.lineage, before?.id);
-      assert.match(after?.why ?? '', /^timeline 2 goes on from timeline 1 at /);
+      const [, after] = await Array.fromAsync(again.journal.lineages(ctx));
+      assert.equal(after?.parent, null, 'it has left a log that is not the one that was followed');
+      assert.match(after?.why ?? '', /^timeline 2, which does not come from the log of 1 that was followed$/);
     });
 
     test('fault 33: a copy is known by what it has written, where all that was stored last are zeros', async () => {
@@ -196,27 +197,33 @@ for (const major of [15, 18] as const) {
       await server.stop();
       execFileSync('cp', ['-a', `${server.dir}/.`, dirs.make('copy')]);
       await server.start();
-      let isPadding = false;
-      {
-        await using follower = await follow(physicalOf(server), {
-          store,
-          feed: ({ append }) => ({
-            async append(within, range) {
-              while (isPadding) await within.sleep(20);
-              await append(within, range);
-              isPadding = range.body.every((byte) => byte === 0);
-            },
-          }),
-        });
-        await until('a base is taken', () => follower.bases.length > 0);
-        await sql(server, 'postgres', SWITCH);
-        await until('the rest of a segment is stored', () => isPadding);
-      }
+      await followToPadding(server, store);
       await using copy = await startPostgresOn(major, dirs.absent('copy'));
       await sql(copy, 'postgres', 'create table only_here ()', ...Array.from({ length: 6 }, () => SWITCH));
       await using follower = await follow(physicalOf(copy), { store });
       await until('it is refused', () => follower.failures.length > 0);
       assert.match(follower.failures[0]?.message ?? '', /has other bytes than the journal: two primaries/);
+    });
+
+    test('fault 33: a copy that has removed what would tell it apart begins a journal of its own', async () => {
+      using dirs = testDirs();
+      await using server = await startPostgres(major, FORGETFUL);
+      const store = await journalStore(ctx);
+      await server.stop();
+      execFileSync('cp', ['-a', `${server.dir}/.`, dirs.make('copy')]);
+      await server.start();
+      const end = await followToPadding(server, store);
+      await using copy = await startPostgresOn(major, dirs.absent('copy'));
+      while ((await endOf(copy)) < end) await sql(copy, 'postgres', SWITCH);
+      await sql(copy, 'postgres', 'create table only_here ()', 'checkpoint', 'checkpoint');
+      await using follower = await follow(physicalOf(copy), { store });
+      await until('a base is taken', () => follower.bases.length > 0);
+      await caughtUp(copy, follower);
+      const [first, second, ...others] = await Array.fromAsync(follower.journal.stretches(ctx));
+      assert.deepEqual([first?.to.position, others.length], [end, 0], 'nothing of it joins the log that was followed');
+      assert.equal(second?.lineage.parent, null);
+      assert.match(second?.lineage.why ?? '', /has removed what tells whether it is the log that was followed/);
+      assertOnDisk(copy, (await piecesOf(ctx, follower.journal)).at(-1) ?? assert.fail());
     });
 
     test('fault 28: a slot that nobody reads, that has no limit or holds half of it: each with the way out', async () => {
@@ -274,6 +281,25 @@ for (const major of [15, 18] as const) {
       await sql(server, 'postgres', SOME);
       await caughtUp(server, follower);
     });
+
+    /** Until the rest of a segment, which is zeros, is the last that is stored. To where that ends. */
+    async function followToPadding(server: Postgres, store: Store): Promise<string> {
+      let isPadding = false;
+      await using follower = await follow(physicalOf(server), {
+        store,
+        feed: ({ append }) => ({
+          async append(within, range) {
+            while (isPadding) await within.sleep(20);
+            await append(within, range);
+            isPadding = range.body.every((byte) => byte === 0);
+          },
+        }),
+      });
+      await until('a base is taken', () => follower.bases.length > 0);
+      await sql(server, 'postgres', SWITCH);
+      await until('the rest of a segment is stored', () => isPadding);
+      return follower.writer.durable()?.position ?? assert.fail();
+    }
 
     /** So much is written that the server removes what was held. */
     async function forget(server: Postgres): Promise<void> {

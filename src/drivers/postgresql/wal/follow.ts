@@ -9,21 +9,21 @@ import { connectSomewhere } from '../databases.ts';
 import { identifySame, openReplication, type Replication } from '../physical/replication.ts';
 import type { Server } from '../settings.ts';
 import { type BaseKeeper, keepBases } from './bases.ts';
+import { cameFromJournal } from './forks.ts';
 import { historyOf } from './history.ts';
-import { joinLog, type Standpoint, skipLost } from './joining.ts';
-import { type Compared, knownLog } from './known.ts';
+import { beginUnknown, joinLog, type Standpoint, skipLost } from './joining.ts';
+import { type Compared, knownLog, NothingTells } from './known.ts';
 import { positionOf } from './positions.ts';
 import { pulseOf } from './pulse.ts';
 import { receiveLog } from './receiving.ts';
 import { shipLog } from './shipping.ts';
 import { dropSlot, type HeldSlot, holdSlot, inUse } from './slot.ts';
 import { type WalFacts, walFacts } from './standing.ts';
-import { streamWal } from './stream.ts';
+import { streamWal, UNDEFINED_FILE } from './stream.ts';
 
 /** While a base is taken, whose connections have nothing to do with this one. */
 const AGAIN_MS = 5000;
-/** Of the server's error codes: a file that is gone, an object in use. */
-const UNDEFINED_FILE = '58P01';
+/** Of the server's error codes: an object in use. */
 const IN_USE = '55006';
 
 interface Following {
@@ -38,12 +38,12 @@ interface Following {
 }
 /** The server has removed what was asked for. */
 const NEXT: Readonly<Record<Compared, Compared>> = {
-  'what tells': 'its segment',
-  'its segment': 'nothing',
+  'what tells': 'what is held',
+  'what is held': 'nothing',
   nothing: 'nothing',
 };
 /** Why the log does not go on as it was asked for. */
-type Ended = 'the timeline ends' | 'nothing to compare with' | 'a gap';
+type Ended = 'the timeline ends' | 'nothing to compare with' | 'nothing tells' | 'a gap';
 
 /** Until the signal or a failure. */
 export async function followServer(ctx: Context, server: Server, feed: Feed): Promise<void> {
@@ -74,11 +74,21 @@ async function followOnce(following: Following): Promise<Ended> {
   await using source = await reach(within, server);
   const { session, connection, facts, standpoint, slotWas } = source;
   if (slotWas !== 'there') following.slotWas = slotWas;
-  const joint = await joinLog(ctx, feed, connection, standpoint);
+  const slot = { restart: standpoint.held, was: following.slotWas };
+  const { segmentBytes, patienceMs } = facts;
+  const joint = await joinLog(ctx, feed, connection, standpoint, (past) =>
+    cameFromJournal(within, feed, { server, past, segmentBytes }),
+  );
   if (!joint.isPast) bases.want(joint.lineage);
   const { where } = connection;
-  const { segmentBytes, patienceMs } = facts;
-  const known = await knownLog(within, feed, { end: joint.from, segmentBytes, compared: following.compared, where });
+  const known = await knownLog(within, feed, {
+    end: joint.from,
+    slot,
+    segmentBytes,
+    compared: following.compared,
+    isStandby: joint.isPast || standpoint.isStandby,
+    where,
+  });
   const stream = streamWal(connection, { slot: server.slot, timeline: joint.timeline, from: known.from });
   const pulse = pulseOf(ctx, session, server, facts.clock);
   const onDurable = (): void => {
@@ -99,6 +109,10 @@ async function followOnce(following: Following): Promise<Ended> {
     await shipping.end().catch((failed: unknown) => {
       if (!ctx.signal.aborted) throw failed;
     });
+    if (error instanceof NothingTells) {
+      await beginUnknown(ctx, feed, where, standpoint);
+      return 'nothing tells';
+    }
     if (sqlState(error) === IN_USE) throw inUse(server.slot, null, error);
     if (sqlState(error) !== UNDEFINED_FILE) throw error;
     if (known.isComparing()) return 'nothing to compare with';

@@ -41,6 +41,7 @@ export async function joinLog(
   feed: Journal,
   connection: Replication,
   server: Standpoint,
+  isOurs: (past: TimelineEnd) => Promise<boolean>,
 ): Promise<Joint> {
   const { source, history } = server;
   const ends = endsIn(history, source.timeline, connection.where);
@@ -61,13 +62,23 @@ export async function joinLog(
     if (past && durable.position < past.end) {
       return { lineage, timeline: followed.timeline, from: durable, isPast: true };
     }
-    // A fork from before the timeline that was followed: nothing of that one leads here.
-    const start = past
-      ? startAfter(past, await historyOf(connection, past.next), { lineage, durable, system: source.system })
-      : startHere(server, ends, `timeline ${source.timeline}, which does not come from ${followed.timeline}`);
+    // A fork from before the timeline that was followed, or of another log: nothing of that one leads here.
+    const from = past ? `the log of ${followed.timeline} that was followed` : `${followed.timeline}`;
+    const start =
+      past && (await isOurs(past))
+        ? startAfter(past, await historyOf(connection, past.next), { lineage, durable, system: source.system })
+        : startHere(server, ends, `timeline ${source.timeline}, which does not come from ${from}`);
     ctx.log.warn('the log goes on with another timeline', { from: start.from.position, why: start.why });
     await feed.begin(ctx, start);
   }
+}
+
+/** Nothing tells whether it is the log that was followed: it may be a copy's. */
+export async function beginUnknown(ctx: Context, feed: Journal, where: string, server: Standpoint): Promise<void> {
+  const ends = endsIn(server.history, server.source.timeline, where);
+  const why = 'the server has removed what tells whether it is the log that was followed';
+  ctx.log.warn(`${why}: the journal begins anew`, { lineage: feed.lineage()?.id, end: feed.durable()?.position });
+  await feed.begin(ctx, startHere(server, ends, why));
 }
 
 /** The server has removed what comes next: notes what is missing, and begins anew with what it holds. */

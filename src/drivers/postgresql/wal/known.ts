@@ -6,6 +6,7 @@ import type { Feed, JournalRange } from '../../../core/journal.ts';
 import type { Context, Cut } from '../../../core/model.ts';
 import { WHICH } from './joining.ts';
 import { lsnAt, placeOf, positionAt, segmentStart } from './positions.ts';
+import type { HeldSlot } from './slot.ts';
 
 /**
  * Some commits' worth, which have times in them. The rest of a segment that was left early is zeros in every log, and a
@@ -14,38 +15,52 @@ import { lsnAt, placeOf, positionAt, segmentStart } from './positions.ts';
 const TELLING_BYTES_MIN = 1024;
 const BACK_BYTES = 4 * 1024;
 const BACK_FACTOR = 8;
-const UNREADABLE: ReadonlySet<string> = new Set(['missing', 'checksum', 'malformed', 'different']);
+/** What was stored can't be compared with. */
+export const UNREADABLE: ReadonlySet<string> = new Set(['missing', 'checksum', 'malformed', 'different']);
+/** From where its slot stands a copy may differ: so far back it is looked at. */
+const HELD_BYTES_MAX = 64 * 1024 * 1024;
 
-/** 'its segment': what comes before it the server may have removed. */
-export type Compared = 'what tells' | 'its segment' | 'nothing';
+/** 'what is held': what comes before it the server may have removed. */
+export type Compared = 'what tells' | 'what is held' | 'nothing';
 
 export interface Known {
   /** Where the stream has to begin. */
   readonly from: string;
-  /** What of the next piece the journal has not got. 'different' where it has other bytes. */
+  /** What of the next piece the journal has not got. 'different' where it has other bytes; `NothingTells`. */
   beyond(piece: Buffer): Promise<Buffer>;
   /** Nothing has come that the journal has not got. */
   isComparing(): boolean;
 }
-type Stored = Pick<Feed, 'lineage' | 'last' | 'read'>;
+/** There is more log, and what was compared could be the same in another one. */
+export class NothingTells extends Error {}
 
-/** `end`: where the journal does. */
-export async function knownLog(
-  ctx: Context,
-  feed: Stored,
-  options: { readonly end: Cut; readonly segmentBytes: number; readonly compared: Compared; readonly where: string },
-): Promise<Known> {
-  const { compared, where, segmentBytes } = options;
-  const end = options.end.position;
-  if (compared === 'nothing') {
-    const what = 'the server has removed what the journal ends with: nothing tells whether it is the same log';
-    ctx.log.warn(what, { end: lsnAt(placeOf(end)) });
+type Stored = Pick<Feed, 'lineage' | 'last' | 'read'>;
+export interface KnownOptions {
+  /** Where the journal does. */
+  readonly end: Cut;
+  readonly slot: HeldSlot;
+  readonly segmentBytes: number;
+  readonly compared: Compared;
+  /** It is one, or was: where nothing tells, its log is taken for its primary's. */
+  readonly isStandby: boolean;
+  readonly where: string;
+}
+interface Comparison {
+  readonly from: string;
+  /** What is the same from there on is one log. */
+  readonly tells: boolean;
+}
+
+export async function knownLog(ctx: Context, feed: Stored, options: KnownOptions): Promise<Known> {
+  const { where } = options;
+  const { from, tells: isKnown } = await comparisonOf(ctx, feed, options);
+  const tells = isKnown || options.isStandby;
+  if (!isKnown && tells) {
+    const what = 'the standby has removed what the journal ends with: nothing tells whether it is the same log';
+    ctx.log.warn(what, { end: lsnAt(placeOf(options.end.position)) });
   }
-  const telling = compared === 'nothing' ? end : await tellingFrom(ctx, feed, end);
-  const segment = segmentStart(end, segmentBytes);
-  const from = compared === 'its segment' && segment > telling ? segment : telling;
   let place = placeOf(from);
-  const endPlace = placeOf(end);
+  const endPlace = placeOf(options.end.position);
   let ranges: AsyncIterator<JournalRange> | null = null;
   let range: JournalRange | null = null;
 
@@ -72,44 +87,65 @@ export async function knownLog(
         left = left.subarray(bytes);
         if (place === endPlace) await ranges?.return?.();
       }
+      if (left.length > 0 && !tells) throw new NothingTells(`${where}: its log from ${lsnAt(endPlace)} on`);
       return left;
     },
   };
 }
 
-/** From here on there is enough to know the log by, if there is so much; `end` where there is nothing. */
-async function tellingFrom(ctx: Context, feed: Stored, end: string): Promise<string> {
-  const [lineage, last] = [feed.lineage(), await feed.last(ctx)];
-  if (!lineage || !last) return end;
-  let from = last.from.position;
-  let telling = tellingBytes(last.body);
-  for (let back = BACK_BYTES; telling < TELLING_BYTES_MIN && from > lineage.from.position; back *= BACK_FACTOR) {
-    const wanted = positionAt(Math.max(placeOf(lineage.from.position), placeOf(end) - back));
-    const found = await tellingSince(ctx, feed, wanted);
-    if (!found) return from;
-    ({ from, telling } = found);
-  }
-  return from;
+/** Only we tell a slot exactly where the journal ends: what a copy has was told before it went on. */
+async function comparisonOf(ctx: Context, feed: Stored, options: KnownOptions): Promise<Comparison> {
+  const { slot, segmentBytes, compared } = options;
+  const end = options.end.position;
+  const begin = feed.lineage()?.from.position ?? end;
+  const held = slot.was === 'there' && slot.restart <= end ? slot.restart : null;
+  let known = await tellingFrom(ctx, feed, { begin, end, held });
+  const kept = segmentStart(held !== null && held < end ? held : positionAt(placeOf(end) - 1), segmentBytes);
+  if (compared === 'nothing') known = { from: end, telling: 0 };
+  else if (compared === 'what is held' && known.from < kept) known = await tellingSince(ctx, feed, kept);
+  const { from, telling } = known;
+  return { from, tells: from === begin || held === end || (telling ?? 0) >= TELLING_BYTES_MIN };
 }
 
-/** Null where that was pruned, or can't be read: `verify` tells of that. */
-async function tellingSince(
+interface Telling {
+  readonly from: string;
+  /** How many bytes from there on; null where that was pruned, or can't be read: `verify` tells of that. */
+  readonly telling: number | null;
+}
+
+/** From here on there is enough to know the log by, if there is so much that can be read; `end` where nothing can. */
+async function tellingFrom(
   ctx: Context,
   feed: Stored,
-  since: string,
-): Promise<{ from: string; telling: number } | null> {
-  let from: string | null = null;
+  { begin, end, held }: { begin: string; end: string; held: string | null },
+): Promise<Telling> {
+  const last = await feed.last(ctx);
+  if (!last) return { from: end, telling: 0 };
+  let known: Telling = { from: last.from.position, telling: tellingBytes(last.body) };
+  const wider = async (wanted: string): Promise<boolean> => {
+    if (wanted >= known.from) return true;
+    const found = await tellingSince(ctx, feed, wanted < begin ? begin : wanted);
+    if (found.telling !== null) known = found;
+    return found.telling !== null;
+  };
+  if (held !== null && placeOf(end) - placeOf(held) <= HELD_BYTES_MAX) await wider(held);
+  for (let back = BACK_BYTES; (known.telling ?? 0) < TELLING_BYTES_MIN && known.from > begin; back *= BACK_FACTOR) {
+    if (!(await wider(positionAt(Math.max(placeOf(begin), placeOf(end) - back))))) break;
+  }
+  return known;
+}
+
+async function tellingSince(ctx: Context, feed: Stored, from: string): Promise<Telling> {
   let telling = 0;
   try {
-    for await (const range of feed.read(ctx, since)) {
-      from ??= range.from.position;
-      telling += tellingBytes(range.body);
+    for await (const range of feed.read(ctx, from)) {
+      telling += tellingBytes(range.body.subarray(Math.max(0, placeOf(from) - placeOf(range.from.position))));
     }
   } catch (error) {
-    if (isFailure(error) && UNREADABLE.has(error.code)) return null;
+    if (isFailure(error) && UNREADABLE.has(error.code)) return { from, telling: null };
     throw error;
   }
-  return from === null ? null : { from, telling };
+  return { from, telling };
 }
 
 function tellingBytes(body: Uint8Array): number {

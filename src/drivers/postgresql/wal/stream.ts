@@ -9,6 +9,8 @@ import { lsnOf } from './positions.ts';
 const EPOCH_MS = Date.UTC(2000, 0, 1);
 /** A server sends its log commit by commit. What it costs is nothing beside how long a range is collected. */
 const GROWING_MS = 25;
+/** Of the server's error codes: it has removed what was asked for. */
+export const UNDEFINED_FILE = '58P01';
 const LOG_HEADER_BYTES = 24;
 const ALIVE_BYTES = 17;
 const STATUS_BYTES = 34;
@@ -32,7 +34,8 @@ export interface WalStream {
 }
 
 export interface StreamPlace {
-  readonly slot: string;
+  /** Null: what is held for others is read. */
+  readonly slot: string | null;
   readonly timeline: number;
   readonly from: string;
 }
@@ -40,7 +43,8 @@ export interface StreamPlace {
 /** It is the last command of the connection. */
 export function streamWal(connection: Replication, { slot, timeline, from }: StreamPlace): WalStream {
   const { where } = connection;
-  const command = `START_REPLICATION SLOT "${slot}" PHYSICAL ${lsnOf(from)} TIMELINE ${timeline}`;
+  const by = slot === null ? '' : `SLOT "${slot}" `;
+  const command = `START_REPLICATION ${by}PHYSICAL ${lsnOf(from)} TIMELINE ${timeline}`;
   const stream = connection.stream(command, GROWING_MS);
   return {
     next: () => nextMessage(stream, where),
