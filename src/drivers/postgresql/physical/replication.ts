@@ -3,6 +3,7 @@
 
 import { Socket, type SocketConstructorOpts } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { setImmediate } from 'node:timers/promises';
 import type { Client, Connection } from 'pg';
 import { z } from 'zod';
 import { releaseLarge } from '../../../core/bytes.ts';
@@ -131,15 +132,22 @@ async function* chunksOf(ctx: Context, socket: Duplex, where: string, growingMs:
   try {
     for await (const chunk of socket.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       yield chunk;
-      const isSmall = chunk.length < SMALL_BYTES;
+      const { length } = chunk;
       releaseLarge(chunk);
-      if (isSmall && growingMs > 0) await ctx.sleep(growingMs);
+      if (growingMs === 0 || length + socket.readableLength >= SMALL_BYTES) continue;
+      if (!(await isBehind(socket))) await ctx.sleep(growingMs);
     }
   } catch (cause) {
     if (ctx.signal.aborted) throw interruption(ctx.signal);
     throw new Failure('unreachable', `${where}: the connection broke off: ${messageOf(cause)}`, { cause });
   }
   if (ctx.signal.aborted) throw interruption(ctx.signal);
+}
+
+/** There is more than came at once: what is encrypted comes in pieces of 8 KiB, however much there is. */
+async function isBehind(socket: Duplex): Promise<boolean> {
+  for (let look = 0; look < 2; look++) await setImmediate(); // it is read from in between
+  return socket.readableLength >= SMALL_BYTES;
 }
 
 /** Of the bytes that a server sends. */
