@@ -62,6 +62,8 @@ for (const major of postgresMajors) {
         assert.deepEqual(await rowsOf(again, database, table), before[at], table);
       }
       assert.deepEqual(await rowsOf(again, 'shop', 'late'), await rowsOf(server, 'shop', 'late'));
+      await assert.rejects(target.restore(ctx, { base: source }), { code: 'blocked' }, 'a server runs there');
+      await again.stop();
       await assert.rejects(target.restore(ctx, { base: source }), { code: 'target-not-empty' });
 
       const boxes = processSandboxes({ parent: dirs.open('boxes') });
