@@ -19,8 +19,12 @@ export function parseTime(text: string, now: Date): Date {
 }
 
 export function isTime(text: string): boolean {
+  return isParsed(() => parseTime(text, new Date(0)));
+}
+
+function isParsed(parse: () => unknown): boolean {
   try {
-    parseTime(text, new Date(0));
+    parse();
     return true;
   } catch {
     return false;
@@ -63,12 +67,9 @@ export function isOfOne({ kind }: Until): boolean {
 
 /** As `drills:` of the configuration have it. */
 export function isUntil(text: string): boolean {
-  try {
-    return CUT.test(text) || parseUntil(text) !== null;
-  } catch {
-    return false;
-  }
+  return CUT.test(text) || isParsed(() => parseUntil(text));
 }
+
 export function parseUntil(text: string): Until {
   if (text === 'latest' || text === 'immediate') return { kind: text };
   const [, word = '', value = ''] = /^([a-z]+)=(.+)$/.exec(text) ?? [];

@@ -248,6 +248,12 @@ async function planStep(
   const holds = probed.probe?.holdsData ?? null;
   const unfit = await unfitness(ctx, request, origin, item);
   const rules = probed.probe && unfit === null ? await ageingOf(ctx, request, origin, item) : NO_RULES;
+  const problemOf = (): unknown => {
+    if (way === 'beside') return null;
+    if (way !== 'empty' || holds === null) return probed.error ?? rules.error;
+    // The driver knows better what else can be done.
+    return isRefusal(rules.error) ? rules.error : notEmpty(item.name, holds);
+  };
   return {
     name: item.name,
     kind: item.kind,
@@ -262,15 +268,7 @@ async function planStep(
     estimate: estimate(item.name, captured),
     ageing: rules.ageing,
     cautions: rules.cautions,
-    problem:
-      unfit ??
-      (way === 'empty' && holds !== null
-        ? isRefusal(rules.error)
-          ? rules.error // of who knows better what else can be done
-          : notEmpty(item.name, holds)
-        : way === 'beside'
-          ? null
-          : (probed.error ?? rules.error)),
+    problem: unfit ?? problemOf(),
     isUnfit: isFailure(unfit, 'missing') || isFailure(unfit, 'usage'), // else the point could not be read
     item,
   };

@@ -12,7 +12,7 @@ import { type BaseKeeper, keepBases } from './bases.ts';
 import { cameFromJournal } from './forks.ts';
 import { historyOf } from './history.ts';
 import { beginUnknown, joinLog, type Standpoint, skipLost } from './joining.ts';
-import { type Compared, knownLog, NothingTells } from './known.ts';
+import { type Compared, knownLog, NothingTells, wayAfter } from './known.ts';
 import { positionOf } from './positions.ts';
 import { pulseOf } from './pulse.ts';
 import { receiveLog } from './receiving.ts';
@@ -36,12 +36,6 @@ interface Following {
   /** Since something was stored: it may be why what comes next is gone. */
   slotWas: HeldSlot['was'];
 }
-/** The server has removed what was asked for. */
-const NEXT: Readonly<Record<Compared, Compared>> = {
-  'what tells': 'what is held',
-  'what is held': 'nothing',
-  nothing: 'nothing',
-};
 /** Why the log does not go on as it was asked for. */
 type Ended = 'the timeline ends' | 'nothing to compare with' | 'nothing tells' | 'a gap';
 
@@ -57,7 +51,7 @@ export async function followServer(ctx: Context, server: Server, feed: Feed): Pr
   for (;;) {
     try {
       const ended = await followOnce(following);
-      following.compared = ended === 'nothing to compare with' ? NEXT[following.compared] : 'what tells';
+      following.compared = ended === 'nothing to compare with' ? wayAfter(following.compared) : 'what tells';
     } catch (error) {
       const mayPass = isFailure(error) && ERRORS[error.code].retry && !ctx.signal.aborted;
       if (!bases.isTaking() || !mayPass) throw error;

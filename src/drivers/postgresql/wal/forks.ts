@@ -2,20 +2,19 @@
 // another, though it has left it before the journal's end.
 
 import { withDeadline } from '../../../core/context.ts';
-import { Failure, isFailure } from '../../../core/errors.ts';
+import { Failure } from '../../../core/errors.ts';
 import type { Feed, JournalRange } from '../../../core/journal.ts';
 import type { Context } from '../../../core/model.ts';
 import { sqlState } from '../connection.ts';
 import { openReplication } from '../physical/replication.ts';
 import type { Server } from '../settings.ts';
 import type { TimelineEnd } from './history.ts';
-import { type Compared, knownLog, UNREADABLE } from './known.ts';
+import { type Compared, isUnreadable, knownLog, WAYS } from './known.ts';
 import { placeOf, positionAt } from './positions.ts';
 import { streamWal, UNDEFINED_FILE } from './stream.ts';
 
 type Stored = Pick<Feed, 'lineage' | 'read'>;
 const COMPARE_MS_MAX = 60_000;
-const WAYS: readonly Compared[] = ['what tells', 'what is held', 'nothing'];
 
 /** True also where nothing tells. */
 export async function cameFromJournal(
@@ -34,7 +33,7 @@ export async function cameFromJournal(
       return true;
     } catch (error) {
       // What can't be read leads nowhere.
-      if (isFailure(error) && UNREADABLE.has(error.code)) return false;
+      if (isUnreadable(error)) return false;
       if (sqlState(error) !== UNDEFINED_FILE) throw error;
     }
   }

@@ -1,7 +1,7 @@
 // What the journal has last is compared with what the server sends first: a copy of a server that went on by itself has
 // its name and its timeline, and another log.
 
-import { Failure, isFailure } from '../../../core/errors.ts';
+import { ERRORS, Failure, isFailure } from '../../../core/errors.ts';
 import type { Feed, JournalRange } from '../../../core/journal.ts';
 import type { Context, Cut } from '../../../core/model.ts';
 import { WHICH } from './joining.ts';
@@ -15,13 +15,16 @@ import type { HeldSlot } from './slot.ts';
 const TELLING_BYTES_MIN = 1024;
 const BACK_BYTES = 4 * 1024;
 const BACK_FACTOR = 8;
-/** What was stored can't be compared with. */
-export const UNREADABLE: ReadonlySet<string> = new Set(['missing', 'checksum', 'malformed', 'different']);
 /** From where its slot stands a copy may differ: so far back it is looked at. */
 const HELD_BYTES_MAX = 64 * 1024 * 1024;
 
 /** 'what is held': what comes before it the server may have removed. */
-export type Compared = 'what tells' | 'what is held' | 'nothing';
+export type Compared = (typeof WAYS)[number];
+/** Each for when the server has removed what the one before asks for. */
+export const WAYS = ['what tells', 'what is held', 'nothing'] as const;
+export function wayAfter(way: Compared): Compared {
+  return WAYS[WAYS.indexOf(way) + 1] ?? 'nothing';
+}
 
 export interface Known {
   /** Where the stream has to begin. */
@@ -99,18 +102,20 @@ async function comparisonOf(ctx: Context, feed: Stored, options: KnownOptions): 
   const end = options.end.position;
   const begin = feed.lineage()?.from.position ?? end;
   const held = slot.was === 'there' && slot.restart <= end ? slot.restart : null;
-  let known = await tellingFrom(ctx, feed, { begin, end, held });
+  let known: Telling = { from: end, telling: 0 };
+  if (compared !== 'nothing') known = await tellingFrom(ctx, feed, { begin, end, held });
   const kept = segmentStart(held !== null && held < end ? held : positionAt(placeOf(end) - 1), segmentBytes);
-  if (compared === 'nothing') known = { from: end, telling: 0 };
-  else if (compared === 'what is held' && known.from < kept) known = await tellingSince(ctx, feed, kept);
+  if (compared === 'what is held' && known.from < kept) {
+    known = (await tellingSince(ctx, feed, kept)) ?? { from: kept, telling: 0 };
+  }
   const { from, telling } = known;
-  return { from, tells: from === begin || held === end || (telling ?? 0) >= TELLING_BYTES_MIN };
+  return { from, tells: from === begin || held === end || telling >= TELLING_BYTES_MIN };
 }
 
 interface Telling {
   readonly from: string;
-  /** How many bytes from there on; null where that was pruned, or can't be read: `verify` tells of that. */
-  readonly telling: number | null;
+  /** How many bytes from there on. */
+  readonly telling: number;
 }
 
 /** From here on there is enough to know the log by, if there is so much that can be read; `end` where nothing can. */
@@ -125,27 +130,33 @@ async function tellingFrom(
   const wider = async (wanted: string): Promise<boolean> => {
     if (wanted >= known.from) return true;
     const found = await tellingSince(ctx, feed, wanted < begin ? begin : wanted);
-    if (found.telling !== null) known = found;
-    return found.telling !== null;
+    known = found ?? known;
+    return found !== null;
   };
   if (held !== null && placeOf(end) - placeOf(held) <= HELD_BYTES_MAX) await wider(held);
-  for (let back = BACK_BYTES; (known.telling ?? 0) < TELLING_BYTES_MIN && known.from > begin; back *= BACK_FACTOR) {
+  for (let back = BACK_BYTES; known.telling < TELLING_BYTES_MIN && known.from > begin; back *= BACK_FACTOR) {
     if (!(await wider(positionAt(Math.max(placeOf(begin), placeOf(end) - back))))) break;
   }
   return known;
 }
 
-async function tellingSince(ctx: Context, feed: Stored, from: string): Promise<Telling> {
+/** Null where that was pruned, or can't be read: `verify` tells of that. */
+async function tellingSince(ctx: Context, feed: Stored, from: string): Promise<Telling | null> {
   let telling = 0;
   try {
     for await (const range of feed.read(ctx, from)) {
       telling += tellingBytes(range.body.subarray(Math.max(0, placeOf(from) - placeOf(range.from.position))));
     }
   } catch (error) {
-    if (isFailure(error) && UNREADABLE.has(error.code)) return { from, telling: null };
+    if (isUnreadable(error)) return null;
     throw error;
   }
   return { from, telling };
+}
+
+/** What was stored can't be compared with. */
+export function isUnreadable(error: unknown): boolean {
+  return isFailure(error) && (ERRORS[error.code].lost || error.code === 'different');
 }
 
 function tellingBytes(body: Uint8Array): number {
