@@ -102,6 +102,20 @@ describe("programs of PostgreSQL's", { skip: await missing('postgres-16') }, () 
     await assert.rejects(from(relative(process.cwd(), bin)), { code: 'program-missing' });
   });
 
+  it('are asked for their version once, and again when they were replaced', async () => {
+    const calls = join(dir, 'asked');
+    const tells = (version: string): string => `echo . >> ${calls}; echo "pg_new (PostgreSQL) ${version}"`;
+    const bin = await pretending(tells('16.1'), 'pg_new');
+    const ctx = liveContext({ env: { PATH: `${bin}:${process.env.PATH}` } });
+    const found = (major: number) => findProgram(ctx, { name: 'pg_new', major, orNewer: false, binDir: null });
+    assert.equal((await found(16)).dir, bin);
+    assert.equal((await found(16)).dir, bin);
+    await writeFile(join(bin, 'pg_new'), `#!/bin/sh\n${tells('17.10')}\n`);
+    await assert.rejects(found(16), { code: 'program-missing', message: /there is 17/ });
+    assert.equal((await found(17)).dir, bin);
+    assert.equal(await readFile(calls, 'utf8'), '.\n.\n');
+  });
+
   it('are tried with stdbuf once in a capture, however many databases it has, with scratch space for it', async () => {
     const log = join(dir, 'calls');
     const ctx = liveContext({

@@ -1,7 +1,7 @@
 // PostgreSQL's own programs: found by version, given their server and secrets by the environment alone.
 
 import { constants } from 'node:fs';
-import { access, readdir } from 'node:fs/promises';
+import { access, readdir, stat } from 'node:fs/promises';
 import { basename, delimiter, isAbsolute, join } from 'node:path';
 import type { Command } from '../../core/driver.ts';
 import { Failure, systemCode } from '../../core/errors.ts';
@@ -37,7 +37,7 @@ export async function findProgram(ctx: Context, wanted: Wanted): Promise<Program
   for (const dir of await directories(ctx, wanted.binDir)) {
     const path = join(dir, wanted.name);
     if (!(await isExecutable(path))) continue;
-    const major = (await versionOf(ctx, { path }))?.major ?? null;
+    const major = await majorOf(ctx, path);
     if (major === wanted.major) return { path, dir, major };
     if (major !== null) found.push({ path, dir, major });
   }
@@ -89,6 +89,18 @@ async function isExecutable(path: string): Promise<boolean> {
   } catch {
     return false; // whatever the reason, it is no use to us
   }
+}
+
+/** By file as it is. A restore looks for the same few programs three times, 20 ms for each. */
+const majors = new Map<string, number>();
+
+async function majorOf(ctx: Context, path: string): Promise<number | null> {
+  const facts = await stat(path).catch(() => null); // gone since it was found
+  if (!facts) return null;
+  const file = [path, facts.ino, facts.size, facts.mtimeMs].join(' ');
+  const major = majors.get(file) ?? (await versionOf(ctx, { path }))?.major ?? null;
+  if (major !== null) majors.set(file, major);
+  return major;
 }
 
 /** Null for a program that does not even tell its version, such as one of another architecture. */

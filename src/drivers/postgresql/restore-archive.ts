@@ -83,13 +83,13 @@ async function restoreSteps(
   const { source, item, jobs } = task;
   const part = item.part.name;
   await using spool = await spoolTables(ctx, source, { part, toc, chosen: [...steps.before, ...steps.after] });
-  await pgRestore(ctx, server, task, [`--jobs=${jobs}`, await listOf(spool, steps.before), spool.path]);
   const tables = steps.large;
   const head = source.get(ctx, part, { offset: 0, length: toc.blocksAt });
-  const texts = await copyTextsOf(
-    head,
-    tables.map(({ id }) => id),
-  );
+  const ids = tables.map(({ id }) => id);
+  const reading = copyTextsOf(head, ids);
+  reading.catch(() => {}); // told when pg_restore has ended
+  await pgRestore(ctx, server, task, [`--jobs=${jobs}`, await listOf(spool, steps.before), spool.path]);
+  const texts = await reading;
   const open = (stoppable: Context): Promise<CopySession> => openCopies(stoppable, server, item.target, texts);
   const bytes = await restoreRows(ctx, source, { part, tables, jobs, open });
   await pgRestore(ctx, server, task, [`--jobs=${jobs}`, await listOf(spool, steps.after), spool.path]);
