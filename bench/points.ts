@@ -49,6 +49,7 @@ function pointOf(id: string, at: string, bytes: number): RecoveryPoint {
     ...times,
     status: 'complete',
     version: null,
+    missed: null,
     components: { data },
   };
 }

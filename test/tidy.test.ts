@@ -28,10 +28,7 @@ const LIBRARIES: Readonly<Record<string, string>> = {
   '@clack/prompts': 'src/cli/',
 };
 /** The numbered failures that have hurt users of backup products, as far as what they are about exists. */
-const FAULTS_OWED: readonly number[] = [
-  ...Array.from({ length: 24 }, (_, at) => at + 1),
-  ...[25, 28, 29, 30, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 48, 49, 50, 51],
-];
+const FAULTS_OWED: readonly number[] = [...Array.from({ length: 46 }, (_, at) => at + 1), ...[48, 49, 50, 51]];
 const LINES_MAX = 400;
 const TEST_LINES_MAX = 600;
 const COLUMNS_MAX = 120;

@@ -44,8 +44,8 @@ export function newSession(
 }
 
 /** Runs one command as main.ts would, with `file` as its configuration. */
-async function command(file: string, name: string, args: readonly string[], env = {}): Promise<Told> {
-  const { session, told } = newSession(liveContext({ env: { ...process.env, ...env } }), file);
+async function command(file: string, name: string, args: readonly string[], aheadMs: number): Promise<Told> {
+  const { session, told } = newSession(liveContext({ now: () => new Date(Date.now() + aheadMs) }), file);
   const module = (await import(`./commands/${name}.ts`)) as CommandModule;
   const root = new Command().exitOverride().configureOutput({ outputError: () => undefined });
   const own = root.command(name).exitOverride().copyInheritedSettings(root);
@@ -70,6 +70,8 @@ export interface FilesStack extends Disposable {
   readonly dir: string;
   readonly file: string;
   run(name: string, ...args: string[]): Promise<Told>;
+  /** By a clock that is so far ahead. */
+  runAhead(aheadMs: number, name: string, ...args: string[]): Promise<Told>;
 }
 
 /** Its two stores are made, and 'one' (restic) and 'two' (plain) hold one point of the component 'docs'. */
@@ -87,12 +89,13 @@ components:
   docs: { kind: files, paths: [${dir}/data] }
 ${more}`;
   writeFileSync(file, text);
-  const run = (name: string, ...args: string[]): Promise<Told> => command(file, name, args);
+  const runAhead: FilesStack['runAhead'] = (aheadMs, name, ...args) => command(file, name, args, aheadMs);
+  const run: FilesStack['run'] = (name, ...args) => runAhead(0, name, ...args);
   for (const name of ['init', 'backup']) {
     const { exit, failure } = await run(name);
     if (exit !== 0) throw new Error(`${name}: ${failure}`);
   }
-  return { dir, file, run, [Symbol.dispose]: () => rmSync(dir, { recursive: true, force: true }) };
+  return { dir, file, run, runAhead, [Symbol.dispose]: () => rmSync(dir, { recursive: true, force: true }) };
 }
 
 /** A store of a configuration that lies with a host which refuses everything, and how often that was asked. */

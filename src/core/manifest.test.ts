@@ -14,6 +14,7 @@ const point: RecoveryPoint = {
   skewMs: 12.5,
   status: 'partial',
   version: '1.4.2',
+  missed: { count: 2, first: '2026-11-19T02:00:00.000Z', last: '2026-11-20T02:00:00.000Z' },
   components: {
     'main-db': {
       kind: 'postgresql',

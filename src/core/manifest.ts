@@ -39,6 +39,7 @@ const manifestSchema = z.object({
   skew_ms: z.number(),
   status: z.enum(['complete', 'partial']),
   version: z.string().nullable(),
+  missed: z.object({ count: z.number().int(), first: instant, last: instant }).nullable().default(null),
   components: z.record(z.string(), componentSchema),
 });
 export type ManifestJson = z.output<typeof manifestSchema>;
@@ -56,6 +57,7 @@ export function manifestJson(point: RecoveryPoint): ManifestJson {
     skew_ms: point.skewMs,
     status: point.status,
     version: point.version,
+    missed: point.missed,
     components: Object.fromEntries(Object.entries(point.components).map(([name, each]) => [name, componentJson(each)])),
   };
 }
@@ -108,6 +110,7 @@ export function pointFrom(value: unknown, where: string): RecoveryPoint {
     skewMs: json.skew_ms,
     status: json.status,
     version: json.version,
+    missed: json.missed,
     components: Object.fromEntries(Object.entries(json.components).map(([name, each]) => [name, parseComponent(each)])),
   };
 }

@@ -14,7 +14,16 @@ export interface RecoveryPoint {
   readonly status: 'complete' | 'partial';
   /** The application's version, if the configuration names one. */
   readonly version: string | null;
+  /** Times of the plan since its point before that have none; null when there are none, or that is not known. */
+  readonly missed: MissedSlots | null;
   readonly components: Readonly<Record<string, CapturedComponent>>;
+}
+export interface MissedSlots {
+  /** At most 10 000. */
+  readonly count: number;
+  /** RFC 3339. */
+  readonly first: string;
+  readonly last: string;
 }
 export interface CapturedComponent {
   readonly kind: string;

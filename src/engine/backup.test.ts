@@ -43,9 +43,9 @@ describe('one coordinated point', () => {
     const components = [kv('db', kvServer({ a: '1' }))];
     const first = await backUp(ctx, request({ components, stores, slot }));
     assert.equal(first.point?.id, '2026-11-21-020000');
-    const only = await backUp(ctx, request({ components, stores: [named('b', b)], slot }));
+    const only = await backUp(ctx, request({ components, stores: [named('b', b)], slot, plan: 'hourly' }));
     assert.equal(only.point?.id, '2026-11-21-020001');
-    const both = await backUp(ctx, request({ components, stores, slot }));
+    const both = await backUp(ctx, request({ components, stores, slot, plan: 'often' }));
     assert.equal(both.point?.id, '2026-11-21-020002');
     assert.deepEqual([...a.drafts.keys(), ...b.drafts.keys()], []);
     const unscheduled = await backUp(ctx, request({ components, stores }));
@@ -354,7 +354,7 @@ describe('after a crash', () => {
   test('nothing is taken over from a process that may be alive, or that was to hold something else', async () => {
     const { ctx, components, disks, stores } = await crashed(1);
     const alive = await backUp(ctx, request({ components, stores, slot: SLOT }));
-    assert.equal(alive.point?.id, '2026-11-21-020001');
+    assert.deepEqual([alive.point, alive.holder], [null, { id: ID, state: 'running' }]);
     await assert.rejects(backUp(ctx, request({ components, stores, resume: ID })), (error) =>
       isFailure(error, 'locked'),
     );

@@ -4,7 +4,7 @@ import { interruption, outliving } from '../core/context.ts';
 import { Failure, messageOf } from '../core/errors.ts';
 import { idOf, timeOfId } from '../core/manifest.ts';
 import type { Context } from '../core/model.ts';
-import type { RecoveryPoint } from '../core/point.ts';
+import type { MissedSlots, RecoveryPoint } from '../core/point.ts';
 import { abandonedRuns, type Captured, forgetCaptures, noteRun, type RunNote, stateOfRun } from './captures.ts';
 import { type CaptureRequest, captureAll, type Header, withHooks } from './capturing.ts';
 import { alive, needLane, onEach } from './fan-out.ts';
@@ -13,6 +13,8 @@ import { beginLanes, type Lanes, resumeLanes, type StoreError } from './lanes.ts
 import { type NamedStore, SAFETY_PLAN } from './model.ts';
 import { copyOwed, type OwedCopy, oweCommits, settleOwed } from './owed.ts';
 import { type Earlier, earlierPoints } from './previous.ts';
+import { holderOf, type SlotHolder } from './slot-holder.ts';
+import { missedText, slotsBetween, type Timetable } from './slots.ts';
 import { resumeSuspended } from './suspended.ts';
 
 /** Points further ahead than this mean that a clock is wrong. */
@@ -28,8 +30,10 @@ export interface BackUpRequest extends CaptureRequest {
   readonly unopened?: readonly StoreError[] | undefined;
   /** Other stores that a restore may have been from, and have noted in what it had suspended. */
   readonly others?: readonly NamedStore[] | undefined;
-  /** The scheduled time, whose id the point gets. */
+  /** The scheduled time, whose id the point gets. With a plan, it is run once. */
   readonly slot?: Date | undefined;
+  /** Of the plan: what was missed before the slot is told and noted. */
+  readonly timetable?: Timetable | undefined;
   /** Goes on with the draft of an interrupted run; 'locked' while its process is alive. */
   readonly resume?: string | undefined;
 }
@@ -47,6 +51,8 @@ export interface BackedUp {
   /** Hooks that failed once the work was done, by component; those of the plan under `planHooksOf`. */
   readonly hooks: readonly (HookFailure & { readonly of: string })[];
   readonly warnings: readonly string[];
+  /** Set when somebody else runs the slot, or has run it: then nothing was done. */
+  readonly holder: SlotHolder | null;
   /** Everything that was asked for was done. */
   readonly complete: boolean;
 }
@@ -59,8 +65,15 @@ export async function backUp(ctx: Context, request: BackUpRequest): Promise<Back
   if (request.components.length === 0) throw new Error('a backup of no component');
   const startedAt = ctx.now();
   const startedMs = ctx.monotonicMs();
+  const holder = await slotHolder(ctx, request);
+  if (holder) return leftTo(holder);
   await using run = await openRun(ctx, request, startedAt);
   try {
+    const first = await slotHolder(ctx, request, run.id);
+    if (first) {
+      await forgetCaptures(ctx, run.lanes, run.id);
+      return leftTo(first);
+    }
     return await takePoint(ctx, request, run, { startedAt, startedMs });
   } catch (error) {
     // Its drafts go with it: only a run that was killed is gone on with.
@@ -69,15 +82,28 @@ export async function backUp(ctx: Context, request: BackUpRequest): Promise<Back
   }
 }
 
+async function slotHolder(ctx: Context, request: BackUpRequest, own?: string): Promise<SlotHolder | null> {
+  const { slot, stack, plan, components, stores } = request;
+  if (!slot || plan === null || request.test || request.resume !== undefined) return null;
+  return await holderOf(ctx, stores, { at: slot, stack, plan, components: components.map(({ name }) => name) }, own);
+}
+
+function leftTo(holder: SlotHolder): BackedUp {
+  const none = { failures: [], stores: [], copied: [], hooks: [], warnings: [] } as const;
+  return { ...none, point: null, kept: false, holder, complete: true };
+}
+
 async function takePoint(
   ctx: Context,
   request: BackUpRequest,
   run: Lanes,
   { startedAt, startedMs }: { readonly startedAt: Date; readonly startedMs: number },
 ): Promise<BackedUp> {
-  const header = headerOf(request, run.id, run.resumed ? await begunAt(ctx, run) : startedAt);
   const earlier = await earlierPoints(ctx, run.lanes, request.stack);
+  const missed = missedSlots(request, earlier, run.id);
+  const header = headerOf(request, run.id, { startedAt: run.resumed ? await begunAt(ctx, run) : startedAt, missed });
   const warnings = [...clockWarnings(earlier, startedAt), ...(await abandonedWarnings(ctx, run))];
+  if (missed) warnings.push(`plan ${request.plan} ${missedText(missed)}`);
   const noting = [...alive(run.lanes), ...(request.others ?? [])];
   const resumed = await resumeSuspended(ctx, noting, request.components);
   warnings.push(...resumed.warnings);
@@ -95,7 +121,7 @@ async function takePoint(
   if (failures.length === captured.length) {
     await forgetCaptures(ctx, run.lanes, run.id);
     const none = { point: null, kept: false, copied: [], complete: false } as const;
-    return { ...outcomeOf(request, run), ...none, failures, hooks, warnings };
+    return { ...outcomeOf(request, run), ...none, holder: null, failures, hooks, warnings };
   }
   const point = pointOf(header, captured, new Date(startedAt.getTime() + ctx.monotonicMs() - startedMs));
   if (!request.test) await commitAll(ctx, request, run, point, captured);
@@ -110,7 +136,7 @@ async function takePoint(
     hooks.length === 0 &&
     outcome.stores.every(({ error }) => error === null) &&
     copied.every(({ error }) => error === null);
-  return { ...outcome, point, kept: !request.test, failures, copied, hooks, warnings, complete };
+  return { ...outcome, point, kept: !request.test, failures, copied, hooks, warnings, holder: null, complete };
 }
 
 async function openRun(ctx: Context, request: BackUpRequest, startedAt: Date): Promise<Lanes> {
@@ -173,7 +199,18 @@ async function begunAt(ctx: Context, { id, lanes: [first] }: Lanes): Promise<Dat
   return run ? new Date(run.note.noted_at) : timeOfId(id);
 }
 
-function headerOf(request: BackUpRequest, id: string, startedAt: Date): Header {
+function missedSlots({ plan, slot, timetable }: BackUpRequest, earlier: Earlier, id: string): MissedSlots | null {
+  if (!slot || !timetable) return null;
+  const runs = earlier.points.filter((each) => each.plan === plan && each.id < id).map((each) => each.id);
+  const before = runs.toSorted().at(-1);
+  return before === undefined ? null : slotsBetween(timetable, timeOfId(before), slot);
+}
+
+function headerOf(
+  request: BackUpRequest,
+  id: string,
+  { startedAt, missed }: { readonly startedAt: Date; readonly missed: MissedSlots | null },
+): Header {
   const since = startedAt.toISOString();
   return {
     format: 1,
@@ -185,6 +222,7 @@ function headerOf(request: BackUpRequest, id: string, startedAt: Date): Header {
     skewMs: 0,
     status: 'partial',
     version: request.version ?? null,
+    missed,
   };
 }
 

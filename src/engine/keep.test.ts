@@ -44,6 +44,7 @@ function view(
     skewMs: 0,
     status: complete ? 'complete' : 'partial',
     version: null,
+    missed: null,
     components,
   };
   const held = Object.keys(components).filter((name) => components[name]?.error === null);

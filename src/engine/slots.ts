@@ -2,10 +2,44 @@
 
 import { Cron } from 'croner';
 import { Failure, messageOf } from '../core/errors.ts';
+import type { MissedSlots } from '../core/point.ts';
 
 export interface Timetable {
   readonly schedule: string;
   readonly timezone: string;
+}
+
+const COUNTED_MAX = 10_000;
+
+/** The times that a schedule named after the one and before the other; null when there are none. */
+export function slotsBetween({ schedule, timezone }: Timetable, after: Date, before: Date): MissedSlots | null {
+  const cron = parseSchedule(schedule, timezone);
+  let count = 0;
+  let [first, last]: (string | undefined)[] = [];
+  for (let at = cron.nextRun(after); at && at < before && count < COUNTED_MAX; at = cron.nextRun(at)) {
+    last = at.toISOString();
+    first ??= last;
+    count += 1;
+  }
+  return first !== undefined && last !== undefined ? { count, first, last } : null;
+}
+
+/** A run may take so long until its point is there. */
+const RUNNING_MS_MAX = 3_600_000;
+
+/** What came and went since a plan was last run. The newest is not missed before it is an hour old. */
+export function missedSince(timetable: Timetable, lastRun: Date, now: Date): MissedSlots | null {
+  const gone = slotsBetween(timetable, lastRun, now);
+  if (!gone || now.getTime() - Date.parse(gone.last) >= RUNNING_MS_MAX) return gone;
+  return slotsBetween(timetable, lastRun, new Date(gone.last));
+}
+
+export function missedText({ count, first, last }: MissedSlots): string {
+  const times = count === 1 ? `at ${minuteOf(first)}` : `${count} times, from ${minuteOf(first)} to ${minuteOf(last)}`;
+  return `was not run ${times}, as its schedule has it`;
+}
+function minuteOf(at: string): string {
+  return at.replace(/:00\.000Z$/, 'Z');
 }
 
 /** The last time at or before `now` that a schedule named. */

@@ -143,6 +143,33 @@ plans: { yearly: { schedule: "0 2 1 1 *" } }
   );
 });
 
+test('fault 46: two runs of one scheduled time make one point, and status tells what was missed', async () => {
+  const store = `local: { format: restic, bucket: ${join(dir, 'twice')}, password: twice }`;
+  const plan = (schedule: string): void =>
+    configure(`stack: shop
+stores: { ${store} }
+components: { uploads: { kind: files, paths: [${join(dir, 'uploads')}] } }
+plans: { often: { schedule: "${schedule}" } }
+`);
+  plan('0 2 1 1 *');
+  await run(0, 'init');
+  const scheduled = ['backup', '--plan', 'often', '--scheduled', '--json'];
+  type Ran = { point: { id: string } | null; slot_held_by?: { point: string; state: string } };
+  const both = (await Promise.all([run(0, ...scheduled), run(0, ...scheduled)])).map((each) => each.json() as Ran);
+  const [made, ...more] = both.flatMap(({ point }) => point?.id ?? []);
+  assert.deepEqual(more, []);
+  assert.deepEqual(await listed(), [made]);
+  assert.equal(both.find(({ point }) => point === null)?.slot_held_by?.point, made);
+  assert.match((await run(0, ...scheduled.slice(0, -1))).stdout, /^nothing to do: point \d{4}-01-01-020000 is of this/);
+
+  const status = async (code: number): Promise<unknown> =>
+    ((await run(code, 'status', '--json')).json() as { plans: unknown }).plans;
+  assert.deepEqual(await status(0), [{ name: 'often', point: made, missed: null }]);
+  // The same plan, had it been due each month: late is not missed, and what came before the run is not asked for.
+  plan('0 2 1 * *');
+  assert.deepEqual(await status(0), [{ name: 'often', point: made, missed: null }]);
+});
+
 test('what a restore takes of the data that it replaces is no backup, and status does not count it as one', async () => {
   const newest = async (): Promise<unknown> =>
     ((await run(0, 'status', '--json')).json() as { components: [{ point: string }] }).components[0].point;

@@ -5,7 +5,8 @@ import type { Context } from '../../core/model.ts';
 import type { RecoveryPoint } from '../../core/point.ts';
 import { nearest } from '../../core/settings.ts';
 import { type BackedUp, backUp } from '../../engine/backup.ts';
-import { lastSlot } from '../../engine/slots.ts';
+import type { SlotHolder } from '../../engine/slot-holder.ts';
+import { lastSlot, type Timetable } from '../../engine/slots.ts';
 import type { Config } from '../config/model.ts';
 import { planHooks } from '../hooks.ts';
 import { namesOption } from '../options.ts';
@@ -28,7 +29,7 @@ export function define(command: Command, bind: Bind): void {
     .option('--plan <plan>', 'the components and stores that this plan of the configuration names')
     .addOption(namesOption('--to <stores>', 'only to these stores'))
     .option('--test', 'do everything but keep the point; what a restic store then holds goes with a prune a week later')
-    .option('--scheduled', "give the point the id of the plan's last scheduled time")
+    .option('--scheduled', "run the plan's last scheduled time, whose id the point gets, unless that was run already")
     .option('--resume <id>', 'go on with a run that was killed: what it finished is not captured again')
     .addHelpText(
       'after',
@@ -53,13 +54,19 @@ Examples:
       unopened: stack.failed,
       others: others.stores,
       slot: wish.slot,
+      timetable: wish.timetable,
       test: options.test,
       resume: options.resume,
       parallel: config.parallel,
       hooks: planHooks(config, options.plan),
       after: orderingOf(config, options.plan),
     });
-    const { point } = done;
+    const { point, holder } = done;
+    if (holder) {
+      const { id, state } = holder;
+      session.print({ point: null, slot_held_by: { point: id, state } }, heldText(options.plan, holder));
+      return 0;
+    }
     if (point === null) throw nothingCaptured(done);
     const added = new Map(stack.stores.map(({ name, writtenBytes }) => [name, writtenBytes()]));
     session.print(toJson(done, point, added), () => toText(done, point, added));
@@ -70,13 +77,14 @@ Examples:
 interface Wish {
   readonly components: readonly string[] | 'all';
   readonly stores: readonly string[] | undefined;
-  readonly slot: Date | undefined;
+  readonly slot?: Date;
+  readonly timetable?: Timetable;
 }
 
 function wishOf(ctx: Context, config: Config, options: Options, components: readonly string[]): Wish {
   if (options.plan === undefined) {
     if (options.scheduled) throw new Failure('usage', '--scheduled needs --plan');
-    return { components: components.length === 0 ? 'all' : components, stores: options.to, slot: undefined };
+    return { components: components.length === 0 ? 'all' : components, stores: options.to };
   }
   const plan = Object.hasOwn(config.plans, options.plan) ? config.plans[options.plan] : undefined;
   if (!plan) {
@@ -84,11 +92,18 @@ function wishOf(ctx: Context, config: Config, options: Options, components: read
     const hint = near ? `did you mean ${near}?` : `plans: ${Object.keys(config.plans).join(', ') || 'none'}`;
     throw new Failure('usage', `there is no plan ${options.plan}`, { hint });
   }
-  if (options.scheduled && plan.schedule === undefined) {
-    throw new Failure('usage', `plan ${options.plan} has no schedule`);
-  }
-  const slot = options.scheduled && plan.schedule ? lastSlot(plan.schedule, plan.timezone, ctx.now()) : undefined;
-  return { components: components.length === 0 ? plan.components : components, stores: options.to ?? plan.to, slot };
+  const wish = { components: components.length === 0 ? plan.components : components, stores: options.to ?? plan.to };
+  if (!options.scheduled) return wish;
+  const { schedule, timezone } = plan;
+  if (schedule === undefined) throw new Failure('usage', `plan ${options.plan} has no schedule`);
+  return { ...wish, slot: lastSlot(schedule, timezone, ctx.now()), timetable: { schedule, timezone } };
+}
+
+function heldText(plan: string | undefined, { id, state }: SlotHolder): string {
+  const again = `for another point now: lifeboat backup --plan ${plan}`;
+  return state === 'done'
+    ? `nothing to do: point ${id} is of this scheduled time already (${again})`
+    : `nothing to do: a run that is going on, or whose machine is not this one, has this scheduled time: ${id} (${again})`;
 }
 
 function nothingCaptured(done: BackedUp): Failure {

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { manifestJson } from '../../core/manifest.ts';
 import type { RecoveryPoint } from '../../core/point.ts';
+import { missedText } from '../../engine/slots.ts';
 import {
   chooseEverywhere,
   type Everywhere,
@@ -62,6 +63,7 @@ function toText(each: Everywhere, logOf: (component: string) => string): string 
     `skew       ${durationText(point.skewMs)} between the first cut and the last`,
     `stores     ${each.in.map(({ store }) => store).join(', ')}`,
     `proved     ${provedText(each)}`,
+    ...(point.missed ? [`missed     plan ${point.plan} ${missedText(point.missed)}, before this point`] : []),
   ];
   const warnings = Object.entries(point.components).flatMap(([name, { warnings: texts }]) =>
     texts.map((text) => `warning: ${name}: ${setIn(text)}`),

@@ -1,11 +1,14 @@
 import type { Command } from 'commander';
 import type { Component } from '../../core/component.ts';
 import { messageOf } from '../../core/errors.ts';
+import { timeOfId } from '../../core/manifest.ts';
 import type { Context, Verdict } from '../../core/model.ts';
 import { mapBounded } from '../../core/parallel.ts';
+import type { MissedSlots } from '../../core/point.ts';
 import { kitFinding } from '../../engine/kit.ts';
 import { heldBy, PARALLEL_DEFAULT, SAFETY_PLAN } from '../../engine/model.ts';
 import { byBeginning } from '../../engine/points.ts';
+import { missedSince, missedText } from '../../engine/slots.ts';
 import { lossMs, type Stored, storedOf } from '../../engine/standing.ts';
 import type { Recoverable } from '../../engine/windows.ts';
 import { type Everywhere, type Listing, listEverywhere, noteUnreadable, pointsOf, unreadableJson } from '../across.ts';
@@ -34,7 +37,10 @@ interface ComponentStatus {
 }
 
 export function define(command: Command, bind: Bind): void {
-  command.addHelpText('after', '\nExample: lifeboat status || notify-someone    (exit code 3: late or unprotected)');
+  command.addHelpText(
+    'after',
+    '\nExample: lifeboat status || notify-someone    (exit code 3: late, unprotected, or not run)',
+  );
   bind(command, async (session) => {
     const { ctx } = session;
     const config = await session.config();
@@ -49,21 +55,29 @@ export function define(command: Command, bind: Bind): void {
       const log = newest?.followed ? await logOf(ctx, newest, () => componentOf(name, kind)) : null;
       return statusOf(ctx, config, points, { name, newest, log });
     });
+    const plans = plansOf(ctx, config, points);
     const { stores, unreadable } = await storesOf(ctx, { ...listing, unreadable: unread });
     const kitsOpen = stores.every(({ kit }) => kit === null || kit === 'pass');
-    const well = components.every(({ state }) => state === 'protected') && unreadable.length === 0 && kitsOpen;
+    const isProtected = components.every(({ state }) => state === 'protected') && plans.every(({ missed }) => !missed);
+    const well = isProtected && unreadable.length === 0 && kitsOpen;
     session.print(
       {
         stack: config.stack,
         well,
         components: components.map(toJson),
+        plans: plans.map(({ name, point, missed }) => ({ name, point, missed })),
         stores,
         ...momentsJson(moments),
         ...unreadableJson(unreadable),
       },
       () =>
         [
-          [componentText(components), ...momentsText(moments, ctx.now()), ...logLines(components)].join('\n'),
+          [
+            componentText(components),
+            ...momentsText(moments, ctx.now()),
+            ...logLines(components),
+            ...plans.flatMap(({ name, missed }) => (missed ? ['', `PLAN ${name} ${missedText(missed)}`] : [])),
+          ].join('\n'),
           table(
             [
               { title: 'store' },
@@ -84,6 +98,26 @@ export function define(command: Command, bind: Bind): void {
     );
     noteUnreadable(session, unreadable);
     return well ? 0 : 3;
+  });
+}
+
+interface PlanStatus {
+  readonly name: string;
+  /** The newest of it. */
+  readonly point: string | null;
+  /** Of its times since then; null without a point, as it may be new. */
+  readonly missed: MissedSlots | null;
+}
+
+function plansOf(ctx: Context, config: Config, points: readonly Everywhere[]): readonly PlanStatus[] {
+  return Object.entries(config.plans).flatMap(([name, { schedule, timezone }]) => {
+    if (schedule === undefined) return [];
+    const own = points.filter(({ point }) => point.stack === config.stack && point.plan === name);
+    const newest = own.toSorted((a, b) => byBeginning(a.point, b.point)).at(-1)?.point;
+    // One that came late is named after its slot.
+    const lastRun = newest && new Date(Math.max(timeOfId(newest.id).getTime(), Date.parse(newest.startedAt)));
+    const missed = lastRun ? missedSince({ schedule, timezone }, lastRun, ctx.now()) : null;
+    return [{ name, point: newest?.id ?? null, missed }];
   });
 }
 

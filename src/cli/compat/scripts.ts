@@ -35,6 +35,9 @@ const uncomparedSchema = z.object({
     .min(1),
 });
 
+/** What `backup` prints when somebody else has the scheduled time. */
+const heldSchema = z.object({ slot_held_by: z.object({ state: z.string() }) });
+
 export interface Run {
   /** Its context has the variables of backup.env too. */
   readonly session: Session;
@@ -59,7 +62,11 @@ export async function backUpScript(run: Run): Promise<ExitCode> {
   const { schedule, timezone = 'UTC' } = config.plans[run.planName] ?? {};
   const late = schedule === undefined ? null : ctx.now().getTime() - lastSlot(schedule, timezone, ctx.now()).getTime();
   const due = late !== null && late <= SLOT_LATE_MS_MAX;
-  const { exitCode } = await steps.run('backup', ['--plan', run.planName, ...(due ? ['--scheduled'] : [])]);
+  const words = ['--plan', run.planName];
+  const scheduled = due ? await steps.run('backup', [...words, '--scheduled']) : null;
+  // The old scripts made one each time.
+  const isHeld = scheduled !== null && heldSchema.safeParse(scheduled.result).success;
+  const { exitCode } = scheduled && !isHeld ? scheduled : await steps.run('backup', words);
   const pruned = await prune(session, steps);
   steps.finish();
   return pruned ? exitCode : 3;

@@ -304,6 +304,7 @@ function describe(
     skewMs: 0,
     status: whole ? 'complete' : 'partial',
     version,
+    missed: null,
     components: Object.fromEntries(captured),
   };
 }

@@ -91,6 +91,7 @@ export function pointOf(id: string, stack: Stack): Parameters<Store['commit']>[2
     skewMs: 0,
     status: 'complete',
     version: '0.4.0',
+    missed: null,
     components: Object.fromEntries(components),
   };
 }

@@ -116,6 +116,7 @@ export function pointOf(id: string, receipts: readonly Receipt[]): RecoveryPoint
     skewMs: 12,
     status: 'complete',
     version: '1.2.3',
+    missed: null,
     components: Object.fromEntries(receipts.map((each) => [each.component, capturedAs(each)])),
   };
 }
