@@ -174,7 +174,7 @@ test('a backup at its scheduled time is named after that time', { skip }, async 
   const folders = (): Promise<string> => shell.run('aws s3 ls s3://$S3_BACKUP_BUCKET/scheduled/');
   assert.match(await folders(), new RegExp(`PRE ${id}/`));
   await shell.run('bash scripts/backup.sh', env);
-  assert.equal((await folders()).match(/PRE \d/g)?.length, 2, 'each call makes one, as the old script did');
+  assert.equal((await folders()).match(/PRE \d{4}-/g)?.length, 2, 'each call makes one, as the old script did');
 });
 
 test('the quarterly test backs up, and restores the newest backup into sandboxes', { skip }, async () => {
