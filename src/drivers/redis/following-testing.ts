@@ -79,6 +79,9 @@ export async function streamOf(ctx: Context, { journal, lineages }: Keeper): Pro
   return Buffer.concat(ranges.flatMap((body) => [...recordsOf('a range', body)].map(({ bytes }) => bytes)));
 }
 
+/** The first change names its database. A server may say that it lives before. */
+export const BEGINS_WITH_SELECT = /^(?:\*1\r\n\$4\r\nping\r\n)*\*2\r\n\$6\r\nSELECT\r\n/i;
+
 /** The keys that `write` wrote, as the journal tells it. */
 export async function keysOf(ctx: Context, kept: Keeper): Promise<number[]> {
   const text = (await streamOf(ctx, kept)).toString('latin1');
