@@ -33,7 +33,6 @@ const FAULTS_OWED: readonly number[] = [
   ...[25, 28, 29, 30, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 48, 49, 50, 51],
 ];
 const LINES_MAX = 400;
-const TEST_LINES_MAX = 600;
 const COLUMNS_MAX = 120;
 const BLOB_BYTES_MAX = 256 * 1024;
 
@@ -152,7 +151,7 @@ test('files stay short, and exceptions only become fewer', () => {
   const count = (pattern: RegExp): number => all.flatMap(({ text }) => text.match(pattern) ?? []).length;
   const found = {
     long_files: all
-      .filter(({ path, text }) => text.split('\n').length - 1 > (isTest(path) ? TEST_LINES_MAX : LINES_MAX))
+      .filter(({ text }) => text.split('\n').length - 1 > LINES_MAX)
       .map(({ path }) => path)
       .sort(),
     linter_exceptions: count(/\/\/ *biome-ignore/g),
