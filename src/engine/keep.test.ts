@@ -126,7 +126,7 @@ describe('what is kept', () => {
 
   test('without a rule everything stays', () => {
     const decisions = decide(daily(5), () => null, new Date(START + 9 * DAY_MS));
-    assert.ok(decisions.every(({ reasons }) => reasons.includes('no rule')));
+    assert.equal(decisions.filter(({ reasons }) => reasons.includes('no rule')).length, 5);
   });
 });
 

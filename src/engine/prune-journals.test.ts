@@ -61,7 +61,8 @@ for (const kind of [DATED, RESTIC]) {
 
     test('killed at any change it has removed nothing that is needed, and the next one ends it (fault 9)', async () => {
       const filledOnce = await filled(testContext(), kind);
-      for (let changesMax = 0, ended = false; !ended; changesMax++) {
+      let deaths = -1;
+      for (let changesMax = 0, ended = false; !ended; changesMax++, deaths++) {
         const ctx = testContext();
         ctx.advance(3_600_000);
         const disk = await copyOf(ctx, filledOnce.disk);
@@ -73,6 +74,7 @@ for (const kind of [DATED, RESTIC]) {
         assert.deepEqual(await textOf(ctx, store.store, 'db'), LEFT, `died at ${changesMax}`);
         assert.deepEqual(await Array.fromAsync(store.store.check(ctx, { readData: 1 })), []);
       }
+      assert.ok(deaths >= 3, `only ${deaths} changes were made`);
     });
   });
 }

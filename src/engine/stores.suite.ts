@@ -129,6 +129,7 @@ export const drivers = new Map<string, Driver>([
 export function diesAnywhere(kind: Kind, stride: number): void {
   const where = stride === 1 ? 'any' : `every ${stride}th`;
   test(`dying at ${where} change leaves only whole points, and the next run is well`, async () => {
+    let deaths = 0;
     for (let changesMax = 0; ; changesMax += stride) {
       const ctx = testContext();
       const { components, servers } = stack();
@@ -145,7 +146,9 @@ export function diesAnywhere(kind: Kind, stride: number): void {
       const wrong = all.findings.kept.filter(({ verdict }) => verdict === 'fail');
       assert.deepEqual(wrong, [], `after dying at ${changesMax}`);
       if (!died) break;
+      deaths += 1;
     }
+    assert.ok(deaths >= 3, `it died ${deaths} times`);
   });
 }
 

@@ -109,7 +109,9 @@ export function tellsDamageToJournals(rig: StoreRig): void {
   it('finds a flipped bit of a journal with two sampled checks that share the ranges', async () => {
     const ctx = testContext();
     const { disk } = await filled(rig, ctx);
-    for (const key of (await keys(ctx, disk)).filter((each) => /\/journal\/.*-[0-9a-f]{64}$/.test(each))) {
+    const ranges = (await keys(ctx, disk)).filter((each) => /\/journal\/.*-[0-9a-f]{64}$/.test(each));
+    assert.equal(ranges.length, 7);
+    for (const key of ranges) {
       const hurt = await copyOf(ctx, disk);
       await DAMAGE.flipped(ctx, hurt, key);
       await using store = await reopened(rig, ctx, hurt);
