@@ -37,6 +37,14 @@ export function started(program: string, args: readonly string[], env = process.
   };
 }
 
+/** Kills a server under load, and stays for what had come to be stored. How long before that ends what is, in seconds. */
+export async function lossByKilling(dir: string, server: { kill(): Promise<void> }): Promise<number> {
+  const killedAt = Date.now();
+  await server.kill();
+  await delay(4000);
+  return Math.max(0, (killedAt - Date.parse(await storedUpTo(dir))) / 1000);
+}
+
 /** As soon as its base is taken. */
 export async function following(dir: string, file: string): Promise<Started> {
   const follower = started(LIFEBOAT, ['--config', file, 'follow', 'data']);

@@ -7,7 +7,7 @@ import { readInfo } from '../src/drivers/redis/connection.ts';
 import { open } from '../src/drivers/redis/testing.ts';
 import { until } from '../test/servers/processes.ts';
 import { type Redis, type RedisName, startRedis } from '../test/servers/redis.ts';
-import { DEADLINE_MS, following, idleText, idling, rssOf, started, storedUpTo } from './follower.ts';
+import { DEADLINE_MS, following, idleText, idling, lossByKilling, rssOf, started } from './follower.ts';
 import { lifeboatWith, resticStore } from './lifeboat.ts';
 import { alone, type Candidate, compared, interleaved, type Measured, measure, type Row } from './measure.ts';
 
@@ -93,10 +93,7 @@ async function lossOf(dir: string, server: Redis, file: string): Promise<Measure
   await using follower = await following(dir, file);
   await using load = started('redis-benchmark', loadOf(server, 1_000_000_000));
   await delay(3000 + 3000 * Math.random());
-  const killedAt = Date.now();
-  await server.kill();
-  await delay(4000); // what had come is stored meanwhile
-  const wallS = Math.max(0, (killedAt - Date.parse(await storedUpTo(dir))) / 1000);
+  const wallS = await lossByKilling(dir, server);
   const peakMiB = rssOf(follower.process.pid ?? 0);
   await load[Symbol.asyncDispose]();
   await server.start();

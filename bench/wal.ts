@@ -5,7 +5,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Postgres, type PostgresMajor, startPostgres } from '../test/servers/postgres.ts';
-import { DEADLINE_MS, following, idleText, idling, rssOf, started, storedUpTo } from './follower.ts';
+import { DEADLINE_MS, following, idleText, idling, lossByKilling, rssOf, started, storedUpTo } from './follower.ts';
 import { lifeboatWith, resticStore } from './lifeboat.ts';
 import { alone, type Candidate, compared, interleaved, type Measured, measure, type Row } from './measure.ts';
 
@@ -102,13 +102,10 @@ async function lossOf(dir: string, server: Postgres): Promise<number> {
     if (Date.now() - at > DEADLINE_MS) throw new Error('nothing was stored');
   }
   await delay(3000 * Math.random());
-  const killedAt = Date.now();
-  await server.kill();
-  await delay(4000); // what had come is stored meanwhile
-  const lossS = (killedAt - Date.parse(await storedUpTo(dir))) / 1000;
+  const lossS = await lossByKilling(dir, server);
   await load[Symbol.asyncDispose]();
   await server.start();
-  return Math.max(0, lossS);
+  return lossS;
 }
 
 function envOf({ host, port, user, password }: Postgres): NodeJS.ProcessEnv {

@@ -27,11 +27,14 @@ test('a large output is whole, whoever reads it pauses now and then, and the pro
 
 test('a chunk stays as it is until the next one is asked for, however much the program has printed', async () => {
   const running = start(liveContext(), numbered);
+  let bytes = 0;
   for await (const chunk of running.stdout) {
     const before = Buffer.from(chunk);
     await new Promise((resolve) => setTimeout(resolve, 2));
     assert.ok(before.equals(chunk));
+    bytes += chunk.length;
   }
+  assert.equal(bytes, expected.length);
   await running.succeeded();
 });
 

@@ -171,13 +171,11 @@ test('fault 51: a program that is gone and left a child behind is ended with it 
 test('stopping a program that is gone ends the child that it left behind', async () => {
   const script = `const c = require('node:child_process').spawn('sh', ['-c', 'trap "" TERM; echo $$; sleep 600; sleep 600'], { stdio: 'inherit' }); process.on('SIGTERM', () => process.exit(0));`;
   const running = start(liveContext(), node(script));
-  for await (const chunk of running.stdout) {
-    const left = await identityOf(Number(Buffer.from(chunk).toString()));
-    assert.ok(left);
-    await running.stop();
-    await waitUntilDead(left);
-    break;
-  }
+  const { value } = await running.stdout[Symbol.asyncIterator]().next();
+  const left = await identityOf(Number(Buffer.from(value ?? '').toString()));
+  assert.ok(left);
+  await running.stop();
+  await waitUntilDead(left);
 });
 
 test('a helper that a program leaves behind holds up nothing once the output is closed', async () => {

@@ -1,5 +1,6 @@
 // What tests of following are made of: a journal in a real store, and a feed of it as one engine process has it.
 
+import { until } from '../../test/servers/processes.ts';
 import { memoryBucket } from '../buckets/memory/bucket.ts';
 import type { Component, Replay, ReplayTarget } from '../core/component.ts';
 import { interruption, withSignal } from '../core/context.ts';
@@ -14,6 +15,7 @@ import { pointOf } from '../stores/suite/rig.suite.ts';
 
 const COMPONENT = 'it';
 const POLL_MS = 50;
+const REACHED_MS = 120_000;
 
 /** A store with the journal of one component, and the points of it. */
 export interface Recording extends AsyncDisposable {
@@ -88,9 +90,9 @@ export async function recording(ctx: Context): Promise<Recording> {
       }
     },
     async reached(outer) {
-      while (points.length === 0) await outer.sleep(POLL_MS);
+      await until('a point', REACHED_MS, async () => points.length > 0);
       const now = outer.now().toISOString();
-      while ((end()?.at ?? '') <= now) await outer.sleep(POLL_MS);
+      await until('all of it in the journal', REACHED_MS, async () => (end()?.at ?? '') > now);
     },
     [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
   };

@@ -59,7 +59,8 @@ test('a copy of a journal is the same, is taken once, and goes on', async () => 
 test('killed at any change it is gone on with, and the copy is the same in the end (fault 45)', async () => {
   const { disk } = await filled(testContext());
   const empty = await made(testContext(), restic);
-  for (let changesMax = 0, ended = false; !ended; changesMax++) {
+  let deaths = -1;
+  for (let changesMax = 0, ended = false; !ended; changesMax++, deaths++) {
     const ctx = testContext();
     await using from = await opened(ctx, plain, disk);
     const there = await copyOf(ctx, empty);
@@ -74,6 +75,7 @@ test('killed at any change it is gone on with, and the copy is the same in the e
     assert.deepEqual(await journalOf(ctx, to.store, 'db'), await journalOf(ctx, from.store, 'db'), `${changesMax}`);
     assert.deepEqual(await Array.fromAsync(to.store.check(ctx, { readData: 1 })), []);
   }
+  assert.ok(deaths >= 3, `only ${deaths} changes were made`);
 });
 
 test('what is damaged, or was pruned before it was copied, is a gap in the copy and holds nothing else up', async () => {

@@ -1,12 +1,15 @@
-// A service whose log is a list of numbers, for the tests of what follows.
+// A service whose log is a list of numbers, and who follows it, for the tests of what follows.
 
 import { bytesOf, readAll } from '../core/bytes.ts';
 import type { Component } from '../core/component.ts';
+import { Failure } from '../core/errors.ts';
 import { putInventory } from '../core/inventory.ts';
 import type { Feed, JournalEntry, JournalRange, JournalWriter, Lineage } from '../core/journal.ts';
 import type { Context, Cut } from '../core/model.ts';
 import type { Store } from '../core/storage.ts';
-import type { FollowStore } from './follow-views.ts';
+import type { TestContext } from '../core/testing.ts';
+import { type Followed, type FollowRequest, follow } from './follow.ts';
+import type { FollowStore, FollowView } from './follow-views.ts';
 import type { NamedStore, StackComponent } from './model.ts';
 import { kv, kvDriver, kvServer } from './testing.ts';
 
@@ -127,6 +130,62 @@ export function followStore({ name, store }: NamedStore, open: () => void | Prom
     },
   };
 }
+
+export interface Running {
+  /** Resolves when what is told fits. */
+  until(fits: (view: FollowView) => boolean): Promise<FollowView>;
+  stop(): Promise<readonly Followed[]>;
+  /** Resolves when a point was taken. */
+  based(component?: string): Promise<void>;
+  readonly done: Promise<readonly Followed[]>;
+}
+
+/** Follows until it is stopped. */
+export function running(ctx: TestContext, request: Omit<FollowRequest, 'stack' | 'told'>): Running {
+  const controller = new AbortController();
+  const views = new Map<string, FollowView>();
+  const waiting = new Set<() => void>();
+  const done = follow(
+    { ...ctx, signal: controller.signal },
+    {
+      ...request,
+      stack: 'shop',
+      told(view) {
+        views.set(view.component, view);
+        for (const look of waiting) look();
+      },
+    },
+  );
+  const until: Running['until'] = (fits) =>
+    new Promise((resolve, reject) => {
+      const look = (): void => {
+        const found = [...views.values()].find(fits);
+        if (!found) return;
+        waiting.delete(look);
+        resolve(found);
+      };
+      waiting.add(look);
+      look();
+      done.then(() => reject(new Error('it ended')), reject);
+    });
+  return {
+    done,
+    until,
+    async based(component = 'db') {
+      await until((view) => view.component === component && view.takesPoint);
+      await until((view) => view.component === component && !view.takesPoint);
+    },
+    async stop() {
+      controller.abort(new Failure('interrupted', 'stopped'));
+      return await done;
+    },
+  };
+}
+/** All is stored up to there, in all stores. */
+export const upTo =
+  (at: number) =>
+  ({ durable, copies }: FollowView) =>
+    durable?.position === cutAt(at).position && copies.every(({ behind }) => !behind);
 
 export interface Told {
   readonly lineage: Lineage;

@@ -14,13 +14,13 @@ import { backUp } from './backup.ts';
 import { listPoints } from './points.ts';
 import { prunePoints } from './prune.ts';
 import { restorePoint } from './restore.ts';
-import { KINDS, made, opened, stack } from './stores.suite.ts';
+import { DATED, made, opened, RESTIC, stack } from './stores.suite.ts';
 import { verifyPoints } from './verify.ts';
 
 /** Also when they are packed and unpacked again. */
 const MORE_THAN_A_PART_BYTES = 24 * 1024 * 1024;
 /** The two layouts ask the same of a bucket. */
-const FORMATS = KINDS.filter(({ title }) => title !== 'plain, by component');
+const FORMATS = [DATED, RESTIC];
 
 for (const name of ['versitygw', 'minio'] as const) {
   const skip = await missing(name);

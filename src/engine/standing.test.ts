@@ -4,7 +4,7 @@ import { Failure } from '../core/errors.ts';
 import { testContext } from '../core/testing.ts';
 import { backUp } from './backup.ts';
 import { lossMs, storedOf } from './standing.ts';
-import { KINDS, made, opened } from './stores.suite.ts';
+import { DATED, made, opened } from './stores.suite.ts';
 import { kv } from './testing.ts';
 import { change, loggedDriver, loggedServer, second, ship } from './testing-log.ts';
 import { recoverable } from './windows.ts';
@@ -12,9 +12,7 @@ import { recoverable } from './windows.ts';
 /** Followed up to second 60, with a point of second 10; its clock is ahead. */
 async function followed() {
   const ctx = testContext();
-  const [kind] = KINDS;
-  if (!kind) throw new Error('there is no kind of store');
-  const on = await opened(ctx, kind, await made(ctx, kind));
+  const on = await opened(ctx, DATED, await made(ctx, DATED));
   const server = loggedServer(90_000);
   const item = kv('db', server, { driver: loggedDriver });
   change(server, 10, 'a', '1');

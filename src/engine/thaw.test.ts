@@ -76,11 +76,15 @@ describe('thawing', () => {
     const [cold, { ctx }] = [vault(9), sleeper()];
     const before = await archivedIn(ctx, cold);
     assert.equal(before?.thawing, 0);
+    assert.equal(before.offers.length, 3);
     assert.ok(before.offers.every(({ usd }) => usd > 0));
     await askForThaw(ctx, cold, 'Bulk');
     const after = await askForThaw(ctx, cold, 'Bulk');
     assert.deepEqual([after?.objects, after?.thawing, cold.asked.length], [1, 1, 1]);
-    assert.ok(after?.offers.every(({ usd }) => usd === 0));
+    assert.deepEqual(
+      after?.offers.map(({ usd }) => usd),
+      [0, 0, 0],
+    );
   });
 
   test('waits longer and longer, and not for ever', async () => {

@@ -3,7 +3,9 @@
 import { describe } from 'node:test';
 import { survives } from './suite/damage.suite.ts';
 import { keepsJournals } from './suite/journal.suite.ts';
-import { survivesInJournals } from './suite/journal-damage.suite.ts';
+import { keepsWhatWasAcknowledged } from './suite/journal-crashes.suite.ts';
+import { tellsDamageToJournals } from './suite/journal-damage.suite.ts';
+import { outlivesMuch } from './suite/journal-lives.suite.ts';
 import { keepsWhatItIsGiven } from './suite/parts.suite.ts';
 import { belongsToOneStack, draftsAndPoints, frees } from './suite/points.suite.ts';
 import type { StoreRig } from './suite/rig.suite.ts';
@@ -16,6 +18,8 @@ export function storeSuite(rig: StoreRig): void {
     frees(rig);
     survives(rig);
     keepsJournals(rig);
-    survivesInJournals(rig);
+    tellsDamageToJournals(rig);
+    keepsWhatWasAcknowledged(rig);
+    outlivesMuch(rig);
   });
 }

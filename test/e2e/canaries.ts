@@ -35,6 +35,7 @@ export function watchCommandLines(): { stop(): readonly string[] } {
   return {
     stop() {
       clearInterval(timer);
+      assert.ok(seen.size > 0, 'programs were started meanwhile');
       return [...seen];
     },
   };

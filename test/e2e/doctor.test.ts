@@ -84,6 +84,7 @@ test('a secret that is not there costs its own store only', async () => {
   await expectExit(0, ['init', '--yes'], { cwd, env: { NOT_SET: 'set' } });
   const report = await diagnosis(3, cwd, ['--deep']);
   assert.equal(report.verdict, 'fail');
+  assert.ok(of(report, 'broken').length > 0);
   assert.ok(of(report, 'broken').every(({ verdict, detail }) => verdict === 'fail' && /NOT_SET/.test(detail)));
   assert.ok(of(report, 'near').length > 20);
   assert.ok(of(report, 'near').every(({ verdict }) => verdict === 'pass'));

@@ -46,7 +46,13 @@ const MISTAKES: Readonly<Record<string, readonly string[]>> = {
 };
 
 test('lint finds the mistakes of the two plans, and none in the other examples', async () => {
-  for (const file of globSync('examples/*/lifeboat.yaml')) {
+  const files = globSync('examples/*/lifeboat.yaml');
+  const names = files.map((file) => basename(dirname(file)));
+  assert.deepEqual(
+    Object.keys(MISTAKES).filter((name) => !names.includes(name)),
+    [],
+  );
+  for (const file of files) {
     const expected = MISTAKES[basename(dirname(file))] ?? [];
     const ran = await expectExit(expected.length === 0 ? 0 : 3, ['lint', '--json', '--config', file]);
     const { findings } = ran.json() as { readonly findings: readonly { readonly rule: string; readonly at: string }[] };

@@ -11,7 +11,6 @@ import { lifeboat } from './lifeboat.ts';
 import { workspace } from './workspace.ts';
 
 const { dir, store, configure, run } = workspace('follow-moments');
-const SETTLED_MS = 500;
 
 interface Told {
   readonly recoverable: readonly { readonly windows: readonly { readonly from: string; readonly to: string }[] }[];
@@ -51,7 +50,7 @@ plans:
   await send(3, 5);
   await hasMoment(Date.now());
   const moment = new Date();
-  await new Promise((done) => setTimeout(done, SETTLED_MS));
+  await hasMoment(moment.getTime() + 1);
   await send(4, 8);
   await hasMoment(Date.now());
   child?.kill('SIGTERM');

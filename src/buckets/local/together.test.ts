@@ -106,7 +106,10 @@ test('many that are stopped leave no draft, and none of them in part', async () 
   const bucket = localBucket(dir);
   const put = many(bucket, all, testContext({ signal: controller.signal }));
   const stopped = assert.rejects(put, /stopped/);
-  while (!existsSync(join(dir, DRAFTS)) || readdirSync(join(dir, DRAFTS)).length === 0) await setImmediate();
+  const begun = async (): Promise<void> => {
+    while (!existsSync(join(dir, DRAFTS)) || readdirSync(join(dir, DRAFTS)).length === 0) await setImmediate();
+  };
+  await Promise.race([begun(), stopped]);
   controller.abort(new Error('stopped'));
   await stopped;
   assert.deepEqual(readdirSync(join(dir, DRAFTS)), []);

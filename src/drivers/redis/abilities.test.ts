@@ -46,13 +46,18 @@ describe('a point whose keys have passed away since', () => {
       await using server = await startRedis(name);
       await using connection = await open(ctx, { url: server.url });
       await connection.call('SET', 'stays', '1');
-      const soon = Date.now() + 400;
-      for (let n = 0; n < 50; n++) await connection.call('SET', `passes:${n}`, n, 'PXAT', soon);
-      await connection.call('RPUSH', 'list', 'a');
-      await connection.call('PEXPIREAT', 'list', soon);
-      const fields = (await connection.ask('HSET', 'hash', 'f', '1', 'g', '2')) === 2;
-      if (fields) await connection.ask('HPEXPIREAT', 'hash', soon, 'FIELDS', 1, 'f');
-      const { source, version } = await captured(ctx, { url: server.url });
+      const passing = async (ms: number): Promise<Awaited<ReturnType<typeof captured>>> => {
+        const soon = Date.now() + ms;
+        for (let n = 0; n < 50; n++) await connection.call('SET', `passes:${n}`, n, 'PXAT', soon);
+        await connection.call('DEL', 'list', 'hash');
+        await connection.call('RPUSH', 'list', 'a');
+        await connection.call('PEXPIREAT', 'list', soon);
+        await connection.call('HSET', 'hash', 'f', '1', 'g', '2');
+        await connection.ask('HPEXPIREAT', 'hash', soon, 'FIELDS', 1, 'f'); // not every server can
+        const point = await captured(ctx, { url: server.url });
+        return Date.now() < soon ? point : await passing(4 * ms); // too slow: they may not be in the point
+      };
+      const { source, version } = await passing(400);
       await until('the keys pass away', async () => (await connection.call('EXISTS', 'passes:0')) === 0);
 
       await using box = await sandbox(ctx, version);
@@ -367,5 +372,5 @@ test('an imported file without an inventory is checked before it is loaded, and 
   assert.equal((await component.probe(ctx)).holdsData, null);
   await component.restore(ctx, { base: await imported(rdb) });
   const findings = await Array.fromAsync(redisDriver.compare(ctx, inventoryOf(source), await component.inventory(ctx)));
-  assert.ok(findings.every(({ verdict }) => verdict === 'pass'));
+  assert.deepEqual([...new Set(findings.map(({ verdict }) => verdict))], ['pass']);
 });

@@ -52,13 +52,16 @@ test('many may share, and one who wants it alone has to wait', async () => {
 
 test('a writer waits a while for one who frees space', async () => {
   const vault = vaultOf();
-  let release = async (): Promise<void> => {};
+  let waits = 0;
   const ctx = testContext();
-  const patient = { ...ctx, sleep: async (ms: number) => release().then(() => ctx.sleep(ms)) };
   const locks = repositoryLocks(vault);
   const exclusive = await locks.acquire(ctx, 'exclusive');
-  release = async () => await exclusive[Symbol.asyncDispose]();
-  await using _shared = await locks.acquire(patient, 'shared');
+  const sleep = async (ms: number): Promise<void> => {
+    if (++waits === 2) await exclusive[Symbol.asyncDispose]();
+    await ctx.sleep(ms);
+  };
+  await using _shared = await locks.acquire({ ...ctx, sleep }, 'shared');
+  assert.equal(waits, 2);
 });
 
 test('a lock whose process died on this machine since this boot is dropped (fault 6)', async () => {
@@ -72,6 +75,7 @@ test('a lock of an earlier life of this process is dropped (fault 6)', async () 
   const [ctx, vault] = [testContext(), vaultOf()];
   await leave(ctx, vault, { pid: process.pid });
   await using _lock = await repositoryLocks(vault).acquire(ctx, 'exclusive');
+  assert.equal((await keysOf(ctx, vault.bucket)).length, 1);
 });
 
 test('a lock is not dropped without proof that its process is dead (fault 6)', async () => {

@@ -21,6 +21,7 @@ for (const conditional of [true, false]) {
   const where = conditional ? 'a bucket with conditional writes' : 'a bucket without conditional writes';
 
   test(`a store that is made while another one is being made in ${where} leaves one that opens (fault 19)`, async () => {
+    let moments = 0;
     for (let moment = 1, met = true; met; moment++) {
       const bucket = bucketOf(conditional);
       let second: Promise<void> | undefined;
@@ -34,7 +35,9 @@ for (const conditional of [true, false]) {
       assert.deepEqual([lost.length, lost.every(({ reason }) => isFailure(reason, 'exists'))], [met ? 1 : 0, true]);
       await assertUsable(bucket);
       assert.ok(moment < 100);
+      moments = moment;
     }
+    assert.ok(moments > 5, `it looked ${moments} times`);
   });
 
   test(`of stores that are made in ${where} in the same instant one at most is there (fault 19)`, async () => {
@@ -53,6 +56,7 @@ for (const conditional of [true, false]) {
 }
 
 test('an init that is interrupted before its end leaves nothing in the way of the next one', async () => {
+  let moments = 0;
   for (let moment = 1, met = true; met; moment++) {
     const bucket = memoryBucket();
     const stop = new AbortController();
@@ -90,7 +94,9 @@ test('an init that is interrupted before its end leaves nothing in the way of th
       await createStore(ctx, bucket);
     }
     assert.ok(moment < 100);
+    moments = moment;
   }
+  assert.ok(moments > 5, `it looked ${moments} times`);
 });
 
 test('where an init died, the next one names what is to be deleted', async () => {

@@ -2,9 +2,9 @@
 
 import { memoryBucket } from '../../buckets/memory/bucket.ts';
 import type { JournalGap, JournalRange, JournalWriter, LineageStart } from '../../core/journal.ts';
-import type { Context, Cut } from '../../core/model.ts';
+import type { Context, Cut, Finding } from '../../core/model.ts';
 import type { Bucket, Store } from '../../core/storage.ts';
-import { noise, P1 } from './rig.suite.ts';
+import { findings, noise, P1 } from './rig.suite.ts';
 
 export const COMPONENT = 'main-db';
 
@@ -105,4 +105,14 @@ export function interrupting(bucket: Bucket, moment: number, work: () => Promise
       yield* bucket.folders(ctx, prefix);
     },
   };
+}
+
+/** What a check finds wrong. */
+export async function failures(ctx: Context, store: Store, readData = 1): Promise<Finding[]> {
+  return (await findings(ctx, store, readData)).filter(({ verdict }) => verdict === 'fail');
+}
+
+/** Not of the gap that `gap` notes, which is told as often as it is looked at. */
+export function isOfDamage({ detail }: Finding): boolean {
+  return !detail.includes('the slot was lost');
 }

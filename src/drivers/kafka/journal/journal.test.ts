@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, test } from 'node:test';
 import { needServer } from '../../../../test/servers/need.ts';
-import type { ReplayTarget } from '../../../core/component.ts';
+import type { Component, ReplayTarget } from '../../../core/component.ts';
 import { Failure } from '../../../core/errors.ts';
 import type { Context, InventoryLine } from '../../../core/model.ts';
 import {
@@ -38,6 +38,19 @@ function now(topic: string, partition: number, count: number): BinaryMessage[] {
   return Array.from({ length: count }, (_, n) => ({
     ...{ topic, partition, timestamp, key: Buffer.from(`k${n}`), value: Buffer.from(`${timestamp} ${n}`) },
   }));
+}
+
+interface Scene extends AsyncDisposable {
+  readonly at: Stage;
+  readonly record: Recording;
+  readonly component: Component;
+}
+/** Nobody follows it yet. */
+async function scene(): Promise<Scene> {
+  const at = await stage(servers);
+  const record = await recording(at.ctx);
+  const component = kafkaDriver.open(settings(at));
+  return { at, record, component, [Symbol.asyncDispose]: () => record[Symbol.asyncDispose]() };
 }
 
 async function commit(at: Stage, group: string, topic: string, offset: number): Promise<void> {
@@ -91,10 +104,9 @@ interface Back {
 
 test('a cluster comes back as it was at any moment, whatever was made, deleted and read since', async (t) => {
   if (!(await needServer(t, 'kafka-4'))) return;
-  const at = await stage(servers);
+  await using it = await scene();
+  const { at, record, component } = it;
   const { ctx, brokers } = at;
-  await using record = await recording(ctx);
-  const component = kafkaDriver.open(settings(at));
   const moments: Moment[] = [];
   const noted = async (): Promise<void> => void moments.push(await moment(at, record));
   await at.create('orders', {}, 2);
@@ -141,10 +153,9 @@ test('a cluster comes back as it was at any moment, whatever was made, deleted a
 
 test('what came while nobody followed is told apart by the times of records', async (t) => {
   if (!(await needServer(t, 'kafka-4'))) return;
-  const at = await stage(servers);
+  await using it = await scene();
+  const { at, record, component } = it;
   const { ctx } = at;
-  await using record = await recording(ctx);
-  const component = kafkaDriver.open(settings(at));
   await at.create('orders');
   await record.follow(ctx, component, () => record.reached(ctx));
   await at.send(now('orders', 0, 30));
@@ -158,10 +169,9 @@ test('what came while nobody followed is told apart by the times of records', as
 
 test('nothing is lost and nothing is there twice, wherever following is killed or the store fails', async (t) => {
   if (!(await needServer(t, 'kafka-4'))) return;
-  const at = await stage(servers);
+  await using it = await scene();
+  const { at, record, component } = it;
   const { ctx } = at;
-  await using record = await recording(ctx);
-  const component = kafkaDriver.open(settings(at));
   await at.create('orders', {}, 2);
   const seed = Date.now() % 1_000_000;
   t.diagnostic(`seed ${seed}`);
@@ -184,10 +194,9 @@ test('nothing is lost and nothing is there twice, wherever following is killed o
 
 test('a broker that is cut off and a batch that no range has room for are gone on with', async (t) => {
   if (!(await needServer(t, 'kafka-4'))) return;
-  const at = await stage(servers);
+  await using it = await scene();
+  const { at, record, component } = it;
   const { ctx } = at;
-  await using record = await recording(ctx);
-  const component = kafkaDriver.open(settings(at));
   await at.create('orders', { 'max.message.bytes': '20000000' });
   await record.follow(ctx, component, () => record.reached(ctx));
   const value = randomBytes(19_000_000);
@@ -212,10 +221,9 @@ test('a broker that is cut off and a batch that no range has room for are gone o
 
 test('records that are deleted before they are read are a gap, and a point is taken after it (fault 29)', async (t) => {
   if (!(await needServer(t, 'kafka-4'))) return;
-  const at = await stage(servers);
+  await using it = await scene();
+  const { at, record, component } = it;
   const { ctx, brokers } = at;
-  await using record = await recording(ctx);
-  const component = kafkaDriver.open(settings(at));
   await at.create('orders');
   await record.follow(ctx, component, () => record.reached(ctx));
   await at.send(now('orders', 0, 30));
@@ -238,10 +246,9 @@ test('records that are deleted before they are read are a gap, and a point is ta
 
 test('a journal that does not go on from the point is refused before anything is changed', async (t) => {
   if (!(await needServer(t, 'kafka-4'))) return;
-  const at = await stage(servers);
+  await using it = await scene();
+  const { at, record, component } = it;
   const { ctx, brokers } = at;
-  await using record = await recording(ctx);
-  const component = kafkaDriver.open(settings(at));
   await at.create('orders');
   await record.follow(ctx, component, async () => {
     await record.reached(ctx);

@@ -9,22 +9,18 @@ import { unprivilegedUser } from '../../../../test/servers/install.ts';
 import { missing } from '../../../../test/servers/need.ts';
 import { type Postgres, startPostgres, startPostgresOn } from '../../../../test/servers/postgres.ts';
 import { until } from '../../../../test/servers/processes.ts';
-import { memoryBucket } from '../../../buckets/memory/bucket.ts';
 import type { Exploring, Replay, ReplayTarget } from '../../../core/component.ts';
-import type { JournalWriter } from '../../../core/journal.ts';
-import type { Store } from '../../../core/storage.ts';
+import type { Journal, JournalWriter } from '../../../core/journal.ts';
 import { liveContext } from '../../../core/testing.ts';
 import { replayOf } from '../../../engine/replay.ts';
-import { plainFormat } from '../../../stores/plain/store.ts';
 import { postgresqlDriver } from '../driver.ts';
 import { serverIn } from '../physical/live-server.ts';
 import { fillWithTablespaces, physicalOf, type TestDirs, testDirs } from '../physical/testing.ts';
-import { KEEPING, type Shipping, shipping, standing } from '../recovery/testing.ts';
+import { emptyJournal, KEEPING, type Shipping, shipping, standing } from '../recovery/testing.ts';
 import { captureOf, type Login, sql } from '../testing.ts';
 import { lsnAt, placeOfLsn, positionAt } from '../wal/positions.ts';
 import { controlOf } from './control.ts';
 
-const COMPONENT = 'main-db';
 const ROUNDS = 6;
 
 type Captured = Awaited<ReturnType<typeof captureOf>>;
@@ -47,7 +43,7 @@ for (const major of [15, 18] as const) {
     const moments: Moment[] = [];
     let dirs: TestDirs;
     let server: Postgres;
-    let store: Store;
+    let journal: Journal;
     let writer: JournalWriter;
     let ships: Shipping;
     let base: Captured;
@@ -56,7 +52,7 @@ for (const major of [15, 18] as const) {
 
     const replay = async (target: ReplayTarget, of = base): Promise<Replay> => {
       assert.ok(of.capture.journal);
-      return await replayOf(ctx, store.journal(COMPONENT), of.capture.journal, target, of.capture.cut);
+      return await replayOf(ctx, journal, of.capture.journal, target, of.capture.cut);
     };
     const directory = (): string => dirs.absent(`explored ${++made}`);
     /** Ended by the test, whatever comes of that. */
@@ -101,10 +97,8 @@ for (const major of [15, 18] as const) {
       dirs = testDirs();
       server = await startPostgres(major, { conf: { ...KEEPING, full_page_writes: 'on' } });
       await fillWithTablespaces(server, dirs);
-      const bucket = memoryBucket();
-      await plainFormat.create(ctx, bucket, { stack: 's' });
-      store = await plainFormat.open(ctx, bucket, { stack: 's' });
-      writer = await store.journal(COMPONENT).write(ctx);
+      journal = await emptyJournal(ctx);
+      writer = await journal.write(ctx);
       ships = await shipping(ctx, writer, server);
       base = await captureOf(ctx, physicalOf(server), undefined, '');
       await sql(server, 'shop', 'create table moments (n int, t text)', 'create table doomed as select 1 as one');

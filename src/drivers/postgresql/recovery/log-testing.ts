@@ -3,13 +3,12 @@
 
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { memoryBucket } from '../../../buckets/memory/bucket.ts';
 import type { Journal, JournalWriter, LineageStart } from '../../../core/journal.ts';
 import type { Cut } from '../../../core/model.ts';
 import { testContext } from '../../../core/testing.ts';
-import { plainFormat } from '../../../stores/plain/store.ts';
 import { logFileName } from '../wal/files.ts';
 import { positionAt } from '../wal/positions.ts';
+import { emptyJournal } from './testing.ts';
 
 export const SEGMENT = 2 ** 20;
 export const SYSTEM = '7710993605400964491';
@@ -57,9 +56,7 @@ export function start(at: number, timeline = 1, parent: LineageStart['parent'] =
 }
 
 export async function journalOf(fill: (writer: JournalWriter) => Promise<unknown>): Promise<Journal> {
-  const bucket = memoryBucket();
-  await plainFormat.create(ctx, bucket, { stack: 's' });
-  const journal = (await plainFormat.open(ctx, bucket, { stack: 's' })).journal('main-db');
+  const journal = await emptyJournal(ctx);
   await using writer = await journal.write(ctx);
   await fill(writer);
   return journal;

@@ -11,23 +11,28 @@ import {
   startPostgres,
   startPostgresOn,
 } from '../../../../test/servers/postgres.ts';
-import { memoryBucket } from '../../../buckets/memory/bucket.ts';
 import type { Replay, ReplayTarget } from '../../../core/component.ts';
 import { Failure } from '../../../core/errors.ts';
-import type { JournalWriter } from '../../../core/journal.ts';
+import type { Journal, JournalWriter } from '../../../core/journal.ts';
 import type { Capture, JournalPoint, Source } from '../../../core/model.ts';
-import type { Store } from '../../../core/storage.ts';
 import { liveContext } from '../../../core/testing.ts';
 import { replayOf } from '../../../engine/replay.ts';
 import { processSandboxes } from '../../../sandboxes/process/runner.ts';
-import { plainFormat } from '../../../stores/plain/store.ts';
 import { postgresqlDriver } from '../driver.ts';
 import { fillWithTablespaces, physicalOf, type TestDirs, testDirs } from '../physical/testing.ts';
 import { captureOf, sql } from '../testing.ts';
 import { placeOfLsn, positionAt } from '../wal/positions.ts';
-import { dumpOf, KEEPING, type Recovering, recovered, restoredTo, shipping, standing } from './testing.ts';
+import {
+  dumpOf,
+  emptyJournal,
+  KEEPING,
+  type Recovering,
+  recovered,
+  restoredTo,
+  shipping,
+  standing,
+} from './testing.ts';
 
-const COMPONENT = 'main-db';
 const ROUNDS = 8;
 const ROWS = 30_000;
 /** In the second segment after the base backup. */
@@ -46,7 +51,7 @@ for (const major of [15, 18] as const) {
     const moments: Moment[] = [];
     let dirs: TestDirs;
     let server: Postgres;
-    let store: Store;
+    let journal: Journal;
     let writer: JournalWriter;
     let source: Source;
     let capture: Capture;
@@ -56,7 +61,7 @@ for (const major of [15, 18] as const) {
     let transaction: string;
 
     const replay = async (target: ReplayTarget): Promise<Replay> =>
-      await replayOf(ctx, store.journal(COMPONENT), point, target, capture.cut);
+      await replayOf(ctx, journal, point, target, capture.cut);
     const with_ = (of: Replay): Recovering => ({ source, replay: of, major, dirs, bin: server.bin });
     const last = async (on: Postgres): Promise<unknown> =>
       (await sql(on, 'shop', 'select max(n) as n, count(*)::int as rows from moments join bulk using (n)'))[0];
@@ -66,10 +71,8 @@ for (const major of [15, 18] as const) {
       dirs = testDirs();
       server = await startPostgres(major, { conf: { ...KEEPING, full_page_writes: 'on' } });
       await fillWithTablespaces(server, dirs);
-      const bucket = memoryBucket();
-      await plainFormat.create(ctx, bucket, { stack: 's' });
-      store = await plainFormat.open(ctx, bucket, { stack: 's' });
-      writer = await store.journal(COMPONENT).write(ctx);
+      journal = await emptyJournal(ctx);
+      writer = await journal.write(ctx);
       const ships = await shipping(ctx, writer, server);
       lineage = ships.lineage;
       ({ source, capture } = await captureOf(ctx, physicalOf(server), undefined, ''));

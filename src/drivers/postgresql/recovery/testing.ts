@@ -6,9 +6,11 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type Postgres, type PostgresMajor, startPostgresOn } from '../../../../test/servers/postgres.ts';
+import { memoryBucket } from '../../../buckets/memory/bucket.ts';
 import type { Replay } from '../../../core/component.ts';
-import type { JournalPlace, JournalWriter } from '../../../core/journal.ts';
+import type { Journal, JournalPlace, JournalWriter } from '../../../core/journal.ts';
 import type { Context, Cut, Restored, Source } from '../../../core/model.ts';
+import { plainFormat } from '../../../stores/plain/store.ts';
 import { postgresqlDriver } from '../driver.ts';
 import { differencesIn, type TestDirs } from '../physical/testing.ts';
 import { sql } from '../testing.ts';
@@ -20,6 +22,13 @@ const SEGMENT_BYTES = 16 * 1024 * 1024;
 export const KEEPING = { wal_keep_size: '1GB', max_wal_size: '2GB' } as const;
 /** No divisor of anything. */
 const RANGE_BYTES = 5_000_011;
+
+/** In memory. */
+export async function emptyJournal(ctx: Context): Promise<Journal> {
+  const bucket = memoryBucket();
+  await plainFormat.create(ctx, bucket, { stack: 's' });
+  return (await plainFormat.open(ctx, bucket, { stack: 's' })).journal('main-db');
+}
 
 export interface Shipping {
   /** All that the server has written, and when that was. */

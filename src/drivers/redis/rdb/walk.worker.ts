@@ -52,7 +52,9 @@ function perform(input: Input): Result {
   if (job.kind === 'rows') {
     return { ...nothing, format: walk(rowVisitor(input, job.select, (row) => give({ row }))), aux };
   }
-  const writer = commandWriter(input, job.options, (bytes, count) => give({ commands: { bytes, count } }));
+  const writer = commandWriter(input, job.options, (bytes, count) => {
+    give({ commands: { bytes, count } }, [bytes.buffer as ArrayBuffer]);
+  });
   const format = walk(writer.visitor);
   writer.flush();
   return { ...nothing, format, aux, ...writer.left, keys: writer.keys() };
@@ -74,9 +76,10 @@ function nextChunk(): Uint8Array | null {
   }
 }
 
-function give(output: Outputs): void {
+/** `moved` is handed over, not copied: copies would pile up as garbage in both threads. */
+function give(output: Outputs, moved: ArrayBuffer[] = []): void {
   outputs += 1;
-  say({ output });
+  say({ output }, moved);
   for (let answered = Atomics.load(words, ANSWERED); outputs - answered >= OUTPUTS_MAX; ) {
     Atomics.wait(words, ANSWERED, answered);
     answered = Atomics.load(words, ANSWERED);
