@@ -1,8 +1,11 @@
 // HTTP to a cluster: answers are read whole and bounded, what may pass by itself is tried again, and a refusal becomes
 // a failure that says what was asked of whom.
 
+import type { Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import { errors, Pool } from 'undici';
 import type { z } from 'zod';
+import { type ReusedMemory, releaseLarge, reusedMemory } from '../../core/bytes.ts';
 import { interruption } from '../../core/context.ts';
 import { type ErrorCode, Failure, messageOf, systemCode } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
@@ -26,6 +29,8 @@ export interface Request {
   /** JSON; lines of JSON where it is bytes. */
   readonly body?: string | Uint8Array;
   readonly bytesMax?: number;
+  /** What the answer is received into. */
+  readonly memory?: ReusedMemory;
   /** Asked once: who asks knows what to do when there is no answer. */
   readonly once?: boolean;
 }
@@ -62,7 +67,8 @@ export function connect(settings: Settings): Client {
   const refusal = (what: string, reply: Reply): Failure => refusalOf(where, secrets, what, reply);
   let reached = false;
 
-  async function once(ctx: Context, { method, path, body, bytesMax = ANSWER_BYTES_MAX }: Request): Promise<Reply> {
+  async function once(ctx: Context, request: Request): Promise<Reply> {
+    const { method, path, body, bytesMax = ANSWER_BYTES_MAX, memory = reusedMemory(bytesMax) } = request;
     const type = typeof body === 'string' ? 'application/json' : 'application/x-ndjson';
     const reply = await pool.request({
       method,
@@ -71,7 +77,7 @@ export function connect(settings: Settings): Client {
       body: body ?? null,
       signal: ctx.signal,
     });
-    const answer = await collected(reply.body, bytesMax, where);
+    const answer = await received(reply.body, memory, { bytesMax, where });
     reached = true;
     return { status: reply.statusCode, body: answer, again: false };
   }
@@ -128,16 +134,31 @@ export function connect(settings: Settings): Client {
   };
 }
 
-async function collected(body: AsyncIterable<Buffer>, bytesMax: number, where: string): Promise<Buffer> {
-  const chunks: Buffer[] = [];
+/**
+ * What the socket has read into is freed as soon as it is copied: the collector counts it as its own, and would go over
+ * the whole heap again for every few pages.
+ */
+async function received(
+  body: Readable,
+  memory: ReusedMemory,
+  { bytesMax, where }: { readonly bytesMax: number; readonly where: string },
+): Promise<Buffer> {
   let bytes = 0;
-  for await (const chunk of body) {
-    bytes += chunk.length;
-    if (bytes > bytesMax) throw new Failure('value-too-large', `${where}: an answer of more than ${bytesMax} bytes`);
-    chunks.push(chunk);
-  }
-  const [only] = chunks;
-  return only && chunks.length === 1 ? only : Buffer.concat(chunks, bytes);
+  let answer = memory.room(0);
+  let last: Buffer | undefined;
+  body.on('data', (chunk: Buffer) => {
+    if (bytes + chunk.length > bytesMax) {
+      body.destroy(new Failure('value-too-large', `${where}: an answer of more than ${bytesMax} bytes`));
+      return;
+    }
+    answer = memory.room(bytes + chunk.length, bytes);
+    bytes += chunk.copy(answer, bytes);
+    if (last && last.buffer !== chunk.buffer) releaseLarge(last); // one read may give several chunks
+    last = chunk;
+  });
+  await finished(body);
+  if (last) releaseLarge(last);
+  return answer.subarray(0, bytes);
 }
 
 function refusalOf(where: string, secrets: readonly string[], what: string, { status, body }: Reply): Failure {
