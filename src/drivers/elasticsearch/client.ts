@@ -1,14 +1,12 @@
 // HTTP to a cluster: answers are read whole and bounded, what may pass by itself is tried again, and a refusal becomes
 // a failure that says what was asked of whom.
 
-import type { Readable } from 'node:stream';
-import { finished } from 'node:stream/promises';
-import { errors, Pool } from 'undici';
 import type { z } from 'zod';
-import { type ReusedMemory, releaseLarge, reusedMemory } from '../../core/bytes.ts';
+import { type ReusedMemory, reusedMemory } from '../../core/bytes.ts';
 import { interruption } from '../../core/context.ts';
 import { type ErrorCode, Failure, messageOf, systemCode } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
+import { exchange, ServerPool } from './exchange.ts';
 import { loginOf, type Settings, secretsOf, tlsOptions } from './settings.ts';
 
 const CONNECTIONS_MAX = 16;
@@ -20,6 +18,7 @@ const FIRST_WAIT_MS = 200;
 const WAIT_MS_MAX = 30_000;
 /** No shard was even asked: a node has gone, or the index is red. */
 const WITHOUT_SHARDS = /: all shards failed$/;
+const LATE: readonly string[] = ['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'];
 const BUSY: readonly number[] = [408, 429, 502, 503, 504];
 
 export interface Request {
@@ -55,7 +54,7 @@ export interface Client extends AsyncDisposable {
 export function connect(settings: Settings): Client {
   const { url, timeoutMs } = settings;
   const where = `elasticsearch at ${url.host}`;
-  const pool = new Pool(url.origin, {
+  const pool = new ServerPool(url.origin, {
     connections: CONNECTIONS_MAX,
     headersTimeout: timeoutMs,
     bodyTimeout: timeoutMs,
@@ -70,16 +69,16 @@ export function connect(settings: Settings): Client {
   async function once(ctx: Context, request: Request): Promise<Reply> {
     const { method, path, body, bytesMax = ANSWER_BYTES_MAX, memory = reusedMemory(bytesMax) } = request;
     const type = typeof body === 'string' ? 'application/json' : 'application/x-ndjson';
-    const reply = await pool.request({
-      method,
-      path: prefix + path,
-      headers: { ...authorization, ...(body === undefined ? {} : { 'content-type': type }) },
-      body: body ?? null,
+    const headers = { ...authorization, ...(body === undefined ? {} : { 'content-type': type }) };
+    const answer = await exchange(pool, {
+      options: { method, path: prefix + path, headers, body: body ?? null },
       signal: ctx.signal,
+      memory,
+      bytesMax,
+      tooLarge: () => new Failure('value-too-large', `${where}: an answer of more than ${bytesMax} bytes`),
     });
-    const answer = await received(reply.body, memory, { bytesMax, where });
     reached = true;
-    return { status: reply.statusCode, body: answer, again: false };
+    return { ...answer, again: false };
   }
 
   async function send(ctx: Context, request: Request): Promise<Reply> {
@@ -134,33 +133,6 @@ export function connect(settings: Settings): Client {
   };
 }
 
-/**
- * What the socket has read into is freed as soon as it is copied: the collector counts it as its own, and would go over
- * the whole heap again for every few pages.
- */
-async function received(
-  body: Readable,
-  memory: ReusedMemory,
-  { bytesMax, where }: { readonly bytesMax: number; readonly where: string },
-): Promise<Buffer> {
-  let bytes = 0;
-  let answer = memory.room(0);
-  let last: Buffer | undefined;
-  body.on('data', (chunk: Buffer) => {
-    if (bytes + chunk.length > bytesMax) {
-      body.destroy(new Failure('value-too-large', `${where}: an answer of more than ${bytesMax} bytes`));
-      return;
-    }
-    answer = memory.room(bytes + chunk.length, bytes);
-    bytes += chunk.copy(answer, bytes);
-    if (last && last.buffer !== chunk.buffer) releaseLarge(last); // one read may give several chunks
-    last = chunk;
-  });
-  await finished(body);
-  if (last) releaseLarge(last);
-  return answer.subarray(0, bytes);
-}
-
 function refusalOf(where: string, secrets: readonly string[], what: string, { status, body }: Reply): Failure {
   const said = reasonOf(body, (text) => secrets.reduce((left, secret) => left.replaceAll(secret, '…'), text));
   const message = `${where}: ${what} was refused: ${said === '' ? `status ${status}` : said}`;
@@ -192,9 +164,8 @@ function authorizationOf(settings: Settings): Record<string, string> {
 }
 
 function connectionFailure(where: string, error: unknown, timeoutMs: number): Failure {
-  const late = error instanceof errors.HeadersTimeoutError || error instanceof errors.BodyTimeoutError;
-  if (late) return new Failure('timeout', `${where} said nothing for ${timeoutMs} ms`, { cause: error });
   const code = systemCode(error);
+  if (LATE.includes(code)) return new Failure('timeout', `${where} said nothing for ${timeoutMs} ms`, { cause: error });
   const why = code === 'ECONNREFUSED' ? 'nobody listens there' : messageOf(error) || code;
   return new Failure('unreachable', `${where} gives no answer: ${why}`, {
     cause: error,
