@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { batched, byteOrder, bytesOf, lineBatchesOf, linesOf, measured, readAll, wholeOf } from './bytes.ts';
+import {
+  batched,
+  byteOrder,
+  bytesOf,
+  lineBatchesOf,
+  linesOf,
+  measured,
+  readAll,
+  reusedMemory,
+  wholeOf,
+} from './bytes.ts';
 import type { Bytes } from './model.ts';
 
 /** Cut where it hurts, with one buffer used again for every chunk: chunks are borrowed. */
@@ -89,4 +99,16 @@ test('a body that is there already can be had whole and as a stream, as often as
 test('lines come together that have come together', async () => {
   const batches = await Array.fromAsync(lineBatchesOf(inPieces(Buffer.from('a\nb\ncd\n\ne'), 5)));
   assert.deepEqual(batches, [['a', 'b'], ['cd', ''], ['e']]);
+});
+
+test('memory that is used again keeps what it is told to, and is given back when it was too large', () => {
+  const memory = reusedMemory(1000);
+  memory.room(3).write('abc');
+  const grown = memory.room(600, 3);
+  assert.equal(grown.toString('latin1', 0, 3), 'abc');
+  assert.equal(memory.room(10), grown);
+  const large = memory.room(5000, 3);
+  assert.equal(large.toString('latin1', 0, 3), 'abc');
+  assert.equal(memory.room(6000, 5000).toString('latin1', 0, 3), 'abc');
+  assert.ok(memory.room(10).length <= 1000);
 });

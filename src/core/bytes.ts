@@ -53,6 +53,27 @@ export function releaseLarge({ buffer, length }: Buffer): void {
   if (buffer.byteLength > Buffer.poolSize || buffer.byteLength === length) release(buffer);
 }
 
+/** Memory for one content after another, each of which is gone when the next one is written. */
+export interface ReusedMemory {
+  /** At least so many bytes, of which the first `kept` are as they were. */
+  room(bytes: number, kept?: number): Buffer;
+}
+
+/** What is larger than `bytesMax` is given back when less is asked for. */
+export function reusedMemory(bytesMax: number): ReusedMemory {
+  let memory: Buffer = Buffer.alloc(0);
+  return {
+    room(bytes, kept = 0) {
+      if (bytes <= memory.length && (memory.length <= bytesMax || kept > 0)) return memory;
+      const before = memory;
+      memory = Buffer.allocUnsafeSlow(Math.max(bytes, Math.min(before.length * 2, bytesMax)));
+      before.copy(memory, 0, 0, kept);
+      release(before.buffer);
+      return memory;
+    },
+  };
+}
+
 /** Collects a body that is known to be small; more than `bytesMax` is a bug or an attack and throws. */
 export async function readAll(body: Bytes, bytesMax = 64 * 1024 * 1024): Promise<Buffer> {
   const chunks: Uint8Array[] = [];

@@ -101,6 +101,8 @@ export interface Rendition {
   /** '.sql', '.rdb'; the store adds '.gz'. */
   readonly suffix: string;
   readonly gzip: boolean;
+  /** Packed in less time into a little more: where the source gives faster than processors pack. */
+  readonly quick?: true;
   /**
    * For kinds of many parts: where it lies in the folder that the component then has in place of single files, each
    * segment any text. `item`, `alone` and `suffix` say nothing then.

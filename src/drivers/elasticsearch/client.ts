@@ -1,11 +1,12 @@
 // HTTP to a cluster: answers are read whole and bounded, what may pass by itself is tried again, and a refusal becomes
 // a failure that says what was asked of whom.
 
-import { errors, Pool } from 'undici';
 import type { z } from 'zod';
+import { type ReusedMemory, reusedMemory } from '../../core/bytes.ts';
 import { interruption } from '../../core/context.ts';
 import { type ErrorCode, Failure, messageOf, systemCode } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
+import { exchange, ServerPool } from './exchange.ts';
 import { loginOf, type Settings, secretsOf, tlsOptions } from './settings.ts';
 
 const CONNECTIONS_MAX = 16;
@@ -17,6 +18,7 @@ const FIRST_WAIT_MS = 200;
 const WAIT_MS_MAX = 30_000;
 /** No shard was even asked: a node has gone, or the index is red. */
 const WITHOUT_SHARDS = /: all shards failed$/;
+const LATE: readonly string[] = ['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'];
 const BUSY: readonly number[] = [408, 429, 502, 503, 504];
 
 export interface Request {
@@ -26,6 +28,8 @@ export interface Request {
   /** JSON; lines of JSON where it is bytes. */
   readonly body?: string | Uint8Array;
   readonly bytesMax?: number;
+  /** What the answer is received into. */
+  readonly memory?: ReusedMemory;
   /** Asked once: who asks knows what to do when there is no answer. */
   readonly once?: boolean;
 }
@@ -50,7 +54,7 @@ export interface Client extends AsyncDisposable {
 export function connect(settings: Settings): Client {
   const { url, timeoutMs } = settings;
   const where = `elasticsearch at ${url.host}`;
-  const pool = new Pool(url.origin, {
+  const pool = new ServerPool(url.origin, {
     connections: CONNECTIONS_MAX,
     headersTimeout: timeoutMs,
     bodyTimeout: timeoutMs,
@@ -62,18 +66,19 @@ export function connect(settings: Settings): Client {
   const refusal = (what: string, reply: Reply): Failure => refusalOf(where, secrets, what, reply);
   let reached = false;
 
-  async function once(ctx: Context, { method, path, body, bytesMax = ANSWER_BYTES_MAX }: Request): Promise<Reply> {
+  async function once(ctx: Context, request: Request): Promise<Reply> {
+    const { method, path, body, bytesMax = ANSWER_BYTES_MAX, memory = reusedMemory(bytesMax) } = request;
     const type = typeof body === 'string' ? 'application/json' : 'application/x-ndjson';
-    const reply = await pool.request({
-      method,
-      path: prefix + path,
-      headers: { ...authorization, ...(body === undefined ? {} : { 'content-type': type }) },
-      body: body ?? null,
+    const headers = { ...authorization, ...(body === undefined ? {} : { 'content-type': type }) };
+    const answer = await exchange(pool, {
+      options: { method, path: prefix + path, headers, body: body ?? null },
       signal: ctx.signal,
+      memory,
+      bytesMax,
+      tooLarge: () => new Failure('value-too-large', `${where}: an answer of more than ${bytesMax} bytes`),
     });
-    const answer = await collected(reply.body, bytesMax, where);
     reached = true;
-    return { status: reply.statusCode, body: answer, again: false };
+    return { ...answer, again: false };
   }
 
   async function send(ctx: Context, request: Request): Promise<Reply> {
@@ -128,18 +133,6 @@ export function connect(settings: Settings): Client {
   };
 }
 
-async function collected(body: AsyncIterable<Buffer>, bytesMax: number, where: string): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of body) {
-    bytes += chunk.length;
-    if (bytes > bytesMax) throw new Failure('value-too-large', `${where}: an answer of more than ${bytesMax} bytes`);
-    chunks.push(chunk);
-  }
-  const [only] = chunks;
-  return only && chunks.length === 1 ? only : Buffer.concat(chunks, bytes);
-}
-
 function refusalOf(where: string, secrets: readonly string[], what: string, { status, body }: Reply): Failure {
   const said = reasonOf(body, (text) => secrets.reduce((left, secret) => left.replaceAll(secret, '…'), text));
   const message = `${where}: ${what} was refused: ${said === '' ? `status ${status}` : said}`;
@@ -171,9 +164,8 @@ function authorizationOf(settings: Settings): Record<string, string> {
 }
 
 function connectionFailure(where: string, error: unknown, timeoutMs: number): Failure {
-  const late = error instanceof errors.HeadersTimeoutError || error instanceof errors.BodyTimeoutError;
-  if (late) return new Failure('timeout', `${where} said nothing for ${timeoutMs} ms`, { cause: error });
   const code = systemCode(error);
+  if (LATE.includes(code)) return new Failure('timeout', `${where} said nothing for ${timeoutMs} ms`, { cause: error });
   const why = code === 'ECONNREFUSED' ? 'nobody listens there' : messageOf(error) || code;
   return new Failure('unreachable', `${where} gives no answer: ${why}`, {
     cause: error,

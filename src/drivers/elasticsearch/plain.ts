@@ -4,5 +4,6 @@ import type { Rendition } from '../../core/model.ts';
 
 export function formOf(part: string): Rendition {
   const gzip = !part.endsWith('.json');
-  return { name: part, word: 'elasticsearch', item: null, alone: true, suffix: '', gzip, path: part.split('/') };
+  const form = { name: part, word: 'elasticsearch', item: null, alone: true, suffix: '', gzip, path: part.split('/') };
+  return { ...form, quick: true };
 }

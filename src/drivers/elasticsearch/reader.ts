@@ -1,6 +1,7 @@
 // Documents of one index as of one moment, page by page. While one page is worked on, the next is fetched.
 
 import { z } from 'zod';
+import { type ReusedMemory, reusedMemory } from '../../core/bytes.ts';
 import { outliving, withSignal } from '../../core/context.ts';
 import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
@@ -32,7 +33,7 @@ export interface Moment extends AsyncDisposable {
   readonly at: number | null;
   /** By our clock that never jumps. */
   readonly openedMs: number;
-  /** All documents of a slice, in an order that stays as long as nothing is written. */
+  /** All documents of a slice, in an order that stays as long as nothing is written; each page is borrowed. */
   read(ctx: Context, slice: Slice, operation: Operation, sum: DocumentSum): AsyncIterable<Rendered>;
   /** The ids alone. */
   ids(ctx: Context, slice: Slice): AsyncIterable<string[]>;
@@ -61,7 +62,8 @@ export async function openMoment(
     at: opened.creation_time ?? null,
     openedMs: ctx.monotonicMs(),
     async *read(outer, slice, operation, sum) {
-      for await (const { page, body } of pages(outer, slice, true)) yield renderPage(body, page, operation, sum);
+      const rendering = { operation, sum, memory: reusedMemory(PAGE_BYTES_MAX) };
+      for await (const { page, body } of pages(outer, slice, true)) yield renderPage(body, page, rendering);
     },
     async *ids(outer, slice) {
       for await (const { page, body } of pages(outer, slice, false)) yield idsOf(body, page);
@@ -80,18 +82,20 @@ export async function openMoment(
     const stop = new AbortController();
     const inner = withSignal(outer, stop.signal);
     let size = Math.min(PAGE_DOCUMENTS_FIRST, resultWindow);
-    let next: Promise<Fetched> | null = fetchPage(inner, { after: null, size, slice, source });
+    let [memory, other] = [reusedMemory(PAGE_BYTES_MAX), reusedMemory(PAGE_BYTES_MAX)];
+    let next: Promise<Fetched> | null = fetchPage(inner, { after: null, size, slice, source, memory });
     try {
       while (next) {
         const fetched: Fetched = await next;
         const { page, body, size: asked } = fetched;
         next = null;
-        if (page.hits.length === asked && page.lastSort !== null) {
+        if (page.hits.count === asked && page.lastSort !== null) {
           size = nextSize(asked, body.length, resultWindow);
-          next = fetchPage(inner, { after: page.lastSort, size, slice, source });
+          [memory, other] = [other, memory];
+          next = fetchPage(inner, { after: page.lastSort, size, slice, source, memory });
           next.catch(() => {}); // thrown when its turn comes
         }
-        if (page.hits.length > 0) yield fetched;
+        if (page.hits.count > 0) yield fetched;
       }
     } finally {
       stop.abort();
@@ -104,7 +108,7 @@ export async function openMoment(
     for (;;) {
       try {
         const bytesMax = size === 1 ? DOCUMENT_BYTES_MAX : PAGE_BYTES_MAX;
-        const request = { body: searchBody(server, id, { ...wanted, size }), bytesMax };
+        const request = { body: searchBody(server, id, { ...wanted, size }), bytesMax, memory: wanted.memory };
         const body = await askForPage(inner, client, index, request);
         const page = scanPage(body);
         if (page.timedOut || page.failedShards > 0) throw incomplete(client.where, index);
@@ -136,6 +140,7 @@ interface Wanted {
   readonly slice: Slice;
   /** Documents, or their ids alone. */
   readonly source: boolean;
+  readonly memory: ReusedMemory;
 }
 interface Fetched {
   readonly page: Page;
@@ -147,7 +152,7 @@ async function askForPage(
   ctx: Context,
   client: Client,
   index: string,
-  request: Pick<Request, 'body' | 'bytesMax'>,
+  request: Pick<Request, 'body' | 'bytesMax' | 'memory'>,
 ): Promise<Buffer> {
   const path = '/_search?allow_partial_search_results=false';
   const reply = await client.send(ctx, { method: 'POST', path, ...request });

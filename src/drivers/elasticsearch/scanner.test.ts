@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { documentSum, renderPage } from './documents.ts';
-import { scanPage } from './scanner.ts';
+import { reusedMemory } from '../../core/bytes.ts';
+import { type DocumentSum, documentSum, type Operation, type Rendered, renderPage } from './documents.ts';
+import { AT, scanPage } from './scanner.ts';
 
 const around = { took: 1, timed_out: false, _shards: { total: 1, successful: 1, skipped: 0, failed: 0 } };
 
@@ -10,8 +11,12 @@ function pageOf(hits: readonly unknown[], more: object = {}): Buffer {
   return Buffer.from(JSON.stringify({ pit_id: 'p', ...around, hits: { max_score: null, hits }, ...more }));
 }
 
+function rendered(page: Buffer, operation: Operation = 'index', sum: DocumentSum = documentSum()): Rendered {
+  return renderPage(page, scanPage(page), { operation, sum, memory: reusedMemory(0) });
+}
+
 function linesOf(page: Buffer): string[] {
-  return renderPage(page, scanPage(page), 'index', documentSum()).body.toString('utf8').split('\n').slice(0, -1);
+  return rendered(page).body.toString('utf8').split('\n').slice(0, -1);
 }
 
 test('each document is found with its id, routing, version and its own bytes, whatever is in it', () => {
@@ -49,6 +54,32 @@ test('what looks like the end of a document within a text is none', () => {
     linesOf(page).filter((_, at) => at % 2 === 1),
     sources.map((source) => JSON.stringify(source)),
   );
+});
+
+test('a text of any length ends at the first quote that is not part of it', () => {
+  for (let length = 0; length < 80; length++) {
+    const before = 'x'.repeat(length);
+    const sources = ['"', '\\', '\\"', '\\\\', '"}]}', '\\\\"y'].map((end) => ({
+      [before]: before + end,
+      [before + end]: '}',
+    }));
+    const page = pageOf(sources.map((_source, n) => ({ _id: before + n, _version: 1, _source, sort: [n] })));
+    assert.deepEqual(
+      linesOf(page).filter((_, at) => at % 2 === 1),
+      sources.map((source) => JSON.stringify(source)),
+    );
+    const open = Buffer.from(`{"a":"${before}\\"`);
+    assert.throws(() => scanPage(open), { code: 'malformed' });
+  }
+});
+
+test('a page of many hits has each of them', () => {
+  const page = pageOf(
+    Array.from({ length: 5000 }, (_, n) => ({ _id: `${n}`, _version: n, _source: { n }, sort: [n] })),
+  );
+  const lines = linesOf(page);
+  assert.equal(lines.length, 10_000);
+  assert.deepEqual([lines[0]?.slice(-11), lines.at(-1)], ['"_id":"0"}}', '{"n":4999}']);
 });
 
 test('line ends between the values of a document become blanks, and the two lines of a document stay two', () => {
@@ -95,8 +126,8 @@ test('a page that is none is malformed, wherever it is cut or spoilt', () => {
 test('a page that is nested a million levels deep is read without a stack', () => {
   const deep = `{"a":${'['.repeat(1_000_000)}${']'.repeat(1_000_000)}}`;
   const text = JSON.stringify({ ...around, hits: { hits: [{ _id: 'a', _version: 1, _source: 0, sort: [1] }] } });
-  const [hit] = scanPage(Buffer.from(text.replace('"_source":0', `"_source":${deep}`))).hits;
-  assert.equal((hit?.sourceTo ?? 0) - (hit?.sourceFrom ?? 0), deep.length);
+  const { words } = scanPage(Buffer.from(text.replace('"_source":0', `"_source":${deep}`))).hits;
+  assert.equal((words[AT.source + 1] ?? 0) - (words[AT.source] ?? 0), deep.length);
 });
 
 test('documents without a source are counted, not invented', () => {
@@ -104,7 +135,7 @@ test('documents without a source are counted, not invented', () => {
     { _id: 'a', _version: 1, sort: [1] },
     { _id: 'b', _version: 1, _source: {}, sort: [2] },
   ]);
-  const { documents, withoutSource } = renderPage(page, scanPage(page), 'create', documentSum());
+  const { documents, withoutSource } = rendered(page);
   assert.deepEqual([documents, withoutSource], [1, 1]);
 });
 
@@ -112,7 +143,7 @@ test('the sum of documents does not depend on their order, and on each of id, ro
   const sumOf = (hits: readonly object[], operation: 'index' | 'create' = 'index'): string => {
     const sum = documentSum();
     const page = pageOf(hits.map((each) => ({ _version: 1, sort: [1], ...each })));
-    renderPage(page, scanPage(page), operation, sum);
+    rendered(page, operation, sum);
     return sum.text();
   };
   const [a, b] = [

@@ -12,6 +12,8 @@ const CLOSE_OBJECT = 0x7d;
 const OPEN_ARRAY = 0x5b;
 const CLOSE_ARRAY = 0x5d;
 const SPACE = 0x20;
+/** Of a text; beyond, it is searched for its end. */
+const NEAR_BYTES = 32;
 /** Of a number of 64 bits. */
 const VERSION_DIGITS_MAX = 19;
 
@@ -19,19 +21,18 @@ const [ID, SOURCE, ROUTING, VERSION, SORT] = ['_id', '_source', '_routing', '_ve
   Buffer.from(name),
 ) as [Buffer, Buffer, Buffer, Buffer, Buffer];
 
-/** Positions in the page, `from` and `to` of each value; 0 and 0 where the document has none. */
-export interface Hit {
-  idFrom: number;
-  idTo: number;
-  routingFrom: number;
-  routingTo: number;
-  versionFrom: number;
-  versionTo: number;
-  sourceFrom: number;
-  sourceTo: number;
+/** Words of a hit in `Hits.words`: from where to where in the page each value lies, 0 and 0 where there is none. */
+export const AT = { id: 0, routing: 2, version: 4, source: 6 } as const;
+export const HIT_WORDS = 8;
+const HITS_FIRST = 1024;
+
+/** Numbers, as objects would be megabytes of garbage for each page. */
+export interface Hits {
+  count: number;
+  words: Uint32Array;
 }
 export interface Page {
-  readonly hits: readonly Hit[];
+  readonly hits: Readonly<Hits>;
   /** Of the last hit, as JSON. */
   readonly lastSort: string | null;
   readonly pit: string | null;
@@ -39,33 +40,38 @@ export interface Page {
   readonly failedShards: number;
   readonly shards: number;
 }
+/** What is being found. */
+interface Found extends Hits {
+  sortFrom: number;
+  sortTo: number;
+}
 
 export function scanPage(page: Buffer): Page {
-  let hits: readonly Hit[] | null = null;
-  let sort: readonly [number, number] = [0, 0];
+  let found: Found | null = null;
   let pit: unknown = null;
   let timedOut: unknown = null;
   let shards: unknown = null;
   const end = eachField(page, skipSpace(page, 0), (from, to, at) => {
     const key = page.toString('latin1', from, to);
-    const after = valueEnd(page, at);
     if (key === 'hits') {
-      const found = scanHits(page, at);
-      hits = found.hits;
-      sort = found.sort;
-    } else if (key === 'pit_id') pit = jsonAt(page, at, after);
+      found = { count: 0, words: new Uint32Array(HITS_FIRST * HIT_WORDS), sortFrom: 0, sortTo: 0 };
+      return scanHits(page, at, found);
+    }
+    const after = valueEnd(page, at);
+    if (key === 'pit_id') pit = jsonAt(page, at, after);
     else if (key === 'timed_out') timedOut = jsonAt(page, at, after);
     else if (key === '_shards') shards = jsonAt(page, at, after);
     return after;
   });
   if (skipSpace(page, end) !== page.length) throw malformed('something follows it');
+  const hits = found as Found | null;
   const { total, failed } = typeof shards === 'object' && shards !== null ? (shards as Record<string, unknown>) : {};
   if (hits === null || typeof timedOut !== 'boolean' || typeof total !== 'number' || typeof failed !== 'number') {
     throw malformed('it lacks what every page has');
   }
   return {
     hits,
-    lastSort: sort[1] === 0 ? null : page.toString('utf8', sort[0], sort[1]),
+    lastSort: hits.sortTo === 0 ? null : page.toString('utf8', hits.sortFrom, hits.sortTo),
     pit: typeof pit === 'string' ? pit : null,
     timedOut,
     shards: total,
@@ -74,66 +80,64 @@ export function scanPage(page: Buffer): Page {
 }
 
 /** `at` is where {"total":…,"hits":[…]} begins. */
-function scanHits(page: Buffer, at: number): { hits: Hit[]; sort: [number, number] } {
-  const hits: Hit[] = [];
-  const sort: [number, number] = [0, 0];
-  eachField(page, at, (from, to, value) => {
+function scanHits(page: Buffer, at: number, found: Found): number {
+  return eachField(page, at, (from, to, value) => {
     if (page.toString('latin1', from, to) !== 'hits') return valueEnd(page, value);
     if (page[value] !== OPEN_ARRAY) throw malformed('its hits are no list');
+    found.count = 0;
     let next = skipSpace(page, value + 1);
     if (page[next] === CLOSE_ARRAY) return next + 1;
     for (;;) {
-      const hit = emptyHit();
-      next = skipSpace(page, scanHit(page, next, hit, sort));
-      hits.push(hit);
+      next = skipSpace(page, scanHit(page, next, found));
       if (page[next] === CLOSE_ARRAY) return next + 1;
       if (page[next] !== COMMA) throw malformed('its hits do not end');
       next = skipSpace(page, next + 1);
     }
   });
-  return { hits, sort };
 }
 
-function scanHit(page: Buffer, at: number, hit: Hit, sort: [number, number]): number {
+function scanHit(page: Buffer, at: number, found: Found): number {
+  const { words, base } = nextHit(found);
+  const put = (which: number, from: number, to: number): void => {
+    words[base + which] = from;
+    words[base + which + 1] = to;
+  };
   const end = eachField(page, at, (from, to, value) => {
     const after = valueEnd(page, value);
     if (isKey(page, from, to, SOURCE)) {
       if (page[value] !== OPEN_OBJECT) throw malformed('a document is no object');
-      hit.sourceFrom = value;
-      hit.sourceTo = after;
+      put(AT.source, value, after);
     } else if (isKey(page, from, to, ID)) {
       if (page[value] !== QUOTE) throw malformed('an id is no text');
-      hit.idFrom = value;
-      hit.idTo = after;
+      put(AT.id, value, after);
     } else if (isKey(page, from, to, ROUTING)) {
       if (page[value] !== QUOTE) throw malformed('a routing is no text');
-      hit.routingFrom = value;
-      hit.routingTo = after;
+      put(AT.routing, value, after);
     } else if (isKey(page, from, to, VERSION)) {
-      hit.versionFrom = value;
-      hit.versionTo = after;
+      put(AT.version, value, after);
     } else if (isKey(page, from, to, SORT)) {
-      sort[0] = value;
-      sort[1] = after;
+      found.sortFrom = value;
+      found.sortTo = after;
     }
     return after;
   });
-  if (hit.idTo === 0) throw malformed('a hit has no id');
-  if (!isDigits(page, hit.versionFrom, hit.versionTo)) throw malformed('a hit has no version');
+  if (words[base + AT.id + 1] === 0) throw malformed('a hit has no id');
+  if (!isDigits(page, words[base + AT.version] ?? 0, words[base + AT.version + 1] ?? 0)) {
+    throw malformed('a hit has no version');
+  }
   return end;
 }
 
-function emptyHit(): Hit {
-  return {
-    idFrom: 0,
-    idTo: 0,
-    routingFrom: 0,
-    routingTo: 0,
-    versionFrom: 0,
-    versionTo: 0,
-    sourceFrom: 0,
-    sourceTo: 0,
-  };
+function nextHit(found: Found): { words: Uint32Array; base: number } {
+  const base = found.count * HIT_WORDS;
+  if (base === found.words.length) {
+    const more = new Uint32Array(base * 2);
+    more.set(found.words);
+    found.words = more;
+  }
+  found.words.fill(0, base, base + HIT_WORDS);
+  found.count += 1;
+  return { words: found.words, base };
 }
 
 function isDigits(page: Buffer, from: number, to: number): boolean {
@@ -188,13 +192,22 @@ function valueEnd(page: Buffer, at: number): number {
   throw malformed('it ends early');
 }
 
+/** Short texts are looked through here, long ones by who does it faster once it is called. */
 function stringEnd(page: Buffer, at: number): number {
-  for (let i = at + 1; i < page.length; i++) {
+  const near = Math.min(at + NEAR_BYTES, page.length);
+  let i = at + 1;
+  for (; i < near; i++) {
     const byte = page[i];
     if (byte === QUOTE) return i + 1;
     if (byte === BACKSLASH) i += 1;
   }
-  throw malformed('a text does not end');
+  for (const from = i; ; i += 1) {
+    i = page.indexOf(QUOTE, i);
+    if (i < 0) throw malformed('a text does not end');
+    let before = i;
+    while (before > from && page[before - 1] === BACKSLASH) before -= 1;
+    if ((i - before) % 2 === 0) return i + 1; // else the quote is part of the text
+  }
 }
 
 function scalarEnd(page: Buffer, at: number): number {

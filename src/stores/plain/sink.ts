@@ -126,9 +126,9 @@ function isBare({ place, meta: { rendition } = {} }: PlacedPart): boolean {
 }
 
 async function writeTo(ctx: Context, target: Target, body: Bytes, meta: PartMeta | undefined): Promise<Written> {
-  const { transform, gzip = false } = meta?.rendition ?? {};
+  const { transform, gzip = false, quick } = meta?.rendition ?? {};
   const content = meta?.sum && !transform ? { body, sum: meta.sum } : measured(transform ? transform(ctx, body) : body);
-  const packed = gzip ? measured(gzipped(content.body)) : null;
+  const packed = gzip ? measured(gzipped(content.body, { quick })) : null;
   const { offset } = await target(packed?.body ?? content.body);
   const sum = content.sum();
   return { ...sum, gzip, stored: packed?.sum() ?? sum, offset };
