@@ -9,7 +9,7 @@ import { connectSomewhere } from '../databases.ts';
 import { identifySame, openReplication, type Replication } from '../physical/replication.ts';
 import type { Server } from '../settings.ts';
 import { type BaseKeeper, keepBases } from './bases.ts';
-import { cameFromJournal } from './forks.ts';
+import { comparedWithJournal, goesOn } from './forks.ts';
 import { historyOf } from './history.ts';
 import { beginUnknown, joinLog, type Standpoint, skipLost } from './joining.ts';
 import { type Compared, knownLog, NothingTells, wayAfter } from './known.ts';
@@ -33,6 +33,8 @@ interface Following {
   readonly bases: BaseKeeper;
   /** With what the journal has last, to see that it is the same log. */
   compared: Compared;
+  /** A position of the journal from which the server's log goes on, though what lay before is gone. */
+  linkedAt: string | null;
   /** Since something was stored: it may be why what comes next is gone. */
   slotWas: HeldSlot['was'];
 }
@@ -47,7 +49,7 @@ export async function followServer(ctx: Context, server: Server, feed: Feed): Pr
     });
   }
   await using bases = keepBases(ctx, feed);
-  const following: Following = { ctx, server, feed, bases, compared: 'what tells', slotWas: 'there' };
+  const following: Following = { ctx, server, feed, bases, compared: 'what tells', linkedAt: null, slotWas: 'there' };
   for (;;) {
     try {
       const ended = await followOnce(following);
@@ -71,18 +73,13 @@ async function followOnce(following: Following): Promise<Ended> {
   const slot = { restart: standpoint.held, was: following.slotWas };
   const { segmentBytes, patienceMs } = facts;
   const joint = await joinLog(ctx, feed, connection, standpoint, (past) =>
-    cameFromJournal(within, feed, { server, past, segmentBytes }),
+    comparedWithJournal(within, feed, { server, past, segmentBytes }),
   );
   if (!joint.isPast) bases.want(joint.lineage);
   const { where } = connection;
-  const known = await knownLog(within, feed, {
-    end: joint.from,
-    slot,
-    segmentBytes,
-    compared: following.compared,
-    isStandby: joint.isPast || standpoint.isStandby,
-    where,
-  });
+  const { compared, linkedAt } = following;
+  const isLinked = linkedAt === joint.from.position;
+  const known = await knownLog(within, feed, { end: joint.from, slot, segmentBytes, compared, isLinked, where });
   const stream = streamWal(connection, { slot: server.slot, timeline: joint.timeline, from: known.from });
   const pulse = pulseOf(ctx, session, server, facts.clock);
   const onDurable = (): void => {
@@ -104,7 +101,11 @@ async function followOnce(following: Following): Promise<Ended> {
       if (!ctx.signal.aborted) throw failed;
     });
     if (error instanceof NothingTells) {
-      await beginUnknown(ctx, feed, where, standpoint);
+      // One that was begun a moment ago, as standbys are, has nothing older.
+      const isLate = joint.isPast || standpoint.isStandby;
+      const place = { server, timeline: joint.timeline, position: joint.from.position, segmentBytes };
+      if (isLate && (await goesOn(ctx, feed, place))) following.linkedAt = joint.from.position;
+      else await beginUnknown(ctx, feed, where, standpoint);
       return 'nothing tells';
     }
     if (sqlState(error) === IN_USE) throw inUse(server.slot, null, error);
