@@ -9,6 +9,7 @@ import { sqlState } from '../connection.ts';
 import { openReplication } from '../physical/replication.ts';
 import type { Server } from '../settings.ts';
 import type { TimelineEnd } from './history.ts';
+import type { Likeness } from './joining.ts';
 import { type Compared, isUnreadable, knownLog, NothingTells, WAYS } from './known.ts';
 import { isLinked } from './links.ts';
 import { placeOf, positionAt, segmentStart } from './positions.ts';
@@ -16,8 +17,6 @@ import { type StreamPlace, streamWal, UNDEFINED_FILE } from './stream.ts';
 
 type Stored = Pick<Feed, 'lineage' | 'read'>;
 const COMPARE_MS_MAX = 60_000;
-
-export type Likeness = 'the same' | 'another' | 'nothing tells';
 
 export async function comparedWithJournal(
   ctx: Context,

@@ -4,7 +4,6 @@ import { Failure } from '../../../core/errors.ts';
 import type { Feed, Lineage, LineageStart } from '../../../core/journal.ts';
 import type { Context, Cut } from '../../../core/model.ts';
 import type { Replication } from '../physical/replication.ts';
-import type { Likeness } from './forks.ts';
 import { endsIn, historyDetail, historyIn, historyOf, type TimelineEnd } from './history.ts';
 import { lsnOf, segmentStart, sourceIn, sourceJson, type WalSource } from './positions.ts';
 
@@ -33,6 +32,9 @@ export interface Joint {
   /** The server has left this timeline: it ends before what is written now. */
   readonly isPast: boolean;
 }
+
+/** Of a log, to the one that was followed. */
+export type Likeness = 'the same' | 'another' | 'nothing tells';
 
 type Journal = Pick<Feed, 'lineage' | 'durable' | 'begin' | 'gap'>;
 
