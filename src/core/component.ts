@@ -1,6 +1,6 @@
 // A configured service, what can be done with it, and what a restore of it is made from. Nothing here does any work.
 
-import type { Feed, JournalRange, Lineage } from './journal.ts';
+import type { Feed, Journal, JournalRange, Lineage } from './journal.ts';
 import type { FoundMarker, Marker } from './marker.ts';
 import type {
   Capture,
@@ -9,6 +9,7 @@ import type {
   Cut,
   Finding,
   InventoryReader,
+  JournalPoint,
   Json,
   Merged,
   MergeMode,
@@ -134,6 +135,11 @@ export interface Component {
    * which it may be called again. What comes is stored within seconds, and the service is told of what is durable only.
    */
   follow?(ctx: Context, feed: Feed): Promise<void>;
+  /**
+   * Whether the log that a capture has just joined by name is the one that is stored: a copy of a service that went on
+   * by itself is called the same. Null where nothing tells. Changes nothing.
+   */
+  joins?(ctx: Context, point: JournalPoint, journal: Journal): Promise<boolean | null>;
   /** For comparing the journal with the service. Changes nothing. */
   standing?(ctx: Context): Promise<Standing>;
   /** Forgets at the service what `follow` keeps there, such as a slot. Names what it removed. */
@@ -161,7 +167,7 @@ export interface Component {
   explore?(ctx: Context, chain: Chain & { readonly replay: Replay }, options?: RestoreOptions): Promise<Exploring>;
   /**
    * For the preview: throws 'missing' or 'usage' where nothing of the chain can come back to such a place, whatever it
-   * holds. Touches nothing.
+   * holds, and 'different' where its log is not that of its base. Touches nothing.
    */
   suits?(ctx: Context, chain: Chain): Promise<void>;
   /**

@@ -9,6 +9,7 @@ import type { CapturedComponent, RecoveryPoint } from '../core/point.ts';
 import { type Captured, finishedCaptures, noteCapture } from './captures.ts';
 import { alive, componentSink, type Lane, needLane, type StreamGate, streamGate } from './fan-out.ts';
 import { type Around, around, type HookFailure, NO_HOOKS } from './hooks.ts';
+import { joined } from './joined.ts';
 import type { Lanes } from './lanes.ts';
 import { PARALLEL_DEFAULT, type StackComponent } from './model.ts';
 import { dependencies, waves } from './order.ts';
@@ -124,12 +125,13 @@ async function capture(
   lanes: readonly Lane[],
   streams: StreamGate,
   { previous, expectedBytes }: { previous: ReadonlyMap<Lane, Source>; expectedBytes: number | undefined },
-  { name, kind, component }: StackComponent,
+  item: StackComponent,
 ): Promise<Captured> {
+  const { name, kind, component } = item;
   const startedMs = ctx.monotonicMs();
   await using outlet = componentSink(ctx, name, alive(lanes), streams, previous, expectedBytes);
   const [source] = previous.values();
-  const made = await component.capture(ctx, outlet.sink, source);
+  const made = await joined(ctx, alive(lanes), item, await component.capture(ctx, outlet.sink, source));
   const parts = outlet.totals();
   const receipts = await outlet.finish(ctx);
   return { name, component: described(kind, made, parts, ctx.monotonicMs() - startedMs), receipts };

@@ -269,10 +269,12 @@ async function planStep(
     ageing: rules.ageing,
     cautions: rules.cautions,
     problem: unfit ?? problemOf(),
-    isUnfit: isFailure(unfit, 'missing') || isFailure(unfit, 'usage'), // else the point could not be read
+    isUnfit: UNFIT.some((code) => isFailure(unfit, code)), // else the point could not be read
     item,
   };
 }
+
+const UNFIT = ['missing', 'usage', 'different'] as const;
 
 async function unfitness(
   ctx: Context,

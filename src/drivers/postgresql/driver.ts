@@ -27,6 +27,7 @@ import { directoryOf, retargeted, type Server, serverOf } from './settings.ts';
 import { dropOldDatabases, stageServer } from './stage.ts';
 import { followFindings } from './wal/findings.ts';
 import { followServer } from './wal/follow.ts';
+import { joinsLog } from './wal/joins.ts';
 import { pushLogFile } from './wal/push.ts';
 import { dropSlot } from './wal/slot.ts';
 import { standingOf } from './wal/standing.ts';
@@ -73,6 +74,7 @@ function componentOf(server: Server, names: ReadonlyMap<string, string> | null):
   const component: Database = {
     probe: async (ctx) => await probeServer(ctx, server),
     follow: async (ctx, feed) => await followServer(ctx, server, feed),
+    joins: async (ctx, point, journal) => await joinsLog(ctx, server, point, journal),
     standing: async (ctx) => await standingOf(ctx, server),
     unfollow: async (ctx) => {
       await using session = await connectSomewhere(ctx, server);

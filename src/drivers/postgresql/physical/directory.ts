@@ -14,6 +14,7 @@ import { mapBounded } from '../../../core/parallel.ts';
 import { sorter } from '../../../core/sorter.ts';
 import { exploreDirectory } from '../explore/explore.ts';
 import { AUTO_CONF, SPOOL } from '../recovery/names.ts';
+import { assertOwnLog } from '../recovery/own-log.ts';
 import { refuseRecovery } from '../recovery/recovery.ts';
 import { withoutRecovery } from '../recovery/setup.ts';
 import type { DirectorySettings } from '../settings.ts';
@@ -41,7 +42,10 @@ export function directoryComponent(settings: DirectorySettings): Component {
     restore: async (ctx, chain, options = {}) => await restoreDirectory(ctx, settings, chain, options),
     explore: async (ctx, chain, options = {}) => await exploreDirectory(ctx, settings, chain, options),
     suits: async (ctx, { base, replay }) => {
-      if (replay) refuseRecovery(replay, await factsIn(ctx, base));
+      if (!replay) return;
+      const facts = await factsIn(ctx, base);
+      refuseRecovery(replay, facts);
+      await assertOwnLog(ctx, base, replay, facts);
     },
     cautions: async (ctx, chain, options = {}) => await placesInWords(ctx, settings, chain, options),
     inventory: async () => directoryInventory(settings.path),

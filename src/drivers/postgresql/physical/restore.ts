@@ -12,6 +12,7 @@ import { mapBounded } from '../../../core/parallel.ts';
 import { run } from '../../../core/process.ts';
 import { refuseForeign } from '../../../core/selection.ts';
 import { cleanContext } from '../programs.ts';
+import { assertOwnLog } from '../recovery/own-log.ts';
 import { beginRecovery, planRecovery, type Recovery } from '../recovery/recovery.ts';
 import { setUpRecovery } from '../recovery/setup.ts';
 import type { DirectorySettings } from '../settings.ts';
@@ -86,6 +87,7 @@ export async function restoredTo(
     if (delta) await refuseOthers(limited, base, places);
     else refuseData(places);
     checkSpace(delta ? needs.map(({ path, bytes }) => ({ path, bytes: Math.max(0, bytes - bytesIn(path)) })) : needs);
+    if (replay) await assertOwnLog(limited, base, replay, facts);
     const recovery = replay && (await planRecovery(limited, replay, facts, segmentBytes));
     using open = openPlaces(places, ...(delta ? [marked] : []));
     await using old = delta ? await clearOld(limited, base, open, jobs) : noOldFiles();

@@ -6,6 +6,8 @@ export interface LogRecord {
   readonly at: number;
   /** Where the next one may begin. */
   readonly end: number;
+  /** Where the one before it begins, as it says itself. */
+  readonly before: number;
   /** Of the end of a transaction: when; RFC 3339 with microseconds. */
   readonly endedAt: string | null;
   readonly isCommit: boolean;
@@ -151,7 +153,8 @@ function recordOf({ at, head, total }: Unfinished, end: number): LogRecord {
   const isOfTransaction = head[17] === TRANSACTION_RECORDS;
   const isCommit = isOfTransaction && (operation === COMMIT || operation === COMMIT_PREPARED);
   const isAbort = isOfTransaction && (operation === ABORT || operation === ABORT_PREPARED);
-  return { at, end, endedAt: isCommit || isAbort ? timeIn(head, Math.min(total, LOOKED_AT_BYTES)) : null, isCommit };
+  const endedAt = isCommit || isAbort ? timeIn(head, Math.min(total, LOOKED_AT_BYTES)) : null;
+  return { at, end, before: Number(head.readBigUInt64LE(8)), endedAt, isCommit };
 }
 
 function timeIn(head: Buffer, length: number): string | null {

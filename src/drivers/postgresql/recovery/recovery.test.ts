@@ -172,7 +172,7 @@ for (const major of [15, 18] as const) {
       return {
         ...of,
         async *ranges(c, from) {
-          const isPlanned = ++calls > 2;
+          const isPlanned = ++calls > 3;
           for await (const range of of.ranges(c, from)) {
             if (isPlanned) disturb(range.to.position);
             yield range;

@@ -226,6 +226,29 @@ for (const major of [15, 18] as const) {
       assertOnDisk(copy, (await piecesOf(ctx, follower.journal)).at(-1) ?? assert.fail());
     });
 
+    test('fault 33: so does such a copy that was promoted: its first record follows one that is not stored', async () => {
+      using dirs = testDirs();
+      await using server = await startPostgres(major, FORGETFUL);
+      const store = await journalStore(ctx);
+      await server.stop();
+      execFileSync('cp', ['-a', `${server.dir}/.`, dirs.make('copy')]);
+      await server.start();
+      const end = await followToPadding(server, store);
+      await using copy = await startPostgresOn(major, dirs.absent('copy'));
+      await sql(copy, 'postgres', 'create table only_here ()', 'select pg_switch_wal()');
+      await copy.stop();
+      writeFileSync(join(copy.dir, 'standby.signal'), '');
+      await copy.start();
+      await sql(copy, 'postgres', 'select pg_promote()', 'checkpoint', 'checkpoint');
+      await using follower = await follow(physicalOf(copy), { store });
+      await until('a base is taken', () => follower.bases.length > 0);
+      await caughtUp(copy, follower);
+      const [first, second, ...others] = await Array.fromAsync(follower.journal.stretches(ctx));
+      assert.deepEqual([first?.to.position, others.length], [end, 0], 'nothing of it joins the log that was followed');
+      assert.equal(second?.lineage.parent, null);
+      assert.match(second?.lineage.why ?? '', /has removed what tells whether it is the log that was followed/);
+    });
+
     test('fault 28: a slot that nobody reads, that has no limit or holds half of it: each with the way out', async () => {
       await using server = await startPostgres(major, FORGETFUL);
       const component = openServer(physicalOf(server));

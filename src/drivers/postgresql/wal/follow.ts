@@ -9,14 +9,14 @@ import { connectSomewhere } from '../databases.ts';
 import { identifySame, openReplication, type Replication } from '../physical/replication.ts';
 import type { Server } from '../settings.ts';
 import { type BaseKeeper, keepBases } from './bases.ts';
-import { cameFromJournal } from './forks.ts';
+import { comparedWithJournal, goesOn } from './forks.ts';
 import { historyOf } from './history.ts';
-import { beginUnknown, joinLog, type Standpoint, skipLost } from './joining.ts';
-import { type Compared, knownLog, NothingTells, wayAfter } from './known.ts';
+import { beginUnknown, type Joint, joinLog, type Standpoint, skipLost } from './joining.ts';
+import { type Compared, type Known, knownLog, NothingTells, wayAfter } from './known.ts';
 import { positionOf } from './positions.ts';
 import { pulseOf } from './pulse.ts';
 import { receiveLog } from './receiving.ts';
-import { shipLog } from './shipping.ts';
+import { type Shipping, shipLog } from './shipping.ts';
 import { dropSlot, type HeldSlot, holdSlot, inUse } from './slot.ts';
 import { type WalFacts, walFacts } from './standing.ts';
 import { streamWal, UNDEFINED_FILE } from './stream.ts';
@@ -33,6 +33,8 @@ interface Following {
   readonly bases: BaseKeeper;
   /** With what the journal has last, to see that it is the same log. */
   compared: Compared;
+  /** A position of the journal from which the server's log goes on, though what lay before is gone. */
+  linkedAt: string | null;
   /** Since something was stored: it may be why what comes next is gone. */
   slotWas: HeldSlot['was'];
 }
@@ -47,7 +49,7 @@ export async function followServer(ctx: Context, server: Server, feed: Feed): Pr
     });
   }
   await using bases = keepBases(ctx, feed);
-  const following: Following = { ctx, server, feed, bases, compared: 'what tells', slotWas: 'there' };
+  const following: Following = { ctx, server, feed, bases, compared: 'what tells', linkedAt: null, slotWas: 'there' };
   for (;;) {
     try {
       const ended = await followOnce(following);
@@ -65,36 +67,17 @@ async function followOnce(following: Following): Promise<Ended> {
   const { ctx, server, feed, bases } = following;
   const stop = new AbortController();
   const within = withSignal(ctx, stop.signal);
-  await using source = await reach(within, server);
-  const { session, connection, facts, standpoint, slotWas } = source;
-  if (slotWas !== 'there') following.slotWas = slotWas;
-  const slot = { restart: standpoint.held, was: following.slotWas };
-  const { segmentBytes, patienceMs } = facts;
-  const joint = await joinLog(ctx, feed, connection, standpoint, (past) =>
-    cameFromJournal(within, feed, { server, past, segmentBytes }),
+  await using reached = await reach(within, server);
+  if (reached.slotWas !== 'there') following.slotWas = reached.slotWas;
+  const { segmentBytes } = reached.facts;
+  const joint = await joinLog(ctx, feed, reached.connection, reached.standpoint, (past) =>
+    comparedWithJournal(within, feed, { server, past, segmentBytes }),
   );
   if (!joint.isPast) bases.want(joint.lineage);
-  const { where } = connection;
-  const known = await knownLog(within, feed, {
-    end: joint.from,
-    slot,
-    segmentBytes,
-    compared: following.compared,
-    isStandby: joint.isPast || standpoint.isStandby,
-    where,
-  });
-  const stream = streamWal(connection, { slot: server.slot, timeline: joint.timeline, from: known.from });
-  const pulse = pulseOf(ctx, session, server, facts.clock);
-  const onDurable = (): void => {
-    following.slotWas = 'there';
-    receiving.report();
-  };
-  const { isPast } = joint;
-  const options = { feed, segmentBytes, isPast, clock: pulse.clock, onDurable };
-  const shipping = shipLog(ctx, joint.from, options);
-  const receiving = receiveLog(within, { where, patienceMs, stream, feed, shipping, pulse, known });
+  const meeting = { following, reached, joint, known: await knownAt(within, following, reached, joint) };
+  const { shipping, run } = transferOf(within, meeting);
   try {
-    await whicheverEnds(stop, [receiving.run(), receiving.watch(bases.check), pulse.run(within)]);
+    await run(stop);
     await shipping.end();
     return 'the timeline ends';
   } catch (error) {
@@ -103,16 +86,74 @@ async function followOnce(following: Following): Promise<Ended> {
     await shipping.end().catch((failed: unknown) => {
       if (!ctx.signal.aborted) throw failed;
     });
-    if (error instanceof NothingTells) {
-      await beginUnknown(ctx, feed, where, standpoint);
-      return 'nothing tells';
-    }
-    if (sqlState(error) === IN_USE) throw inUse(server.slot, null, error);
-    if (sqlState(error) !== UNDEFINED_FILE) throw error;
-    if (known.isComparing()) return 'nothing to compare with';
-    await noteGap(following, messageOf(error));
-    return 'a gap';
+    return await endedBy(error, meeting);
   }
+}
+
+/** Where the journal and the server's log have met. */
+interface Meeting {
+  readonly following: Following;
+  readonly reached: Reached;
+  readonly joint: Joint;
+  readonly known: Known;
+}
+
+async function knownAt(ctx: Context, following: Following, reached: Reached, joint: Joint): Promise<Known> {
+  const { feed, compared, linkedAt, slotWas } = following;
+  const { connection, facts, standpoint } = reached;
+  return await knownLog(ctx, feed, {
+    end: joint.from,
+    slot: { restart: standpoint.held, was: slotWas },
+    segmentBytes: facts.segmentBytes,
+    compared,
+    isLinked: linkedAt === joint.from.position,
+    where: connection.where,
+  });
+}
+
+interface Transfer {
+  readonly shipping: Shipping;
+  /** Until the timeline ends; `stop` ends what goes on beside. */
+  run(stop: AbortController): Promise<void>;
+}
+
+/** From the server into the journal. */
+function transferOf(within: Context, { following, reached, joint, known }: Meeting): Transfer {
+  const { ctx, server, feed, bases } = following;
+  const { session, connection, facts } = reached;
+  const { segmentBytes, patienceMs, clock } = facts;
+  const stream = streamWal(connection, { slot: server.slot, timeline: joint.timeline, from: known.from });
+  const pulse = pulseOf(ctx, session, server, clock);
+  const onDurable = (): void => {
+    following.slotWas = 'there';
+    receiving.report();
+  };
+  const { isPast } = joint;
+  const shipping = shipLog(ctx, joint.from, { feed, segmentBytes, isPast, clock: pulse.clock, onDurable });
+  const { where } = connection;
+  const receiving = receiveLog(within, { where, patienceMs, stream, feed, shipping, pulse, known });
+  const run = async (stop: AbortController): Promise<void> =>
+    await whicheverEnds(stop, [receiving.run(), receiving.watch(bases.check), pulse.run(within)]);
+  return { shipping, run };
+}
+
+/** Throws what it is not for us to mend. */
+async function endedBy(error: unknown, { following, reached, joint, known }: Meeting): Promise<Ended> {
+  const { ctx, server, feed } = following;
+  const { connection, facts, standpoint } = reached;
+  if (error instanceof NothingTells) {
+    const { timeline, isPast, from } = joint;
+    const place = { server, timeline, position: from.position, segmentBytes: facts.segmentBytes };
+    // One that was begun a moment ago, as standbys are, has nothing older.
+    if ((isPast || standpoint.isStandby) && (await goesOn(ctx, feed, place))) following.linkedAt = from.position;
+    else await beginUnknown(ctx, feed, connection.where, standpoint);
+    return 'nothing tells';
+  }
+  if (sqlState(error) === IN_USE) throw inUse(server.slot, null, error);
+  if (sqlState(error) !== UNDEFINED_FILE) throw error;
+  if (known.isComparing()) return 'nothing to compare with';
+  await noteGap(following, messageOf(error));
+  return 'a gap';
 }
 
 /** The first that ends; the others are ended then. */

@@ -33,6 +33,9 @@ export interface Joint {
   readonly isPast: boolean;
 }
 
+/** Of a log, to the one that was followed. */
+export type Likeness = 'the same' | 'another' | 'nothing tells';
+
 type Journal = Pick<Feed, 'lineage' | 'durable' | 'begin' | 'gap'>;
 
 /** Begins lineages where the server's timelines have gone on without us. */
@@ -41,7 +44,7 @@ export async function joinLog(
   feed: Journal,
   connection: Replication,
   server: Standpoint,
-  isOurs: (past: TimelineEnd) => Promise<boolean>,
+  compared: (past: TimelineEnd) => Promise<Likeness>,
 ): Promise<Joint> {
   const { source, history } = server;
   const ends = endsIn(history, source.timeline, connection.where);
@@ -63,9 +66,14 @@ export async function joinLog(
       return { lineage, timeline: followed.timeline, from: durable, isPast: true };
     }
     // A fork from before the timeline that was followed, or of another log: nothing of that one leads here.
+    const likeness = past ? await compared(past) : 'another';
+    if (likeness === 'nothing tells') {
+      await beginUnknown(ctx, feed, connection.where, server);
+      continue;
+    }
     const from = past ? `the log of ${followed.timeline} that was followed` : `${followed.timeline}`;
     const start =
-      past && (await isOurs(past))
+      past && likeness === 'the same'
         ? startAfter(past, await historyOf(connection, past.next), { lineage, durable, system: source.system })
         : startHere(server, ends, `timeline ${source.timeline}, which does not come from ${from}`);
     ctx.log.warn('the log goes on with another timeline', { from: start.from.position, why: start.why });

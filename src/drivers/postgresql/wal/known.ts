@@ -33,6 +33,8 @@ export interface Known {
   beyond(piece: Buffer): Promise<Buffer>;
   /** Nothing has come that the journal has not got. */
   isComparing(): boolean;
+  /** What is the same up to where the journal ends is one log. */
+  readonly tells: boolean;
 }
 /** There is more log, and what was compared could be the same in another one. */
 export class NothingTells extends Error {}
@@ -44,8 +46,8 @@ export interface KnownOptions {
   readonly slot: HeldSlot;
   readonly segmentBytes: number;
   readonly compared: Compared;
-  /** It is one, or was: where nothing tells, its log is taken for its primary's. */
-  readonly isStandby: boolean;
+  /** What comes next goes on from what the journal has. */
+  readonly isLinked?: boolean;
   readonly where: string;
 }
 interface Comparison {
@@ -57,11 +59,7 @@ interface Comparison {
 export async function knownLog(ctx: Context, feed: Stored, options: KnownOptions): Promise<Known> {
   const { where } = options;
   const { from, tells: isKnown } = await comparisonOf(ctx, feed, options);
-  const tells = isKnown || options.isStandby;
-  if (!isKnown && tells) {
-    const what = 'the standby has removed what the journal ends with: nothing tells whether it is the same log';
-    ctx.log.warn(what, { end: lsnAt(placeOf(options.end.position)) });
-  }
+  const tells = isKnown || options.isLinked === true;
   let place = placeOf(from);
   const endPlace = placeOf(options.end.position);
   let ranges: AsyncIterator<JournalRange> | null = null;
@@ -79,6 +77,7 @@ export async function knownLog(ctx: Context, feed: Stored, options: KnownOptions
   }
   return {
     from,
+    tells,
     isComparing: () => place < endPlace,
     async beyond(piece) {
       let left = piece;
