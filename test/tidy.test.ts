@@ -25,6 +25,7 @@ const LIBRARIES: Readonly<Record<string, string>> = {
   '@platformatic/kafka': 'src/drivers/kafka/',
   undici: 'src/drivers/',
   commander: 'src/cli/',
+  '@prometheus-io/lezer-promql': 'src/engine/lint/',
   '@clack/prompts': 'src/cli/',
 };
 /** The numbered failures that have hurt users of backup products, as far as what they are about exists. */

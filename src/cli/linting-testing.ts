@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { testContext } from '../core/testing.ts';
 import { type LintFinding, lint } from '../engine/lint/lint.ts';
 import type { Setup } from '../engine/lint/setup.ts';
+import { rulesIn } from './alert-rules.ts';
 import { parseConfig } from './config/load.ts';
 import { setupOf } from './linting.ts';
 
@@ -39,6 +40,8 @@ export interface LintCase {
   /** Other mistakes that come with it. */
   readonly besides?: readonly string[];
   readonly measured?: Setup['measured'];
+  /** The rules of alerts.yml, each as one line of YAML. */
+  readonly alerts?: readonly string[];
 }
 
 type Replacement = readonly [from: string, to: string];
@@ -51,9 +54,18 @@ export function replaced(all: readonly Replacement[]): string {
   return text;
 }
 
-export async function linted(text: string, measured: Setup['measured'] = new Map()): Promise<readonly LintFinding[]> {
+export async function linted(
+  text: string,
+  measured: Setup['measured'] = new Map(),
+  alerts: readonly string[] = [],
+): Promise<readonly LintFinding[]> {
   const config = await parseConfig(testContext({ env: {} }), text, 'lifeboat.yaml');
-  return lint(setupOf(config, NOW, measured)).findings;
+  return lint(setupOf(config, NOW, measured, alertsOf(alerts, config.alerts?.emitted))).findings;
+}
+
+export function alertsOf(rules: readonly string[], emitted: readonly string[] = []): Setup['alerts'] {
+  const lines = rules.map((rule) => `      - ${rule}\n`);
+  return { emitted, rules: rulesIn(`groups:\n  - name: all\n    rules:\n${lines.join('')}`, 'alerts.yml') };
 }
 
 export const FOLLOWED = 'databases: [shop], capture: [physical], follow: true, markers: 30s, tier';

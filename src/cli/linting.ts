@@ -16,14 +16,21 @@ import { isNearby, openStore } from './stack.ts';
 
 /** What is measured is a help: nobody waits long for it. */
 const STORE_MS_MAX = 15_000;
+const NO_ALERTS: Setup['alerts'] = { emitted: [], rules: [] };
 
-export function setupOf(config: Config, now: Date, measured: Setup['measured']): Setup {
+export function setupOf(
+  config: Config,
+  now: Date,
+  measured: Setup['measured'],
+  alerts: Setup['alerts'] = NO_ALERTS,
+): Setup {
   const { components, stores, tiers, plans, drills, references } = config;
   const all = components.map(({ name }) => name);
   return {
     now,
     gap: gapsFrom(now),
     measured,
+    alerts,
     components: components.map(({ name, common, written }) => {
       return { name, kind: common.kind, tier: common.tier ?? null, restoreAfter: common.restore_after, written };
     }),
@@ -61,6 +68,13 @@ function planOf({ components, stores }: Config, name: string, plan: Config['plan
     inOrder: plan.ordering === 'references_first',
     written: { hooks: plan.hooks },
   };
+}
+
+/** What reads them is loaded only where there are some. */
+export async function alertsOf(config: Config): Promise<Setup['alerts']> {
+  if (config.alerts === undefined) return NO_ALERTS;
+  const { readAlerts } = await import('./alert-rules.ts');
+  return await readAlerts(config);
 }
 
 export interface Looked {

@@ -13,13 +13,14 @@ test('every example is a right configuration', async () => {
 /** Configurations of plans as they were written, with what is wrong in them. */
 const MISTAKES: Readonly<Record<string, readonly string[]>> = {
   // A backup each night loses a day and what it takes; four tests a year find damage when all else is gone; the
-  // runbook restores a folder of ten o'clock, and Loki never.
+  // runbook restores a folder of ten o'clock, and Loki never; an alert waits for a metric that no script emits.
   infershield: [
     'rpo components.postgresql',
     'rpo components.redis',
     'no-drill plans.daily',
     'off-grid drills.deletion.point',
     'keep-beyond-drills drills.quarterly.schedule',
+    'unknown-metric alerts.rules',
     'no-tier components.loki',
   ],
   // Fifteen minutes by dumps every six hours, an hour by a nightly mirror, four hours every four hours; a message bus

@@ -32,6 +32,9 @@ test('init takes the servers of a compose file, and writes no secret of it down'
   const env = { DB_SECRET: 'hush' };
   await runWith({ cwd, env }, 0, 'config', 'check');
   await runWith({ cwd, env }, 0, 'list');
+  // What is left is so: the store lies on the disk of the servers.
+  await runWith({ cwd }, 0, 'lint', '--except', 'same-failure');
+  assert.match((await runWith({ cwd }, 3, 'lint')).stdout, /^2 findings/m);
 });
 
 test('init takes the servers of the environment, makes the store, and says what is next', async () => {

@@ -47,6 +47,26 @@ test('a command loads what it uses: no plug-in that is not configured, no other 
   );
 });
 
+test('lint loads a parser of alerts only where there are some', async () => {
+  const parser = /@lezer|lezer-promql/;
+  const file = join(dir, 'lifeboat.yaml');
+  const text = `stack: small\nstores: { main: { format: restic, bucket: ${dir}/store, password: "\${env:HOME}" } }
+components: { data: { kind: files, paths: [${dir}] } }\n`;
+  writeFileSync(join(dir, 'alerts.yml'), 'groups: []\n');
+  for (const [more, isLoaded] of [
+    ['', false],
+    ['alerts: { rules: [alerts.yml] }\n', true],
+  ] as const) {
+    writeFileSync(file, text + more);
+    const loaded = await loadedBy(['lint', '--except', 'not-captured,no-tier']);
+    assert.equal(
+      loaded.some((url) => parser.test(url)),
+      isLoaded,
+      more,
+    );
+  }
+});
+
 test('a backup, a copy and a drill load the driver of what they are about, and no other', async () => {
   const stores = ['main', 'other'].map(
     (name) => `${name}: { format: restic, bucket: ${join(dir, name)}, password: x }`,

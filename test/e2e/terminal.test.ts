@@ -10,6 +10,7 @@ import { lifeboat, main } from './lifeboat.ts';
 import { workspace } from './workspace.ts';
 
 const ESCAPE = '\u001b[';
+const BACKSPACE = '\u007f';
 const { dir, store, configure, run } = workspace('terminal');
 const uploads = join(dir, 'uploads');
 const skip = /util-linux/.test(spawnSync('script', ['--version'], { encoding: 'utf8' }).stdout ?? '')
@@ -39,7 +40,7 @@ async function atTerminal(
   const line = [process.execPath, '--disable-warning=ExperimentalWarning', main, ...args]
     .map((word) => `'${word}'`)
     .join(' ');
-  const child = spawn('script', ['-qec', `echo "process $$"; exec ${line}`, '/dev/null'], {
+  const child = spawn('script', ['-qec', `stty cols 100 rows 30; echo "process $$"; exec ${line}`, '/dev/null'], {
     cwd: dir,
     env: { ...process.env, TERM: 'xterm' },
     stdio: ['pipe', 'pipe', 'inherit'],
@@ -122,4 +123,27 @@ test('a signal at a question leaves everything as it is, and says what to do nex
   });
   assert.equal(code, 130, shown);
   assert.match(shown, /stopped by SIGTERM\s+run the same command again to go on/);
+});
+
+test('init asks what is promised, takes only durations, and writes down what was answered', { skip }, async () => {
+  writeFileSync(join(dir, 'compose.yml'), 'services: { cache: { image: "redis:8" } }\n');
+  const answers: [asked: RegExp, typed: string][] = [
+    [/What is this stack called/, '\r'],
+    [/Where shall recovery points go/, '\r'],
+    [/Protect redis/, '\r'],
+    [/How much may be lost/, `${BACKSPACE.repeat(3)}soon\r`],
+    [/a duration such as/, `${BACKSPACE.repeat(4)}1h\r`],
+    [/How soon must all be back/, '2h\r'],
+  ];
+  const { code, shown } = await atTerminal(
+    ['--config', join(dir, 'asked.yaml'), 'init', '--from', 'compose.yml'],
+    (text, keyboard) => {
+      const [next] = answers;
+      if (!next || !next[0].test(text)) return;
+      answers.shift();
+      keyboard.write(next[1]);
+    },
+  );
+  assert.equal(code, 0, shown);
+  assert.match(readFileSync(join(dir, 'asked.yaml'), 'utf8'), /tiers:\n {2}standard:\n {4}rpo: 1h\n {4}rto: 2h\n/);
 });

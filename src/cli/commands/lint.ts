@@ -5,7 +5,7 @@ import { nearest } from '../../core/settings.ts';
 import { type Linted, type LintFinding, lint, RULE_WORDS } from '../../engine/lint/lint.ts';
 import type { Change } from '../../engine/lint/setup.ts';
 import type { Config } from '../config/model.ts';
-import { type Looked, lookHere, setupOf } from '../linting.ts';
+import { alertsOf, type Looked, lookHere, setupOf } from '../linting.ts';
 import { namesOption } from '../options.ts';
 import type { Bind } from '../session.ts';
 import { plural } from '../terminal.ts';
@@ -35,8 +35,9 @@ Examples:
     for (const word of except) needRule(word);
     const { ctx } = session;
     const config = await session.config();
+    const alerts = await alertsOf(config);
     const looked = await lookHere(ctx, config);
-    const linted = lint(setupOf(config, ctx.now(), looked.measured), except);
+    const linted = lint(setupOf(config, ctx.now(), looked.measured, alerts), except);
     session.print(toJson(config, linted, looked), () => toText(config, linted, looked));
     return linted.findings.length === 0 ? 0 : 3;
   });
@@ -53,10 +54,11 @@ function needRule(word: string): void {
 function toJson(config: Config, { findings, unjudged }: Linted, { stores }: Looked): object {
   return {
     file: config.file,
-    findings: findings.map(({ rule, at, why, change, advice }) => ({
+    findings: findings.map(({ rule, at, place, why, change, advice }) => ({
       rule,
       at: at.join('.'),
-      line: config.lineOf(at),
+      file: place?.file ?? config.file,
+      line: place?.line ?? config.lineOf(at),
       why,
       change: change.map(({ path, to }) => ({ path, ...(to === undefined ? { remove: true } : { to }) })),
       ...(advice === undefined ? {} : { advice }),
@@ -80,10 +82,10 @@ function toText(config: Config, { findings, unjudged }: Linted, { stores }: Look
   return lines.join('\n');
 }
 
-function findingText({ file, lineOf }: Config, [first, ...others]: readonly LintFinding[]): string {
+function findingText(config: Config, [first, ...others]: readonly LintFinding[]): string {
   if (!first) return '';
-  const { rule, at, why, change, advice } = first;
-  const line = lineOf(at);
+  const { rule, at, place, why, change, advice } = first;
+  const { file, line } = place ?? { file: config.file, line: config.lineOf(at) };
   const where = [first, ...others].map((each) => each.at.join('.')).join(', ');
   const lines = [`${file}${line === null ? '' : `:${line}`}: ${rule}: ${where}: ${why}`];
   const changes = [...change.map(changeText), ...(advice === undefined ? [] : [advice])];

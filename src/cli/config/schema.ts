@@ -181,6 +181,20 @@ const tierSchema = z.strictObject({
   rpo: duration.optional().describe('at most this much lost'),
 });
 
+/** Of Prometheus, or how several begin: '*' alone would be all there are. */
+const METRIC = /^[A-Za-z_:][^\s*]*\*?$/;
+
+const alertsSchema = z.strictObject({
+  rules: z
+    .array(z.string().min(1))
+    .min(1)
+    .describe('files with rules of Prometheus, or PrometheusRule manifests, relative to the configuration'),
+  emitted: z
+    .array(z.string().regex(METRIC, "the name of a metric, or its beginning and '*'"))
+    .default([])
+    .describe("metrics that something emits, by name or as 'node_*': lint finds alerts on all others"),
+});
+
 export const configSchema = z.strictObject({
   stack: name.describe('what this stack is called; a store belongs to one stack'),
   version: z.string().optional().describe("the application's version, kept in each manifest"),
@@ -190,5 +204,6 @@ export const configSchema = z.strictObject({
   plans: z.record(name, planSchema).default({}),
   drills: z.record(name, drillSchema).default({}),
   references: z.array(referenceSchema).default([]).describe('what must fit together after a restore and in drills'),
+  alerts: alertsSchema.optional().describe('alerts that lint looks at; nothing else reads them'),
   parallel: z.number().int().min(1).max(64).default(4).describe('components captured or restored at the same time'),
 });

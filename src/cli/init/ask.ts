@@ -1,7 +1,8 @@
 import { cancel, confirm, intro, isCancel, outro, text } from '@clack/prompts';
 import { Failure } from '../../core/errors.ts';
+import { parseDuration } from '../../core/settings.ts';
 import type { Found } from './found.ts';
-import type { InitChoice } from './template.ts';
+import { type InitChoice, NIGHTLY_RPO } from './template.ts';
 
 /** Asks a person, with what was found as the answers to start from. */
 export async function ask(defaults: InitChoice): Promise<InitChoice> {
@@ -21,8 +22,21 @@ export async function ask(defaults: InitChoice): Promise<InitChoice> {
     if (wanted) components.push(each);
   }
   if (components.length === 0) components.push(...(await askComponents()));
+  const rpo = await answer(
+    `How much may be lost at most? (${NIGHTLY_RPO}: a backup each night keeps that)`,
+    NIGHTLY_RPO,
+    isDuration,
+  );
+  const rto = await answer('How soon must all be back, such as 4h? (empty: not decided yet)', '', isDurationOrEmpty);
   outro('Thank you.');
-  return { ...defaults, stack, storeUrl, endpoint: endpoint === '' ? undefined : endpoint, components };
+  return {
+    ...defaults,
+    stack,
+    storeUrl,
+    endpoint: endpoint === '' ? undefined : endpoint,
+    components,
+    promised: { rpo, rto: rto === '' ? undefined : rto },
+  };
 }
 
 /** In the order they are asked for; an answer that is empty means that there is none. */
@@ -82,10 +96,20 @@ async function askComponents(): Promise<Found[]> {
   return found;
 }
 
-async function answer(message: string, initialValue: string): Promise<string> {
-  const given = await text({ message, initialValue });
+async function answer(message: string, initialValue: string, isRight = (_given: string) => true): Promise<string> {
+  const validate = (given = ''): string | undefined =>
+    isRight(given.trim()) ? undefined : "a duration such as '15m', '4h' or '1d'";
+  const given = await text({ message, initialValue, validate });
   if (isCancel(given)) throw stopped();
   return given.trim();
+}
+
+function isDuration(given: string): boolean {
+  return parseDuration(given) !== null;
+}
+
+function isDurationOrEmpty(given: string): boolean {
+  return given === '' || isDuration(given);
 }
 
 function stopped(): Failure {

@@ -9,7 +9,12 @@ export interface InitChoice {
   readonly endpoint: string | undefined;
   readonly passwordFile: string;
   readonly components: readonly Found[];
+  /** What was answered; nobody was asked where it is left out. */
+  readonly promised?: { readonly rpo: string; readonly rto: string | undefined };
 }
+
+/** What a backup each night keeps, with an hour for the capture itself. */
+export const NIGHTLY_RPO = '25h';
 
 export interface SecretFile {
   readonly file: string;
@@ -41,7 +46,7 @@ export function configText(choice: InitChoice): string {
     password: `\${file:${choice.passwordFile}}`,
   };
   const components = choice.components.map(({ name, kind, settings, from }) => {
-    return `  # seen in ${from}\n${indented({ [name]: { kind, ...settings } })}`;
+    return `  # seen in ${from}\n${indented({ [name]: { kind, tier: TIER, ...settings } })}`;
   });
   return `# Lifeboat's configuration. Every key: lifeboat config schema. Secrets are references, never values:
 # \${env:NAME}, \${file:/path}, \${exec:command} or \${vault:secret/data/name#field}.
@@ -53,6 +58,7 @@ ${indented({ main: store })}
 # What is protected.
 components:
 ${components.join('')}
+${promises(choice)}
 # When, and how long points are kept. lifeboat schedule print --format cron|systemd puts it to work.
 plans:
   nightly:
@@ -64,9 +70,31 @@ plans:
 # A backup that nobody has restored is a hope. This restores it into sandboxes and compares.
 drills:
   weekly:
-    schedule: "0 1 * * 0"
+    schedule: "0 4 * * 0"
     point: latest
 `;
+}
+
+const TIER = 'standard';
+
+/** What nobody has promised is left to be decided: what the plan keeps by itself is all that stands there then. */
+function promises({ promised }: InitChoice): string {
+  const { rpo, rto } = promised ?? { rpo: NIGHTLY_RPO, rto: undefined };
+  const head =
+    '# How much may be lost at most (rpo), and how soon all must be back (rto). lifeboat lint says what can not be kept.';
+  const undecided = [
+    '# TO BE DECIDED by the owners of the data: nobody was asked. This rpo is no more than what the plan below keeps, so that',
+    '# lifeboat status tells when a night was missed; drills measure how long recovery takes.',
+  ];
+  return [
+    head,
+    ...(promised ? [] : undecided),
+    'tiers:',
+    `  ${TIER}:`,
+    `    rpo: ${rpo}`,
+    rto === undefined ? '    # rto: 4h' : `    rto: ${rto}`,
+    '',
+  ].join('\n');
 }
 
 /** What must survive the loss of this machine, to be printed and kept elsewhere. */

@@ -1,6 +1,7 @@
 // What a configuration promises and can't keep, told before anything happens. docs/lint.md has each rule, with the
 // mistake that it was made for.
 
+import { malformedRule, unclearAlerts, unknownMetric } from './alerts.ts';
 import { capturedTwice, noTier, notCaptured, snapshotOnly, unusedTier } from './coverage.ts';
 import { drillAge, drillApart, drillOnlyHere, drillWithoutPoints, noDrill, offGrid } from './drills.ts';
 import {
@@ -47,6 +48,8 @@ const RULES = {
   'not-cron': notCron,
   'references-apart': referencesApart,
   'references-unordered': referencesUnordered,
+  'unknown-metric': unknownMetric,
+  'malformed-rule': malformedRule,
   'captured-twice': capturedTwice,
   'snapshot-only': snapshotOnly,
   unencrypted,
@@ -91,4 +94,5 @@ function* unjudged(setup: Setup): Generator<Unjudged> {
     if (rtoMs === null || recoverMs !== null) continue;
     yield { rule: 'rto', at, why: 'no drill that a store on this machine knows of has measured its recovery' };
   }
+  for (const { name, why } of unclearAlerts(setup)) yield { rule: 'unknown-metric', at: ['alerts', name], why };
 }

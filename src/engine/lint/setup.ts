@@ -5,6 +5,7 @@ import type { Json } from '../../core/model.ts';
 import type { KeepRules } from '../keep.ts';
 import type { Timetable } from '../slots.ts';
 import type { GapOf } from './gaps.ts';
+import type { Parsed } from './promql.ts';
 
 export interface Setup {
   readonly now: Date;
@@ -16,6 +17,7 @@ export interface Setup {
   readonly plans: readonly PlanSetup[];
   readonly drills: readonly DrillSetup[];
   readonly references: readonly ReferenceSetup[];
+  readonly alerts: AlertSetup;
   /** By component; nothing where no store on this machine could be read. */
   readonly measured: ReadonlyMap<string, Measured>;
 }
@@ -76,6 +78,19 @@ export interface ReferenceSetup {
   readonly from: string;
   readonly to: string;
 }
+/** The rules of Prometheus that tell when something is wrong. */
+export interface AlertSetup {
+  /** What others emit: names of metrics, or how they begin and '*'. */
+  readonly emitted: readonly string[];
+  readonly rules: readonly RuleSetup[];
+}
+export interface RuleSetup extends Parsed {
+  /** Of the alert, or of the metric that is recorded. */
+  readonly name: string;
+  readonly isAlert: boolean;
+  readonly file: string;
+  readonly line: number;
+}
 
 /** How long things took when they were last done. */
 export interface Measured {
@@ -95,6 +110,8 @@ export interface Change {
 /** What a rule has found. */
 export interface Found {
   readonly at: Path;
+  /** Where that is in another file, which the place names. */
+  readonly place?: { readonly file: string; readonly line: number };
   /** What can't be, and why. */
   readonly why: string;
   /** The smallest change that helps, as far as it can be computed. */
