@@ -37,7 +37,7 @@ export function started(program: string, args: readonly string[], env = process.
   };
 }
 
-/** Kills a server under load, and stays for what had come to be stored. How long before that ends what is, in seconds. */
+/** Kills a server under load. How long before that ends what had come to be stored, in seconds. */
 export async function lossByKilling(dir: string, server: { kill(): Promise<void> }): Promise<number> {
   const killedAt = Date.now();
   await server.kill();

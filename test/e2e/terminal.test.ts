@@ -139,7 +139,7 @@ test('init asks what is promised, takes only durations, and writes down what was
     ['--config', join(dir, 'asked.yaml'), 'init', '--from', 'compose.yml'],
     (text, keyboard) => {
       const [next] = answers;
-      if (!next || !next[0].test(text)) return;
+      if (!next?.[0].test(text)) return;
       answers.shift();
       keyboard.write(next[1]);
     },
