@@ -5,7 +5,15 @@ import { Failure, messageOf } from '../core/errors.ts';
 import { idOf, timeOfId } from '../core/manifest.ts';
 import type { Context } from '../core/model.ts';
 import type { MissedSlots, RecoveryPoint } from '../core/point.ts';
-import { abandonedRuns, type Captured, forgetCaptures, noteRun, type RunNote, stateOfRun } from './captures.ts';
+import {
+  abandonedRuns,
+  type Captured,
+  forgetCaptures,
+  noteRun,
+  type RunNote,
+  stateOfRun,
+  takeOver,
+} from './captures.ts';
 import { type CaptureRequest, captureAll, type Header, withHooks } from './capturing.ts';
 import { alive, needLane, onEach } from './fan-out.ts';
 import type { HookFailure } from './hooks.ts';
@@ -143,7 +151,10 @@ async function openRun(ctx: Context, request: BackUpRequest, startedAt: Date): P
   const { stores, slot, resume } = request;
   if (resume !== undefined) {
     for (const store of stores) refuseResume(resume, request, await stateOfRun(ctx, store, resume));
-    return await resumeLanes(ctx, stores, resume);
+    const run = await resumeLanes(ctx, stores, resume);
+    if (await takeOver(ctx, run.lanes, resume)) return run;
+    await run[Symbol.asyncDispose]();
+    throw goingOn(resume);
   }
   const abandoned = slot ? await resumeSlot(ctx, request, idOf(slot)) : null;
   if (abandoned) return abandoned;
@@ -161,11 +172,15 @@ async function openRun(ctx: Context, request: BackUpRequest, startedAt: Date): P
 
 function refuseResume(id: string, request: BackUpRequest, run: Awaited<ReturnType<typeof stateOfRun>>): void {
   if (run?.state === 'alive') {
-    throw new Failure('locked', `the run of point ${id} is still going on`, { hint: 'wait for it, or stop it' });
+    throw goingOn(id);
   }
   if (!run || isSameRun(request, run.note)) return;
   const names = run.note.components.map(({ name }) => name).join(', ');
   throw new Failure('usage', `the run of point ${id} was to hold other components: ${names}`);
+}
+
+function goingOn(id: string): Failure {
+  return new Failure('locked', `the run of point ${id} is still going on`, { hint: 'wait for it, or stop it' });
 }
 
 /** The draft that a process which is provably gone left for this very slot, if it was to hold the same. */
@@ -175,7 +190,10 @@ async function resumeSlot(ctx: Context, request: BackUpRequest, id: string): Pro
       const run = await stateOfRun(ctx, store, id);
       if (run?.state !== 'dead' || run.note.plan !== request.plan || !isSameRun(request, run.note)) return null;
     }
-    return await resumeLanes(ctx, request.stores, id);
+    const run = await resumeLanes(ctx, request.stores, id);
+    if (await takeOver(ctx, run.lanes, id)) return run;
+    await run[Symbol.asyncDispose]();
+    return null;
   } catch (error) {
     if (ctx.signal.aborted) throw interruption(ctx.signal);
     // What can't be resumed is begun anew; a store that is down shows itself there.
@@ -196,7 +214,7 @@ function isSameRun(request: BackUpRequest, note: RunNote): boolean {
 /** When the process began that was killed: a run that came late has the id of its slot. */
 async function begunAt(ctx: Context, { id, lanes: [first] }: Lanes): Promise<Date> {
   const run = first && (await stateOfRun(ctx, first, id));
-  return run ? new Date(run.note.noted_at) : timeOfId(id);
+  return run ? new Date(run.note.begun_at ?? run.note.noted_at) : timeOfId(id);
 }
 
 function missedSlots({ plan, slot, timetable }: BackUpRequest, earlier: Earlier, id: string): MissedSlots | null {

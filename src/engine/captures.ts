@@ -20,6 +20,8 @@ const runSchema = z.object({
   /** Null where a system can't tell one process from another. */
   process: processIdentitySchema.nullable(),
   noted_at: z.iso.datetime(),
+  /** Of a run that another process has begun. */
+  begun_at: z.iso.datetime().nullable().default(null),
 });
 export type RunNote = z.output<typeof runSchema>;
 
@@ -43,7 +45,24 @@ export async function noteCopy(
 async function ownNote(ctx: Context, { stack, plan, components }: Run): Promise<RunNote> {
   const named = components.map(({ name, kind }) => ({ name, kind }));
   const noted = ctx.now().toISOString();
-  return { stack, plan, components: named, process: await identityOf(process.pid), noted_at: noted };
+  return { stack, plan, components: named, process: await identityOf(process.pid), noted_at: noted, begun_at: null };
+}
+
+/** Two that find the same dead process note themselves within this time. */
+const TAKING_MS_MAX = 1000;
+
+/** The run is this process' own from now on; false when another one has taken it over at the same time. */
+export async function takeOver(ctx: Context, lanes: readonly Lane[], id: string): Promise<boolean> {
+  const own = await identityOf(process.pid);
+  await onEach(ctx, lanes, async ({ store }) => {
+    const note = await readRun(ctx, store, id);
+    if (!note) return;
+    const [noted_at, begun_at] = [ctx.now().toISOString(), note.begun_at ?? note.noted_at];
+    await store.records.put(ctx, 'captures', id, { ...note, process: own, noted_at, begun_at });
+  });
+  await ctx.sleep(TAKING_MS_MAX);
+  const notes = await onEach(ctx, lanes, async ({ store }) => await readRun(ctx, store, id));
+  return [...notes.values()].every((note) => note === null || isDeepStrictEqual(note.process, own));
 }
 
 /** Whether the process of an unfinished run is gone, or is this one. Null when no run of that id is noted here. */

@@ -1,9 +1,10 @@
 // What becomes of points once they are taken: looking, keeping, copying, and the passwords they lie behind.
 
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
+import { lifeboat } from './lifeboat.ts';
 import { workspace } from './workspace.ts';
 
 const { dir, store, configure, write, run } = workspace('points');
@@ -168,6 +169,25 @@ plans: { often: { schedule: "${schedule}" } }
   // The same plan, had it been due each month: late is not missed, and what came before the run is not asked for.
   plan('0 2 1 * *');
   assert.deepEqual(await status(0), [{ name: 'often', point: made, missed: null }]);
+});
+
+test('fault 46: two runs that find one of the same scheduled time killed make one point of it', async () => {
+  configure(`stack: shop
+stores: { local: { format: restic, bucket: ${join(dir, 'thrice')}, password: thrice } }
+components: { uploads: { kind: files, paths: [${join(dir, 'uploads')}] } }
+plans: { yearly: { schedule: "0 2 1 1 *", hooks: { before: [{ shell: "! test -e ${dir}/die || kill -9 $PPID" }] } } }
+`);
+  await run(0, 'init');
+  write('die', '');
+  const scheduled = ['backup', '--plan', 'yearly', '--scheduled', '--json'];
+  const killed = await lifeboat(scheduled, { cwd: dir });
+  assert.equal(killed.code, null, killed.stderr);
+  rmSync(join(dir, 'die'));
+  const both = await Promise.all([run(0, ...scheduled), run(0, ...scheduled)]);
+  const points = both.flatMap((each) => (each.json() as { point: { id: string } | null }).point?.id ?? []);
+  assert.equal(points.length, 1);
+  assert.match(points.join(), /^\d{4}-01-01-020000$/, 'it was not gone on with');
+  assert.deepEqual(await listed(), points);
 });
 
 test('what a restore takes of the data that it replaces is no backup, and status does not count it as one', async () => {
