@@ -7,7 +7,7 @@ import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import { type Client, jsonOf, type Request } from './client.ts';
 import { type DocumentSum, idsOf, type Operation, type Rendered, renderPage } from './documents.ts';
-import { type Page, scanPage } from './scanner.ts';
+import { type Hits, noHits, type Page, scanPage } from './scanner.ts';
 import type { ServerFacts } from './server.ts';
 
 /** How long the server keeps the moment when nobody asks for it. */
@@ -82,7 +82,7 @@ export async function openMoment(
     const stop = new AbortController();
     const inner = withSignal(outer, stop.signal);
     let size = Math.min(PAGE_DOCUMENTS_FIRST, resultWindow);
-    let [memory, other] = [reusedMemory(PAGE_BYTES_MAX), reusedMemory(PAGE_BYTES_MAX)];
+    let [memory, other] = [pageMemory(), pageMemory()];
     let next: Promise<Fetched> | null = fetchPage(inner, { after: null, size, slice, source, memory });
     try {
       while (next) {
@@ -108,9 +108,9 @@ export async function openMoment(
     for (;;) {
       try {
         const bytesMax = size === 1 ? DOCUMENT_BYTES_MAX : PAGE_BYTES_MAX;
-        const request = { body: searchBody(server, id, { ...wanted, size }), bytesMax, memory: wanted.memory };
+        const request = { body: searchBody(server, id, { ...wanted, size }), bytesMax, memory: wanted.memory.body };
         const body = await askForPage(inner, client, index, request);
-        const page = scanPage(body);
+        const page = scanPage(body, wanted.memory.hits);
         if (page.timedOut || page.failedShards > 0) throw incomplete(client.where, index);
         id = page.pit ?? id;
         return { page, body, size };
@@ -140,7 +140,15 @@ interface Wanted {
   readonly slice: Slice;
   /** Documents, or their ids alone. */
   readonly source: boolean;
-  readonly memory: ReusedMemory;
+  readonly memory: PageMemory;
+}
+/** Of a page that is worked on, or of the next one, which comes meanwhile. */
+interface PageMemory {
+  readonly body: ReusedMemory;
+  readonly hits: Hits;
+}
+function pageMemory(): PageMemory {
+  return { body: reusedMemory(PAGE_BYTES_MAX), hits: noHits() };
 }
 interface Fetched {
   readonly page: Page;

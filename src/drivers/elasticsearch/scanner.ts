@@ -26,10 +26,13 @@ export const AT = { id: 0, routing: 2, version: 4, source: 6 } as const;
 export const HIT_WORDS = 8;
 const HITS_FIRST = 1024;
 
-/** Numbers, as objects would be megabytes of garbage for each page. */
+/** Numbers, as objects would be megabytes of garbage for each page, in memory that grows when it must. */
 export interface Hits {
   count: number;
   words: Uint32Array;
+}
+export function noHits(): Hits {
+  return { count: 0, words: new Uint32Array(HITS_FIRST * HIT_WORDS) };
 }
 export interface Page {
   readonly hits: Readonly<Hits>;
@@ -41,20 +44,25 @@ export interface Page {
   readonly shards: number;
 }
 /** What is being found. */
-interface Found extends Hits {
+interface Found {
+  readonly hits: Hits;
   sortFrom: number;
   sortTo: number;
 }
 
-export function scanPage(page: Buffer): Page {
-  let found: Found | null = null;
+/** What is found is put into `hits`. */
+export function scanPage(page: Buffer, hits = noHits()): Page {
+  const found: Found = { hits, sortFrom: 0, sortTo: 0 };
+  let any = false;
   let pit: unknown = null;
   let timedOut: unknown = null;
   let shards: unknown = null;
   const end = eachField(page, skipSpace(page, 0), (from, to, at) => {
     const key = page.toString('latin1', from, to);
     if (key === 'hits') {
-      found = { count: 0, words: new Uint32Array(HITS_FIRST * HIT_WORDS), sortFrom: 0, sortTo: 0 };
+      any = true;
+      hits.count = 0;
+      found.sortTo = 0;
       return scanHits(page, at, found);
     }
     const after = valueEnd(page, at);
@@ -64,14 +72,13 @@ export function scanPage(page: Buffer): Page {
     return after;
   });
   if (skipSpace(page, end) !== page.length) throw malformed('something follows it');
-  const hits = found as Found | null;
   const { total, failed } = typeof shards === 'object' && shards !== null ? (shards as Record<string, unknown>) : {};
-  if (hits === null || typeof timedOut !== 'boolean' || typeof total !== 'number' || typeof failed !== 'number') {
+  if (!any || typeof timedOut !== 'boolean' || typeof total !== 'number' || typeof failed !== 'number') {
     throw malformed('it lacks what every page has');
   }
   return {
     hits,
-    lastSort: hits.sortTo === 0 ? null : page.toString('utf8', hits.sortFrom, hits.sortTo),
+    lastSort: found.sortTo === 0 ? null : page.toString('utf8', found.sortFrom, found.sortTo),
     pit: typeof pit === 'string' ? pit : null,
     timedOut,
     shards: total,
@@ -84,7 +91,7 @@ function scanHits(page: Buffer, at: number, found: Found): number {
   return eachField(page, at, (from, to, value) => {
     if (page.toString('latin1', from, to) !== 'hits') return valueEnd(page, value);
     if (page[value] !== OPEN_ARRAY) throw malformed('its hits are no list');
-    found.count = 0;
+    found.hits.count = 0;
     let next = skipSpace(page, value + 1);
     if (page[next] === CLOSE_ARRAY) return next + 1;
     for (;;) {
@@ -97,7 +104,7 @@ function scanHits(page: Buffer, at: number, found: Found): number {
 }
 
 function scanHit(page: Buffer, at: number, found: Found): number {
-  const { words, base } = nextHit(found);
+  const { words, base } = nextHit(found.hits);
   const put = (which: number, from: number, to: number): void => {
     words[base + which] = from;
     words[base + which + 1] = to;
@@ -128,16 +135,16 @@ function scanHit(page: Buffer, at: number, found: Found): number {
   return end;
 }
 
-function nextHit(found: Found): { words: Uint32Array; base: number } {
-  const base = found.count * HIT_WORDS;
-  if (base === found.words.length) {
+function nextHit(hits: Hits): { words: Uint32Array; base: number } {
+  const base = hits.count * HIT_WORDS;
+  if (base === hits.words.length) {
     const more = new Uint32Array(base * 2);
-    more.set(found.words);
-    found.words = more;
+    more.set(hits.words);
+    hits.words = more;
   }
-  found.words.fill(0, base, base + HIT_WORDS);
-  found.count += 1;
-  return { words: found.words, base };
+  hits.words.fill(0, base, base + HIT_WORDS);
+  hits.count += 1;
+  return { words: hits.words, base };
 }
 
 function isDigits(page: Buffer, from: number, to: number): boolean {
