@@ -1,12 +1,13 @@
 // HTTP to a cluster: answers are read whole and bounded, what may pass by itself is tried again, and a refusal becomes
 // a failure that says what was asked of whom.
 
+import { Pool } from 'undici';
 import type { z } from 'zod';
 import { type ReusedMemory, reusedMemory } from '../../core/bytes.ts';
 import { interruption } from '../../core/context.ts';
 import { type ErrorCode, Failure, messageOf, systemCode } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
-import { exchange, ServerPool } from './exchange.ts';
+import { exchange } from './exchange.ts';
 import { loginOf, type Settings, secretsOf, tlsOptions } from './settings.ts';
 
 const CONNECTIONS_MAX = 16;
@@ -54,7 +55,7 @@ export interface Client extends AsyncDisposable {
 export function connect(settings: Settings): Client {
   const { url, timeoutMs } = settings;
   const where = `elasticsearch at ${url.host}`;
-  const pool = new ServerPool(url.origin, {
+  const pool = new Pool(url.origin, {
     connections: CONNECTIONS_MAX,
     headersTimeout: timeoutMs,
     bodyTimeout: timeoutMs,

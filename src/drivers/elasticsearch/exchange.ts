@@ -1,12 +1,7 @@
 // One request and its answer over a connection that stays open, received into memory of the caller's choice.
 
-import { createRequire } from 'node:module';
 import type { Dispatcher, Pool } from 'undici';
 import { type ReusedMemory, releaseLarge } from '../../core/bytes.ts';
-
-/** Undici's index loads a browser's whole network, which takes as long as all else that this driver loads. */
-const require = createRequire(import.meta.url);
-export const ServerPool = require('undici/lib/dispatcher/pool.js') as typeof Pool;
 
 export interface Exchange {
   readonly options: Dispatcher.DispatchOptions;
