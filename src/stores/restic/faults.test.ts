@@ -8,7 +8,7 @@ import { Failure, isFailure } from '../../core/errors.ts';
 import type { Context } from '../../core/model.ts';
 import type { Bucket } from '../../core/storage.ts';
 import { testContext } from '../../core/testing.ts';
-import { findings, HOUR_MS, noise, P1, P2, pointOf, save } from '../suite/rig.suite.ts';
+import { type Contents, findings, HOUR_MS, noise, P1, P2, pointOf, save } from '../suite/rig.suite.ts';
 import { indexFiles, putIndexes } from './index-files.ts';
 import { unlock } from './keys.ts';
 import {
@@ -26,6 +26,14 @@ import {
   readParts,
   rewrite,
 } from './testing.ts';
+
+/** A store with a point that nobody has open. */
+async function withPoint(ctx: Context, contents: Contents): Promise<Bucket> {
+  const bucket = await made(ctx);
+  await using store = await openStore(ctx, bucket);
+  await save(ctx, store, P1, contents);
+  return bucket;
+}
 
 test("a missing pack's chunks are written again by the next backup (fault 3)", async () => {
   const ctx = testContext();
@@ -53,11 +61,7 @@ test("a missing pack's chunks are written again by the next backup (fault 3)", a
 
 test('an index file that is gone is no reason to forget a point: what brings it back is told first (fault 4)', async () => {
   const ctx = testContext();
-  const bucket = await made(ctx);
-  {
-    await using store = await openStore(ctx, bucket);
-    await save(ctx, store, P1, { db: { one: noise(1, 300_000) } });
-  }
+  const bucket = await withPoint(ctx, { db: { one: noise(1, 300_000) } });
   for (const key of await keysOf(ctx, bucket, 'index/')) await bucket.delete(ctx, key);
   await using store = await openStore(ctx, bucket);
   const [found] = await findings(ctx, store);
@@ -91,12 +95,8 @@ test('a store that has lost data of one point is pruned again once the snapshots
 
 test("a damaged pack's chunks are written again by the backup after the check (fault 3)", async () => {
   const ctx = testContext();
-  const bucket = await made(ctx);
   const db = { one: noise(1, 300_000) };
-  {
-    await using store = await openStore(ctx, bucket);
-    await save(ctx, store, P1, { db });
-  }
+  const bucket = await withPoint(ctx, { db });
   const pack = await largest(ctx, bucket, 'data/');
   await rewrite(ctx, bucket, pack, flipped);
   {
@@ -133,12 +133,8 @@ test('an unreadable index costs no point, and is named (fault 4)', async () => {
 
 test('a giant index file is set aside (faults 4 and 21)', async () => {
   const ctx = testContext();
-  const bucket = await made(ctx);
   const db = { one: noise(1, 5000) };
-  {
-    await using store = await openStore(ctx, bucket);
-    await save(ctx, store, P1, { db });
-  }
+  const bucket = await withPoint(ctx, { db });
   await bucket.put(ctx, `index/${'0'.repeat(64)}`, Buffer.alloc(65 * 1024 * 1024));
   await using store = await openStore(ctx, bucket);
   assert.ok((await readParts(ctx, store, P1, 'db')).one?.equals(db.one));
