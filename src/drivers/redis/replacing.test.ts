@@ -93,7 +93,8 @@ describe('a key of the point whose time has come', () => {
       // As if the hour had passed.
       const later = inventoryFrom(
         (await Array.fromAsync(live.lines(ctx))).map((line) => {
-          return line.name === 'time' ? { ...line, detail: { at: '2099-01-01T00:00:00Z', frozen: true } } : line;
+          const detail = { ...(line.detail as object), at: '2099-01-01T00:00:00Z' };
+          return line.name === 'time' ? { ...line, detail } : line;
         }),
       );
       const findings = await Array.fromAsync(redisDriver.compare(ctx, inventoryOf(source), later));
