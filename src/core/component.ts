@@ -1,5 +1,6 @@
 // A configured service, what can be done with it, and what a restore of it is made from. Nothing here does any work.
 
+import type { Failure } from './errors.ts';
 import type { Feed, Journal, JournalRange, Lineage } from './journal.ts';
 import type { FoundMarker, Marker } from './marker.ts';
 import type {
@@ -135,6 +136,8 @@ export interface Component {
    * which it may be called again. What comes is stored within seconds, and the service is told of what is durable only.
    */
   follow?(ctx: Context, feed: Feed): Promise<void>;
+  /** Why it can not be followed as it is configured: nothing is tried then. Absent where it can. */
+  readonly unfollowable?: Failure;
   /**
    * Whether the log that a capture has just joined by name is the one that is stored: a copy of a service that went on
    * by itself is called the same. Null where nothing tells. Changes nothing.

@@ -34,7 +34,7 @@ for (const kind of [DATED, RESTIC]) {
     test('what comes is in the journal, the base is a point, and a second start goes on without a gap', async () => {
       const ctx = testContext();
       const server = numbersServer(5);
-      await using store = await opened(ctx, kind, await made(ctx, kind));
+      await using store = await opened(ctx, RESTIC, await made(ctx, RESTIC));
       const request = { components: [numbers('db', server)], stores: [followStore(store)] };
       const first = running(ctx, request);
       await first.based();
@@ -143,6 +143,24 @@ test('a component that fails is tried again, later each time, and stops no other
   const waits = told.map(({ fields }) => (fields as { again_in_ms: number }).again_in_ms / 1000);
   assert.deepEqual(waits, [1, 2, 4, 8, 15, 15, 15, 15]);
   assert.ok(told.every(({ fields }) => (fields as { hint: string }).hint === 'start it'));
+});
+
+test('a component that can not be followed as it is configured is not tried again, and stops no other', async () => {
+  const ctx = testContext();
+  await using store = await opened(ctx, RESTIC, await made(ctx, RESTIC));
+  const [well, odd] = [numbersServer(), numbers('odd', numbersServer())];
+  const unfollowable = new Failure('settings-invalid', 'dumps alone', { hint: 'set capture' });
+  const components = [numbers('well', well), { ...odd, component: { ...odd.component, unfollowable } }];
+  const run = running(ctx, { components, stores: [followStore(store)] });
+  await run.until((view) => view.component === 'odd' && view.state === 'ended' && view.error === unfollowable);
+  await run.based('well');
+  grow(well, 3);
+  await run.until((view) => view.component === 'well' && upTo(3)(view));
+  const ended = await run.stop();
+  assert.deepEqual(
+    ended.map(({ error }) => error),
+    [null, unfollowable],
+  );
 });
 
 test('a component that stored something before it failed is tried again at once, however often', async () => {

@@ -129,6 +129,8 @@ async function keepFollowing(
   shown: Shown,
 ): Promise<Failure | null> {
   const component = request.item.name;
+  const { unfollowable } = request.item.component;
+  if (unfollowable) return givenUp(ctx, component, unfollowable);
   const pause = pauses();
   let rivalTries = 0;
   while (!ctx.signal.aborted) {
@@ -138,11 +140,8 @@ async function keepFollowing(
     const { error } = ended;
     rivalTries = ended.isRival ? rivalTries + 1 : 0;
     const isFinal = ended.isFinal || rivalTries >= RIVAL_TRIES;
+    if (isFinal && isFailure(error)) return givenUp(ctx, component, error);
     const hint = isFailure(error) ? error.hint : undefined;
-    if (isFinal && isFailure(error)) {
-      ctx.log.error('a component is not followed any more', { component, reason: error.message, hint });
-      return error;
-    }
     // What has stored something was well: this failure is a new one.
     if (shown.view().ranges > ranges) pause.reset();
     const fields = { component, again_in_ms: pause.next(), reason: messageOf(error), hint };
@@ -151,6 +150,11 @@ async function keepFollowing(
     await pause.wait(ctx).catch(() => {}); // the signal is looked at next
   }
   return null;
+}
+
+function givenUp(ctx: Context, component: string, error: Failure): Failure {
+  ctx.log.error('a component is not followed any more', { component, reason: error.message, hint: error.hint });
+  return error;
 }
 
 interface Ended {

@@ -79,3 +79,15 @@ plans:
   assert.ok(dropped.stdout.includes(String(slot_name)), dropped.stdout);
   assert.deepEqual(await query(server.url, slots), []);
 });
+
+test('what can not be followed as it is configured ends follow at once, before anybody is asked', async () => {
+  configure(`stack: shop
+stores:
+  logical: ${store('logical')}
+components:
+  main-db: { kind: postgresql, url: "postgresql://127.0.0.1:1/shop", capture: [logical], follow: true }
+`);
+  await run(0, 'init');
+  const { stdout } = await run(10, 'follow', '--json');
+  assert.match(stdout, /"code": *"settings-invalid".*set capture: \[physical\]/s);
+});

@@ -26,7 +26,7 @@ import { sandboxSpec } from './sandbox.ts';
 import { directoryOf, retargeted, type Server, serverOf } from './settings.ts';
 import { dropOldDatabases, stageServer } from './stage.ts';
 import { followFindings } from './wal/findings.ts';
-import { followServer } from './wal/follow.ts';
+import { followServer, unfollowableBy } from './wal/follow.ts';
 import { joinsLog } from './wal/joins.ts';
 import { pushLogFile } from './wal/push.ts';
 import { dropSlot } from './wal/slot.ts';
@@ -66,12 +66,18 @@ const servers = new WeakMap<Component, Server>();
 
 /** `names`: what the databases of the point are called on this server, where that is not the same. */
 /** What lies outside our store, and what ages, are no matters of a database. */
-type Database = Required<
-  Omit<Component, 'explore' | 'ageing' | 'cautions' | 'detach' | 'resume' | 'check' | 'release' | 'names' | 'holds'>
->;
+type Database = Pick<Component, 'unfollowable'> &
+  Required<
+    Omit<
+      Component,
+      'unfollowable' | 'explore' | 'ageing' | 'cautions' | 'detach' | 'resume' | 'check' | 'release' | 'names' | 'holds'
+    >
+  >;
 
 function componentOf(server: Server, names: ReadonlyMap<string, string> | null): Database {
+  const unfollowable = unfollowableBy(server);
   const component: Database = {
+    ...(unfollowable ? { unfollowable } : {}),
     probe: async (ctx) => await probeServer(ctx, server),
     follow: async (ctx, feed) => await followServer(ctx, server, feed),
     joins: async (ctx, point, journal) => await joinsLog(ctx, server, point, journal),

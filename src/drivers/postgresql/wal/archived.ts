@@ -1,12 +1,15 @@
 // What the journal has of a file that is archived: the same bytes, or the log of another server.
 
 import { Failure, isFailure } from '../../../core/errors.ts';
-import type { Journal, Lineage } from '../../../core/journal.ts';
+import type { Journal, JournalRange, Lineage } from '../../../core/journal.ts';
 import type { Context } from '../../../core/model.ts';
 import { WHICH } from './joining.ts';
+import { isUnreadable } from './known.ts';
+import { isLinked } from './links.ts';
 import { placeOf, positionAt, sourceIn } from './positions.ts';
 import type { Segment } from './segments.ts';
 
+const PIECE_BYTES = 64 * 1024;
 const POLL_MS = 1000;
 const FOLLOWED_MS_MAX = 60_000;
 
@@ -28,6 +31,39 @@ export async function assertSame(
     if ((await segment.read(first, last)).equals(stored)) continue;
     const what = `${segment.path} has other bytes than the journal from ${positionAt(first)} on: two primaries?`;
     throw new Failure('different', what, { hint: WHICH });
+  }
+}
+
+/**
+ * Whether a segment goes on from what the journal has up to `to`, which lies in it or where it begins: by what lies
+ * there, by the segment before, or by its first record. Null where nothing tells.
+ */
+export async function goesOnIn(
+  ctx: Context,
+  journal: Journal,
+  lineage: Lineage,
+  segment: Segment,
+  { to, before }: { readonly to: number; readonly before: Segment | null },
+): Promise<boolean | null> {
+  const { from: at, bytes: segmentBytes } = segment;
+  const begin = placeOf(lineage.from.position);
+  const read = (within: Context, position: string): AsyncIterable<JournalRange> =>
+    journal.read(within, { lineage: lineage.id, position }, positionAt(to));
+  try {
+    await assertSame(ctx, journal, lineage, segment, to);
+    if (begin >= at) return true;
+    if (before) await assertSame(ctx, journal, lineage, before, at);
+    return before !== null || (await isLinked(ctx, { at, begin, segmentBytes, read, segment: piecesOf(segment) }));
+  } catch (error) {
+    if (isFailure(error, 'different')) return false;
+    if (isUnreadable(error)) return null;
+    throw error;
+  }
+}
+
+async function* piecesOf(segment: Segment): AsyncIterable<Buffer> {
+  for (let at = segment.from; at < segment.to; at += PIECE_BYTES) {
+    yield await segment.read(at, Math.min(at + PIECE_BYTES, segment.to));
   }
 }
 

@@ -5,10 +5,11 @@ import { join } from 'node:path';
 import { Failure, isFailure } from '../../../core/errors.ts';
 import { type Journal, type JournalWriter, type Lineage, RANGE_BYTES_MAX } from '../../../core/journal.ts';
 import type { Context, Cut } from '../../../core/model.ts';
+import { goesOnIn } from './archived.ts';
 import { historyName, segmentName } from './files.ts';
-import { endsIn, historyDetail, historyIn } from './history.ts';
+import { endsIn, historyDetail, historyIn, type TimelineEnd } from './history.ts';
 import { startAfter, WHICH } from './joining.ts';
-import { placeOf, positionAt, sourceIn, sourceJson, type WalSource } from './positions.ts';
+import { lsnAt, placeOf, positionAt, sourceIn, sourceJson, type WalSource } from './positions.ts';
 import { openSegment, type Segment } from './segments.ts';
 import { historyBeside } from './siblings.ts';
 
@@ -47,14 +48,22 @@ export async function beginWith(archiving: Archiving, segment: Segment, why: str
   });
 }
 
-/** From where the journal ends up to `to`. */
-export async function putPart({ ctx, writer }: Archiving, segment: Segment, to: number): Promise<void> {
+/** From where the journal ends up to `to`. 'different' where that does not go on from it. */
+export async function putPart(archiving: Archiving, segment: Segment, to: number): Promise<void> {
+  const { ctx, writer } = archiving;
+  const now = standingIn(writer);
+  if (now && (await goesOn(archiving, now, segment, { to: now.end })) === false) throw notGoingOn(segment, now);
   for (let from = writer.durable(); from && placeOf(from.position) < to; from = writer.durable()) {
     const start = placeOf(from.position);
     const end = Math.min(to, start + RANGE_BYTES_MAX);
     const cut = { position: positionAt(end), at: segment.at.toISOString() };
     await writer.append(ctx, { from, to: cut, at: ctx.now().toISOString(), body: await segment.read(start, end) });
   }
+}
+
+function notGoingOn({ path }: Segment, { end }: Standing): Failure {
+  const what = `${path} does not go on from what the journal has up to ${lsnAt(end)}: two primaries?`;
+  return new Failure('different', what, { hint: WHICH });
 }
 
 /** What was lost is noted, and with what comes another lineage begins. */
@@ -74,13 +83,21 @@ export async function skipTo(archiving: Archiving, now: Standing, to: number, se
 export async function fillUp(archiving: Archiving, to: number, next?: number): Promise<boolean> {
   const segmentBytes = await segmentBytesIn(archiving.dir);
   for (let now = standingIn(archiving.writer); now && now.end < to; now = standingIn(archiving.writer)) {
-    const { system, timeline } = now.source;
-    const [own, other] = [timeline, next ?? timeline].map((each) => segmentName(each, now?.end ?? 0, segmentBytes));
-    await using segment = await firstOf(archiving.dir, system, [own ?? '', `${own}.partial`, other ?? '']);
+    await using segment = await besideAt(archiving.dir, now, { place: now.end, next, segmentBytes });
     if (!segment) return false;
     await putPart(archiving, segment, Math.min(segment.to, to));
   }
   return true;
+}
+
+/** What holds that place. */
+async function besideAt(
+  dir: string,
+  { source: { system, timeline } }: Standing,
+  { place, next = timeline, segmentBytes }: { place: number; next?: number | undefined; segmentBytes: number },
+): Promise<Segment | null> {
+  const [own = '', other = ''] = [timeline, next].map((each) => segmentName(each, place, segmentBytes));
+  return await firstOf(dir, system, [own, `${own}.partial`, other]);
 }
 
 /** Those of later segments lie there under names that are not theirs yet. */
@@ -114,21 +131,45 @@ async function segmentBytesIn(dir: string): Promise<number> {
  */
 export async function leaveTimeline(
   archiving: Archiving,
-  { lineage, source }: Standing,
+  now: Standing,
   timeline: number,
-): Promise<{ readonly missingTo: number } | 'done' | 'no way'> {
+): Promise<{ readonly missingTo: number } | 'done' | 'no way' | 'another log'> {
   const { ctx, writer, dir } = archiving;
+  const { lineage, source } = now;
   const history = await historyBeside(dir, timeline);
   const where = join(dir, historyName(timeline));
   if (history === null) throw new Failure('missing', `${where} is not there: nobody knows where the timeline begins`);
   const past = endsIn(history, timeline, where).find((each) => each.timeline === source.timeline);
   if (!past) return 'no way';
+  if (!(await cameFrom(archiving, now, past))) return 'another log';
   if (!(await fillUp(archiving, placeOf(past.end), past.next))) return { missingTo: placeOf(past.end) };
   const durable = writer.durable();
   if (!durable) throw new Error('the journal has a lineage');
   const text = past.next === timeline ? history : await historyBeside(dir, past.next);
   await writer.begin(ctx, startAfter(past, text, { lineage, durable, system: source.system }));
   return 'done';
+}
+
+/** Whether the timeline that was left is the one that is stored: what lies beside tells. */
+async function cameFrom(archiving: Archiving, now: Standing, { end, next }: TimelineEnd): Promise<boolean> {
+  const { dir } = archiving;
+  const place = Math.min(now.end, placeOf(end));
+  if (place <= placeOf(now.lineage.from.position)) return place === placeOf(now.lineage.from.position);
+  await using segment = await besideAt(dir, now, { place, next, segmentBytes: await segmentBytesIn(dir) });
+  // Where that is missing, what comes next is, too.
+  if (!segment) return place < placeOf(end);
+  return (await goesOn(archiving, now, segment, { to: place, next })) === true;
+}
+
+async function goesOn(
+  { ctx, journal, dir }: Archiving,
+  now: Standing,
+  segment: Segment,
+  { to, next }: { to: number; next?: number },
+): Promise<boolean | null> {
+  const { from, bytes: segmentBytes } = segment;
+  await using before = await besideAt(dir, now, { place: from - 1, next, segmentBytes });
+  return await goesOnIn(ctx, journal, now.lineage, segment, { to, before });
 }
 
 /** 'different' where the timeline that was followed had another history. */

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { missing } from '../../../../test/servers/need.ts';
 import { type Postgres, startPostgres, startPostgresOn } from '../../../../test/servers/postgres.ts';
+import { memoryBucket } from '../../../buckets/memory/bucket.ts';
 import type { Store } from '../../../core/storage.ts';
 import { liveContext } from '../../../core/testing.ts';
 import { openServer } from '../driver.ts';
@@ -247,6 +248,38 @@ for (const major of [15, 18] as const) {
       assert.deepEqual([first?.to.position, others.length], [end, 0], 'nothing of it joins the log that was followed');
       assert.equal(second?.lineage.parent, null);
       assert.match(second?.lineage.why ?? '', /has removed what tells whether it is the log that was followed/);
+    });
+
+    test('a damaged end, with all before it gone from the server: it stays told, and a base begins anew', async () => {
+      await using server = await startPostgres(major, FORGETFUL);
+      const bucket = memoryBucket();
+      const store = await journalStore(ctx, bucket);
+      {
+        await using follower = await follow(physicalOf(server), { store });
+        await until('a base is taken', () => follower.bases.length > 0);
+        await sql(server, 'postgres', TABLE);
+        await caughtUp(server, follower);
+      }
+      const ranges = await Array.fromAsync(bucket.list(ctx, '0-lifeboat/journal/'), ({ key }) => key);
+      const last = ranges.findLast((key) => /-[0-9a-f]{64}$/.test(key)) ?? assert.fail();
+      await bucket.put(ctx, last, Buffer.from('damaged'));
+      await forget(server);
+      await using follower = await follow(physicalOf(server), { store });
+      await until('a base is taken', () => follower.bases.length > 0);
+      await caughtUp(server, follower);
+      const told = await Array.fromAsync(follower.journal.stretches(ctx), ({ lineage, gap }) => [lineage.id, gap]);
+      const unread = 'what was stored can not be read; run lifeboat verify --all --read-data';
+      assert.deepEqual(told, [
+        ['00000001', null],
+        ['00000001', unread],
+        ['00000002', null],
+      ]);
+      const found = await Array.fromAsync(store.check(ctx, { readData: 1 }));
+      assert.deepEqual(
+        found.map(({ verdict, journal }) => [verdict, journal?.noted]),
+        [['fail', false]],
+      );
+      assert.deepEqual(follower.failures, []);
     });
 
     test('fault 28: a slot that nobody reads, that has no limit or holds half of it: each with the way out', async () => {

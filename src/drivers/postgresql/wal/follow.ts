@@ -41,13 +41,18 @@ interface Following {
 /** Why the log does not go on as it was asked for. */
 type Ended = 'the timeline ends' | 'nothing to compare with' | 'nothing tells' | 'a gap';
 
+/** Undefined where it can be followed as it is configured. */
+export function unfollowableBy({ methods }: Server): Failure | undefined {
+  if (methods.includes('physical')) return undefined;
+  return new Failure('settings-invalid', 'postgresql: a log can only be replayed on a base backup', {
+    hint: 'set capture: [physical] of the component, or do not follow it',
+  });
+}
+
 /** Until the signal or a failure. */
 export async function followServer(ctx: Context, server: Server, feed: Feed): Promise<void> {
-  if (!server.methods.includes('physical')) {
-    throw new Failure('settings-invalid', 'postgresql: a log can only be replayed on a base backup', {
-      hint: 'set capture: [physical] of the component, or do not follow it',
-    });
-  }
+  const unfollowable = unfollowableBy(server);
+  if (unfollowable) throw unfollowable;
   await using bases = keepBases(ctx, feed);
   const following: Following = { ctx, server, feed, bases, compared: 'what tells', linkedAt: null, slotWas: 'there' };
   for (;;) {

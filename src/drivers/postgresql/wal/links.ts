@@ -9,6 +9,11 @@ import { placeOf, positionAt } from './positions.ts';
 
 /** A record that is longer is not waited for. */
 const FIRST_BYTES_MAX = 1024 * 1024;
+/** Of what lies before it. */
+const LOOKED_AT_BYTES = 64 * 1024;
+const PAGE_BYTES = 8192;
+/** Two logs with fewer may have them at the same places. A base backup, as standbys begin with, writes so many. */
+const TELLING_RECORDS_MIN = 4;
 
 export interface Link {
   /** Where the segment begins. */
@@ -22,7 +27,7 @@ export interface Link {
   readonly segment: AsyncIterable<Uint8Array>;
 }
 
-/** Null where nothing tells: its first record is not there, or what lay before it. */
+/** Null where nothing tells: its first record is not there, or little lay before it, as on a server that was idle. */
 export async function isLinked(
   ctx: Context,
   { at, begin, segmentBytes, read, segment }: Link,
@@ -30,21 +35,25 @@ export async function isLinked(
   const pieces: Uint8Array[] = [];
   const first = await firstRecord(at, segmentBytes, segment, pieces);
   if (!first || first.before < begin || first.before >= at) return null;
-  const reader = recordReader(first.before, { segmentBytes, isRecord: true });
+  const page = Math.floor((first.before - LOOKED_AT_BYTES) / PAGE_BYTES) * PAGE_BYTES;
+  const from = Math.max(begin, page, first.before - (first.before % segmentBytes));
+  const reader = recordReader(from, { segmentBytes, isRecord: false });
   const found: LogRecord[] = [];
   try {
-    for await (const { from, body } of read(ctx, positionAt(first.before))) {
-      const place = placeOf(from.position);
+    for await (const range of read(ctx, positionAt(from))) {
+      const place = placeOf(range.from.position);
       if (place >= at) break;
-      found.push(...reader.push(body.subarray(Math.max(0, first.before - place), at - place)));
+      found.push(...reader.push(range.body.subarray(Math.max(0, from - place), at - place)));
     }
   } catch (error) {
     if (isUnreadable(error)) return null;
     throw error;
   }
   for (const piece of pieces) found.push(...reader.push(piece));
-  const [before, next] = [...found, ...reader.end()];
-  return before?.at === first.before && next?.at === first.at;
+  found.push(...reader.end());
+  const next = found.findIndex((record) => record.at >= at);
+  if (found[next]?.at !== first.at || found[next - 1]?.at !== first.before) return false;
+  return next >= TELLING_RECORDS_MIN ? true : null;
 }
 
 /** As soon as it is whole: an idle server sends no more than that. */

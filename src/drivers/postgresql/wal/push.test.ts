@@ -1,6 +1,7 @@
 // Segments that a server hands over by itself: on real ones, whose archiver waits for ever, so that all lies there.
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -96,7 +97,7 @@ for (const major of [15, 18] as const) {
       await using server = await startPostgres(major, ARCHIVING);
       const journal = (await journalStore(ctx)).journal(COMPONENT);
       await sql(server, 'postgres', SWITCH, SWITCH, SWITCH);
-      const [first = '', , third = ''] = ready(server);
+      const [first = '', second = '', third = ''] = ready(server);
       for (const path of [first, third]) await pushLogFile(ctx, journal, copied(path));
       const told = await Array.fromAsync(journal.stretches(ctx), ({ lineage, gap }) => [Number(lineage.id), gap]);
       assert.deepEqual(told, [
@@ -104,6 +105,61 @@ for (const major of [15, 18] as const) {
         [1, 'the server has not handed over the segments between, and has removed them'],
         [2, null],
       ]);
+      assert.equal((await pushLogFile(ctx, journal, first)).outcome, 'was there');
+      assert.equal((await pushLogFile(ctx, journal, second)).outcome, 'passed over', 'it is a gap by now');
+    });
+
+    test('fault 33: a segment of a copy is refused where it does not go on from the last one that is stored', async () => {
+      using dirs = testDirs();
+      await using server = await startPostgres(major, ARCHIVING);
+      const journal = (await journalStore(ctx)).journal(COMPONENT);
+      await server.stop();
+      execFileSync('cp', ['-a', `${server.dir}/.`, dirs.make('copy')]);
+      await server.start();
+      await sql(server, 'postgres', 'create table on_the_server ()', SWITCH, SWITCH);
+      const [first = '', second = '', third = ''] = ready(server);
+      await using copy = await startPostgresOn(major, dirs.absent('copy'));
+      await sql(copy, 'postgres', 'create table more (i int, t text)', SWITCH, SWITCH, SWITCH);
+      const [, , foreign = '', next = ''] = ready(copy);
+      for (const path of [first, second]) assert.equal((await pushLogFile(ctx, journal, path)).outcome, 'stored');
+      assert.equal(basename(foreign), basename(third));
+      for (const path of [foreign, next]) {
+        const message = /does not go on from what the journal has.*two primaries\?/;
+        await assert.rejects(pushLogFile(ctx, journal, path), { code: 'different', message }, path);
+      }
+      assert.deepEqual(await pushLogFile(ctx, journal, copied(third)), { outcome: 'stored', why: null });
+      const [piece, ...others] = await piecesOf(ctx, journal);
+      assert.ok(piece && others.length === 0);
+      assertOnDisk(server, piece);
+    });
+
+    test('fault 33: a copy that went on by itself and was promoted begins a log of its own', async () => {
+      using dirs = testDirs();
+      await using server = await startPostgres(major, ARCHIVING);
+      await server.stop();
+      execFileSync('cp', ['-a', `${server.dir}/.`, dirs.make('copy')]);
+      await server.start();
+      await sql(server, 'postgres', 'create table on_the_server ()', SWITCH);
+      await using copy = await startPostgresOn(major, dirs.absent('copy'));
+      await sql(copy, 'postgres', 'create table more (i int, t text)', SWITCH, 'create table last ()');
+      await copy.stop();
+      writeFileSync(join(copy.dir, 'standby.signal'), '');
+      await copy.start();
+      await sql(copy, 'postgres', 'select pg_promote()', SWITCH, SWITCH);
+      const [, second = ''] = ready(server);
+      for (const stored of [ready(server), [second]]) {
+        const journal = (await journalStore(ctx)).journal(COMPONENT);
+        for (const path of stored) await pushLogFile(ctx, journal, path);
+        const own = ready(copy).filter((path) => !basename(path).startsWith('00000001'));
+        for (const path of own) await pushLogFile(ctx, journal, path);
+        const [first, after, ...others] = await Array.fromAsync(journal.lineages(ctx));
+        assert.ok(first && after && others.length === 0);
+        assert.equal(after.parent, null);
+        assert.match(after.why, /does not come from the log of 1 that is stored/);
+        const pieces = await piecesOf(ctx, journal);
+        assert.equal(pieces[0]?.bytes.length, stored.length * 16 * 1024 * 1024);
+        assertOnDisk(copy, pieces[1] ?? assert.fail());
+      }
     });
 
     test('what is followed and what is archived is one log', async () => {

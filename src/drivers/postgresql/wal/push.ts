@@ -18,10 +18,12 @@ import {
   standingIn,
 } from './archiving.ts';
 import { logFileNamed } from './files.ts';
+import { placeOf } from './positions.ts';
 import { openSegment, type Segment } from './segments.ts';
 import { partialEnd } from './siblings.ts';
 
 const STORED: PushedLog = { outcome: 'stored', why: null };
+const GAP = 'the journal has a gap there, or was pruned';
 const WAS_THERE: PushedLog = { outcome: 'was there', why: null };
 
 export async function pushLogFile(ctx: Context, journal: Journal, path: string): Promise<PushedLog> {
@@ -67,19 +69,27 @@ async function pushSegment(archiving: Archiving, segment: Segment, end: number):
     } else if (now.source.timeline < segment.timeline) {
       const left = await leaveTimeline(archiving, now, segment.timeline);
       if (left === 'no way') await beginWith(archiving, segment, 'a timeline that does not come from the one before');
+      else if (left === 'another log') await beginWith(archiving, segment, notFrom(segment, now));
       else if (left !== 'done') await skipTo(archiving, standingIn(writer) ?? now, left.missingTo, segment);
     } else if (now.end < segment.from) {
       if (!(await fillUp(archiving, segment.from))) {
         await skipTo(archiving, standingIn(writer) ?? now, segment.from, segment);
       }
+    } else if (end <= placeOf(now.lineage.from.position)) {
+      // Of an earlier lineage, which has a gap behind it.
+      return (await isArchived(ctx, journal, segment, end)) ? WAS_THERE : passedOver(GAP);
     } else {
       await assertHistory(archiving, now.lineage, segment.timeline);
       const isKnown = await isSame(archiving, now, segment, end);
-      if (now.end >= end) return isKnown ? WAS_THERE : passedOver('the journal has a gap there, or was pruned');
+      if (now.end >= end) return isKnown ? WAS_THERE : passedOver(GAP);
       await putPart(archiving, segment, end);
       return STORED;
     }
   }
+}
+
+function notFrom({ timeline }: Segment, { source }: Standing): string {
+  return `timeline ${timeline}, which does not come from the log of ${source.timeline} that is stored`;
 }
 
 /** False where the journal can't tell any more; 'different' when it has other bytes. */
