@@ -2,8 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { testContext } from '../core/testing.ts';
+import { lint } from '../engine/lint/lint.ts';
 import type { Setup } from '../engine/lint/setup.ts';
-import { FOLLOWED, type LintCase, linted, replaced } from './linting-testing.ts';
+import { parseConfig } from './config/load.ts';
+import { setupOf } from './linting.ts';
+import { FOLLOWED, type LintCase, linted, NOW, replaced } from './linting-testing.ts';
 
 interface Case extends Pick<LintCase, 'title' | 'replace' | 'measured'> {
   /** All of it, as 'rule: where'. */
@@ -200,7 +204,7 @@ const PLANS: readonly Case[] = [
     title: 'where there is no other store, the place of one is told',
     replace: [
       [
-        '  offsite: { format: restic, bucket: s3://shop-backup/lifeboat, password: "${file:/run/secrets/lifeboat}" }\n',
+        `  offsite: { format: restic, bucket: s3://shop-backup/lifeboat, password: "\${file:/run/secrets/lifeboat}" }\n`,
         '',
       ],
       [', offsite: { daily: 30 }', ''],
@@ -220,7 +224,7 @@ const PLANS: readonly Case[] = [
   },
   ...[
     ['here and elsewhere', 'localhost:9092,k2.internal:9092', 'only-here'],
-    ['here and where only a reference knows', 'localhost:9092,${env:K2}', 'only-here'],
+    ['here and where only a reference knows', `localhost:9092,\${env:K2}`, 'only-here'],
     ['here alone', 'localhost:9092', 'same-failure'],
   ].map(([title, brokers, rule]) => ({
     title: `brokers that lie ${title}`,
@@ -246,6 +250,12 @@ const DRILLS: readonly Case[] = [
   {
     title: 'a drill of one old point is none that only lacks a schedule',
     replace: [[`weekly: { schedule: ${DRILL}`, 'old: { point: 2026-06-09-020000 }']],
+    told: ['no-drill: plans.nightly'],
+    change: ['drills.nightly: {"schedule":"0 3 * * 0","timezone":"UTC","components":["shop-db","objects","search"]}'],
+  },
+  {
+    title: 'nor is one of a part of it',
+    replace: [['schedule: "0 4 * * 0", ', 'components: [objects], ']],
     told: ['no-drill: plans.nightly'],
     change: ['drills.nightly: {"schedule":"0 3 * * 0","timezone":"UTC","components":["shop-db","objects","search"]}'],
   },
@@ -304,7 +314,7 @@ const DRILLS: readonly Case[] = [
     title: 'a drill restores from the first store that any of its plans writes to',
     replace: [
       [', store: offsite', ''],
-      ['stores:\n', 'stores:\n  first: { format: restic, bucket: s3://first/x, password: "${env:P}" }\n'],
+      ['stores:\n', `stores:\n  first: { format: restic, bucket: s3://first/x, password: "\${env:P}" }\n`],
       [
         'ordering: references_first, keep: { local: { within: 30d }, offsite: { daily: 30 } }',
         'ordering: references_first, to: [first], keep: { daily: 30 }',
@@ -365,3 +375,19 @@ for (const [about, cases] of Object.entries({ PROMISES, PLANS, DRILLS, REFERENCE
     }
   });
 }
+
+test('where a component is stays unknown as long as a reference says a part of it, but for snapshots, which lie elsewhere', async () => {
+  const text = replaced([
+    component(`events: { kind: kafka, brokers: "k1.internal:9092,\${env:K2}", tier: standard }`),
+    [
+      `url: "http://u:\${env:P}@search.internal:9200", tier: standard`,
+      `url: "\${env:SEARCH}", method: snapshot, repository: { type: fs, settings: {} }, tier: standard`,
+    ],
+  ]);
+  const config = await parseConfig(testContext({ env: {} }), text, 'lifeboat.yaml');
+  const { unjudged } = lint(setupOf(config, NOW, new Map()), ['rto']);
+  assert.deepEqual(
+    unjudged.map(({ rule, at }) => `${rule} ${at.join('.')}`),
+    ['same-failure components.events'],
+  );
+});

@@ -152,3 +152,9 @@ describe('captured-twice, told:', () => {
     test(title, async () => assert.deepEqual(await told(components.toReversed()), [`components.${name}`]));
   }
 });
+
+test('captured-twice: each kind is told what tells its parts apart', async () => {
+  const more = 'db: { kind: postgresql, host: db.internal, databases: all, tier: critical }';
+  const [finding] = await linted(replaced([['components:\n', `components:\n  ${more}\n`]]));
+  assert.equal(finding?.advice, 'leave one of them out, or let each have its own databases');
+});
