@@ -135,7 +135,7 @@ test('recording rules on recording rules are followed without end or repetition'
   const many = Array.from({ length: 60 }, (_, at) => record(`r${at}`, `r${at + 1} + r${at + 1}`));
   const { findings } = await found(...many, alert('r0 > 1'));
   assert.match(findings[0]?.why ?? '', /about r60,/);
-  const more = Array.from({ length: 20_000 }, (_, at) => record(`r${at}`, `r${at + 1}`));
+  const more = Array.from({ length: 2000 }, (_, at) => record(`r${at}`, `r${at + 1}`));
   assert.deepEqual((await found(...more, alert('r0 > 1'))).findings, []);
 });
 

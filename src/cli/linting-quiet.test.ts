@@ -189,31 +189,3 @@ describe('not told, or told by another rule', () => {
     });
   }
 });
-
-describe('told apart', () => {
-  const quiet: readonly (readonly [title: string, more: string])[] = [
-    ['two databases of one server', 'db: { kind: postgresql, host: db.internal, databases: [other], tier: critical }'],
-    ['two servers', 'db: { kind: postgresql, host: db.internal, port: 5433, databases: [shop], tier: critical }'],
-    [
-      'two prefixes',
-      'more: { kind: s3, endpoint: "http://minio.internal:9000", buckets: [{ name: avatars }], tier: standard }',
-    ],
-    [
-      'two references',
-      `db: { kind: postgresql, host: "\${env:A}", databases: [shop], tier: critical }\n  more: { kind: postgresql, host: "\${env:B}", databases: [shop], tier: critical }`,
-    ],
-    [
-      'what one of them leaves out',
-      'a: { kind: files, paths: [/srv], exclude: [/srv/b], tier: standard }\n  b: { kind: files, paths: [/srv/b], tier: standard }',
-    ],
-    [
-      'two subtrees',
-      'a: { kind: zookeeper, hosts: "zk:2181/a", tier: standard }\n  b: { kind: zookeeper, hosts: "zk:2181/b", tier: standard }',
-    ],
-  ];
-  for (const [title, more] of quiet) {
-    test(`captured-twice: ${title}`, async () => {
-      assert.deepEqual(await linted(replaced([['components:\n', `components:\n  ${more}\n`]])), []);
-    });
-  }
-});

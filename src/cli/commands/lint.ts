@@ -71,7 +71,7 @@ function toJson(config: Config, { findings, unjudged }: Linted, { stores }: Look
 /** As people read it: what is the same for several is told once. */
 function toText(config: Config, { findings, unjudged }: Linted, { stores }: Looked): string {
   const read = stores.filter(({ error }) => error === null).map(({ name }) => name);
-  const alike = Map.groupBy(findings, ({ rule, why, change }) => JSON.stringify([rule, why, change]));
+  const alike = Map.groupBy(findings, ({ rule, place, why, change }) => JSON.stringify([rule, place, why, change]));
   const lines = [...alike.values()].map((group) => findingText(config, group));
   const from = read.length === 0 ? 'alone' : `and earlier runs in ${read.join(', ')}`;
   lines.push(`${plural(findings.length, 'finding')} from ${config.file} ${from}`);

@@ -125,9 +125,9 @@ function either(outcomes: readonly Outcome[]): Outcome {
 function missingIn(query: Query, emitted: Emitted): readonly string[] {
   const seen = new Set<string>();
   const ofName = (name: string, deep: number): readonly string[] => {
-    if (seen.has(name)) return [];
+    if (seen.has(name) || deep > RECORDS_DEEP_MAX) return [];
     seen.add(name);
-    const below = deep > RECORDS_DEEP_MAX ? [] : emitted.recorded(name).flatMap((each) => ofQuery(each, deep + 1));
+    const below = emitted.recorded(name).flatMap((each) => ofQuery(each, deep + 1));
     return below.length > 0 || emitted.outcome({ names: [name] }).has !== 'never' ? below : [name];
   };
   const ofQuery = (each: Query, deep: number): readonly string[] =>

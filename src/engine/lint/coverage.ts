@@ -120,8 +120,7 @@ function isSameData(a: ComponentSetup, b: ComponentSetup): boolean {
 
 /** Of one kind. What only a reference says is the same where it is the same reference. */
 function isSameServer({ kind, written: a }: ComponentSetup, { written: b }: ComponentSetup): boolean {
-  const given = [...PLACES, 'port'].filter((key) => a[key] !== undefined || b[key] !== undefined);
-  if (given.every((key) => String(a[key]) === String(b[key]))) return true;
+  if ([...PLACES, 'port'].every((key) => String(a[key]) === String(b[key]))) return true;
   const [some, others] = [a, b].map((written) =>
     addressesOf(written).map(({ host, port }) => `${host}:${port || PORTS[kind]}`),
   );

@@ -53,9 +53,9 @@ export function* rpo(setup: Setup): Generator<Found> {
 /** The same once what takes the component has taken the stores that lie with it. */
 export function* rpoElsewhere(setup: Setup): Generator<Found> {
   for (const [component, , rpoMs] of promised(setup, 'rpoMs')) {
+    if (isFollowed(component)) continue; // its log goes to all stores
     const plans = plansOf(setup, component.name);
     const lost = setup.stores.filter((store) => isLostWith(component, store)).map(({ name }) => name);
-    if (isFollowed(component) && lost.length < setup.stores.length) continue; // its log goes to all of them
     const left = plans.filter(({ to }) => to.some((store) => !lost.includes(store)));
     const [all, some] = [setup.gap(plans), setup.gap(left)];
     if (!all || !some || all.ms >= rpoMs || some.ms < rpoMs) continue;
