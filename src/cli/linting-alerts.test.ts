@@ -74,6 +74,16 @@ const CASES: readonly Case[] = [
     told: ['gone', 'as if'],
   },
   {
+    title: 'what is recorded twice, once of an absence',
+    rules: [record('a:b', 'here'), record('a:b', 'absent(gone)'), alert('a:b')],
+    told: ['gone', 'for ever'],
+  },
+  {
+    title: 'a number that is recorded is a series like others',
+    rules: [record('a:b', 'time() - scalar(gone)'), alert('a:b > 5')],
+    told: ['gone', 'as if'],
+  },
+  {
     title: 'what is recorded over several rules',
     rules: [record('a', 'b + here'), record('b', 'c'), record('c', 'gone'), alert('a > 1')],
     told: ['gone', 'never'],

@@ -97,10 +97,10 @@ function emittedBy({ emitted, rules }: AlertSetup): Emitted {
     if (isKnown(name) || depth > RECORDS_DEEP_MAX) return MAYBE;
     outcomes.set(name, NEVER); // what is recorded from itself alone is never there
     depth += 1;
-    const whole = either(recorded(name).map((query) => outcomeOf(query, outcome)));
+    const whole = { ...either(recorded(name).map((query) => outcomeOf(query, outcome))), isScalar: false };
     depth -= 1;
-    outcomes.set(name, { ...whole, isScalar: false });
-    return outcomes.get(name) ?? whole;
+    outcomes.set(name, whole);
+    return whole;
   };
   const outcome = (metric: Metric): Outcome => {
     if (typeof metric === 'string') return MAYBE;
