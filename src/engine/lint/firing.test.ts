@@ -70,6 +70,8 @@ const OUTCOMES: Readonly<Record<'never' | 'maybe' | 'always', readonly string[]>
     'gone or vector(1)',
     '(gone or vector(0)) == 0',
     '(gone or vector(0)) < 1',
+    '(gone or vector(1)) <= 1',
+    '(gone or vector(1)) >= 1',
     '0 == (gone or vector(0))',
     '(gone or vector(0)) > bool 5',
     'sum(gone or vector(0)) == 0',
