@@ -133,12 +133,15 @@ function startFollowing(): { stop(): Promise<void> } {
 /** Both can be brought to one moment. */
 async function isCovered(): Promise<boolean> {
   const { recoverable_stack: all } = (await stage.asked(['status', '--json'])) as Status;
-  return all.some(({ windows, by_points: byPoints }) => windows.length > 0 && byPoints.length === 0);
+  return all.some(
+    ({ windows, by_points: byPoints, without }) => windows.length > 0 && [...byPoints, ...without].length === 0,
+  );
 }
 interface Status {
   readonly recoverable_stack: readonly {
     readonly windows: readonly unknown[];
     readonly by_points: readonly string[];
+    readonly without: readonly string[];
   }[];
 }
 

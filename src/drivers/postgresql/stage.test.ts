@@ -101,6 +101,21 @@ describe('in place on PostgreSQL 16', { skip: await missing('postgres-16') }, ()
     await follower.end();
   });
 
+  it('two restores in one second keep both of the databases that they replace', async () => {
+    await createDatabase(server, 'twice', 'create table t as select 1 as a');
+    const settings = settingsFor(server, { databases: ['twice'] });
+    const { source } = await captureOf(ctx, settings);
+    const at = new Date('2026-11-23T04:29:02.500Z');
+    const kept: string[] = [];
+    for (let n = 0; n < 2; n++) {
+      await using staged = await openServer(settings).stage(ctx, { base: source }, '2026-01-01-000000');
+      const within = liveContext({ now: () => at });
+      kept.push(...(await staged.publish(within, { terminateConnections: true })).keptAs);
+    }
+    assert.deepEqual(kept, ['twice__lifeboat_old_2026-11-23-042902', 'twice__lifeboat_old_2026-11-23-042903']);
+    assert.deepEqual((await dropOldDatabases(ctx, serverOf(settings))).toSorted(), kept);
+  });
+
   it('what was kept of a database with a long name is dropped when that is asked for', async () => {
     const name = `${'long '.repeat(9)}ß`;
     await createDatabase(server, name, 'create table t as select 1 as a');

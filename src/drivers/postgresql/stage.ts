@@ -53,15 +53,9 @@ export async function stageServer(
   let published = false;
   return {
     component: open(names),
-    publish: async (live, { terminateConnections }) => {
-      // By the time of the swap: the same point may be restored again while the old data is still kept.
-      const at = idOf(live.now());
-      const swaps = [...targets].map(([database, target]) => ({
-        staged: names.get(database) ?? '',
-        live: target,
-        old: besideName(target, KEPT, at),
-      }));
-      const keptAs = await publish(live, server, swaps, terminateConnections);
+    publish: async (within, { terminateConnections }) => {
+      const swaps = [...targets].map(([database, live]) => ({ staged: names.get(database) ?? '', live }));
+      const keptAs = await publish(within, server, swaps, terminateConnections);
       published = true;
       return { keptAs };
     },
@@ -93,7 +87,6 @@ async function assertMaySwap(control: Session, server: Server, lives: Iterable<s
 interface Swap {
   readonly staged: string;
   readonly live: string;
-  readonly old: string;
 }
 
 /** All of them or none, in one transaction: whenever the power goes, each name has one whole database. */
@@ -105,9 +98,11 @@ async function publish(ctx: Context, server: Server, swaps: readonly Swap[], ter
   await using control = await connectAside(steady, server, lives);
   await using helper = await connectAside(steady, server, lives);
   const kept: string[] = [];
+  const id = await freeId(control, [...lives], steady.now());
   await control.run('begin');
-  for (const { staged, live, old } of swaps) {
+  for (const { staged, live } of swaps) {
     if (await isThere(control, live)) {
+      const old = besideName(live, KEPT, id);
       await unlessInUse(helper, live, terminate, () => setAside(steady, { control, helper }, { live, old, terminate }));
       kept.push(old);
     }
@@ -115,6 +110,15 @@ async function publish(ctx: Context, server: Server, swaps: readonly Swap[], ter
   }
   await control.run('commit');
   return kept;
+}
+
+/** Of the time of the swap, or the next second that is free: what an earlier swap has kept stays. */
+async function freeId(control: Session, lives: readonly string[], now: Date): Promise<string> {
+  for (let at = now.getTime(); ; at += 1000) {
+    const id = idOf(new Date(at));
+    const there = await Promise.all(lives.map((live) => isThere(control, besideName(live, KEPT, id))));
+    if (!there.includes(true)) return id;
+  }
 }
 
 /** It is closed: what is written into it from now on would be lost. */
