@@ -14,7 +14,17 @@ import { openServer } from '../driver.ts';
 import { physicalOf, testDirs } from '../physical/testing.ts';
 import { sql } from '../testing.ts';
 import { placeOf, positionAt } from './positions.ts';
-import { assertOnDisk, caughtUp, endOf, follow, journalStore, piecesOf, standbyDir, until } from './testing.ts';
+import {
+  assertOnDisk,
+  caughtUp,
+  copiedAside,
+  endOf,
+  follow,
+  journalStore,
+  piecesOf,
+  standbyDir,
+  until,
+} from './testing.ts';
 
 const FORGETFUL = {
   conf: { wal_keep_size: '0', max_slot_wal_keep_size: '64MB', max_wal_size: '32MB', min_wal_size: '32MB' },
@@ -195,9 +205,7 @@ for (const major of [15, 18] as const) {
       using dirs = testDirs();
       await using server = await startPostgres(major, { conf: { wal_keep_size: '1GB' } });
       const store = await journalStore(ctx);
-      await server.stop();
-      execFileSync('cp', ['-a', `${server.dir}/.`, dirs.make('copy')]);
-      await server.start();
+      await copiedAside(server, dirs.make('copy'));
       await followToPadding(server, store);
       await using copy = await startPostgresOn(major, dirs.absent('copy'));
       await sql(copy, 'postgres', 'create table only_here ()', ...Array.from({ length: 6 }, () => SWITCH));
@@ -210,9 +218,7 @@ for (const major of [15, 18] as const) {
       using dirs = testDirs();
       await using server = await startPostgres(major, FORGETFUL);
       const store = await journalStore(ctx);
-      await server.stop();
-      execFileSync('cp', ['-a', `${server.dir}/.`, dirs.make('copy')]);
-      await server.start();
+      await copiedAside(server, dirs.make('copy'));
       const end = await followToPadding(server, store);
       await using copy = await startPostgresOn(major, dirs.absent('copy'));
       while ((await endOf(copy)) < end) await sql(copy, 'postgres', SWITCH);
@@ -231,9 +237,7 @@ for (const major of [15, 18] as const) {
       using dirs = testDirs();
       await using server = await startPostgres(major, FORGETFUL);
       const store = await journalStore(ctx);
-      await server.stop();
-      execFileSync('cp', ['-a', `${server.dir}/.`, dirs.make('copy')]);
-      await server.start();
+      await copiedAside(server, dirs.make('copy'));
       const end = await followToPadding(server, store);
       await using copy = await startPostgresOn(major, dirs.absent('copy'));
       await sql(copy, 'postgres', 'create table only_here ()', 'select pg_switch_wal()');

@@ -1,7 +1,6 @@
 // Backups beside a log that is stored: of the server that was followed, and of a copy that went on by itself.
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { describe, test } from 'node:test';
 import { missing } from '../../../../test/servers/need.ts';
 import { type Postgres, startPostgres, startPostgresOn } from '../../../../test/servers/postgres.ts';
@@ -12,7 +11,7 @@ import { backUp } from '../../../engine/backup.ts';
 import { postgresqlDriver } from '../driver.ts';
 import { physicalOf, testDirs } from '../physical/testing.ts';
 import { sql } from '../testing.ts';
-import { COMPONENT, caughtUp, endOf, follow, journalStore, until } from './testing.ts';
+import { COMPONENT, caughtUp, copiedAside, endOf, follow, journalStore, until } from './testing.ts';
 
 const SOME = "select pg_logical_emit_message(true, 'x', repeat('y', 3000))";
 
@@ -24,9 +23,7 @@ for (const major of [15, 18] as const) {
       using dirs = testDirs();
       await using server = await startPostgres(major, { conf: { wal_keep_size: '1GB' } });
       const store = await journalStore(ctx);
-      await server.stop();
-      execFileSync('cp', ['-a', `${server.dir}/.`, dirs.make('copy')]);
-      await server.start();
+      await copiedAside(server, dirs.make('copy'));
       await using copy = await startPostgresOn(major, dirs.absent('copy'));
       assert.ok((await backedUp(server, store)).journal, 'nothing is stored that could be another log');
       await followed(server, store);

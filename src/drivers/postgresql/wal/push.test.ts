@@ -1,7 +1,6 @@
 // Segments that a server hands over by itself: on real ones, whose archiver waits for ever, so that all lies there.
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -19,6 +18,7 @@ import {
   assertOnDisk,
   COMPONENT,
   caughtUp,
+  copiedAside,
   endOf,
   follow,
   journalStore,
@@ -113,9 +113,7 @@ for (const major of [15, 18] as const) {
       using dirs = testDirs();
       await using server = await startPostgres(major, ARCHIVING);
       const journal = (await journalStore(ctx)).journal(COMPONENT);
-      await server.stop();
-      execFileSync('cp', ['-a', `${server.dir}/.`, dirs.make('copy')]);
-      await server.start();
+      await copiedAside(server, dirs.make('copy'));
       await sql(server, 'postgres', 'create table on_the_server ()', SWITCH, SWITCH);
       const [first = '', second = '', third = ''] = ready(server);
       await using copy = await startPostgresOn(major, dirs.absent('copy'));
@@ -136,9 +134,7 @@ for (const major of [15, 18] as const) {
     test('fault 33: a copy that went on by itself and was promoted begins a log of its own', async () => {
       using dirs = testDirs();
       await using server = await startPostgres(major, ARCHIVING);
-      await server.stop();
-      execFileSync('cp', ['-a', `${server.dir}/.`, dirs.make('copy')]);
-      await server.start();
+      await copiedAside(server, dirs.make('copy'));
       await sql(server, 'postgres', 'create table on_the_server ()', SWITCH);
       await using copy = await startPostgresOn(major, dirs.absent('copy'));
       await sql(copy, 'postgres', 'create table more (i int, t text)', SWITCH, 'create table last ()');

@@ -1,7 +1,7 @@
 // What the tests of following share: a journal in memory that is fed as the engine would feed it.
 
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -224,4 +224,11 @@ export async function strayFeed(): Promise<Feed> {
   const nobody = (): never => assert.fail('nobody reads it');
   const writer = await store.journal(COMPONENT).write(ctx);
   return { ...writer, base: async () => 'none', bases: async () => [], leads: nobody, read: nobody, open: nobody };
+}
+
+/** What a server has while it stands still, as somebody would copy it to start a second one. */
+export async function copiedAside(server: Postgres, dir: string): Promise<void> {
+  await server.stop();
+  execFileSync('cp', ['-a', `${server.dir}/.`, dir]);
+  await server.start();
 }
